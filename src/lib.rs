@@ -1,0 +1,3 @@
+//! poolftpd: an FTP server on a fixed pool of worker threads, its client and its balancer.
+
+pub mod pool;

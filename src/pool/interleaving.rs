@@ -1,0 +1,209 @@
+//! Park, wake, rouse and close in every order that shuttle finds: a wake-up that is lost is a deadlock, and shuttle sees
+//! it. Run by `RUSTFLAGS="--cfg shuttle" cargo test --lib interleaving`.
+
+use std::convert::Infallible;
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::thread;
+
+use super::floor::{Admitted, Floor, Readiness};
+use super::lot::Token;
+use super::ready::{Lane, Picker};
+use super::task::{Class, Task, Turn, Watch};
+
+const SCHEDULES: usize = 3000;
+
+/// One descriptor, level-triggered and one-shot as epoll's.
+#[derive(Debug, Default)]
+struct Descriptor {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    readable: bool,
+    armed: Option<Token>,
+    poked: bool,
+}
+
+impl Descriptor {
+    fn set_readable(&self, readable: bool) {
+        self.state.lock().unwrap().readable = readable;
+        self.changed.notify_all();
+    }
+}
+
+impl Readiness for Arc<Descriptor> {
+    fn arm(&self, token: Token, _: &Watch<'_>) -> io::Result<()> {
+        self.state.lock().unwrap().armed = Some(token);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn wait(&self, _: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        loop {
+            if state.readable
+                && let Some(token) = state.armed.take()
+            {
+                fired.push((token, Class::Interactive));
+                return Ok(());
+            }
+            if std::mem::take(&mut state.poked) {
+                return Ok(());
+            }
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn poke(&self) {
+        self.state.lock().unwrap().poked = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Takes `letters_left` letters from its mailbox, then is done.
+struct Reader {
+    descriptor: Arc<Descriptor>,
+    mailbox: Arc<Mutex<u32>>,
+    letters_left: u32,
+    stop: Arc<AtomicBool>,
+    owners: Arc<AtomicU32>,
+    done: shuttle::sync::mpsc::Sender<()>,
+    far: Instant,
+}
+
+impl Task for Reader {
+    fn turn(&mut self, _: Instant, _: Class) -> Turn {
+        assert_eq!(self.owners.fetch_add(1, Ordering::SeqCst), 0, "two workers hold one task");
+        let turn = self.read();
+        self.owners.fetch_sub(1, Ordering::SeqCst);
+        turn
+    }
+
+    fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+}
+
+impl Reader {
+    fn read(&mut self) -> Turn {
+        let mut mailbox = self.mailbox.lock().unwrap();
+        if *mailbox > 0 {
+            *mailbox -= 1;
+            self.letters_left -= 1;
+        }
+        if *mailbox == 0 {
+            self.descriptor.set_readable(false);
+        }
+        if self.letters_left == 0 || self.stop.load(Ordering::SeqCst) {
+            self.done.send(()).unwrap();
+            return Turn::Done;
+        }
+        if *mailbox > 0 { Turn::Again(Class::Bulk) } else { Turn::Park { until: self.far } }
+    }
+}
+
+struct Scene {
+    floor: Arc<Floor<Arc<Descriptor>>>,
+    descriptor: Arc<Descriptor>,
+    mailbox: Arc<Mutex<u32>>,
+    stop: Arc<AtomicBool>,
+    done: shuttle::sync::mpsc::Receiver<()>,
+    gone: Receiver<Infallible>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Scene {
+    fn start(letters: u32) -> Self {
+        let descriptor = Arc::new(Descriptor::default());
+        let floor = Arc::new(Floor::new(Arc::clone(&descriptor)));
+        let (alive, gone): (Sender<Infallible>, _) = bounded(0);
+        let (sender, done) = shuttle::sync::mpsc::channel();
+        let mailbox = Arc::new(Mutex::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = Reader {
+            descriptor: Arc::clone(&descriptor),
+            mailbox: Arc::clone(&mailbox),
+            letters_left: letters,
+            stop: Arc::clone(&stop),
+            owners: Arc::default(),
+            done: sender,
+            far: Instant::now() + Duration::from_secs(3600),
+        };
+        let mut threads = Vec::new();
+        for lane in [Lane::InteractiveOnly, Lane::Both] {
+            let floor = Arc::clone(&floor);
+            threads.push(thread::spawn(move || {
+                let mut picker = Picker::new(lane);
+                while floor.work(&mut picker, Instant::now) {}
+            }));
+        }
+        let polled = Arc::clone(&floor);
+        threads.push(thread::spawn(move || {
+            let mut fired = Vec::new();
+            while polled.poll(&mut fired, Instant::now).unwrap() {}
+        }));
+        floor.admit(Admitted::new(Box::new(task), alive));
+        Self { floor, descriptor, mailbox, stop, done, gone, threads }
+    }
+
+    fn close(self) {
+        self.floor.close();
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+        self.floor.clear();
+        assert!(
+            self.gone
+                .try_recv()
+                .is_err_and(|error| error == crossbeam_channel::TryRecvError::Disconnected)
+        );
+    }
+}
+
+#[test]
+fn no_letter_is_slept_through() {
+    shuttle::check_random(
+        || {
+            let scene = Scene::start(2);
+            for _ in 0..2 {
+                *scene.mailbox.lock().unwrap() += 1;
+                scene.descriptor.set_readable(*scene.mailbox.lock().unwrap() > 0);
+            }
+            scene.done.recv().unwrap();
+            scene.close();
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn what_changed_before_a_rouse_is_seen_by_every_task() {
+    shuttle::check_random(
+        || {
+            let scene = Scene::start(1);
+            scene.stop.store(true, Ordering::SeqCst);
+            scene.floor.rouse();
+            scene.done.recv().unwrap();
+            scene.close();
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn a_close_at_any_moment_ends_every_thread_and_drops_every_task() {
+    shuttle::check_random(
+        || {
+            let scene = Scene::start(1);
+            *scene.mailbox.lock().unwrap() += 1;
+            scene.descriptor.set_readable(true);
+            scene.close();
+        },
+        SCHEDULES,
+    );
+}

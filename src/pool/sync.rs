@@ -1,0 +1,25 @@
+//! The locks and atomics of this room, through one door, so that `--cfg shuttle` can put its own in their place.
+
+#[cfg(not(shuttle))]
+pub(super) use parking_lot::Mutex;
+#[cfg(not(shuttle))]
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+#[cfg(shuttle)]
+pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// `parking_lot`'s face on shuttle's lock.
+#[cfg(shuttle)]
+#[derive(Debug)]
+pub(super) struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+#[cfg(shuttle)]
+impl<T> Mutex<T> {
+    pub(super) fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(super) fn lock(&self) -> shuttle::sync::MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
