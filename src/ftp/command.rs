@@ -1,0 +1,474 @@
+//! Commands: a verb with its argument, parsed. The server reads them, the client writes them.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::address::{self, Protocol, decimal, extended_port, host_port};
+use super::line::append_escaped;
+use super::time::TimeValue;
+
+/// A pathname as the client wrote it, not empty, without CR, LF and NUL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PathName(pub Vec<u8>);
+
+impl fmt::Debug for PathName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "\"{}\"", super::path::Escaped(&self.0))
+    }
+}
+
+/// A password. It has no readable `Debug`, so it cannot get into a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub Vec<u8>);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("***")
+    }
+}
+
+/// The representation type (RFC 959 §3.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Type {
+    /// A: lines end with CRLF on the wire. What a session begins with.
+    #[default]
+    Ascii,
+    /// I, and L 8, which is the same here.
+    Image,
+}
+
+/// What EPSV asks for (RFC 2428 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtendedPassive {
+    /// A port, by the protocol of the control connection.
+    Any,
+    /// A port, by this protocol.
+    Only(Protocol),
+    /// Refuse every other way to a data connection from now on.
+    All,
+}
+
+/// Flags and pathname of LIST and NLST: `-la pattern`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selection {
+    /// `-a`, `-A`: names that begin with a dot, too.
+    pub hidden: bool,
+    /// `-l`: NLST gives whole lines.
+    pub long: bool,
+    /// `-d`: a directory itself, not what is in it.
+    pub itself: bool,
+    /// A file, a directory, or a pattern of names.
+    pub path: Option<PathName>,
+}
+
+impl Selection {
+    fn parse(argument: Option<&[u8]>) -> Result<Self, ArgumentError> {
+        let mut selection = Self::default();
+        let mut rest = argument.unwrap_or_default().trim_ascii_start();
+        while let [b'-', flags @ ..] = rest {
+            let end = flags.iter().position(|byte| *byte == b' ').unwrap_or(flags.len());
+            let (flags, after) = flags.split_at_checked(end).unwrap_or_default();
+            for flag in flags {
+                match flag {
+                    b'a' | b'A' => selection.hidden = true,
+                    b'l' => selection.long = true,
+                    b'd' => selection.itself = true,
+                    // Flags of `ls` that clients send by habit change nothing here.
+                    _ => {}
+                }
+            }
+            rest = after.trim_ascii_start();
+            if flags == b"-" {
+                break;
+            }
+        }
+        selection.path = if rest.is_empty() { None } else { Some(Argument(Some(rest)).path()?) };
+        Ok(selection)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let flags = [(self.hidden, 'a'), (self.long, 'l'), (self.itself, 'd')];
+        let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+        if !flags.is_empty() {
+            out.extend_from_slice(format!(" -{flags}").as_bytes());
+        }
+        if let Some(PathName(path)) = &self.path {
+            // A name that looks like flags or like space must not be taken for them.
+            let guard: &[u8] = match path.first() {
+                Some(b'-') => b" -- ",
+                Some(byte) if byte.is_ascii_whitespace() => b" ./",
+                _ => b" ",
+            };
+            out.extend_from_slice(guard);
+            out.extend_from_slice(path);
+        }
+    }
+}
+
+/// What OPTS sets (RFC 2389 §4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// `UTF8 ON`, `UTF-8 NLST` and their kin: names are UTF-8, as they are anyway.
+    Utf8,
+    /// `MLST facts`.
+    Facts(String),
+}
+
+/// What SITE does here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Site {
+    /// `CHMOD 644 path`.
+    ChangeMode {
+        /// The permission bits.
+        mode: u32,
+        /// Whose.
+        path: PathName,
+    },
+    /// `UTIME time path`, or `UTIME path atime mtime ctime UTC`.
+    SetTime {
+        /// When it was last changed.
+        time: TimeValue,
+        /// What.
+        path: PathName,
+    },
+    /// `HELP`.
+    Help,
+}
+
+/// A command, one variant each.
+#[allow(
+    missing_docs,
+    reason = "the verb table, `ftp::verb::VERBS`, tells each with its verb and argument"
+)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    User(Vec<u8>),
+    Password(Password),
+    Account,
+    Reinitialize,
+    Quit,
+    ChangeDirectory(PathName),
+    ChangeToParent,
+    PrintDirectory,
+    Type(Type),
+    Structure,
+    Mode,
+    Port(SocketAddr),
+    ExtendedPort(SocketAddr),
+    Passive,
+    ExtendedPassive(ExtendedPassive),
+    Retrieve(PathName),
+    Store(PathName),
+    StoreUnique,
+    Append(PathName),
+    Restart(u64),
+    Allocate,
+    Delete(PathName),
+    RenameFrom(PathName),
+    RenameTo(PathName),
+    MakeDirectory(PathName),
+    RemoveDirectory(PathName),
+    List(Selection),
+    NameList(Selection),
+    MachineList(Option<PathName>),
+    MachineListDirectory(Option<PathName>),
+    Status(Option<PathName>),
+    Size(PathName),
+    ModificationTime(PathName),
+    SetModificationTime { time: TimeValue, path: PathName },
+    Features,
+    Set(Setting),
+    System,
+    Help(Option<String>),
+    Noop,
+    Abort,
+    Host(String),
+    Language(Option<String>),
+    Site(Site),
+    ClientName,
+}
+
+/// What is wrong with an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArgumentError {
+    /// Not what the verb takes: 501.
+    Malformed,
+    /// Known, but not done here: 504.
+    Unsupported,
+    /// A network protocol that is neither 1 nor 2: 522.
+    Protocol,
+    /// A SITE command that is not known: 500.
+    UnknownSite,
+}
+
+/// The bytes behind a verb; `None` when there are none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Argument<'a>(pub(super) Option<&'a [u8]>);
+
+impl<'a> Argument<'a> {
+    /// For verbs without argument; one that is given all the same is passed over, as every server does.
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "one shape for all parsers of the table"
+    )]
+    pub(super) fn none(self, command: Command) -> Result<Command, ArgumentError> {
+        Ok(command)
+    }
+
+    pub(super) fn bytes(self) -> Result<&'a [u8], ArgumentError> {
+        self.0.filter(|bytes| !bytes.is_empty()).ok_or(ArgumentError::Malformed)
+    }
+
+    pub(super) fn word(self) -> Result<String, ArgumentError> {
+        let word =
+            str::from_utf8(self.bytes()?.trim_ascii()).map_err(|_| ArgumentError::Malformed)?;
+        Ok(word.to_owned())
+    }
+
+    pub(super) fn optional_word(self) -> Result<Option<String>, ArgumentError> {
+        if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.word().map(Some) }
+    }
+
+    pub(super) fn path(self) -> Result<PathName, ArgumentError> {
+        let bytes = self.bytes()?;
+        let refused = bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0'));
+        if refused { Err(ArgumentError::Malformed) } else { Ok(PathName(bytes.to_vec())) }
+    }
+
+    pub(super) fn optional_path(self) -> Result<Option<PathName>, ArgumentError> {
+        if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.path().map(Some) }
+    }
+
+    pub(super) fn selection(self) -> Result<Selection, ArgumentError> {
+        Selection::parse(self.0)
+    }
+
+    /// A marker of REST: an offset in bytes (RFC 3659 §5).
+    pub(super) fn offset(self) -> Result<u64, ArgumentError> {
+        decimal(self.bytes()?.trim_ascii())
+            .filter(|offset| i64::try_from(*offset).is_ok())
+            .ok_or(ArgumentError::Malformed)
+    }
+
+    /// `n` or `n R n`.
+    pub(super) fn allocation(self) -> Result<Command, ArgumentError> {
+        let mut words = self.bytes()?.split(|byte| *byte == b' ');
+        let well_formed = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(size), None, None, None) => decimal::<u64>(size).is_some(),
+            (Some(size), Some(b"R" | b"r"), Some(record), None) => {
+                decimal::<u64>(size).is_some() && decimal::<u64>(record).is_some()
+            }
+            _ => false,
+        };
+        if well_formed { Ok(Command::Allocate) } else { Err(ArgumentError::Malformed) }
+    }
+
+    pub(super) fn representation(self) -> Result<Command, ArgumentError> {
+        let word = self.word()?.to_ascii_uppercase();
+        match word.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
+            ["A"] | ["A", "N"] => Ok(Command::Type(Type::Ascii)),
+            ["I" | "L8"] | ["L", "8"] => Ok(Command::Type(Type::Image)),
+            ["E" | "L"] | ["A", "T" | "C"] | ["E", "N" | "T" | "C"] => {
+                Err(ArgumentError::Unsupported)
+            }
+            ["L", bits] if decimal::<u8>(bits.as_bytes()).is_some() => {
+                Err(ArgumentError::Unsupported)
+            }
+            _ => Err(ArgumentError::Malformed),
+        }
+    }
+
+    /// One letter: the one that is done, or one of those that are known.
+    pub(super) fn letter(
+        self,
+        done: &str,
+        known: &[&str],
+        command: Command,
+    ) -> Result<Command, ArgumentError> {
+        let word = self.word()?;
+        if word.eq_ignore_ascii_case(done) {
+            Ok(command)
+        } else if known.iter().any(|known| word.eq_ignore_ascii_case(known)) {
+            Err(ArgumentError::Unsupported)
+        } else {
+            Err(ArgumentError::Malformed)
+        }
+    }
+
+    pub(super) fn host_port(self) -> Result<SocketAddr, ArgumentError> {
+        address::parse_host_port(self.bytes()?.trim_ascii()).ok_or(ArgumentError::Malformed)
+    }
+
+    pub(super) fn extended_port(self) -> Result<SocketAddr, ArgumentError> {
+        address::parse_extended_port(self.bytes()?.trim_ascii()).map_err(|error| match error {
+            address::ExtendedPortError::Malformed => ArgumentError::Malformed,
+            address::ExtendedPortError::Protocol => ArgumentError::Protocol,
+        })
+    }
+
+    pub(super) fn extended_passive(self) -> Result<ExtendedPassive, ArgumentError> {
+        let Some(word) = self.optional_word()? else { return Ok(ExtendedPassive::Any) };
+        if word.eq_ignore_ascii_case("ALL") {
+            return Ok(ExtendedPassive::All);
+        }
+        match Protocol::from_number(word.as_bytes()) {
+            Some(protocol) => Ok(ExtendedPassive::Only(protocol)),
+            None if decimal::<u32>(word.as_bytes()).is_some() => Err(ArgumentError::Protocol),
+            None => Err(ArgumentError::Malformed),
+        }
+    }
+
+    /// `time path`, of MFMT.
+    pub(super) fn time_and_path(self) -> Result<(TimeValue, PathName), ArgumentError> {
+        let (time, path) = split_word(self.bytes()?).ok_or(ArgumentError::Malformed)?;
+        Ok((TimeValue::parse(time).ok_or(ArgumentError::Malformed)?, Argument(Some(path)).path()?))
+    }
+
+    pub(super) fn setting(self) -> Result<Command, ArgumentError> {
+        let text = self.word()?;
+        let (option, value) = text.split_once(' ').unwrap_or((&text, ""));
+        match option.to_ascii_uppercase().as_str() {
+            "UTF8" | "UTF-8" => Ok(Command::Set(Setting::Utf8)),
+            "MLST" => Ok(Command::Set(Setting::Facts(value.to_owned()))),
+            _ => Err(ArgumentError::Malformed),
+        }
+    }
+
+    pub(super) fn site(self) -> Result<Command, ArgumentError> {
+        let bytes = self.bytes()?;
+        let (verb, rest) = split_word(bytes).unwrap_or((bytes, b""));
+        let site = match verb.to_ascii_uppercase().as_slice() {
+            b"HELP" => Site::Help,
+            b"CHMOD" => {
+                let (mode, path) = split_word(rest).ok_or(ArgumentError::Malformed)?;
+                Site::ChangeMode {
+                    mode: octal(mode).ok_or(ArgumentError::Malformed)?,
+                    path: Argument(Some(path)).path()?,
+                }
+            }
+            b"UTIME" => site_time(rest)?,
+            _ => return Err(ArgumentError::UnknownSite),
+        };
+        Ok(Command::Site(site))
+    }
+}
+
+fn site_time(rest: &[u8]) -> Result<Site, ArgumentError> {
+    // ncftp's and Pure-FTPd's form: a path, three times, UTC.
+    if let Some(rest) = rest.strip_suffix(b" UTC") {
+        let mut words = rest.rsplitn(4, |byte| *byte == b' ');
+        let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
+        let time = modified.and_then(short_time).ok_or(ArgumentError::Malformed)?;
+        return Ok(Site::SetTime { time, path: Argument(words.next()).path()? });
+    }
+    let (time, path) = split_word(rest).ok_or(ArgumentError::Malformed)?;
+    Ok(Site::SetTime {
+        time: short_time(time).ok_or(ArgumentError::Malformed)?,
+        path: Argument(Some(path)).path()?,
+    })
+}
+
+/// A `time-val` whose seconds may be left out.
+fn short_time(text: &[u8]) -> Option<TimeValue> {
+    if text.len() == 12 {
+        TimeValue::parse(&[text, b"00"].concat())
+    } else {
+        TimeValue::parse(text)
+    }
+}
+
+/// A mode in octal, the permission bits only.
+fn octal(digits: &[u8]) -> Option<u32> {
+    let text = str::from_utf8(digits)
+        .ok()
+        .filter(|text| (1..=5).contains(&text.len()) && !text.starts_with('+'))?;
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
+}
+
+pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = text.iter().position(|byte| *byte == b' ')?;
+    Some((text.get(..space)?, text.get(space + 1..)?))
+}
+
+impl Command {
+    /// The command as it goes over the wire, without the line's end; Telnet's 0xFF is doubled.
+    #[must_use]
+    #[rustfmt::skip]
+    pub fn encode(&self) -> Vec<u8> {
+        let line = match self {
+            Self::User(name) => with("USER", name),
+            Self::Password(Password(password)) => with("PASS", password),
+            Self::Account => with("ACCT", b"none"),
+            Self::Reinitialize => "REIN".into(),
+            Self::Quit => "QUIT".into(),
+            Self::ChangeDirectory(path) => with("CWD", &path.0),
+            Self::ChangeToParent => "CDUP".into(),
+            Self::PrintDirectory => "PWD".into(),
+            Self::Type(Type::Ascii) => "TYPE A".into(),
+            Self::Type(Type::Image) => "TYPE I".into(),
+            Self::Structure => "STRU F".into(),
+            Self::Mode => "MODE S".into(),
+            Self::Port(address) => match address {
+                SocketAddr::V4(address) => format!("PORT {}", host_port(*address.ip(), address.port())).into(),
+                SocketAddr::V6(_) => format!("EPRT {}", extended_port(*address)).into(),
+            },
+            Self::ExtendedPort(address) => format!("EPRT {}", extended_port(*address)).into(),
+            Self::Passive => "PASV".into(),
+            Self::ExtendedPassive(ExtendedPassive::Any) => "EPSV".into(),
+            Self::ExtendedPassive(ExtendedPassive::Only(protocol)) => format!("EPSV {protocol}").into(),
+            Self::ExtendedPassive(ExtendedPassive::All) => "EPSV ALL".into(),
+            Self::Retrieve(path) => with("RETR", &path.0),
+            Self::Store(path) => with("STOR", &path.0),
+            Self::StoreUnique => "STOU".into(),
+            Self::Append(path) => with("APPE", &path.0),
+            Self::Restart(offset) => format!("REST {offset}").into(),
+            Self::Allocate => "ALLO 0".into(),
+            Self::Delete(path) => with("DELE", &path.0),
+            Self::RenameFrom(path) => with("RNFR", &path.0),
+            Self::RenameTo(path) => with("RNTO", &path.0),
+            Self::MakeDirectory(path) => with("MKD", &path.0),
+            Self::RemoveDirectory(path) => with("RMD", &path.0),
+            Self::List(selection) => select("LIST", selection),
+            Self::NameList(selection) => select("NLST", selection),
+            Self::MachineList(path) => optional("MLST", path.as_ref()),
+            Self::MachineListDirectory(path) => optional("MLSD", path.as_ref()),
+            Self::Status(path) => optional("STAT", path.as_ref()),
+            Self::Size(path) => with("SIZE", &path.0),
+            Self::ModificationTime(path) => with("MDTM", &path.0),
+            Self::SetModificationTime { time, path } => with(&format!("MFMT {time}"), &path.0),
+            Self::Features => "FEAT".into(),
+            Self::Set(Setting::Utf8) => "OPTS UTF8 ON".into(),
+            Self::Set(Setting::Facts(facts)) => format!("OPTS MLST {facts}").into(),
+            Self::System => "SYST".into(),
+            Self::Help(None) => "HELP".into(),
+            Self::Help(Some(verb)) => format!("HELP {verb}").into(),
+            Self::Noop => "NOOP".into(),
+            Self::Abort => "ABOR".into(),
+            Self::Host(name) => format!("HOST {name}").into(),
+            Self::Language(None) => "LANG".into(),
+            Self::Language(Some(tag)) => format!("LANG {tag}").into(),
+            Self::Site(Site::ChangeMode { mode, path }) => with(&format!("SITE CHMOD {mode:o}"), &path.0),
+            Self::Site(Site::SetTime { time, path }) => with(&format!("SITE UTIME {time}"), &path.0),
+            Self::Site(Site::Help) => "SITE HELP".into(),
+            Self::ClientName => "CLNT poolftpd".into(),
+        };
+        let mut escaped = Vec::with_capacity(line.len());
+        append_escaped(&mut escaped, &line);
+        escaped
+    }
+}
+
+fn with(verb: &str, argument: &[u8]) -> Vec<u8> {
+    [verb.as_bytes(), b" ", argument].concat()
+}
+
+fn optional(verb: &str, path: Option<&PathName>) -> Vec<u8> {
+    path.map_or_else(|| verb.into(), |path| with(verb, &path.0))
+}
+
+fn select(verb: &str, selection: &Selection) -> Vec<u8> {
+    let mut line = verb.as_bytes().to_vec();
+    selection.encode(&mut line);
+    line
+}

@@ -1,0 +1,167 @@
+//! Lines of the control connection: cutting received bytes into them, and the Telnet bytes between (RFC 959 §5.3).
+//!
+//! A line ends with LF; a CR before it belongs to the end. A line that grows over [`LINE_BYTES_MAX`] is skipped, not
+//! kept, and reported once.
+
+/// The longest line that is taken, in bytes without its end: a verb and the longest path that Linux knows, twice over.
+pub const LINE_BYTES_MAX: usize = 8 * 1024;
+
+const IAC: u8 = 0xFF;
+/// WILL, WONT, DO, DONT: each followed by one option byte.
+const OPTION_COMMANDS: std::ops::RangeInclusive<u8> = 251..=254;
+/// SE to GA, among them IP and the DM of the Synch signal that clients send before ABOR.
+const PLAIN_COMMANDS: std::ops::RangeInclusive<u8> = 240..=250;
+
+/// What the received bytes hold next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// A line, without its end and without Telnet commands.
+    Complete(Vec<u8>),
+    /// A line that was too long; its bytes are gone.
+    TooLong,
+}
+
+/// Received bytes that are not yet a line taken.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    received: Vec<u8>,
+    /// A line over the limit is under way: drop bytes until its end.
+    skipping: bool,
+}
+
+impl LineBuffer {
+    /// Adds received bytes.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.received.extend_from_slice(bytes);
+        if !self.received.contains(&b'\n') && self.received.len() > LINE_BYTES_MAX {
+            self.received.clear();
+            self.skipping = true;
+        }
+    }
+
+    /// Takes the next whole line out.
+    pub fn next_line(&mut self) -> Option<Line> {
+        let end = self.received.iter().position(|byte| *byte == b'\n')?;
+        let rest = self.received.split_off(end + 1);
+        let mut line = std::mem::replace(&mut self.received, rest);
+        if std::mem::take(&mut self.skipping) || line.len() > LINE_BYTES_MAX {
+            return Some(Line::TooLong);
+        }
+        line.truncate(end);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        Some(Line::Complete(strip_telnet(&line)))
+    }
+
+    /// Whether a whole line waits to be taken.
+    #[must_use]
+    pub fn has_line(&self) -> bool {
+        self.received.contains(&b'\n')
+    }
+
+    /// How many bytes wait here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether no byte waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+}
+
+/// Appends text with each 0xFF doubled, as Telnet asks.
+pub fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        out.push(byte);
+        if byte == IAC {
+            out.push(IAC);
+        }
+    }
+}
+
+/// Takes Telnet commands off the front of a line, and one of each doubled 0xFF out of it.
+///
+/// Inside a line 0xFF is part of a name: many clients send names in other encodings without doubling it.
+fn strip_telnet(line: &[u8]) -> Vec<u8> {
+    let mut rest = line;
+    loop {
+        rest = match rest {
+            [IAC, command, _option, rest @ ..] if OPTION_COMMANDS.contains(command) => rest,
+            [IAC, command, rest @ ..] if PLAIN_COMMANDS.contains(command) => rest,
+            // The DM of a Synch is sent as urgent data and may have been taken out of the stream.
+            [IAC, letter, ..] if letter.is_ascii_alphabetic() => rest.get(1..).unwrap_or_default(),
+            _ => break,
+        };
+    }
+    let mut text = Vec::with_capacity(rest.len());
+    let mut bytes = rest.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        text.push(byte);
+        if byte == IAC {
+            bytes.next_if_eq(&IAC);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(chunks: &[&[u8]]) -> Vec<Line> {
+        let mut buffer = LineBuffer::default();
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            buffer.extend(chunk);
+            lines.extend(std::iter::from_fn(|| buffer.next_line()));
+        }
+        lines
+    }
+
+    fn complete(text: &[u8]) -> Line {
+        Line::Complete(text.to_vec())
+    }
+
+    #[test]
+    fn lines_are_cut_at_lf_however_they_arrive() {
+        assert_eq!(lines(&[b"NO", b"OP\r", b"\nPWD\nQ"]), [complete(b"NOOP"), complete(b"PWD")]);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_skipped_and_reported_once() {
+        let long = vec![b'a'; 3000];
+        let got = lines(&[&long, &long, &long, &long, b"end\r\nNOOP\r\n"]);
+        assert_eq!(got, [Line::TooLong, complete(b"NOOP")]);
+        let whole = [vec![b'a'; LINE_BYTES_MAX + 1], b"\nNOOP\n".to_vec()].concat();
+        assert_eq!(lines(&[&whole]), [Line::TooLong, complete(b"NOOP")]);
+    }
+
+    #[test]
+    fn telnet_commands_before_a_line_are_taken_off() {
+        assert_eq!(lines(&[b"\xFF\xF4\xFF\xF2ABOR\r\n"]), [complete(b"ABOR")]);
+        assert_eq!(lines(&[b"\xFF\xF4\xFFABOR\r\n"]), [complete(b"ABOR")]);
+        assert_eq!(lines(&[b"\xFF\xFD\x06NOOP\r\n"]), [complete(b"NOOP")]);
+    }
+
+    #[test]
+    fn ff_in_a_name_is_kept_doubled_or_not() {
+        assert_eq!(
+            lines(&[b"DELE \xFF\xFFa\n", b"DELE \xFF\xFEa\n"]),
+            [complete(b"DELE \xFFa"), complete(b"DELE \xFF\xFEa")]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_lines(bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(0xFF), any::<u8>()], 0..200), cut in 0_usize..200) {
+            let (head, tail) = bytes.split_at(cut.min(bytes.len()));
+            prop_assert_eq!(lines(&[head, tail]), lines(&[&bytes]));
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! Listings: the lines of LIST, NLST, MLSD and MLST, written by the server and read by the client.
+//!
+//! LIST has no standard; this is the form of `ls -l` that every client reads (RFC 3659 §7 has the one that is standard).
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+
+use super::address::decimal;
+use super::time::{MONTHS, TimeValue, list_date, timestamp};
+
+/// What an entry of a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link that leads nowhere the client may go.
+    Link,
+    /// A device, socket or pipe: it can be seen but not opened.
+    Other,
+}
+
+/// One entry, as the server knows it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes in it.
+    pub size: u64,
+    /// When it was last changed.
+    pub modified: Timestamp,
+    /// The permission bits of its mode.
+    pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// Device and inode, which are the same for two names of one file.
+    pub identity: (u64, u64),
+}
+
+impl Entry {
+    /// Appends its LIST line: `-rw-r--r--   1 ftp      ftp          1234 Nov 22 16:11 name`.
+    pub fn list_line(&self, now: Timestamp, out: &mut Vec<u8>) {
+        let kind = match self.kind {
+            Kind::File => '-',
+            Kind::Directory => 'd',
+            Kind::Link => 'l',
+            Kind::Other => 's',
+        };
+        let date = list_date(self.modified, now);
+        // Writing to a Vec cannot fail.
+        let _written = write!(
+            out,
+            "{kind}{} {:>3} ftp      ftp      {:>12} {date} ",
+            Mode(self.mode),
+            self.links,
+            self.size
+        );
+        self.name_line(out);
+    }
+
+    /// Appends its NLST line: the name.
+    pub fn name_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.name);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends its facts, each followed by `;`, a space, and `name` (RFC 3659 §7.2), without line end.
+    pub fn facts(&self, facts: Facts, kind: &str, perm: &str, name: &[u8], out: &mut Vec<u8>) {
+        for fact in facts.iter() {
+            // Writing to a Vec cannot fail.
+            let _written = match fact {
+                Fact::Type => write!(out, "type={kind};"),
+                Fact::Size if self.kind == Kind::File => write!(out, "size={};", self.size),
+                Fact::Size => Ok(()),
+                Fact::Modify => write!(out, "modify={};", TimeValue(self.modified)),
+                Fact::Perm => write!(out, "perm={perm};"),
+                Fact::Unique => write!(out, "unique={:x}g{:x};", self.identity.0, self.identity.1),
+                Fact::UnixMode => write!(out, "UNIX.mode=0{:03o};", self.mode & 0o7777),
+            };
+        }
+        out.push(b' ');
+        out.extend_from_slice(name);
+    }
+
+    /// The `type` fact of this entry.
+    #[must_use]
+    pub fn type_fact(&self) -> &'static str {
+        match self.kind {
+            Kind::File => "file",
+            Kind::Directory => "dir",
+            Kind::Link => "OS.unix=slink",
+            Kind::Other => "OS.unix=special",
+        }
+    }
+}
+
+/// `rwxr-xr-x`.
+struct Mode(u32);
+
+impl fmt::Display for Mode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bit, letter) in (0..9_u32).rev().zip("rwxrwxrwx".chars()) {
+            formatter.write_char(if self.0 >> bit & 1 == 1 { letter } else { '-' })?;
+        }
+        Ok(())
+    }
+}
+
+/// A fact that MLST and MLSD can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fact {
+    Type,
+    Size,
+    Modify,
+    Perm,
+    Unique,
+    UnixMode,
+}
+
+const FACTS: [(Fact, &str); 6] = [
+    (Fact::Type, "type"),
+    (Fact::Size, "size"),
+    (Fact::Modify, "modify"),
+    (Fact::Perm, "perm"),
+    (Fact::Unique, "unique"),
+    (Fact::UnixMode, "UNIX.mode"),
+];
+
+/// The facts that a client selected by `OPTS MLST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts([bool; FACTS.len()]);
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self([true; FACTS.len()])
+    }
+}
+
+impl Facts {
+    /// Reads a selection, `type;size;`; what is not known is left out (RFC 3659 §7.9).
+    #[must_use]
+    pub fn select(names: &str) -> Self {
+        Self(FACTS.map(|(_, known)| names.split(';').any(|name| name.eq_ignore_ascii_case(known))))
+    }
+
+    /// The selected ones, `type;size;`, as the reply to OPTS MLST has them.
+    #[must_use]
+    pub fn selection(self) -> String {
+        self.iter()
+            .filter_map(|fact| FACTS.iter().find(|(of, _)| *of == fact))
+            .fold(String::new(), |text, (_, name)| text + name + ";")
+    }
+
+    /// The line in FEAT: all facts, those selected with a star.
+    #[must_use]
+    pub fn feature(self) -> String {
+        let star = |selected| if selected { "*;" } else { ";" };
+        FACTS
+            .iter()
+            .zip(self.0)
+            .fold("MLST ".to_owned(), |text, ((_, name), selected)| text + name + star(selected))
+    }
+
+    fn iter(self) -> impl Iterator<Item = Fact> {
+        FACTS.into_iter().zip(self.0).filter(|(_, selected)| *selected).map(|((fact, _), _)| fact)
+    }
+}
+
+/// One entry, as a client read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes in it, where the line tells.
+    pub size: Option<u64>,
+    /// When it was last changed, where the line tells; LIST has no seconds, often no year, and an unknown time zone.
+    pub modified: Option<Timestamp>,
+}
+
+/// Reads a line of MLSD or MLST; `None` for the directory itself and its parent, and for what is no such line.
+#[must_use]
+pub fn parse_facts(line: &[u8]) -> Option<Listed> {
+    let line = line.strip_prefix(b" ").unwrap_or(line);
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let (facts, name) = (str::from_utf8(line.get(..space)?).ok()?, line.get(space + 1..)?);
+    let mut listed = Listed { name: name.to_vec(), kind: Kind::Other, size: None, modified: None };
+    for fact in facts.split_terminator(';') {
+        let (fact, value) = fact.split_once('=')?;
+        match fact.to_ascii_lowercase().as_str() {
+            "type" => match value.to_ascii_lowercase().as_str() {
+                "file" => listed.kind = Kind::File,
+                "dir" => listed.kind = Kind::Directory,
+                "cdir" | "pdir" => return None,
+                value if value.starts_with("os.unix=s") && value.contains("link") => {
+                    listed.kind = Kind::Link;
+                }
+                _ => {}
+            },
+            "size" => listed.size = decimal(value.as_bytes()),
+            "modify" => listed.modified = TimeValue::parse(value.as_bytes()).map(|time| time.0),
+            _ => {}
+        }
+    }
+    (!name.is_empty()).then_some(listed)
+}
+
+/// Reads a line of LIST in the style of `ls -l` or of MS-DOS; `None` for `total 12`, `.`, `..` and what is neither.
+///
+/// `now` decides the year of a date that has none.
+#[must_use]
+pub fn parse_list(line: &[u8], now: Timestamp) -> Option<Listed> {
+    parse_unix(line, now)
+        .or_else(|| parse_dos(line))
+        .filter(|listed| !matches!(listed.name.as_slice(), b"." | b".." | b""))
+}
+
+fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
+    let kind = match line.first()? {
+        b'-' => Kind::File,
+        b'd' => Kind::Directory,
+        b'l' => Kind::Link,
+        b'b' | b'c' | b'p' | b's' => Kind::Other,
+        _ => return None,
+    };
+    let mut rest = line;
+    let mut words: Vec<&[u8]> = Vec::new();
+    // Some servers leave the group out: a size and a month tell where the date begins, and a group may be named May.
+    let (size, date) = loop {
+        let (word, after) = next_word(rest)?;
+        rest = after;
+        if let Some(month) = month(word)
+            && let Some(size) =
+                words.get(2..).and_then(<[_]>::last).and_then(|word| decimal::<u64>(word))
+        {
+            let (day, after) = next_word(rest)?;
+            let (time, after) = next_word(after)?;
+            rest = after;
+            break (Some(size), civil_date(month, day, time, now));
+        }
+        words.push(word);
+        if words.len() > 6 {
+            return None;
+        }
+    };
+    // One space stands before the name; more belong to it.
+    let mut name = rest.strip_prefix(b" ")?;
+    if kind == Kind::Link
+        && let Some(arrow) = name.windows(4).position(|window| window == b" -> ")
+    {
+        name = name.get(..arrow)?;
+    }
+    Some(Listed {
+        name: name.to_vec(),
+        kind,
+        size: size.filter(|_| kind == Kind::File),
+        modified: date,
+    })
+}
+
+/// `11-22-26  04:11PM       <DIR>          name`.
+fn parse_dos(line: &[u8]) -> Option<Listed> {
+    let (date, rest) = next_word(line)?;
+    let (time, rest) = next_word(rest)?;
+    let (size, rest) = next_word(rest)?;
+    let mut parts = date.split(|byte| *byte == b'-').map(decimal::<i16>);
+    let (month, day, year) = (parts.next()??, parts.next()??, parts.next()??);
+    let year = match year {
+        0..70 => 2000 + year,
+        70..100 => 1900 + year,
+        year => year,
+    };
+    let (clock, half) = time.split_at_checked(5)?;
+    let (hour, minute) = (decimal::<i8>(clock.get(..2)?)?, decimal::<i8>(clock.get(3..)?)?);
+    let hour = match half {
+        b"PM" | b"pm" => hour % 12 + 12,
+        b"AM" | b"am" => hour % 12,
+        b"" => hour,
+        _ => return None,
+    };
+    let date = Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
+    let modified = timestamp(date.to_datetime(Time::new(hour, minute, 0, 0).ok()?));
+    let (kind, size) =
+        if size == b"<DIR>" { (Kind::Directory, None) } else { (Kind::File, Some(decimal(size)?)) };
+    Some(Listed { name: rest.trim_ascii_start().to_vec(), kind, size, modified })
+}
+
+fn next_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = text.iter().position(|byte| *byte != b' ')?;
+    let text = text.get(start..)?;
+    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    text.split_at_checked(end)
+}
+
+fn month(word: &[u8]) -> Option<i8> {
+    let position = MONTHS.iter().position(|month| word.eq_ignore_ascii_case(month.as_bytes()))?;
+    i8::try_from(position + 1).ok()
+}
+
+/// `22 16:11` or `22 2024`; without a year it is the last such day that is not more than a day ahead.
+fn civil_date(month: i8, day: &[u8], time: &[u8], now: Timestamp) -> Option<Timestamp> {
+    let day = decimal::<i8>(day)?;
+    let Some(colon) = time.iter().position(|byte| *byte == b':') else {
+        return timestamp(Date::new(decimal(time)?, month, day).ok()?.at(0, 0, 0, 0));
+    };
+    let (hour, minute) =
+        (decimal::<i8>(time.get(..colon)?)?, decimal::<i8>(time.get(colon + 1..)?)?);
+    let clock = Time::new(hour, minute, 0, 0).ok()?;
+    let this_year = jiff::tz::Offset::UTC.to_datetime(now).year();
+    // 29 February may be years back.
+    (0..8).filter_map(|back| Date::new(this_year - back, month, day).ok()).find_map(|date| {
+        timestamp(date.to_datetime(clock))
+            .filter(|at| at.as_second() <= now.as_second() + 24 * 3600)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        TimeValue::parse(text.as_bytes()).unwrap().0
+    }
+
+    fn entry(name: &[u8], kind: Kind, size: u64) -> Entry {
+        let modified = time("20261101120000");
+        Entry {
+            name: name.to_vec(),
+            kind,
+            size,
+            modified,
+            mode: 0o644,
+            links: 1,
+            identity: (1, 255),
+        }
+    }
+
+    #[test]
+    fn a_list_line_is_that_of_ls() {
+        let mut out = Vec::new();
+        entry(b"a b", Kind::File, 1234).list_line(time("20261122161139"), &mut out);
+        assert_eq!(out, b"-rw-r--r--   1 ftp      ftp              1234 Nov  1 12:00 a b\r\n");
+    }
+
+    #[test]
+    fn facts_end_with_a_semicolon_each() {
+        let mut out = Vec::new();
+        entry(b"", Kind::File, 5).facts(
+            Facts::select("SIZE;Type;nonsense;unix.mode"),
+            "file",
+            "r",
+            b"a",
+            &mut out,
+        );
+        assert_eq!(out, b"type=file;size=5;UNIX.mode=0644; a");
+        assert_eq!(
+            Facts::select("size;").feature(),
+            "MLST type;size*;modify;perm;unique;UNIX.mode;"
+        );
+        assert_eq!(Facts::select("").selection(), "");
+    }
+
+    #[test]
+    fn list_lines_of_many_servers_are_read() {
+        let now = time("20261122161139");
+        let check = |line: &str, name: &str, kind: Kind, size: Option<u64>, modified: &str| {
+            let listed = parse_list(line.as_bytes(), now).unwrap_or_else(|| panic!("{line}"));
+            assert_eq!(
+                listed,
+                Listed { name: name.into(), kind, size, modified: Some(time(modified)) },
+                "{line}"
+            );
+        };
+        check(
+            "-rw-r--r--    1 0        0            1234 Nov  1 12:00 a b",
+            "a b",
+            Kind::File,
+            Some(1234),
+            "20261101120000",
+        );
+        check(
+            "drwxr-xr-x   2 ftp      ftp          4096 Dec 31 23:59  lead",
+            " lead",
+            Kind::Directory,
+            None,
+            "20251231235900",
+        );
+        check("lrwxrwxrwx 1 u g 3 Jan  1  2020 a -> b", "a", Kind::Link, None, "20200101000000");
+        check("-rw-r--r-- 1 nogroup 99 Feb 29 2024 x", "x", Kind::File, Some(99), "20240229000000");
+        check(
+            "-rw-rw-r--+ 1 u May 7 Mar 01 08:30 name",
+            "name",
+            Kind::File,
+            Some(7),
+            "20260301083000",
+        );
+        check(
+            "11-22-26  04:11PM       <DIR>          Some Dir",
+            "Some Dir",
+            Kind::Directory,
+            None,
+            "20261122161100",
+        );
+        check(
+            "01-02-1999  12:05AM             42 f.txt",
+            "f.txt",
+            Kind::File,
+            Some(42),
+            "19990102000500",
+        );
+        for line in [
+            "total 12",
+            "",
+            "drwxr-xr-x 2 a b 1 Jan 1 2020 .",
+            "drwxr-xr-x 2 a b 1 Jan 1 2020 ..",
+            "-rw-r--r--",
+        ] {
+            assert_eq!(parse_list(line.as_bytes(), now), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn fact_lines_of_many_servers_are_read() {
+        let listed =
+            parse_facts(b"Type=file;Size=17;Modify=20261122161139.5;perm=r; a; b").unwrap();
+        assert_eq!(
+            (listed.name.as_slice(), listed.kind, listed.size),
+            (b"a; b".as_slice(), Kind::File, Some(17))
+        );
+        assert_eq!(parse_facts(b" type=dir; d").unwrap().kind, Kind::Directory);
+        assert_eq!(parse_facts(b"type=cdir; ."), None);
+        assert_eq!(parse_facts(b"no facts"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(name in "[^\r\n\0/ ][^\r\n\0/]{0,30}", size: u64, second in 0_i64..1_795_000_000) {
+            prop_assume!(name != "." && name != ".." );
+            let now = time("20261122161139");
+            let entry = Entry { modified: Timestamp::new(second, 0).unwrap(), ..entry(name.as_bytes(), Kind::File, size) };
+            let mut line = Vec::new();
+            entry.list_line(now, &mut line);
+            let listed = parse_list(&line[..line.len() - 2], now).unwrap();
+            prop_assert_eq!((&listed.name, listed.size), (&entry.name, Some(size)));
+            let mut line = Vec::new();
+            entry.facts(Facts::default(), "file", "r", &entry.name, &mut line);
+            let listed = parse_facts(&line).unwrap();
+            prop_assert_eq!((listed.name, listed.size, listed.modified), (entry.name, Some(size), Some(entry.modified)));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>) {
+            let _read = (parse_facts(&bytes), parse_list(&bytes, time("20261122161139")));
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Replies: a code, a text of one line or several (RFC 959 §4.2), written and read.
+
+use std::fmt;
+
+use super::line::append_escaped;
+
+/// A reply code, named by its reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Code(pub u16);
+
+#[allow(missing_docs, reason = "each name says it")]
+#[rustfmt::skip]
+impl Code {
+    pub const RESTART_MARKER: Self = Self(110);
+    pub const DATA_CONNECTION_ALREADY_OPEN: Self = Self(125);
+    pub const OPENING_DATA_CONNECTION: Self = Self(150);
+    pub const OK: Self = Self(200);
+    pub const SUPERFLUOUS: Self = Self(202);
+    pub const STATUS: Self = Self(211);
+    pub const DIRECTORY_STATUS: Self = Self(212);
+    pub const FILE_STATUS: Self = Self(213);
+    pub const HELP: Self = Self(214);
+    pub const SYSTEM: Self = Self(215);
+    pub const READY: Self = Self(220);
+    pub const CLOSING: Self = Self(221);
+    pub const NO_TRANSFER: Self = Self(225);
+    pub const TRANSFER_COMPLETE: Self = Self(226);
+    pub const PASSIVE: Self = Self(227);
+    pub const EXTENDED_PASSIVE: Self = Self(229);
+    pub const LOGGED_IN: Self = Self(230);
+    pub const FILE_ACTION_DONE: Self = Self(250);
+    pub const PATHNAME: Self = Self(257);
+    pub const NEED_PASSWORD: Self = Self(331);
+    pub const PENDING: Self = Self(350);
+    pub const SERVICE_NOT_AVAILABLE: Self = Self(421);
+    pub const DATA_CONNECTION_FAILED: Self = Self(425);
+    pub const TRANSFER_ABORTED: Self = Self(426);
+    pub const BUSY: Self = Self(450);
+    pub const LOCAL_ERROR: Self = Self(451);
+    pub const NO_SPACE: Self = Self(452);
+    pub const UNKNOWN_COMMAND: Self = Self(500);
+    pub const BAD_ARGUMENT: Self = Self(501);
+    pub const NOT_IMPLEMENTED: Self = Self(502);
+    pub const BAD_SEQUENCE: Self = Self(503);
+    pub const NOT_IMPLEMENTED_FOR_ARGUMENT: Self = Self(504);
+    pub const UNSUPPORTED_PROTOCOL: Self = Self(522);
+    pub const NOT_LOGGED_IN: Self = Self(530);
+    pub const UNAVAILABLE: Self = Self(550);
+    pub const BAD_NAME: Self = Self(553);
+    pub const BAD_MARKER: Self = Self(554);
+}
+
+impl Code {
+    /// 1yz: another reply follows.
+    #[must_use]
+    pub fn is_preliminary(self) -> bool {
+        self.0 / 100 == 1
+    }
+
+    /// 2yz: done.
+    #[must_use]
+    pub fn is_completion(self) -> bool {
+        self.0 / 100 == 2
+    }
+
+    /// 3yz: so far good, the next command decides.
+    #[must_use]
+    pub fn is_intermediate(self) -> bool {
+        self.0 / 100 == 3
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:03}", self.0)
+    }
+}
+
+/// A reply: its code and the lines of its text, which are bytes because names in them are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The code.
+    pub code: Code,
+    lines: Vec<Vec<u8>>,
+}
+
+impl Reply {
+    /// A reply of one line.
+    pub fn new(code: Code, text: impl Into<Vec<u8>>) -> Self {
+        Self { code, lines: vec![text.into()] }
+    }
+
+    /// A reply of several lines; the first and the last carry the code.
+    #[must_use]
+    pub fn multiline(code: Code, lines: Vec<Vec<u8>>) -> Self {
+        debug_assert!(!lines.is_empty(), "a reply has a text");
+        Self { code, lines }
+    }
+
+    /// 257: the path in quotes, quotes in it doubled (RFC 959 appendix II), and a remark behind it.
+    #[must_use]
+    pub fn pathname(path: &[u8], remark: &str) -> Self {
+        let mut text = vec![b'"'];
+        for &byte in path {
+            text.push(byte);
+            if byte == b'"' {
+                text.push(b'"');
+            }
+        }
+        text.push(b'"');
+        text.extend_from_slice(remark.as_bytes());
+        Self::new(Code::PATHNAME, text)
+    }
+
+    /// The path in quotes of a 257 reply.
+    #[must_use]
+    pub fn quoted_path(&self) -> Option<Vec<u8>> {
+        let text = self.lines.first()?;
+        let start = text.iter().position(|byte| *byte == b'"')? + 1;
+        let mut path = Vec::new();
+        let mut rest = text.get(start..)?.iter().peekable();
+        while let Some(&byte) = rest.next() {
+            if byte == b'"' && rest.next_if_eq(&&b'"').is_none() {
+                return Some(path);
+            }
+            path.push(byte);
+        }
+        None
+    }
+
+    /// The lines of the text, without codes.
+    #[must_use]
+    pub fn lines(&self) -> &[Vec<u8>] {
+        &self.lines
+    }
+
+    /// The text of the last line, which is the one people read.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(self.lines.last().map(Vec::as_slice).unwrap_or_default())
+            .into_owned()
+    }
+
+    /// Appends the reply as it goes over the wire.
+    ///
+    /// CR, LF and NUL in a text become `?`: a name must not end a line. Inner lines begin with a space, so that none can
+    /// be taken for the last (RFC 959 §4.2).
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let last = self.lines.len().saturating_sub(1);
+        for (number, line) in self.lines.iter().enumerate() {
+            let lead = match number {
+                number if number == last => format!("{} ", self.code),
+                0 => format!("{}-", self.code),
+                _ => " ".to_owned(),
+            };
+            out.extend_from_slice(lead.as_bytes());
+            encode_text(line, out);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
+/// Appends text of a control connection: line ends in it become `?`, Telnet's 0xFF is doubled.
+pub fn encode_text(text: &[u8], out: &mut Vec<u8>) {
+    for chunk in text.split_inclusive(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+        match chunk {
+            [kept @ .., b'\r' | b'\n' | b'\0'] => {
+                append_escaped(out, kept);
+                out.push(b'?');
+            }
+            kept => append_escaped(out, kept),
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.code, self.text())
+    }
+}
+
+/// What a line cannot be where a reply is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoReply;
+
+/// Puts received lines together to replies.
+#[derive(Debug, Default)]
+pub struct ReplyReader {
+    /// The reply under way, of several lines.
+    open: Option<Reply>,
+}
+
+impl ReplyReader {
+    /// How many bytes of text one reply may have; a longer one is refused.
+    pub const BYTES_MAX: usize = 1024 * 1024;
+
+    /// Takes the next line; `Some` when it ends a reply.
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, NoReply> {
+        let (code, separator, text) = split_code(line)
+            .map_or((None, b' ', line), |(code, separator, text)| (Some(code), separator, text));
+        match (self.open.take(), code) {
+            (None, None) => Err(NoReply),
+            (None, Some(code)) => {
+                let reply = Reply::new(code, text);
+                if separator == b'-' {
+                    self.open = Some(reply);
+                    Ok(None)
+                } else {
+                    Ok(Some(reply))
+                }
+            }
+            (Some(mut reply), code) => {
+                let last = code == Some(reply.code) && separator == b' ';
+                // Servers put the code before inner lines, too; there it is no part of the text.
+                let inner = if code == Some(reply.code) { text } else { line };
+                reply
+                    .lines
+                    .push(inner.strip_prefix(b" ").filter(|_| !last).unwrap_or(inner).to_vec());
+                if last {
+                    return Ok(Some(reply));
+                }
+                if reply.lines.iter().map(Vec::len).sum::<usize>() > Self::BYTES_MAX {
+                    return Err(NoReply);
+                }
+                self.open = Some(reply);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// `123 text` or `123-text`; the code alone counts as the first.
+fn split_code(line: &[u8]) -> Option<(Code, u8, &[u8])> {
+    let (digits, rest) = line.split_first_chunk::<3>()?;
+    let code =
+        super::address::decimal(digits).filter(|code| (100..700).contains(code)).map(Code)?;
+    match rest {
+        [] => Some((code, b' ', rest)),
+        [separator @ (b' ' | b'-'), text @ ..] => Some((code, *separator, text)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ftp::line::{Line, LineBuffer};
+
+    fn encoded(reply: &Reply) -> Vec<u8> {
+        let mut out = Vec::new();
+        reply.encode(&mut out);
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Option<Reply> {
+        let (mut buffer, mut reader) = (LineBuffer::default(), ReplyReader::default());
+        buffer.extend(bytes);
+        while let Some(Line::Complete(line)) = buffer.next_line() {
+            if let Some(reply) = reader.line(&line).ok()? {
+                return buffer.is_empty().then_some(reply);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn several_lines_are_written_so_that_no_inner_one_looks_like_the_last() {
+        let reply = Reply::multiline(
+            Code(211),
+            vec![b"Features:".to_vec(), b"211 End".to_vec(), b"End".to_vec()],
+        );
+        assert_eq!(encoded(&reply), b"211-Features:\r\n 211 End\r\n211 End\r\n");
+        assert_eq!(read(&encoded(&reply)), Some(reply));
+    }
+
+    #[test]
+    fn a_path_is_quoted_and_cannot_end_its_line() {
+        let reply = Reply::pathname(b"/a \"b\"\r\n226 x", " created.");
+        assert_eq!(encoded(&reply), b"257 \"/a \"\"b\"\"??226 x\" created.\r\n");
+        assert_eq!(Reply::pathname(b"/a \"b\"", "").quoted_path(), Some(b"/a \"b\"".to_vec()));
+    }
+
+    #[test]
+    fn servers_of_other_habits_are_understood() {
+        let proftpd = read(b"211-Features:\r\n211-MDTM\r\n211 End\r\n").unwrap();
+        assert_eq!(proftpd.lines()[1], b"MDTM");
+        assert_eq!(read(b"220\r\n").unwrap().code, Code(220));
+        assert_eq!(read(b"220-hello\r\n331 no end\r\n220 end\r\n").unwrap().lines().len(), 3);
+        for bytes in ["hello\r\n", "99 x\r\n", "2200 x\r\n", "\r\n"] {
+            assert_eq!(read(bytes.as_bytes()), None, "{bytes}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(code in 100_u16..600, lines in proptest::collection::vec("[^\r\n\0]{0,40}", 1..5)) {
+            let reply = Reply::multiline(Code(code), lines.into_iter().map(String::into_bytes).collect());
+            prop_assert_eq!(read(&encoded(&reply)), Some(reply));
+        }
+
+        #[test]
+        fn no_bytes_panic_and_a_quoted_path_comes_back(bytes: Vec<u8>) {
+            let _read = read(&bytes);
+            prop_assert_eq!(Reply::pathname(&bytes, " x").quoted_path(), Some(bytes));
+        }
+    }
+}

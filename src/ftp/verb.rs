@@ -1,0 +1,426 @@
+//! The verb table: every verb, its argument, who may use it and when, what FEAT says of it, and its parser.
+//!
+//! Everything that is known of a verb stands in its row; HELP, FEAT, and the refusals 500, 501, 502 and 530 come from it.
+
+use super::command::{Argument, ArgumentError, Command, split_word};
+
+/// Who may use a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Login {
+    /// Whoever is connected.
+    Nobody,
+    /// Who has logged in; others get 530.
+    Member,
+}
+
+/// When a verb is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Between transfers; during one, the line stays unread until it ends.
+    Idle,
+    /// At once, during a transfer as well.
+    Always,
+}
+
+/// What an account needs to be allowed for a verb; else 550.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "each name says it")]
+pub enum Permission {
+    List,
+    Read,
+    Write,
+    Append,
+    Delete,
+    Rename,
+    MakeDirectory,
+    ChangeAttributes,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Verb {
+    /// The word.
+    pub name: &'static str,
+    /// Its argument, for HELP.
+    pub argument: &'static str,
+    /// Who may use it.
+    pub login: Login,
+    /// When it is served.
+    pub when: When,
+    /// What its user must be allowed to do.
+    pub may: Option<Permission>,
+    /// Its line in FEAT.
+    pub feature: Option<&'static str>,
+    parse: Option<Parser>,
+}
+
+type Parser = fn(Argument<'_>) -> Result<Command, ArgumentError>;
+
+const fn verb(
+    name: &'static str,
+    argument: &'static str,
+    login: Login,
+    when: When,
+    may: Option<Permission>,
+    feature: Option<&'static str>,
+    parse: Parser,
+) -> Verb {
+    Verb { name, argument, login, when, may, feature, parse: Some(parse) }
+}
+
+/// A verb that is known and answered 502.
+const fn unimplemented(name: &'static str) -> Verb {
+    Verb { name, argument: "", login: Nobody, when: Idle, may: None, feature: None, parse: None }
+}
+
+use Login::{Member, Nobody};
+use Permission::{Append, ChangeAttributes, Delete, List, MakeDirectory, Read, Rename, Write};
+use When::{Always, Idle};
+
+/// Every verb of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
+#[rustfmt::skip]
+#[allow(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
+pub static VERBS: &[Verb] = &[
+    //    verb    argument                 login   when    may                     FEAT line            parse
+    verb("USER", "username",               Nobody, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
+    verb("PASS", "password",               Nobody, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec())))),
+    verb("ACCT", "account",                Nobody, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
+    verb("HOST", "hostname",               Nobody, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
+    verb("REIN", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
+    verb("QUIT", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Quit)),
+    verb("CWD",  "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
+    verb("XCWD", "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
+    verb("CDUP", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::ChangeToParent)),
+    verb("XCUP", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::ChangeToParent)),
+    verb("PWD",  "",                       Member, Idle,   None,                   None,                |a| a.none(Command::PrintDirectory)),
+    verb("XPWD", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::PrintDirectory)),
+    verb("TYPE", "A | I | L 8",            Member, Idle,   None,                   None,                |a| a.representation()),
+    verb("STRU", "F",                      Member, Idle,   None,                   None,                |a| a.letter("F", &["R", "P"], Command::Structure)),
+    verb("MODE", "S",                      Member, Idle,   None,                   None,                |a| a.letter("S", &["B", "C", "Z"], Command::Mode)),
+    verb("PORT", "h1,h2,h3,h4,p1,p2",      Member, Idle,   None,                   None,                |a| Ok(Command::Port(a.host_port()?))),
+    verb("EPRT", "|protocol|address|port|",Member, Idle,   None,                   Some("EPRT"),        |a| Ok(Command::ExtendedPort(a.extended_port()?))),
+    verb("PASV", "",                       Member, Idle,   None,                   Some("PASV"),        |a| a.none(Command::Passive)),
+    verb("EPSV", "[1 | 2 | ALL]",          Member, Idle,   None,                   Some("EPSV"),        |a| Ok(Command::ExtendedPassive(a.extended_passive()?))),
+    verb("REST", "marker",                 Member, Idle,   None,                   Some("REST STREAM"), |a| Ok(Command::Restart(a.offset()?))),
+    verb("RETR", "pathname",               Member, Idle,   Some(Read),             None,                |a| Ok(Command::Retrieve(a.path()?))),
+    verb("STOR", "pathname",               Member, Idle,   Some(Write),            None,                |a| Ok(Command::Store(a.path()?))),
+    verb("STOU", "",                       Member, Idle,   Some(Write),            None,                |a| a.none(Command::StoreUnique)),
+    verb("APPE", "pathname",               Member, Idle,   Some(Append),           None,                |a| Ok(Command::Append(a.path()?))),
+    verb("ALLO", "size [R size]",          Member, Idle,   None,                   None,                |a| a.allocation()),
+    verb("DELE", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::Delete(a.path()?))),
+    verb("RNFR", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameFrom(a.path()?))),
+    verb("RNTO", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameTo(a.path()?))),
+    verb("MKD",  "pathname",               Member, Idle,   Some(MakeDirectory),    None,                |a| Ok(Command::MakeDirectory(a.path()?))),
+    verb("XMKD", "pathname",               Member, Idle,   Some(MakeDirectory),    None,                |a| Ok(Command::MakeDirectory(a.path()?))),
+    verb("RMD",  "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
+    verb("XRMD", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
+    verb("LIST", "[-al] [pathname]",       Member, Idle,   Some(List),             None,                |a| Ok(Command::List(a.selection()?))),
+    verb("NLST", "[-al] [pathname]",       Member, Idle,   Some(List),             None,                |a| Ok(Command::NameList(a.selection()?))),
+    verb("MLSD", "[pathname]",             Member, Idle,   Some(List),             None,                |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
+    verb("MLST", "[pathname]",             Member, Idle,   Some(List),             Some(FACTS),         |a| Ok(Command::MachineList(a.optional_path()?))),
+    verb("STAT", "[pathname]",             Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_path()?))),
+    verb("SIZE", "pathname",               Member, Idle,   Some(List),             Some("SIZE"),        |a| Ok(Command::Size(a.path()?))),
+    verb("MDTM", "pathname",               Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
+    verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
+    verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   None,                   None,                |a| a.site()),
+    verb("FEAT", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Features)),
+    verb("OPTS", "UTF8 ON | MLST facts",   Nobody, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
+    verb("CLNT", "name",                   Nobody, Idle,   None,                   Some("CLNT"),        |a| a.none(Command::ClientName)),
+    verb("LANG", "[tag]",                  Nobody, Idle,   None,                   Some("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
+    verb("SYST", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::System)),
+    verb("HELP", "[verb]",                 Nobody, Idle,   None,                   None,                |a| Ok(Command::Help(a.optional_word()?))),
+    verb("NOOP", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Noop)),
+    verb("ABOR", "",                       Member, Always, None,                   None,                |a| a.none(Command::Abort)),
+    unimplemented("SMNT"),
+    unimplemented("AUTH"), unimplemented("ADAT"), unimplemented("PROT"), unimplemented("PBSZ"),
+    unimplemented("CCC"),  unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
+    unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),
+    unimplemented("HASH"), unimplemented("RANG"), unimplemented("XCRC"), unimplemented("XMD5"),
+    unimplemented("XSHA1"), unimplemented("XSHA256"), unimplemented("XSHA512"), unimplemented("XSHA"),
+    unimplemented("AVBL"), unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
+];
+
+/// Stands for the line of FEAT that depends on the session: the facts of MLST, the selected ones with a star.
+pub const FACTS: &str = "MLST";
+
+/// Why a line is no command that can be served.
+#[derive(Debug, Clone, Copy)]
+pub enum Unserved {
+    /// No row: 500.
+    Unknown,
+    /// A row without parser: 502.
+    NotImplemented,
+    /// The parser refused the argument.
+    Argument(&'static Verb, ArgumentError),
+}
+
+impl Verb {
+    /// The row of a verb, in any case of letters.
+    #[must_use]
+    pub fn find(name: &[u8]) -> Option<&'static Self> {
+        VERBS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The row of the verb that a line begins with, and the argument behind it.
+    pub(super) fn split(line: &[u8]) -> Option<(&'static Self, Argument<'_>)> {
+        // Some clients put a space before the verb; none means it.
+        let line = line.trim_ascii_start();
+        let (name, argument) =
+            split_word(line).map_or((line, None), |(name, rest)| (name, Some(rest)));
+        Self::find(name).map(|row| (row, Argument(argument)))
+    }
+
+    /// The row of the verb that a line begins with.
+    pub fn of_line(line: &[u8]) -> Result<&'static Self, Unserved> {
+        let (row, _) = Self::split(line).ok_or(Unserved::Unknown)?;
+        if row.is_implemented() { Ok(row) } else { Err(Unserved::NotImplemented) }
+    }
+
+    /// Whether it is more than a 502.
+    #[must_use]
+    pub fn is_implemented(&self) -> bool {
+        self.parse.is_some()
+    }
+}
+
+impl Command {
+    /// Reads a line of the control connection.
+    pub fn parse(line: &[u8]) -> Result<Self, Unserved> {
+        let (row, argument) = Verb::split(line).ok_or(Unserved::Unknown)?;
+        let parse = row.parse.ok_or(Unserved::NotImplemented)?;
+        parse(argument).map_err(|error| Unserved::Argument(row, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ftp::address::Protocol;
+    use crate::ftp::command::{
+        ExtendedPassive, Password, PathName, Selection, Setting, Site, Type,
+    };
+    use crate::ftp::time::TimeValue;
+
+    #[test]
+    fn each_verb_has_one_row() {
+        for (number, row) in VERBS.iter().enumerate() {
+            let first = VERBS.iter().position(|other| other.name == row.name);
+            assert_eq!(first, Some(number), "{}", row.name);
+            assert_eq!(row.name, row.name.to_ascii_uppercase());
+        }
+    }
+
+    #[test]
+    fn every_verb_of_the_rfcs_is_known() {
+        let rfc959 = "USER PASS ACCT CWD CDUP SMNT REIN QUIT PORT PASV TYPE STRU MODE RETR STOR STOU APPE ALLO REST RNFR \
+                      RNTO ABOR DELE RMD MKD PWD LIST NLST SITE SYST STAT HELP NOOP";
+        let later = "XCWD XCUP XPWD XMKD XRMD AUTH ADAT PROT PBSZ CCC MIC CONF ENC FEAT OPTS EPRT EPSV LANG MDTM SIZE MLST \
+                     MLSD HOST MFMT MFCT MFF HASH RANG XCRC XMD5 XSHA1 XSHA256 AVBL CSID RMDA";
+        for name in rfc959.split_ascii_whitespace().chain(later.split_ascii_whitespace()) {
+            assert!(Verb::find(name.to_ascii_lowercase().as_bytes()).is_some(), "{name}");
+        }
+    }
+
+    /// A list of its own, so that the test is not the table reading itself.
+    #[test]
+    fn only_these_are_open_to_strangers() {
+        let open = "USER PASS ACCT HOST REIN QUIT FEAT OPTS CLNT LANG SYST HELP NOOP";
+        for row in VERBS.iter().filter(|row| row.is_implemented()) {
+            let listed = open.split(' ').any(|name| name == row.name);
+            assert_eq!(row.login == Nobody, listed, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn every_verb_that_changes_something_asks_for_a_permission() {
+        for name in
+            ["STOR", "STOU", "APPE", "DELE", "RNFR", "RNTO", "MKD", "XMKD", "RMD", "XRMD", "MFMT"]
+        {
+            let may = Verb::find(name.as_bytes()).unwrap().may;
+            assert!(!matches!(may, None | Some(Read | List)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_verb_that_is_served_and_no_other() {
+        let readme = include_str!("../../README.md");
+        let section =
+            readme.split("## What it speaks").nth(1).unwrap().split("\n## ").next().unwrap();
+        let table = section.split("```text").nth(1).unwrap().split("```").next().unwrap();
+        let mut told: Vec<&str> = table.split_ascii_whitespace().collect();
+        let mut served: Vec<&str> =
+            VERBS.iter().filter(|row| row.is_implemented()).map(|row| row.name).collect();
+        told.sort_unstable();
+        served.sort_unstable();
+        assert_eq!(told, served);
+    }
+
+    fn refused(line: &str) -> ArgumentError {
+        match Command::parse(line.as_bytes()) {
+            Err(Unserved::Argument(_, error)) => error,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn bad_arguments_are_told_apart() {
+        for line in [
+            "RETR",
+            "RETR ",
+            "CWD a\rb",
+            "REST -1",
+            "REST 1x",
+            "REST 99999999999999999999",
+            "TYPE X",
+            "EPSV x",
+            "MFMT 2026 a",
+            "SITE CHMOD 9 a",
+            "SITE CHMOD 77777 a",
+            "ALLO x",
+            "PORT 1,2,3",
+        ] {
+            assert_eq!(refused(line), ArgumentError::Malformed, "{line}");
+        }
+        for line in ["TYPE E", "TYPE L 7", "TYPE A C", "MODE C", "STRU R", "STRU P"] {
+            assert_eq!(refused(line), ArgumentError::Unsupported, "{line}");
+        }
+        assert_eq!(refused("EPSV 3"), ArgumentError::Protocol);
+        assert_eq!(refused("SITE NUKE x"), ArgumentError::UnknownSite);
+        assert!(matches!(Command::parse(b"FOO"), Err(Unserved::Unknown)));
+        assert!(matches!(Command::parse(b""), Err(Unserved::Unknown)));
+        assert!(matches!(Command::parse(b"smnt x"), Err(Unserved::NotImplemented)));
+    }
+
+    #[test]
+    fn flags_are_flags_and_names_with_spaces_are_names() {
+        let select = |line: &str| match Command::parse(line.as_bytes()) {
+            Ok(Command::List(selection)) => selection,
+            other => panic!("{other:?}"),
+        };
+        let path = |name: &str| Some(PathName(name.into()));
+        assert_eq!(
+            select("LIST -la"),
+            Selection { hidden: true, long: true, ..Selection::default() }
+        );
+        assert_eq!(
+            select("LIST -a -l a b "),
+            Selection { hidden: true, long: true, path: path("a b "), ..Selection::default() }
+        );
+        assert_eq!(select("LIST -- -x"), Selection { path: path("-x"), ..Selection::default() });
+        assert_eq!(select("list"), Selection::default());
+    }
+
+    #[test]
+    fn the_times_of_two_traditions_are_read() {
+        let read = |line: &str| match Command::parse(line.as_bytes()) {
+            Ok(Command::Site(Site::SetTime { time, path })) => (time.to_string(), path.0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            read("SITE UTIME 202611221611 a b"),
+            ("20261122161100".to_owned(), b"a b".to_vec())
+        );
+        let ncftp = read("SITE UTIME a b 20260101000000 20261122161139 20260101000000 UTC");
+        assert_eq!(ncftp, ("20261122161139".to_owned(), b"a b".to_vec()));
+    }
+
+    fn path() -> impl Strategy<Value = PathName> {
+        proptest::collection::vec(
+            any::<u8>().prop_filter("refused in names", |byte| !b"\r\n\0".contains(byte)),
+            1..30,
+        )
+        .prop_map(PathName)
+    }
+
+    fn command() -> impl Strategy<Value = Command> {
+        let socket = any::<([u8; 4], u16)>()
+            .prop_map(|(ip, port)| (std::net::IpAddr::from(ip), port).into());
+        let socket6 = any::<([u8; 16], u16)>()
+            .prop_map(|(ip, port)| (std::net::IpAddr::from(ip), port).into());
+        let selection = (any::<[bool; 3]>(), proptest::option::of("[^\r\n\0 -][^\r\n\0]{0,20}"))
+            .prop_map(|([hidden, long, itself], path)| Selection {
+                hidden,
+                long,
+                itself,
+                path: path.map(|path| PathName(path.into_bytes())),
+            });
+        let time = TimeValue::parse(b"20261122161139.250").unwrap();
+        prop_oneof![
+            path().prop_map(|PathName(name)| Command::User(name)),
+            path().prop_map(|PathName(password)| Command::Password(Password(password))),
+            proptest::sample::select(vec![
+                Command::Account,
+                Command::Reinitialize,
+                Command::Quit,
+                Command::ChangeToParent,
+                Command::PrintDirectory,
+                Command::Type(Type::Ascii),
+                Command::Type(Type::Image),
+                Command::Structure,
+                Command::Mode,
+                Command::Passive,
+                Command::ExtendedPassive(ExtendedPassive::Any),
+                Command::ExtendedPassive(ExtendedPassive::All),
+                Command::ExtendedPassive(ExtendedPassive::Only(Protocol::Ipv6)),
+                Command::StoreUnique,
+                Command::Allocate,
+                Command::Features,
+                Command::Set(Setting::Utf8),
+                Command::Set(Setting::Facts("size;".to_owned())),
+                Command::System,
+                Command::Help(None),
+                Command::Help(Some("RETR".to_owned())),
+                Command::Noop,
+                Command::Abort,
+                Command::Host("example.net".to_owned()),
+                Command::Language(None),
+                Command::ClientName,
+                Command::Site(Site::Help),
+                Command::MachineList(None),
+                Command::MachineListDirectory(None),
+                Command::Status(None),
+            ]),
+            path().prop_map(Command::ChangeDirectory),
+            path().prop_map(Command::Retrieve),
+            path().prop_map(Command::Store),
+            path().prop_map(Command::Append),
+            path().prop_map(Command::Delete),
+            path().prop_map(Command::RenameFrom),
+            path().prop_map(Command::RenameTo),
+            path().prop_map(Command::MakeDirectory),
+            path().prop_map(Command::RemoveDirectory),
+            path().prop_map(Command::Size),
+            path().prop_map(Command::ModificationTime),
+            path().prop_map(|path| Command::MachineListDirectory(Some(path))),
+            path().prop_map(|path| Command::MachineList(Some(path))),
+            path().prop_map(|path| Command::Status(Some(path))),
+            path().prop_map(move |path| Command::SetModificationTime { time, path }),
+            (0_u32..0o10000, path())
+                .prop_map(|(mode, path)| Command::Site(Site::ChangeMode { mode, path })),
+            selection.clone().prop_map(Command::List),
+            selection.prop_map(Command::NameList),
+            (0..i64::MAX.cast_unsigned()).prop_map(Command::Restart),
+            socket.prop_map(Command::Port),
+            socket6.prop_map(Command::ExtendedPort),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(command in command()) {
+            let mut buffer = crate::ftp::line::LineBuffer::default();
+            buffer.extend(&command.encode());
+            buffer.extend(b"\r\n");
+            let Some(crate::ftp::line::Line::Complete(line)) = buffer.next_line() else { panic!("no line") };
+            prop_assert_eq!(Command::parse(&line).map_err(|error| format!("{error:?}")), Ok(command));
+        }
+
+        #[test]
+        fn no_line_panics(row in 0..VERBS.len(), argument: Vec<u8>) {
+            let _read = Command::parse(&[VERBS[row].name.as_bytes(), b" ", &argument].concat());
+            let _read = Command::parse(&argument);
+        }
+    }
+}
