@@ -1,4 +1,15 @@
 //! poolftpd: an FTP server on a fixed pool of worker threads, its client and its balancer.
+//!
+//! The rooms, from the ground up: [`pool`] (who runs next) and [`ftp`] (the language, pure); [`storage`] (what is served,
+//! to whom) and [`net`] (wires); [`session`] (the conversation); [`server`] puts the parts together.
+//! `ARCHITECTURE.md` is the guide.
 
+pub mod cli;
+pub mod config;
 pub mod ftp;
+pub mod log;
+pub mod net;
 pub mod pool;
+pub mod server;
+pub mod session;
+pub mod storage;

@@ -1,0 +1,146 @@
+//! `ftpserver`: arguments, the server, signals, an exit status.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::panic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use poolftpd::cli;
+use poolftpd::config::{self, Config, Limits};
+use poolftpd::log::{Level, Log};
+use poolftpd::server::Server;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+const PROGRAM: &str = "ftpserver";
+
+/// Serves a directory by FTP, with a fixed pool of worker threads.
+#[derive(FromArgs)]
+struct Arguments {
+    /// the directory that is served (default: _FTPROOT)
+    #[argh(option, default = "PathBuf::from(\"_FTPROOT\")", arg_name = "dir")]
+    root: PathBuf,
+
+    /// the address to listen on (default: all, IPv6 and IPv4)
+    #[argh(option, arg_name = "addr")]
+    bind: Option<IpAddr>,
+
+    /// the port to listen on (default: 2121; 0 takes any that is free)
+    #[argh(option, default = "2121", arg_name = "n")]
+    port: u16,
+
+    /// how many worker threads (default: twice the processors, four at least)
+    #[argh(option, default = "config::default_workers()", arg_name = "n")]
+    workers: NonZeroUsize,
+
+    /// let anonymous write
+    #[argh(switch)]
+    write: bool,
+
+    /// the ports for passive data connections, as LO-HI (default: any)
+    #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
+    passive_ports: Option<RangeInclusive<u16>>,
+
+    /// the IPv4 address to tell clients in replies to PASV (default: the one they connected to)
+    #[argh(option, arg_name = "ip")]
+    public_address: Option<Ipv4Addr>,
+
+    /// close a session that says nothing for so many seconds (default: 300)
+    #[argh(option, default = "Limits::default().idle_timeout.as_secs()", arg_name = "seconds")]
+    idle_timeout: u64,
+
+    /// serve so many clients at once (default: 10000)
+    #[argh(option, default = "Limits::default().clients_max", arg_name = "n")]
+    max_clients: usize,
+
+    /// serve so many clients at once from one address (default: 10000)
+    #[argh(option, default = "Limits::default().per_address_max", arg_name = "n")]
+    max_per_ip: usize,
+
+    /// log commands and replies, too
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// log only what an administrator must see
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+}
+
+impl Arguments {
+    fn config(self) -> Result<Config, &'static str> {
+        let level = match (self.quiet, self.verbose) {
+            (true, true) => return Err("--quiet and --verbose exclude each other"),
+            (true, false) => Level::Quiet,
+            (false, true) => Level::Verbose,
+            (false, false) => Level::Normal,
+        };
+        if self.idle_timeout == 0 {
+            return Err("--idle-timeout must be at least 1");
+        }
+        let limits = Limits {
+            clients_max: self.max_clients,
+            per_address_max: self.max_per_ip,
+            // A century is never, and never overflows.
+            idle_timeout: Duration::from_secs(self.idle_timeout.min(100 * 365 * 24 * 3600)),
+            ..Limits::default()
+        };
+        Ok(Config {
+            root: self.root,
+            bind: self.bind,
+            port: self.port,
+            workers: self.workers,
+            write: self.write,
+            passive_ports: self.passive_ports,
+            public_address: self.public_address,
+            limits,
+            level,
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let config = match cli::arguments::<Arguments>(PROGRAM).map(Arguments::config) {
+        Ok(Ok(config)) => config,
+        Ok(Err(what)) => return cli::usage(PROGRAM, what),
+        Err(status) => return status,
+    };
+    match serve(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            cli::complain(PROGRAM, &what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
+fn serve(config: &Config) -> Result<(), String> {
+    let text = |error: io::Error| format!("cannot start: {error}.");
+    // Before any thread, so that no signal is missed.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
+    let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
+    panic::set_hook(Box::new(|panic| {
+        cli::complain(PROGRAM, &format!("event=panic {}", panic.to_string().replace('\n', " ")));
+    }));
+    let server = Server::start(config, log).map_err(|error| error.to_string())?;
+    cli::print(&format!("listening on {}\n", server.address()));
+    // SIGHUP is for what can be reloaded; it must not end the server.
+    let mut stopping = signals.forever().filter(|signal| *signal != SIGHUP);
+    stopping.next();
+    let handle = std::thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(move || server.stop())
+        .map_err(text)?;
+    // The second signal ends the process as it would have without us.
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_default(signal, std::sync::Arc::new(true.into()))
+            .map_err(text)?;
+    }
+    let _ended = handle.join();
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What the programs' command lines have in common: argh, with `--name=value`, `--version`, and exit status 2 for a
+//! usage error.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use argh::TopLevelCommand;
+
+/// The exit status for a command line that cannot be understood.
+pub const USAGE: u8 = 2;
+
+/// Reads the command line of the program of this name.
+///
+/// # Errors
+/// The exit status, when there is nothing left to do: help or version were asked for and printed, or an argument is
+/// wrong and one sentence about it is on standard error.
+pub fn arguments<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
+    let mut words = Vec::new();
+    for word in std::env::args_os().skip(1) {
+        match word.into_string() {
+            Ok(word) => words.push(word),
+            Err(word) => return Err(usage(program, &format!("'{}' is not UTF-8", word.display()))),
+        }
+    }
+    parse(program, &words).map_err(|early| match early {
+        Early::Print(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Early::Wrong(text) => usage(program, &text),
+    })
+}
+
+/// One line on standard error, and the status of a usage error.
+#[must_use]
+pub fn usage(program: &str, what: &str) -> ExitCode {
+    complain(program, &format!("{what}. Try '{program} --help'."));
+    ExitCode::from(USAGE)
+}
+
+/// One line on standard error, with the name of the program in front.
+pub fn complain(program: &str, what: &str) {
+    // Nobody is left to be told that standard error is gone.
+    let _written = writeln!(std::io::stderr(), "{program}: {what}");
+}
+
+/// Text on standard output; a reader that has gone is no error.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout();
+    let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Early {
+    Print(String),
+    Wrong(String),
+}
+
+fn parse<T: TopLevelCommand>(program: &str, words: &[String]) -> Result<T, Early> {
+    let words = split_values(words);
+    if words.iter().take_while(|word| *word != "--").any(|word| word == "--version") {
+        return Err(Early::Print(format!("{program} (poolftpd) {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    T::from_args(&[program], &words).map_err(|exit| match exit.status {
+        Ok(()) => Early::Print(exit.output),
+        Err(()) => Early::Wrong(one_line(&exit.output)),
+    })
+}
+
+/// `--name=value` as two words, which is what argh takes.
+fn split_values(words: &[String]) -> Vec<String> {
+    let mut split = Vec::new();
+    let mut options = true;
+    for word in words {
+        options &= word != "--";
+        match word.split_once('=') {
+            Some((name, value)) if options && name.starts_with("--") => {
+                split.extend([name.to_owned(), value.to_owned()]);
+            }
+            _ => split.push(word.clone()),
+        }
+    }
+    split
+}
+
+/// argh's complaint, which may be several lines, as the beginning of a sentence.
+fn one_line(output: &str) -> String {
+    let lines =
+        output.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Run "));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    text.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program.
+    #[derive(argh::FromArgs, Debug, PartialEq)]
+    struct Arguments {
+        /// a port
+        #[argh(option, default = "2121")]
+        port: u16,
+        /// a switch
+        #[argh(switch)]
+        write: bool,
+        /// hosts
+        #[argh(positional)]
+        hosts: Vec<String>,
+    }
+
+    fn read(line: &str) -> Result<Arguments, Early> {
+        let words: Vec<String> = line.split_ascii_whitespace().map(str::to_owned).collect();
+        parse("program", &words)
+    }
+
+    #[test]
+    fn values_stand_behind_a_space_or_an_equals_sign() {
+        let expected = Arguments { port: 21, write: true, hosts: vec!["a=b".to_owned()] };
+        assert_eq!(read("--port 21 --write a=b"), Ok(expected));
+        assert_eq!(read("--port=21").unwrap().port, 21);
+        assert_eq!(read("-- --x=y").unwrap().hosts, ["--x=y"]);
+    }
+
+    #[test]
+    fn help_and_version_are_printed_and_a_mistake_is_one_line() {
+        assert!(
+            matches!(read("--version"), Err(Early::Print(text)) if text.starts_with("program (poolftpd) "))
+        );
+        assert!(matches!(read("--help"), Err(Early::Print(text)) if text.contains("--port")));
+        for line in ["--nonsense", "--port x", "--port", "--port 99999"] {
+            assert!(
+                matches!(read(line), Err(Early::Wrong(text)) if !text.contains('\n') && !text.is_empty()),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Data connections: made by the client (passive) or by us (active).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::passive::PassiveListener;
+
+/// The longest that a call on a data socket may hold a worker.
+const CALL_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Bounds every call on this socket that could wait: accept, connect, sendfile.
+pub(super) fn bound_waits(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(CALL_TIMEOUT))?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(CALL_TIMEOUT))?;
+    Ok(())
+}
+
+/// A data connection that is not there yet.
+#[derive(Debug)]
+pub enum Opening {
+    /// The client will connect to us.
+    Passive(PassiveListener),
+    /// We are connecting to the client.
+    Active(TcpStream),
+}
+
+impl Opening {
+    /// Begins to connect to a client that said PORT or EPRT, from the address it knows us by.
+    pub fn connect(local: IpAddr, to: SocketAddr) -> io::Result<Self> {
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let socket =
+            rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        bound_waits(socket.as_fd())?;
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddr::new(local, 0))?;
+        match rustix::net::connect(&socket, &to) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::AGAIN) => {
+                Ok(Self::Active(TcpStream::from(socket)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The connection, if it is there now; the opening again, if it is not.
+    pub fn advance(self) -> io::Result<Result<TcpStream, Self>> {
+        match self {
+            Self::Passive(listener) => match is_ready(listener.descriptor())?
+                .then(|| listener.accept())
+                .transpose()?
+                .flatten()
+            {
+                Some(stream) => {
+                    bound_waits(stream.as_fd())?;
+                    Ok(Ok(stream))
+                }
+                None => Ok(Err(Self::Passive(listener))),
+            },
+            Self::Active(stream) => {
+                sockopt::socket_error(&stream)??;
+                match stream.peer_addr() {
+                    Ok(_) => Ok(Ok(stream)),
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                        Ok(Err(Self::Active(stream)))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a listener has somebody to accept.
+fn is_ready(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&at_once)) {
+        Err(Errno::INTR) => Ok(false),
+        ready => Ok(ready? > 0),
+    }
+}

@@ -1,0 +1,167 @@
+//! The listener that clients connect to, and the loop that takes them in.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+
+use super::canonical;
+use crate::ftp::{Code, Reply};
+
+/// How many connections the kernel keeps for us between two accepts: a burst of thousands (it cuts this to
+/// `net.core.somaxconn`).
+const BACKLOG: i32 = 8192;
+
+/// How long accepting pauses when no descriptor is left.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Tells the accepting loops to end.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<OwnedFd>);
+
+impl Stop {
+    /// Not yet rung.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Ends every loop that looks at it, for good.
+    pub fn ring(&self) {
+        // Fails only when the counter is full: then it was rung.
+        let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Opens a listener. Without an address: every address, IPv6 and IPv4 on one socket; IPv4 alone where there is no IPv6.
+pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    match address {
+        Some(address) => open(SocketAddr::new(address, port), BACKLOG),
+        None => {
+            open(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), BACKLOG).or_else(|error| {
+                if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+                    || error.kind() == io::ErrorKind::AddrNotAvailable
+                {
+                    open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), BACKLOG)
+                } else {
+                    Err(error)
+                }
+            })
+        }
+    }
+}
+
+/// A listening socket on this address; on `[::]` it takes IPv4 clients, too.
+pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// A descriptor kept in reserve: when there is no other, it is given up for a moment, so that a client hears why it
+/// cannot be served.
+#[derive(Debug)]
+pub struct Reserve(Mutex<Option<File>>);
+
+impl Reserve {
+    /// Takes the descriptor.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Mutex::new(Self::open()))
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "/dev/null is a descriptor like any other, and no client names it"
+    )]
+    fn open() -> Option<File> {
+        File::open("/dev/null").ok()
+    }
+
+    /// Accepts one connection and refuses it.
+    fn refuse_one(&self, listener: &TcpListener) {
+        let mut reserve = self.0.lock();
+        drop(reserve.take());
+        if let Ok((stream, _)) = listener.accept() {
+            refuse(&stream, "Out of descriptors; try again later.");
+        }
+        *reserve = Self::open();
+    }
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Accepts clients and hands each, with its address, to `admit`, until `stop` is rung.
+///
+/// Without descriptors it refuses one client and pauses, and goes on by itself when there are some again.
+pub fn accept_all(
+    listener: &TcpListener,
+    stop: &Stop,
+    reserve: &Reserve,
+    mut admit: impl FnMut(TcpStream, SocketAddr),
+) -> io::Result<()> {
+    // A client that connects and resets at once could leave the accept waiting for the next one.
+    super::data::bound_waits(listener.as_fd())?;
+    loop {
+        if wait(&[listener.as_fd(), stop.0.as_fd()], None)? {
+            return Ok(());
+        }
+        match listener.accept() {
+            Ok((stream, peer)) => admit(stream, canonical(peer)),
+            Err(error) if is_shortage(&error) => {
+                reserve.refuse_one(listener);
+                if wait(&[stop.0.as_fd()], Some(PAUSE))? {
+                    return Ok(());
+                }
+            }
+            // Whoever wanted to connect has gone again.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Tells a client in one 421 why it is not served; it is not waited for.
+pub fn refuse(stream: &TcpStream, reason: &str) {
+    let mut line = Vec::new();
+    Reply::new(Code::SERVICE_NOT_AVAILABLE, reason).encode(&mut line);
+    // A client that has gone already misses nothing.
+    let _sent = rustix::net::send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+}
+
+/// Waits until one is readable; whether the last one (the stop) is.
+fn wait(
+    descriptors: &[std::os::fd::BorrowedFd<'_>],
+    timeout: Option<Duration>,
+) -> io::Result<bool> {
+    let mut polled: Vec<PollFd<'_>> =
+        descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
+    let timeout =
+        timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => {
+            Ok(polled.last().is_some_and(|stop| !stop.revents().is_empty()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
+}

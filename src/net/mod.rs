@@ -1,0 +1,21 @@
+//! Wires: listeners, the control connection's lines, data connections, and the copying between them and files.
+//!
+//! Sockets stay in blocking mode. A worker touches one only when it is ready, by calls that never wait
+//! (`MSG_DONTWAIT`) or wait a millisecond at most (`SO_SNDTIMEO`, for sendfile, accept and connect).
+//!
+//! Depends on `ftp`. Not here: what a line means, who may open what.
+
+pub mod control;
+pub mod copy;
+pub mod data;
+pub mod listener;
+pub mod passive;
+pub mod seats;
+
+use std::net::SocketAddr;
+
+/// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

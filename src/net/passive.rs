@@ -1,0 +1,94 @@
+//! Passive ports: a listener for one data connection, given back when dropped.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::canonical;
+use super::data::bound_waits;
+use super::listener::open;
+
+/// A few connections may wait: strangers that are turned away must not keep the client out.
+const BACKLOG: i32 = 8;
+
+/// The ports that may be used; without a range, any that the kernel gives.
+#[derive(Debug)]
+pub struct PassivePorts {
+    range: Option<RangeInclusive<u16>>,
+    /// Where the next search begins, so that a port just used rests.
+    next: AtomicU32,
+}
+
+impl PassivePorts {
+    /// Of this range, or any.
+    #[must_use]
+    pub fn new(range: Option<RangeInclusive<u16>>) -> Self {
+        Self { range, next: AtomicU32::new(0) }
+    }
+
+    /// Opens a listener on `address` for a data connection from `peer`.
+    ///
+    /// # Errors
+    /// `AddrInUse` when every port of the range is taken.
+    pub fn listen(&self, address: IpAddr, peer: IpAddr) -> io::Result<PassiveListener> {
+        let Some(range) = &self.range else { return PassiveListener::open(address, 0, peer) };
+        let count = u32::from(range.end() - range.start()) + 1;
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut last_error = io::ErrorKind::AddrInUse.into();
+        for step in 0..count {
+            let offset = u16::try_from(first.wrapping_add(step) % count).unwrap_or_default();
+            match PassiveListener::open(address, range.start().saturating_add(offset), peer) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
+                opened => return opened,
+            }
+        }
+        Err(last_error)
+    }
+}
+
+/// A port reserved for one client's data connection.
+#[derive(Debug)]
+pub struct PassiveListener {
+    listener: TcpListener,
+    peer: IpAddr,
+    port: u16,
+}
+
+impl PassiveListener {
+    fn open(address: IpAddr, port: u16, peer: IpAddr) -> io::Result<Self> {
+        let listener = open(SocketAddr::new(address, port), BACKLOG)?;
+        bound_waits(listener.as_fd())?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, peer, port })
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Takes the client's connection if it is here; connections of others are closed.
+    ///
+    /// SECURITY: only the control connection's peer is taken, so nobody else can steal the data (port stealing).
+    pub fn accept(&self) -> io::Result<Option<TcpStream>> {
+        match self.listener.accept() {
+            Ok((stream, from)) if canonical(from).ip() == self.peer => Ok(Some(stream)),
+            Ok(_) => Ok(None),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::Interrupted => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The descriptor to watch.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}

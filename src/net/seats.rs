@@ -1,0 +1,108 @@
+//! How many clients may be here at once: in all, and from one address.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Counts the clients that are here.
+#[derive(Debug)]
+pub struct Seats {
+    clients_max: usize,
+    per_address_max: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Why a client was not let in; its text is that of the 421.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// `--max-clients`.
+    Clients,
+    /// `--max-per-ip`.
+    Address,
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Clients => "Too many clients are connected; try again later.",
+            Self::Address => "Too many connections from your address.",
+        })
+    }
+}
+
+/// One client's place; given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    address: IpAddr,
+}
+
+impl Seats {
+    /// Room for so many clients.
+    #[must_use]
+    pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
+        Arc::new(Self { clients_max, per_address_max, taken: Mutex::default() })
+    }
+
+    /// Takes a seat for a client from this address.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
+        let mut taken = self.taken.lock();
+        if taken.all >= self.clients_max {
+            return Err(Full::Clients);
+        }
+        let here = taken.by_address.entry(address).or_default();
+        if *here >= self.per_address_max {
+            return Err(Full::Address);
+        }
+        *here += 1;
+        taken.all += 1;
+        Ok(Seat { seats: Arc::clone(self), address })
+    }
+
+    /// How many are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.taken.lock().all
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock();
+        taken.all = taken.all.saturating_sub(1);
+        if let Some(here) = taken.by_address.get_mut(&self.address) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_counted_until_it_is_dropped() {
+        let seats = Seats::new(3, 2);
+        let [here, there] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let first = seats.take(here).unwrap();
+        let _second = seats.take(here).unwrap();
+        assert_eq!(seats.take(here).unwrap_err(), Full::Address);
+        let _third = seats.take(there).unwrap();
+        assert_eq!(seats.take(there).unwrap_err(), Full::Clients);
+        drop(first);
+        let _fourth = seats.take(here).unwrap();
+        assert_eq!(seats.taken(), 3);
+    }
+}

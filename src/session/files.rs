@@ -1,0 +1,163 @@
+//! Commands about files and directories that need no data connection. All are methods of [`Member`].
+
+use crate::ftp::command::{PathName, Type};
+use crate::ftp::listing::{Entry, Facts, Kind};
+use crate::ftp::time::TimeValue;
+use crate::ftp::verb::Permission;
+use crate::ftp::{Code, Reply, VirtualPath};
+
+use super::Pending;
+use super::login::Member;
+use super::refusal::Refusal;
+
+impl Member {
+    pub(super) fn change_directory(&mut self, path: &PathName) -> Result<Reply, Refusal> {
+        self.change_to(self.resolve(path)?)
+    }
+
+    pub(super) fn change_to_parent(&mut self) -> Result<Reply, Refusal> {
+        self.change_to(self.directory.parent())
+    }
+
+    fn change_to(&mut self, directory: VirtualPath) -> Result<Reply, Refusal> {
+        if self.root().look(&directory)?.kind != Kind::Directory {
+            return Err(Refusal::NotADirectory);
+        }
+        // Opening it is the proof that it may be entered.
+        self.root().list(&directory)?;
+        self.directory = directory;
+        Ok(Reply::new(
+            Code::FILE_ACTION_DONE,
+            [b"Directory is now ", self.directory.as_bytes()].concat(),
+        ))
+    }
+
+    pub(super) fn print_directory(&self) -> Reply {
+        Reply::pathname(self.directory.as_bytes(), " is the current directory.")
+    }
+
+    pub(super) fn delete(&self, path: &PathName) -> Result<Reply, Refusal> {
+        self.root().remove(&self.resolve(path)?)?;
+        Ok(Reply::new(Code::FILE_ACTION_DONE, "Deleted."))
+    }
+
+    pub(super) fn make_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+        let path = self.resolve(path)?;
+        self.root().make_directory(&path)?;
+        Ok(Reply::pathname(path.as_bytes(), " created."))
+    }
+
+    pub(super) fn remove_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+        let path = self.not_the_root(path)?;
+        self.root().remove_directory(&path)?;
+        Ok(Reply::new(Code::FILE_ACTION_DONE, "Removed."))
+    }
+
+    pub(super) fn rename_from(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
+        let path = self.not_the_root(path)?;
+        self.root().look(&path)?;
+        Ok(path)
+    }
+
+    pub(super) fn rename_to(&self, path: &PathName, pending: &Pending) -> Result<Reply, Refusal> {
+        let Pending::Rename(from) = pending else {
+            return Err(Refusal::OutOfSequence("Say RNFR first."));
+        };
+        let to = self.not_the_root(path)?;
+        self.root().rename(from, &to)?;
+        Ok(Reply::new(Code::FILE_ACTION_DONE, "Renamed."))
+    }
+
+    fn not_the_root(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
+        let path = self.resolve(path)?;
+        if path.is_root() { Err(Refusal::TheRootItself) } else { Ok(path) }
+    }
+
+    pub(super) fn size(&self, path: &PathName, representation: Type) -> Result<Reply, Refusal> {
+        let entry = self.look_at_file(path)?;
+        // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4).
+        if representation == Type::Ascii {
+            return Err(Refusal::SizeInAscii);
+        }
+        Ok(Reply::new(Code::FILE_STATUS, entry.size.to_string()))
+    }
+
+    pub(super) fn modification_time(&self, path: &PathName) -> Result<Reply, Refusal> {
+        let entry = self.root().look(&self.resolve(path)?)?;
+        Ok(Reply::new(Code::FILE_STATUS, TimeValue(entry.modified).to_string()))
+    }
+
+    pub(super) fn set_modification_time(
+        &self,
+        time: TimeValue,
+        path: &PathName,
+    ) -> Result<Reply, Refusal> {
+        self.root().set_modified(&self.resolve(path)?, time.0)?;
+        Ok(Reply::new(Code::FILE_STATUS, [format!("Modify={time}; ").as_bytes(), &path.0].concat()))
+    }
+
+    pub(super) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Result<Reply, Refusal> {
+        self.may_change_attributes()?;
+        self.root().set_modified(&self.resolve(path)?, time.0)?;
+        Ok(Reply::new(Code::OK, "Time set."))
+    }
+
+    pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
+        self.may_change_attributes()?;
+        self.root().set_mode(&self.resolve(path)?, mode)?;
+        Ok(Reply::new(Code::OK, "Mode set."))
+    }
+
+    /// SITE has one row for commands that need it and commands that do not.
+    fn may_change_attributes(&self) -> Result<(), Refusal> {
+        if self.permissions().allow(Permission::ChangeAttributes) {
+            Ok(())
+        } else {
+            Err(Refusal::NotPermitted)
+        }
+    }
+
+    /// MLST: one entry, over the control connection (RFC 3659 §7).
+    pub(super) fn machine_list(
+        &self,
+        path: Option<&PathName>,
+        facts: Facts,
+    ) -> Result<Reply, Refusal> {
+        let path = self.resolve_or_here(path)?;
+        let entry = self.root().look(&path)?;
+        let mut line = Vec::new();
+        entry.facts(facts, entry.type_fact(), &self.perm_fact(&entry), path.as_bytes(), &mut line);
+        Ok(Reply::multiline(
+            Code::FILE_ACTION_DONE,
+            vec![b"Listing".to_vec(), line, b"End".to_vec()],
+        ))
+    }
+
+    /// The `perm` fact: what this account may do with an entry (RFC 3659 §7.5.5), as far as the account decides.
+    pub(super) fn perm_fact(&self, entry: &Entry) -> String {
+        use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
+        let letters: &[(char, Permission)] = match entry.kind {
+            Kind::File => &[('a', Append), ('d', Delete), ('f', Rename), ('r', Read), ('w', Write)],
+            Kind::Directory => &[
+                ('c', Write),
+                ('d', Delete),
+                ('e', List),
+                ('f', Rename),
+                ('l', List),
+                ('m', MakeDirectory),
+                ('p', Delete),
+            ],
+            Kind::Link | Kind::Other => &[('d', Delete), ('f', Rename)],
+        };
+        letters
+            .iter()
+            .filter(|(_, permission)| self.permissions().allow(*permission))
+            .map(|(letter, _)| *letter)
+            .collect()
+    }
+
+    fn look_at_file(&self, path: &PathName) -> Result<Entry, Refusal> {
+        let entry = self.root().look(&self.resolve(path)?)?;
+        if entry.kind == Kind::File { Ok(entry) } else { Err(Refusal::NotAFile) }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the server tells of itself: FEAT, HELP, STAT, LANG.
+
+use std::time::Instant;
+
+use crate::ftp::command::{PathName, Selection, Type};
+use crate::ftp::line::append_escaped;
+use crate::ftp::verb::{FACTS, Permission, VERBS, Verb};
+use crate::ftp::{Code, Reply};
+
+use super::listing::{Format, Lister};
+use super::refusal::Refusal;
+use super::{Activity, Session, Step};
+
+/// STAT with a path: a listing over the control connection.
+#[derive(Debug)]
+pub(super) struct StatusListing {
+    lister: Lister,
+}
+
+impl Session {
+    /// FEAT (RFC 2389 §3), from the rows of the table that are served.
+    pub(super) fn features(&self) -> Reply {
+        let features =
+            VERBS.iter().filter(|verb| verb.is_implemented()).filter_map(|verb| verb.feature);
+        let lines = features.map(|feature| match feature {
+            FACTS => self.parameters.facts.feature().into_bytes(),
+            feature => feature.as_bytes().to_vec(),
+        });
+        // TVFS: paths are `/`-separated, whatever stores the files (RFC 3659 §6).
+        let frame = |text: &[u8]| std::iter::once(text.to_vec());
+        Reply::multiline(
+            Code::STATUS,
+            frame(b"Features:").chain(lines).chain(frame(b"TVFS")).chain(frame(b"End")).collect(),
+        )
+    }
+
+    /// STAT without argument and without transfer.
+    pub(super) fn status(&self, now: Instant) -> Reply {
+        let seconds = now.duration_since(self.connected_at).as_secs();
+        let representation = match self.parameters.representation {
+            Type::Ascii => "ASCII",
+            Type::Image => "Image",
+        };
+        let place = self.member().map_or(b"/".as_slice(), |member| member.directory.as_bytes());
+        Reply::multiline(
+            Code::STATUS,
+            vec![
+                b"poolftpd status:".to_vec(),
+                format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
+                    .into_bytes(),
+                [b"Current directory ", place].concat(),
+                format!("TYPE {representation}, STRU File, MODE Stream").into_bytes(),
+                b"No transfer in progress".to_vec(),
+                b"End of status".to_vec(),
+            ],
+        )
+    }
+
+    /// STAT with a path: as LIST, but over the control connection, some lines at a time.
+    pub(super) fn status_of(&mut self, path: PathName) -> Result<(), Refusal> {
+        let member = self.member()?;
+        if !member.permissions().allow(Permission::List) {
+            return Err(Refusal::NotPermitted);
+        }
+        let selection = Selection { hidden: true, path: Some(path), ..Selection::default() };
+        let lister = Lister::open(member, &selection, Format::Long)?;
+        self.control.write(b"213-Status follows:\r\n");
+        self.enter(Activity::Status(Box::new(StatusListing { lister })));
+        Ok(())
+    }
+
+    pub(super) fn list_status(&mut self, mut listing: Box<StatusListing>) -> Step {
+        if self.control.is_congested() {
+            self.enter(Activity::Status(listing));
+            return Step::Wait;
+        }
+        let mut lines = Vec::new();
+        let ended = listing.lister.fill(&mut lines).unwrap_or(true);
+        let mut escaped = Vec::with_capacity(lines.len());
+        append_escaped(&mut escaped, &lines);
+        self.control.write(&escaped);
+        if ended {
+            self.reply(&Reply::new(Code::FILE_STATUS, "End of status."));
+            self.enter(Activity::Commands);
+        } else {
+            self.enter(Activity::Status(listing));
+        }
+        Step::More
+    }
+}
+
+/// HELP: all verbs, or one with its argument.
+pub(super) fn help(verb: Option<&str>) -> Reply {
+    match verb.map(|verb| Verb::find(verb.as_bytes())) {
+        Some(Some(verb)) if verb.is_implemented() => {
+            Reply::new(Code::HELP, format!("Syntax: {} {}", verb.name, verb.argument).trim_end())
+        }
+        Some(Some(verb)) => {
+            Reply::new(Code::HELP, format!("{} is known, but not implemented.", verb.name))
+        }
+        Some(None) => Reply::new(Code::NOT_IMPLEMENTED, "No such command."),
+        None => {
+            let names: Vec<&str> =
+                VERBS.iter().filter(|verb| verb.is_implemented()).map(|verb| verb.name).collect();
+            let lines = names.chunks(10).map(|chunk| chunk.join(" ").into_bytes());
+            let frame = |text: &[u8]| std::iter::once(text.to_vec());
+            Reply::multiline(
+                Code::HELP,
+                frame(b"These commands are served:").chain(lines).chain(frame(b"End")).collect(),
+            )
+        }
+    }
+}
+
+/// LANG (RFC 2640 §4): English is spoken, in every variant that is asked for.
+pub(super) fn language(tag: Option<&str>) -> Result<Reply, Refusal> {
+    let english =
+        tag.is_none_or(|tag| tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("en")));
+    if english { Ok(Reply::new(Code::OK, "English it is.")) } else { Err(Refusal::UnknownLanguage) }
+}

@@ -1,0 +1,541 @@
+//! The conversation: one client's session, from the greeting to the farewell, as a task of the pool.
+//!
+//! A session is owned by one worker at a time, so nothing here is locked. Three rules carry the machine: what the
+//! previous command promised (`pending`) is taken at the beginning of every command; the activity is taken out, advanced,
+//! and the next one entered; [`Session::enter`] is the only place that stores one.
+//!
+//! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
+
+mod files;
+mod inform;
+mod listing;
+mod login;
+mod negotiate;
+mod refusal;
+mod transfer;
+
+use std::fmt;
+use std::mem;
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+use crate::ftp::command::{Command, Setting, Site};
+use crate::ftp::line::Line;
+use crate::ftp::verb::{Login as LoginGate, Verb, When};
+use crate::ftp::{Code, Reply};
+use crate::log::{Event, Level, Log, Who};
+use crate::net::control::{ControlConnection, Gone};
+use crate::net::passive::PassivePorts;
+use crate::net::seats::Seat;
+use crate::pool::{Class, Task, Turn, Watch};
+use crate::storage::Accounts;
+
+use inform::StatusListing;
+use login::{Login, Member};
+use negotiate::{Parameters, Route};
+use refusal::Refusal;
+use transfer::{Awaiting, Then, Transfer};
+
+/// How many commands or steps one turn does before others have theirs.
+const STEPS_PER_TURN_MAX: u32 = 32;
+
+/// How long a farewell may take to be read.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What every session of a server shares.
+#[derive(Debug)]
+pub struct Service {
+    /// Who may log in.
+    pub accounts: Accounts,
+    /// The limits.
+    pub limits: Limits,
+    /// The ports for passive data connections.
+    pub passive_ports: PassivePorts,
+    /// The address told in replies to PASV, if it is not the control connection's.
+    pub public_address: Option<Ipv4Addr>,
+    /// Where events go.
+    pub log: Log,
+    stopping: AtomicBool,
+    sessions: AtomicU64,
+}
+
+impl Service {
+    /// With these parts.
+    #[must_use]
+    pub fn new(
+        accounts: Accounts,
+        limits: Limits,
+        passive_ports: PassivePorts,
+        public_address: Option<Ipv4Addr>,
+        log: Log,
+    ) -> Self {
+        let (stopping, sessions) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { accounts, limits, passive_ports, public_address, log, stopping, sessions }
+    }
+
+    /// Ends every session when its transfer, if it has one, is finished. To be seen by those that wait, the pool must be
+    /// roused after this.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// What the previous command promised. A marker lasts until the next transfer command; only commands that prepare a
+/// transfer leave it standing.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Pending {
+    #[default]
+    Nothing,
+    Restart(u64),
+    Rename(crate::ftp::VirtualPath),
+}
+
+/// What a session is doing.
+#[derive(Debug, Default)]
+enum Activity {
+    /// Waiting for commands.
+    #[default]
+    Commands,
+    /// A transfer command was accepted; its data connection is not there yet.
+    Opening(Box<Awaiting>),
+    /// Data moves.
+    Transfer(Box<Transfer>),
+    /// STAT lists over the control connection.
+    Status(Box<StatusListing>),
+    /// The last reply is on its way.
+    Farewell { until: Instant },
+}
+
+impl Activity {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Opening(_) => "opening",
+            Self::Transfer(_) => "transfer",
+            Self::Status(_) => "status",
+            Self::Farewell { .. } => "farewell",
+        }
+    }
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Something was done, and there may be more.
+    More,
+    /// There is more to do, and it is bulk.
+    Bulk,
+    /// Nothing can be done before a descriptor is ready.
+    Wait,
+    /// The session is over.
+    Over,
+}
+
+/// One client, from the greeting to the farewell.
+pub struct Session {
+    who: Who,
+    service: Arc<Service>,
+    control: ControlConnection,
+    login: Login,
+    parameters: Parameters,
+    route: Option<Route>,
+    pending: Pending,
+    activity: Activity,
+    connected_at: Instant,
+    /// When the client last said something, or a transfer of its ended.
+    heard_at: Instant,
+    _seat: Seat,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("who", &self.who)
+            .field("activity", &self.activity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Greets a client.
+    ///
+    /// # Errors
+    /// When the socket is broken already.
+    pub fn greet(
+        service: Arc<Service>,
+        stream: TcpStream,
+        peer: std::net::SocketAddr,
+        seat: Seat,
+        now: Instant,
+    ) -> std::io::Result<Self> {
+        let mut control = ControlConnection::new(stream, peer)?;
+        control.reply(&Reply::new(Code::READY, "poolftpd ready."));
+        let who = Who { session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1, peer };
+        service.log.session(who, &Event::Connect);
+        Ok(Self {
+            who,
+            service,
+            control,
+            login: Login::default(),
+            parameters: Parameters::default(),
+            route: None,
+            pending: Pending::Nothing,
+            activity: Activity::Commands,
+            connected_at: now,
+            heard_at: now,
+            _seat: seat,
+        })
+    }
+
+    fn work(&mut self, now: Instant, class: Class) -> Result<Turn, Gone> {
+        if now >= self.deadline() {
+            self.expire(now)?;
+        }
+        let mut budget = transfer::budget(class);
+        for _ in 0..STEPS_PER_TURN_MAX {
+            let before = self.activity.name();
+            let step = self.step(now, &mut budget)?;
+            let after = self.activity.name();
+            if before != after && step != Step::Over {
+                self.log(&Event::Activity { from: before, to: after });
+            }
+            self.control.flush(now)?;
+            match step {
+                Step::More => {}
+                Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
+                Step::Wait => return Ok(Turn::Park { until: self.deadline() }),
+                Step::Over => return Ok(Turn::Done),
+            }
+        }
+        Ok(Turn::Again(Class::Interactive))
+    }
+
+    fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
+        match mem::take(&mut self.activity) {
+            Activity::Commands => self.next_command(now),
+            Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
+            Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
+            Activity::Status(listing) => Ok(self.list_status(listing)),
+            Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
+        }
+    }
+
+    /// The only place that stores an activity.
+    fn enter(&mut self, activity: Activity) {
+        self.activity = activity;
+    }
+
+    fn next_command(&mut self, now: Instant) -> Result<Step, Gone> {
+        if self.service.stopping.load(Ordering::Acquire) {
+            self.dismiss("The server is stopping.", now);
+            return Ok(Step::More);
+        }
+        if self.control.is_congested() {
+            return Ok(Step::Wait);
+        }
+        let Some(line) = self.control.next_line()? else { return Ok(Step::Wait) };
+        self.heard_at = now;
+        self.serve(&line, now);
+        Ok(Step::More)
+    }
+
+    /// Carries a command out and queues its reply.
+    fn serve(&mut self, line: &Line, now: Instant) {
+        let answer = match line {
+            Line::Complete(line) => {
+                if self.service.log.keeps(Level::Verbose) {
+                    self.log(&Event::Command { line });
+                }
+                self.execute(line, now)
+            }
+            Line::TooLong => Err(Refusal::LineTooLong),
+        };
+        match answer {
+            Ok(Some(reply)) => self.reply(&reply),
+            Ok(None) => {}
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// The gates, then the handler; `None` when the handler has queued its replies itself.
+    fn execute(&mut self, line: &[u8], now: Instant) -> Result<Option<Reply>, Refusal> {
+        let pending = mem::take(&mut self.pending);
+        let verb = Verb::of_line(line)?;
+        if verb.login == LoginGate::Member && self.member().is_err() {
+            return Err(Refusal::NotLoggedIn);
+        }
+        let command = Command::parse(line)?;
+        if let Some(permission) = verb.may
+            && !self.member()?.permissions().allow(permission)
+        {
+            return Err(Refusal::NotPermitted);
+        }
+        self.dispatch(command, verb, &pending, now)
+    }
+
+    #[rustfmt::skip]
+    #[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
+    fn dispatch(&mut self, command: Command, verb: &'static Verb, pending: &Pending, now: Instant) -> Result<Option<Reply>, Refusal> {
+        if command.prepares_a_transfer() {
+            // Some clients say REST before PASV, others after it.
+            self.pending.clone_from(pending);
+        }
+        match command {
+            Command::User(name)               => Ok(Some(self.user(name))),
+            Command::Password(password)       => self.password(&password, now).map(Some),
+            Command::Account                  => self.account().map(Some),
+            Command::Host(_)                  => self.host().map(Some),
+            Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
+            Command::Quit                     => { self.quit(now); Ok(None) }
+            Command::ChangeDirectory(path)    => self.member_mut()?.change_directory(&path).map(Some),
+            Command::ChangeToParent           => self.member_mut()?.change_to_parent().map(Some),
+            Command::PrintDirectory           => Ok(Some(self.member()?.print_directory())),
+            Command::Type(representation)     => Ok(Some(self.parameters.set_type(representation))),
+            Command::Structure                => Ok(Some(Reply::new(Code::OK, "Structure set to F."))),
+            Command::Mode                     => Ok(Some(Reply::new(Code::OK, "Mode set to S."))),
+            Command::Port(address)            => self.port(address, now).map(Some),
+            Command::ExtendedPort(address)    => self.extended_port(address, now).map(Some),
+            Command::Passive                  => self.passive(now).map(Some),
+            Command::ExtendedPassive(wanted)  => self.extended_passive(wanted, now).map(Some),
+            Command::Restart(offset)          => self.restart(offset).map(Some),
+            Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
+            Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
+            Command::StoreUnique              => self.store_unique(verb, now).map(|()| None),
+            Command::Append(path)             => self.append(&path, verb, now).map(|()| None),
+            Command::Allocate                 => Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))),
+            Command::Delete(path)             => self.member()?.delete(&path).map(Some),
+            Command::RenameFrom(path)         => { self.pending = Pending::Rename(self.member()?.rename_from(&path)?);
+                                                   Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO."))) }
+            Command::RenameTo(path)           => self.member()?.rename_to(&path, pending).map(Some),
+            Command::MakeDirectory(path)      => self.member()?.make_directory(&path).map(Some),
+            Command::RemoveDirectory(path)    => self.member()?.remove_directory(&path).map(Some),
+            Command::List(selection)          => self.list(&selection, listing::Format::Long, verb, now).map(|()| None),
+            Command::NameList(selection)      => self.list(&selection, listing::Format::Names, verb, now).map(|()| None),
+            Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
+            Command::MachineList(path)        => self.member()?.machine_list(path.as_ref(), self.parameters.facts).map(Some),
+            Command::Status(None)             => Ok(Some(self.status(now))),
+            Command::Status(Some(path))       => self.status_of(path).map(|()| None),
+            Command::Size(path)               => self.member()?.size(&path, self.parameters.representation).map(Some),
+            Command::ModificationTime(path)   => self.member()?.modification_time(&path).map(Some),
+            Command::SetModificationTime { time, path } => self.member()?.set_modification_time(time, &path).map(Some),
+            Command::Features                 => Ok(Some(self.features())),
+            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
+            Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
+            Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
+            Command::Help(verb)               => Ok(Some(inform::help(verb.as_deref()))),
+            Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
+            Command::Abort                    => Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))),
+            Command::Language(tag)            => inform::language(tag.as_deref()).map(Some),
+            Command::Site(Site::ChangeMode { mode, path }) => self.member()?.change_mode(mode, &path).map(Some),
+            Command::Site(Site::SetTime { time, path })    => self.member()?.site_set_time(time, &path).map(Some),
+            Command::Site(Site::Help)         => Ok(Some(Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP"))),
+            Command::ClientName               => Ok(Some(Reply::new(Code::OK, "Noted."))),
+        }
+    }
+
+    /// Lines that come while a transfer is under way: ABOR, STAT, QUIT and NOOP are served, the first other one waits.
+    fn hear_during_transfer(
+        &mut self,
+        then: &mut Then,
+        status: impl Fn() -> Reply,
+        now: Instant,
+    ) -> Result<Heard, Gone> {
+        while self.control.is_open() && *then == Then::Commands && !self.control.is_congested() {
+            let line = match self.control.next_line() {
+                Ok(Some(line)) => line,
+                // Whoever closes the control connection early may still send or read the rest of the data.
+                Ok(None) | Err(Gone::Closed) => break,
+                Err(gone) => return Err(gone),
+            };
+            self.heard_at = now;
+            let Line::Complete(text) = &line else {
+                self.refuse(&Refusal::LineTooLong);
+                continue;
+            };
+            if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
+                self.control.hold(line);
+                break;
+            }
+            match Command::parse(text) {
+                Ok(Command::Abort) => return Ok(Heard::Abort),
+                Ok(Command::Quit) => *then = Then::Farewell,
+                Ok(Command::Status(None)) => self.reply(&status()),
+                Ok(Command::Status(Some(_))) => self.refuse(&Refusal::OutOfSequence(
+                    "STAT of a path waits for the transfer to end.",
+                )),
+                _ => self.reply(&Reply::new(Code::OK, "Done.")),
+            }
+        }
+        Ok(Heard::Nothing)
+    }
+
+    fn quit(&mut self, now: Instant) {
+        self.reply(&Reply::new(Code::CLOSING, "Goodbye."));
+        self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+    }
+
+    /// Ends the session with a 421.
+    fn dismiss(&mut self, reason: &str, now: Instant) {
+        self.reply(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reason));
+        self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+    }
+
+    fn say_farewell(&mut self, until: Instant, now: Instant) -> Step {
+        if self.control.is_flushed() {
+            self.control.close();
+            self.log_disconnect("farewell", now);
+            return Step::Over;
+        }
+        self.enter(Activity::Farewell { until });
+        Step::Wait
+    }
+
+    /// When the session must be looked at although nothing happened.
+    fn deadline(&self) -> Instant {
+        let limits = &self.service.limits;
+        let activity = match &self.activity {
+            Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
+            Activity::Commands => {
+                (self.connected_at + limits.login_timeout).min(self.heard_at + limits.idle_timeout)
+            }
+            Activity::Opening(awaiting) => awaiting.until,
+            Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
+            Activity::Status(_) => self.heard_at + limits.idle_timeout,
+            Activity::Farewell { until } => *until,
+        };
+        let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
+        let unused = self.route.as_ref().map(Route::until);
+        [unread, unused].into_iter().flatten().fold(activity, Instant::min)
+    }
+
+    /// What a deadline that has passed leads to.
+    fn expire(&mut self, now: Instant) -> Result<(), Gone> {
+        if self.route.as_ref().is_some_and(|route| route.until() <= now) {
+            self.route = None;
+        }
+        if self
+            .control
+            .unsent_since()
+            .is_some_and(|since| since + self.service.limits.reply_timeout <= now)
+        {
+            return Err(Gone::Stalled);
+        }
+        if self.deadline() > now {
+            return Ok(());
+        }
+        match mem::take(&mut self.activity) {
+            Activity::Commands | Activity::Status(_) if self.member().is_ok() => {
+                let idle = self.service.limits.idle_timeout.as_secs();
+                self.dismiss(&format!("No command for {idle} seconds; closing."), now);
+            }
+            Activity::Commands | Activity::Status(_) => {
+                self.dismiss("No login in time; closing.", now);
+            }
+            Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
+            Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
+            Activity::Farewell { .. } => return Err(Gone::Stalled),
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        if self.service.log.keeps(Level::Verbose) {
+            self.log(&Event::Reply { line: reply.to_string().as_bytes() });
+        }
+        self.control.reply(reply);
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        if let Some(error) = refusal.trouble() {
+            self.log(&Event::Trouble { what: "a command could not be carried out", error });
+        }
+        self.reply(&refusal.reply());
+    }
+
+    fn log_disconnect(&self, why: &str, now: Instant) {
+        self.log(&Event::Disconnect {
+            why,
+            seconds: now.duration_since(self.connected_at).as_secs(),
+        });
+    }
+
+    fn log(&self, event: &Event<'_>) {
+        self.service.log.session(self.who, event);
+    }
+
+    fn member(&self) -> Result<&Member, Refusal> {
+        self.login.member().ok_or(Refusal::NotLoggedIn)
+    }
+
+    fn member_mut(&mut self) -> Result<&mut Member, Refusal> {
+        self.login.member_mut().ok_or(Refusal::NotLoggedIn)
+    }
+}
+
+/// What came over the control connection during a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Nothing,
+    Abort,
+}
+
+impl Command {
+    /// Whether a marker of REST stays for the transfer that comes after this.
+    fn prepares_a_transfer(&self) -> bool {
+        use Command::{
+            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Structure, Type,
+        };
+        matches!(
+            self,
+            Port(_)
+                | ExtendedPort(_)
+                | Passive
+                | ExtendedPassive(_)
+                | Type(_)
+                | Mode
+                | Structure
+                | Allocate
+                | Noop
+        )
+    }
+}
+
+impl Task for Session {
+    fn turn(&mut self, now: Instant, class: Class) -> Turn {
+        match self.work(now, class) {
+            Ok(turn) => turn,
+            Err(gone) => {
+                self.abandon(now);
+                self.log_disconnect(&gone.to_string(), now);
+                Turn::Done
+            }
+        }
+    }
+
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        let hears = match &self.activity {
+            Activity::Commands => !self.control.is_congested(),
+            Activity::Opening(awaiting) => {
+                awaiting.order.then == Then::Commands && self.control.is_open()
+            }
+            Activity::Transfer(transfer) => {
+                transfer.order.then == Then::Commands && self.control.is_open()
+            }
+            Activity::Status(_) | Activity::Farewell { .. } => false,
+        };
+        if !self.control.is_flushed() {
+            watch.writable(self.control.descriptor(), Class::Interactive);
+        } else if hears {
+            watch.readable(self.control.descriptor(), Class::Interactive);
+        }
+        match &self.activity {
+            Activity::Opening(awaiting) => awaiting.watch(watch),
+            Activity::Transfer(transfer) => transfer.watch(watch),
+            _ => {}
+        }
+    }
+}

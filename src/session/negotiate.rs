@@ -1,0 +1,145 @@
+//! How data will travel: TYPE and the facts of MLST, and where the next data connection comes from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::ftp::address::{Protocol, host_port};
+use crate::ftp::command::{ExtendedPassive, Type};
+use crate::ftp::listing::Facts;
+use crate::ftp::{Code, Reply};
+use crate::net::passive::PassiveListener;
+
+use super::refusal::Refusal;
+use super::{Pending, Session};
+
+/// Ports below are the system's: a client has no business to send us there (RFC 2577 §3).
+const SYSTEM_PORTS_END: u16 = 1024;
+
+/// What TYPE and OPTS set.
+#[derive(Debug, Default)]
+pub(super) struct Parameters {
+    pub(super) representation: Type,
+    pub(super) facts: Facts,
+    /// EPSV ALL was said.
+    extended_passive_only: bool,
+}
+
+impl Parameters {
+    pub(super) fn set_type(&mut self, representation: Type) -> Reply {
+        self.representation = representation;
+        let text = match representation {
+            Type::Ascii => "Type set to A.",
+            Type::Image => "Type set to I.",
+        };
+        Reply::new(Code::OK, text)
+    }
+
+    pub(super) fn select_facts(&mut self, names: &str) -> Reply {
+        self.facts = Facts::select(names);
+        Reply::new(Code::OK, format!("MLST OPTS {}", self.facts.selection()).trim_end())
+    }
+}
+
+/// Where the next data connection comes from. Used once, and given back at its deadline.
+#[derive(Debug)]
+pub(super) enum Route {
+    Passive { listener: PassiveListener, until: Instant },
+    Active { to: SocketAddr, until: Instant },
+}
+
+impl Route {
+    pub(super) fn until(&self) -> Instant {
+        match self {
+            Self::Passive { until, .. } | Self::Active { until, .. } => *until,
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn port(&mut self, to: SocketAddr, now: Instant) -> Result<Reply, Refusal> {
+        self.connect_to(to, now)?;
+        Ok(Reply::new(Code::OK, "PORT accepted."))
+    }
+
+    pub(super) fn extended_port(&mut self, to: SocketAddr, now: Instant) -> Result<Reply, Refusal> {
+        if Protocol::of(to.ip()) != Protocol::of(self.control.peer().ip()) {
+            return Err(Refusal::OtherProtocol);
+        }
+        self.connect_to(to, now)?;
+        Ok(Reply::new(Code::OK, "EPRT accepted."))
+    }
+
+    /// SECURITY: only to the client itself, and not to a port of the system: the bounce attack needs either.
+    fn connect_to(&mut self, to: SocketAddr, now: Instant) -> Result<(), Refusal> {
+        if self.parameters.extended_passive_only {
+            return Err(Refusal::ExtendedPassiveOnly);
+        }
+        self.route = None;
+        if to.ip() != self.control.peer().ip() || to.port() < SYSTEM_PORTS_END {
+            return Err(Refusal::ForeignAddress);
+        }
+        // The scope of a link-local address is the control connection's.
+        let to = SocketAddr::new(self.control.peer().ip(), to.port());
+        self.route = Some(Route::Active { to, until: self.route_deadline(now) });
+        Ok(())
+    }
+
+    pub(super) fn passive(&mut self, now: Instant) -> Result<Reply, Refusal> {
+        if self.parameters.extended_passive_only {
+            return Err(Refusal::ExtendedPassiveOnly);
+        }
+        let IpAddr::V4(local) = self.control.local().ip() else {
+            return Err(Refusal::PassiveNeedsIpv4);
+        };
+        let port = self.listen(now)?;
+        let told = self.service.public_address.unwrap_or(local);
+        Ok(Reply::new(Code::PASSIVE, format!("Entering Passive Mode ({}).", host_port(told, port))))
+    }
+
+    pub(super) fn extended_passive(
+        &mut self,
+        wanted: ExtendedPassive,
+        now: Instant,
+    ) -> Result<Reply, Refusal> {
+        match wanted {
+            ExtendedPassive::All => {
+                self.parameters.extended_passive_only = true;
+                return Ok(Reply::new(Code::OK, "Only EPSV is taken from now on."));
+            }
+            ExtendedPassive::Only(protocol)
+                if protocol != Protocol::of(self.control.local().ip()) =>
+            {
+                return Err(Refusal::OtherProtocol);
+            }
+            ExtendedPassive::Any | ExtendedPassive::Only(_) => {}
+        }
+        let port = self.listen(now)?;
+        Ok(Reply::new(
+            Code::EXTENDED_PASSIVE,
+            format!("Entering Extended Passive Mode (|||{port}|)"),
+        ))
+    }
+
+    fn listen(&mut self, now: Instant) -> Result<u16, Refusal> {
+        // The port of before is free again at once: the range may have only one.
+        self.route = None;
+        let (local, peer) = (self.control.local().ip(), self.control.peer().ip());
+        let listener =
+            self.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?;
+        let port = listener.port();
+        self.route = Some(Route::Passive { listener, until: self.route_deadline(now) });
+        Ok(port)
+    }
+
+    fn route_deadline(&self, now: Instant) -> Instant {
+        now + self.service.limits.data_connect_timeout
+    }
+
+    pub(super) fn restart(&mut self, offset: u64) -> Result<Reply, Refusal> {
+        if offset > 0 && self.parameters.representation == Type::Ascii {
+            return Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."));
+        }
+        self.pending = Pending::Restart(offset);
+        Ok(Reply::new(Code::PENDING, format!("Restarting at {offset}.")))
+    }
+}

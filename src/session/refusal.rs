@@ -1,0 +1,183 @@
+//! What is answered to a command that is not carried out: every refusal and its reply, and the table *errno → code*.
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::ftp::command::ArgumentError;
+use crate::ftp::path::PathTooLong;
+use crate::ftp::verb::Unserved;
+use crate::ftp::{Code, Reply};
+use crate::net::copy::Fault;
+
+/// Why a command is not carried out.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    LineTooLong,
+    Unserved(Unserved),
+    NotLoggedIn,
+    LoginIncorrect,
+    NotPermitted,
+    OutOfSequence(&'static str),
+    /// No PASV, EPSV, PORT or EPRT came before.
+    NoRoute,
+    /// After EPSV ALL nothing else opens a data connection (RFC 2428 §4).
+    ExtendedPassiveOnly,
+    /// PORT to another host than the client, or to a port of the system (RFC 2577 §3).
+    ForeignAddress,
+    /// PASV cannot tell an IPv6 address.
+    PassiveNeedsIpv4,
+    /// EPSV or EPRT for another protocol than the control connection's.
+    OtherProtocol,
+    NoPassivePort(io::Error),
+    /// REST beyond the end of the file, or in TYPE A.
+    Marker(&'static str),
+    NotAFile,
+    NotADirectory,
+    SizeInAscii,
+    UnknownLanguage,
+    TheRootItself,
+    PathTooLong,
+    Storage(io::Error),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<PathTooLong> for Refusal {
+    fn from(_: PathTooLong) -> Self {
+        Self::PathTooLong
+    }
+}
+
+impl From<Unserved> for Refusal {
+    fn from(unserved: Unserved) -> Self {
+        Self::Unserved(unserved)
+    }
+}
+
+impl Refusal {
+    /// The reply.
+    #[rustfmt::skip]
+    pub(super) fn reply(&self) -> Reply {
+        let (code, text) = match self {
+            Self::LineTooLong => (Code::UNKNOWN_COMMAND, "Line too long."),
+            Self::Unserved(unserved) => return unserved_reply(*unserved),
+            Self::NotLoggedIn => (Code::NOT_LOGGED_IN, "Please log in with USER and PASS."),
+            Self::LoginIncorrect => (Code::NOT_LOGGED_IN, "Login incorrect."),
+            Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
+            Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
+            Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),
+            Self::ExtendedPassiveOnly => (Code::BAD_SEQUENCE, "Only EPSV is taken after EPSV ALL."),
+            Self::ForeignAddress => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Data connections go to your own address only, to ports from 1024 on."),
+            Self::PassiveNeedsIpv4 => (Code::DATA_CONNECTION_FAILED, "PASV cannot tell an IPv6 address; use EPSV."),
+            Self::OtherProtocol => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported on this connection, use its own."),
+            Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
+            Self::Marker(what) => (Code::BAD_MARKER, *what),
+            Self::NotAFile => (Code::UNAVAILABLE, "Not a regular file."),
+            Self::NotADirectory => (Code::UNAVAILABLE, "Not a directory."),
+            Self::SizeInAscii => (Code::UNAVAILABLE, "SIZE is not available in TYPE A; use TYPE I."),
+            Self::UnknownLanguage => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Only EN is spoken here."),
+            Self::TheRootItself => (Code::UNAVAILABLE, "Not possible with the root directory."),
+            Self::PathTooLong => (Code::BAD_NAME, "Path too long."),
+            Self::Storage(error) => storage(error),
+        };
+        Reply::new(code, text)
+    }
+
+    /// The reason for the log, where it is more than the client should know.
+    pub(super) fn trouble(&self) -> Option<&io::Error> {
+        match self {
+            Self::NoPassivePort(error) => Some(error),
+            Self::Storage(error) if storage(error).0 == Code::LOCAL_ERROR => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn unserved_reply(unserved: Unserved) -> Reply {
+    let (code, text) = match unserved {
+        Unserved::Unknown => (Code::UNKNOWN_COMMAND, "Command not understood.".to_owned()),
+        Unserved::NotImplemented => (Code::NOT_IMPLEMENTED, "Command not implemented.".to_owned()),
+        Unserved::Argument(verb, error) => match error {
+            ArgumentError::Malformed => (
+                Code::BAD_ARGUMENT,
+                format!("Syntax: {} {}", verb.name, verb.argument).trim_end().to_owned(),
+            ),
+            ArgumentError::Unsupported => (
+                Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
+                format!("{} is not implemented for that.", verb.name),
+            ),
+            ArgumentError::Protocol => {
+                (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (1,2)".to_owned())
+            }
+            ArgumentError::UnknownSite => {
+                (Code::UNKNOWN_COMMAND, "SITE command not understood.".to_owned())
+            }
+        },
+    };
+    Reply::new(code, text)
+}
+
+/// What is answered when storage fails: errno → code. No real path is in any text.
+#[rustfmt::skip]
+fn storage(error: &io::Error) -> (Code, &'static str) {
+    let Some(errno) = Errno::from_io_error(error) else {
+        // `cap-std` refuses what leads out of the root with an error of its own.
+        return match error.kind() {
+            io::ErrorKind::PermissionDenied => (Code::UNAVAILABLE, "Permission denied."),
+            _ => (Code::LOCAL_ERROR, "Local error in processing."),
+        };
+    };
+    match errno {
+        Errno::NOENT => (Code::UNAVAILABLE, "No such file or directory."),
+        Errno::NOTDIR => (Code::UNAVAILABLE, "Not a directory."),
+        Errno::ISDIR => (Code::UNAVAILABLE, "Is a directory."),
+        Errno::NXIO | Errno::NODEV => (Code::UNAVAILABLE, "Not a regular file."),
+        Errno::EXIST => (Code::UNAVAILABLE, "Already exists."),
+        Errno::NOTEMPTY => (Code::UNAVAILABLE, "Directory not empty."),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP => (Code::UNAVAILABLE, "Permission denied."),
+        Errno::XDEV => (Code::UNAVAILABLE, "Not possible from one file system to another."),
+        Errno::NAMETOOLONG | Errno::INVAL => (Code::BAD_NAME, "File name not allowed."),
+        Errno::NOSPC | Errno::DQUOT => (Code::NO_SPACE, "Insufficient storage space."),
+        Errno::FBIG => (Code(552), "File too large."),
+        Errno::BUSY | Errno::TXTBSY => (Code::BUSY, "File busy; try again later."),
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM => (Code::BUSY, "Out of resources; try again later."),
+        _ => (Code::LOCAL_ERROR, "Local error in processing."),
+    }
+}
+
+/// The reply to a transfer that broke.
+pub(super) fn fault_reply(fault: &Fault) -> Reply {
+    match fault {
+        Fault::Connection(_) => {
+            Reply::new(Code::TRANSFER_ABORTED, "Data connection broken; transfer aborted.")
+        }
+        Fault::Storage(error) => {
+            let (code, text) = storage(error);
+            // After 150 only these codes may follow (RFC 959 §5.4).
+            let code =
+                if code == Code::NO_SPACE || code == Code(552) { code } else { Code::LOCAL_ERROR };
+            Reply::new(code, text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_system_has_its_code() {
+        let code = |errno: Errno| Refusal::Storage(errno.into()).reply().code;
+        assert_eq!(code(Errno::NOENT), Code(550));
+        assert_eq!(code(Errno::NOSPC), Code(452));
+        assert_eq!(code(Errno::MFILE), Code(450));
+        assert_eq!(code(Errno::IO), Code(451));
+        assert_eq!(fault_reply(&Fault::Storage(Errno::NOSPC.into())).code, Code(452));
+        assert_eq!(fault_reply(&Fault::Storage(Errno::NOENT.into())).code, Code(451));
+    }
+}

@@ -1,0 +1,10 @@
+//! What is served, and to whom: the tree beneath a root, and the accounts that may see it.
+//!
+//! Real paths stay in this room: the others name a place by its [`VirtualPath`](crate::ftp::VirtualPath). Depends on
+//! `ftp`. Not here: sockets, replies, the clock.
+
+pub mod account;
+mod root;
+
+pub use account::{Account, Accounts, Permissions};
+pub use root::{Directory, Root, Start};

@@ -1,0 +1,345 @@
+//! The tree beneath one directory. Everything is opened strictly beneath it.
+//!
+//! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`, so neither `..` nor a symbolic link leads
+//! out, whatever changes meanwhile. A symbolic link to a place inside, written relative, works.
+//!
+//! The seam to another kind of storage is what is public here: open at an offset to read or write, look, list, rename,
+//! remove.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use cap_std::ambient_authority;
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt,
+    Permissions, PermissionsExt, ReadDir,
+};
+use jiff::Timestamp;
+use rustix::fs::{AtFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
+
+use crate::ftp::VirtualPath;
+use crate::ftp::listing::{Entry, Kind};
+
+/// The mode of a file that a client makes, before the umask: nobody but owner and group may write it.
+const FILE_MODE: u32 = 0o664;
+/// The mode of a directory that a client makes, before the umask.
+const DIRECTORY_MODE: u32 = 0o775;
+/// The bits that a client may set: no set-id, no sticky, none for everybody to write.
+const MODE_MASK: u32 = 0o775;
+/// How many names STOU tries before it gives up.
+const UNIQUE_NAMES_MAX: u32 = 10_000;
+
+/// Where an upload begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the beginning, over what was there.
+    Overwrite,
+    /// At this offset in bytes, of what is there.
+    At(u64),
+    /// Behind what is there.
+    End,
+}
+
+/// A directory that is served as `/`.
+#[derive(Debug)]
+pub struct Root {
+    directory: Dir,
+}
+
+impl Root {
+    /// Opens the directory.
+    ///
+    /// # Errors
+    /// When it is missing, is none, or may not be read.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Dir::open_ambient_dir(path, ambient_authority()).map(|directory| Self { directory })
+    }
+
+    /// Opens a regular file to be read, and looks at it.
+    pub fn read(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        self.open_regular(path, &mut options)
+    }
+
+    /// Opens a regular file to be written from `start` on; makes it if it is not there.
+    pub fn write(&self, path: &VirtualPath, start: Start) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).mode(FILE_MODE);
+        let (mut file, entry) = self.open_regular(path, &mut options)?;
+        match start {
+            Start::Overwrite => file.set_len(0)?,
+            // A hole before what comes would be bytes that nobody sent.
+            Start::At(offset) if offset > entry.size => return Err(Errno::INVAL.into()),
+            Start::At(offset) => _ = file.seek(SeekFrom::Start(offset))?,
+            Start::End => _ = file.seek(SeekFrom::End(0))?,
+        }
+        Ok(file)
+    }
+
+    /// Makes a new file in a directory, under a name that was not there.
+    pub fn write_unique(&self, directory: &VirtualPath) -> io::Result<(File, VirtualPath)> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(FILE_MODE);
+        for number in 1..=UNIQUE_NAMES_MAX {
+            let path = directory
+                .join(format!("upload.{number}").as_bytes())
+                .map_err(|_| Errno::NAMETOOLONG)?;
+            match self.open_regular(&path, &mut options) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => return opened.map(|(file, _)| (file, path)),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// Looks at a file or directory. A symbolic link that leads to a place inside is what it leads to.
+    pub fn look(&self, path: &VirtualPath) -> io::Result<Entry> {
+        let real = real(path);
+        let found = self.directory.metadata(real);
+        let metadata = match found {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.directory.symlink_metadata(real).map_err(|_| error)?
+            }
+            found => found?,
+        };
+        Ok(entry(path.name().to_vec(), &metadata))
+    }
+
+    /// Opens a directory to be listed, some entries at a time.
+    pub fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
+        Ok(Directory { entries: self.directory.read_dir(real(path))?, path: path.clone() })
+    }
+
+    /// Makes a directory.
+    pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.mode(DIRECTORY_MODE);
+        self.directory.create_dir_with(real(path), &builder)
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        self.directory.remove_dir(real(path))
+    }
+
+    /// Removes a file, or a symbolic link itself.
+    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
+        self.directory.remove_file(real(path))
+    }
+
+    /// Renames, within the root.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+        self.directory.rename(real(from), &self.directory, real(to))
+    }
+
+    /// Sets the permission bits, those that a client may set.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
+        self.directory.set_permissions(real(path), Permissions::from_mode(mode & MODE_MASK))
+    }
+
+    /// Sets the time of the last change.
+    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+        let parent = self.directory.open_dir(real(&path.parent()))?;
+        let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.name()) };
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec {
+                tv_sec: modified.as_second(),
+                tv_nsec: modified.subsec_nanosecond().into(),
+            },
+        };
+        // Not through a link: it could lead out.
+        Ok(rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Opens without waiting for whoever is at the other end of a pipe, and refuses what is no regular file.
+    fn open_regular(
+        &self,
+        path: &VirtualPath,
+        options: &mut OpenOptions,
+    ) -> io::Result<(File, Entry)> {
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        options.custom_flags(flags.bits().cast_signed());
+        let file = self.directory.open_with(real(path), options)?;
+        let entry = entry(path.name().to_vec(), &file.metadata()?);
+        match entry.kind {
+            Kind::File => Ok((file.into_std(), entry)),
+            Kind::Directory => Err(Errno::ISDIR.into()),
+            Kind::Link | Kind::Other => Err(Errno::NXIO.into()),
+        }
+    }
+}
+
+/// A directory being listed.
+#[derive(Debug)]
+pub struct Directory {
+    entries: ReadDir,
+    path: VirtualPath,
+}
+
+impl Directory {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &VirtualPath {
+        &self.path
+    }
+
+    /// The next entry; those that vanish meanwhile are passed over.
+    pub fn next(&mut self, root: &Root) -> io::Result<Option<Entry>> {
+        for found in self.entries.by_ref() {
+            let found = found?;
+            let name = found.file_name().as_bytes().to_vec();
+            let Ok(metadata) = found.metadata() else { continue };
+            if !metadata.is_symlink() {
+                return Ok(Some(entry(name, &metadata)));
+            }
+            let target = self
+                .path
+                .join(&name)
+                .ok()
+                .and_then(|path| root.directory.metadata(real(&path)).ok());
+            return Ok(Some(entry(name, target.as_ref().unwrap_or(&metadata))));
+        }
+        Ok(None)
+    }
+}
+
+/// The real path of a virtual one, relative to the root's directory.
+fn real(path: &VirtualPath) -> &Path {
+    match path.beneath_root() {
+        b"" => Path::new("."),
+        path => Path::new(OsStr::from_bytes(path)),
+    }
+}
+
+fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
+    let kind = if metadata.is_file() {
+        Kind::File
+    } else if metadata.is_dir() {
+        Kind::Directory
+    } else if metadata.is_symlink() {
+        Kind::Link
+    } else {
+        Kind::Other
+    };
+    let nanosecond = i32::try_from(metadata.mtime_nsec()).unwrap_or_default();
+    Entry {
+        name,
+        kind,
+        size: metadata.len(),
+        modified: Timestamp::new(metadata.mtime(), nanosecond).unwrap_or_default(),
+        mode: metadata.mode() & 0o7777,
+        links: metadata.nlink(),
+        identity: (metadata.dev(), metadata.ino()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn root() -> (TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        (directory, root)
+    }
+
+    fn path(name: &str) -> VirtualPath {
+        VirtualPath::root().join(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_link_that_leads_out_is_refused_and_one_inside_works() {
+        let (directory, root) = root();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("secret"), "x").unwrap();
+        fs::write(directory.path().join("inside"), "y").unwrap();
+        fs::create_dir(directory.path().join("sub")).unwrap();
+        symlink(outside.path(), directory.path().join("out")).unwrap();
+        symlink("../../..", directory.path().join("up")).unwrap();
+        symlink("../inside", directory.path().join("sub/in")).unwrap();
+        for name in ["out/secret", "up/etc/passwd"] {
+            assert!(root.read(&path(name)).is_err(), "{name}");
+            assert!(root.write(&path(name), Start::Overwrite).is_err(), "{name}");
+            assert!(root.rename(&path("inside"), &path(name)).is_err(), "{name}");
+            assert!(root.set_modified(&path(name), Timestamp::UNIX_EPOCH).is_err(), "{name}");
+        }
+        assert!(root.list(&path("out")).is_err());
+        assert_eq!(root.look(&path("out")).unwrap().kind, Kind::Link);
+        assert_eq!(root.read(&path("sub/in")).unwrap().1.size, 1);
+        let mut listed = root.list(&path("sub")).unwrap();
+        assert_eq!(listed.next(&root).unwrap().unwrap().kind, Kind::File);
+        assert!(listed.next(&root).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once_to_readers_and_writers() {
+        let (directory, root) = root();
+        let made = std::process::Command::new("mkfifo")
+            .arg(directory.path().join("pipe"))
+            .status()
+            .unwrap();
+        assert!(made.success());
+        assert_eq!(
+            root.read(&path("pipe")).unwrap_err().raw_os_error(),
+            Some(Errno::NXIO.raw_os_error())
+        );
+        assert_eq!(
+            root.write(&path("pipe"), Start::End).unwrap_err().raw_os_error(),
+            Some(Errno::NXIO.raw_os_error())
+        );
+    }
+
+    #[test]
+    fn an_upload_begins_where_it_was_told() {
+        let (directory, root) = root();
+        let file = path("a");
+        let write = |start, text: &str| {
+            root.write(&file, start).and_then(|mut opened| opened.write_all(text.as_bytes()))
+        };
+        write(Start::Overwrite, "0123456789").unwrap();
+        write(Start::At(3), "xy").unwrap();
+        write(Start::End, "!").unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join("a")).unwrap(), "012xy56789!");
+        assert!(write(Start::At(12), "hole").is_err());
+        write(Start::Overwrite, "z").unwrap();
+        assert_eq!(fs::read_to_string(directory.path().join("a")).unwrap(), "z");
+        let (_, first) = root.write_unique(&VirtualPath::root()).unwrap();
+        let (_, second) = root.write_unique(&VirtualPath::root()).unwrap();
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn no_mode_gives_more_than_a_client_may_give() {
+        let (directory, root) = root();
+        root.write(&path("a"), Start::Overwrite).unwrap();
+        root.set_mode(&path("a"), 0o7777).unwrap();
+        assert_eq!(
+            fs::metadata(directory.path().join("a")).unwrap().permissions().mode() & 0o7777,
+            0o775
+        );
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_served_byte_for_byte() {
+        let (directory, root) = root();
+        let name = b"\xFF\xFE \xE9\"\\*";
+        fs::write(directory.path().join(OsStr::from_bytes(name)), "x").unwrap();
+        assert_eq!(
+            root.list(&VirtualPath::root()).unwrap().next(&root).unwrap().unwrap().name,
+            name
+        );
+        root.remove(&VirtualPath::root().join(name).unwrap()).unwrap();
+    }
+}
