@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` is the guide.
 
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod ftp;
 pub mod log;

@@ -1,0 +1,116 @@
+//! `ftpclient`: arguments, the shell, an exit status.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use poolftpd::cli;
+use poolftpd::client::shell::{Settings, Shell};
+use poolftpd::client::{Family, Interrupt, Options};
+use signal_hook::consts::SIGINT;
+
+const PROGRAM: &str = "ftpclient";
+
+/// Gets and puts files by FTP: at a prompt, or by a script on standard input.
+#[derive(FromArgs)]
+#[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
+struct Arguments {
+    /// the user, or user:password (default: from ~/.netrc, else anonymous)
+    #[argh(option, short = 'u', arg_name = "user")]
+    user: Option<String>,
+
+    /// run these commands, separated by semicolons, and leave
+    #[argh(option, short = 'c', arg_name = "commands")]
+    commands: Option<String>,
+
+    /// in a script, leave at the first command that fails
+    #[argh(switch, short = 'e')]
+    exit_on_error: bool,
+
+    /// let the server connect to us for data
+    #[argh(switch)]
+    active: bool,
+
+    /// use IPv4 only
+    #[argh(switch, short = '4')]
+    ipv4: bool,
+
+    /// use IPv6 only
+    #[argh(switch, short = '6')]
+    ipv6: bool,
+
+    /// give up on a server that does nothing for so many seconds (default: 30)
+    #[argh(option, default = "30", arg_name = "seconds")]
+    timeout: u64,
+
+    /// say nothing but errors
+    #[argh(switch, short = 'q')]
+    quiet: bool,
+
+    /// show commands and replies
+    #[argh(switch, short = 'v')]
+    verbose: bool,
+
+    /// the server: a host, or a URL ftp://[user[:password]@]host[:port][/path]
+    #[argh(positional, arg_name = "host|url")]
+    target: String,
+
+    /// its port (default: 2121; for a URL 21)
+    #[argh(positional)]
+    port: Option<u16>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = match cli::arguments(PROGRAM) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    let family = match (arguments.ipv4, arguments.ipv6) {
+        (true, true) => return cli::usage(PROGRAM, "--ipv4 and --ipv6 exclude each other"),
+        (true, false) => Family::Ipv4,
+        (false, true) => Family::Ipv6,
+        (false, false) => Family::Any,
+    };
+    if arguments.timeout == 0 {
+        return cli::usage(PROGRAM, "--timeout must be at least 1");
+    }
+    let interrupt = Interrupt::default();
+    if let Err(error) = signal_hook::flag::register(SIGINT, interrupt.flag()) {
+        cli::complain(PROGRAM, &format!("cannot catch Ctrl-C: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let timeout = Duration::from_secs(arguments.timeout);
+    let options =
+        Options { family, active: arguments.active, timeout, trace: arguments.verbose, interrupt };
+    let settings = Settings {
+        user: arguments.user,
+        quiet: arguments.quiet,
+        exit_on_error: arguments.exit_on_error,
+    };
+    ExitCode::from(run(
+        Shell::new(options, settings),
+        &arguments.target,
+        arguments.port,
+        arguments.commands.as_deref(),
+    ))
+}
+
+fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>) -> u8 {
+    let interactive = commands.is_none() && io::stdin().is_terminal();
+    if interactive {
+        shell.set_interactive();
+    }
+    if let Err(error) = shell.open(target, port) {
+        shell.fail(&error);
+        return error.status();
+    }
+    match commands {
+        Some(commands) => shell.run_text(commands),
+        None if interactive => Shell::run_terminal(shell).unwrap_or_else(|error| {
+            cli::complain(PROGRAM, &format!("the terminal cannot be used: {error}"));
+            1
+        }),
+        None => shell.run_script(io::stdin().lock()),
+    }
+}

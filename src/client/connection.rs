@@ -1,0 +1,240 @@
+//! The control connection: found among a host's addresses, lines out, replies in, a deadline on each wait.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use crate::ftp::line::{Line, LineBuffer};
+use crate::ftp::path::Escaped;
+use crate::ftp::reply::ReplyReader;
+use crate::ftp::{Code, Reply};
+
+use super::error::reason;
+use super::{ClientError, Interrupt, Kind, Options};
+
+/// How long one address has the field to itself before the next is tried beside it (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How often a wait looks whether the user wants it to end.
+const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
+
+/// Which addresses of a host are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Both, side by side.
+    Any,
+    /// `-4`.
+    Ipv4,
+    /// `-6`.
+    Ipv6,
+}
+
+/// A control connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    lines: LineBuffer,
+    reader: ReplyReader,
+    interrupt: Interrupt,
+    timeout: Duration,
+    trace: bool,
+}
+
+impl Connection {
+    /// Connects to whichever address of the host answers first.
+    pub(super) fn open(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
+        let addresses = resolve(host, port, options.family)?;
+        let stream = race(&addresses, options).map_err(|error| match error {
+            Race::Interrupted => ClientError::interrupted(),
+            Race::Lost(error) => no_connection(host, port, &addresses, &error),
+        })?;
+        let set_up = || -> io::Result<Self> {
+            stream.set_nodelay(true)?;
+            bound(&stream, options.timeout)?;
+            Ok(Self {
+                peer: stream.peer_addr()?,
+                local: stream.local_addr()?,
+                stream: stream.try_clone()?,
+                lines: LineBuffer::default(),
+                reader: ReplyReader::default(),
+                interrupt: options.interrupt.clone(),
+                timeout: options.timeout,
+                trace: options.trace,
+            })
+        };
+        set_up().map_err(|error| no_connection(host, port, &addresses, &error))
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends one line.
+    pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
+        if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+            return Err(ClientError::usage("FTP has no way to say a name with a line end in it"));
+        }
+        if self.trace {
+            let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
+            trace('>', if secret { b"PASS ***" } else { line });
+        }
+        let whole = [line, b"\r\n"].concat();
+        self.stream.write_all(&whole).map_err(|error| lost(&reason(&error)))
+    }
+
+    /// Reads the next reply, preliminary ones included.
+    pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
+        loop {
+            while let Some(line) = self.lines.next_line() {
+                let Line::Complete(line) = line else {
+                    return Err(lost("the server sent a line without end"));
+                };
+                if self.trace {
+                    trace('<', &line);
+                }
+                match self.reader.line(&line) {
+                    Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
+                        return Err(ClientError::refused(
+                            Kind::NoConnection,
+                            "the server hung up",
+                            reply,
+                        ));
+                    }
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => {}
+                    Err(_) => {
+                        let line = Escaped(&line).to_string();
+                        return Err(lost(&format!("this is no FTP server: it said \"{line}\"")));
+                    }
+                }
+            }
+            self.receive()?;
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), ClientError> {
+        let mut bytes = [0; 4096];
+        loop {
+            self.interrupt.check()?;
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(lost("the server closed it")),
+                Ok(count) => {
+                    self.lines.extend(bytes.get(..count).unwrap_or_default());
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(lost(&format!("no answer within {} s", self.timeout.as_secs())));
+                }
+                Err(error) => return Err(lost(&reason(&error))),
+            }
+        }
+    }
+}
+
+/// Bounds every wait on a socket.
+pub(super) fn bound(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))
+}
+
+fn lost(why: &str) -> ClientError {
+    ClientError::new(Kind::NoConnection, format!("connection lost: {why}"))
+}
+
+fn trace(direction: char, line: &[u8]) {
+    // Nobody is left to be told that standard error is gone.
+    let _written = writeln!(io::stderr(), "{direction} {}", Escaped(line));
+}
+
+fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, ClientError> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (host, port).to_socket_addrs().map_err(|_| {
+        ClientError::new(Kind::NoConnection, format!("{host}: no such host. Is the name right?"))
+    })?;
+    let mut addresses: Vec<SocketAddr> = found
+        .filter(|address| match family {
+            Family::Any => true,
+            Family::Ipv4 => address.is_ipv4(),
+            Family::Ipv6 => address.is_ipv6(),
+        })
+        .collect();
+    addresses.dedup();
+    if addresses.is_empty() {
+        let wanted = if family == Family::Ipv4 { "IPv4" } else { "IPv6" };
+        return Err(ClientError::new(
+            Kind::NoConnection,
+            format!("{host} has no {wanted} address"),
+        ));
+    }
+    Ok(addresses)
+}
+
+enum Race {
+    Interrupted,
+    Lost(io::Error),
+}
+
+/// Tries the addresses side by side, each a little later than the one before; the first to answer wins.
+fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> {
+    let (sender, results) = bounded(addresses.len());
+    let timeout = options.timeout;
+    let mut waiting = addresses.iter();
+    let mut running = 0;
+    let mut last_error = io::ErrorKind::NotFound.into();
+    #[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+    let mut next_start = Instant::now();
+    loop {
+        #[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+        let now = Instant::now();
+        if (now >= next_start || running == 0)
+            && let Some(&address) = waiting.next()
+        {
+            let sender = sender.clone();
+            // A connection that comes after the race is dropped with the channel.
+            thread::spawn(move || sender.send(TcpStream::connect_timeout(&address, timeout)));
+            running += 1;
+            next_start = now + HEAD_START;
+        }
+        match results.recv_timeout(INTERRUPT_CHECK) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => {
+                last_error = error;
+                running -= 1;
+                if running == 0 && waiting.len() == 0 {
+                    return Err(Race::Lost(last_error));
+                }
+            }
+            Err(RecvTimeoutError::Timeout) if options.interrupt.is_set() => {
+                return Err(Race::Interrupted);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Race::Lost(last_error)),
+        }
+    }
+}
+
+/// `localhost:2121: connection refused (::1, 127.0.0.1). Is ftpserver running there?`
+fn no_connection(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+    error: &io::Error,
+) -> ClientError {
+    let tried: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    let hint = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "Is ftpserver running there?",
+        _ => "Is the host up, and the port right?",
+    };
+    let message = format!("{host}:{port}: {} ({}). {hint}", reason(error), tried.join(", "));
+    ClientError::new(Kind::NoConnection, message)
+}

@@ -1,0 +1,96 @@
+//! What can go wrong for the person at the terminal: what happened, the server's own words, and what to do next.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use crate::ftp::Reply;
+use crate::ftp::path::Escaped;
+
+/// Who has to act. Its number is the exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The server refused a command.
+    Refused = 1,
+    /// The command line, or a command, cannot be understood.
+    Usage = 2,
+    /// No connection, or it was lost.
+    NoConnection = 3,
+    /// The server does not want this user or password.
+    Login = 4,
+    /// A transfer did not come to its end; what arrived is kept.
+    Incomplete = 6,
+    /// A local file cannot be read or written.
+    Local = 7,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// An error, as one sentence.
+#[derive(Debug)]
+pub struct ClientError {
+    /// Who has to act.
+    pub kind: Kind,
+    message: String,
+    /// The server's reply, if it was one.
+    pub reply: Option<Reply>,
+}
+
+impl ClientError {
+    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), reply: None }
+    }
+
+    pub(super) fn refused(kind: Kind, what: &str, reply: Reply) -> Self {
+        Self { kind, message: what.to_owned(), reply: Some(reply) }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(Kind::Interrupted, "interrupted")
+    }
+
+    pub(super) fn local(path: &Path, error: &io::Error) -> Self {
+        Self::new(Kind::Local, format!("{}: {}", path.display(), reason(error)))
+    }
+
+    /// Whether the control connection can still be used.
+    #[must_use]
+    pub fn is_connection_lost(&self) -> bool {
+        self.kind == Kind::NoConnection
+    }
+
+    /// The exit status.
+    #[must_use]
+    pub fn status(&self) -> u8 {
+        self.kind as u8
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)?;
+        match &self.reply {
+            None => Ok(()),
+            Some(reply) => {
+                write!(formatter, ": {} {}", reply.code, Escaped(reply.text().as_bytes()))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// What the system says, without its error number, as the end of a sentence.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timed out".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+        }
+    }
+}

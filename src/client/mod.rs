@@ -1,0 +1,190 @@
+//! The other end: a client's connection to any FTP server, and the interactive program on top of it.
+//!
+//! [`Client`] is the library's face: `connect`, then methods named as in `std::fs`, `u64` sizes, an error with its kind
+//! and the server's reply, and a deadline on every wait. [`shell`] is what `ftpclient` runs.
+//!
+//! Depends on `ftp` alone, which it shares with the server.
+
+mod connection;
+mod data;
+mod error;
+mod files;
+mod interrupt;
+pub mod netrc;
+pub mod shell;
+pub mod url;
+
+pub use connection::Family;
+pub use error::{ClientError, Kind};
+pub use files::Watcher;
+pub use interrupt::Interrupt;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::ftp::command::{Command, Password, Setting, Type};
+use crate::ftp::{Code, Reply};
+
+use connection::Connection;
+use data::Mode;
+
+/// How to connect, and how to behave once connected.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which addresses of a host are tried.
+    pub family: Family,
+    /// Whether the server connects to us for data (PORT, EPRT) instead of the other way round.
+    pub active: bool,
+    /// The longest wait for the server to do anything.
+    pub timeout: Duration,
+    /// Whether commands and replies are shown on standard error.
+    pub trace: bool,
+    /// Set when the user wants the current operation to end.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            family: Family::Any,
+            active: false,
+            timeout: Duration::from_secs(30),
+            trace: false,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
+/// A connection to a server, logged in or about to.
+#[derive(Debug)]
+pub struct Client {
+    connection: Connection,
+    options: Options,
+    mode: Mode,
+    /// The type that the server was told last.
+    representation: Option<Type>,
+    features: Features,
+}
+
+/// What the server says that it can do (RFC 2389).
+#[derive(Debug, Default, Clone, Copy)]
+struct Features {
+    machine_listing: bool,
+    set_modified: bool,
+}
+
+impl Client {
+    /// Connects and reads the greeting.
+    ///
+    /// # Errors
+    /// [`Kind::NoConnection`], with what to do next.
+    pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
+        let mut connection = Connection::open(host, port, options)?;
+        let greeting = connection.reply()?;
+        if !greeting.code.is_completion() {
+            return Err(ClientError::refused(
+                Kind::NoConnection,
+                &format!("{host}:{port} does not serve us"),
+                greeting,
+            ));
+        }
+        let mode = if options.active { Mode::Active } else { Mode::ExtendedPassive };
+        Ok(Self {
+            connection,
+            options: options.clone(),
+            mode,
+            representation: None,
+            features: Features::default(),
+        })
+    }
+
+    /// Logs in, and learns what the server can do.
+    ///
+    /// # Errors
+    /// [`Kind::Login`] when the server does not want this user or password.
+    pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
+        let mut reply = self.ask(&Command::User(user.as_bytes().to_vec()))?;
+        if reply.code == Code::NEED_PASSWORD {
+            reply = self.ask(&Command::Password(Password(password.as_bytes().to_vec())))?;
+        }
+        if reply.code == Code(332) {
+            reply = self.ask(&Command::Account)?;
+        }
+        if !reply.code.is_completion() {
+            return Err(ClientError::refused(
+                Kind::Login,
+                &format!("login as {user} failed"),
+                reply,
+            ));
+        }
+        self.representation = None;
+        self.learn_features()
+    }
+
+    fn learn_features(&mut self) -> Result<(), ClientError> {
+        let reply = self.ask(&Command::Features)?;
+        self.features = Features::default();
+        for line in reply.lines() {
+            let line = line.trim_ascii().to_ascii_uppercase();
+            self.features.machine_listing |= line.starts_with(b"MLST");
+            self.features.set_modified |= line.starts_with(b"MFMT");
+            if line.starts_with(b"UTF8") {
+                // Some servers speak UTF-8 only when asked; whatever they answer, we go on.
+                self.ask(&Command::Set(Setting::Utf8))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn peer(&self) -> IpAddr {
+        self.connection.peer().ip()
+    }
+
+    /// Sends a command and reads its reply, whatever it is.
+    ///
+    /// # Errors
+    /// Only when there is no reply: [`Kind::NoConnection`].
+    pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
+        self.connection.send(&command.encode())?;
+        self.connection.reply()
+    }
+
+    /// Sends a line as it is and reads its reply (`quote`).
+    pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
+        self.connection.send(line.as_bytes())?;
+        self.representation = None;
+        self.connection.reply()
+    }
+
+    /// Sends a command that must succeed; `what` begins the message if it does not.
+    fn demand(&mut self, command: &Command, what: &str) -> Result<Reply, ClientError> {
+        let reply = self.ask(command)?;
+        if reply.code.is_completion() || reply.code.is_intermediate() {
+            Ok(reply)
+        } else {
+            Err(ClientError::refused(Kind::Refused, what, reply))
+        }
+    }
+
+    /// Says goodbye and hangs up.
+    pub fn quit(mut self) {
+        // Whatever the answer, the connection ends here.
+        let _reply = self.ask(&Command::Quit);
+    }
+
+    /// Makes the server connect to us for data, or the other way round.
+    pub fn set_active(&mut self, active: bool) {
+        self.options.active = active;
+        self.mode = if active { Mode::Active } else { Mode::ExtendedPassive };
+    }
+
+    fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {
+        if self.representation != Some(representation) {
+            self.demand(&Command::Type(representation), "the type of transfer was refused")?;
+            self.representation = Some(representation);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,406 @@
+//! What each command of the shell does. One function a row of the table, and all of one shape.
+
+#![allow(clippy::unnecessary_wraps, reason = "one shape for all functions of the table")]
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::Command as Process;
+
+use crate::client::files::{is_directory, lines, local_name, shown};
+use crate::client::{Client, ClientError, Kind};
+use crate::ftp::command::{Command, PathName, Selection, Type};
+use crate::ftp::listing::{Kind as EntryKind, Listed};
+use crate::ftp::time::TimeValue;
+
+use super::Shell;
+use super::command::{COMMANDS, Flow, ShellCommand};
+use super::transfers::is_pattern;
+
+pub(super) type Done = Result<Flow, ClientError>;
+
+pub(super) fn bye(_: &mut Shell, _: &[&str]) -> Done {
+    Ok(Flow::Leave)
+}
+
+pub(super) fn help(shell: &mut Shell, words: &[&str]) -> Done {
+    let text: String = match words.first() {
+        Some(word) => describe(ShellCommand::find(word)?),
+        None => COMMANDS.iter().map(describe).collect(),
+    };
+    shell.say(&text);
+    Ok(Flow::Continue)
+}
+
+fn describe(row: &ShellCommand) -> String {
+    format!("{:<30}{}\n", format!("{} {}", row.name, row.usage), row.help)
+}
+
+// Connection.
+
+pub(super) fn open(shell: &mut Shell, words: &[&str]) -> Done {
+    let (target, port) = match words {
+        [target, port] => (
+            target,
+            Some(port.parse().map_err(|_| ClientError::usage(format!("'{port}' is no port")))?),
+        ),
+        [target, ..] => (target, None),
+        [] => return Err(ClientError::usage("usage: open HOST|URL [PORT]")),
+    };
+    shell.hang_up();
+    shell.open(target, port)?;
+    Ok(Flow::Continue)
+}
+
+pub(super) fn close(shell: &mut Shell, _: &[&str]) -> Done {
+    shell.client()?;
+    shell.hang_up();
+    Ok(Flow::Continue)
+}
+
+pub(super) fn user(shell: &mut Shell, words: &[&str]) -> Done {
+    let (name, password) = (words.first().copied().unwrap_or_default(), words.get(1).copied());
+    let password = match password {
+        Some(password) => password.to_owned(),
+        None => shell.ask_password(name)?,
+    };
+    shell.client()?.login(name, &password)?;
+    shell.note(&format!("Logged in as {name}."));
+    Ok(Flow::Continue)
+}
+
+pub(super) fn quote(shell: &mut Shell, words: &[&str]) -> Done {
+    let reply = shell.client()?.quote(&words.join(" "))?;
+    let said: Vec<String> =
+        reply.lines().iter().map(|line| format!("{} {}", reply.code, shown(line))).collect();
+    let text = said.join(
+        "
+",
+    ) + "
+";
+    shell.say(&text);
+    if reply.code.0 < 400 {
+        Ok(Flow::Continue)
+    } else {
+        Err(ClientError::refused(Kind::Refused, "quote", reply))
+    }
+}
+
+pub(super) fn status(shell: &mut Shell, _: &[&str]) -> Done {
+    let connected = match &shell.client {
+        Some(client) => format!("Connected to {} ({}).\n", shell.place, client.peer()),
+        None => "Not connected.\n".to_owned(),
+    };
+    let way = if shell.options.active {
+        "active: the server connects to us"
+    } else {
+        "passive: we connect to the server"
+    };
+    let kind = match shell.representation {
+        Type::Ascii => "ascii",
+        Type::Image => "binary",
+    };
+    let local = shell.local.display();
+    shell.say(&format!("{connected}Data: {way}. Type: {kind}. Local directory: {local}\n"));
+    Ok(Flow::Continue)
+}
+
+pub(super) fn set_active(shell: &mut Shell, _: &[&str]) -> Done {
+    shell.set_active(true);
+    Ok(Flow::Continue)
+}
+
+pub(super) fn passive(shell: &mut Shell, _: &[&str]) -> Done {
+    shell.set_active(false);
+    Ok(Flow::Continue)
+}
+
+pub(super) fn ascii(shell: &mut Shell, _: &[&str]) -> Done {
+    shell.representation = Type::Ascii;
+    Ok(Flow::Continue)
+}
+
+pub(super) fn binary(shell: &mut Shell, _: &[&str]) -> Done {
+    shell.representation = Type::Image;
+    Ok(Flow::Continue)
+}
+
+// The local side.
+
+pub(super) fn lpwd(shell: &mut Shell, _: &[&str]) -> Done {
+    let text = format!("{}\n", shell.local.display());
+    shell.say(&text);
+    Ok(Flow::Continue)
+}
+
+pub(super) fn lcd(shell: &mut Shell, words: &[&str]) -> Done {
+    let to = match words.first() {
+        Some(word) => shell.local.join(word),
+        None => std::env::home_dir()
+            .ok_or_else(|| ClientError::usage("there is no home directory; name one"))?,
+    };
+    let to = to.canonicalize().map_err(|error| ClientError::local(&to, &error))?;
+    if !to.is_dir() {
+        return Err(ClientError::new(Kind::Local, format!("{}: not a directory", to.display())));
+    }
+    shell.local = to;
+    shell.local_is_chosen = true;
+    lpwd(shell, &[])
+}
+
+pub(super) fn lls(shell: &mut Shell, words: &[&str]) -> Done {
+    let place = words.first().map_or_else(|| shell.local.clone(), |word| shell.local.join(word));
+    let failed = |error| ClientError::local(&place, &error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&place).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
+        names.push(entry.file_name().to_string_lossy().into_owned() + slash);
+    }
+    names.sort_unstable();
+    shell.say_names(&names);
+    Ok(Flow::Continue)
+}
+
+pub(super) fn local_shell(shell: &mut Shell, words: &[&str]) -> Done {
+    let program = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+    let mut process = Process::new(program);
+    if let Some(command) = words.first().filter(|command| !command.is_empty()) {
+        process.arg("-c").arg(command);
+    }
+    let status = process
+        .current_dir(&shell.local)
+        .status()
+        .map_err(|error| ClientError::local(&shell.local, &error))?;
+    if status.success() {
+        Ok(Flow::Continue)
+    } else {
+        Err(ClientError::new(Kind::Local, format!("the command ended with {status}")))
+    }
+}
+
+// Looking.
+
+pub(super) fn pwd(shell: &mut Shell, _: &[&str]) -> Done {
+    let place = shell.client()?.current_directory()?;
+    shell.say_bytes(&[&place, b"\n".as_slice()].concat());
+    Ok(Flow::Continue)
+}
+
+pub(super) fn cd(shell: &mut Shell, words: &[&str]) -> Done {
+    let to = words.first().map_or("/", |word| *word);
+    shell.client()?.change_directory(to.as_bytes())?;
+    shell.forget_names();
+    Ok(Flow::Continue)
+}
+
+pub(super) fn cdup(shell: &mut Shell, _: &[&str]) -> Done {
+    cd(shell, &[".."])
+}
+
+pub(super) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
+    let path = match words {
+        ["-l" | "-la" | "-al", rest @ ..] => return dir(shell, rest),
+        ["-a", rest @ ..] | rest => rest.first().copied().unwrap_or_default(),
+    };
+    let entries = match path {
+        path if is_pattern(path) => shell.matching(path)?,
+        path => shell.client()?.read_dir(path.as_bytes())?,
+    };
+    let label = |entry: &Listed| {
+        let slash = if is_directory(entry) { b"/".as_slice() } else { b"" };
+        [entry.name.as_slice(), slash].concat()
+    };
+    if shell.is_on_terminal() {
+        let names: Vec<String> = entries.iter().map(|entry| shown(&label(entry))).collect();
+        shell.say_names(&names);
+    } else {
+        // Another program reads these: the bytes as they are.
+        let text: Vec<u8> =
+            entries.iter().flat_map(|entry| [label(entry), b"\n".to_vec()].concat()).collect();
+        shell.say_bytes(&text);
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn dir(shell: &mut Shell, words: &[&str]) -> Done {
+    let path = words.first().map(|word| PathName(word.as_bytes().to_vec()));
+    let command = Command::List(Selection { path, ..Selection::default() });
+    let text = shell.client()?.listing(&command, &format!("dir {}", words.join(" ")))?;
+    let lines: Vec<u8> = lines(&text).flat_map(|line| [line, b"\n"].concat()).collect();
+    shell.say_bytes(&lines);
+    Ok(Flow::Continue)
+}
+
+pub(super) fn size(shell: &mut Shell, words: &[&str]) -> Done {
+    let size = shell.client()?.size(first(words).as_bytes())?;
+    shell.say(&format!("{size}\n"));
+    Ok(Flow::Continue)
+}
+
+pub(super) fn modtime(shell: &mut Shell, words: &[&str]) -> Done {
+    let modified = shell.client()?.modified(first(words).as_bytes())?;
+    shell.say(&format!("{} ({})\n", modified, TimeValue(modified)));
+    Ok(Flow::Continue)
+}
+
+pub(super) fn cat(shell: &mut Shell, words: &[&str]) -> Done {
+    let path = first(words).to_owned();
+    let on_terminal = shell.is_on_terminal();
+    let mut out = io::stdout().lock();
+    let client = shell.client()?;
+    if on_terminal {
+        // SECURITY: a file must not drive the terminal.
+        let mut text = Vec::new();
+        client.read(path.as_bytes(), &mut text)?;
+        out.write_all(super::printable(&text).as_bytes()).map_err(|error| output_gone(&error))?;
+    } else {
+        client.read(path.as_bytes(), &mut out)?;
+    }
+    out.flush().map_err(|error| output_gone(&error))?;
+    Ok(Flow::Continue)
+}
+
+fn output_gone(error: &io::Error) -> ClientError {
+    ClientError::local(Path::new("standard output"), error)
+}
+
+// Changing.
+
+pub(super) fn mkdir(shell: &mut Shell, words: &[&str]) -> Done {
+    each(shell, words, Client::create_dir)
+}
+
+pub(super) fn rmdir(shell: &mut Shell, words: &[&str]) -> Done {
+    each(shell, words, Client::remove_dir)
+}
+
+pub(super) fn rm(shell: &mut Shell, words: &[&str]) -> Done {
+    let mut paths = Vec::new();
+    for word in words {
+        paths.extend(shell.expand(word)?.into_iter().map(|(path, _)| path));
+    }
+    shell.for_each(paths, |shell, path| shell.client()?.remove_file(&path))
+}
+
+pub(super) fn rename(shell: &mut Shell, words: &[&str]) -> Done {
+    if let [from, to] = words {
+        shell.client()?.rename(from.as_bytes(), to.as_bytes())?;
+        shell.forget_names();
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn chmod(shell: &mut Shell, words: &[&str]) -> Done {
+    if let [mode, path] = words {
+        let bits = u32::from_str_radix(mode, 8).map_err(|_| {
+            ClientError::usage(format!("'{mode}' is no mode in octal, such as 644"))
+        })?;
+        shell.client()?.set_mode(path.as_bytes(), bits)?;
+    }
+    Ok(Flow::Continue)
+}
+
+fn each(
+    shell: &mut Shell,
+    words: &[&str],
+    act: fn(&mut Client, &[u8]) -> Result<(), ClientError>,
+) -> Done {
+    let paths = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    shell.for_each(paths, |shell, path| act(shell.client()?, &path))
+}
+
+// Files there and back.
+
+pub(super) fn get(shell: &mut Shell, words: &[&str]) -> Done {
+    let (tree, words) = recursion(words);
+    let (remote, local) = source_and_destination(words, "get [-r] REMOTE [LOCAL]")?;
+    let local = match local {
+        Some(local) => {
+            let local = shell.local.join(local);
+            if local.is_dir() { local.join(local_name(remote.as_bytes())?) } else { local }
+        }
+        None => shell.local.join(local_name(remote.as_bytes())?),
+    };
+    if tree {
+        shell.get_tree(remote.as_bytes(), &local, 0)?;
+    } else {
+        shell.get_file(remote.as_bytes(), &local)?;
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
+    let mut files = Vec::new();
+    for word in words {
+        // A pattern means files; a directory among them would be refused one by one.
+        let found = shell.expand(word)?;
+        files.extend(
+            found
+                .into_iter()
+                .filter(|(_, kind)| *kind != Some(EntryKind::Directory))
+                .map(|(path, _)| path),
+        );
+    }
+    shell.for_each(files, |shell, path| {
+        let local = shell.local.join(local_name(&path)?);
+        shell.get_file(&path, &local)
+    })
+}
+
+pub(super) fn put(shell: &mut Shell, words: &[&str]) -> Done {
+    let (tree, words) = recursion(words);
+    let (given, remote) = source_and_destination(words, "put [-r] LOCAL [REMOTE]")?;
+    let local = shell.local_source(given);
+    let own_name = || local.file_name().map(|name| name.as_encoded_bytes().to_vec());
+    let remote = match remote {
+        Some(remote) if remote.ends_with('/') => {
+            [remote.as_bytes(), &own_name().unwrap_or_default()].concat()
+        }
+        Some(remote) => remote.as_bytes().to_vec(),
+        None => own_name().ok_or_else(|| {
+            ClientError::usage(format!("{given} has no name of its own; say the remote name"))
+        })?,
+    };
+    if tree {
+        shell.put_tree(&local, &remote, 0)?;
+    } else {
+        shell.put_file(&local, &remote)?;
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
+    let mut files = Vec::new();
+    for word in words {
+        files.extend(shell.expand_local(word)?);
+    }
+    shell.for_each(files, |shell, local| {
+        let name =
+            local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        shell.put_file(&local, &name)
+    })
+}
+
+/// Whether `-r` stands in front, and the words behind it.
+fn recursion<'a, 'b>(words: &'a [&'b str]) -> (bool, &'a [&'b str]) {
+    match words {
+        ["-r", rest @ ..] => (true, rest),
+        words => (false, words),
+    }
+}
+
+fn source_and_destination<'a>(
+    words: &[&'a str],
+    usage: &str,
+) -> Result<(&'a str, Option<&'a str>), ClientError> {
+    match words {
+        [source] => Ok((source, None)),
+        [source, destination] => Ok((source, Some(destination))),
+        _ => Err(ClientError::usage(format!("usage: {usage}"))),
+    }
+}
+
+fn first<'a>(words: &[&'a str]) -> &'a str {
+    words.first().copied().unwrap_or_default()
+}

@@ -1,0 +1,114 @@
+//! Completion of commands, remote names and local names, for line editing.
+
+use std::cell::RefCell;
+use std::fs;
+use std::rc::Rc;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
+
+use crate::client::files::is_directory;
+
+use super::Shell;
+use super::command::{COMMANDS, ShellCommand, Words};
+use super::words::quote;
+
+/// What line editing asks for completions.
+#[derive(Helper, Hinter, Validator, Highlighter)]
+pub(super) struct Assistant {
+    pub(super) shell: Rc<RefCell<Shell>>,
+}
+
+impl Completer for Assistant {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let typed = line.get(..position).unwrap_or(line);
+        let start = word_start(typed);
+        let word = typed.get(start..).unwrap_or_default().replace('\\', "");
+        let before = typed.get(..start).unwrap_or_default();
+        let mut first = before.split_whitespace();
+        let names = match first.next() {
+            None => COMMANDS
+                .iter()
+                .map(|row| row.name.to_owned() + " ")
+                .filter(|name| name.starts_with(&word))
+                .collect(),
+            // `get REMOTE LOCAL`: the second name is of the other side.
+            Some(command) => match ShellCommand::find(command).map(|row| row.completes) {
+                Ok(Words::Remote) if command == "get" && first.any(|word| word != "-r") => {
+                    local_names(&self.shell.borrow(), &word)
+                }
+                Ok(Words::Remote) => remote_names(&mut self.shell.borrow_mut(), &word),
+                Ok(Words::Local) => local_names(&self.shell.borrow(), &word),
+                Ok(Words::Other) | Err(_) => Vec::new(),
+            },
+        };
+        let is_command = before.trim().is_empty();
+        let pairs = names.into_iter().map(|name| Pair {
+            replacement: if is_command { name.clone() } else { quote(&name) },
+            display: name.trim_end().to_owned(),
+        });
+        Ok((start, pairs.collect()))
+    }
+}
+
+/// Where the word under the cursor begins: behind the last space that no backslash keeps.
+fn word_start(typed: &str) -> usize {
+    let mut start = 0;
+    let mut kept = false;
+    for (position, letter) in typed.char_indices() {
+        if letter.is_whitespace() && !kept {
+            start = position + letter.len_utf8();
+        }
+        kept = letter == '\\' && !kept;
+    }
+    start
+}
+
+fn split(word: &str) -> (&str, &str) {
+    word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
+}
+
+fn remote_names(shell: &mut Shell, word: &str) -> Vec<String> {
+    let (directory, beginning) = split(word);
+    let entries = shell.remote_entries(directory);
+    let names = entries.iter().filter_map(|entry| {
+        let name = str::from_utf8(&entry.name).ok()?;
+        let slash = if is_directory(entry) { "/" } else { "" };
+        name.starts_with(beginning).then(|| format!("{directory}{name}{slash}"))
+    });
+    names.collect()
+}
+
+fn local_names(shell: &Shell, word: &str) -> Vec<String> {
+    let (directory, beginning) = split(word);
+    let Ok(entries) = fs::read_dir(shell.local.join(directory)) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let slash = if entry.path().is_dir() { "/" } else { "" };
+            name.starts_with(beginning).then(|| format!("{directory}{name}{slash}"))
+        })
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_under_the_cursor_begins_behind_a_space_that_is_not_kept() {
+        assert_eq!(word_start("get "), 4);
+        assert_eq!(word_start("get a\\ b"), 4);
+        assert_eq!(word_start("ge"), 0);
+    }
+}

@@ -1,0 +1,379 @@
+//! The interactive program: a prompt on a terminal, or a script.
+//!
+//! A script goes on after a command that failed, unless told not to; the first failure decides the exit status. Data goes
+//! to standard output, everything said about it to standard error.
+
+mod actions;
+mod command;
+mod complete;
+mod progress;
+mod transfers;
+mod words;
+
+use std::cell::RefCell;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use rustyline::error::ReadlineError;
+use rustyline::history::MemHistory;
+use rustyline::{CompletionType, Config, Editor};
+
+use crate::ftp::command::Type;
+use crate::ftp::listing::Listed;
+
+use super::url::Target;
+use super::{Client, ClientError, Kind, Options, netrc};
+use command::{Flow, ShellCommand};
+use complete::Assistant;
+
+/// The port where `ftpserver` listens.
+pub const DEFAULT_PORT: u16 = 2121;
+/// The port of FTP (RFC 959), which a URL means.
+const URL_PORT: u16 = 21;
+/// What anonymous gives as password: no address, which would tell who we are.
+const ANONYMOUS_PASSWORD: &str = "ftpclient@";
+
+/// What the command line says of the session.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `-u`: the user, or `user:password`.
+    pub user: Option<String>,
+    /// `-q`: nothing but errors.
+    pub quiet: bool,
+    /// `-e`: a script ends at the first command that fails.
+    pub exit_on_error: bool,
+}
+
+/// The state between two commands.
+#[derive(Debug)]
+pub struct Shell {
+    client: Option<Client>,
+    options: Options,
+    settings: Settings,
+    quiet: bool,
+    /// The server, as the user named it.
+    place: String,
+    local: PathBuf,
+    /// Whether the user said `lcd`.
+    local_is_chosen: bool,
+    representation: Type,
+    /// The names of one remote directory, for completion.
+    names: Option<(String, Vec<Listed>)>,
+    first_failure: u8,
+    interactive: bool,
+}
+
+impl Shell {
+    /// Not connected; files land in `_CLIENTROOT` if there is one here, else here.
+    #[must_use]
+    pub fn new(options: Options, settings: Settings) -> Self {
+        let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        let root = here.join("_CLIENTROOT");
+        Self {
+            client: None,
+            options,
+            quiet: settings.quiet,
+            settings,
+            place: String::new(),
+            local: if root.is_dir() { root } else { here },
+            local_is_chosen: false,
+            representation: Type::Image,
+            names: None,
+            first_failure: 0,
+            interactive: false,
+        }
+    }
+
+    /// Connects and logs in; goes where the path of a URL leads.
+    ///
+    /// # Errors
+    /// No connection, or no login.
+    pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
+        let target = Target::parse(target).map_err(ClientError::usage)?;
+        let port =
+            port.or(target.port).unwrap_or(if target.is_url { URL_PORT } else { DEFAULT_PORT });
+        let mut client = Client::connect(&target.host, port, &self.options)?;
+        self.log_in(&mut client, &target)?;
+        self.client = Some(client);
+        self.place = format!("{}:{port}", target.host);
+        self.note(&format!("Connected to {}.", self.place));
+        match target.path {
+            Some(path) if path.ends_with(b"/") => self.client()?.change_directory(&path),
+            Some(path) => self.fetch(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// The path of a URL without a slash at its end: a file is fetched, a directory entered.
+    fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
+        if self.client()?.change_directory(path).is_ok() {
+            return Ok(());
+        }
+        let words = [String::from_utf8_lossy(path).into_owned()];
+        actions::get(self, &[words[0].as_str()]).map(drop)
+    }
+
+    /// By the URL or `-u`, then `~/.netrc`, else anonymous; after a refusal it asks on a terminal.
+    fn log_in(&mut self, client: &mut Client, target: &Target) -> Result<(), ClientError> {
+        let given = self.settings.user.as_ref().map(|user| match user.split_once(':') {
+            Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
+            None => (user.clone(), None),
+        });
+        let of_url = target.user.clone().map(|user| (user, target.password.clone()));
+        let stored = || netrc::find(&target.host).map(|entry| (entry.login, entry.password));
+        let (user, password) = match of_url.or(given) {
+            // A user without password may have one in the file.
+            Some((user, None)) => {
+                let password =
+                    stored().filter(|(login, _)| *login == user).and_then(|(_, password)| password);
+                (user, password)
+            }
+            Some(login) => login,
+            None => stored()
+                .unwrap_or_else(|| ("anonymous".to_owned(), Some(ANONYMOUS_PASSWORD.to_owned()))),
+        };
+        let password = match password {
+            Some(password) => password,
+            None if user == "anonymous" || user == "ftp" => ANONYMOUS_PASSWORD.to_owned(),
+            None => self.ask_password(&user)?,
+        };
+        match client.login(&user, &password) {
+            Err(error)
+                if error.kind == Kind::Login && io::stdin().is_terminal() && self.interactive =>
+            {
+                self.fail(&error);
+                let user = ask_user()?;
+                let password = self.ask_password(&user)?;
+                client.login(&user, &password)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn ask_password(&self, user: &str) -> Result<String, ClientError> {
+        if !io::stdin().is_terminal() && !self.interactive {
+            return Ok(String::new());
+        }
+        rpassword::prompt_password(format!("Password for {user}: ")).map_err(|error| {
+            ClientError::new(Kind::Login, format!("no password: {}", super::error::reason(&error)))
+        })
+    }
+
+    /// Runs commands from a text, as `-c` gives them; the exit status.
+    pub fn run_text(&mut self, text: &str) -> u8 {
+        self.run_line(text);
+        self.leave()
+    }
+
+    /// Runs commands from a script, line by line as they come; the exit status.
+    pub fn run_script(&mut self, script: impl BufRead) -> u8 {
+        for line in script.lines() {
+            match line {
+                Ok(line) if self.run_line(&line) == Flow::Continue => {}
+                Ok(_) => break,
+                Err(error) => {
+                    self.fail(&ClientError::local(std::path::Path::new("standard input"), &error));
+                    break;
+                }
+            }
+        }
+        self.leave()
+    }
+
+    /// Reads commands from the terminal until `bye`, end of input, or an error of the terminal; the exit status.
+    ///
+    /// # Errors
+    /// When the terminal cannot be used.
+    pub fn run_terminal(shell: Self) -> rustyline::Result<u8> {
+        let config =
+            Config::builder().completion_type(CompletionType::List).auto_add_history(true).build();
+        let shell = Rc::new(RefCell::new(shell));
+        let mut editor: Editor<Assistant, MemHistory> =
+            Editor::with_history(config.clone(), MemHistory::with_config(&config))?;
+        editor.set_helper(Some(Assistant { shell: Rc::clone(&shell) }));
+        loop {
+            match editor.readline("ftp> ") {
+                Ok(line) => {
+                    let mut shell = shell.borrow_mut();
+                    shell.options.interrupt.clear();
+                    if shell.run_line(&line) == Flow::Leave {
+                        break;
+                    }
+                }
+                Err(ReadlineError::Interrupted) => {}
+                Err(ReadlineError::Eof) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        // Whoever sat here saw every failure: leaving is no failure.
+        shell.borrow_mut().hang_up();
+        Ok(0)
+    }
+
+    /// Makes the shell one in which a person types: passwords may be asked for, Ctrl-C ends a command and not the program.
+    pub fn set_interactive(&mut self) {
+        self.interactive = true;
+    }
+
+    fn run_line(&mut self, line: &str) -> Flow {
+        let Ok(commands) = words::split(line) else {
+            self.fail(&ClientError::usage("a quote is not closed"));
+            return self.after_failure();
+        };
+        for command in commands {
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            match self.run_command(&words) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Leave) => return Flow::Leave,
+                Err(error) => {
+                    self.fail(&error);
+                    if error.is_connection_lost() {
+                        self.client = None;
+                    }
+                    if self.after_failure() == Flow::Leave
+                        || (error.kind == Kind::Interrupted && !self.interactive)
+                    {
+                        return Flow::Leave;
+                    }
+                }
+            }
+        }
+        Flow::Continue
+    }
+
+    fn after_failure(&self) -> Flow {
+        if self.settings.exit_on_error && !self.interactive { Flow::Leave } else { Flow::Continue }
+    }
+
+    fn run_command(&mut self, words: &[&str]) -> Result<Flow, ClientError> {
+        let Some((name, words)) = words.split_first() else { return Ok(Flow::Continue) };
+        let command = ShellCommand::find(name)?;
+        command.check(words.len())?;
+        (command.action)(self, words)
+    }
+
+    fn leave(&mut self) -> u8 {
+        self.hang_up();
+        self.first_failure
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(client) = self.client.take() {
+            client.quit();
+        }
+        self.forget_names();
+    }
+
+    fn client(&mut self) -> Result<&mut Client, ClientError> {
+        self.client
+            .as_mut()
+            .ok_or_else(|| ClientError::new(Kind::NoConnection, "not connected. Use open HOST."))
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.options.active = active;
+        if let Some(client) = &mut self.client {
+            client.set_active(active);
+        }
+        let way = if active {
+            "The server will connect to us for data."
+        } else {
+            "We will connect to the server for data."
+        };
+        self.note(way);
+    }
+
+    /// What a remote directory holds, for completion; nothing where it cannot be listed.
+    fn remote_entries(&mut self, directory: &str) -> &[Listed] {
+        if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
+            let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { directory };
+            let entries =
+                self.client().and_then(|client| client.read_dir(at.as_bytes())).unwrap_or_default();
+            self.names = Some((directory.to_owned(), entries));
+        }
+        self.names.as_ref().map(|(_, entries)| entries.as_slice()).unwrap_or_default()
+    }
+
+    fn forget_names(&mut self) {
+        self.names = None;
+    }
+
+    /// Tells what went wrong, and remembers the first.
+    pub fn fail(&mut self, error: &ClientError) {
+        crate::cli::complain("ftpclient", &error.to_string());
+        if self.first_failure == 0 {
+            self.first_failure = error.status();
+        }
+    }
+
+    /// Says something about what happened, unless asked to be quiet.
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            // Nobody is left to be told that standard error is gone.
+            let _written = writeln!(io::stderr(), "{text}");
+        }
+    }
+
+    /// Data, on standard output.
+    fn say(&self, text: &str) {
+        self.say_bytes(text.as_bytes());
+    }
+
+    fn say_bytes(&self, bytes: &[u8]) {
+        let mut out = io::stdout().lock();
+        let text =
+            if self.is_on_terminal() { printable(bytes).into_bytes() } else { bytes.to_vec() };
+        // Whoever read our output has gone; the exit status tells what was done.
+        let _written = out.write_all(&text).and_then(|()| out.flush());
+    }
+
+    /// Names in columns on a terminal, one a line elsewhere.
+    fn say_names(&self, names: &[String]) {
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() + 2;
+        let per_line = if self.is_on_terminal() { (terminal_columns() / width).max(1) } else { 1 };
+        let mut text = String::new();
+        for line in names.chunks(per_line) {
+            for name in line {
+                text.push_str(name);
+                if per_line > 1 {
+                    text.extend(std::iter::repeat_n(' ', width - name.chars().count()));
+                }
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
+        }
+        self.say(&text);
+    }
+
+    #[allow(clippy::unused_self, reason = "where output goes is a property of the shell")]
+    fn is_on_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+}
+
+fn ask_user() -> Result<String, ClientError> {
+    let mut name = String::new();
+    let mut error = io::stderr();
+    let asked = write!(error, "User: ")
+        .and_then(|()| error.flush())
+        .and_then(|()| io::stdin().lock().read_line(&mut name));
+    match asked {
+        Ok(1..) => Ok(name.trim().to_owned()),
+        _ => Err(ClientError::new(Kind::Login, "no user")),
+    }
+}
+
+/// Text for a terminal: line ends and tabs stay, other control characters become visible.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let visible = |letter: char| {
+        if letter.is_control() && !matches!(letter, '\n' | '\t') { '\u{FFFD}' } else { letter }
+    };
+    text.replace("\r\n", "\n").chars().map(visible).collect()
+}
+
+fn terminal_columns() -> usize {
+    let columns = rustix::termios::tcgetwinsize(io::stdout()).map(|size| usize::from(size.ws_col));
+    columns.ok().filter(|columns| *columns > 0).unwrap_or(80)
+}

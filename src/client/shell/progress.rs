@@ -1,0 +1,121 @@
+//! The progress bar, on terminals only, and the line that a finished file leaves.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::client::files::Watcher;
+
+/// How often a bar is drawn anew, per second.
+const DRAWS_PER_SECOND: u8 = 8;
+
+/// One file on its way.
+#[derive(Debug)]
+pub(super) struct Progress {
+    bar: ProgressBar,
+    name: String,
+    begun: Instant,
+    quiet: bool,
+}
+
+impl Progress {
+    pub(super) fn new(name: &str, quiet: bool) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
+        let begun = Instant::now();
+        let shows = !quiet && io::stderr().is_terminal();
+        let target = if shows {
+            ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let bar = ProgressBar::with_draw_target(None, target).with_message(name.to_owned());
+        Self { bar, name: name.to_owned(), begun, quiet }
+    }
+
+    /// Takes the bar away and leaves one line: what, how much, how fast.
+    pub(super) fn finish(self, bytes: u64, into: &str) {
+        self.bar.finish_and_clear();
+        if !self.quiet {
+            let took = self.begun.elapsed();
+            let text = format!(
+                "{}: {} in {}{} {into}\n",
+                self.name,
+                HumanBytes(bytes),
+                seconds(took),
+                rate(bytes, took)
+            );
+            // Nobody is left to be told that standard error is gone.
+            let _written = io::stderr().write_all(text.as_bytes());
+        }
+    }
+
+    pub(super) fn give_up(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Watcher for Progress {
+    fn progress(&mut self, bytes: u64, total: Option<u64>) {
+        if bytes == 0 {
+            self.bar.set_style(style(total.is_some()));
+            if let Some(total) = total {
+                self.bar.set_length(total);
+            }
+        }
+        self.bar.set_position(bytes);
+    }
+}
+
+/// `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`
+fn style(has_total: bool) -> ProgressStyle {
+    let template = if has_total {
+        "{msg}  {percent:>3}% {bar:24}  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
+    } else {
+        "{msg}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"
+    };
+    let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let seconds = state.eta().as_secs();
+        // Writing to a bar's text cannot fail.
+        let _written = write!(out, "{}:{:02}", seconds / 60, seconds % 60);
+    };
+    // Invariant: both templates are constants that a test has parsed.
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("left", left)
+        .progress_chars("━╸ ")
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a figure for people"
+)]
+fn rate(bytes: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64();
+    if bytes == 0 || seconds < 0.001 {
+        String::new()
+    } else {
+        format!(", {}/s", HumanBytes((bytes as f64 / seconds) as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_well_formed() {
+        for has_total in [true, false] {
+            let bar = ProgressBar::hidden().with_style(style(has_total));
+            bar.set_position(1);
+        }
+        assert_eq!(rate(1024 * 1024, Duration::from_secs(1)), ", 1.00 MiB/s");
+        assert_eq!(rate(0, Duration::from_secs(1)), "");
+    }
+}

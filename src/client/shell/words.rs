@@ -1,0 +1,105 @@
+//! A line of the shell, cut into commands and words, with the quoting of sh.
+
+/// Quotes are not closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unclosed;
+
+/// Cuts text into commands at `;` and line ends, and each into words. Quotes and backslashes keep spaces, `;` and each
+/// other; `#` at the beginning of a word makes the rest of the line a comment. A command that begins with `!` is one
+/// word: what stands behind it is for sh.
+pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
+    let mut commands = Vec::new();
+    let mut command: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut letters = text.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '!' if command.is_empty() && word.is_none() => {
+                let rest = std::iter::from_fn(|| letters.next_if(|letter| *letter != '\n'))
+                    .collect::<String>();
+                commands.push(vec!["!".to_owned(), rest.trim().to_owned()]);
+            }
+            '#' if word.is_none() => while letters.next_if(|letter| *letter != '\n').is_some() {},
+            ';' | '\n' => {
+                command.extend(word.take());
+                if !command.is_empty() {
+                    commands.push(std::mem::take(&mut command));
+                }
+            }
+            letter if letter.is_whitespace() => command.extend(word.take()),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next().ok_or(Unclosed)? {
+                        '\'' => break,
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match letters.next().ok_or(Unclosed)? {
+                        '"' => break,
+                        '\\' if matches!(letters.peek(), Some('"' | '\\')) => {
+                            word.extend(letters.next());
+                        }
+                        letter => word.push(letter),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(letters.next().ok_or(Unclosed)?),
+            letter => word.get_or_insert_default().push(letter),
+        }
+    }
+    command.extend(word);
+    if !command.is_empty() {
+        commands.push(command);
+    }
+    Ok(commands)
+}
+
+/// A word as it must be typed to be read back as it is.
+pub(super) fn quote(word: &str) -> String {
+    let special = |letter: char| letter.is_whitespace() || "'\"\\;#!".contains(letter);
+    word.chars().fold(String::new(), |mut quoted, letter| {
+        if special(letter) {
+            quoted.push('\\');
+        }
+        quoted.push(letter);
+        quoted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(text: &str, expected: &[&[&str]]) {
+        let expected: Vec<Vec<String>> =
+            expected.iter().map(|words| words.iter().map(ToString::to_string).collect()).collect();
+        assert_eq!(split(text), Ok(expected), "{text}");
+    }
+
+    #[test]
+    fn commands_and_words_are_cut_as_sh_does() {
+        check("get a; bye", &[&["get", "a"], &["bye"]]);
+        check("get 'a b' \"c;\\\"d\" e\\ f # g\nbye", &[&["get", "a b", "c;\"d", "e f"], &["bye"]]);
+        check("ls ''", &[&["ls", ""]]);
+        check(";; \n # only a comment", &[]);
+        check("!ls | wc; x", &[&["!", "ls | wc; x"]]);
+        for text in ["get 'a", "get \"a", "get a\\"] {
+            assert_eq!(split(text), Err(Unclosed), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_quoted_word_is_read_back(word in "[^\0]{1,30}") {
+            let first = "get ".to_owned() + &quote(&word);
+            prop_assert_eq!(split(&first), Ok(vec![vec!["get".to_owned(), word]]));
+        }
+    }
+}
