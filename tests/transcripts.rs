@@ -1,2 +1,229 @@
-//! Transcripts.
-fn main() {}
+//! Conversations, one file per behaviour in `tests/transcripts`: what the client says and what the server answers.
+//!
+//! ```text
+//! # what it shows
+//! GIVEN write | file NAME "TEXT" | dir NAME | link NAME TARGET     before the server starts
+//! LOGIN                    USER anonymous and PASS, with their replies
+//! C: LINE                  say a line;  C+: LINE  keep it, and send it together with the next
+//! SPLIT LINE               say a line, a byte a packet
+//! RAW "BYTES"              send bytes as they are
+//! S: PATTERN               the next line; * stands for anything
+//! OPEN                     EPSV and connect;  OPEN PASV  by PASV
+//! RECEIVE "BYTES"          the data connection to its end, exactly;  RECEIVE *  anything
+//! RECEIVE LINES PATTERN    every line of it fits
+//! SEND "BYTES"             over the data connection, and close it
+//! FILE NAME "TEXT"         what is on the disk now;  ABSENT NAME  what is not
+//! CLOSED                   the server has hung up
+//! ```
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use common::raw::{RawClient, read_all};
+use common::{PATIENCE, TestServer};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let trials = files.into_iter().map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let title = text.lines().next().unwrap().trim_start_matches("# ").to_owned();
+        Trial::test(title, move || {
+            play(&text).map_err(|error| Failed::from(format!("{}: {error}", path.display())))
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+struct Scene {
+    server: TestServer,
+    client: RawClient,
+    data: Option<TcpStream>,
+    /// Lines kept to be sent together.
+    kept: Vec<u8>,
+}
+
+fn play(text: &str) -> Result<(), String> {
+    let steps = || {
+        text.lines()
+            .enumerate()
+            .map(|(number, line)| (number + 1, line))
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    };
+    let is_given = |line: &str| line.starts_with("GIVEN ");
+    let write = steps().any(|(_, line)| line == "GIVEN write");
+    let server = TestServer::start(|config| config.write = write);
+    for (_, line) in steps().filter(|(_, line)| is_given(line)) {
+        given(&server, line.trim_start_matches("GIVEN "));
+    }
+    let client = RawClient::connect(server.address());
+    let mut scene = Scene { server, client, data: None, kept: Vec::new() };
+    scene.expect("220 *")?;
+    for (number, line) in steps().filter(|(_, line)| !is_given(line)) {
+        scene.step(line).map_err(|error| format!("line {number}: {line}\n    {error}"))?;
+    }
+    Ok(())
+}
+
+fn given(server: &TestServer, what: &str) {
+    let (kind, rest) = what.split_once(' ').unwrap_or((what, ""));
+    let (name, content) = rest.split_once(' ').unwrap_or((rest, "\"\""));
+    match kind {
+        "write" => {}
+        "file" => server.write(name, unquote(content)),
+        "dir" => fs::create_dir(server.path(name)).unwrap(),
+        "link" => symlink(content, server.path(name)).unwrap(),
+        other => panic!("GIVEN {other}?"),
+    }
+}
+
+impl Scene {
+    fn step(&mut self, line: &str) -> Result<(), String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "C:" => {
+                let mut bytes = std::mem::take(&mut self.kept);
+                bytes.extend_from_slice(&unescape(rest));
+                bytes.extend_from_slice(b"\r\n");
+                self.client.send(&bytes);
+            }
+            "C+:" => {
+                self.kept.extend_from_slice(&unescape(rest));
+                self.kept.extend_from_slice(b"\r\n");
+            }
+            "SPLIT" => {
+                for byte in format!("{rest}\r\n").bytes() {
+                    self.client.send(&[byte]);
+                }
+            }
+            "RAW" => self.client.send(&unquote(rest)),
+            "S:" => return self.expect(rest),
+            "LOGIN" => {
+                for (say, expect) in [("USER anonymous", "331 *"), ("PASS x@", "230 *")] {
+                    self.client.say(say);
+                    self.expect(expect)?;
+                }
+            }
+            "OPEN" => return self.open(rest),
+            "RECEIVE" => return self.receive(rest),
+            "SEND" => {
+                let mut data = self.data.take().ok_or("no data connection")?;
+                data.write_all(&unquote(rest)).map_err(|error| error.to_string())?;
+            }
+            "FILE" => {
+                let (name, content) = rest.split_once(' ').ok_or("FILE NAME \"TEXT\"")?;
+                let found = fs::read(self.server.path(name)).map_err(|error| error.to_string())?;
+                return same(&found, &unquote(content));
+            }
+            "ABSENT" if self.server.path(rest).symlink_metadata().is_ok() => {
+                return Err(format!("{rest} is there"));
+            }
+            "ABSENT" => {}
+            "CLOSED" if !self.client.is_closed() => return Err("still open".to_owned()),
+            "CLOSED" => {}
+            _ => return Err(format!("what is {word}?")),
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, pattern: &str) -> Result<(), String> {
+        let line = self.client.raw_line();
+        let line = escape(&line);
+        if fits(pattern, &line) { Ok(()) } else { Err(format!("got: {line}")) }
+    }
+
+    fn open(&mut self, how: &str) -> Result<(), String> {
+        let address = if how == "PASV" {
+            let reply = self.client.ask("PASV");
+            let numbers = reply.split(['(', ')']).nth(1).ok_or_else(|| reply.clone())?;
+            let parts: Vec<u16> =
+                numbers.split(',').map(|number| number.parse().unwrap()).collect();
+            SocketAddr::new(self.server.address().ip(), parts[4] * 256 + parts[5])
+        } else {
+            self.client.extended_passive()
+        };
+        let stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.data = Some(stream);
+        Ok(())
+    }
+
+    fn receive(&mut self, what: &str) -> Result<(), String> {
+        let bytes = read_all(self.data.take().ok_or("no data connection")?);
+        if what == "*" {
+            return Ok(());
+        }
+        let Some(pattern) = what.strip_prefix("LINES ") else {
+            return same(&bytes, &unquote(what));
+        };
+        let text = escape(&bytes);
+        let mut lines = text.split_terminator("\\r\\n").peekable();
+        if lines.peek().is_none() {
+            return Err("nothing came".to_owned());
+        }
+        lines.find(|line| !fits(pattern, line)).map_or(Ok(()), |line| Err(format!("got: {line}")))
+    }
+}
+
+fn same(found: &[u8], expected: &[u8]) -> Result<(), String> {
+    if found == expected { Ok(()) } else { Err(format!("got: \"{}\"", escape(found))) }
+}
+
+/// Whether a line fits a pattern in which `*` stands for anything.
+fn fits(pattern: &str, line: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else { return pattern == line };
+    let Some(line) = line.strip_prefix(head) else { return false };
+    if rest.is_empty() {
+        return true;
+    }
+    (0..=line.len())
+        .filter(|start| line.is_char_boundary(*start))
+        .any(|start| fits(rest, &line[start..]))
+}
+
+fn unquote(text: &str) -> Vec<u8> {
+    unescape(
+        text.strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
+            .unwrap_or_else(|| panic!("not in quotes: {text}")),
+    )
+}
+
+fn unescape(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'\\' => match rest.next().unwrap() {
+                b'r' => b'\r',
+                b'n' => b'\n',
+                b't' => b'\t',
+                b'x' => {
+                    let digits: Vec<u8> = rest.by_ref().take(2).collect();
+                    u8::from_str_radix(str::from_utf8(&digits).unwrap(), 16).unwrap()
+                }
+                other => other,
+            },
+            byte => byte,
+        });
+    }
+    bytes
+}
+
+fn escape(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| match byte {
+        b'\r' => text + "\\r",
+        b'\n' => text + "\\n",
+        0x20..=0x7E => text + &char::from(*byte).to_string(),
+        byte => format!("{text}\\x{byte:02X}"),
+    })
+}

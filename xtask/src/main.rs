@@ -1,1 +1,166 @@
-fn main() {}
+//! `cargo xtask`: what a developer runs, with nothing but Rust.
+
+use std::env;
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+const HELP: &str = "\
+cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
+cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
+cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
+cargo xtask fuzz T   fuzz a parser with cargo-fuzz (line, command, reply, path, address, listing, url)
+cargo xtask stress   every script of stress/, a verdict line each
+";
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let mut words = env::args().skip(1);
+    let outcome = match words.next().as_deref() {
+        Some("demo") => demo(),
+        Some("check") => check(),
+        Some("shuttle") => shuttle(),
+        Some("fuzz") => fuzz(&words.next().unwrap_or_else(|| "command".to_owned())),
+        Some("stress") => stress(),
+        _ => {
+            print!("{HELP}");
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The main job: a server in the background, a client that fetches a file.
+fn demo() -> Outcome {
+    run(&mut cargo(&["build", "--release", "--quiet", "--bins"]))?;
+    let programs = target().join("release");
+    let mut server = Server::start(&programs)?;
+    let port = server.port()?;
+    println!("$ ftpserver --port {port} &\nlistening on port {port}");
+    let script = "ls; get hello.txt; bye";
+    println!("$ ftpclient -c \"{script}\" localhost {port}");
+    run(at_root(Command::new(programs.join("ftpclient"))).args([
+        "-c",
+        script,
+        "localhost",
+        &port,
+    ]))?;
+    let fetched = root().join("_CLIENTROOT/hello.txt");
+    if std::fs::read(&fetched)? != std::fs::read(root().join("_FTPROOT/hello.txt"))? {
+        return Err("the file that was fetched is not the file that was served".into());
+    }
+    println!(
+        "_CLIENTROOT/hello.txt is there, byte for byte. Now try: target/release/ftpserver --workers 4 &"
+    );
+    println!("and: target/release/ftpclient localhost");
+    Ok(())
+}
+
+/// A server that ends with this value.
+struct Server(Child);
+
+impl Server {
+    fn start(programs: &Path) -> Result<Self, Box<dyn Error>> {
+        let mut command = at_root(Command::new(programs.join("ftpserver")));
+        command.args(["--port", "0", "--workers", "4", "--quiet"]).stdout(Stdio::piped());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// The port of its `listening on` line.
+    fn port(&mut self) -> Result<String, Box<dyn Error>> {
+        let mut line = String::new();
+        let out = self.0.stdout.take().ok_or("no standard output")?;
+        BufReader::new(out).read_line(&mut line)?;
+        Ok(line
+            .trim()
+            .rsplit(':')
+            .next()
+            .filter(|port| !port.is_empty())
+            .ok_or("the server did not start")?
+            .to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+fn check() -> Outcome {
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    run(&mut cargo(&["test", "--workspace"]))?;
+    shuttle()?;
+    run(cargo(&["doc", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// In a target directory of its own: the flag would rebuild everything back and forth.
+fn shuttle() -> Outcome {
+    run(cargo(&["test", "--lib", "interleaving", "--target-dir"])
+        .arg(target().join("shuttle"))
+        .env("RUSTFLAGS", "--cfg shuttle"))
+}
+
+fn fuzz(name: &str) -> Outcome {
+    run(cargo(&["fuzz", "run", name, "--", "-max_total_time=60"]).env("RUSTC_BOOTSTRAP", "1"))
+}
+
+fn stress() -> Outcome {
+    run(&mut cargo(&["build", "--release", "--quiet", "--bins"]))?;
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(root().join("stress"))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
+        .filter(|path| path.file_name().is_some_and(|name| name != "lib.sh"))
+        .collect();
+    scripts.sort();
+    for script in scripts {
+        run(&mut at_root(Command::new(script)))?;
+    }
+    Ok(())
+}
+
+fn cargo(words: &[&str]) -> Command {
+    let mut command = at_root(Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into())));
+    command.args(words);
+    command
+}
+
+fn at_root(mut command: Command) -> Command {
+    command.current_dir(root());
+    command
+}
+
+/// The project's root: this package lies in it.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn run(command: &mut Command) -> Outcome {
+    let status = command
+        .status()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} failed: {status}").into()) }
+}

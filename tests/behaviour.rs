@@ -1,0 +1,444 @@
+//! What a server does with clients that do more than talk: many at once, slow ones, rude ones, and those that vanish.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests make their own files and know how long they wait"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use common::raw::{RawClient, read_all};
+use common::{PATIENCE, TestServer, noise};
+use rustix::net::{AddressFamily, SendFlags, SocketType};
+
+fn workers(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+/// More than any socket buffer holds.
+const LARGE: usize = 16 * 1024 * 1024;
+
+#[test]
+fn a_hundred_clients_on_one_worker_all_get_their_file() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    let content = noise(300_000);
+    server.write("a", &content);
+    let mut clients: Vec<RawClient> =
+        (0..100).map(|_| RawClient::log_in(server.address())).collect();
+    let mut data: Vec<TcpStream> = clients.iter_mut().map(RawClient::open_data).collect();
+    for client in &mut clients {
+        client.say("RETR a");
+    }
+    for (client, data) in clients.iter_mut().zip(data.drain(..)) {
+        assert!(client.reply().starts_with("150 "));
+        assert_eq!(read_all(data), content);
+        assert!(client.reply().starts_with("226 "));
+    }
+}
+
+#[test]
+fn clients_that_say_nothing_or_read_nothing_cost_no_worker() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    server.write("large", noise(LARGE));
+    server.write("small", "text");
+    let _silent: Vec<TcpStream> =
+        (0..50).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    let mut readers: Vec<RawClient> =
+        (0..20).map(|_| RawClient::log_in(server.address())).collect();
+    let _unread: Vec<TcpStream> = readers
+        .iter_mut()
+        .map(|client| {
+            let data = client.open_data();
+            assert!(client.ask("RETR large").starts_with("150 "));
+            data
+        })
+        .collect();
+    let mut client = RawClient::log_in(server.address());
+    for _ in 0..20 {
+        assert_eq!(client.retrieve("small"), b"text");
+    }
+}
+
+#[test]
+fn a_client_that_reads_no_replies_holds_no_memory_and_no_worker() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    let mut rude = RawClient::log_in(server.address());
+    rude.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    let line = b"HELP\r\n".repeat(1000);
+    // Until the server takes no more: it waits for us to read.
+    let mut sent = 0;
+    while sent < 64 * 1024 * 1024 {
+        match rude.stream.write(&line) {
+            Ok(count) => sent += count,
+            Err(_) => break,
+        }
+    }
+    assert!(sent < 64 * 1024 * 1024, "the server took everything");
+    let mut client = RawClient::log_in(server.address());
+    assert!(client.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn files_over_four_gibibytes_are_sent_from_any_offset() {
+    let server = TestServer::start(|_| {});
+    let size = 5 * 1024 * 1024 * 1024_u64;
+    fs::File::create(server.path("sparse")).unwrap().set_len(size).unwrap();
+    let mut client = RawClient::log_in(server.address());
+    assert_eq!(client.ask("SIZE sparse"), format!("213 {size}"));
+    assert!(client.ask(&format!("REST {}", size - 10)).starts_with("350 "));
+    assert_eq!(client.retrieve("sparse"), [0; 10]);
+}
+
+#[test]
+fn abor_ends_a_download_an_upload_and_a_wait_for_the_data_connection() {
+    let server = TestServer::writable();
+    server.write("large", noise(LARGE));
+    let mut client = RawClient::log_in(server.address());
+
+    let data = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    client.send(b"\xFF\xF4");
+    rustix::net::send(&client.stream, b"\xFF", SendFlags::OOB).unwrap();
+    client.send(b"\xF2ABOR\r\n");
+    assert!(client.reply().starts_with("426 "));
+    assert!(client.reply().starts_with("226 "));
+    drop(data);
+
+    let mut data = client.open_data();
+    assert!(client.ask("STOR up").starts_with("150 "));
+    data.write_all(b"some").unwrap();
+    client.say("ABOR");
+    assert!(client.reply().starts_with("426 "));
+    assert!(client.reply().starts_with("226 "));
+
+    client.extended_passive();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    client.say("ABOR");
+    assert!(client.reply().starts_with("426 "));
+    assert!(client.reply().starts_with("226 "));
+    assert_eq!(client.retrieve("large").len(), LARGE);
+}
+
+#[test]
+fn stat_noop_and_quit_are_served_during_a_transfer_and_others_wait_for_its_end() {
+    let server = TestServer::start(|_| {});
+    server.write("large", noise(LARGE));
+    let mut client = RawClient::log_in(server.address());
+    let data = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    assert!(client.ask("NOOP").starts_with("200 "));
+    assert!(client.ask("STAT").starts_with("211 RETR"));
+    client.say("PWD");
+    client.say("QUIT");
+    assert_eq!(read_all(data).len(), LARGE);
+    assert!(client.reply().starts_with("226 "));
+    assert!(client.reply().starts_with("257 "));
+    assert!(client.reply().starts_with("221 "));
+    assert!(client.is_closed());
+
+    let mut client = RawClient::log_in(server.address());
+    let data = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    client.say("QUIT");
+    assert_eq!(read_all(data).len(), LARGE, "QUIT lets the transfer finish");
+    assert!(client.reply().starts_with("226 "));
+    assert!(client.reply().starts_with("221 "));
+}
+
+#[test]
+fn what_was_sent_counts_although_the_control_connection_closed_early() {
+    let server = TestServer::writable();
+    let content = noise(1_000_000);
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("STOR up").starts_with("150 "));
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    data.write_all(&content).unwrap();
+    drop(data);
+    assert!(client.reply().starts_with("226 "));
+    assert_eq!(server.read("up"), content);
+}
+
+#[test]
+fn only_the_client_itself_is_let_in_to_a_passive_port() {
+    let server = TestServer::start(|_| {});
+    server.write("a", "text");
+    let mut client = RawClient::log_in(server.address());
+    let address = client.extended_passive();
+    let thief = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&thief, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    rustix::net::connect(&thief, &address).unwrap();
+    let mut thief = TcpStream::from(thief);
+    thief.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    assert!(matches!(thief.read(&mut [0; 4]), Ok(0) | Err(_)), "the thief gets nothing");
+    let own = TcpStream::connect(address).unwrap();
+    assert_eq!(read_all(own), b"text");
+    assert!(client.reply().starts_with("226 "));
+}
+
+#[test]
+fn one_passive_port_serves_one_transfer_after_the_other_and_tells_when_it_is_taken() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let server = TestServer::start(|config| config.passive_ports = Some(port..=port));
+    server.write("a", "text");
+    let mut client = RawClient::log_in(server.address());
+    for _ in 0..20 {
+        assert_eq!(client.retrieve("a"), b"text");
+    }
+    client.extended_passive();
+    client.extended_passive();
+    let mut other = RawClient::log_in(server.address());
+    assert!(other.ask("EPSV").starts_with("425 "));
+    // Used or replaced, it is free again.
+    assert!(client.ask("REIN").starts_with("220 "));
+    assert_eq!(other.retrieve("a"), b"text");
+}
+
+#[test]
+fn the_public_address_is_told_in_pasv() {
+    let server =
+        TestServer::start(|config| config.public_address = Some(Ipv4Addr::new(192, 0, 2, 7)));
+    let mut client = RawClient::log_in(server.address());
+    assert!(client.ask("PASV").starts_with("227 Entering Passive Mode (192,0,2,7,"));
+}
+
+#[test]
+fn ipv4_and_ipv6_clients_are_served_by_one_listener() {
+    let server = TestServer::start(|config| config.bind = None);
+    server.write("a", "text");
+    let port = server.address().port();
+    for address in ["127.0.0.1", "::1"] {
+        let address: IpAddr = address.parse().unwrap();
+        let mut client = RawClient::log_in(SocketAddr::new(address, port));
+        assert_eq!(client.retrieve("a"), b"text", "{address}");
+        let pasv = client.ask("PASV");
+        assert!(pasv.starts_with(if address.is_ipv4() { "227 " } else { "425 " }), "{pasv}");
+    }
+}
+
+#[test]
+fn active_mode_connects_to_the_client_and_says_so_when_it_cannot() {
+    let server = TestServer::writable();
+    server.write("large", noise(LARGE));
+    let mut client = RawClient::log_in(server.address());
+    let listener = client.listen();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    let (data, _) = listener.accept().unwrap();
+    assert_eq!(read_all(data).len(), LARGE);
+    assert!(client.reply().starts_with("226 "));
+    drop(client.listen());
+    let reply = client.ask("RETR large");
+    let reply = if reply.starts_with("150 ") { client.reply() } else { reply };
+    assert!(reply.starts_with("425 "), "{reply}");
+}
+
+#[test]
+fn limits_of_clients_are_told_in_421_and_places_are_given_back() {
+    let server = TestServer::start(|config| {
+        config.limits.clients_max = 3;
+        config.limits.per_address_max = 2;
+    });
+    let first = RawClient::log_in(server.address());
+    let _second = RawClient::log_in(server.address());
+    let mut third = RawClient::connect(server.address());
+    assert!(third.line().starts_with("421 Too many connections from your address"));
+    assert!(third.is_closed());
+    drop(first);
+    // The server sees the hang-up when it sees it: try until then.
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while RawClient::connect(server.address()).line().starts_with("421 ") {
+        assert!(std::time::Instant::now() < deadline, "the place is not given back");
+    }
+}
+
+#[test]
+fn deadlines_end_what_does_not_go_on() {
+    let short = Duration::from_millis(300);
+    let server = TestServer::start(|config| {
+        config.limits.login_timeout = short;
+        config.limits.idle_timeout = short;
+        config.limits.data_connect_timeout = short;
+        config.limits.stall_timeout = short;
+    });
+    server.write("large", noise(LARGE));
+    let mut stranger = RawClient::connect(server.address());
+    assert!(stranger.line().starts_with("220 "));
+    assert!(stranger.line().starts_with("421 "));
+    assert!(stranger.is_closed());
+
+    let mut idle = RawClient::log_in(server.address());
+    assert!(idle.line().starts_with("421 "));
+
+    let mut client = RawClient::log_in(server.address());
+    client.extended_passive();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    assert!(client.line().starts_with("425 "), "no data connection came");
+    let _unread = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    assert!(client.line().starts_with("426 "), "nobody read");
+    assert!(client.ask("NOOP").starts_with("200 "), "the session lives");
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_ends_that_transfer_and_nothing_else() {
+    let server = TestServer::start(|_| {});
+    server.write("large", noise(LARGE));
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    data.read_exact(&mut [0; 1000]).unwrap();
+    fs::File::options().write(true).open(server.path("large")).unwrap().set_len(2000).unwrap();
+    assert!(read_all(data).len() < LARGE);
+    let reply = client.reply();
+    assert!(reply.starts_with("451 ") || reply.starts_with("426 "), "{reply}");
+    assert!(client.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn a_pipe_in_the_root_holds_nobody() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.workers = workers(1);
+    });
+    assert!(
+        std::process::Command::new("mkfifo").arg(server.path("pipe")).status().unwrap().success()
+    );
+    let mut client = RawClient::log_in(server.address());
+    let _data = client.open_data();
+    for command in ["RETR pipe", "STOR pipe", "APPE pipe", "SIZE pipe"] {
+        assert!(client.ask(command).starts_with("550 "), "{command}");
+    }
+}
+
+#[test]
+fn every_name_that_linux_allows_is_served_byte_for_byte() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = TestServer::writable();
+    let mut names: Vec<Vec<u8>> = (1..=255_u8)
+        .filter(|byte| !b"/\r\n".contains(byte))
+        .map(|byte| vec![b'x', byte, b'y'])
+        .collect();
+    names.extend([
+        b" lead".to_vec(),
+        b"trail ".to_vec(),
+        b"-la".to_vec(),
+        b"\"q\"".to_vec(),
+        b"\xFF\xFE\xFD".to_vec(),
+        "дом ☃".into(),
+    ]);
+    for name in &names {
+        fs::write(server.root.path().join(std::ffi::OsStr::from_bytes(name)), name).unwrap();
+    }
+    let mut client = RawClient::log_in(server.address());
+    for name in &names {
+        let data = client.open_data();
+        // Not doubled: that is how most clients send 0xFF.
+        client.send(&[b"RETR ".as_slice(), name, b"\r\n"].concat());
+        let reply = client.reply();
+        assert!(reply.starts_with("150 "), "{name:?}: {reply}");
+        assert_eq!(&read_all(data), name);
+        assert!(client.reply().starts_with("226 "));
+    }
+    let data = client.open_data();
+    assert!(client.ask("MLSD").starts_with("150 "));
+    let listing = read_all(data);
+    let listed: Vec<&[u8]> =
+        listing.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert_eq!(listed.len(), names.len());
+    for name in &names {
+        let end = [b"; ".as_slice(), name, b"\r"].concat();
+        assert!(listed.iter().any(|line| line.ends_with(&end)), "{name:?}");
+    }
+}
+
+#[test]
+fn a_large_directory_is_listed_whole_and_others_are_served_meanwhile() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    let count = 10_000;
+    for number in 0..count {
+        server.write(&format!("file-{number:05}"), "");
+    }
+    let mut client = RawClient::log_in(server.address());
+    let data = client.open_data();
+    assert!(client.ask("LIST").starts_with("150 "));
+    let mut other = RawClient::log_in(server.address());
+    assert!(other.ask("NOOP").starts_with("200 "));
+    let listing = String::from_utf8(read_all(data)).unwrap();
+    let mut names: Vec<&str> =
+        listing.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+    assert!(client.reply().starts_with("226 "));
+}
+
+#[test]
+fn stop_lets_a_transfer_finish_and_tells_idle_clients() {
+    let mut server = TestServer::start(|_| {});
+    server.write("large", noise(LARGE));
+    let address = server.address();
+    let mut busy = RawClient::log_in(address);
+    let mut idle = RawClient::log_in(address);
+    let data = busy.open_data();
+    assert!(busy.ask("RETR large").starts_with("150 "));
+    let running = server.server.take().unwrap();
+    let (done, stopped) = mpsc::channel();
+    let stopping = thread::spawn(move || {
+        running.stop();
+        done.send(()).unwrap();
+    });
+    assert!(idle.line().starts_with("421 "));
+    assert!(idle.is_closed());
+    assert!(TcpStream::connect(address).is_err(), "no new clients");
+    assert!(stopped.try_recv().is_err(), "it waits for the transfer");
+    assert_eq!(read_all(data).len(), LARGE);
+    assert!(busy.line().starts_with("226 "));
+    assert!(busy.line().starts_with("421 "));
+    stopped.recv_timeout(PATIENCE).unwrap();
+    stopping.join().unwrap();
+}
+
+#[test]
+fn a_full_disk_is_452_and_the_session_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let mount = |target: &str| {
+        std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs", target])
+            .stderr(std::process::Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    let place = directory.path().to_str().unwrap();
+    if !mount(place) {
+        eprintln!("SKIPPED: a small file system cannot be mounted here (needs root)");
+        return;
+    }
+    let root = directory.path().to_owned();
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.root = root;
+    });
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("STOR big").starts_with("150 "));
+    // The server hangs up on the data connection in the middle.
+    let _cut = data.write_all(&noise(1_000_000));
+    drop(data);
+    let reply = client.reply();
+    assert!(client.ask("DELE big").starts_with("250 "));
+    client.store("small", b"text");
+    drop(client);
+    drop(server);
+    let unmounted = std::process::Command::new("umount").arg(place).status();
+    assert!(reply.starts_with("452 "), "{reply}");
+    assert!(unmounted.unwrap().success());
+}

@@ -1,0 +1,78 @@
+//! A server in its own temporary root, one per test, on a port of its own, gone at the end.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test program uses its own part of this"
+)]
+
+pub mod raw;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use poolftpd::config::Config;
+use poolftpd::log::{Level, Log, Writer};
+use poolftpd::server::Server;
+use tempfile::TempDir;
+
+/// The longest that anything here may take: a wait that reaches it is a failure, not a measure.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct TestServer {
+    pub server: Option<Server>,
+    pub root: TempDir,
+    _writer: Writer,
+}
+
+impl TestServer {
+    /// Serves an empty directory on 127.0.0.1.
+    pub fn start(adjust: impl FnOnce(&mut Config)) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let mut config = Config::new(root.path().to_owned());
+        config.bind = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
+        config.level = Level::Quiet;
+        adjust(&mut config);
+        let (log, writer) = Log::start(config.level, io::sink()).unwrap();
+        let server = Server::start(&config, log).unwrap();
+        Self { server: Some(server), root, _writer: writer }
+    }
+
+    /// One that lets anonymous write.
+    pub fn writable() -> Self {
+        Self::start(|config| config.write = true)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().address()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+}
+
+/// Bytes without pattern, the same each time.
+pub fn noise(count: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut bytes = Vec::with_capacity(count + 8);
+    while bytes.len() < count {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(count);
+    bytes
+}

@@ -1,0 +1,143 @@
+//! A client of raw sockets: says what it is told, and shows what came back.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test program uses its own part of this"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+use super::PATIENCE;
+
+pub struct RawClient {
+    pub stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl RawClient {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    /// Connected, greeted and logged in, TYPE I.
+    pub fn log_in(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        assert!(client.line().starts_with("220 "));
+        assert!(client.ask("USER anonymous").starts_with("331 "));
+        assert!(client.ask("PASS x").starts_with("230 "));
+        assert!(client.ask("TYPE I").starts_with("200 "));
+        client
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    pub fn say(&mut self, line: &str) {
+        self.send(format!("{line}\r\n").as_bytes());
+    }
+
+    /// The next line, without its end; empty when the server has hung up.
+    pub fn line(&mut self) -> String {
+        String::from_utf8_lossy(&self.raw_line()).into_owned()
+    }
+
+    pub fn raw_line(&mut self) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.reader.read_until(b'\n', &mut line).unwrap();
+        if line.ends_with(b"\r\n") {
+            line.truncate(line.len() - 2);
+        }
+        line
+    }
+
+    /// Says a line and takes the last line of its reply.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.say(line);
+        self.reply()
+    }
+
+    /// The last line of the next reply.
+    pub fn reply(&mut self) -> String {
+        let first = self.line();
+        let Some(code) = first
+            .strip_suffix(first.get(4..).unwrap_or_default())
+            .filter(|code| code.ends_with('-'))
+        else {
+            return first;
+        };
+        let last = code.replace('-', " ");
+        loop {
+            let line = self.line();
+            if line.starts_with(&last) || line.is_empty() {
+                return line;
+            }
+        }
+    }
+
+    /// The port of EPSV.
+    pub fn extended_passive(&mut self) -> SocketAddr {
+        let reply = self.ask("EPSV");
+        let port = reply.rsplit('|').nth(1).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
+        SocketAddr::new(self.stream.peer_addr().unwrap().ip(), port)
+    }
+
+    /// A data connection by EPSV.
+    pub fn open_data(&mut self) -> TcpStream {
+        let address = self.extended_passive();
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A data connection by PORT, to be accepted after 150.
+    pub fn listen(&mut self) -> TcpListener {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let IpAddr::V4(address) = listener.local_addr().unwrap().ip() else { unreachable!() };
+        let [a, b, c, d] = address.octets();
+        let [high, low] = listener.local_addr().unwrap().port().to_be_bytes();
+        let reply = self.ask(&format!("PORT {a},{b},{c},{d},{high},{low}"));
+        assert!(reply.starts_with("200 "), "{reply}");
+        listener
+    }
+
+    /// Fetches over a fresh data connection.
+    pub fn retrieve(&mut self, name: &str) -> Vec<u8> {
+        let data = self.open_data();
+        let reply = self.ask(&format!("RETR {name}"));
+        assert!(reply.starts_with("150 "), "{reply}");
+        let bytes = read_all(data);
+        let reply = self.reply();
+        assert!(reply.starts_with("226 "), "{reply}");
+        bytes
+    }
+
+    /// Stores over a fresh data connection.
+    pub fn store(&mut self, name: &str, bytes: &[u8]) {
+        let mut data = self.open_data();
+        let reply = self.ask(&format!("STOR {name}"));
+        assert!(reply.starts_with("150 "), "{reply}");
+        data.write_all(bytes).unwrap();
+        drop(data);
+        let reply = self.reply();
+        assert!(reply.starts_with("226 "), "{reply}");
+    }
+
+    /// Whether the server has hung up.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+pub fn read_all(mut data: TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    data.read_to_end(&mut bytes).unwrap();
+    bytes
+}

@@ -1,0 +1,54 @@
+//! Nothing is left behind: descriptors and threads are counted, so this test has a process of its own.
+
+mod common;
+
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use common::raw::RawClient;
+use common::{PATIENCE, TestServer, noise};
+
+/// Descriptors and threads of this process.
+fn count() -> (usize, usize) {
+    let entries = |place| fs::read_dir(place).unwrap().count();
+    (entries("/proc/self/fd"), entries("/proc/self/task"))
+}
+
+/// Thirty clients that come, begin something and vanish.
+fn round(server: &TestServer) {
+    for number in 0..30 {
+        let mut client = RawClient::log_in(server.address());
+        client.extended_passive();
+        let data = client.open_data();
+        client.say(["RETR a", "STOR b", "LIST"][number % 3]);
+        // Some leave before the reply, some behind it, some from a data connection that is never used.
+        if number % 2 == 0 {
+            client.reply();
+        }
+        if number % 5 == 0 {
+            client.say("EPSV");
+        }
+        drop(data);
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a deadline for the test itself")]
+fn descriptors_and_threads_are_as_before_after_transfers_and_hang_ups() {
+    let server = TestServer::writable();
+    server.write("a", noise(1_000_000));
+    let before = count();
+    for _ in 0..10 {
+        round(&server);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while count() != before {
+        assert!(
+            Instant::now() < deadline,
+            "(descriptors, threads): {before:?} before, {:?} after",
+            count()
+        );
+        thread::yield_now();
+    }
+}
