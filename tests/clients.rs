@@ -1,2 +1,245 @@
-//! Clients.
-fn main() {}
+//! Real clients against our server: each lists, gets, puts, resumes, renames and deletes, as far as it can, in passive,
+//! extended passive and active mode, over IPv4 and IPv6. A client that is not installed is skipped, and counted so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::net::SocketAddr;
+
+use common::outside::{find, run_script};
+use common::raw::RawClient;
+use common::{TestServer, noise};
+use libtest_mimic::{Arguments, Failed, Trial};
+use tempfile::TempDir;
+
+const SIZE: usize = 3_000_000;
+const HALF: usize = 1_000_000;
+
+/// What a client is asked to do, and what must be true afterwards.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    /// Its output names `big.bin`.
+    List,
+    /// `got.bin` is the server's `big.bin`.
+    Get,
+    /// `part.bin`, which had the first half, is the server's `big.bin`.
+    ResumeGet,
+    /// The server's `moved.bin`, put as `put.bin` and renamed, is `local.bin`.
+    PutAndRename,
+    /// The server's `put.bin` is `local.bin`.
+    Put,
+    /// The server's `resumed.bin`, which had the first half, is `local.bin`.
+    ResumePut,
+    /// The server's `gone.bin` is gone.
+    Delete,
+}
+
+use Deed::{Delete, Get, List, Put, PutAndRename, ResumeGet, ResumePut};
+
+const ALL: &[Deed] = &[List, Get, ResumeGet, PutAndRename, ResumePut, Delete];
+
+struct RealClient {
+    program: &'static str,
+    deeds: &'static [Deed],
+    /// Ways to a data connection: its name, and the words that ask this client for it.
+    modes: &'static [(&'static str, &'static str)],
+    ipv6: bool,
+    /// For sh, with `$mode`, `$host`, `$port` and `$url`.
+    script: &'static str,
+}
+
+const CLIENTS: &[RealClient] = &[
+    RealClient {
+        program: "curl",
+        deeds: ALL,
+        modes: &[("extended passive", ""), ("passive", "--disable-epsv"), ("active", "--ftp-port -"), ("plain active", "--disable-eprt --ftp-port -")],
+        ipv6: true,
+        script: "
+            c='curl -sS --max-time 20 '$mode
+            $c $url/
+            $c -o got.bin $url/big.bin
+            $c -C - -o part.bin $url/big.bin
+            $c -T local.bin $url/put.bin
+            $c -C - -T local.bin $url/resumed.bin
+            $c -Q 'RNFR put.bin' -Q 'RNTO moved.bin' -Q 'DELE gone.bin' -o /dev/null $url/",
+    },
+    RealClient {
+        program: "lftp",
+        deeds: ALL,
+        modes: &[
+            ("passive", "set ftp:passive-mode on; set ftp:prefer-epsv off"),
+            ("extended passive", "set ftp:passive-mode on; set ftp:prefer-epsv on"),
+            ("active", "set ftp:passive-mode off"),
+        ],
+        ipv6: true,
+        script: "
+            lftp -e \"set net:timeout 10; set net:max-retries 1; set cmd:fail-exit on; $mode; open -u anonymous,x $url; ls;
+                get big.bin -o got.bin; get -c big.bin -o part.bin; put local.bin -o put.bin; put -c local.bin -o resumed.bin;
+                mv put.bin moved.bin; rm gone.bin; mirror --parallel=4 . mirrored; bye\"
+            cmp mirrored/big.bin got.bin",
+    },
+    RealClient {
+        program: "wget",
+        deeds: &[List, Get, ResumeGet],
+        modes: &[("passive", ""), ("active", "--no-passive-ftp")],
+        ipv6: true,
+        script: "
+            w='wget -nv --tries=1 --timeout=20 '$mode
+            $w -O index.html $url/ && cat index.html
+            $w -O got.bin $url/big.bin
+            cp part.bin big.bin && $w -c $url/big.bin && mv big.bin part.bin",
+    },
+    RealClient {
+        program: "tnftp",
+        deeds: &[List, Get, ResumeGet, PutAndRename, Delete],
+        modes: &[("extended passive", "-p"), ("active", "-A")],
+        ipv6: true,
+        script: "
+            tnftp -n -v $mode $host $port <<END
+user anonymous x
+binary
+ls
+get big.bin got.bin
+reget big.bin part.bin
+put local.bin put.bin
+rename put.bin moved.bin
+delete gone.bin
+bye
+END",
+    },
+    RealClient {
+        program: "ncftpget",
+        deeds: &[List, Get, Put],
+        modes: &[("passive", "-F"), ("active", "-E")],
+        ipv6: false,
+        script: "
+            common=\"-u anonymous -p x -P $port\"
+            ncftpls $mode $common -l ftp://$host/
+            mkdir down && ncftpget -V $mode $common $host down big.bin && mv down/big.bin got.bin
+            cp local.bin put.bin && ncftpput -V $mode $common $host . put.bin",
+    },
+    RealClient {
+        program: "python3",
+        deeds: ALL,
+        modes: &[("passive", "True"), ("active", "False")],
+        ipv6: true,
+        script: "python3 - <<END
+import ftplib
+f = ftplib.FTP(timeout=20)
+f.connect('$host', $port)
+f.login()
+f.set_pasv($mode)
+print(f.nlst())
+print(list(f.mlsd()))
+f.dir()
+with open('got.bin', 'wb') as out: f.retrbinary('RETR big.bin', out.write)
+with open('part.bin', 'ab') as out: f.retrbinary('RETR big.bin', out.write, rest=out.tell())
+with open('local.bin', 'rb') as data: f.storbinary('STOR put.bin', data)
+with open('local.bin', 'rb') as data:
+    start = f.size('resumed.bin')
+    data.seek(start)
+    f.storbinary('STOR resumed.bin', data, rest=start)
+f.rename('put.bin', 'moved.bin')
+f.delete('gone.bin')
+f.mkd('d')
+f.cwd('d')
+assert f.pwd() == '/d'
+f.cwd('..')
+f.rmd('d')
+f.quit()
+END",
+    },
+    RealClient {
+        program: "ftpclient",
+        deeds: &[List, Get, PutAndRename, Delete],
+        modes: &[("passive", ""), ("active", "--active")],
+        ipv6: true,
+        script: "
+            $ftpclient $mode -e -c 'ls; get big.bin got.bin; put local.bin put.bin; rename put.bin moved.bin; rm gone.bin; bye' $host $port",
+    },
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for client in CLIENTS {
+        for (mode, words) in client.modes {
+            for (family, host) in [("IPv4", "127.0.0.1"), ("IPv6", "::1")] {
+                if family == "IPv6"
+                    && (!client.ipv6 || mode.contains("plain") || *words == "--disable-epsv")
+                {
+                    continue;
+                }
+                let title = format!("{} in {mode} mode over {family}", client.program);
+                let here = client.program == "ftpclient" || find(client.program).is_some();
+                let title = if here { title } else { format!("{title}: SKIPPED, not installed") };
+                trials.push(
+                    Trial::test(title, move || play(client, words, host).map_err(Failed::from))
+                        .with_ignored_flag(!here),
+                );
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+fn play(client: &RealClient, mode: &str, host: &str) -> Result<(), String> {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.bind = None;
+    });
+    let (big, local) = (noise(SIZE), noise(SIZE + 1));
+    let folder = tempfile::tempdir().unwrap();
+    server.write("big.bin", &big);
+    server.write("resumed.bin", &local[..HALF]);
+    server.write("gone.bin", "x");
+    fs::write(folder.path().join("part.bin"), &big[..HALF]).unwrap();
+    fs::write(folder.path().join("local.bin"), &local).unwrap();
+    let port = server.address().port().to_string();
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let url = format!("ftp://{bracketed}:{port}");
+    let ours = env!("CARGO_BIN_EXE_ftpclient");
+    let variables =
+        [("mode", mode), ("host", host), ("port", &port), ("url", &url), ("ftpclient", ours)];
+    let said = run_script(client.script, folder.path(), &variables)?;
+    for deed in client.deeds {
+        if !is_done(*deed, &said, &server, &folder, &big, &local) {
+            let number = ALL.iter().position(|other| other == deed);
+            return Err(format!("deed {number:?} was not done; the client said:\n{said}"));
+        }
+    }
+    // And the server serves on.
+    let address = SocketAddr::new(host.parse().unwrap(), server.address().port());
+    RawClient::log_in(address);
+    Ok(())
+}
+
+fn is_done(
+    deed: Deed,
+    said: &str,
+    server: &TestServer,
+    folder: &TempDir,
+    big: &[u8],
+    local: &[u8],
+) -> bool {
+    let here = |name: &str| fs::read(folder.path().join(name)).unwrap_or_default();
+    let there = |name: &str| fs::read(server.path(name)).unwrap_or_default();
+    match deed {
+        List => said.contains("big.bin"),
+        Get => here("got.bin") == big,
+        ResumeGet => here("part.bin") == big,
+        PutAndRename => there("moved.bin") == local && !server.path("put.bin").exists(),
+        Put => there("put.bin") == local,
+        ResumePut => there("resumed.bin") == local,
+        Delete => !server.path("gone.bin").exists(),
+    }
+}

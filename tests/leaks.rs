@@ -1,5 +1,14 @@
 //! Nothing is left behind: descriptors and threads are counted, so this test has a process of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
 mod common;
 
 use std::fs;
@@ -34,7 +43,6 @@ fn round(server: &TestServer) {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a deadline for the test itself")]
 fn descriptors_and_threads_are_as_before_after_transfers_and_hang_ups() {
     let server = TestServer::writable();
     server.write("a", noise(1_000_000));

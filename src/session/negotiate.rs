@@ -75,7 +75,9 @@ impl Session {
             return Err(Refusal::ExtendedPassiveOnly);
         }
         self.route = None;
-        if to.ip() != self.control.peer().ip() || to.port() < SYSTEM_PORTS_END {
+        // lftp says `EPRT |2|::|port|` where it means itself.
+        let itself = to.ip() == self.control.peer().ip() || to.ip().is_unspecified();
+        if !itself || to.port() < SYSTEM_PORTS_END {
             return Err(Refusal::ForeignAddress);
         }
         // The scope of a link-local address is the control connection's.

@@ -7,6 +7,7 @@
     reason = "each test program uses its own part of this"
 )]
 
+pub mod outside;
 pub mod raw;
 
 use std::io;

@@ -1,0 +1,216 @@
+//! Our client against other people's servers: lists, gets, puts, renames and deletes, passive and active. A server that
+//! is not installed is skipped, and counted so. `.ci/run` unpacks those that cannot be installed side by side.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use common::outside::{find, run_script, unpacked};
+use common::raw::RawClient;
+use common::{PATIENCE, noise};
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A server: what it is called, how to log in, whether it is here, and the command that serves `root` on `port`; who logs
+/// in may write into `root/up`.
+struct RealServer {
+    name: &'static str,
+    login: &'static str,
+    program: fn() -> Option<PathBuf>,
+    command: fn(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command,
+}
+
+const SERVERS: &[RealServer] = &[
+    RealServer { name: "vsftpd", login: "", program: || find("vsftpd"), command: vsftpd },
+    RealServer { name: "ProFTPD", login: "", program: || find("proftpd"), command: proftpd },
+    RealServer {
+        name: "Pure-FTPd",
+        login: "-u joe:secret",
+        program: || find("pure-ftpd"),
+        command: pure_ftpd,
+    },
+    RealServer { name: "pyftpdlib", login: "", program: pyftpdlib_program, command: pyftpdlib },
+];
+
+fn vsftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
+    let file = scratch.join("vsftpd.conf");
+    let empty = scratch.join("empty");
+    fs::create_dir_all(&empty).unwrap();
+    let text = format!(
+        "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
+         anon_root={}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_mkdir_write_enable=YES\nanon_other_write_enable=YES\n\
+         anon_umask=022\nsecure_chroot_dir={}\nftp_username=bin\nnopriv_user=nobody\nport_enable=YES\n\
+         connect_from_port_20=NO\nseccomp_sandbox=NO\n",
+        root.display(),
+        empty.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(program);
+    command.arg(file);
+    command
+}
+
+fn proftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
+    let file = scratch.join("proftpd.conf");
+    let text = format!(
+        "ServerName test\nServerType standalone\nPort {port}\nDefaultAddress 127.0.0.1\nUseIPv6 off\nUser nobody\nGroup nogroup\n\
+         PidFile {0}/pid\nScoreboardFile {0}/scoreboard\nDelayTable {0}/delay\nWtmpLog off\nTransferLog none\nSystemLog none\n\
+         UseReverseDNS off\nRequireValidShell off\n<Anonymous {1}>\nUser nobody\nGroup nogroup\nUserAlias anonymous nobody\n\
+         RequireValidShell off\nAnonRequirePassword off\n</Anonymous>\n",
+        scratch.display(),
+        root.display()
+    );
+    fs::write(&file, text).unwrap();
+    let mut command = Command::new(program);
+    command.arg("-n").arg("-c").arg(file);
+    command
+}
+
+fn pure_ftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
+    // Its anonymous needs a user of the system called ftp; a user of its own file needs nothing.
+    let file = scratch.join("users");
+    let database = scratch.join("users.pdb");
+    let (root, file, database) =
+        (root.to_str().unwrap(), file.to_str().unwrap(), database.to_str().unwrap());
+    let script = format!(
+        "printf 'secret\nsecret\n' | {} useradd joe -u nobody -g nogroup -d {root} -f {file} -F {database} -m",
+        find("pure-pw").unwrap().display()
+    );
+    let made = Command::new("sh")
+        .args(["-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let mut command = Command::new(program);
+    // -A chroot, -H no names, -4 IPv4.
+    command.args([
+        "-A",
+        "-H",
+        "-4",
+        "-S",
+        &format!("127.0.0.1,{port}"),
+        "-l",
+        &format!("puredb:{database}"),
+    ]);
+    command.args(["-g", scratch.join("pid").to_str().unwrap()]);
+    command
+}
+
+fn pyftpdlib_program() -> Option<PathBuf> {
+    let python = find("python3")?;
+    let mut command = Command::new(&python);
+    command.args(["-c", "import pyftpdlib"]).env("PYTHONPATH", unpacked().join("python"));
+    command.stderr(Stdio::null()).status().ok()?.success().then_some(python)
+}
+
+fn pyftpdlib(program: &Path, root: &Path, port: u16, _: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["-m", "pyftpdlib", "-w", "-i", "127.0.0.1", "-p", &port.to_string(), "-d"])
+        .arg(root);
+    command.env("PYTHONPATH", unpacked().join("python"));
+    command
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = SERVERS.iter().flat_map(|server| {
+        [("passive", ""), ("active", "--active")].map(|(mode, words)| {
+            let program = (server.program)();
+            let title = format!("ftpclient with {} in {mode} mode", server.name);
+            let title =
+                if program.is_some() { title } else { format!("{title}: SKIPPED, not installed") };
+            let ignored = program.is_none();
+            let play = move || play(server, &program.unwrap(), words).map_err(Failed::from);
+            Trial::test(title, play).with_ignored_flag(ignored)
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit();
+}
+
+fn play(server: &RealServer, program: &Path, mode: &str) -> Result<(), String> {
+    let (place, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let root = place.path().join("root");
+    let up = root.join("up");
+    fs::create_dir_all(&up).unwrap();
+    // The servers serve as nobody; vsftpd wants a root that nobody may write.
+    for (path, bits) in [(place.path(), 0o755), (root.as_path(), 0o755), (up.as_path(), 0o777)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    }
+    let (big, local) = (noise(3_000_000), noise(2_000_001));
+    fs::write(root.join("big.bin"), &big).unwrap();
+    fs::write(folder.path().join("local.bin"), &local).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = (server.command)(program, &root, port, place.path());
+    let _running = Running(
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| error.to_string())?,
+    );
+    let deadline = Instant::now() + PATIENCE;
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if Instant::now() > deadline {
+            return Err(format!("{} does not come up", server.name));
+        }
+        std::thread::yield_now();
+    }
+    let script = "$ftpclient $mode $login -4 -e -c 'ls; dir; get big.bin; cd up; put local.bin; rename local.bin moved.bin; \
+                  size moved.bin; mget m*.bin; ls; cd ..; get -r up tree; bye' 127.0.0.1 $port
+                  $ftpclient -q $login -c 'get nothing' 127.0.0.1 $port && exit 9
+                  [ $? = 1 ]";
+    let port_text = port.to_string();
+    let variables = [
+        ("mode", mode),
+        ("login", server.login),
+        ("port", &port_text),
+        ("ftpclient", env!("CARGO_BIN_EXE_ftpclient")),
+    ];
+    let said = run_script(script, folder.path(), &variables)?;
+    let here = |name: &str| fs::read(folder.path().join(name)).unwrap_or_default();
+    for (what, found, expected) in [
+        ("get", here("big.bin"), &big),
+        ("mget", here("moved.bin"), &local),
+        ("get -r", here("tree/moved.bin"), &local),
+        ("put and rename", fs::read(up.join("moved.bin")).unwrap_or_default(), &local),
+    ] {
+        if found != *expected {
+            return Err(format!(
+                "{what}: {} bytes instead of {}; the client said:\n{said}",
+                found.len(),
+                expected.len()
+            ));
+        }
+    }
+    let said_size = said.lines().any(|line| line == local.len().to_string());
+    let served_on = RawClient::connect(([127, 0, 0, 1], port).into()).line().starts_with("220");
+    if said_size && served_on {
+        Ok(())
+    } else {
+        Err(format!("size {said_size}, serves on {served_on}:\n{said}"))
+    }
+}
