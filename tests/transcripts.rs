@@ -136,9 +136,8 @@ impl Scene {
             "ABSENT" if self.server.path(rest).symlink_metadata().is_ok() => {
                 return Err(format!("{rest} is there"));
             }
-            "ABSENT" => {}
             "CLOSED" if !self.client.is_closed() => return Err("still open".to_owned()),
-            "CLOSED" => {}
+            "ABSENT" | "CLOSED" => {}
             _ => return Err(format!("what is {word}?")),
         }
         Ok(())

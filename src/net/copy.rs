@@ -6,8 +6,11 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendFlags, sockopt};
+
+use super::is_ready;
 
 /// The size of the buffer that each worker thread has for bytes it must see itself.
 pub const BUFFER_BYTES: usize = 128 * 1024;
@@ -36,14 +39,23 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sends a slice of a file, from `offset` on, without the bytes passing through us.
+/// Sends a slice of a file, from `offset` on, without the bytes passing through us, and without waiting.
+///
+/// sendfile has no `MSG_DONTWAIT`. But Linux calls a socket writable when a third of its send buffer is free: so we look,
+/// and send a third at most. Without this, each time a slow reader's buffer filled up cost a worker 4 to 8 ms.
 pub fn send_file(
     file: &File,
     offset: &mut u64,
     stream: &TcpStream,
     bytes_max: usize,
 ) -> Result<Moved, Fault> {
-    match rustix::fs::sendfile(stream.as_fd(), file.as_fd(), Some(offset), bytes_max) {
+    if !is_ready(stream.as_fd(), PollFlags::OUT).map_err(Fault::Connection)? {
+        return Ok(Moved::WouldBlock);
+    }
+    let buffer = sockopt::socket_send_buffer_size(stream)
+        .map_err(|error| Fault::Connection(error.into()))?;
+    let slice = bytes_max.min(buffer / 3);
+    match rustix::fs::sendfile(stream.as_fd(), file.as_fd(), Some(offset), slice) {
         Ok(0) => Ok(Moved::End),
         Ok(count) => Ok(Moved::Bytes(count as u64)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),

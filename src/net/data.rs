@@ -5,9 +5,11 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::is_ready;
 use super::passive::PassiveListener;
 
 /// The longest that a call on a data socket may hold a worker.
@@ -49,7 +51,7 @@ impl Opening {
     /// The connection, if it is there now; the opening again, if it is not.
     pub fn advance(self) -> io::Result<Result<TcpStream, Self>> {
         match self {
-            Self::Passive(listener) => match is_ready(listener.descriptor())?
+            Self::Passive(listener) => match is_ready(listener.descriptor(), PollFlags::IN)?
                 .then(|| listener.accept())
                 .transpose()?
                 .flatten()
@@ -71,15 +73,5 @@ impl Opening {
                 }
             }
         }
-    }
-}
-
-/// Whether a listener has somebody to accept.
-fn is_ready(descriptor: BorrowedFd<'_>) -> io::Result<bool> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&at_once)) {
-        Err(Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
     }
 }

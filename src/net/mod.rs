@@ -12,10 +12,24 @@ pub mod listener;
 pub mod passive;
 pub mod seats;
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether a socket can be read, written or accepted from now; a broken one can, and then says how it is broken.
+fn is_ready(socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&socket, wanted)], Some(&at_once)) {
+        Err(Errno::INTR) => Ok(false),
+        ready => Ok(ready? > 0),
+    }
 }
