@@ -172,6 +172,30 @@ fn what_was_sent_counts_although_the_control_connection_closed_early() {
 }
 
 #[test]
+fn a_download_ends_with_its_control_connection() {
+    let server = TestServer::start(|_| {});
+    server.write("large", noise(LARGE));
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("RETR large").starts_with("150 "));
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert!(client.is_closed());
+    let mut received = Vec::new();
+    // Closed or reset, as the kernel likes.
+    let _end = data.read_to_end(&mut received);
+    assert!(received.len() < LARGE);
+}
+
+#[test]
+fn abor_gives_a_reserved_port_back() {
+    let server = TestServer::start(|_| {});
+    let mut client = RawClient::log_in(server.address());
+    let address = client.extended_passive();
+    assert!(client.ask("ABOR").starts_with("225 "));
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
 fn only_the_client_itself_is_let_in_to_a_passive_port() {
     let server = TestServer::start(|_| {});
     server.write("a", "text");

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -14,7 +15,7 @@ use poolftpd::cli;
 use poolftpd::config::{self, Config, Limits};
 use poolftpd::log::{Level, Log};
 use poolftpd::server::Server;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
@@ -79,6 +80,9 @@ impl Arguments {
             (false, true) => Level::Verbose,
             (false, false) => Level::Normal,
         };
+        if self.max_clients == 0 || self.max_per_ip == 0 {
+            return Err("--max-clients and --max-per-ip must be at least 1");
+        }
         if self.idle_timeout == 0 {
             return Err("--idle-timeout must be at least 1");
         }
@@ -123,6 +127,8 @@ fn serve(config: &Config) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
     // Before any thread, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
+    // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     panic::set_hook(Box::new(|panic| {
         cli::complain(PROGRAM, &format!("event=panic {}", panic.to_string().replace('\n', " ")));
@@ -138,7 +144,7 @@ fn serve(config: &Config) -> Result<(), String> {
         .map_err(text)?;
     // The second signal ends the process as it would have without us.
     for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_default(signal, std::sync::Arc::new(true.into()))
+        signal_hook::flag::register_conditional_default(signal, Arc::new(true.into()))
             .map_err(text)?;
     }
     let _ended = handle.join();

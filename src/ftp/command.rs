@@ -64,7 +64,7 @@ pub struct Selection {
 impl Selection {
     fn parse(argument: Option<&[u8]>) -> Result<Self, ArgumentError> {
         let mut selection = Self::default();
-        let mut rest = argument.unwrap_or_default().trim_ascii_start();
+        let mut rest = trim_spaces(argument.unwrap_or_default());
         while let [b'-', flags @ ..] = rest {
             let end = flags.iter().position(|byte| *byte == b' ').unwrap_or(flags.len());
             let (flags, after) = flags.split_at_checked(end).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Selection {
                     _ => {}
                 }
             }
-            rest = after.trim_ascii_start();
+            rest = trim_spaces(after);
             if flags == b"-" {
                 break;
             }
@@ -93,10 +93,10 @@ impl Selection {
             out.extend_from_slice(format!(" -{flags}").as_bytes());
         }
         if let Some(PathName(path)) = &self.path {
-            // A name that looks like flags or like space must not be taken for them.
+            // A name that begins like flags or with a space must not be taken for them.
             let guard: &[u8] = match path.first() {
                 Some(b'-') => b" -- ",
-                Some(byte) if byte.is_ascii_whitespace() => b" ./",
+                Some(b' ') => b" ./",
                 _ => b" ",
             };
             out.extend_from_slice(guard);
@@ -172,7 +172,7 @@ pub enum Command {
     NameList(Selection),
     MachineList(Option<PathName>),
     MachineListDirectory(Option<PathName>),
-    Status(Option<PathName>),
+    Status(Option<Selection>),
     Size(PathName),
     ModificationTime(PathName),
     SetModificationTime { time: TimeValue, path: PathName },
@@ -238,6 +238,10 @@ impl<'a> Argument<'a> {
 
     pub(super) fn optional_path(self) -> Result<Option<PathName>, ArgumentError> {
         if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.path().map(Some) }
+    }
+
+    pub(super) fn optional_selection(self) -> Result<Option<Selection>, ArgumentError> {
+        if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.selection().map(Some) }
     }
 
     pub(super) fn selection(self) -> Result<Selection, ArgumentError> {
@@ -386,6 +390,14 @@ fn octal(digits: &[u8]) -> Option<u32> {
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
 }
 
+/// Takes spaces off the front; other white space may be part of a name.
+fn trim_spaces(text: &[u8]) -> &[u8] {
+    text.iter()
+        .position(|byte| *byte != b' ')
+        .and_then(|start| text.get(start..))
+        .unwrap_or_default()
+}
+
 pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = text.iter().position(|byte| *byte == b' ')?;
     Some((text.get(..space)?, text.get(space + 1..)?))
@@ -433,7 +445,8 @@ impl Command {
             Self::NameList(selection) => select("NLST", selection),
             Self::MachineList(path) => optional("MLST", path.as_ref()),
             Self::MachineListDirectory(path) => optional("MLSD", path.as_ref()),
-            Self::Status(path) => optional("STAT", path.as_ref()),
+            Self::Status(None) => "STAT".into(),
+            Self::Status(Some(selection)) => select("STAT", selection),
             Self::Size(path) => with("SIZE", &path.0),
             Self::ModificationTime(path) => with("MDTM", &path.0),
             Self::SetModificationTime { time, path } => with(&format!("MFMT {time}"), &path.0),

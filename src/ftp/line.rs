@@ -9,8 +9,8 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024;
 const IAC: u8 = 0xFF;
 /// WILL, WONT, DO, DONT: each followed by one option byte.
 const OPTION_COMMANDS: std::ops::RangeInclusive<u8> = 251..=254;
-/// SE to GA, among them IP and the DM of the Synch signal that clients send before ABOR.
-const PLAIN_COMMANDS: std::ops::RangeInclusive<u8> = 240..=250;
+/// SE, the lowest of the commands without option, among them IP and the DM of the Synch that clients send before ABOR.
+const PLAIN_FIRST: u8 = 240;
 
 /// What the received bytes hold next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,9 +91,8 @@ fn strip_telnet(line: &[u8]) -> Vec<u8> {
     loop {
         rest = match rest {
             [IAC, command, _option, rest @ ..] if OPTION_COMMANDS.contains(command) => rest,
-            [IAC, command, rest @ ..] if PLAIN_COMMANDS.contains(command) => rest,
-            // The DM of a Synch is sent as urgent data and may have been taken out of the stream.
-            [IAC, letter, ..] if letter.is_ascii_alphabetic() => rest.get(1..).unwrap_or_default(),
+            // Of a Synch, any byte may have been sent as urgent data, out of order or alone; no verb begins so.
+            [PLAIN_FIRST..=IAC, rest @ ..] => rest,
             _ => break,
         };
     }
@@ -146,6 +145,7 @@ mod tests {
     fn telnet_commands_before_a_line_are_taken_off() {
         assert_eq!(lines(&[b"\xFF\xF4\xFF\xF2ABOR\r\n"]), [complete(b"ABOR")]);
         assert_eq!(lines(&[b"\xFF\xF4\xFFABOR\r\n"]), [complete(b"ABOR")]);
+        assert_eq!(lines(&[b"\xF4\xFFabor\r\n"]), [complete(b"abor")]);
         assert_eq!(lines(&[b"\xFF\xFD\x06NOOP\r\n"]), [complete(b"NOOP")]);
     }
 

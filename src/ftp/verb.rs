@@ -118,7 +118,7 @@ pub static VERBS: &[Verb] = &[
     verb("NLST", "[-al] [pathname]",       Member, Idle,   Some(List),             None,                |a| Ok(Command::NameList(a.selection()?))),
     verb("MLSD", "[pathname]",             Member, Idle,   Some(List),             None,                |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
     verb("MLST", "[pathname]",             Member, Idle,   Some(List),             Some(FACTS),         |a| Ok(Command::MachineList(a.optional_path()?))),
-    verb("STAT", "[pathname]",             Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_path()?))),
+    verb("STAT", "[[-al] pathname]",       Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_selection()?))),
     verb("SIZE", "pathname",               Member, Idle,   Some(List),             Some("SIZE"),        |a| Ok(Command::Size(a.path()?))),
     verb("MDTM", "pathname",               Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
     verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
@@ -334,6 +334,41 @@ mod tests {
         .prop_map(PathName)
     }
 
+    fn without_argument() -> Vec<Command> {
+        vec![
+            Command::Account,
+            Command::Reinitialize,
+            Command::Quit,
+            Command::ChangeToParent,
+            Command::PrintDirectory,
+            Command::Type(Type::Ascii),
+            Command::Type(Type::Image),
+            Command::Structure,
+            Command::Mode,
+            Command::Passive,
+            Command::ExtendedPassive(ExtendedPassive::Any),
+            Command::ExtendedPassive(ExtendedPassive::All),
+            Command::ExtendedPassive(ExtendedPassive::Only(Protocol::Ipv6)),
+            Command::StoreUnique,
+            Command::Allocate,
+            Command::Features,
+            Command::Set(Setting::Utf8),
+            Command::Set(Setting::Facts("size;".to_owned())),
+            Command::System,
+            Command::Help(None),
+            Command::Help(Some("RETR".to_owned())),
+            Command::Noop,
+            Command::Abort,
+            Command::Host("example.net".to_owned()),
+            Command::Language(None),
+            Command::ClientName,
+            Command::Site(Site::Help),
+            Command::MachineList(None),
+            Command::MachineListDirectory(None),
+            Command::Status(None),
+        ]
+    }
+
     fn command() -> impl Strategy<Value = Command> {
         let socket = any::<([u8; 4], u16)>()
             .prop_map(|(ip, port)| (std::net::IpAddr::from(ip), port).into());
@@ -350,38 +385,7 @@ mod tests {
         prop_oneof![
             path().prop_map(|PathName(name)| Command::User(name)),
             path().prop_map(|PathName(password)| Command::Password(Password(password))),
-            proptest::sample::select(vec![
-                Command::Account,
-                Command::Reinitialize,
-                Command::Quit,
-                Command::ChangeToParent,
-                Command::PrintDirectory,
-                Command::Type(Type::Ascii),
-                Command::Type(Type::Image),
-                Command::Structure,
-                Command::Mode,
-                Command::Passive,
-                Command::ExtendedPassive(ExtendedPassive::Any),
-                Command::ExtendedPassive(ExtendedPassive::All),
-                Command::ExtendedPassive(ExtendedPassive::Only(Protocol::Ipv6)),
-                Command::StoreUnique,
-                Command::Allocate,
-                Command::Features,
-                Command::Set(Setting::Utf8),
-                Command::Set(Setting::Facts("size;".to_owned())),
-                Command::System,
-                Command::Help(None),
-                Command::Help(Some("RETR".to_owned())),
-                Command::Noop,
-                Command::Abort,
-                Command::Host("example.net".to_owned()),
-                Command::Language(None),
-                Command::ClientName,
-                Command::Site(Site::Help),
-                Command::MachineList(None),
-                Command::MachineListDirectory(None),
-                Command::Status(None),
-            ]),
+            proptest::sample::select(without_argument()),
             path().prop_map(Command::ChangeDirectory),
             path().prop_map(Command::Retrieve),
             path().prop_map(Command::Store),
@@ -395,7 +399,11 @@ mod tests {
             path().prop_map(Command::ModificationTime),
             path().prop_map(|path| Command::MachineListDirectory(Some(path))),
             path().prop_map(|path| Command::MachineList(Some(path))),
-            path().prop_map(|path| Command::Status(Some(path))),
+            selection
+                .clone()
+                .prop_filter("STAT alone is another command", |selection| *selection
+                    != Selection::default())
+                .prop_map(|selection| Command::Status(Some(selection))),
             path().prop_map(move |path| Command::SetModificationTime { time, path }),
             (0_u32..0o10000, path())
                 .prop_map(|(mode, path)| Command::Site(Site::ChangeMode { mode, path })),

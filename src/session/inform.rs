@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::ftp::command::{PathName, Selection, Type};
+use crate::ftp::command::{Selection, Type};
 use crate::ftp::line::append_escaped;
 use crate::ftp::verb::{FACTS, Permission, VERBS, Verb};
 use crate::ftp::{Code, Reply};
@@ -57,12 +57,12 @@ impl Session {
     }
 
     /// STAT with a path: as LIST, but over the control connection, some lines at a time.
-    pub(super) fn status_of(&mut self, path: PathName) -> Result<(), Refusal> {
+    pub(super) fn status_of(&mut self, selection: Selection) -> Result<(), Refusal> {
         let member = self.member()?;
         if !member.permissions().allow(Permission::List) {
             return Err(Refusal::NotPermitted);
         }
-        let selection = Selection { hidden: true, path: Some(path), ..Selection::default() };
+        let selection = Selection { hidden: true, ..selection };
         let lister = Lister::open(member, &selection, Format::Long)?;
         self.control.write(b"213-Status follows:\r\n");
         self.enter(Activity::Status(Box::new(StatusListing { lister })));

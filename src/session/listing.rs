@@ -106,7 +106,7 @@ impl Lister {
     ) -> Result<Self, Refusal> {
         let at = member.resolve_or_here(path.as_ref())?;
         if member.root().look(&at)?.kind != Kind::Directory {
-            return Err(Refusal::NotADirectory);
+            return Err(Refusal::MachineListOfFile);
         }
         Self::open(
             member,

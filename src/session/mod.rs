@@ -318,7 +318,7 @@ impl Session {
             Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
             Command::MachineList(path)        => self.member()?.machine_list(path.as_ref(), self.parameters.facts).map(Some),
             Command::Status(None)             => Ok(Some(self.status(now))),
-            Command::Status(Some(path))       => self.status_of(path).map(|()| None),
+            Command::Status(Some(selection))  => self.status_of(selection).map(|()| None),
             Command::Size(path)               => self.member()?.size(&path, self.parameters.representation).map(Some),
             Command::ModificationTime(path)   => self.member()?.modification_time(&path).map(Some),
             Command::SetModificationTime { time, path } => self.member()?.set_modification_time(time, &path).map(Some),
@@ -328,7 +328,7 @@ impl Session {
             Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
             Command::Help(verb)               => Ok(Some(inform::help(verb.as_deref()))),
             Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
-            Command::Abort                    => Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))),
+            Command::Abort                    => { self.route = None; Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))) },
             Command::Language(tag)            => inform::language(tag.as_deref()).map(Some),
             Command::Site(Site::ChangeMode { mode, path }) => self.member()?.change_mode(mode, &path).map(Some),
             Command::Site(Site::SetTime { time, path })    => self.member()?.site_set_time(time, &path).map(Some),
@@ -347,8 +347,8 @@ impl Session {
         while self.control.is_open() && *then == Then::Commands && !self.control.is_congested() {
             let line = match self.control.next_line() {
                 Ok(Some(line)) => line,
-                // Whoever closes the control connection early may still send or read the rest of the data.
-                Ok(None) | Err(Gone::Closed) => break,
+                Ok(None) => break,
+                Err(Gone::Closed) => return Ok(Heard::HangUp),
                 Err(gone) => return Err(gone),
             };
             self.heard_at = now;
@@ -481,6 +481,8 @@ impl Session {
 enum Heard {
     Nothing,
     Abort,
+    /// The client has closed its side.
+    HangUp,
 }
 
 impl Command {

@@ -59,6 +59,14 @@ pub(super) struct Order {
     pub(super) then: Then,
 }
 
+impl Order {
+    /// The data connection goes with the control connection (RFC 959 §3.2), but for an upload: some clients hang up
+    /// without waiting for the 226, and what they have sent is not thrown away.
+    fn ends_with_the_control_connection(&self) -> bool {
+        !matches!(self.work, Work::Receive(_))
+    }
+}
+
 /// Which way data goes.
 #[derive(Debug)]
 enum Work {
@@ -389,10 +397,14 @@ impl Session {
     ) -> Result<Step, Gone> {
         let Awaiting { opening, mut order, until } = awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
-        if self.hear_during_transfer(&mut order.then, waiting, now)? == Heard::Abort {
-            self.end_unopened(order, &aborted(), Outcome::Aborted, now);
-            self.reply(&abort_done());
-            return Ok(Step::More);
+        match self.hear_during_transfer(&mut order.then, waiting, now)? {
+            Heard::HangUp if order.ends_with_the_control_connection() => return Err(Gone::Closed),
+            Heard::HangUp | Heard::Nothing => {}
+            Heard::Abort => {
+                self.end_unopened(order, &aborted(), Outcome::Aborted, now);
+                self.reply(&abort_done());
+                return Ok(Step::More);
+            }
         }
         match opening.advance() {
             Ok(Ok(stream)) => {
@@ -424,10 +436,17 @@ impl Session {
         let mut then = transfer.order.then;
         let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now)?;
         transfer.order.then = then;
-        if heard == Heard::Abort {
-            self.end(*transfer, &aborted(), Outcome::Aborted, now);
-            self.reply(&abort_done());
-            return Ok(Step::More);
+        match heard {
+            Heard::Abort => {
+                self.end(*transfer, &aborted(), Outcome::Aborted, now);
+                self.reply(&abort_done());
+                return Ok(Step::More);
+            }
+            Heard::HangUp if transfer.order.ends_with_the_control_connection() => {
+                self.enter(Activity::Transfer(transfer));
+                return Err(Gone::Closed);
+            }
+            Heard::HangUp | Heard::Nothing => {}
         }
         let step = match transfer.order.work.advance(&transfer.stream, *budget) {
             Ok(Moved::Bytes(count)) => {
