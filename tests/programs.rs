@@ -1,0 +1,377 @@
+//! The programs as a person starts them: command lines, messages, signals, exit statuses.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use common::raw::{RawClient, read_all};
+use common::{PATIENCE, TestServer, noise};
+use tempfile::TempDir;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
+const CLIENT: &str = env!("CARGO_BIN_EXE_ftpclient");
+
+/// `ftpserver` on a port of its own, killed at the end.
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    root: TempDir,
+}
+
+impl Program {
+    fn start(words: &[&str]) -> Self {
+        Self::start_by(Command::new(SERVER), words)
+    }
+
+    fn start_by(mut command: Command, words: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        command.args(["--bind", "127.0.0.1", "--port", "0", "--root"]).arg(root.path()).args(words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("{line}"))
+            .parse()
+            .unwrap();
+        Self { child, address, root }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// The rest of its log, and its exit status, once it has ended.
+    fn end(mut self) -> (String, Option<i32>) {
+        let mut log = String::new();
+        let mut stderr: ChildStderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut log).unwrap();
+        (log, self.child.wait().unwrap().code())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+fn server_output(words: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = Command::new(SERVER).args(words).output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+/// Runs the client in `folder`, as a script.
+fn client_in(folder: &Path, words: &[&str], script: &str) -> (i32, String, String) {
+    let mut child = Command::new(CLIENT)
+        .args(words)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end before it has read all.
+    let _written = child.stdin.take().unwrap().write_all(script.as_bytes());
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+#[test]
+fn sigterm_and_sigint_end_the_server_with_status_0_and_sighup_does_not() {
+    for signal in ["TERM", "INT"] {
+        let program = Program::start(&[]);
+        program.signal("HUP");
+        drop(RawClient::log_in(program.address));
+        program.signal(signal);
+        let (log, status) = program.end();
+        assert_eq!(status, Some(0), "{log}");
+        assert!(log.contains("event=stopped in_time=true"), "{log}");
+    }
+}
+
+#[test]
+fn a_transfer_finishes_after_sigterm() {
+    let program = Program::start(&[]);
+    let content = noise(20_000_000);
+    fs::write(program.root.path().join("a"), &content).unwrap();
+    let mut client = RawClient::log_in(program.address);
+    let data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    program.signal("TERM");
+    // Refused once it has stopped listening.
+    let deadline = Instant::now() + PATIENCE;
+    while TcpStream::connect(program.address).is_ok() {
+        assert!(Instant::now() < deadline, "it goes on listening");
+    }
+    assert!(read_all(data) == content);
+    assert!(client.reply().starts_with("226 "));
+    assert_eq!(program.end().1, Some(0));
+}
+
+#[test]
+fn what_keeps_a_server_from_starting_is_one_line_that_says_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().to_str().unwrap();
+    for (words, status, hint) in [
+        (vec!["--root", root, "--bind", "127.0.0.1", "--port", &port], 1, "in use"),
+        (vec!["--root", "/no/such/directory", "--port", "0"], 1, "--root"),
+        (vec!["--root", root, "--bind", "192.0.2.1", "--port", "0"], 1, "--bind"),
+        (vec!["--workers", "0"], 2, "workers"),
+        (vec!["--workers=x"], 2, "workers"),
+        (vec!["--port", "70000"], 2, "port"),
+        (vec!["--passive-ports", "9-1"], 2, "LO-HI"),
+        (vec!["--public-address", "x"], 2, "public-address"),
+        (vec!["--max-clients", "0"], 2, "--max-clients"),
+        (vec!["--idle-timeout", "0"], 2, "--idle-timeout"),
+        (vec!["--no-such-option"], 2, "no-such-option"),
+        (vec!["stray"], 2, "stray"),
+        (vec!["-q", "-v"], 2, "exclude"),
+    ] {
+        let (found, message) = server_output(&words);
+        assert_eq!(found, Some(status), "{words:?}: {message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+        assert!(message.starts_with("ftpserver: ") && message.contains(hint), "{message}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_with_status_0() {
+    for program in [SERVER, CLIENT] {
+        for (word, expected) in [("--help", "--"), ("--version", "poolftpd")] {
+            let Output { status, stdout, .. } = Command::new(program).arg(word).output().unwrap();
+            assert!(status.success());
+            assert!(String::from_utf8(stdout).unwrap().contains(expected));
+        }
+    }
+}
+
+#[test]
+fn the_log_has_a_line_an_event_and_no_name_can_forge_one() {
+    let program = Program::start(&["--write"]);
+    let mut client = RawClient::log_in(program.address);
+    client.store("a\x1b[31m\"b", b"text");
+    assert!(client.ask("USER x\rforged").starts_with("331 "));
+    assert!(client.ask("PASS secret").starts_with("530 "));
+    assert!(client.ask("QUIT").starts_with("221 "));
+    program.signal("TERM");
+    let (log, _) = program.end();
+    for expected in [
+        "session=1 peer=127.0.0.1:",
+        "event=connect",
+        "event=login user=\"anonymous\"",
+        "event=transfer verb=STOR path=\"/a\\u{1b}[31m\\\"b\" bytes=4 ",
+        "outcome=complete",
+        "event=login-failed user=\"x\\u{d}forged\"",
+        "event=disconnect",
+    ] {
+        assert!(log.contains(expected), "{expected} is not in:\n{log}");
+    }
+    assert!(!log.contains("secret"));
+    assert!(log.lines().all(|line| line.starts_with("20") && line.contains("event=")), "{log}");
+}
+
+#[test]
+fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", SERVER]);
+    let program = Program::start_by(command, &["--quiet"]);
+    let mut crowd = Vec::new();
+    let mut refused = 0;
+    for _ in 0..60 {
+        let mut client = RawClient::connect(program.address);
+        if client.line().starts_with("421 ") {
+            refused += 1;
+        }
+        crowd.push(client);
+    }
+    assert!(refused > 0, "40 descriptors are not enough for 60 clients");
+    drop(crowd);
+    let deadline = Instant::now() + PATIENCE;
+    while !RawClient::connect(program.address).line().starts_with("220 ") {
+        assert!(Instant::now() < deadline, "it does not recover");
+    }
+}
+
+#[test]
+fn a_limit_of_file_size_is_552_and_the_server_lives() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\"", SERVER]);
+    let program = Program::start_by(command, &["--write", "--quiet"]);
+    let mut client = RawClient::log_in(program.address);
+    let mut data = client.open_data();
+    assert!(client.ask("STOR big").starts_with("150 "));
+    let _cut = data.write_all(&noise(1_000_000));
+    drop(data);
+    assert!(client.reply().starts_with("552 "));
+    client.store("small", b"text");
+}
+
+#[test]
+fn a_script_goes_on_after_a_failure_and_its_first_one_decides_the_status() {
+    let server = TestServer::start(|_| {});
+    server.write("a.txt", "text");
+    let port = server.address().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["-4", "127.0.0.1", &port];
+    let (status, _, errors) =
+        client_in(folder.path(), &words, "get nothing\nget a.txt\nnonsense\nbye\n");
+    assert_eq!(status, 1, "{errors}");
+    assert_eq!(fs::read(folder.path().join("a.txt")).unwrap(), b"text");
+    assert!(errors.contains("get nothing: 550 No such file or directory."), "{errors}");
+
+    let (status, _, _) =
+        client_in(folder.path(), &["-e", "127.0.0.1", &port], "nonsense\nget a.txt other\n");
+    assert_eq!(status, 2);
+    assert!(!folder.path().join("other").exists());
+
+    let (status, out, _) =
+        client_in(folder.path(), &["-c", "ls; cat a.txt; pwd", "127.0.0.1", &port], "");
+    assert_eq!((status, out.as_str()), (0, "a.txt\ntext/\n"));
+    let (status, _, errors) =
+        client_in(folder.path(), &["-c", "lcd nowhere", "127.0.0.1", &port], "");
+    assert_eq!(status, 7, "{errors}");
+    let (status, _, errors) =
+        client_in(folder.path(), &["-c", "put nothing", "127.0.0.1", &port], "");
+    assert_eq!(status, 7, "{errors}");
+}
+
+#[test]
+fn files_land_in_clientroot_where_there_is_one() {
+    let server = TestServer::start(|_| {});
+    server.write("a.txt", "text");
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("_CLIENTROOT")).unwrap();
+    let url = format!("ftp://127.0.0.1:{}/a.txt", server.address().port());
+    let (status, _, errors) = client_in(folder.path(), &[&url], "bye\n");
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(fs::read(folder.path().join("_CLIENTROOT/a.txt")).unwrap(), b"text");
+}
+
+#[test]
+fn no_connection_is_3_no_login_is_4_and_each_says_what_to_do() {
+    let server = TestServer::start(|_| {});
+    let port = server.address().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let (status, _, errors) = client_in(folder.path(), &["127.0.0.1", &closed], "");
+    assert_eq!(status, 3);
+    assert!(
+        errors.contains("connection refused (127.0.0.1). Is ftpserver running there?"),
+        "{errors}"
+    );
+    let (status, _, errors) = client_in(folder.path(), &["-u", "joe:x", "127.0.0.1", &port], "");
+    assert_eq!(status, 4);
+    assert!(errors.contains("login as joe failed: 530"), "{errors}");
+    let (status, _, errors) = client_in(folder.path(), &["no-such-host.invalid"], "");
+    assert_eq!(status, 3);
+    assert!(errors.contains("no such host"), "{errors}");
+    for words in
+        [&[][..], &["-4", "-6", "h"], &["h", "port"], &["--timeout", "0", "h"], &["http://h"]]
+    {
+        assert_eq!(client_in(folder.path(), words, "").0, 2, "{words:?}");
+    }
+    fs::write(folder.path().join(".netrc"), "machine 127.0.0.1 login joe password x\n").unwrap();
+    let (status, _, errors) = client_in(folder.path(), &["127.0.0.1", &port], "");
+    assert_eq!(status, 4);
+    assert!(errors.contains("login as joe"), "{errors}");
+}
+
+/// A server that tells its size, sends half of it, and claims success.
+fn half_a_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let data = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = data.local_addr().unwrap().port();
+        stream.write_all(b"220 hi\r\n").unwrap();
+        for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+            let line = line.unwrap();
+            let reply = match line.split(' ').next().unwrap() {
+                "SIZE" => "213 10\r\n".to_owned(),
+                "EPSV" => format!("229 ok (|||{port}|)\r\n"),
+                "RETR" => {
+                    stream.write_all(b"150 here\r\n").unwrap();
+                    data.accept().unwrap().0.write_all(b"01234").unwrap();
+                    "226 complete\r\n".to_owned()
+                }
+                "USER" => "230 in\r\n".to_owned(),
+                "TYPE" => "200 ok\r\n".to_owned(),
+                "QUIT" => "221 bye\r\n".to_owned(),
+                _ => "500 what?\r\n".to_owned(),
+            };
+            stream.write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn half_a_file_is_no_success_whatever_the_reply_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = half_a_server().port().to_string();
+    let (status, _, errors) = client_in(folder.path(), &["-c", "get a", "127.0.0.1", &port], "");
+    assert_eq!(status, 6, "{errors}");
+    assert!(errors.contains("5 of 10 bytes"), "{errors}");
+    assert!(!folder.path().join("a").exists());
+    assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"01234");
+}
+
+#[test]
+fn a_silent_server_is_given_up_at_the_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let (status, _, errors) = client_in(folder.path(), &["--timeout=1", "127.0.0.1", &port], "");
+    assert_eq!(status, 3);
+    assert!(errors.contains("no answer within 1 s"), "{errors}");
+}
+
+#[test]
+fn ctrl_c_in_a_transfer_ends_a_script_with_130() {
+    let server = TestServer::start(|_| {});
+    fs::File::create(server.path("endless")).unwrap().set_len(1 << 40).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(CLIENT)
+        .args(["-c", "get endless; get endless", "127.0.0.1", &server.address().port().to_string()])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let part = folder.path().join("endless.part");
+    let deadline = Instant::now() + PATIENCE;
+    while fs::metadata(&part).map_or(0, |part| part.len()) == 0 {
+        assert!(Instant::now() < deadline, "the transfer does not begin");
+    }
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
