@@ -132,7 +132,7 @@ impl Client {
         self.set_type(Type::Image)?;
         let mut bytes = 0;
         let to = Path::new("output");
-        self.receive(&Command::Retrieve(name(path)?), 0, &about("get", path), |chunk| {
+        self.receive(&Command::Retrieve(name(path)?), 0, &about("cat", path), |chunk| {
             bytes += chunk.len() as u64;
             out.write_all(chunk).map_err(|error| ClientError::local(to, &error))
         })?;

@@ -120,7 +120,11 @@ fn shuttle() -> Outcome {
 }
 
 fn fuzz(name: &str) -> Outcome {
-    run(cargo(&["fuzz", "run", name, "--", "-max_total_time=60"]).env("RUSTC_BOOTSTRAP", "1"))
+    // cargo-fuzz asks for a nightly compiler; this lets the stable one do it.
+    let (corpus, seeds) = (format!("fuzz/corpus/{name}"), format!("fuzz/seeds/{name}"));
+    std::fs::create_dir_all(root().join(&corpus))?;
+    run(cargo(&["fuzz", "run", name, &corpus, &seeds, "--", "-max_total_time=60"])
+        .env("RUSTC_BOOTSTRAP", "1"))
 }
 
 fn stress() -> Outcome {

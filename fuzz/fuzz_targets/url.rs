@@ -1,0 +1,9 @@
+//! What stands on the client's command line.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use poolftpd::client::url::Target;
+
+fuzz_target!(|text: &str| {
+    let _ = Target::parse(text);
+});
