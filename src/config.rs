@@ -20,6 +20,8 @@ pub struct Config {
     pub port: u16,
     /// How many worker threads.
     pub workers: NonZeroUsize,
+    /// How many slaves in process, each with its own port and pool; 0 is a server without balancer.
+    pub slaves: u16,
     /// Whether anonymous may write.
     pub write: bool,
     /// The ports for passive data connections; `None` is any.
@@ -80,6 +82,7 @@ impl Config {
             bind: None,
             port: 0,
             workers: default_workers(),
+            slaves: 0,
             write: false,
             passive_ports: None,
             public_address: None,

@@ -4,6 +4,7 @@
 //! to whom) and [`net`] (wires); [`session`] (the conversation); [`server`] puts the parts together.
 //! `ARCHITECTURE.md` is the guide.
 
+pub mod balancer;
 pub mod cli;
 pub mod client;
 pub mod config;

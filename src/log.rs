@@ -35,10 +35,15 @@ pub struct Who {
     pub session: u64,
     /// The client's address.
     pub peer: SocketAddr,
+    /// The slave that serves it, where there are slaves.
+    pub slave: Option<u32>,
 }
 
 impl fmt::Display for Who {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(slave) = self.slave {
+            write!(formatter, "slave={slave} ")?;
+        }
         write!(formatter, "session={} peer={}", self.session, self.peer)
     }
 }
@@ -75,7 +80,7 @@ pub struct TransferEvent {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Event<'a> {
-    Listening { address: SocketAddr },
+    Listening { address: SocketAddr, slave: Option<u32> },
     Connect,
     Login { user: &'a [u8] },
     LoginFailed { user: &'a [u8] },
@@ -104,7 +109,12 @@ impl Event<'_> {
 impl fmt::Display for Event<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listening { address } => write!(formatter, "event=listening address={address}"),
+            Self::Listening { address, slave: None } => {
+                write!(formatter, "event=listening address={address}")
+            }
+            Self::Listening { address, slave: Some(slave) } => {
+                write!(formatter, "event=listening address={address} slave={slave}")
+            }
             Self::Connect => write!(formatter, "event=connect"),
             Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Escaped(user)),
             Self::LoginFailed { user } => {

@@ -28,6 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("storage", &["ftp"]),
     ("net", &["ftp"]),
     ("session", &["net", "storage", "ftp", "pool", "config", "log"]),
+    ("balancer", &["net", "pool"]),
     ("client", &["ftp", "cli"]),
 ];
 

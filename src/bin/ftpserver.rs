@@ -39,6 +39,10 @@ struct Arguments {
     #[argh(option, default = "config::default_workers()", arg_name = "n")]
     workers: NonZeroUsize,
 
+    /// hand each new client to the next of so many slaves, on the ports behind --port (default: 0)
+    #[argh(option, default = "0", arg_name = "n")]
+    slaves: u16,
+
     /// let anonymous write
     #[argh(switch)]
     write: bool,
@@ -98,6 +102,7 @@ impl Arguments {
             bind: self.bind,
             port: self.port,
             workers: self.workers,
+            slaves: self.slaves,
             write: self.write,
             passive_ports: self.passive_ports,
             public_address: self.public_address,
@@ -134,7 +139,10 @@ fn serve(config: &Config) -> Result<(), String> {
         cli::complain(PROGRAM, &format!("event=panic {}", panic.to_string().replace('\n', " ")));
     }));
     let server = Server::start(config, log).map_err(|error| error.to_string())?;
-    cli::print(&format!("listening on {}\n", server.address()));
+    for door in server.doors() {
+        let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
+        cli::print(&format!("listening on {}{of_slave}\n", door.address));
+    }
     // SIGHUP is for what can be reloaded; it must not end the server.
     let mut stopping = signals.forever().filter(|signal| *signal != SIGHUP);
     stopping.next();

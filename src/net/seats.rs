@@ -44,6 +44,17 @@ impl fmt::Display for Full {
 pub struct Seat {
     seats: Arc<Seats>,
     address: IpAddr,
+    /// The same client's place among others; given back with this one.
+    beside: Option<Box<Self>>,
+}
+
+impl Seat {
+    /// Two places of one client, given back together.
+    #[must_use]
+    pub fn beside(mut self, other: Self) -> Self {
+        self.beside = Some(Box::new(other));
+        self
+    }
 }
 
 impl Seats {
@@ -65,7 +76,7 @@ impl Seats {
         }
         *here += 1;
         taken.all += 1;
-        Ok(Seat { seats: Arc::clone(self), address })
+        Ok(Seat { seats: Arc::clone(self), address, beside: None })
     }
 
     /// How many are taken.
@@ -77,6 +88,7 @@ impl Seats {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        drop(self.beside.take());
         let mut taken = self.seats.taken.lock();
         taken.all = taken.all.saturating_sub(1);
         if let Some(here) = taken.by_address.get_mut(&self.address) {

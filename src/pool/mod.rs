@@ -35,13 +35,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use epoll::Epoll;
 use floor::{Admitted, Floor};
 use ready::Lane;
+use sync::Mutex;
 
 /// A fixed number of worker threads, one poller thread, and the tasks they serve.
 #[derive(Debug)]
 pub struct Pool {
     floor: Arc<Floor<Epoll>>,
     /// Every admitted task holds a clone; when the last is gone, `gone` disconnects.
-    alive: Option<Sender<Infallible>>,
+    alive: Mutex<Option<Sender<Infallible>>>,
     gone: Receiver<Infallible>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -54,7 +55,7 @@ impl Pool {
     pub fn start(name: &str, workers: NonZeroUsize) -> io::Result<Self> {
         let floor = Arc::new(Floor::new(Epoll::new()?));
         let (alive, gone) = bounded(0);
-        let mut pool = Self { floor, alive: Some(alive), gone, threads: Vec::new() };
+        let mut pool = Self { floor, alive: Mutex::new(Some(alive)), gone, threads: Vec::new() };
         for number in 1..=workers.get() {
             // With several workers the first never takes bulk turns, so a command never waits behind a full socket.
             let lane =
@@ -69,8 +70,9 @@ impl Pool {
 
     /// Takes a new task in, at the end of the ready queue. After [`Pool::drain`] it is dropped instead.
     pub fn admit(&self, task: Box<dyn Task>) {
-        if let Some(alive) = &self.alive {
-            self.floor.admit(Admitted::new(task, alive.clone()));
+        let alive = self.alive.lock().clone();
+        if let Some(alive) = alive {
+            self.floor.admit(Admitted::new(task, alive));
         }
     }
 
@@ -83,8 +85,8 @@ impl Pool {
     }
 
     /// Waits until every task is done, `until` at the latest; `true` when all are. Admits nothing from now on.
-    pub fn drain(&mut self, until: Instant) -> bool {
-        self.alive = None;
+    pub fn drain(&self, until: Instant) -> bool {
+        *self.alive.lock() = None;
         matches!(self.gone.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
     }
 
@@ -184,13 +186,13 @@ mod tests {
 
     #[test]
     fn drain_waits_for_the_last_task_and_a_dropped_pool_drops_the_rest() {
-        let mut first = pool(2);
+        let first = pool(2);
         let (client, theirs) = UnixStream::pair().unwrap();
         first.admit(Box::new(Echo(theirs)));
         drop(client);
         assert!(first.drain(Instant::now() + Duration::from_mins(1)));
 
-        let mut second = pool(2);
+        let second = pool(2);
         let (mut client, theirs) = UnixStream::pair().unwrap();
         second.admit(Box::new(Echo(theirs)));
         assert!(!second.drain(Instant::now()));

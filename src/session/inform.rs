@@ -45,7 +45,10 @@ impl Session {
         Reply::multiline(
             Code::STATUS,
             vec![
-                b"poolftpd status:".to_vec(),
+                match self.service.slave {
+                    Some(slave) => format!("poolftpd status, slave {slave}:").into_bytes(),
+                    None => b"poolftpd status:".to_vec(),
+                },
                 format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
                     .into_bytes(),
                 [b"Current directory ", place].concat(),

@@ -126,7 +126,7 @@ impl Session {
     /// HOST comes before USER (RFC 7151 §3.1); every name is this server.
     pub(super) fn host(&self) -> Result<Reply, Refusal> {
         match self.login {
-            Login::Stranger { .. } => Ok(Reply::new(Code::READY, "poolftpd ready.")),
+            Login::Stranger { .. } => Ok(Reply::new(Code::READY, self.service.greeting())),
             _ => Err(Refusal::OutOfSequence("HOST comes before USER.")),
         }
     }

@@ -45,21 +45,44 @@ const STEPS_PER_TURN_MAX: u32 = 32;
 /// How long a farewell may take to be read.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What every session of a server shares.
-#[derive(Debug)]
+/// What the sessions of a server share; those of one slave, where there are slaves.
+#[derive(Debug, Clone)]
 pub struct Service {
     /// Who may log in.
-    pub accounts: Accounts,
+    pub accounts: Arc<Accounts>,
     /// The limits.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// The ports for passive data connections.
-    pub passive_ports: PassivePorts,
+    pub passive_ports: Arc<PassivePorts>,
     /// The address told in replies to PASV, if it is not the control connection's.
     pub public_address: Option<Ipv4Addr>,
     /// Where events go.
-    pub log: Log,
-    stopping: AtomicBool,
-    sessions: AtomicU64,
+    pub log: Arc<Log>,
+    slave: Option<u32>,
+    meter: Arc<Meter>,
+    stopping: Arc<AtomicBool>,
+    sessions: Arc<AtomicU64>,
+}
+
+/// What the sessions of one slave do, counted.
+#[derive(Debug, Default)]
+pub struct Meter {
+    transfers: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Meter {
+    /// How many transfers are under way.
+    #[must_use]
+    pub fn transfers(&self) -> u64 {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes went over data connections so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl Service {
@@ -72,8 +95,37 @@ impl Service {
         public_address: Option<Ipv4Addr>,
         log: Log,
     ) -> Self {
-        let (stopping, sessions) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { accounts, limits, passive_ports, public_address, log, stopping, sessions }
+        Self {
+            accounts: Arc::new(accounts),
+            limits: Arc::new(limits),
+            passive_ports: Arc::new(passive_ports),
+            public_address,
+            log: Arc::new(log),
+            slave: None,
+            meter: Arc::default(),
+            stopping: Arc::default(),
+            sessions: Arc::default(),
+        }
+    }
+
+    /// The same for the sessions of one slave, which name it and are counted by themselves.
+    #[must_use]
+    pub fn of_slave(&self, number: u32) -> Self {
+        Self { slave: Some(number), meter: Arc::default(), ..self.clone() }
+    }
+
+    /// What its sessions do.
+    #[must_use]
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// How the greeting begins: `slave 1 poolftpd ready.`
+    fn greeting(&self) -> String {
+        self.slave.map_or_else(
+            || "poolftpd ready.".to_owned(),
+            |slave| format!("slave {slave} poolftpd ready."),
+        )
     }
 
     /// Ends every session when its transfer, if it has one, is finished. To be seen by those that wait, the pool must be
@@ -173,8 +225,12 @@ impl Session {
         now: Instant,
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
-        control.reply(&Reply::new(Code::READY, "poolftpd ready."));
-        let who = Who { session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1, peer };
+        control.reply(&Reply::new(Code::READY, service.greeting()));
+        let who = Who {
+            session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1,
+            peer,
+            slave: service.slave,
+        };
         service.log.session(who, &Event::Connect);
         Ok(Self {
             who,

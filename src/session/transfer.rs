@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::ftp::ascii::{FromWire, ToWire};
@@ -408,6 +409,7 @@ impl Session {
         }
         match opening.advance() {
             Ok(Ok(stream)) => {
+                self.service.meter.transfers.fetch_add(1, Ordering::Relaxed);
                 self.enter(Activity::Transfer(Box::new(Transfer {
                     stream,
                     order,
@@ -451,6 +453,7 @@ impl Session {
         let step = match transfer.order.work.advance(&transfer.stream, *budget) {
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
+                self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
                 transfer.progressed_at = now;
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
                 if *budget == 0 { Step::Bulk } else { Step::More }
@@ -507,6 +510,7 @@ impl Session {
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
             let Transfer { order, bytes, .. } = *transfer;
+            self.service.meter.transfers.fetch_sub(1, Ordering::Relaxed);
             self.log_transfer(order, bytes, Outcome::CutOff, now);
         }
     }
@@ -515,6 +519,7 @@ impl Session {
     fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
         let Transfer { stream, order, bytes, .. } = transfer;
         drop(stream);
+        self.service.meter.transfers.fetch_sub(1, Ordering::Relaxed);
         self.finish(order, bytes, reply, outcome, now);
     }
 

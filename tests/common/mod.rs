@@ -48,7 +48,7 @@ impl TestServer {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.server.as_ref().unwrap().address()
+        self.server.as_ref().unwrap().doors()[0].address
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
