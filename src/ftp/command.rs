@@ -359,18 +359,22 @@ impl<'a> Argument<'a> {
 }
 
 fn site_time(rest: &[u8]) -> Result<Site, ArgumentError> {
-    // ncftp's and Pure-FTPd's form: a path, three times, UTC.
-    if let Some(rest) = rest.strip_suffix(b" UTC") {
-        let mut words = rest.rsplitn(4, |byte| *byte == b' ');
-        let (_changed, modified, _accessed) = (words.next(), words.next(), words.next());
-        let time = modified.and_then(short_time).ok_or(ArgumentError::Malformed)?;
-        return Ok(Site::SetTime { time, path: Argument(words.next()).path()? });
+    if let Some(site) = site_three_times(rest) {
+        return Ok(site);
     }
     let (time, path) = split_word(rest).ok_or(ArgumentError::Malformed)?;
     Ok(Site::SetTime {
         time: short_time(time).ok_or(ArgumentError::Malformed)?,
         path: Argument(Some(path)).path()?,
     })
+}
+
+/// ncftp's and Pure-FTPd's form: a path, three times (of access, of change, of the inode's change), `UTC`.
+fn site_three_times(rest: &[u8]) -> Option<Site> {
+    let mut words = rest.strip_suffix(b" UTC")?.rsplitn(4, |byte| *byte == b' ');
+    let times = [words.next()?, words.next()?, words.next()?].map(short_time);
+    let [Some(_), Some(time), Some(_)] = times else { return None };
+    Some(Site::SetTime { time, path: Argument(words.next()).path().ok()? })
 }
 
 /// A `time-val` whose seconds may be left out.
@@ -462,7 +466,7 @@ impl Command {
             Self::Language(None) => "LANG".into(),
             Self::Language(Some(tag)) => format!("LANG {tag}").into(),
             Self::Site(Site::ChangeMode { mode, path }) => with(&format!("SITE CHMOD {mode:o}"), &path.0),
-            Self::Site(Site::SetTime { time, path }) => with(&format!("SITE UTIME {time}"), &path.0),
+            Self::Site(Site::SetTime { time, path }) => [b"SITE UTIME ", path.0.as_slice(), format!(" {time} {time} {time} UTC").as_bytes()].concat(),
             Self::Site(Site::Help) => "SITE HELP".into(),
             Self::ClientName => "CLNT poolftpd".into(),
         };
