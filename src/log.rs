@@ -2,10 +2,10 @@
 //!
 //! Everything that is logged is an [`Event`]. Names and words of clients are escaped: no client can forge a line.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -16,6 +16,9 @@ use crate::ftp::path::Escaped;
 
 /// How many lines may wait for a standard error that is slow to take them; beyond, lines are lost, and counted.
 const LINES_MAX: usize = 8192;
+
+/// How long the last lines may take at the end.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +94,6 @@ pub enum Event<'a> {
     Activity { from: &'a str, to: &'a str },
     Disconnect { why: &'a str, seconds: u64 },
     Trouble { what: &'a str, error: &'a io::Error },
-    Panic { message: &'a str },
     Stopping { sessions: usize },
     Stopped { in_time: bool },
 }
@@ -99,7 +101,7 @@ pub enum Event<'a> {
 impl Event<'_> {
     fn level(&self) -> Level {
         match self {
-            Self::Trouble { .. } | Self::Panic { .. } => Level::Quiet,
+            Self::Trouble { .. } => Level::Quiet,
             Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Level::Verbose,
             _ => Level::Normal,
         }
@@ -134,9 +136,6 @@ impl fmt::Display for Event<'_> {
             }
             Self::Trouble { what, error } => {
                 write!(formatter, "event=trouble what=\"{what}\" error=\"{error}\"")
-            }
-            Self::Panic { message } => {
-                write!(formatter, "event=panic message=\"{}\"", Escaped(message.as_bytes()))
             }
             Self::Stopping { sessions } => write!(formatter, "event=stopping sessions={sessions}"),
             Self::Stopped { in_time } => write!(formatter, "event=stopped in_time={in_time}"),
@@ -181,20 +180,23 @@ pub struct Log {
 
 /// The thread that writes; ends when the last [`Log`] is dropped.
 #[derive(Debug)]
-pub struct Writer(Option<JoinHandle<()>>);
+pub struct Writer(Receiver<Infallible>);
 
 impl Log {
     /// Starts the thread that writes to `out`.
     pub fn start(level: Level, mut out: impl Write + Send + 'static) -> io::Result<(Self, Writer)> {
         let (lines, receiver): (_, Receiver<String>) = bounded(LINES_MAX);
+        let (alive, ended) = bounded(0);
         let write = move || {
+            // Dropped at the end, by which the other side sees it.
+            let _alive: Sender<Infallible> = alive;
             for line in receiver {
                 // Nobody is left to be told that standard error is gone.
                 let _written = out.write_all(line.as_bytes());
             }
         };
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((Self { level, lines, lost: Mutex::new(0) }, Writer(Some(thread))))
+        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+        Ok((Self { level, lines, lost: Mutex::new(0) }, Writer(ended)))
     }
 
     /// Whether events of this level are kept, for those that cost something to make.
@@ -232,11 +234,9 @@ impl Log {
 }
 
 impl Drop for Writer {
-    /// Waits until everything is written.
+    /// Waits until everything is written, or for so long as a reader of standard error may be expected to take.
     fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            let _ended = thread.join();
-        }
+        let _ended = self.0.recv_timeout(LAST_LINES_TIMEOUT);
     }
 }
 

@@ -229,12 +229,12 @@ fn accept(
     seats: &Arc<Seats>,
     balancer: &Balancer,
 ) {
-    let reserve = Reserve::new();
+    let mut reserve = Reserve::new();
     let refuse = |stream: &TcpStream, peer, why: &str| {
         listener::refuse(stream, why);
         service.log.server(&Event::Refused { peer, why });
     };
-    let ended = listener::accept_all(listener, stop, &reserve, |stream, peer| {
+    let ended = listener::accept_all(listener, stop, &mut reserve, |stream, peer| {
         match seats.take(peer.ip()) {
             Ok(seat) => {
                 if let Err((stream, unable)) = balancer.hand_over(stream, peer, seat, now()) {

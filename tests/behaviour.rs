@@ -91,6 +91,95 @@ fn a_client_that_reads_no_replies_holds_no_memory_and_no_worker() {
 }
 
 #[test]
+fn a_client_that_reads_late_gets_every_reply_and_its_last_line_is_heard() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    let client = RawClient::log_in(server.address());
+    let (mut sender, mut reader) = (client.stream.try_clone().unwrap(), client.stream);
+    let speaking = thread::spawn(move || {
+        sender.write_all(&b"HELP\r\n".repeat(20_000)).unwrap();
+        sender.write_all(b"QUIT\r\n").unwrap();
+    });
+    // Long enough for the replies to fill every buffer between, so that the server waits.
+    thread::park_timeout(Duration::from_millis(500));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    speaking.join().unwrap();
+    assert_eq!(text.matches("214-").count(), 20_000);
+    assert!(text.ends_with("221 Goodbye.\r\n"));
+}
+
+#[test]
+fn stat_of_a_large_directory_comes_whole_to_a_client_that_reads_late() {
+    let server = TestServer::start(|_| {});
+    let count = 20_000;
+    fs::create_dir(server.path("d")).unwrap();
+    for number in 0..count {
+        server.write(&format!("d/a-name-that-is-somewhat-longer-than-others-{number:05}"), "");
+    }
+    let mut client = RawClient::log_in(server.address());
+    for _ in 0..4 {
+        client.say("STAT d");
+    }
+    client.say("NOOP");
+    // Until the server has filled every buffer between and waits.
+    thread::park_timeout(Duration::from_millis(500));
+    for _ in 0..4 {
+        let mut lines = 0;
+        while !client.line().starts_with("213 ") {
+            lines += 1;
+        }
+        assert_eq!(lines, count + 1);
+    }
+    assert!(client.line().starts_with("200 "));
+}
+
+#[test]
+fn a_pattern_may_be_as_nested_or_long_as_it_likes() {
+    let server = TestServer::start(|_| {});
+    server.write("a{b", "");
+    let mut client = RawClient::log_in(server.address());
+    let reply = client.ask(&format!("STAT {}*{}", "{".repeat(260), "}".repeat(260)));
+    assert!(reply.starts_with("213 "), "{reply}");
+    client.say("STAT a{*");
+    assert!(client.line().starts_with("213-"));
+    assert!(client.line().ends_with(" a{b"));
+}
+
+#[test]
+fn a_member_may_log_in_anew_at_any_time_and_a_stranger_cannot_stay() {
+    let server =
+        TestServer::start(|config| config.limits.login_timeout = Duration::from_millis(400));
+    let mut member = RawClient::log_in(server.address());
+    let mut stranger = RawClient::connect(server.address());
+    assert!(stranger.line().starts_with("220 "));
+    // REIN does not give a stranger more time: it is told off while it goes on asking.
+    loop {
+        stranger.say("REIN");
+        let line = stranger.line();
+        if line.starts_with("421 ") {
+            break;
+        }
+        assert!(line.starts_with("220 "), "{line}");
+    }
+    assert!(member.ask("USER anonymous").starts_with("331 "));
+    assert!(member.ask("PASS x").starts_with("230 "));
+}
+
+#[test]
+fn an_upload_that_never_begins_leaves_the_old_file_as_it_was() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.limits.data_connect_timeout = Duration::from_millis(200);
+    });
+    server.write("a", "precious");
+    let mut client = RawClient::log_in(server.address());
+    client.extended_passive();
+    assert!(client.ask("STOR a").starts_with("150 "));
+    assert!(client.line().starts_with("425 "));
+    assert_eq!(server.read("a"), b"precious");
+}
+
+#[test]
 fn files_over_four_gibibytes_are_sent_from_any_offset() {
     let server = TestServer::start(|_| {});
     let size = 5 * 1024 * 1024 * 1024_u64;

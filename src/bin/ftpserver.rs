@@ -13,8 +13,10 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::config::{self, Config, Limits};
+use poolftpd::ftp::path::Escaped;
 use poolftpd::log::{Level, Log};
 use poolftpd::server::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -136,8 +138,12 @@ fn serve(config: &Config) -> Result<(), String> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     panic::set_hook(Box::new(|panic| {
-        cli::complain(PROGRAM, &format!("event=panic {}", panic.to_string().replace('\n', " ")));
+        cli::complain(
+            PROGRAM,
+            &format!("event=panic message=\"{}\"", Escaped(panic.to_string().as_bytes())),
+        );
     }));
+    raise_descriptor_limit();
     let server = Server::start(config, log).map_err(|error| error.to_string())?;
     for door in server.doors() {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
@@ -157,4 +163,11 @@ fn serve(config: &Config) -> Result<(), String> {
     }
     let _ended = handle.join();
     Ok(())
+}
+
+/// As many descriptors as the system lets us have: each client needs one, each transfer two more.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused, clients beyond it are told so when they come.
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

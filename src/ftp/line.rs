@@ -54,18 +54,6 @@ impl LineBuffer {
         Some(Line::Complete(strip_telnet(&line)))
     }
 
-    /// Whether a whole line waits to be taken.
-    #[must_use]
-    pub fn has_line(&self) -> bool {
-        self.received.contains(&b'\n')
-    }
-
-    /// How many bytes wait here.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.received.len()
-    }
-
     /// Whether no byte waits here.
     #[must_use]
     pub fn is_empty(&self) -> bool {

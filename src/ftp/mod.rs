@@ -9,6 +9,7 @@ pub mod command;
 pub mod line;
 pub mod listing;
 pub mod path;
+pub mod pattern;
 pub mod reply;
 pub mod time;
 pub mod verb;

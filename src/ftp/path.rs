@@ -5,8 +5,8 @@ use std::fmt;
 /// The longest virtual path, in bytes: Linux' `PATH_MAX` without the final NUL.
 pub const PATH_BYTES_MAX: usize = 4095;
 
-/// An absolute path without `.`, `..`, empty names, NUL, CR or LF: whatever a client says, it names a place beneath the
-/// root. Names are bytes; they need not be UTF-8.
+/// An absolute path without `.`, `..` and empty names: whatever a client says, it names a place beneath the root. Names are
+/// bytes; they need not be UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct VirtualPath {
     /// Starts with `/`; ends with `/` only if it is the root.

@@ -11,13 +11,10 @@ pub struct Code(pub u16);
 #[allow(missing_docs, reason = "each name says it")]
 #[rustfmt::skip]
 impl Code {
-    pub const RESTART_MARKER: Self = Self(110);
-    pub const DATA_CONNECTION_ALREADY_OPEN: Self = Self(125);
     pub const OPENING_DATA_CONNECTION: Self = Self(150);
     pub const OK: Self = Self(200);
     pub const SUPERFLUOUS: Self = Self(202);
     pub const STATUS: Self = Self(211);
-    pub const DIRECTORY_STATUS: Self = Self(212);
     pub const FILE_STATUS: Self = Self(213);
     pub const HELP: Self = Self(214);
     pub const SYSTEM: Self = Self(215);
@@ -38,6 +35,7 @@ impl Code {
     pub const BUSY: Self = Self(450);
     pub const LOCAL_ERROR: Self = Self(451);
     pub const NO_SPACE: Self = Self(452);
+    pub const EXCEEDED: Self = Self(552);
     pub const UNKNOWN_COMMAND: Self = Self(500);
     pub const BAD_ARGUMENT: Self = Self(501);
     pub const NOT_IMPLEMENTED: Self = Self(502);

@@ -16,7 +16,7 @@ pub enum Login {
 /// When a verb is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Between transfers; during one, the line stays unread until it ends.
+    /// Between transfers; during one, the line waits until it ends, and those behind it stay unread.
     Idle,
     /// At once, during a transfer as well.
     Always,
@@ -381,7 +381,7 @@ mod tests {
                 itself,
                 path: path.map(|path| PathName(path.into_bytes())),
             });
-        let time = TimeValue::parse(b"20261122161139.250").unwrap();
+        let time = TimeValue::parse(b"20261122161139").unwrap();
         prop_oneof![
             path().prop_map(|PathName(name)| Command::User(name)),
             path().prop_map(|PathName(password)| Command::Password(Password(password))),

@@ -19,6 +19,9 @@ const UNSENT_BYTES_MAX: usize = 16 * 1024;
 /// How much is read at once.
 const READ_BYTES: usize = 4 * 1024;
 
+/// How often is read at the end what nobody will answer any more.
+const READS_AT_CLOSE_MAX: u32 = 16;
+
 /// Why a control connection is over without a farewell. Nobody is left to be told: it is for the log.
 #[derive(Debug)]
 pub enum Gone {
@@ -185,10 +188,14 @@ impl ControlConnection {
     /// take the last reply with it.
     pub fn close(&mut self) {
         let mut bytes = [0; READ_BYTES];
-        while matches!(
-            rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT),
-            Ok((1.., _))
-        ) {}
+        for _ in 0..READS_AT_CLOSE_MAX {
+            if !matches!(
+                rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT),
+                Ok((1.., _))
+            ) {
+                break;
+            }
+        }
         // Fails when the client has closed already.
         let _closed = self.stream.shutdown(Shutdown::Write);
     }

@@ -1,7 +1,7 @@
 //! Data connections: made by the client (passive) or by us (active).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -32,20 +32,22 @@ pub enum Opening {
 }
 
 impl Opening {
-    /// Begins to connect to a client that said PORT or EPRT, from the address it knows us by.
-    pub fn connect(local: IpAddr, to: SocketAddr) -> io::Result<Self> {
+    /// Begins to connect to a client that said PORT or EPRT, from the host it knows us by.
+    pub fn connect(mut local: SocketAddr, to: SocketAddr) -> io::Result<Self> {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket =
-            rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // Not to wait for the client here; from then on it is a blocking socket as all others.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         bound_waits(socket.as_fd())?;
         sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &SocketAddr::new(local, 0))?;
+        local.set_port(0);
+        rustix::net::bind(&socket, &local)?;
         match rustix::net::connect(&socket, &to) {
-            Ok(()) | Err(Errno::INPROGRESS | Errno::AGAIN) => {
-                Ok(Self::Active(TcpStream::from(socket)))
-            }
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(Errno::INPROGRESS | Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        rustix::io::ioctl_fionbio(&socket, false)?;
+        Ok(Self::Active(TcpStream::from(socket)))
     }
 
     /// The connection, if it is there now; the opening again, if it is not.

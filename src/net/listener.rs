@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
@@ -73,13 +72,13 @@ pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener>
 /// A descriptor kept in reserve: when there is no other, it is given up for a moment, so that a client hears why it
 /// cannot be served.
 #[derive(Debug)]
-pub struct Reserve(Mutex<Option<File>>);
+pub struct Reserve(Option<File>);
 
 impl Reserve {
     /// Takes the descriptor.
     #[must_use]
     pub fn new() -> Self {
-        Self(Mutex::new(Self::open()))
+        Self(Self::open())
     }
 
     #[allow(
@@ -91,13 +90,12 @@ impl Reserve {
     }
 
     /// Accepts one connection and refuses it.
-    fn refuse_one(&self, listener: &TcpListener) {
-        let mut reserve = self.0.lock();
-        drop(reserve.take());
+    fn refuse_one(&mut self, listener: &TcpListener) {
+        drop(self.0.take());
         if let Ok((stream, _)) = listener.accept() {
             refuse(&stream, "Out of descriptors; try again later.");
         }
-        *reserve = Self::open();
+        self.0 = Self::open();
     }
 }
 
@@ -113,7 +111,7 @@ impl Default for Reserve {
 pub fn accept_all(
     listener: &TcpListener,
     stop: &Stop,
-    reserve: &Reserve,
+    reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
     // A client that connects and resets at once could leave the accept waiting for the next one.
@@ -124,16 +122,24 @@ pub fn accept_all(
         }
         match listener.accept() {
             Ok((stream, peer)) => admit(stream, canonical(peer)),
-            Err(error) if is_shortage(&error) => {
-                reserve.refuse_one(listener);
+            // Whoever wanted to connect has gone again.
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                if is_shortage(&error) {
+                    reserve.refuse_one(listener);
+                }
                 if wait(&[stop.0.as_fd()], Some(PAUSE))? {
                     return Ok(());
                 }
             }
-            // Whoever wanted to connect has gone again.
-            Err(_) => {}
         }
     }
+}
+
+/// Whether the next accept may do better at once.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), WouldBlock | ConnectionAborted | ConnectionReset | Interrupted)
 }
 
 /// Tells a client in one 421 why it is not served; it is not waited for.

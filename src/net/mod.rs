@@ -13,16 +13,20 @@ pub mod passive;
 pub mod seats;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`.
+/// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`. Others
+/// stay as they are, with the scope that a link-local address needs.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// Whether a socket can be read, written or accepted from now; a broken one can, and then says how it is broken.

@@ -13,6 +13,9 @@ use super::listener::open;
 /// A few connections may wait: strangers that are turned away must not keep the client out.
 const BACKLOG: i32 = 8;
 
+/// How many ports are tried for one data connection: a search through a large range that is full must not hold a worker.
+const TRIES_MAX: u32 = 256;
+
 /// The ports that may be used; without a range, any that the kernel gives.
 #[derive(Debug)]
 pub struct PassivePorts {
@@ -28,16 +31,16 @@ impl PassivePorts {
         Self { range, next: AtomicU32::new(0) }
     }
 
-    /// Opens a listener on `address` for a data connection from `peer`.
+    /// Opens a listener on the host of `address` for a data connection from `peer`.
     ///
     /// # Errors
     /// `AddrInUse` when every port of the range is taken.
-    pub fn listen(&self, address: IpAddr, peer: IpAddr) -> io::Result<PassiveListener> {
+    pub fn listen(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
         let Some(range) = &self.range else { return PassiveListener::open(address, 0, peer) };
         let count = u32::from(range.end() - range.start()) + 1;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut last_error = io::ErrorKind::AddrInUse.into();
-        for step in 0..count {
+        for step in 0..count.min(TRIES_MAX) {
             let offset = u16::try_from(first.wrapping_add(step) % count).unwrap_or_default();
             match PassiveListener::open(address, range.start().saturating_add(offset), peer) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
@@ -57,8 +60,9 @@ pub struct PassiveListener {
 }
 
 impl PassiveListener {
-    fn open(address: IpAddr, port: u16, peer: IpAddr) -> io::Result<Self> {
-        let listener = open(SocketAddr::new(address, port), BACKLOG)?;
+    fn open(mut address: SocketAddr, port: u16, peer: IpAddr) -> io::Result<Self> {
+        address.set_port(port);
+        let listener = open(address, BACKLOG)?;
         bound_waits(listener.as_fd())?;
         let port = listener.local_addr()?.port();
         Ok(Self { listener, peer, port })

@@ -15,6 +15,9 @@ use super::task::{Class, Interest, Watch};
 /// How many events one wait takes in; the rest come with the next.
 const EVENTS_PER_WAIT_MAX: usize = 256;
 
+/// The longest single wait: epoll counts milliseconds in an `i32`.
+const WAIT_MAX: Duration = Duration::from_hours(24);
+
 /// The bit above a token's own that tells the class of the turn.
 const BULK: u64 = 1 << 63;
 
@@ -60,13 +63,14 @@ impl Readiness for Epoll {
     }
 
     fn wait(&self, until: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()> {
-        let timeout = until.map(|until| timespec(remaining(until)));
+        let timeout = until.map(|until| timespec(remaining(until).min(WAIT_MAX)));
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_PER_WAIT_MAX];
         let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
         for event in events {
             let data = event.data.u64();
             if data == POKE {
-                rustix::io::read(self.poke.as_fd(), &mut [0; 8])?;
+                // What fired before in this wait must not be lost to an error here.
+                let _poked = rustix::io::read(self.poke.as_fd(), &mut [0; 8]);
             } else {
                 let class = if data & BULK == 0 { Class::Interactive } else { Class::Bulk };
                 fired.push((Token::from_bits(data), class));

@@ -14,7 +14,7 @@ pub(super) fn work(floor: &Floor<impl Readiness>, lane: Lane) {
 /// The poller's life: wait for readiness and deadlines, and put those whose time has come on the ready queue.
 pub(super) fn poll(floor: &Floor<impl Readiness>) {
     let mut fired = Vec::new();
-    // Waiting on our own descriptors fails only for reasons that pass (a signal); deadlines are kept all the same.
+    // Waiting on our own descriptors fails only for reasons that pass, a signal: the next round sees what there is.
     while floor.poll(&mut fired, now).unwrap_or(true) {}
 }
 

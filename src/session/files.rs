@@ -23,8 +23,7 @@ impl Member {
         if self.root().look(&directory)?.kind != Kind::Directory {
             return Err(Refusal::NotADirectory);
         }
-        // Opening it is the proof that it may be entered.
-        self.root().list(&directory)?;
+        self.root().enter(&directory)?;
         self.directory = directory;
         Ok(Reply::new(
             Code::FILE_ACTION_DONE,
@@ -104,7 +103,7 @@ impl Member {
 
     pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
         self.may_change_attributes()?;
-        self.root().set_mode(&self.resolve(path)?, mode)?;
+        self.root().set_mode(&self.not_the_root(path)?, mode)?;
         Ok(Reply::new(Code::OK, "Mode set."))
     }
 

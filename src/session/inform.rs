@@ -6,6 +6,7 @@ use crate::ftp::command::{Selection, Type};
 use crate::ftp::line::append_escaped;
 use crate::ftp::verb::{FACTS, Permission, VERBS, Verb};
 use crate::ftp::{Code, Reply};
+use crate::log::Event;
 
 use super::listing::{Format, Lister};
 use super::refusal::Refusal;
@@ -72,23 +73,38 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn list_status(&mut self, mut listing: Box<StatusListing>) -> Step {
+    pub(super) fn list_status(&mut self, mut listing: Box<StatusListing>, now: Instant) -> Step {
         if self.control.is_congested() {
             self.enter(Activity::Status(listing));
             return Step::Wait;
         }
         let mut lines = Vec::new();
-        let ended = listing.lister.fill(&mut lines).unwrap_or(true);
+        let filled = listing.lister.fill(&mut lines);
         let mut escaped = Vec::with_capacity(lines.len());
         append_escaped(&mut escaped, &lines);
         self.control.write(&escaped);
-        if ended {
-            self.reply(&Reply::new(Code::FILE_STATUS, "End of status."));
-            self.enter(Activity::Commands);
-        } else {
-            self.enter(Activity::Status(listing));
+        self.heard_at = now;
+        match filled {
+            Ok(false) => {
+                self.enter(Activity::Status(listing));
+                Step::Bulk
+            }
+            Ok(true) => {
+                self.reply(&Reply::new(Code::FILE_STATUS, "End of status."));
+                self.enter(Activity::Commands);
+                Step::More
+            }
+            Err(error) => {
+                // The lines of a 213 are out already; only its last can still say that it is not whole.
+                self.log(&Event::Trouble { what: "a directory could not be read", error: &error });
+                self.reply(&Reply::new(
+                    Code::FILE_STATUS,
+                    "Incomplete: the directory could not be read any further.",
+                ));
+                self.enter(Activity::Commands);
+                Step::More
+            }
         }
-        Step::More
     }
 }
 

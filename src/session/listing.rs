@@ -7,19 +7,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 
-use globset::{GlobBuilder, GlobMatcher};
 use jiff::Timestamp;
 
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Selection};
 use crate::ftp::listing::{Entry, Facts, Kind};
-use crate::storage::Directory;
+use crate::ftp::pattern::{is_pattern, matches};
+use crate::storage::{Directory, Found};
 
 use super::login::Member;
 use super::refusal::Refusal;
 
 /// How many entries are kept to be sorted.
-const SORTED_ENTRIES_MAX: usize = 4096;
+const SORTED_ENTRIES_MAX: usize = 2048;
 
 /// How many entries one step looks at.
 const ENTRIES_PER_STEP_MAX: usize = 256;
@@ -43,7 +43,7 @@ pub(super) struct Lister {
     /// What stands before each name in NLST, so that it can be used as a path (RFC 1123 §4.1.2.7).
     prefix: Vec<u8>,
     hidden: bool,
-    pattern: Option<GlobMatcher>,
+    pattern: Option<Vec<u8>>,
     now: Timestamp,
     /// Whose permissions the facts tell.
     member: Member,
@@ -73,7 +73,7 @@ impl Lister {
             hidden: selection.hidden,
             pattern: None,
             now: Timestamp::now(),
-            member: Member { account: member.account.clone(), directory: member.directory.clone() },
+            member: member.clone(),
         };
         match member.root().look(&path) {
             Ok(entry) if entry.kind == Kind::Directory && !selection.itself => {
@@ -84,16 +84,16 @@ impl Lister {
                 entry.name = if given.is_empty() { b".".to_vec() } else { given.to_vec() };
                 lister.source = Source::Writing { entries: [entry].into(), rest: None };
             }
-            Err(error) => {
-                let pattern = pattern(path.name()).ok_or(error)?;
-                lister.prefix = given
-                    .get(..given.len().saturating_sub(path.name().len()))
-                    .unwrap_or_default()
-                    .to_vec();
+            Err(_) if is_pattern(path.name()) => {
+                let directory = given.strip_suffix(b"/").unwrap_or(given);
+                let slash =
+                    directory.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+                lister.prefix = directory.get(..slash).unwrap_or_default().to_vec();
                 lister.hidden |= path.name().starts_with(b".");
-                lister.pattern = Some(pattern);
+                lister.pattern = Some(path.name().to_vec());
                 lister.gather(member, &path.parent())?;
             }
+            Err(error) => return Err(error.into()),
         }
         Ok(lister)
     }
@@ -133,9 +133,10 @@ impl Lister {
                         entries: entries.into(),
                         rest: (!ended).then_some(directory),
                     };
-                } else {
-                    self.source = Source::Gathering { directory, entries };
+                    // A small directory goes out in the same step.
+                    return self.fill(out);
                 }
+                self.source = Source::Gathering { directory, entries };
                 Ok(false)
             }
             Source::Writing { mut entries, rest } => {
@@ -162,24 +163,20 @@ impl Lister {
         mut take: impl FnMut(Entry),
     ) -> io::Result<bool> {
         for _ in 0..ENTRIES_PER_STEP_MAX {
-            match directory.next(self.member.root())? {
-                None => return Ok(true),
-                Some(entry) if self.shows(&entry.name) => take(entry),
-                Some(_) => {}
+            match directory.next(self.member.root(), |name| self.shows(name))? {
+                Found::End => return Ok(true),
+                Found::Entry(entry) => take(*entry),
+                Found::Hidden => {}
             }
         }
         Ok(false)
     }
 
     fn shows(&self, name: &[u8]) -> bool {
-        use std::os::unix::ffi::OsStrExt;
         // No line can carry such a name, and no command could name it.
         let speakable = !name.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
-        let matches = self
-            .pattern
-            .as_ref()
-            .is_none_or(|pattern| pattern.is_match(std::ffi::OsStr::from_bytes(name)));
-        speakable && matches && (self.hidden || !name.starts_with(b"."))
+        let fits = self.pattern.as_ref().is_none_or(|pattern| matches(pattern, name));
+        speakable && fits && (self.hidden || !name.starts_with(b"."))
     }
 
     fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
@@ -209,10 +206,4 @@ fn with_slash(directory: &[u8]) -> Vec<u8> {
         path if path.ends_with(b"/") => path.to_vec(),
         path => [path, b"/"].concat(),
     }
-}
-
-/// The pattern that a name is, if it has a wildcard. Matching takes time linear in the name, whatever the pattern.
-fn pattern(name: &[u8]) -> Option<GlobMatcher> {
-    let text = str::from_utf8(name).ok().filter(|text| text.contains(['*', '?', '[']))?;
-    GlobBuilder::new(text).literal_separator(true).build().ok().map(|glob| glob.compile_matcher())
 }

@@ -12,20 +12,15 @@ use super::refusal::Refusal;
 use super::{Parameters, Session};
 
 /// Who the client is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Login {
     /// Nobody we know.
-    Stranger { failures: u8 },
+    #[default]
+    Stranger,
     /// USER was said, PASS was not.
-    Named { name: Vec<u8>, failures: u8 },
+    Named(Vec<u8>),
     /// Logged in.
     Member(Box<Member>),
-}
-
-impl Default for Login {
-    fn default() -> Self {
-        Self::Stranger { failures: 0 }
-    }
 }
 
 impl Login {
@@ -36,17 +31,10 @@ impl Login {
     pub(super) fn member_mut(&mut self) -> Option<&mut Member> {
         if let Self::Member(member) = self { Some(member) } else { None }
     }
-
-    fn failures(&self) -> u8 {
-        match self {
-            Self::Stranger { failures } | Self::Named { failures, .. } => *failures,
-            Self::Member(_) => 0,
-        }
-    }
 }
 
 /// Somebody who has logged in, and where they are. Whatever touches the tree is a method of this: a stranger has none.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) account: Account,
     pub(super) directory: VirtualPath,
@@ -76,21 +64,25 @@ impl Member {
 }
 
 impl Session {
-    pub(super) fn user(&mut self, name: Vec<u8>) -> Reply {
+    pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Reply {
         // The same words whether or not there is such a user.
         let text = if Accounts::is_anonymous(&name) {
             "Give your e-mail address as password."
         } else {
             "Password required."
         };
-        self.login = Login::Named { name, failures: self.login.failures() };
+        self.become_stranger(now);
+        self.login = Login::Named(name);
         Reply::new(Code::NEED_PASSWORD, text)
     }
 
-    pub(super) fn password(&mut self, password: &Password, now: Instant) -> Result<Reply, Refusal> {
-        let failures = self.login.failures();
+    pub(super) fn password(
+        &mut self,
+        password: &Password,
+        now: Instant,
+    ) -> Result<Option<Reply>, Refusal> {
         let name = match std::mem::take(&mut self.login) {
-            Login::Named { name, .. } => name,
+            Login::Named(name) => name,
             other => {
                 self.login = other;
                 return Err(Refusal::OutOfSequence("Say USER first."));
@@ -100,20 +92,16 @@ impl Session {
             self.log(&Event::Login { user: &name });
             self.login =
                 Login::Member(Box::new(Member { account, directory: VirtualPath::root() }));
-            return Ok(Reply::new(Code::LOGGED_IN, "Logged in."));
+            return Ok(Some(Reply::new(Code::LOGGED_IN, "Logged in.")));
         }
         self.log(&Event::LoginFailed { user: &name });
-        self.login = Login::Stranger { failures: failures + 1 };
-        if failures + 1 >= self.service.limits.login_failures_max {
+        self.failures += 1;
+        if self.failures >= self.service.limits.login_failures_max {
             self.reply(&Refusal::LoginIncorrect.reply());
-            self.quit_after_failures(now);
-            return Ok(Reply::new(Code::SERVICE_NOT_AVAILABLE, "Too many failed logins; closing."));
+            self.dismiss("Too many failed logins; closing.", now);
+            return Ok(None);
         }
         Err(Refusal::LoginIncorrect)
-    }
-
-    fn quit_after_failures(&mut self, now: Instant) {
-        self.enter(super::Activity::Farewell { until: now + super::FAREWELL_TIMEOUT });
     }
 
     pub(super) fn account(&self) -> Result<Reply, Refusal> {
@@ -126,16 +114,21 @@ impl Session {
     /// HOST comes before USER (RFC 7151 §3.1); every name is this server.
     pub(super) fn host(&self) -> Result<Reply, Refusal> {
         match self.login {
-            Login::Stranger { .. } => Ok(Reply::new(Code::READY, self.service.greeting())),
+            Login::Stranger => Ok(Reply::new(Code::READY, self.service.greeting())),
             _ => Err(Refusal::OutOfSequence("HOST comes before USER.")),
         }
     }
 
     pub(super) fn reinitialize(&mut self, now: Instant) {
-        self.login = Login::Stranger { failures: self.login.failures() };
+        self.become_stranger(now);
         self.parameters = Parameters::default();
         self.route = None;
-        // A stranger anew has the time of a new one.
-        self.connected_at = now;
+    }
+
+    /// A member who gives that up has the time of a new client to log in; a stranger's time goes on.
+    fn become_stranger(&mut self, now: Instant) {
+        if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
+            self.stranger_since = now;
+        }
     }
 }

@@ -71,6 +71,23 @@ pub struct Meter {
     bytes: AtomicU64,
 }
 
+/// A transfer under way, counted until it is dropped.
+#[derive(Debug)]
+struct Metered(Arc<Meter>);
+
+impl Metered {
+    fn new(meter: Arc<Meter>) -> Self {
+        meter.transfers.fetch_add(1, Ordering::Relaxed);
+        Self(meter)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.0.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Meter {
     /// How many transfers are under way.
     #[must_use]
@@ -197,6 +214,10 @@ pub struct Session {
     pending: Pending,
     activity: Activity,
     connected_at: Instant,
+    /// Since when it has not been logged in.
+    stranger_since: Instant,
+    /// Logins that failed, whoever it was in between.
+    failures: u8,
     /// When the client last said something, or a transfer of its ended.
     heard_at: Instant,
     _seat: Seat,
@@ -242,6 +263,8 @@ impl Session {
             pending: Pending::Nothing,
             activity: Activity::Commands,
             connected_at: now,
+            stranger_since: now,
+            failures: 0,
             heard_at: now,
             _seat: seat,
         })
@@ -252,6 +275,7 @@ impl Session {
             self.expire(now)?;
         }
         let mut budget = transfer::budget(class);
+        self.control.flush(now)?;
         for _ in 0..STEPS_PER_TURN_MAX {
             let before = self.activity.name();
             let step = self.step(now, &mut budget)?;
@@ -259,15 +283,22 @@ impl Session {
             if before != after && step != Step::Over {
                 self.log(&Event::Activity { from: before, to: after });
             }
+            let waited_for_room = !self.control.is_flushed();
             self.control.flush(now)?;
             match step {
                 Step::More => {}
+                // What waited because replies were unsent goes on: parked, it would wait for what is here already.
+                Step::Wait if waited_for_room && self.control.is_flushed() => {}
                 Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
                 Step::Wait => return Ok(Turn::Park { until: self.deadline() }),
                 Step::Over => return Ok(Turn::Done),
             }
         }
-        Ok(Turn::Again(Class::Interactive))
+        Ok(Turn::Again(if matches!(self.activity, Activity::Transfer(_)) {
+            class
+        } else {
+            Class::Interactive
+        }))
     }
 
     fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
@@ -275,7 +306,7 @@ impl Session {
             Activity::Commands => self.next_command(now),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
-            Activity::Status(listing) => Ok(self.list_status(listing)),
+            Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
         }
     }
@@ -293,7 +324,16 @@ impl Session {
         if self.control.is_congested() {
             return Ok(Step::Wait);
         }
-        let Some(line) = self.control.next_line()? else { return Ok(Step::Wait) };
+        let line = match self.control.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(Step::Wait),
+            // It said all it had to say, and may still read our answers.
+            Err(Gone::Closed) if !self.control.is_flushed() => {
+                self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+                return Ok(Step::More);
+            }
+            Err(gone) => return Err(gone),
+        };
         self.heard_at = now;
         self.serve(&line, now);
         Ok(Step::More)
@@ -341,8 +381,8 @@ impl Session {
             self.pending.clone_from(pending);
         }
         match command {
-            Command::User(name)               => Ok(Some(self.user(name))),
-            Command::Password(password)       => self.password(&password, now).map(Some),
+            Command::User(name)               => Ok(Some(self.user(name, now))),
+            Command::Password(password)       => self.password(&password, now),
             Command::Account                  => self.account().map(Some),
             Command::Host(_)                  => self.host().map(Some),
             Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
@@ -416,6 +456,7 @@ impl Session {
                 self.control.hold(line);
                 break;
             }
+            self.log(&Event::Command { line: text });
             match Command::parse(text) {
                 Ok(Command::Abort) => return Ok(Heard::Abort),
                 Ok(Command::Quit) => *then = Then::Farewell,
@@ -430,13 +471,17 @@ impl Session {
     }
 
     fn quit(&mut self, now: Instant) {
-        self.reply(&Reply::new(Code::CLOSING, "Goodbye."));
-        self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+        self.farewell(&Reply::new(Code::CLOSING, "Goodbye."), now);
     }
 
     /// Ends the session with a 421.
     fn dismiss(&mut self, reason: &str, now: Instant) {
-        self.reply(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reason));
+        self.farewell(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reason), now);
+    }
+
+    /// Queues the last reply.
+    fn farewell(&mut self, reply: &Reply, now: Instant) {
+        self.reply(reply);
         self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
     }
 
@@ -455,9 +500,8 @@ impl Session {
         let limits = &self.service.limits;
         let activity = match &self.activity {
             Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
-            Activity::Commands => {
-                (self.connected_at + limits.login_timeout).min(self.heard_at + limits.idle_timeout)
-            }
+            Activity::Commands => (self.stranger_since + limits.login_timeout)
+                .min(self.heard_at + limits.idle_timeout),
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
             Activity::Status(_) => self.heard_at + limits.idle_timeout,

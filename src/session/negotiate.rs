@@ -62,8 +62,9 @@ impl Session {
     }
 
     pub(super) fn extended_port(&mut self, to: SocketAddr, now: Instant) -> Result<Reply, Refusal> {
-        if Protocol::of(to.ip()) != Protocol::of(self.control.peer().ip()) {
-            return Err(Refusal::OtherProtocol);
+        let own = Protocol::of(self.control.peer().ip());
+        if Protocol::of(to.ip()) != own {
+            return Err(Refusal::OtherProtocol(own));
         }
         self.connect_to(to, now)?;
         Ok(Reply::new(Code::OK, "EPRT accepted."))
@@ -80,8 +81,10 @@ impl Session {
         if !itself || to.port() < SYSTEM_PORTS_END {
             return Err(Refusal::ForeignAddress);
         }
-        // The scope of a link-local address is the control connection's.
-        let to = SocketAddr::new(self.control.peer().ip(), to.port());
+        // The peer's address with its scope, which a link-local one needs.
+        let port = to.port();
+        let mut to = self.control.peer();
+        to.set_port(port);
         self.route = Some(Route::Active { to, until: self.route_deadline(now) });
         Ok(())
     }
@@ -103,15 +106,14 @@ impl Session {
         wanted: ExtendedPassive,
         now: Instant,
     ) -> Result<Reply, Refusal> {
+        let own = Protocol::of(self.control.local().ip());
         match wanted {
             ExtendedPassive::All => {
                 self.parameters.extended_passive_only = true;
                 return Ok(Reply::new(Code::OK, "Only EPSV is taken from now on."));
             }
-            ExtendedPassive::Only(protocol)
-                if protocol != Protocol::of(self.control.local().ip()) =>
-            {
-                return Err(Refusal::OtherProtocol);
+            ExtendedPassive::Only(protocol) if protocol != own => {
+                return Err(Refusal::OtherProtocol(own));
             }
             ExtendedPassive::Any | ExtendedPassive::Only(_) => {}
         }
@@ -125,7 +127,7 @@ impl Session {
     fn listen(&mut self, now: Instant) -> Result<u16, Refusal> {
         // The port of before is free again at once: the range may have only one.
         self.route = None;
-        let (local, peer) = (self.control.local().ip(), self.control.peer().ip());
+        let (local, peer) = (self.control.local(), self.control.peer().ip());
         let listener =
             self.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?;
         let port = listener.port();

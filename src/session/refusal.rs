@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::ftp::address::Protocol;
 use crate::ftp::command::ArgumentError;
 use crate::ftp::path::PathTooLong;
 use crate::ftp::verb::Unserved;
@@ -28,7 +29,7 @@ pub(super) enum Refusal {
     /// PASV cannot tell an IPv6 address.
     PassiveNeedsIpv4,
     /// EPSV or EPRT for another protocol than the control connection's.
-    OtherProtocol,
+    OtherProtocol(Protocol),
     NoPassivePort(io::Error),
     /// REST beyond the end of the file, or in TYPE A.
     Marker(&'static str),
@@ -76,7 +77,8 @@ impl Refusal {
             Self::ExtendedPassiveOnly => (Code::BAD_SEQUENCE, "Only EPSV is taken after EPSV ALL."),
             Self::ForeignAddress => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Data connections go to your own address only, to ports from 1024 on."),
             Self::PassiveNeedsIpv4 => (Code::DATA_CONNECTION_FAILED, "PASV cannot tell an IPv6 address; use EPSV."),
-            Self::OtherProtocol => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported on this connection, use its own."),
+            Self::OtherProtocol(Protocol::Ipv4) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (1)"),
+            Self::OtherProtocol(Protocol::Ipv6) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (2)"),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::AddrInUse => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
@@ -147,7 +149,7 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
         Errno::XDEV => (Code::UNAVAILABLE, "Not possible from one file system to another."),
         Errno::NAMETOOLONG | Errno::INVAL => (Code::BAD_NAME, "File name not allowed."),
         Errno::NOSPC | Errno::DQUOT => (Code::NO_SPACE, "Insufficient storage space."),
-        Errno::FBIG => (Code(552), "File too large."),
+        Errno::FBIG => (Code::EXCEEDED, "File too large."),
         Errno::BUSY | Errno::TXTBSY => (Code::BUSY, "File busy; try again later."),
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => (Code::BUSY, "Out of resources; try again later."),
         _ => (Code::LOCAL_ERROR, "Local error in processing."),
@@ -163,8 +165,11 @@ pub(super) fn fault_reply(fault: &Fault) -> Reply {
         Fault::Storage(error) => {
             let (code, text) = storage(error);
             // After 150 only these codes may follow (RFC 959 §5.4).
-            let code =
-                if code == Code::NO_SPACE || code == Code(552) { code } else { Code::LOCAL_ERROR };
+            let code = if code == Code::NO_SPACE || code == Code::EXCEEDED {
+                code
+            } else {
+                Code::LOCAL_ERROR
+            };
             Reply::new(code, text)
         }
     }

@@ -25,7 +25,7 @@ use crate::storage::Start;
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::{Refusal, fault_reply};
-use super::{Activity, FAREWELL_TIMEOUT, Heard, Pending, Session, Step};
+use super::{Activity, Heard, Metered, Pending, Session, Step};
 
 /// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
 const INTERACTIVE_BYTES: usize = 64 * 1024;
@@ -142,12 +142,18 @@ fn shrunk() -> Fault {
 #[derive(Debug)]
 struct Incoming {
     file: File,
+    /// Something is there that this upload replaces. It is cut off when the data connection is there, and not before: an
+    /// upload that never begins must not cost the old file.
+    replaces: bool,
     ascii: Option<(FromWire, Vec<u8>)>,
 }
 
 impl Incoming {
     fn advance(&mut self, stream: &TcpStream) -> Result<Moved, Fault> {
-        let Self { file, ascii } = self;
+        if std::mem::take(&mut self.replaces) {
+            self.file.set_len(0).map_err(Fault::Storage)?;
+        }
+        let Self { file, ascii, .. } = self;
         let moved = copy::receive(stream, |bytes| match ascii {
             None => file.write_all(bytes),
             Some((converter, text)) => {
@@ -189,6 +195,7 @@ pub(super) struct Transfer {
     pub(super) order: Order,
     bytes: u64,
     progressed_at: Instant,
+    _metered: Metered,
 }
 
 impl Transfer {
@@ -231,7 +238,10 @@ impl Session {
         }
         let ascii = (self.parameters.representation == Type::Ascii).then(Default::default);
         // Clients take the size for their progress bars from here.
-        let about = format!(" ({} bytes).", entry.size - offset);
+        let about = match self.parameters.representation {
+            Type::Image => format!(" ({} bytes).", entry.size - offset),
+            Type::Ascii => ".".to_owned(),
+        };
         let work = Work::Send(Outgoing { file, offset, end: entry.size, ascii });
         self.begin(work, path, verb, &about, now)
     }
@@ -278,7 +288,7 @@ impl Session {
             }
             _ => error.into(),
         })?;
-        let work = self.incoming(file);
+        let work = self.incoming(file, start);
         self.begin(work, path, verb, ".", now)
     }
 
@@ -291,14 +301,14 @@ impl Session {
         self.route.as_ref().ok_or(Refusal::NoRoute)?;
         let member = self.member()?;
         let (file, path) = member.root().write_unique(&member.directory)?;
-        let work = self.incoming(file);
+        let work = self.incoming(file, Start::Overwrite);
         let reply = Reply::new(Code::OPENING_DATA_CONNECTION, [b"FILE: ", path.name()].concat());
         self.begin_with(work, path, verb, &reply, now)
     }
 
-    fn incoming(&self, file: File) -> Work {
+    fn incoming(&self, file: File, start: Start) -> Work {
         let ascii = (self.parameters.representation == Type::Ascii).then(Default::default);
-        Work::Receive(Incoming { file, ascii })
+        Work::Receive(Incoming { file, replaces: start == Start::Overwrite, ascii })
     }
 
     pub(super) fn list(
@@ -377,7 +387,7 @@ impl Session {
     ) -> Result<(), Refusal> {
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
             Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
-            Route::Active { to, .. } => Opening::connect(self.control.local().ip(), to),
+            Route::Active { to, .. } => Opening::connect(self.control.local(), to),
         };
         self.reply(reply);
         let order = Order { work, verb, path, begun: now, then: Then::Commands };
@@ -386,7 +396,7 @@ impl Session {
             Ok(opening) => {
                 self.enter(Activity::Opening(Box::new(Awaiting { opening, order, until })));
             }
-            Err(error) => self.end_unopened(order, &cannot_connect(&error), Outcome::Failed, now),
+            Err(error) => self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now),
         }
         Ok(())
     }
@@ -402,20 +412,17 @@ impl Session {
             Heard::HangUp if order.ends_with_the_control_connection() => return Err(Gone::Closed),
             Heard::HangUp | Heard::Nothing => {}
             Heard::Abort => {
-                self.end_unopened(order, &aborted(), Outcome::Aborted, now);
+                self.finish(order, 0, &aborted(), Outcome::Aborted, now);
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
         }
         match opening.advance() {
             Ok(Ok(stream)) => {
-                self.service.meter.transfers.fetch_add(1, Ordering::Relaxed);
-                self.enter(Activity::Transfer(Box::new(Transfer {
-                    stream,
-                    order,
-                    bytes: 0,
-                    progressed_at: now,
-                })));
+                let metered = Metered::new(self.service.meter());
+                let transfer =
+                    Transfer { stream, order, bytes: 0, progressed_at: now, _metered: metered };
+                self.enter(Activity::Transfer(Box::new(transfer)));
                 Ok(Step::More)
             }
             Ok(Err(opening)) => {
@@ -423,7 +430,7 @@ impl Session {
                 Ok(Step::Wait)
             }
             Err(error) => {
-                self.end_unopened(order, &cannot_connect(&error), Outcome::Failed, now);
+                self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
                 Ok(Step::More)
             }
         }
@@ -436,8 +443,16 @@ impl Session {
         budget: &mut usize,
     ) -> Result<Step, Gone> {
         let mut then = transfer.order.then;
-        let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now)?;
+        let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now);
         transfer.order.then = then;
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(gone) => {
+                // For the log: see abandon.
+                self.enter(Activity::Transfer(transfer));
+                return Err(gone);
+            }
+        };
         match heard {
             Heard::Abort => {
                 self.end(*transfer, &aborted(), Outcome::Aborted, now);
@@ -451,6 +466,8 @@ impl Session {
             Heard::HangUp | Heard::Nothing => {}
         }
         let step = match transfer.order.work.advance(&transfer.stream, *budget) {
+            // Entries of a directory are still gathered.
+            Ok(Moved::Bytes(0)) => Step::Bulk,
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
@@ -493,7 +510,7 @@ impl Session {
             Code::DATA_CONNECTION_FAILED,
             format!("No data connection within {seconds} seconds."),
         );
-        self.end_unopened(order, &reply, Outcome::Failed, now);
+        self.finish(order, 0, &reply, Outcome::Failed, now);
     }
 
     /// The data connection has moved nothing for too long.
@@ -510,7 +527,6 @@ impl Session {
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
             let Transfer { order, bytes, .. } = *transfer;
-            self.service.meter.transfers.fetch_sub(1, Ordering::Relaxed);
             self.log_transfer(order, bytes, Outcome::CutOff, now);
         }
     }
@@ -519,12 +535,7 @@ impl Session {
     fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
         let Transfer { stream, order, bytes, .. } = transfer;
         drop(stream);
-        self.service.meter.transfers.fetch_sub(1, Ordering::Relaxed);
         self.finish(order, bytes, reply, outcome, now);
-    }
-
-    fn end_unopened(&mut self, order: Order, reply: &Reply, outcome: Outcome, now: Instant) {
-        self.finish(order, 0, reply, outcome, now);
     }
 
     fn finish(&mut self, order: Order, bytes: u64, reply: &Reply, outcome: Outcome, now: Instant) {
@@ -535,10 +546,7 @@ impl Session {
         self.heard_at = now;
         match then {
             Then::Commands => self.enter(Activity::Commands),
-            Then::Farewell => {
-                self.reply(&Reply::new(Code::CLOSING, "Goodbye."));
-                self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
-            }
+            Then::Farewell => self.quit(now),
         }
     }
 

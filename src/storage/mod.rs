@@ -7,4 +7,4 @@ pub mod account;
 mod root;
 
 pub use account::{Account, Accounts, Permissions};
-pub use root::{Directory, Root, Start};
+pub use root::{Directory, Found, Root, Start};

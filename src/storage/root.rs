@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{
@@ -31,12 +32,12 @@ const DIRECTORY_MODE: u32 = 0o775;
 /// The bits that a client may set: no set-id, no sticky, none for everybody to write.
 const MODE_MASK: u32 = 0o775;
 /// How many names STOU tries before it gives up.
-const UNIQUE_NAMES_MAX: u32 = 10_000;
+const UNIQUE_NAMES_MAX: u32 = 1000;
 
 /// Where an upload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// At the beginning, over what was there.
+    /// At the beginning; what was there is for the writer to cut off, once there is something to replace it.
     Overwrite,
     /// At this offset in bytes, of what is there.
     At(u64),
@@ -48,6 +49,8 @@ pub enum Start {
 #[derive(Debug)]
 pub struct Root {
     directory: Dir,
+    /// Where the next search for a new name begins.
+    next_unique: AtomicU32,
 }
 
 impl Root {
@@ -56,7 +59,8 @@ impl Root {
     /// # Errors
     /// When it is missing, is none, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Dir::open_ambient_dir(path, ambient_authority()).map(|directory| Self { directory })
+        Dir::open_ambient_dir(path, ambient_authority())
+            .map(|directory| Self { directory, next_unique: AtomicU32::new(1) })
     }
 
     /// Opens a regular file to be read, and looks at it.
@@ -72,7 +76,8 @@ impl Root {
         options.write(true).create(true).mode(FILE_MODE);
         let (mut file, entry) = self.open_regular(path, &mut options)?;
         match start {
-            Start::Overwrite => file.set_len(0)?,
+            // What is there is cut off when the first data comes, by whoever writes.
+            Start::Overwrite => {}
             // A hole before what comes would be bytes that nobody sent.
             Start::At(offset) if offset > entry.size => return Err(Errno::INVAL.into()),
             Start::At(offset) => _ = file.seek(SeekFrom::Start(offset))?,
@@ -85,7 +90,8 @@ impl Root {
     pub fn write_unique(&self, directory: &VirtualPath) -> io::Result<(File, VirtualPath)> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(FILE_MODE);
-        for number in 1..=UNIQUE_NAMES_MAX {
+        for _ in 0..UNIQUE_NAMES_MAX {
+            let number = self.next_unique.fetch_add(1, Ordering::Relaxed);
             let path = directory
                 .join(format!("upload.{number}").as_bytes())
                 .map_err(|_| Errno::NAMETOOLONG)?;
@@ -102,12 +108,15 @@ impl Root {
         let real = real(path);
         let found = self.directory.metadata(real);
         let metadata = match found {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                self.directory.symlink_metadata(real).map_err(|_| error)?
-            }
+            Err(error) => self.directory.symlink_metadata(real).map_err(|_| error)?,
             found => found?,
         };
         Ok(entry(path.name().to_vec(), &metadata))
+    }
+
+    /// Whether a directory may be entered: that it may be listed is not asked.
+    pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
+        self.directory.metadata(real(path).join(".")).map(drop)
     }
 
     /// Opens a directory to be listed, some entries at a time.
@@ -148,10 +157,7 @@ impl Root {
         let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.name()) };
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-            last_modification: Timespec {
-                tv_sec: modified.as_second(),
-                tv_nsec: modified.subsec_nanosecond().into(),
-            },
+            last_modification: timespec(modified),
         };
         // Not through a link: it could lead out.
         Ok(rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
@@ -183,30 +189,33 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &VirtualPath {
-        &self.path
-    }
-
-    /// The next entry; those that vanish meanwhile are passed over.
-    pub fn next(&mut self, root: &Root) -> io::Result<Option<Entry>> {
-        for found in self.entries.by_ref() {
-            let found = found?;
-            let name = found.file_name().as_bytes().to_vec();
-            let Ok(metadata) = found.metadata() else { continue };
-            if !metadata.is_symlink() {
-                return Ok(Some(entry(name, &metadata)));
-            }
-            let target = self
-                .path
-                .join(&name)
-                .ok()
-                .and_then(|path| root.directory.metadata(real(&path)).ok());
-            return Ok(Some(entry(name, target.as_ref().unwrap_or(&metadata))));
+    /// Looks at the next name, and at its entry if it is `wanted`.
+    pub fn next(&mut self, root: &Root, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Found> {
+        let Some(found) = self.entries.next().transpose()? else { return Ok(Found::End) };
+        let name = found.file_name().as_bytes().to_vec();
+        if !wanted(&name) {
+            return Ok(Found::Hidden);
         }
-        Ok(None)
+        // It may have vanished meanwhile.
+        let Ok(metadata) = found.metadata() else { return Ok(Found::Hidden) };
+        let target = if metadata.is_symlink() {
+            self.path.join(&name).ok().and_then(|path| root.directory.metadata(real(&path)).ok())
+        } else {
+            None
+        };
+        Ok(Found::Entry(Box::new(entry(name, target.as_ref().unwrap_or(&metadata)))))
     }
+}
+
+/// What stands next in a directory.
+#[derive(Debug)]
+pub enum Found {
+    /// An entry that is wanted.
+    Entry(Box<Entry>),
+    /// One that is not, or has vanished.
+    Hidden,
+    /// Nothing more.
+    End,
 }
 
 /// The real path of a virtual one, relative to the root's directory.
@@ -215,6 +224,13 @@ fn real(path: &VirtualPath) -> &Path {
         b"" => Path::new("."),
         path => Path::new(OsStr::from_bytes(path)),
     }
+}
+
+/// Nanoseconds count forward, before 1970 as well.
+fn timespec(time: Timestamp) -> Timespec {
+    let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
+    let borrow = i64::from(nanosecond < 0);
+    Timespec { tv_sec: second - borrow, tv_nsec: i64::from(nanosecond) + borrow * 1_000_000_000 }
 }
 
 fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
@@ -279,8 +295,9 @@ mod tests {
         assert_eq!(root.look(&path("out")).unwrap().kind, Kind::Link);
         assert_eq!(root.read(&path("sub/in")).unwrap().1.size, 1);
         let mut listed = root.list(&path("sub")).unwrap();
-        assert_eq!(listed.next(&root).unwrap().unwrap().kind, Kind::File);
-        assert!(listed.next(&root).unwrap().is_none());
+        let found = listed.next(&root, |_| true).unwrap();
+        assert!(matches!(found, Found::Entry(entry) if entry.kind == Kind::File));
+        assert!(matches!(listed.next(&root, |_| true).unwrap(), Found::End));
     }
 
     #[test]
@@ -306,7 +323,12 @@ mod tests {
         let (directory, root) = root();
         let file = path("a");
         let write = |start, text: &str| {
-            root.write(&file, start).and_then(|mut opened| opened.write_all(text.as_bytes()))
+            root.write(&file, start).and_then(|mut opened| {
+                if start == Start::Overwrite {
+                    opened.set_len(0)?;
+                }
+                opened.write_all(text.as_bytes())
+            })
         };
         write(Start::Overwrite, "0123456789").unwrap();
         write(Start::At(3), "xy").unwrap();
@@ -336,10 +358,8 @@ mod tests {
         let (directory, root) = root();
         let name = b"\xFF\xFE \xE9\"\\*";
         fs::write(directory.path().join(OsStr::from_bytes(name)), "x").unwrap();
-        assert_eq!(
-            root.list(&VirtualPath::root()).unwrap().next(&root).unwrap().unwrap().name,
-            name
-        );
+        let found = root.list(&VirtualPath::root()).unwrap().next(&root, |_| true).unwrap();
+        assert!(matches!(found, Found::Entry(entry) if entry.name == name));
         root.remove(&VirtualPath::root().join(name).unwrap()).unwrap();
     }
 }

@@ -11,11 +11,11 @@ use crate::client::files::{is_directory, lines, local_name, shown};
 use crate::client::{Client, ClientError, Kind};
 use crate::ftp::command::{Command, PathName, Selection, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
+use crate::ftp::pattern::is_pattern;
 use crate::ftp::time::TimeValue;
 
 use super::Shell;
 use super::command::{COMMANDS, Flow, ShellCommand};
-use super::transfers::is_pattern;
 
 pub(super) type Done = Result<Flow, ClientError>;
 
@@ -204,7 +204,7 @@ pub(super) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
         ["-a", rest @ ..] | rest => rest.first().copied().unwrap_or_default(),
     };
     let entries = match path {
-        path if is_pattern(path) => shell.matching(path)?,
+        path if is_pattern(path.as_bytes()) => shell.matching(path)?,
         path => shell.client()?.read_dir(path.as_bytes())?,
     };
     let label = |entry: &Listed| {

@@ -4,11 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use globset::{GlobBuilder, GlobMatcher};
-
 use crate::client::files::{local_name, shown};
 use crate::client::{ClientError, Kind};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
+use crate::ftp::pattern::{is_pattern, matches};
 
 use super::Shell;
 use super::actions::Done;
@@ -121,7 +120,7 @@ impl Shell {
 
     /// The remote files that a word names: itself, or what matches it.
     pub(super) fn expand(&mut self, word: &str) -> Result<Vec<Named>, ClientError> {
-        if !is_pattern(word) {
+        if !is_pattern(word.as_bytes()) {
             return Ok(vec![(word.as_bytes().to_vec(), None)]);
         }
         let (directory, _) = split_path(word);
@@ -134,13 +133,11 @@ impl Shell {
 
     pub(super) fn matching(&mut self, word: &str) -> Result<Vec<Listed>, ClientError> {
         let (directory, pattern) = split_path(word);
-        let matcher = matcher(pattern)?;
         let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { directory };
         let mut entries = self.client()?.read_dir(at.as_bytes())?;
         entries.retain(|entry| {
-            use std::os::unix::ffi::OsStrExt;
             let hidden = entry.name.starts_with(b".") && !pattern.starts_with('.');
-            !hidden && matcher.is_match(std::ffi::OsStr::from_bytes(&entry.name))
+            !hidden && matches(pattern.as_bytes(), &entry.name)
         });
         if entries.is_empty() {
             return Err(ClientError::new(Kind::Refused, format!("{word}: nothing matches")));
@@ -149,16 +146,17 @@ impl Shell {
     }
 
     pub(super) fn expand_local(&self, word: &str) -> Result<Vec<PathBuf>, ClientError> {
-        if !is_pattern(word) {
+        if !is_pattern(word.as_bytes()) {
             return Ok(vec![self.local_source(word)]);
         }
         let (directory, pattern) = split_path(word);
-        let (place, matcher) = (self.local.join(directory), matcher(pattern)?);
+        let place = self.local.join(directory);
         let entries = fs::read_dir(&place).map_err(|error| ClientError::local(&place, &error))?;
         let mut files: Vec<PathBuf> = entries
             .flatten()
             .filter(|entry| {
-                matcher.is_match(Path::new(&entry.file_name())) && entry.path().is_file()
+                matches(pattern.as_bytes(), entry.file_name().as_encoded_bytes())
+                    && entry.path().is_file()
             })
             .filter(|entry| {
                 pattern.starts_with('.') || !entry.file_name().as_encoded_bytes().starts_with(b".")
@@ -199,17 +197,7 @@ fn check_depth(depth: usize, path: &[u8]) -> Result<(), ClientError> {
     }
 }
 
-pub(super) fn is_pattern(word: &str) -> bool {
-    word.contains(['*', '?', '['])
-}
-
 /// The directory, with its slash, and the last name.
 fn split_path(word: &str) -> (&str, &str) {
     word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
-}
-
-fn matcher(pattern: &str) -> Result<GlobMatcher, ClientError> {
-    let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher())
-        .map_err(|_| ClientError::usage(format!("'{pattern}' is no pattern")))
 }
