@@ -5,6 +5,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use argh::TopLevelCommand;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::ftp::path::Escaped;
 
 /// The exit status for a command line that cannot be understood.
 pub const USAGE: u8 = 2;
@@ -15,8 +18,16 @@ pub const USAGE: u8 = 2;
 /// The exit status, when there is nothing left to do: help or version were asked for and printed, or an argument is
 /// wrong and one sentence about it is on standard error.
 pub fn arguments<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
+    arguments_behind(program, 1)
+}
+
+/// The same, from behind the first `skipped` words on.
+///
+/// # Errors
+/// As [`arguments`].
+pub fn arguments_behind<T: TopLevelCommand>(program: &str, skipped: usize) -> Result<T, ExitCode> {
     let mut words = Vec::new();
-    for word in std::env::args_os().skip(1) {
+    for word in std::env::args_os().skip(skipped) {
         match word.into_string() {
             Ok(word) => words.push(word),
             Err(word) => return Err(usage(program, &format!("'{}' is not UTF-8", word.display()))),
@@ -48,6 +59,21 @@ pub fn complain(program: &str, what: &str) {
 pub fn print(text: &str) {
     let mut out = std::io::stdout();
     let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A panic, which ends one session or thread, becomes one line on standard error.
+pub fn log_panics(program: &'static str) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.to_string();
+        complain(program, &format!("event=panic message=\"{}\"", Escaped(message.as_bytes())));
+    }));
+}
+
+/// As many descriptors as the system lets us have: each client needs one, each transfer two more.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused, clients beyond it are told so when they come.
+    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[derive(Debug, PartialEq, Eq)]

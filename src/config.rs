@@ -92,6 +92,71 @@ impl Config {
     }
 }
 
+/// What a slave process is told by its master: everything but where it listens and with how many workers.
+impl Config {
+    /// As lines `name value`.
+    #[must_use]
+    pub fn settings(&self) -> String {
+        let limits = &self.limits;
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        let mut lines = vec![
+            format!("write {}", self.write),
+            format!("clients_max {}", limits.clients_max),
+            format!("per_address_max {}", limits.per_address_max),
+            format!("login_timeout {}", seconds(limits.login_timeout)),
+            format!("idle_timeout {}", seconds(limits.idle_timeout)),
+            format!("data_connect_timeout {}", seconds(limits.data_connect_timeout)),
+            format!("stall_timeout {}", seconds(limits.stall_timeout)),
+            format!("reply_timeout {}", seconds(limits.reply_timeout)),
+            format!("stop_grace {}", seconds(limits.stop_grace)),
+            format!("login_failures_max {}", limits.login_failures_max),
+            format!("level {:?}", self.level),
+        ];
+        lines.extend(
+            self.passive_ports
+                .as_ref()
+                .map(|ports| format!("passive_ports {}-{}", ports.start(), ports.end())),
+        );
+        lines.extend(self.public_address.map(|address| format!("public_address {address}")));
+        lines.join("\n")
+    }
+
+    /// Takes over what [`Config::settings`] wrote.
+    ///
+    /// # Errors
+    /// The line that is not understood: master and slave are of different versions.
+    pub fn adopt(&mut self, settings: &str) -> Result<(), String> {
+        settings.lines().try_for_each(|line| self.adopt_line(line).ok_or_else(|| line.to_owned()))
+    }
+
+    fn adopt_line(&mut self, line: &str) -> Option<()> {
+        let (name, value) = line.split_once(' ')?;
+        let seconds =
+            || value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let limits = &mut self.limits;
+        match name {
+            "write" => self.write = value.parse().ok()?,
+            "clients_max" => limits.clients_max = value.parse().ok()?,
+            "per_address_max" => limits.per_address_max = value.parse().ok()?,
+            "login_timeout" => limits.login_timeout = seconds()?,
+            "idle_timeout" => limits.idle_timeout = seconds()?,
+            "data_connect_timeout" => limits.data_connect_timeout = seconds()?,
+            "stall_timeout" => limits.stall_timeout = seconds()?,
+            "reply_timeout" => limits.reply_timeout = seconds()?,
+            "stop_grace" => limits.stop_grace = seconds()?,
+            "login_failures_max" => limits.login_failures_max = value.parse().ok()?,
+            "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
+            "public_address" => self.public_address = Some(value.parse().ok()?),
+            "level" => {
+                let levels = [Level::Quiet, Level::Normal, Level::Verbose];
+                self.level = levels.into_iter().find(|level| format!("{level:?}") == value)?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
 /// Twice the processors, four at least: workers wait for disks as well as for processors.
 #[must_use]
 pub fn default_workers() -> NonZeroUsize {
@@ -128,6 +193,30 @@ pub fn passive_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slave_adopts_every_setting_of_its_master() {
+        let mut master = Config::new(PathBuf::new());
+        master.write = true;
+        master.passive_ports = Some(5..=9);
+        master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
+        master.level = Level::Verbose;
+        master.limits = Limits {
+            clients_max: 1,
+            per_address_max: 2,
+            login_timeout: Duration::from_millis(1500),
+            idle_timeout: Duration::from_secs(4),
+            data_connect_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(6),
+            reply_timeout: Duration::from_secs(7),
+            stop_grace: Duration::from_secs(8),
+            login_failures_max: 9,
+        };
+        let mut slave = Config::new(PathBuf::new());
+        slave.adopt(&master.settings()).unwrap();
+        assert_eq!(format!("{slave:?}"), format!("{master:?}"));
+        assert_eq!(slave.adopt("colour blue"), Err("colour blue".to_owned()));
+    }
 
     #[test]
     fn a_range_of_ports_is_two_ports_in_order_or_one() {

@@ -14,4 +14,5 @@ pub mod net;
 pub mod pool;
 pub mod server;
 pub mod session;
+pub mod slave;
 pub mod storage;

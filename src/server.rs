@@ -7,14 +7,16 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use crate::balancer::Balancer;
+use crate::balancer::registry::{Outfit, Registry};
 use crate::balancer::station::Station;
 use crate::config::{Config, ConfigError};
 use crate::log::{Event, Log};
+use crate::net::canonical;
 use crate::net::listener::{self, Reserve, Stop};
 use crate::net::passive::PassivePorts;
 use crate::net::seats::Seats;
 use crate::pool::Pool;
-use crate::session::{Meter, Service, Session};
+use crate::session::{Service, Session};
 use crate::storage::{Accounts, Permissions, Root};
 
 /// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
@@ -26,38 +28,19 @@ pub struct Door {
     pub slave: Option<u32>,
 }
 
-/// What a station does at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
-    /// The slave's number; `None` for a server without slaves.
-    pub slave: Option<u32>,
-    /// Sessions.
-    pub sessions: usize,
-    /// Transfers under way.
-    pub transfers: u64,
-    /// Bytes over data connections since the start.
-    pub bytes: u64,
-    /// Whether it takes no new clients.
-    pub draining: bool,
-}
-
 /// A server that is running.
 #[derive(Debug)]
 pub struct Server {
     doors: Vec<Door>,
     stop: Stop,
-    acceptors: Vec<JoinHandle<()>>,
-    posts: Vec<Post>,
+    /// Acceptors, and the registry.
+    threads: Vec<JoinHandle<()>>,
+    stations: Vec<Arc<Station>>,
+    /// In front of everybody.
+    balancer: Arc<Balancer>,
+    registry: Option<Arc<Registry>>,
     service: Service,
     seats: Arc<Seats>,
-}
-
-/// A station with what it is called and counted by.
-#[derive(Debug)]
-struct Post {
-    slave: Option<u32>,
-    station: Arc<Station>,
-    meter: Arc<Meter>,
 }
 
 impl Server {
@@ -73,51 +56,124 @@ impl Server {
                 reason(&error)
             ))
         })?;
-        let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
-        let accounts = Accounts::anonymous(Arc::new(root), permissions);
-        let passive_ports = PassivePorts::new(config.passive_ports.clone());
-        let service = Service::new(
-            accounts,
-            config.limits.clone(),
-            passive_ports,
-            config.public_address,
-            log,
-        );
         // Every port before any thread: a port that is taken leaves nothing running.
         let front = bind(config, config.port)?;
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Self::run(config, front, own, service)
-            .map_err(|error| ConfigError(format!("cannot start: {}.", reason(&error))))
+        Self::run(config, root, front, own, log).map_err(|error| cannot_start(&error))
     }
 
-    /// Without slaves: one station behind the front. With slaves: one behind each listener of theirs, and all behind the
-    /// front.
+    /// A slave process: it serves the clients that it is handed by [`Server::receive`], and those at its own port, if it
+    /// has one.
+    ///
+    /// # Errors
+    /// One sentence for the log.
+    pub fn start_slave(
+        config: &Config,
+        root: Root,
+        number: u32,
+        log: Log,
+    ) -> Result<Self, ConfigError> {
+        let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
+        let start = || {
+            let mut server = Self::new(config, root, log)?;
+            let station = server.add_station(config, Some(number), config.limits.clients_max)?;
+            server.balancer = Arc::new(Balancer::new(vec![station], None));
+            if let Some(listener) = own {
+                server.open_door(listener, Some(number), Arc::clone(&server.balancer))?;
+            }
+            Ok(server)
+        };
+        start().map_err(|error: io::Error| cannot_start(&error))
+    }
+
+    fn new(config: &Config, root: Root, log: Log) -> io::Result<Self> {
+        let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
+        let accounts = Accounts::anonymous(Arc::new(root), permissions);
+        let passive_ports = PassivePorts::new(config.passive_ports.clone());
+        let public_address = config.public_address;
+        Ok(Self {
+            doors: Vec::new(),
+            stop: Stop::new()?,
+            threads: Vec::new(),
+            stations: Vec::new(),
+            balancer: Arc::new(Balancer::new(Vec::new(), None)),
+            registry: None,
+            service: Service::new(
+                accounts,
+                config.limits.clone(),
+                passive_ports,
+                public_address,
+                log,
+            ),
+            seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
+        })
+    }
+
+    /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
+    /// behind the front.
     fn run(
         config: &Config,
+        root: Root,
         front: TcpListener,
         own: Vec<TcpListener>,
-        service: Service,
+        log: Log,
     ) -> io::Result<Self> {
-        let seats = Seats::new(config.limits.clients_max, config.limits.per_address_max);
-        let (doors, acceptors, posts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut server = Self { doors, stop: Stop::new()?, acceptors, posts, service, seats };
-        if own.is_empty() {
-            let station = server.add_station(config, None, config.limits.clients_max)?;
-            server.open_door(front, None, vec![station])?;
-            return Ok(server);
-        }
+        let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
+        let mut server = Self::new(config, root, log)?;
+        let registry = server.open_registry(front.local_addr()?.port(), outfit);
+        let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
+        let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
         // A slave that is full is skipped: none may have more than its share of all clients.
-        let share = config.limits.clients_max.div_ceil(own.len());
-        let stations =
-            (1..).zip(&own).map(|(number, _)| server.add_station(config, Some(number), share));
+        let share = config.limits.clients_max.div_ceil(numbers.len());
+        let stations = numbers.into_iter().map(|number| server.add_station(config, number, share));
         let stations = stations.collect::<io::Result<Vec<_>>>()?;
-        server.open_door(front, None, stations.clone())?;
+        server.balancer = Arc::new(Balancer::new(stations.clone(), registry.clone()));
+        if let Some(registry) = registry {
+            server.run_registry(registry)?;
+        }
+        server.open_door(front, None, Arc::clone(&server.balancer))?;
         for ((number, listener), station) in (1..).zip(own).zip(stations) {
-            server.open_door(listener, Some(number), vec![station])?;
+            server.open_door(
+                listener,
+                Some(number),
+                Arc::new(Balancer::new(vec![station], None)),
+            )?;
         }
         Ok(server)
+    }
+
+    /// The meeting point of slave processes. Without it the server serves all the same: another server of this user may
+    /// have this port on another address.
+    fn open_registry(&self, port: u16, outfit: Outfit) -> Option<Arc<Registry>> {
+        let opened = Registry::open(port, outfit);
+        let what = "no slave process can register";
+        opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
+    }
+
+    fn run_registry(&mut self, registry: Arc<Registry>) -> io::Result<()> {
+        self.registry = Some(Arc::clone(&registry));
+        let (balancer, stop, service) =
+            (Arc::clone(&self.balancer), self.stop.clone(), self.service.clone());
+        let run = move || {
+            if let Err(error) = registry.run(&balancer, &stop, now) {
+                service.log.server(&Event::Trouble {
+                    what: "the registry of slaves has ended",
+                    error: &error,
+                });
+            }
+        };
+        self.threads.push(std::thread::Builder::new().name("registry".to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Serves a client that a master has handed over.
+    pub fn receive(&self, stream: TcpStream) {
+        // One that has gone again needs nobody.
+        if let Ok(peer) = stream.peer_addr() {
+            admit(stream, canonical(peer), &self.service, &self.seats, &self.balancer);
+        }
     }
 
     fn add_station(
@@ -136,26 +192,26 @@ impl Server {
                 service.log.server(&Event::Trouble { what: "a new connection is broken", error });
             })
         };
-        let station =
-            Station::new(Pool::start(&name, config.workers)?, sessions_max, Box::new(greet));
-        self.posts.push(Post { slave, station: Arc::clone(&station), meter });
+        let gauge = move || (meter.transfers(), meter.bytes());
+        let pool = Pool::start(&name, config.workers)?;
+        let station = Station::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
+        self.stations.push(Arc::clone(&station));
         Ok(station)
     }
 
-    /// Begins to accept; each client gets a seat and is handed to the next of these stations.
+    /// Begins to accept; each client gets a seat and is handed to the next slave of this balancer.
     fn open_door(
         &mut self,
         listener: TcpListener,
         slave: Option<u32>,
-        stations: Vec<Arc<Station>>,
+        balancer: Arc<Balancer>,
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
         let (service, seats, stop) =
             (self.service.clone(), Arc::clone(&self.seats), self.stop.clone());
-        let balancer = Balancer::new(stations);
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
-        self.acceptors.push(std::thread::Builder::new().name(name).spawn(accept)?);
+        self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
         self.doors.push(Door { address, slave });
         Ok(())
@@ -173,24 +229,16 @@ impl Server {
         self.seats.taken()
     }
 
-    /// What each station does.
+    /// Whether it has as many clients as it may have.
     #[must_use]
-    pub fn loads(&self) -> Vec<Load> {
-        let load = |post: &Post| Load {
-            slave: post.slave,
-            sessions: post.station.sessions(),
-            transfers: post.meter.transfers(),
-            bytes: post.meter.bytes(),
-            draining: post.station.is_draining(),
-        };
-        self.posts.iter().map(load).collect()
+    pub fn is_full(&self) -> bool {
+        self.clients() >= self.service.limits.clients_max
     }
 
-    /// Makes a slave take no new clients, or take them again; `false` if there is none of this number.
+    /// In front of everybody: what each slave does, and draining.
     #[must_use]
-    pub fn set_draining(&self, slave: u32, draining: bool) -> bool {
-        let post = self.posts.iter().find(|post| post.slave == Some(slave));
-        post.inspect(|post| post.station.set_draining(draining)).is_some()
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
     }
 
     /// Takes no new clients, lets transfers finish for as long as the configuration says, and ends.
@@ -198,19 +246,22 @@ impl Server {
         self.service.log.server(&Event::Stopping { sessions: self.clients() });
         self.close_doors();
         self.service.stop();
-        for post in &self.posts {
-            post.station.pool().rouse();
+        if let Some(registry) = &self.registry {
+            registry.stop_slaves();
+        }
+        for station in &self.stations {
+            station.pool().rouse();
         }
         let until = now() + self.service.limits.stop_grace;
         let in_time =
-            self.posts.iter().filter(|post| !post.station.pool().drain(until)).count() == 0;
+            self.stations.iter().filter(|station| !station.pool().drain(until)).count() == 0;
         self.service.log.server(&Event::Stopped { in_time });
     }
 
     fn close_doors(&mut self) {
         self.stop.ring();
-        for acceptor in self.acceptors.drain(..) {
-            let _ended = acceptor.join();
+        for thread in self.threads.drain(..) {
+            let _ended = thread.join();
         }
     }
 }
@@ -221,7 +272,7 @@ impl Drop for Server {
     }
 }
 
-/// An acceptor's life: let each client in, or tell it why not.
+/// An acceptor's life.
 fn accept(
     listener: &TcpListener,
     stop: &Stop,
@@ -230,22 +281,31 @@ fn accept(
     balancer: &Balancer,
 ) {
     let mut reserve = Reserve::new();
-    let refuse = |stream: &TcpStream, peer, why: &str| {
+    let admit = |stream, peer| admit(stream, peer, service, seats, balancer);
+    if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
+        service.log.server(&Event::Trouble { what: "accepting has ended", error: &error });
+    }
+}
+
+/// Lets a client in, or tells it why not.
+fn admit(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: &Service,
+    seats: &Arc<Seats>,
+    balancer: &Balancer,
+) {
+    let refuse = |stream: &TcpStream, why: &str| {
         listener::refuse(stream, why);
         service.log.server(&Event::Refused { peer, why });
     };
-    let ended = listener::accept_all(listener, stop, &mut reserve, |stream, peer| {
-        match seats.take(peer.ip()) {
-            Ok(seat) => {
-                if let Err((stream, unable)) = balancer.hand_over(stream, peer, seat, now()) {
-                    refuse(&stream, peer, &unable.to_string());
-                }
+    match seats.take(peer.ip()) {
+        Ok(seat) => {
+            if let Err((stream, unable)) = balancer.hand_over(stream, peer, seat, now()) {
+                refuse(&stream, &unable.to_string());
             }
-            Err(full) => refuse(&stream, peer, &full.to_string()),
         }
-    });
-    if let Err(error) = ended {
-        service.log.server(&Event::Trouble { what: "accepting has ended", error: &error });
+        Err(full) => refuse(&stream, &full.to_string()),
     }
 }
 
@@ -271,6 +331,10 @@ fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
 
 fn bind(config: &Config, port: u16) -> Result<TcpListener, ConfigError> {
     listener::bind(config.bind, port).map_err(|error| cannot_listen(config, port, &error))
+}
+
+fn cannot_start(error: &io::Error) -> ConfigError {
+    ConfigError(format!("cannot start: {}.", reason(error)))
 }
 
 fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {

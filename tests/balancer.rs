@@ -18,7 +18,7 @@ use std::time::Instant;
 use common::outside::{find, run_script};
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise};
-use poolftpd::server::Load;
+use poolftpd::balancer::Load;
 
 fn with_slaves(count: u16) -> TestServer {
     TestServer::start(|config| {
@@ -35,7 +35,7 @@ fn greeted_by(address: SocketAddr) -> (RawClient, String) {
 }
 
 fn loads(server: &TestServer) -> Vec<Load> {
-    server.server.as_ref().unwrap().loads()
+    server.server.as_ref().unwrap().balancer().loads()
 }
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -113,7 +113,7 @@ fn a_slave_that_is_drained_or_full_is_skipped_and_421_says_why_when_none_is_left
         config.slaves = 2;
         config.limits.clients_max = 4;
     });
-    let running = server.server.as_ref().unwrap();
+    let running = server.server.as_ref().unwrap().balancer();
     assert!(running.set_draining(1, true));
     assert!(!running.set_draining(3, true), "there is no slave 3");
     let (_one, line) = greeted_by(server.address());

@@ -1,38 +1,104 @@
 //! Who gets the connection: each new client to the next slave, round robin.
 //!
 //! The connection itself is handed over, not relayed: whoever takes it talks to the client alone from then on, so data
-//! connections of every mode, and the client's address, are as without a balancer.
+//! connections of every mode, and the client's address, are as without a balancer. A slave is a [`station`] in this
+//! process, or a process that has registered with the [`registry`].
 //!
 //! Depends on `pool` and `net`. It is handed a maker of sessions and need not know them.
 
+pub mod control;
+pub mod handover;
+pub mod registry;
 mod round_robin;
 pub mod station;
 
+use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::net::seats::Seat;
+use crate::net::listener::refuse;
+use crate::net::seats::{Full, Seat};
+use registry::Registry;
 use round_robin::RoundRobin;
-use station::{Station, Unable};
+use station::Station;
+
+/// Why a slave does not take a client; its text is that of the 421.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unable {
+    /// It has as many as it may have.
+    Full(Full),
+    /// An administrator drains it.
+    Draining,
+    /// It does not answer, or has just died.
+    Silent,
+}
+
+impl fmt::Display for Unable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(full) => full.fmt(formatter),
+            Self::Draining => {
+                formatter.write_str("This server takes no new clients now; try again later.")
+            }
+            Self::Silent => formatter.write_str("No slave answers; try again later."),
+        }
+    }
+}
+
+/// What a slave does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Its number; `None` for a server that serves by itself.
+    pub slave: Option<u32>,
+    /// Its process, if that is another than the master's.
+    pub process: Option<u32>,
+    /// Sessions.
+    pub sessions: usize,
+    /// Transfers under way.
+    pub transfers: u64,
+    /// Bytes over data connections since it started.
+    pub bytes: u64,
+    /// Whether it takes no new clients.
+    pub draining: bool,
+}
+
+/// Whoever can be handed a client.
+trait Taker {
+    /// Takes the connection over, or leaves it where it is and says why. `seat` is the client's place in the server.
+    fn take(
+        &self,
+        stream: &mut Option<TcpStream>,
+        peer: SocketAddr,
+        seat: &mut Option<Seat>,
+        now: Instant,
+    ) -> Result<(), Unable>;
+
+    fn load(&self) -> Load;
+
+    fn set_draining(&self, draining: bool);
+}
 
 /// The slaves, and whose turn it is.
 #[derive(Debug)]
 pub struct Balancer {
     stations: Vec<Arc<Station>>,
+    registry: Option<Arc<Registry>>,
     ring: Mutex<RoundRobin>,
 }
 
 impl Balancer {
-    /// In front of these stations.
+    /// In front of these stations, and of the slave processes of a registry.
+    ///
+    /// A station without number is no slave but the master itself: it serves when no slave is registered, or none can.
     #[must_use]
-    pub fn new(stations: Vec<Arc<Station>>) -> Self {
-        Self { stations, ring: Mutex::default() }
+    pub fn new(stations: Vec<Arc<Station>>, registry: Option<Arc<Registry>>) -> Self {
+        Self { stations, registry, ring: Mutex::default() }
     }
 
-    /// Hands a connection to the next station that takes it.
+    /// Hands a connection to the next slave that takes it.
     ///
     /// # Errors
     /// The connection again, when nobody takes it, and why the last one asked did not.
@@ -43,11 +109,49 @@ impl Balancer {
         seat: Seat,
         now: Instant,
     ) -> Result<(), (TcpStream, Unable)> {
-        let (mut stream, mut seat, mut unable) = (Some(stream), Some(seat), Unable::Draining);
-        self.ring.lock().pick(self.stations.len(), |number| {
-            let Some(station) = self.stations.get(number) else { return false };
-            station.take(&mut stream, peer, &mut seat, now).map_err(|why| unable = why).is_ok()
-        });
+        let (mut stream, mut seat, mut unable) = (Some(stream), Some(seat), Unable::Silent);
+        let mut offer = |taker: &dyn Taker| {
+            taker.take(&mut stream, peer, &mut seat, now).map_err(|why| unable = why).is_ok()
+        };
+        let (slaves, master): (Vec<_>, Vec<_>) =
+            self.takers().into_iter().partition(|taker| taker.load().slave.is_some());
+        let picked = self
+            .ring
+            .lock()
+            .pick(slaves.len(), |number| slaves.get(number).is_some_and(|taker| offer(&**taker)));
+        if picked.is_none() {
+            master.iter().any(|taker| offer(&**taker));
+        }
         stream.map_or(Ok(()), |stream| Err((stream, unable)))
+    }
+
+    /// The same; a client that nobody takes is told why.
+    fn hand_over_or_refuse(&self, stream: TcpStream, peer: SocketAddr, seat: Seat, now: Instant) {
+        if let Err((stream, unable)) = self.hand_over(stream, peer, seat, now) {
+            refuse(&stream, &unable.to_string());
+        }
+    }
+
+    /// What each slave does.
+    #[must_use]
+    pub fn loads(&self) -> Vec<Load> {
+        self.takers().iter().map(|taker| taker.load()).collect()
+    }
+
+    /// Makes a slave take no new clients, or take them again; `false` if there is none of this number.
+    #[must_use]
+    pub fn set_draining(&self, slave: u32, draining: bool) -> bool {
+        let found = self.takers().into_iter().find(|taker| taker.load().slave == Some(slave));
+        found.inspect(|taker| taker.set_draining(draining)).is_some()
+    }
+
+    fn takers(&self) -> Vec<Arc<dyn Taker>> {
+        let stations = self.stations.iter().map(|station| Arc::clone(station) as Arc<dyn Taker>);
+        let processes = self
+            .registry
+            .iter()
+            .flat_map(|registry| registry.slaves())
+            .map(|slave| slave as Arc<dyn Taker>);
+        stations.chain(processes).collect()
     }
 }

@@ -7,71 +7,65 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::net::seats::{Full, Seat, Seats};
+use super::{Load, Taker, Unable};
+use crate::net::seats::{Seat, Seats};
 use crate::pool::{Pool, Task};
 
 /// Makes a session of a connection. The balancer need not know what kind.
 pub type Greet =
     Box<dyn Fn(TcpStream, SocketAddr, Seat, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
 
-/// Why a station does not take a client; its text is that of the 421.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unable {
-    /// It has as many as it may have.
-    Full(Full),
-    /// An administrator drains it.
-    Draining,
-}
-
-impl fmt::Display for Unable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full(full) => full.fmt(formatter),
-            Self::Draining => {
-                formatter.write_str("This server takes no new clients now; try again later.")
-            }
-        }
-    }
-}
+/// Tells how many transfers are under way, and how many bytes went over data connections.
+pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// One pool and the sessions it serves.
 pub struct Station {
+    number: Option<u32>,
     pool: Pool,
     seats: Arc<Seats>,
     greet: Greet,
+    gauge: Gauge,
     draining: AtomicBool,
 }
 
 impl fmt::Debug for Station {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Station")
-            .field("seats", &self.seats)
-            .field("draining", &self.draining)
-            .finish_non_exhaustive()
+        formatter.debug_struct("Station").field("load", &self.load()).finish_non_exhaustive()
     }
 }
 
 impl Station {
-    /// A pool with room for so many sessions.
+    /// A pool with room for so many sessions; `number` is that of the slave it is, if it is one.
     #[must_use]
-    pub fn new(pool: Pool, sessions_max: usize, greet: Greet) -> Arc<Self> {
+    pub fn new(
+        number: Option<u32>,
+        pool: Pool,
+        sessions_max: usize,
+        greet: Greet,
+        gauge: Gauge,
+    ) -> Arc<Self> {
         // Addresses are counted where clients come in, for all stations together.
         let seats = Seats::new(sessions_max, usize::MAX);
-        Arc::new(Self { pool, seats, greet, draining: AtomicBool::new(false) })
+        Arc::new(Self { number, pool, seats, greet, gauge, draining: AtomicBool::new(false) })
     }
 
-    /// Takes the connection over, or leaves it where it is and says why. `seat` is the client's among all stations.
-    ///
+    /// Its pool.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl Taker for Station {
     /// A connection that turns out to be broken is taken, too: nobody else could do more with it.
-    pub fn take(
+    fn take(
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
         seat: &mut Option<Seat>,
         now: Instant,
     ) -> Result<(), Unable> {
-        if self.is_draining() {
+        if self.draining.load(Ordering::Acquire) {
             return Err(Unable::Draining);
         }
         let own = self.seats.take(peer.ip()).map_err(Unable::Full)?;
@@ -83,26 +77,20 @@ impl Station {
         Ok(())
     }
 
-    /// How many sessions it has.
-    #[must_use]
-    pub fn sessions(&self) -> usize {
-        self.seats.taken()
+    fn load(&self) -> Load {
+        let (transfers, bytes) = (self.gauge)();
+        let draining = self.draining.load(Ordering::Acquire);
+        Load {
+            slave: self.number,
+            process: None,
+            sessions: self.seats.taken(),
+            transfers,
+            bytes,
+            draining,
+        }
     }
 
-    /// Whether it takes no new clients.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
-    }
-
-    /// Takes no new clients from now on, or takes them again.
-    pub fn set_draining(&self, draining: bool) {
+    fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Release);
-    }
-
-    /// Its pool.
-    #[must_use]
-    pub fn pool(&self) -> &Pool {
-        &self.pool
     }
 }

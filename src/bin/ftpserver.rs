@@ -4,19 +4,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
+use poolftpd::balancer::control;
 use poolftpd::cli;
 use poolftpd::config::{self, Config, Limits};
-use poolftpd::ftp::path::Escaped;
 use poolftpd::log::{Level, Log};
 use poolftpd::server::Server;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -114,7 +112,22 @@ impl Arguments {
     }
 }
 
+/// Asks a running server of the same user: status, drain N, resume N.
+#[derive(FromArgs)]
+struct ControlArguments {
+    /// the server's port (default: 2121)
+    #[argh(option, default = "2121", arg_name = "n")]
+    port: u16,
+
+    /// status, drain N (give slave N no new clients), or resume N
+    #[argh(positional, arg_name = "command")]
+    command: Vec<String>,
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
+        return control();
+    }
     let config = match cli::arguments::<Arguments>(PROGRAM).map(Arguments::config) {
         Ok(Ok(config)) => config,
         Ok(Err(what)) => return cli::usage(PROGRAM, what),
@@ -129,6 +142,28 @@ fn main() -> ExitCode {
     }
 }
 
+/// `ftpserver ctl status`.
+fn control() -> ExitCode {
+    const NAME: &str = "ftpserver ctl";
+    let arguments: ControlArguments = match cli::arguments_behind(NAME, 2) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    if arguments.command.is_empty() {
+        return cli::usage(NAME, "say status, drain N or resume N");
+    }
+    match control::ask(arguments.port, &arguments.command.join(" ")) {
+        Ok(answer) => {
+            cli::print(&answer);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            cli::complain(NAME, &what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
 fn serve(config: &Config) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
@@ -137,13 +172,8 @@ fn serve(config: &Config) -> Result<(), String> {
     // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
-    panic::set_hook(Box::new(|panic| {
-        cli::complain(
-            PROGRAM,
-            &format!("event=panic message=\"{}\"", Escaped(panic.to_string().as_bytes())),
-        );
-    }));
-    raise_descriptor_limit();
+    cli::log_panics(PROGRAM);
+    cli::raise_descriptor_limit();
     let server = Server::start(config, log).map_err(|error| error.to_string())?;
     for door in server.doors() {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
@@ -163,11 +193,4 @@ fn serve(config: &Config) -> Result<(), String> {
     }
     let _ended = handle.join();
     Ok(())
-}
-
-/// As many descriptors as the system lets us have: each client needs one, each transfer two more.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // If it is refused, clients beyond it are told so when they come.
-    let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

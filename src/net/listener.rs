@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +31,22 @@ impl Stop {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
+    /// Whether it was rung.
+    #[must_use]
+    pub fn is_rung(&self) -> bool {
+        super::is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
+    }
+
     /// Ends every loop that looks at it, for good.
     pub fn ring(&self) {
         // Fails only when the counter is full: then it was rung.
         let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -151,10 +163,7 @@ pub fn refuse(stream: &TcpStream, reason: &str) {
 }
 
 /// Waits until one is readable; whether the last one (the stop) is.
-fn wait(
-    descriptors: &[std::os::fd::BorrowedFd<'_>],
-    timeout: Option<Duration>,
-) -> io::Result<bool> {
+fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
     let mut polled: Vec<PollFd<'_>> =
         descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
     let timeout =

@@ -9,6 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -61,6 +62,17 @@ impl Root {
     pub fn open(path: &Path) -> io::Result<Self> {
         Dir::open_ambient_dir(path, ambient_authority())
             .map(|directory| Self { directory, next_unique: AtomicU32::new(1) })
+    }
+
+    /// The root that another process has opened and passed on.
+    #[must_use]
+    pub fn from_descriptor(directory: OwnedFd) -> Self {
+        Self { directory: Dir::from_std_file(directory.into()), next_unique: AtomicU32::new(1) }
+    }
+
+    /// The directory itself, to be passed on.
+    pub fn to_descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.directory.try_clone()?.into_std_file().into())
     }
 
     /// Opens a regular file to be read, and looks at it.

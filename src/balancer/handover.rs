@@ -1,0 +1,214 @@
+//! The wire between a master and its slave processes: a Unix socket that keeps messages whole and carries descriptors.
+//!
+//! SECURITY: the socket has an abstract name, which leaves no file behind and which anyone on the machine may connect to
+//! or, before the master, take. So both ends look at the other's credentials, as the kernel tells them, before a word is
+//! said: the same user, or root.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+use rustix::process::geteuid;
+
+/// The longest message, in bytes.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// How many descriptors one message carries at most: a client's connection and its claim.
+const DESCRIPTORS_MAX: usize = 2;
+
+/// How many may wait to be let in.
+const BACKLOG: i32 = 64;
+
+/// Where slave processes of the server on this port register.
+#[derive(Debug)]
+pub struct Meeting(OwnedFd);
+
+impl Meeting {
+    /// Opens it, for the user that this process runs as.
+    ///
+    /// # Errors
+    /// `AddrInUse` when there is one for this port already.
+    pub fn open(port: u16) -> io::Result<Self> {
+        let socket = socket()?;
+        rustix::net::bind(&socket, &name(geteuid().as_raw(), port)?)?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(Self(socket))
+    }
+
+    /// Lets in whoever waits, if it is of the same user or root; others are hung up on.
+    pub fn accept(&self) -> io::Result<Option<Channel>> {
+        let channel = Channel(rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC)?);
+        Ok(channel.is_trusted()?.then_some(channel))
+    }
+}
+
+impl AsFd for Meeting {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// One end of a connection between master and slave.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl Channel {
+    /// Connects to the master of this port, of the same user.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when there is none; `PermissionDenied` when somebody else has taken the name.
+    pub fn connect(port: u16) -> io::Result<Self> {
+        let channel = Self(socket()?);
+        rustix::net::connect(&channel.0, &name(geteuid().as_raw(), port)?)?;
+        if channel.is_trusted()? {
+            Ok(channel)
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+
+    fn is_trusted(&self) -> io::Result<bool> {
+        let peer = sockopt::socket_peercred(&self.0)?.uid;
+        Ok(peer == geteuid() || peer.is_root())
+    }
+
+    /// The process at the other end.
+    pub fn peer_process(&self) -> io::Result<u32> {
+        Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// Sends a message, and descriptors with it, without waiting: `WouldBlock` when the other end takes none now.
+    pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(Errno::INVAL.into());
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        rustix::net::sendmsg(&self.0, &[IoSlice::new(message)], &mut control, flags)?;
+        Ok(())
+    }
+
+    /// Receives a message that is here; `None` when the other end has hung up.
+    pub fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+        let mut message = vec![0; MESSAGE_BYTES_MAX];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::net::recvmsg(
+            &self.0,
+            &mut [IoSliceMut::new(&mut message)],
+            &mut control,
+            flags,
+        )?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        message.truncate(received.bytes);
+        let mut descriptors = Vec::new();
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = part {
+                descriptors.extend(rights);
+            }
+        }
+        Ok(Some((message, descriptors)))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The right to serve one client. Master and slave hold the same one; who takes it first has it, and the kernel sees to
+/// it that only one does. So a client that was offered to a slave that hangs can be given to another without the two ever
+/// both serving it.
+#[derive(Debug)]
+pub struct Claim(OwnedFd);
+
+impl Claim {
+    /// Not taken yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// The other end's copy.
+    #[must_use]
+    pub fn from_descriptor(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// Takes it; `false` if the other end was first.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+    }
+
+    /// Whether somebody has taken it.
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&at_once)), Ok(0))
+    }
+}
+
+impl AsFd for Claim {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    Ok(rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+fn name(user: u32, port: u16) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(format!("poolftpd/{user}/{port}").as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_taken_once_by_either_end() {
+        let ours = Claim::new().unwrap();
+        let theirs = Claim::from_descriptor(ours.0.try_clone().unwrap());
+        assert!(!ours.is_taken());
+        assert!(theirs.take());
+        assert!(ours.is_taken());
+        assert!(!ours.take());
+    }
+
+    #[test]
+    fn messages_stay_whole_and_carry_descriptors() {
+        let port = 1; // No listener of this number is opened: the name is all that counts.
+        let meeting = Meeting::open(port).unwrap();
+        assert!(Meeting::open(port).is_err(), "the name is taken");
+        let slave = Channel::connect(port).unwrap();
+        let master = meeting.accept().unwrap().unwrap();
+        let claim = Claim::new().unwrap();
+        master.send(b"one", &[]).unwrap();
+        master.send(b"two", &[claim.as_fd()]).unwrap();
+        assert_eq!(slave.receive().unwrap().unwrap().0, b"one");
+        let (message, mut descriptors) = slave.receive().unwrap().unwrap();
+        assert_eq!(message, b"two");
+        assert!(Claim::from_descriptor(descriptors.pop().unwrap()).take());
+        assert!(!claim.take());
+        drop(master);
+        assert!(slave.receive().unwrap().is_none());
+    }
+}

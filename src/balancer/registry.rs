@@ -1,0 +1,313 @@
+//! Slave processes: they register here, are offered clients, tell what they do, and drop out when they die.
+//!
+//! Who owns a client when: the master, until the slave has taken the client's claim; the slave from then on. An offer that
+//! nobody has taken when its slave dies, or by its deadline, is taken back and goes to the next.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+
+use super::handover::{Channel, Claim, Meeting};
+use super::{Balancer, Load, Taker, Unable};
+use crate::net::listener::Stop;
+use crate::net::seats::{Full, Seat};
+
+/// How long a slave may leave an offer untaken before it counts as silent and the client goes to another.
+const OFFER_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How often offers under way are looked at.
+const OFFER_CHECK: Duration = Duration::from_millis(20);
+
+/// How many connections that have not said yet what they want are kept.
+const VISITORS_MAX: usize = 64;
+
+/// A client on its way to a slave.
+#[derive(Debug)]
+struct Offer {
+    stream: TcpStream,
+    claim: Claim,
+    peer: SocketAddr,
+    seat: Seat,
+    until: Instant,
+}
+
+/// A slave process.
+#[derive(Debug)]
+pub(super) struct SlaveProcess {
+    channel: Channel,
+    state: Mutex<State>,
+    wake: Arc<OwnedFd>,
+}
+
+#[derive(Debug)]
+struct State {
+    offers: VecDeque<Offer>,
+    load: Load,
+    full: bool,
+    /// It let an offer's deadline pass and has not been heard of since.
+    silent: bool,
+    gone: bool,
+}
+
+impl Taker for SlaveProcess {
+    fn take(
+        &self,
+        stream: &mut Option<TcpStream>,
+        peer: SocketAddr,
+        seat: &mut Option<Seat>,
+        now: Instant,
+    ) -> Result<(), Unable> {
+        let mut state = self.state.lock();
+        if state.load.draining {
+            return Err(Unable::Draining);
+        }
+        if state.full {
+            return Err(Unable::Full(Full::Clients));
+        }
+        if state.gone || state.silent {
+            return Err(Unable::Silent);
+        }
+        let claim = Claim::new().map_err(|_| Unable::Silent)?;
+        let Some(connection) = stream.as_ref() else { return Ok(()) };
+        self.channel
+            .send(b"client", &[connection.as_fd(), claim.as_fd()])
+            .map_err(|_| Unable::Silent)?;
+        if let (Some(stream), Some(seat)) = (stream.take(), seat.take()) {
+            if state.offers.is_empty() {
+                // The registry sleeps while no offer is under way. A full counter means it is awake.
+                let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+            }
+            state.offers.push_back(Offer {
+                stream,
+                claim,
+                peer,
+                seat,
+                until: now + OFFER_DEADLINE,
+            });
+        }
+        Ok(())
+    }
+
+    fn load(&self) -> Load {
+        self.state.lock().load
+    }
+
+    fn set_draining(&self, draining: bool) {
+        self.state.lock().load.draining = draining;
+    }
+}
+
+impl SlaveProcess {
+    /// Forgets the offers that were taken. Takes back the others: all of a slave that is gone, those of one whose oldest
+    /// offer is past its deadline.
+    fn settle(&self, now: Instant) -> Vec<Offer> {
+        let mut state = self.state.lock();
+        state.offers.retain(|offer| !offer.claim.is_taken());
+        if state.offers.front().is_some_and(|oldest| oldest.until <= now) {
+            state.silent = true;
+        }
+        if state.silent || state.gone {
+            // Between the look above and here the slave may have taken one: the claim decides.
+            state.offers.drain(..).filter(|offer| offer.claim.take()).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Hears what it has to say; `false` when it leaves or has hung up.
+    fn hear(&self) -> bool {
+        match self.channel.receive() {
+            Ok(Some((message, _))) => self.understand(&String::from_utf8_lossy(&message)),
+            Ok(None) => false,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// `load SESSIONS TRANSFERS BYTES FULL`, or `leaving`.
+    fn understand(&self, message: &str) -> bool {
+        let mut words = message.split(' ');
+        match words.next() {
+            Some("load") => {
+                let mut number =
+                    || words.next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
+                let mut state = self.state.lock();
+                state.load.sessions = usize::try_from(number()).unwrap_or_default();
+                state.load.transfers = number();
+                state.load.bytes = number();
+                state.full = number() > 0;
+                state.silent = false;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a slave process is given to begin with.
+#[derive(Debug)]
+pub struct Outfit {
+    /// The settings, one place for all: those of the master.
+    pub settings: String,
+    /// The root's directory itself, so that it is the same whatever its path is.
+    pub root: OwnedFd,
+}
+
+/// The slave processes of a master.
+#[derive(Debug)]
+pub struct Registry {
+    meeting: Meeting,
+    outfit: Outfit,
+    slaves: Mutex<Vec<Arc<SlaveProcess>>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Registry {
+    /// Opens the meeting point of the server on this port.
+    pub fn open(port: u16, outfit: Outfit) -> io::Result<Arc<Self>> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        Ok(Arc::new(Self { meeting: Meeting::open(port)?, outfit, slaves: Mutex::default(), wake }))
+    }
+
+    /// Those that are registered.
+    pub(super) fn slaves(&self) -> Vec<Arc<SlaveProcess>> {
+        self.slaves.lock().clone()
+    }
+
+    /// Tells every slave to finish its transfers and end.
+    pub fn stop_slaves(&self) {
+        for slave in self.slaves() {
+            // One that cannot be told sees the connection close.
+            let _told = slave.channel.send(b"stop", &[]);
+        }
+    }
+
+    /// Serves registrations, reports and control commands until `stop` is rung.
+    pub fn run(
+        &self,
+        balancer: &Balancer,
+        stop: &Stop,
+        clock: impl Fn() -> Instant,
+    ) -> io::Result<()> {
+        let mut visitors: VecDeque<Channel> = VecDeque::new();
+        loop {
+            let slaves = self.slaves();
+            let (mut heard, stopped) = self.wait(stop, &visitors, &slaves)?;
+            if stopped {
+                return Ok(());
+            }
+            // Clears the wake-up; there may have been none.
+            let _woken = rustix::io::read(&*self.wake, &mut [0; 8]);
+            for slave in slaves.iter().rev() {
+                if heard.pop().unwrap_or_default() && !slave.hear() {
+                    slave.state.lock().gone = true;
+                    self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
+                }
+            }
+            self.welcome(&mut visitors, &mut heard, balancer);
+            for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
+                // Nobody else is able: the client hears that as if it had come now.
+                balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.seat, clock());
+            }
+        }
+    }
+
+    /// Waits for something to happen; whether each descriptor has something to say, in the order meeting point, visitors,
+    /// slaves, and whether it is time to stop.
+    fn wait(
+        &self,
+        stop: &Stop,
+        visitors: &VecDeque<Channel>,
+        slaves: &[Arc<SlaveProcess>],
+    ) -> io::Result<(Vec<bool>, bool)> {
+        let channels = visitors
+            .iter()
+            .map(AsFd::as_fd)
+            .chain(slaves.iter().map(|slave| slave.channel.as_fd()));
+        let descriptors: Vec<BorrowedFd<'_>> =
+            [stop.as_fd(), self.wake.as_fd(), self.meeting.as_fd()]
+                .into_iter()
+                .chain(channels)
+                .collect();
+        let mut polled: Vec<PollFd<'_>> =
+            descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
+        let under_way = slaves.iter().any(|slave| !slave.state.lock().offers.is_empty());
+        let check = Timespec { tv_sec: 0, tv_nsec: OFFER_CHECK.subsec_nanos().into() };
+        match poll(&mut polled, under_way.then_some(&check)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut heard = polled.iter().map(|polled| !polled.revents().is_empty());
+        let (stopped, _woken) = (heard.next().unwrap_or_default(), heard.next());
+        Ok((heard.collect(), stopped))
+    }
+
+    /// Lets visitors in, and does what those want that were let in before.
+    fn welcome(
+        &self,
+        visitors: &mut VecDeque<Channel>,
+        heard: &mut Vec<bool>,
+        balancer: &Balancer,
+    ) {
+        for _ in 0..visitors.len() {
+            let speaks = heard.pop().unwrap_or_default();
+            let Some(visitor) = visitors.pop_back() else { break };
+            if speaks {
+                self.serve_visitor(visitor, balancer);
+            } else {
+                visitors.push_front(visitor);
+            }
+        }
+        if heard.pop().unwrap_or_default()
+            && let Ok(Some(channel)) = self.meeting.accept()
+        {
+            visitors.push_back(channel);
+            if visitors.len() > VISITORS_MAX {
+                visitors.pop_front();
+            }
+        }
+    }
+
+    /// `register`, with the number it had under an earlier master if it had one; or a control command, which is answered.
+    fn serve_visitor(&self, visitor: Channel, balancer: &Balancer) {
+        let Ok(Some((message, _))) = visitor.receive() else { return };
+        let message = String::from_utf8_lossy(&message).into_owned();
+        if let Some(wanted) = message.strip_prefix("register") {
+            self.register(visitor, wanted.trim().parse().ok(), balancer);
+        } else {
+            // Whoever asked and did not wait needs no answer.
+            let _answered =
+                visitor.send(super::control::answer(&message, balancer).as_bytes(), &[]);
+        }
+    }
+
+    fn register(&self, channel: Channel, wanted: Option<u32>, balancer: &Balancer) {
+        let taken: Vec<u32> = balancer.loads().iter().filter_map(|load| load.slave).collect();
+        let is_free = |number: &u32| !taken.contains(number);
+        let number =
+            wanted.filter(is_free).or_else(|| (1..=u32::MAX).find(is_free)).unwrap_or(u32::MAX);
+        let message = format!("{number}\n{}", self.outfit.settings);
+        if channel.send(message.as_bytes(), &[self.outfit.root.as_fd()]).is_err() {
+            return;
+        }
+        let process = channel.peer_process().ok();
+        let load = Load {
+            slave: Some(number),
+            process,
+            sessions: 0,
+            transfers: 0,
+            bytes: 0,
+            draining: false,
+        };
+        let state =
+            State { offers: VecDeque::new(), load, full: false, silent: false, gone: false };
+        let slave =
+            SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
+        self.slaves.lock().push(Arc::new(slave));
+    }
+}

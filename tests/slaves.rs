@@ -1,0 +1,332 @@
+//! Slave processes: `ftpserver &`, `ftpslaves localhost &`, and what happens when one of them hangs, dies or is told to go.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use common::raw::{RawClient, read_all};
+use common::{PATIENCE, noise};
+use tempfile::TempDir;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
+const SLAVES: &str = env!("CARGO_BIN_EXE_ftpslaves");
+
+/// A process that is killed at the end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+impl Running {
+    fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+
+    fn status(&mut self) -> Option<i32> {
+        self.0.wait().unwrap().code()
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    assert!(
+        Command::new("kill")
+            .args([format!("-{name}"), process.to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+fn start_master(root: &TempDir, port: u16) -> (Running, SocketAddr) {
+    let mut command = Command::new(SERVER);
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--quiet", "--write", "--root"])
+        .arg(root.path());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+    (Running(child), address)
+}
+
+struct Scene {
+    // The slaves' parent is killed first: its children end with it.
+    parent: Running,
+    master: Running,
+    address: SocketAddr,
+    root: TempDir,
+}
+
+impl Scene {
+    fn start(slaves: usize) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (master, address) = start_master(&root, 0);
+        let host = format!("localhost:{}", address.port());
+        let child = Command::new(SLAVES)
+            .args(["--count", &slaves.to_string(), "--workers", "2", &host])
+            .stderr(Stdio::null())
+            .spawn();
+        let scene = Self { parent: Running(child.unwrap()), master, address, root };
+        scene.wait_for(slaves);
+        scene
+    }
+
+    fn control(&self, words: &[&str]) -> String {
+        let output = Command::new(SERVER)
+            .arg("ctl")
+            .args(words)
+            .args(["--port", &self.address.port().to_string()])
+            .output()
+            .unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    }
+
+    /// Number and process of each slave, by number.
+    fn slaves(&self) -> Vec<(u32, u32)> {
+        let table = self.control(&["status"]);
+        let row = |line: &str| {
+            let mut words = line.split_ascii_whitespace().map(str::parse);
+            Some((words.next()?.ok()?, words.next()?.ok()?))
+        };
+        let mut slaves: Vec<(u32, u32)> = table.lines().filter_map(row).collect();
+        slaves.sort_unstable();
+        slaves
+    }
+
+    fn process(&self, number: u32) -> u32 {
+        self.slaves().iter().find(|slave| slave.0 == number).unwrap().1
+    }
+
+    fn wait_for(&self, count: usize) {
+        until("the slaves do not register", || self.slaves().len() == count);
+    }
+
+    /// A client, and the number of the slave that greeted it; 0 is the master.
+    fn connect(&self) -> (RawClient, u32) {
+        let mut client = RawClient::connect(self.address);
+        let line = client.line();
+        let slave = line
+            .strip_prefix("220 slave ")
+            .map(|rest| rest.split(' ').next().unwrap().parse().unwrap());
+        assert!(line.starts_with("220 "), "{line}");
+        (client, slave.unwrap_or(0))
+    }
+
+    fn log_in(&self) -> (RawClient, u32) {
+        let (mut client, slave) = self.connect();
+        assert!(client.ask("USER anonymous").starts_with("331 "));
+        assert!(client.ask("PASS x").starts_with("230 "));
+        assert!(client.ask("TYPE I").starts_with("200 "));
+        (client, slave)
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn clients_go_to_the_next_slave_in_turn_and_every_mode_is_byte_exact() {
+    let scene = Scene::start(2);
+    let content = noise(1_000_000);
+    fs::write(scene.root.path().join("a"), &content).unwrap();
+    let mut greeted = Vec::new();
+    for _ in 0..4 {
+        let (mut client, slave) = scene.log_in();
+        greeted.push(slave);
+        assert!(client.retrieve("a") == content);
+        let listener = client.listen();
+        assert!(client.ask("RETR a").starts_with("150 "));
+        let (data, from) = listener.accept().unwrap();
+        assert_eq!(from.ip(), scene.address.ip());
+        assert!(read_all(data) == content);
+        assert!(client.reply().starts_with("226 "));
+        client.store("b", &content[..1000]);
+    }
+    assert_eq!(greeted[..2], greeted[2..]);
+    assert_ne!(greeted[0], greeted[1]);
+    assert_eq!(fs::read(scene.root.path().join("b")).unwrap(), content[..1000]);
+}
+
+#[test]
+fn a_slave_that_is_killed_loses_its_own_clients_only_and_is_started_anew() {
+    let scene = Scene::start(2);
+    let (mut one, first) = scene.connect();
+    let (mut two, second) = scene.connect();
+    let killed = scene.process(first);
+    signal(killed, "KILL");
+    assert!(one.is_closed());
+    for _ in 0..5 {
+        scene.connect();
+    }
+    assert!(two.ask("NOOP").starts_with("200 "));
+    until("it does not come back", || {
+        let slaves = scene.slaves();
+        slaves.len() == 2 && slaves.iter().all(|slave| slave.1 != killed)
+    });
+    let numbers: Vec<u32> = (0..2).map(|_| scene.connect().1).collect();
+    assert!(numbers.contains(&first) && numbers.contains(&second), "{numbers:?}");
+}
+
+#[test]
+fn a_slave_that_hangs_is_skipped_and_its_waiting_clients_go_to_others_once() {
+    let scene = Scene::start(2);
+    let (_, first) = scene.connect();
+    let (_, second) = scene.connect();
+    assert_ne!(first, second);
+    let hung = scene.process(first);
+    signal(hung, "STOP");
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        let (mut client, slave) = scene.connect();
+        assert_eq!(slave, second);
+        assert!(client.ask("NOOP").starts_with("200 "), "one server speaks to it");
+        clients.push(client);
+    }
+    signal(hung, "CONT");
+    until("it does not serve again", || scene.connect().1 == first);
+    for client in &mut clients {
+        assert!(client.ask("NOOP").starts_with("200 "), "still the one server");
+    }
+}
+
+#[test]
+fn sigterm_drains_a_slave() {
+    let mut scene = Scene::start(1);
+    fs::write(scene.root.path().join("a"), noise(16 * 1024 * 1024)).unwrap();
+    let (mut client, slave) = scene.log_in();
+    assert_eq!(slave, 1);
+    let data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    signal(scene.process(1), "TERM");
+    until("it goes on taking clients", || scene.connect().1 == 0);
+    assert_eq!(read_all(data).len(), 16 * 1024 * 1024);
+    assert!(client.line().starts_with("226 "));
+    assert_eq!(scene.parent.status(), Some(0), "the only slave ended by itself");
+}
+
+#[test]
+fn when_the_master_stops_slaves_finish_their_transfers_and_end() {
+    let mut scene = Scene::start(2);
+    fs::write(scene.root.path().join("a"), noise(16 * 1024 * 1024)).unwrap();
+    let (mut client, _) = scene.log_in();
+    let data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    scene.master.signal("TERM");
+    assert_eq!(read_all(data).len(), 16 * 1024 * 1024);
+    assert!(client.line().starts_with("226 "));
+    assert_eq!(scene.master.status(), Some(0));
+    assert_eq!(scene.parent.status(), Some(0));
+}
+
+#[test]
+fn slaves_keep_their_clients_when_the_master_is_killed_and_register_with_the_next() {
+    let mut scene = Scene::start(2);
+    let (mut client, slave) = scene.log_in();
+    assert!(slave > 0);
+    scene.master.signal("KILL");
+    scene.master.status();
+    assert!(client.ask("NOOP").starts_with("200 "));
+    let (master, address) = start_master(&scene.root, scene.address.port());
+    assert_eq!(address, scene.address);
+    scene.master = master;
+    scene.wait_for(2);
+    assert!(scene.connect().1 > 0);
+    assert!(client.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn an_administrator_drains_and_resumes_a_slave() {
+    let scene = Scene::start(2);
+    assert_eq!(scene.control(&["drain", "1"]), "slave 1 takes no new clients\n");
+    assert!((0..4).all(|_| scene.connect().1 == 2));
+    assert!(scene.control(&["status"]).contains("draining"));
+    assert_eq!(scene.control(&["resume", "1"]), "slave 1 takes new clients\n");
+    assert!((0..2).any(|_| scene.connect().1 == 1));
+    assert_eq!(scene.control(&["drain", "7"]), "ftpserver ctl: there is no slave 7.\n");
+}
+
+#[test]
+fn sigterm_to_ftpslaves_ends_all_and_the_master_serves_by_itself() {
+    let mut scene = Scene::start(2);
+    scene.parent.signal("TERM");
+    assert_eq!(scene.parent.status(), Some(0));
+    until("the slaves stay registered", || scene.slaves().is_empty());
+    assert_eq!(scene.connect().1, 0);
+}
+
+#[test]
+fn another_user_is_not_let_in() {
+    let root_user = rustix::process::geteuid().is_root();
+    if !root_user
+        || common::outside::find("setpriv").is_none()
+        || common::outside::find("perl").is_none()
+    {
+        eprintln!("SKIPPED: needs root, setpriv and perl");
+        return;
+    }
+    let scene = Scene::start(1);
+    let script = r#"use Socket;
+        $SIG{PIPE} = 'IGNORE';
+        socket(my $s, AF_UNIX, SOCK_SEQPACKET, 0) or die $!;
+        connect($s, pack_sockaddr_un("\0poolftpd/0/$ARGV[0]")) or die $!;
+        syswrite($s, 'register');
+        print sysread($s, my $answer, 10000) || 0, "\n";"#;
+    let mut child = Command::new("setpriv")
+        .args([
+            "--reuid",
+            "65534",
+            "--clear-groups",
+            "--",
+            "perl",
+            "-e",
+            script,
+            &scene.address.port().to_string(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    assert_eq!(said, "0\n");
+    assert_eq!(scene.slaves().len(), 1);
+}
+
+#[test]
+fn what_keeps_slaves_from_starting_is_one_line() {
+    for (words, status, hint) in [
+        (&["192.0.2.99"][..], 2, "More than one machine"),
+        (&["localhost:1"], 1, "no ftpserver of this user is running on port 1"),
+        (&["localhost", "--count", "0"], 2, "--count"),
+        (&["localhost:x"], 2, "no port"),
+        (&[], 2, "host"),
+    ] {
+        let output = Command::new(SLAVES).args(words).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+        assert!(message.contains(hint), "{message}");
+    }
+}
