@@ -263,6 +263,97 @@ fn a_script_goes_on_after_a_failure_and_its_first_one_decides_the_status() {
 }
 
 #[test]
+fn a_quoted_pattern_means_itself() {
+    let server = TestServer::writable();
+    for name in ["a1.txt", "a[1].txt", "*", "b"] {
+        server.write(name, name);
+    }
+    let port = server.address().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "rm 'a[1].txt' \\*\nmget a*\nget b 'c?'\n";
+    let (status, _, errors) = client_in(folder.path(), &["127.0.0.1", &port], script);
+    assert_eq!(status, 0, "{errors}");
+    assert!(server.path("a1.txt").exists() && server.path("b").exists());
+    assert!(!server.path("a[1].txt").exists() && !server.path("*").exists());
+    assert!(folder.path().join("a1.txt").exists() && folder.path().join("c?").exists());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_7() {
+    let server = TestServer::start(|_| {});
+    let port = server.address().port().to_string();
+    for command in ["pwd", "dir; pwd", "lpwd"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = Command::new(CLIENT)
+            .args(["-c", command, "127.0.0.1", &port])
+            .stdout(full)
+            .stderr(Stdio::null())
+            .status();
+        assert_eq!(status.unwrap().code(), Some(7), "{command}");
+    }
+}
+
+#[test]
+fn a_password_of_the_command_line_is_for_its_host_only() {
+    let server = TestServer::start(|_| {});
+    let port = server.address().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let open = format!("open 127.0.0.1 {port}; pwd");
+    let (status, out, errors) =
+        client_in(folder.path(), &["-u", "ftp:secret", "-v", "-c", &open, "127.0.0.1", &port], "");
+    assert_eq!((status, out.as_str()), (0, "/\n"), "{errors}");
+    assert_eq!(errors.matches("> USER ftp").count(), 1, "{errors}");
+    assert_eq!(errors.matches("> USER anonymous").count(), 1, "{errors}");
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode_and_a_device_is_not_replaced() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = TestServer::start(|_| {});
+    server.write("a", "new");
+    let port = server.address().port().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old");
+    fs::write(&old, "old").unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("old", folder.path().join("link")).unwrap();
+    let (status, _, errors) =
+        client_in(folder.path(), &["-c", "get a link", "127.0.0.1", &port], "");
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(fs::read(&old).unwrap(), b"new");
+    assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(folder.path().join("link").is_symlink());
+    let (status, _, errors) =
+        client_in(folder.path(), &["-c", "get a /dev/null", "127.0.0.1", &port], "");
+    assert_eq!(status, 7, "{errors}");
+}
+
+#[test]
+fn an_upload_that_is_interrupted_is_told_to_the_server_as_such() {
+    let program = Program::start(&["--write"]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::File::create(folder.path().join("endless")).unwrap().set_len(1 << 40).unwrap();
+    let mut child = Command::new(CLIENT)
+        .args(["-c", "put endless", "127.0.0.1", &program.address.port().to_string()])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let there = program.root.path().join("endless");
+    let deadline = Instant::now() + PATIENCE;
+    while fs::metadata(&there).map_or(0, |file| file.len()) == 0 {
+        assert!(Instant::now() < deadline, "the transfer does not begin");
+    }
+    assert!(
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    program.signal("TERM");
+    let (log, _) = program.end();
+    assert!(log.contains("event=transfer verb=STOR") && !log.contains("outcome=complete"), "{log}");
+}
+
+#[test]
 fn files_land_in_clientroot_where_there_is_one() {
     let server = TestServer::start(|_| {});
     server.write("a.txt", "text");

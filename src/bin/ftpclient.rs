@@ -9,8 +9,14 @@ use poolftpd::cli;
 use poolftpd::client::shell::{Settings, Shell};
 use poolftpd::client::{Family, Interrupt, Options};
 use signal_hook::consts::SIGINT;
+use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpclient";
+
+/// How long a transfer may take to be given up after Ctrl-C.
+const GIVE_UP_TIMEOUT: Duration = Duration::from_millis(500);
+/// The exit status after Ctrl-C.
+const INTERRUPTED: i32 = 130;
 
 /// Gets and puts files by FTP: at a prompt, or by a script on standard input.
 #[derive(FromArgs)]
@@ -100,6 +106,8 @@ fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>
     let interactive = commands.is_none() && io::stdin().is_terminal();
     if interactive {
         shell.set_interactive();
+    } else if let Err(error) = leave_on_ctrl_c() {
+        cli::complain(PROGRAM, &format!("cannot catch Ctrl-C: {error}"));
     }
     if let Err(error) = shell.open(target, port) {
         shell.fail(&error);
@@ -113,4 +121,16 @@ fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>
         }),
         None => shell.run_script(io::stdin().lock()),
     }
+}
+
+/// Ctrl-C ends a script: a transfer is given up in order, and whatever else is waited for is not waited for any longer.
+fn leave_on_ctrl_c() -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT])?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            std::thread::park_timeout(GIVE_UP_TIMEOUT);
+            std::process::exit(INTERRUPTED);
+        }
+    });
+    Ok(())
 }

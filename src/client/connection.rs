@@ -43,6 +43,10 @@ pub(super) struct Connection {
     interrupt: Interrupt,
     timeout: Duration,
     trace: bool,
+    /// Final replies that the server still owes: a command that was interrupted, or failed half way, left them.
+    owed: u32,
+    /// Lost: nothing that comes may be taken for an answer any more.
+    dead: bool,
 }
 
 impl Connection {
@@ -65,6 +69,9 @@ impl Connection {
                 interrupt: options.interrupt.clone(),
                 timeout: options.timeout,
                 trace: options.trace,
+                // The greeting.
+                owed: 1,
+                dead: false,
             })
         };
         set_up().map_err(|error| no_connection(host, port, &addresses, &error))
@@ -78,23 +85,72 @@ impl Connection {
         self.local
     }
 
-    /// Sends one line.
+    /// Sends one line. Replies that are still owed are read first: they must not be taken for this one's.
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
+        while self.owed > 0 {
+            self.reply()?;
+        }
+        self.send_at_once(line)
+    }
+
+    /// Sends one line although a reply is owed: ABOR in the middle of a transfer.
+    pub(super) fn send_at_once(&mut self, line: &[u8]) -> Result<(), ClientError> {
         if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
-            return Err(ClientError::usage("FTP has no way to say a name with a line end in it"));
+            return Err(ClientError::usage(format!(
+                "FTP has no way to say a name with a line end in it: {}",
+                Escaped(line)
+            )));
+        }
+        if self.dead {
+            return Err(lost("it was given up"));
         }
         if self.trace {
             let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
             trace('>', if secret { b"PASS ***" } else { line });
         }
         let whole = [line, b"\r\n"].concat();
-        self.stream.write_all(&whole).map_err(|error| lost(&reason(&error)))
+        self.owed += 1;
+        self.stream.write_all(&whole).map_err(|error| {
+            self.dead = true;
+            lost(&reason(&error))
+        })
+    }
+
+    /// Whether it can still be used.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Forgets what was owed, once a reply has shown that all that is left has come.
+    pub(super) fn forget_owed(&mut self) {
+        self.owed = 0;
+    }
+
+    /// Gives it up: what the server still says can no longer be told apart.
+    pub(super) fn give_up(&mut self) {
+        self.dead = true;
     }
 
     /// Reads the next reply, preliminary ones included.
     pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
+        if self.dead {
+            return Err(lost("it was given up"));
+        }
+        let reply = self.read_reply();
+        match &reply {
+            Ok(reply) if !reply.code.is_preliminary() => self.owed = self.owed.saturating_sub(1),
+            Err(error) if error.is_connection_lost() => self.dead = true,
+            _ => {}
+        }
+        reply
+    }
+
+    fn read_reply(&mut self) -> Result<Reply, ClientError> {
+        // Every line has its deadline, however slowly its bytes come.
+        let mut line_until = now() + self.timeout;
         loop {
             while let Some(line) = self.lines.next_line() {
+                line_until = now() + self.timeout;
                 let Line::Complete(line) = line else {
                     return Err(lost("the server sent a line without end"));
                 };
@@ -117,14 +173,18 @@ impl Connection {
                     }
                 }
             }
-            self.receive()?;
+            self.receive(line_until)?;
         }
     }
 
-    fn receive(&mut self) -> Result<(), ClientError> {
+    fn receive(&mut self, until: Instant) -> Result<(), ClientError> {
+        let late = || lost(&format!("no answer within {} s", self.timeout.as_secs()));
         let mut bytes = [0; 4096];
         loop {
             self.interrupt.check()?;
+            if now() > until {
+                return Err(late());
+            }
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(lost("the server closed it")),
                 Ok(count) => {
@@ -132,13 +192,16 @@ impl Connection {
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(lost(&format!("no answer within {} s", self.timeout.as_secs())));
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
                 Err(error) => return Err(lost(&reason(&error))),
             }
         }
     }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// Bounds every wait on a socket.
@@ -191,11 +254,9 @@ fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> 
     let mut waiting = addresses.iter();
     let mut running = 0;
     let mut last_error = io::ErrorKind::NotFound.into();
-    #[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
-    let mut next_start = Instant::now();
+    let mut next_start = now();
     loop {
-        #[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
-        let now = Instant::now();
+        let now = now();
         if (now >= next_start || running == 0)
             && let Some(&address) = waiting.next()
         {

@@ -3,9 +3,11 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::sockopt;
 
 use crate::ftp::address::{parse_extended_passive, parse_passive_port};
 use crate::ftp::command::{Command, ExtendedPassive};
@@ -79,10 +81,14 @@ impl Client {
     ) -> Result<(), ClientError> {
         let (stream, _) = self.begin(command, 0, what)?;
         let outcome = self.transmit_all(&stream, &mut next);
-        if outcome.is_ok() {
-            // Tells the server that this was all; fails only when it has hung up, and then its reply says why.
-            let _closed = stream.shutdown(Shutdown::Write);
-        }
+        // Tells the server that this was all, or, by a reset, that it was not: an orderly close would make half a file a
+        // whole one. Either fails only when it has hung up, and then its reply says why.
+        let _told = match outcome {
+            Ok(()) => stream.shutdown(Shutdown::Write),
+            Err(_) => {
+                sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).map_err(io::Error::from)
+            }
+        };
         drop(stream);
         self.conclude(outcome, what)
     }
@@ -159,12 +165,25 @@ impl Client {
 
     /// Tells the server to give up, and reads everything it still has to say of it.
     ///
-    /// Servers answer ABOR with one reply or two. The NOOP behind it has a code of its own, so its reply is the end.
+    /// Servers answer the transfer and ABOR with two replies or with one. So a NOOP is sent behind the first, and its
+    /// reply, which is none of a transfer's, is the end. (Pure-FTPd throws away what comes right behind ABOR.)
     fn abort(&mut self) -> Result<(), ClientError> {
         self.options.interrupt.clear();
-        self.connection.send(&Command::Abort.encode())?;
-        self.connection.send(&Command::Noop.encode())?;
-        while self.connection.reply()?.code != Code::OK {}
+        self.connection.send_at_once(&Command::Abort.encode())?;
+        self.connection.reply()?;
+        self.connection.send_at_once(&Command::Noop.encode())?;
+        loop {
+            match self.connection.reply()?.code.0 {
+                225 | 226 | 250 | 425 | 426 | 450 | 451 => {}
+                200 => break,
+                // Was that for the ABOR or for the NOOP? Better no connection than a wrong answer.
+                _ => {
+                    self.connection.give_up();
+                    return Ok(());
+                }
+            }
+        }
+        self.connection.forget_owed();
         Ok(())
     }
 
@@ -202,10 +221,12 @@ impl Client {
 
     fn prepare_active(&mut self) -> Result<Prepared, ClientError> {
         let local = self.connection.local();
+        let mut any_port = local;
+        any_port.set_port(0);
         let cannot = |error: io::Error| {
             ClientError::new(Kind::Refused, format!("cannot listen for data: {}", reason(&error)))
         };
-        let listener = TcpListener::bind(SocketAddr::new(local.ip(), 0)).map_err(cannot)?;
+        let listener = TcpListener::bind(any_port).map_err(cannot)?;
         let address = SocketAddr::new(
             local.ip().to_canonical(),
             listener.local_addr().map_err(cannot)?.port(),
@@ -216,7 +237,9 @@ impl Client {
 
     /// Connects to a passive port at the server's own address, whatever its reply said.
     fn connect_data(&self, port: u16) -> Result<TcpStream, ClientError> {
-        let address = SocketAddr::new(self.peer(), port);
+        // With the scope that a link-local address needs.
+        let mut address = self.connection.peer();
+        address.set_port(port);
         TcpStream::connect_timeout(&address, self.options.timeout).map_err(|error| {
             let hint = "Is a firewall between? Try 'active'.";
             ClientError::new(

@@ -54,7 +54,10 @@ impl ClientError {
     }
 
     pub(super) fn local(path: &Path, error: &io::Error) -> Self {
-        Self::new(Kind::Local, format!("{}: {}", path.display(), reason(error)))
+        Self::new(
+            Kind::Local,
+            format!("{}: {}", Escaped(path.as_os_str().as_encoded_bytes()), reason(error)),
+        )
     }
 
     /// Whether the control connection can still be used.

@@ -19,6 +19,9 @@ use super::{Client, ClientError, Kind};
 /// The suffix of a file that is not complete.
 const PART_SUFFIX: &str = ".part";
 
+/// The longest file name that Linux takes, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
 /// How much of a local file is read at once.
 const CHUNK_BYTES: u64 = 128 * 1024;
 
@@ -100,12 +103,20 @@ impl Client {
     pub fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
         let at = if path.is_empty() { None } else { Some(name(path)?) };
         let facts = self.features.machine_listing;
-        let command = if facts {
-            Command::MachineListDirectory(at)
+        let what = about("ls", path);
+        let text = if facts {
+            self.listing(&Command::MachineListDirectory(at), &what)?
         } else {
-            Command::List(Selection { hidden: true, path: at, ..Selection::default() })
+            let all = Selection { hidden: true, path: at.clone(), ..Selection::default() };
+            match self.listing(&Command::List(all), &what) {
+                // Some servers take the flag for a name.
+                Err(error) if error.kind == Kind::Refused => self.listing(
+                    &Command::List(Selection { path: at, ..Selection::default() }),
+                    &what,
+                )?,
+                listed => listed?,
+            }
         };
-        let text = self.listing(&command, &about("ls", path))?;
         let now = Timestamp::now();
         let parse = |line| if facts { parse_facts(line) } else { parse_list(line, now) };
         let mut entries: Vec<Listed> = lines(&text).filter_map(parse).collect();
@@ -154,6 +165,8 @@ impl Client {
         let total = self.optional(|client| client.size(path))?;
         let modified = self.optional(|client| client.modified(path))?;
         self.set_type(representation)?;
+        let local = &destination(local)?;
+        let permissions = fs::metadata(local).ok().map(|metadata| metadata.permissions());
         let part = part_of(local);
         let failed = |error| ClientError::local(&part, &error);
         // SECURITY: a link that somebody put under the part's name is replaced, not followed.
@@ -175,7 +188,7 @@ impl Client {
             };
             file.write_all(chunk).map_err(failed)
         })
-        .inspect_err(|error| remove_if_refused(error, &part))?;
+        .map_err(|error| keep_or_remove(error, &part))?;
         text.clear();
         converter.finish(&mut text);
         file.write_all(&text).map_err(failed)?;
@@ -185,13 +198,17 @@ impl Client {
             let message = format!(
                 "{}: {bytes} of {total} bytes arrived; kept as {}",
                 shown(path),
-                part.display()
+                shown_path(&part)
             );
             return Err(ClientError::new(Kind::Incomplete, message));
         }
         if let Some(modified) = modified {
             // The time is a courtesy: a file system that cannot keep it does not make the file incomplete.
             let _set = file.set_modified(modified.into());
+        }
+        if let Some(permissions) = permissions {
+            // As those of the file that it replaces; who may not set them keeps the new file's own.
+            let _set = file.set_permissions(permissions);
         }
         drop(file);
         fs::rename(&part, local).map_err(|error| ClientError::local(local, &error))?;
@@ -213,7 +230,7 @@ impl Client {
         if !metadata.is_file() {
             return Err(ClientError::new(
                 Kind::Local,
-                format!("{}: not a regular file", local.display()),
+                format!("{}: not a regular file", shown_path(local)),
             ));
         }
         self.set_type(representation)?;
@@ -258,18 +275,45 @@ impl Client {
     }
 }
 
-/// Where a file is while it is not complete.
+/// Where a file is while it is not complete: its name, cut where the file system would not take it with the suffix.
 fn part_of(local: &Path) -> PathBuf {
-    let mut part = local.as_os_str().to_owned();
-    part.push(PART_SUFFIX);
-    part.into()
+    let name = local.file_name().unwrap_or_default().as_encoded_bytes();
+    let kept = name.get(..NAME_BYTES_MAX - PART_SUFFIX.len()).unwrap_or(name);
+    local.with_file_name(OsStr::from_bytes(&[kept, PART_SUFFIX.as_bytes()].concat()))
 }
 
-/// A transfer that never began leaves nothing behind.
-fn remove_if_refused(error: &ClientError, part: &Path) {
-    if error.kind == Kind::Refused {
-        let _removed = fs::remove_file(part);
+/// A transfer that never began leaves nothing behind; one that ended early leaves its part, and says so.
+fn keep_or_remove(error: ClientError, part: &Path) -> ClientError {
+    let begun = fs::metadata(part).is_ok_and(|part| part.len() > 0);
+    match error.kind {
+        Kind::Refused => {
+            let _removed = fs::remove_file(part);
+            error
+        }
+        Kind::NoConnection | Kind::Incomplete if begun => ClientError::new(
+            Kind::Incomplete,
+            format!("{error}; what arrived is kept as {}", shown_path(part)),
+        ),
+        _ => error,
     }
+}
+
+/// Where a file lands in the end: where a symbolic link leads, and never on a directory, device or pipe.
+fn destination(local: &Path) -> Result<PathBuf, ClientError> {
+    match fs::metadata(local) {
+        Ok(found) if found.is_file() => {
+            local.canonicalize().map_err(|error| ClientError::local(local, &error))
+        }
+        Ok(_) => {
+            Err(ClientError::new(Kind::Local, format!("{}: not a regular file", shown_path(local))))
+        }
+        Err(_) => Ok(local.to_owned()),
+    }
+}
+
+/// A local path, safe to print: a server may have chosen its name.
+pub(super) fn shown_path(path: &Path) -> String {
+    shown(path.as_os_str().as_encoded_bytes())
 }
 
 /// The last name of a remote path, as a local one.

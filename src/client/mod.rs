@@ -80,7 +80,11 @@ impl Client {
     /// [`Kind::NoConnection`], with what to do next.
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
-        let greeting = connection.reply()?;
+        let mut greeting = connection.reply()?;
+        while greeting.code.is_preliminary() {
+            // 120: ready in a moment.
+            greeting = connection.reply()?;
+        }
         if !greeting.code.is_completion() {
             return Err(ClientError::refused(
                 Kind::NoConnection,
@@ -140,6 +144,12 @@ impl Client {
     #[must_use]
     pub fn peer(&self) -> IpAddr {
         self.connection.peer().ip()
+    }
+
+    /// Whether the connection is lost, so that only another one helps.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.connection.is_dead()
     }
 
     /// Sends a command and reads its reply, whatever it is.

@@ -11,38 +11,47 @@ pub struct Entry {
     pub password: Option<String>,
 }
 
-/// The entry for this host in `$NETRC` or `~/.netrc`; without either, or without entry, none.
+/// The entry for this host, and this user if there is one, in `$NETRC` or `~/.netrc`; without either, or without entry, none.
 #[must_use]
-pub fn find(host: &str) -> Option<Entry> {
+pub fn find(host: &str, user: Option<&str>) -> Option<Entry> {
     let path = std::env::var_os("NETRC")
         .map(PathBuf::from)
         .or_else(|| Some(std::env::home_dir()?.join(".netrc")))?;
-    parse(&std::fs::read_to_string(path).ok()?, host)
+    parse(&std::fs::read_to_string(path).ok()?, host, user)
 }
 
-fn parse(text: &str, host: &str) -> Option<Entry> {
-    let mut words = text
-        .lines()
-        .flat_map(|line| line.split('#').next().unwrap_or_default().split_ascii_whitespace());
-    let (mut matches, mut login, mut password) = (false, None, None);
+fn parse(text: &str, host: &str, user: Option<&str>) -> Option<Entry> {
+    // A `#` that begins a word begins a comment; inside a password it is part of it.
+    let words = |line: &str| {
+        line.split_ascii_whitespace()
+            .map_while(|word| (!word.starts_with('#')).then(|| word.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    let mut words = text.lines().flat_map(words);
+    let mut here = false;
+    let mut entries: Vec<(Option<String>, Option<String>)> = Vec::new();
     while let Some(word) = words.next() {
-        match word {
+        match word.as_str() {
             "machine" | "default" => {
-                if matches && login.is_some() {
-                    break;
-                }
-                matches = word == "default"
+                here = word == "default"
                     || words.next().is_some_and(|name| name.eq_ignore_ascii_case(host));
-                (login, password) = (None, None);
+                if here {
+                    entries.push((None, None));
+                }
             }
-            "login" => login = words.next().filter(|_| matches),
-            "password" => password = words.next().filter(|_| matches),
+            "login" | "password" => {
+                let value = words.next();
+                if let Some((login, password)) = entries.last_mut().filter(|_| here) {
+                    *(if word == "login" { login } else { password }) = value;
+                }
+            }
             // A macro ends at an empty line, which cannot be seen here; nobody has any.
             _ => {}
         }
     }
-    let login = login.filter(|_| matches)?.to_owned();
-    Some(Entry { login, password: password.map(str::to_owned) })
+    let mut named =
+        entries.into_iter().filter_map(|(login, password)| Some(Entry { login: login?, password }));
+    named.find(|entry| user.is_none_or(|user| entry.login == user))
 }
 
 #[cfg(test)]
@@ -51,12 +60,14 @@ mod tests {
 
     #[test]
     fn a_host_has_its_own_entry_or_the_default() {
-        let text = "machine a.example login anna password pa # x\nmachine b.example\n\tlogin bob\ndefault login ftp password x@";
-        let found = |host| parse(text, host).map(|entry| (entry.login, entry.password));
-        assert_eq!(found("A.example"), Some(("anna".to_owned(), Some("pa".to_owned()))));
+        let text = "machine a.example login anna password pa#ss # x\nmachine a.example login lee password ee\nmachine b.example\n\tlogin bob\ndefault login ftp password x@";
+        let found = |host| parse(text, host, None).map(|entry| (entry.login, entry.password));
+        assert_eq!(found("A.example"), Some(("anna".to_owned(), Some("pa#ss".to_owned()))));
         assert_eq!(found("b.example"), Some(("bob".to_owned(), None)));
         assert_eq!(found("c.example"), Some(("ftp".to_owned(), Some("x@".to_owned()))));
-        assert_eq!(parse("machine a login x", "b"), None);
-        assert_eq!(parse("", "b"), None);
+        assert_eq!(parse(text, "a.example", Some("lee")).unwrap().password, Some("ee".to_owned()));
+        assert_eq!(parse(text, "a.example", Some("bob")), None);
+        assert_eq!(parse("machine a login x", "b", None), None);
+        assert_eq!(parse("", "b", None), None);
     }
 }

@@ -186,6 +186,8 @@ pub struct NoReply;
 pub struct ReplyReader {
     /// The reply under way, of several lines.
     open: Option<Reply>,
+    /// How many bytes it has so far, line ends counted.
+    bytes: usize,
 }
 
 impl ReplyReader {
@@ -201,6 +203,7 @@ impl ReplyReader {
             (None, Some(code)) => {
                 let reply = Reply::new(code, text);
                 if separator == b'-' {
+                    self.bytes = line.len();
                     self.open = Some(reply);
                     Ok(None)
                 } else {
@@ -217,7 +220,8 @@ impl ReplyReader {
                 if last {
                     return Ok(Some(reply));
                 }
-                if reply.lines.iter().map(Vec::len).sum::<usize>() > Self::BYTES_MAX {
+                self.bytes += line.len() + 2;
+                if self.bytes > Self::BYTES_MAX {
                     return Err(NoReply);
                 }
                 self.open = Some(reply);

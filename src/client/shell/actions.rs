@@ -11,11 +11,11 @@ use crate::client::files::{is_directory, lines, local_name, shown};
 use crate::client::{Client, ClientError, Kind};
 use crate::ftp::command::{Command, PathName, Selection, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
-use crate::ftp::pattern::is_pattern;
 use crate::ftp::time::TimeValue;
 
 use super::Shell;
 use super::command::{COMMANDS, Flow, ShellCommand};
+use super::words::plain;
 
 pub(super) type Done = Result<Flow, ClientError>;
 
@@ -203,9 +203,9 @@ pub(super) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
         ["-l" | "-la" | "-al", rest @ ..] => return dir(shell, rest),
         ["-a", rest @ ..] | rest => rest.first().copied().unwrap_or_default(),
     };
-    let entries = match path {
-        path if is_pattern(path.as_bytes()) => shell.matching(path)?,
-        path => shell.client()?.read_dir(path.as_bytes())?,
+    let entries = match shell.matching(path)? {
+        Some(matching) => matching,
+        None => shell.client()?.read_dir(plain(path).as_bytes())?,
     };
     let label = |entry: &Listed| {
         let slash = if is_directory(entry) { b"/".as_slice() } else { b"" };
@@ -224,7 +224,7 @@ pub(super) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
 }
 
 pub(super) fn dir(shell: &mut Shell, words: &[&str]) -> Done {
-    let path = words.first().map(|word| PathName(word.as_bytes().to_vec()));
+    let path = words.first().map(|word| PathName(plain(word).into_bytes()));
     let command = Command::List(Selection { path, ..Selection::default() });
     let text = shell.client()?.listing(&command, &format!("dir {}", words.join(" ")))?;
     let lines: Vec<u8> = lines(&text).flat_map(|line| [line, b"\n"].concat()).collect();

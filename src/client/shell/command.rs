@@ -111,6 +111,11 @@ impl ShellCommand {
         }
     }
 
+    /// Whether its words may be patterns; to others a star is a star.
+    pub(super) fn takes_patterns(&self) -> bool {
+        matches!(self.name, "delete" | "ls" | "mget" | "mput" | "rm")
+    }
+
     /// Whether so many words may stand behind it.
     pub(super) fn check(&self, count: usize) -> Result<(), ClientError> {
         let (fewest, most) = self.words;

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
-use crate::client::files::is_directory;
+use crate::client::files::{is_directory, shown};
 
 use super::Shell;
 use super::command::{COMMANDS, ShellCommand, Words};
@@ -50,9 +50,11 @@ impl Completer for Assistant {
             },
         };
         let is_command = before.trim().is_empty();
-        let pairs = names.into_iter().map(|name| Pair {
+        // SECURITY: a server chooses these names; none with control characters gets into the line that is edited.
+        let harmless = names.into_iter().filter(|name| !name.chars().any(char::is_control));
+        let pairs = harmless.map(|name| Pair {
             replacement: if is_command { name.clone() } else { quote(&name) },
-            display: name.trim_end().to_owned(),
+            display: shown(name.trim_end().as_bytes()),
         });
         Ok((start, pairs.collect()))
     }

@@ -107,30 +107,34 @@ impl Shell {
 
     /// The path of a URL without a slash at its end: a file is fetched, a directory entered.
     fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
-        if self.client()?.change_directory(path).is_ok() {
-            return Ok(());
+        match self.client()?.change_directory(path) {
+            Err(error) if error.kind == Kind::Refused => {
+                let local = self.local.join(super::files::local_name(path)?);
+                self.get_file(path, &local)
+            }
+            outcome => outcome,
         }
-        let words = [String::from_utf8_lossy(path).into_owned()];
-        actions::get(self, &[words[0].as_str()]).map(drop)
     }
 
     /// By the URL or `-u`, then `~/.netrc`, else anonymous; after a refusal it asks on a terminal.
     fn log_in(&mut self, client: &mut Client, target: &Target) -> Result<(), ClientError> {
-        let given = self.settings.user.as_ref().map(|user| match user.split_once(':') {
+        // For the server of the command line: no other shall see it.
+        let given = self.settings.user.take().map(|user| match user.split_once(':') {
             Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
-            None => (user.clone(), None),
+            None => (user, None),
         });
         let of_url = target.user.clone().map(|user| (user, target.password.clone()));
-        let stored = || netrc::find(&target.host).map(|entry| (entry.login, entry.password));
+        let stored = |user: Option<&str>| {
+            netrc::find(&target.host, user).map(|entry| (entry.login, entry.password))
+        };
         let (user, password) = match of_url.or(given) {
             // A user without password may have one in the file.
             Some((user, None)) => {
-                let password =
-                    stored().filter(|(login, _)| *login == user).and_then(|(_, password)| password);
+                let password = stored(Some(&user)).and_then(|(_, password)| password);
                 (user, password)
             }
             Some(login) => login,
-            None => stored()
+            None => stored(None)
                 .unwrap_or_else(|| ("anonymous".to_owned(), Some(ANONYMOUS_PASSWORD.to_owned()))),
         };
         let password = match password {
@@ -156,7 +160,13 @@ impl Shell {
             return Ok(String::new());
         }
         rpassword::prompt_password(format!("Password for {user}: ")).map_err(|error| {
-            ClientError::new(Kind::Login, format!("no password: {}", super::error::reason(&error)))
+            match error.kind() {
+                io::ErrorKind::Interrupted => ClientError::interrupted(),
+                _ => ClientError::new(
+                    Kind::Login,
+                    format!("no password: {}", super::error::reason(&error)),
+                ),
+            }
         })
     }
 
@@ -168,14 +178,24 @@ impl Shell {
 
     /// Runs commands from a script, line by line as they come; the exit status.
     pub fn run_script(&mut self, script: impl BufRead) -> u8 {
-        for line in script.lines() {
-            match line {
-                Ok(line) if self.run_line(&line) == Flow::Continue => {}
-                Ok(_) => break,
+        for line in script.split(b'\n') {
+            let flow = match line.map(String::from_utf8) {
+                Ok(Ok(line)) => {
+                    self.run_line(line.trim_start_matches('\u{FEFF}').trim_end_matches('\r'))
+                }
+                Ok(Err(_)) => {
+                    self.fail(&ClientError::usage(
+                        "a line of the script is not UTF-8; it was passed over",
+                    ));
+                    self.after_failure()
+                }
                 Err(error) => {
                     self.fail(&ClientError::local(std::path::Path::new("standard input"), &error));
-                    break;
+                    Flow::Leave
                 }
+            };
+            if flow == Flow::Leave {
+                break;
             }
         }
         self.leave()
@@ -222,13 +242,12 @@ impl Shell {
             return self.after_failure();
         };
         for command in commands {
-            let words: Vec<&str> = command.iter().map(String::as_str).collect();
-            match self.run_command(&words) {
+            match self.run_command(&command) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Leave) => return Flow::Leave,
                 Err(error) => {
                     self.fail(&error);
-                    if error.is_connection_lost() {
+                    if self.client.as_ref().is_some_and(Client::is_lost) {
                         self.client = None;
                     }
                     if self.after_failure() == Flow::Leave
@@ -246,11 +265,16 @@ impl Shell {
         if self.settings.exit_on_error && !self.interactive { Flow::Leave } else { Flow::Continue }
     }
 
-    fn run_command(&mut self, words: &[&str]) -> Result<Flow, ClientError> {
+    fn run_command(&mut self, words: &[String]) -> Result<Flow, ClientError> {
         let Some((name, words)) = words.split_first() else { return Ok(Flow::Continue) };
-        let command = ShellCommand::find(name)?;
+        let command = ShellCommand::find(&words::plain(name))?;
         command.check(words.len())?;
-        (command.action)(self, words)
+        let meant = |word: &String| {
+            if command.takes_patterns() { word.clone() } else { words::plain(word) }
+        };
+        let words: Vec<String> = words.iter().map(meant).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        (command.action)(self, &words)
     }
 
     fn leave(&mut self) -> u8 {
@@ -316,20 +340,27 @@ impl Shell {
     }
 
     /// Data, on standard output.
-    fn say(&self, text: &str) {
+    fn say(&mut self, text: &str) {
         self.say_bytes(text.as_bytes());
     }
 
-    fn say_bytes(&self, bytes: &[u8]) {
+    fn say_bytes(&mut self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
         let text =
             if self.is_on_terminal() { printable(bytes).into_bytes() } else { bytes.to_vec() };
-        // Whoever read our output has gone; the exit status tells what was done.
-        let _written = out.write_all(&text).and_then(|()| out.flush());
+        let written = out.write_all(&text).and_then(|()| out.flush());
+        drop(out);
+        match written {
+            // Whoever read our output wanted no more of it.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.fail(&ClientError::local(std::path::Path::new("standard output"), &error));
+            }
+            _ => {}
+        }
     }
 
     /// Names in columns on a terminal, one a line elsewhere.
-    fn say_names(&self, names: &[String]) {
+    fn say_names(&mut self, names: &[String]) {
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() + 2;
         let per_line = if self.is_on_terminal() { (terminal_columns() / width).max(1) } else { 1 };
         let mut text = String::new();

@@ -5,14 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{ClientError, Kind};
+use crate::client::{Client, ClientError, Kind};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
-use crate::ftp::pattern::{is_pattern, matches};
+use crate::ftp::pattern::matches;
 
 use super::Shell;
 use super::actions::Done;
 use super::command::Flow;
 use super::progress::Progress;
+use super::words::{pattern, plain};
 
 /// How deep `get -r` and `put -r` go.
 const DEPTH_MAX: usize = 64;
@@ -63,7 +64,10 @@ impl Shell {
             match entry.kind {
                 EntryKind::Directory => shell.get_tree(&path, &place, depth + 1),
                 EntryKind::File => shell.get_file(&path, &place),
-                EntryKind::Link | EntryKind::Other => Ok(()),
+                EntryKind::Link | EntryKind::Other => {
+                    shell.note(&format!("{}: skipped, neither file nor directory", shown(&path)));
+                    Ok(())
+                }
             }
         })
         .map(drop)
@@ -80,8 +84,10 @@ impl Shell {
         let mut entries =
             fs::read_dir(local).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         entries.sort_by_key(fs::DirEntry::file_name);
-        // It may be there already; if it is not and cannot be made, the first file will say so.
-        let _made = self.client()?.create_dir(remote);
+        if let Err(refused) = self.client()?.create_dir(remote) {
+            // It may be there already.
+            self.client()?.read_dir(remote).map_err(|_| refused)?;
+        }
         self.for_each(entries, |shell, entry| {
             let path = [remote, b"/", entry.file_name().as_encoded_bytes()].concat();
             let kind = entry.file_type().map_err(failed)?;
@@ -90,6 +96,10 @@ impl Shell {
             } else if kind.is_file() {
                 shell.put_file(&entry.path(), &path)
             } else {
+                shell.note(&format!(
+                    "{}: skipped, neither file nor directory",
+                    shown_local(&entry.path())
+                ));
                 Ok(())
             }
         })
@@ -105,7 +115,8 @@ impl Shell {
         let mut last = Ok(Flow::Continue);
         for one in all {
             if let Err(error) = act(self, one) {
-                let fatal = error.is_connection_lost() || error.kind == Kind::Interrupted;
+                let hung_up = self.client.as_ref().is_none_or(Client::is_lost);
+                let fatal = hung_up || error.kind == Kind::Interrupted;
                 if let Err(earlier) = std::mem::replace(&mut last, Err(error)) {
                     self.fail(&earlier);
                 }
@@ -120,37 +131,40 @@ impl Shell {
 
     /// The remote files that a word names: itself, or what matches it.
     pub(super) fn expand(&mut self, word: &str) -> Result<Vec<Named>, ClientError> {
-        if !is_pattern(word.as_bytes()) {
-            return Ok(vec![(word.as_bytes().to_vec(), None)]);
+        let directory = plain(split_path(word).0).into_bytes();
+        match self.matching(word)? {
+            None => Ok(vec![(plain(word).into_bytes(), None)]),
+            Some(found) => Ok(found
+                .into_iter()
+                .map(|entry| ([&*directory, &entry.name].concat(), Some(entry.kind)))
+                .collect()),
         }
-        let (directory, _) = split_path(word);
-        let found = self.matching(word)?;
-        Ok(found
-            .into_iter()
-            .map(|entry| ([directory.as_bytes(), &entry.name].concat(), Some(entry.kind)))
-            .collect())
     }
 
-    pub(super) fn matching(&mut self, word: &str) -> Result<Vec<Listed>, ClientError> {
-        let (directory, pattern) = split_path(word);
-        let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { directory };
+    /// The entries that a word matches; `None` if it is no pattern.
+    pub(super) fn matching(&mut self, word: &str) -> Result<Option<Vec<Listed>>, ClientError> {
+        let (directory, last) = split_path(word);
+        let Some(pattern) = pattern(last) else { return Ok(None) };
+        let directory = plain(directory);
+        let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { &directory };
         let mut entries = self.client()?.read_dir(at.as_bytes())?;
         entries.retain(|entry| {
             let hidden = entry.name.starts_with(b".") && !pattern.starts_with('.');
             !hidden && matches(pattern.as_bytes(), &entry.name)
         });
         if entries.is_empty() {
-            return Err(ClientError::new(Kind::Refused, format!("{word}: nothing matches")));
+            return Err(ClientError::new(
+                Kind::Refused,
+                format!("{}: nothing matches", plain(word)),
+            ));
         }
-        Ok(entries)
+        Ok(Some(entries))
     }
 
     pub(super) fn expand_local(&self, word: &str) -> Result<Vec<PathBuf>, ClientError> {
-        if !is_pattern(word.as_bytes()) {
-            return Ok(vec![self.local_source(word)]);
-        }
-        let (directory, pattern) = split_path(word);
-        let place = self.local.join(directory);
+        let (directory, last) = split_path(word);
+        let Some(pattern) = pattern(last) else { return Ok(vec![self.local_source(&plain(word))]) };
+        let place = self.local.join(plain(directory));
         let entries = fs::read_dir(&place).map_err(|error| ClientError::local(&place, &error))?;
         let mut files: Vec<PathBuf> = entries
             .flatten()
@@ -165,7 +179,7 @@ impl Shell {
             .collect();
         files.sort_unstable();
         if files.is_empty() {
-            Err(ClientError::new(Kind::Local, format!("{word}: no local file matches")))
+            Err(ClientError::new(Kind::Local, format!("{}: no local file matches", plain(word))))
         } else {
             Ok(files)
         }

@@ -4,6 +4,9 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unclosed;
 
+/// Stands before a letter of a pattern that was quoted, and so means itself. No name has it, and none that is typed is kept.
+const QUOTED: char = '\0';
+
 /// Cuts text into commands at `;` and line ends, and each into words. Quotes and backslashes keep spaces, `;` and each
 /// other; `#` at the beginning of a word makes the rest of the line a comment. A command that begins with `!` is one
 /// word: what stands behind it is for sh.
@@ -11,7 +14,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
     let mut commands = Vec::new();
     let mut command: Vec<String> = Vec::new();
     let mut word: Option<String> = None;
-    let mut letters = text.chars().peekable();
+    let mut letters = text.chars().filter(|letter| *letter != QUOTED).peekable();
     while let Some(letter) = letters.next() {
         match letter {
             '!' if command.is_empty() && word.is_none() => {
@@ -32,7 +35,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
                 loop {
                     match letters.next().ok_or(Unclosed)? {
                         '\'' => break,
-                        letter => word.push(letter),
+                        letter => push_quoted(word, letter),
                     }
                 }
             }
@@ -44,11 +47,11 @@ pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
                         '\\' if matches!(letters.peek(), Some('"' | '\\')) => {
                             word.extend(letters.next());
                         }
-                        letter => word.push(letter),
+                        letter => push_quoted(word, letter),
                     }
                 }
             }
-            '\\' => word.get_or_insert_default().push(letters.next().ok_or(Unclosed)?),
+            '\\' => push_quoted(word.get_or_insert_default(), letters.next().ok_or(Unclosed)?),
             letter => word.get_or_insert_default().push(letter),
         }
     }
@@ -59,9 +62,37 @@ pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
     Ok(commands)
 }
 
+fn push_quoted(word: &mut String, letter: char) {
+    if matches!(letter, '*' | '?' | '[') {
+        word.push(QUOTED);
+    }
+    word.push(letter);
+}
+
+/// A word as a plain name.
+pub(super) fn plain(word: &str) -> String {
+    word.replace(QUOTED, "")
+}
+
+/// A word as a pattern, if anything in it is one that was not quoted; what was quoted stands in a set of its own.
+pub(super) fn pattern(word: &str) -> Option<String> {
+    let mut letters = word.chars();
+    let (mut pattern, mut is_pattern) = (String::new(), false);
+    while let Some(letter) = letters.next() {
+        match letter {
+            QUOTED => pattern.extend(letters.next().map(|letter| format!("[{letter}]"))),
+            letter => {
+                is_pattern |= matches!(letter, '*' | '?' | '[');
+                pattern.push(letter);
+            }
+        }
+    }
+    is_pattern.then_some(pattern)
+}
+
 /// A word as it must be typed to be read back as it is.
 pub(super) fn quote(word: &str) -> String {
-    let special = |letter: char| letter.is_whitespace() || "'\"\\;#!".contains(letter);
+    let special = |letter: char| letter.is_whitespace() || "'\"\\;#!*?[".contains(letter);
     word.chars().fold(String::new(), |mut quoted, letter| {
         if special(letter) {
             quoted.push('\\');
@@ -95,11 +126,25 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_quoted_is_no_pattern() {
+        let word = |text: &str| split(text).unwrap()[0][0].clone();
+        assert_eq!(pattern(&word("a*")), Some("a*".to_owned()));
+        assert_eq!(pattern(&word("'a[1]*'b?")), Some("a[[]1][*]b?".to_owned()));
+        for text in ["'a[1].txt'", "\"*\"", "a\\*", "plain"] {
+            assert_eq!(pattern(&word(text)), None, "{text}");
+        }
+        assert_eq!(plain(&word("'a[1].txt'")), "a[1].txt");
+    }
+
     proptest! {
         #[test]
         fn a_quoted_word_is_read_back(word in "[^\0]{1,30}") {
             let first = "get ".to_owned() + &quote(&word);
-            prop_assert_eq!(split(&first), Ok(vec![vec!["get".to_owned(), word]]));
+            let read = split(&first).unwrap();
+            prop_assert_eq!(read.len(), 1);
+            prop_assert_eq!(plain(&read[0][1]), word);
+            prop_assert_eq!(pattern(&read[0][1]), None, "a quoted word is no pattern");
         }
     }
 }
