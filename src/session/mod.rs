@@ -247,6 +247,8 @@ impl Session {
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
+        // At once, not in the first turn: whoever connects waits for this. A client that has gone already is seen there.
+        let _sent = control.flush(now);
         let who = Who {
             session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1,
             peer,
