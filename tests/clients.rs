@@ -1,5 +1,5 @@
 //! Real clients against our server: each lists, gets, puts, resumes, renames and deletes, as far as it can, in passive,
-//! extended passive and active mode, over IPv4 and IPv6. A client that is not installed is skipped, and counted so.
+//! extended passive and active mode, over IPv4 and IPv6, to a server alone and through the balancer. A client that is not installed is skipped, and counted so.
 
 #![allow(
     clippy::unwrap_used,
@@ -179,23 +179,27 @@ fn main() {
                 {
                     continue;
                 }
-                let title = format!("{} in {mode} mode over {family}", client.program);
                 let here = client.program == "ftpclient" || find(client.program).is_some();
-                let title = if here { title } else { format!("{title}: SKIPPED, not installed") };
-                trials.push(
-                    Trial::test(title, move || play(client, words, host).map_err(Failed::from))
-                        .with_ignored_flag(!here),
-                );
+                for (slaves, through) in [(0, ""), (2, ", through the balancer")] {
+                    let skipped = if here { "" } else { ": SKIPPED, not installed" };
+                    let title = format!(
+                        "{} in {mode} mode over {family}{through}{skipped}",
+                        client.program
+                    );
+                    let play = move || play(client, words, host, slaves).map_err(Failed::from);
+                    trials.push(Trial::test(title, play).with_ignored_flag(!here));
+                }
             }
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn play(client: &RealClient, mode: &str, host: &str) -> Result<(), String> {
+fn play(client: &RealClient, mode: &str, host: &str, slaves: u16) -> Result<(), String> {
     let server = TestServer::start(|config| {
         config.write = true;
         config.bind = None;
+        config.slaves = slaves;
     });
     let (big, local) = (noise(SIZE), noise(SIZE + 1));
     let folder = tempfile::tempdir().unwrap();

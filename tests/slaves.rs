@@ -13,7 +13,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -274,6 +274,43 @@ fn sigterm_to_ftpslaves_ends_all_and_the_master_serves_by_itself() {
     assert_eq!(scene.parent.status(), Some(0));
     until("the slaves stay registered", || scene.slaves().is_empty());
     assert_eq!(scene.connect().1, 0);
+}
+
+#[test]
+fn after_ten_thousand_connections_no_process_has_more_descriptors_than_before() {
+    let scene = Scene::start(2);
+    let processes: Vec<u32> =
+        scene.slaves().iter().map(|slave| slave.1).chain([scene.master.0.id()]).collect();
+    let count = |process: &u32| fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
+    let counts = || processes.iter().map(count).collect::<Vec<_>>();
+    drop(scene.connect());
+    until("the first session stays", || {
+        scene.control(&["status"]).lines().skip(1).all(|row| row.contains("  0  "))
+    });
+    let before = counts();
+    for _ in 0..10_000 {
+        scene.connect();
+    }
+    until("descriptors leak", || counts() == before);
+}
+
+#[test]
+fn slave_processes_may_have_ports_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let (_master, address) = start_master(&root, 0);
+    // A free port with a free one behind it, found by trying.
+    let free = |port: &u16| {
+        [*port, port + 1].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    };
+    let any = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let first = std::iter::repeat_with(any).take(100).find(free).unwrap();
+    let words = ["--port", &first.to_string(), &format!("localhost:{}", address.port())];
+    let _parent = Running(Command::new(SLAVES).args(words).stderr(Stdio::null()).spawn().unwrap());
+    for port in [first, first + 1] {
+        until("it does not listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let line = RawClient::connect(([127, 0, 0, 1], port).into()).line();
+        assert!(line.starts_with("220 slave "), "{line}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ struct Arguments {
     #[argh(switch, short = 'v')]
     verbose: bool,
 
-    /// the server: a host, or a URL ftp://[user[:password]@]host[:port][/path]
+    /// the server: a host, or a URL such as ftp://user@host:port/path
     #[argh(positional, arg_name = "host|url")]
     target: String,
 

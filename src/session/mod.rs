@@ -2,7 +2,7 @@
 //!
 //! A session is owned by one worker at a time, so nothing here is locked. Three rules carry the machine: what the
 //! previous command promised (`pending`) is taken at the beginning of every command; the activity is taken out, advanced,
-//! and the next one entered; [`Session::enter`] is the only place that stores one.
+//! and the next one entered; `Session::enter` is the only place that stores one.
 //!
 //! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
 
