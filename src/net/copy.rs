@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
-use super::is_ready;
+use super::socket::is_ready;
 
 /// The size of the buffer that each worker thread has for bytes it must see itself.
 pub const BUFFER_BYTES: usize = 128 * 1024;

@@ -2,25 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::os::fd::AsFd;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use super::is_ready;
 use super::passive::PassiveListener;
-
-/// The longest that a call on a data socket may hold a worker.
-const CALL_TIMEOUT: Duration = Duration::from_millis(1);
-
-/// Bounds every call on this socket that could wait: accept, connect, sendfile.
-pub(super) fn bound_waits(socket: BorrowedFd<'_>) -> io::Result<()> {
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(CALL_TIMEOUT))?;
-    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(CALL_TIMEOUT))?;
-    Ok(())
-}
+use super::socket::{bound_waits, is_ready};
 
 /// A data connection that is not there yet.
 #[derive(Debug)]

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::SendFlags;
 
 use super::canonical;
+use super::socket::{bound_waits, is_ready, open};
 use crate::ftp::{Code, Reply};
 
 /// How many connections the kernel keeps for us between two accepts: a burst of thousands (it cuts this to
@@ -34,7 +35,7 @@ impl Stop {
     /// Whether it was rung.
     #[must_use]
     pub fn is_rung(&self) -> bool {
-        super::is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
+        is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
     }
 
     /// Ends every loop that looks at it, for good.
@@ -66,19 +67,6 @@ pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
             })
         }
     }
-}
-
-/// A listening socket on this address; on `[::]` it takes IPv4 clients, too.
-pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, backlog)?;
-    Ok(TcpListener::from(socket))
 }
 
 /// A descriptor kept in reserve: when there is no other, it is given up for a moment, so that a client hears why it
@@ -127,7 +115,7 @@ pub fn accept_all(
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
     // A client that connects and resets at once could leave the accept waiting for the next one.
-    super::data::bound_waits(listener.as_fd())?;
+    bound_waits(listener.as_fd())?;
     loop {
         if wait(&[listener.as_fd(), stop.0.as_fd()], None)? {
             return Ok(());

@@ -11,13 +11,9 @@ pub mod data;
 pub mod listener;
 pub mod passive;
 pub mod seats;
+mod socket;
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
 /// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`. Others
 /// stay as they are, with the scope that a link-local address needs.
@@ -26,14 +22,5 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,
-    }
-}
-
-/// Whether a socket can be read, written or accepted from now; a broken one can, and then says how it is broken.
-fn is_ready(socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&socket, wanted)], Some(&at_once)) {
-        Err(Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
     }
 }

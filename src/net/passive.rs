@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::canonical;
-use super::data::bound_waits;
-use super::listener::open;
+use super::socket::{bound_waits, open};
 
 /// A few connections may wait: strangers that are turned away must not keep the client out.
 const BACKLOG: i32 = 8;

@@ -3,18 +3,14 @@
 //! Every hand-over of a task is a function of this file, so this is where the protocol of `README.md` can be checked. No
 //! thread and no clock here: the loops of `worker.rs`, the simulation and shuttle all drive the same steps.
 
-use std::convert::Infallible;
-use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
-
 use super::lot::{Lot, Token};
 use super::ready::{Picker, Ready};
 use super::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
-use super::task::{Class, Task, Turn, Watch};
+use super::task::{Admitted, Class, Turn, Watch};
 
 /// Tells when parked tasks' descriptors are ready: epoll, or a test's own.
 pub(super) trait Readiness {
@@ -26,24 +22,6 @@ pub(super) trait Readiness {
 
     /// Ends the current or the next wait.
     fn poke(&self);
-}
-
-/// A task, and the sign that it lives, by which [`super::Pool::drain`] sees when the last is gone.
-pub(super) struct Admitted {
-    task: Box<dyn Task>,
-    _alive: Sender<Infallible>,
-}
-
-impl Admitted {
-    pub(super) fn new(task: Box<dyn Task>, alive: Sender<Infallible>) -> Self {
-        Self { task, _alive: alive }
-    }
-}
-
-impl fmt::Debug for Admitted {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Admitted").finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug)]

@@ -10,10 +10,10 @@ use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use super::floor::{Admitted, Floor, Readiness};
+use super::floor::{Floor, Readiness};
 use super::lot::Token;
 use super::ready::{Lane, Picker};
-use super::task::{Class, Task, Turn, Watch};
+use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SCHEDULES: usize = 3000;
 

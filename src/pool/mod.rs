@@ -33,9 +33,10 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use epoll::Epoll;
-use floor::{Admitted, Floor};
+use floor::Floor;
 use ready::Lane;
 use sync::Mutex;
+use task::Admitted;
 
 /// A fixed number of worker threads, one poller thread, and the tasks they serve.
 #[derive(Debug)]

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use super::floor::Admitted;
-use super::task::Class;
+use super::task::{Admitted, Class};
 
 /// After so many interactive turns in a row a worker takes a bulk turn, if one waits.
 pub(super) const INTERACTIVE_STREAK_MAX: u32 = 16;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
-use super::floor::{Admitted, Floor, Readiness};
+use super::floor::{Floor, Readiness};
 use super::lot::Token;
 use super::ready::{INTERACTIVE_STREAK_MAX, Lane, Picker};
-use super::task::{Class, Task, Turn, Watch};
+use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SEEDS: u64 = 1000;
 const STEPS_PER_WAIT_MAX: u64 = 30;

@@ -1,8 +1,11 @@
 //! What the pool asks of those it serves: [`Task`], and the words for what a task wants next.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
+
+use crossbeam_channel::Sender;
 
 /// Something that works in short turns: a session, or whatever else the pool is given.
 pub trait Task: Send {
@@ -84,5 +87,23 @@ impl<'a> Watch<'a> {
 impl fmt::Debug for Watch<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A task, and the sign that it lives, by which [`super::Pool::drain`] sees when the last is gone.
+pub(super) struct Admitted {
+    pub(super) task: Box<dyn Task>,
+    _alive: Sender<Infallible>,
+}
+
+impl Admitted {
+    pub(super) fn new(task: Box<dyn Task>, alive: Sender<Infallible>) -> Self {
+        Self { task, _alive: alive }
+    }
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Admitted").finish_non_exhaustive()
     }
 }

@@ -14,26 +14,19 @@ use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::time::TimeValue;
 
 use super::Shell;
-use super::command::{COMMANDS, Flow, ShellCommand};
 use super::words::plain;
+
+/// What a command leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    Leave,
+}
 
 pub(super) type Done = Result<Flow, ClientError>;
 
 pub(super) fn bye(_: &mut Shell, _: &[&str]) -> Done {
     Ok(Flow::Leave)
-}
-
-pub(super) fn help(shell: &mut Shell, words: &[&str]) -> Done {
-    let text: String = match words.first() {
-        Some(word) => describe(ShellCommand::find(word)?),
-        None => COMMANDS.iter().map(describe).collect(),
-    };
-    shell.say(&text);
-    Ok(Flow::Continue)
-}
-
-fn describe(row: &ShellCommand) -> String {
-    format!("{:<30}{}\n", format!("{} {}", row.name, row.usage), row.help)
 }
 
 // Connection.

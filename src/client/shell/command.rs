@@ -2,18 +2,11 @@
 
 use super::Shell;
 use super::actions::{
-    ascii, binary, bye, cat, cd, cdup, chmod, close, dir, get, help, lcd, lls, local_shell, lpwd,
-    ls, mget, mkdir, modtime, mput, open, passive, put, pwd, quote, rename, rm, rmdir, set_active,
-    size, status, user,
+    Done, Flow, ascii, binary, bye, cat, cd, cdup, chmod, close, dir, get, lcd, lls, local_shell,
+    lpwd, ls, mget, mkdir, modtime, mput, open, passive, put, pwd, quote, rename, rm, rmdir,
+    set_active, size, status, user,
 };
 use crate::client::ClientError;
-
-/// What a command leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flow {
-    Continue,
-    Leave,
-}
 
 /// What a command's words are, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +84,19 @@ pub(super) static COMMANDS: &[ShellCommand] = &[
     row("status",  "",                       (0, 0),   Other,     status,      "tell how we are connected"),
     row("user",    "NAME [PASSWORD]",        (1, 2),   Other,     user,        "log in as somebody else"),
 ];
+
+fn help(shell: &mut Shell, words: &[&str]) -> Done {
+    let text: String = match words.first() {
+        Some(word) => describe(ShellCommand::find(word)?),
+        None => COMMANDS.iter().map(describe).collect(),
+    };
+    shell.say(&text);
+    Ok(Flow::Continue)
+}
+
+fn describe(row: &ShellCommand) -> String {
+    format!("{:<30}{}\n", format!("{} {}", row.name, row.usage), row.help)
+}
 
 impl ShellCommand {
     /// The command of this name, or of the only name that begins so.

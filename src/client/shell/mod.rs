@@ -24,7 +24,8 @@ use crate::ftp::listing::Listed;
 
 use super::url::Target;
 use super::{Client, ClientError, Kind, Options, netrc};
-use command::{Flow, ShellCommand};
+use actions::Flow;
+use command::ShellCommand;
 use complete::Assistant;
 
 /// The port where `ftpserver` listens.

@@ -10,8 +10,7 @@ use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
 use super::Shell;
-use super::actions::Done;
-use super::command::Flow;
+use super::actions::{Done, Flow};
 use super::progress::Progress;
 use super::words::{pattern, plain};
 

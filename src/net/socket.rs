@@ -1,0 +1,42 @@
+//! What every kind of socket here needs: to listen, to be looked at, and never to hold a worker.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// A listening socket on this address; on `[::]` it takes IPv4 clients, too.
+pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, backlog)?;
+    Ok(TcpListener::from(socket))
+}
+
+/// The longest that a call on a data socket may hold a worker.
+const CALL_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// Bounds every call on this socket that could wait: accept, connect, sendfile.
+pub(super) fn bound_waits(socket: BorrowedFd<'_>) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(CALL_TIMEOUT))?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(CALL_TIMEOUT))?;
+    Ok(())
+}
+
+/// Whether a socket can be read, written or accepted from now; a broken one can, and then says how it is broken.
+pub(super) fn is_ready(socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&socket, wanted)], Some(&at_once)) {
+        Err(Errno::INTR) => Ok(false),
+        ready => Ok(ready? > 0),
+    }
+}
