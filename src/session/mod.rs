@@ -6,6 +6,7 @@
 //!
 //! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
 
+mod deadlines;
 mod files;
 mod inform;
 mod listing;
@@ -495,53 +496,6 @@ impl Session {
         }
         self.enter(Activity::Farewell { until });
         Step::Wait
-    }
-
-    /// When the session must be looked at although nothing happened.
-    fn deadline(&self) -> Instant {
-        let limits = &self.service.limits;
-        let activity = match &self.activity {
-            Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
-            Activity::Commands => (self.stranger_since + limits.login_timeout)
-                .min(self.heard_at + limits.idle_timeout),
-            Activity::Opening(awaiting) => awaiting.until,
-            Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
-            Activity::Status(_) => self.heard_at + limits.idle_timeout,
-            Activity::Farewell { until } => *until,
-        };
-        let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
-        let unused = self.route.as_ref().map(Route::until);
-        [unread, unused].into_iter().flatten().fold(activity, Instant::min)
-    }
-
-    /// What a deadline that has passed leads to.
-    fn expire(&mut self, now: Instant) -> Result<(), Gone> {
-        if self.route.as_ref().is_some_and(|route| route.until() <= now) {
-            self.route = None;
-        }
-        if self
-            .control
-            .unsent_since()
-            .is_some_and(|since| since + self.service.limits.reply_timeout <= now)
-        {
-            return Err(Gone::Stalled);
-        }
-        if self.deadline() > now {
-            return Ok(());
-        }
-        match mem::take(&mut self.activity) {
-            Activity::Commands | Activity::Status(_) if self.member().is_ok() => {
-                let idle = self.service.limits.idle_timeout.as_secs();
-                self.dismiss(&format!("No command for {idle} seconds; closing."), now);
-            }
-            Activity::Commands | Activity::Status(_) => {
-                self.dismiss("No login in time; closing.", now);
-            }
-            Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
-            Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
-            Activity::Farewell { .. } => return Err(Gone::Stalled),
-        }
-        Ok(())
     }
 
     fn reply(&mut self, reply: &Reply) {
