@@ -24,6 +24,8 @@ pub struct Config {
     pub slaves: u16,
     /// Whether anonymous may write.
     pub write: bool,
+    /// Whether an upload is flushed to the disk before it counts as done.
+    pub flush: bool,
     /// The ports for passive data connections; `None` is any.
     pub passive_ports: Option<RangeInclusive<u16>>,
     /// The address to tell in replies to PASV; `None` is that of the control connection.
@@ -55,6 +57,8 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// Wrong passwords before the connection is closed.
     pub login_failures_max: u8,
+    /// `--keep-partial`: how long what arrived of an interrupted upload is kept to be resumed.
+    pub partial_age_max: Duration,
 }
 
 impl Default for Limits {
@@ -69,6 +73,7 @@ impl Default for Limits {
             reply_timeout: Duration::from_mins(1),
             stop_grace: Duration::from_secs(30),
             login_failures_max: 3,
+            partial_age_max: Duration::from_hours(24),
         }
     }
 }
@@ -84,6 +89,7 @@ impl Config {
             workers: default_workers(),
             slaves: 0,
             write: false,
+            flush: true,
             passive_ports: None,
             public_address: None,
             limits: Limits::default(),
@@ -101,6 +107,7 @@ impl Config {
         let seconds = |duration: Duration| duration.as_secs_f64();
         let mut lines = vec![
             format!("write {}", self.write),
+            format!("flush {}", self.flush),
             format!("clients_max {}", limits.clients_max),
             format!("per_address_max {}", limits.per_address_max),
             format!("login_timeout {}", seconds(limits.login_timeout)),
@@ -110,6 +117,7 @@ impl Config {
             format!("reply_timeout {}", seconds(limits.reply_timeout)),
             format!("stop_grace {}", seconds(limits.stop_grace)),
             format!("login_failures_max {}", limits.login_failures_max),
+            format!("partial_age_max {}", seconds(limits.partial_age_max)),
             format!("level {:?}", self.level),
         ];
         lines.extend(
@@ -136,6 +144,7 @@ impl Config {
         let limits = &mut self.limits;
         match name {
             "write" => self.write = value.parse().ok()?,
+            "flush" => self.flush = value.parse().ok()?,
             "clients_max" => limits.clients_max = value.parse().ok()?,
             "per_address_max" => limits.per_address_max = value.parse().ok()?,
             "login_timeout" => limits.login_timeout = seconds()?,
@@ -145,6 +154,7 @@ impl Config {
             "reply_timeout" => limits.reply_timeout = seconds()?,
             "stop_grace" => limits.stop_grace = seconds()?,
             "login_failures_max" => limits.login_failures_max = value.parse().ok()?,
+            "partial_age_max" => limits.partial_age_max = seconds()?,
             "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
             "public_address" => self.public_address = Some(value.parse().ok()?),
             "level" => {
@@ -198,6 +208,7 @@ mod tests {
     fn a_slave_adopts_every_setting_of_its_master() {
         let mut master = Config::new(PathBuf::new());
         master.write = true;
+        master.flush = false;
         master.passive_ports = Some(5..=9);
         master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
         master.level = Level::Verbose;
@@ -211,6 +222,7 @@ mod tests {
             reply_timeout: Duration::from_secs(7),
             stop_grace: Duration::from_secs(8),
             login_failures_max: 9,
+            partial_age_max: Duration::from_secs(10),
         };
         let mut slave = Config::new(PathBuf::new());
         slave.adopt(&master.settings()).unwrap();

@@ -56,6 +56,8 @@ impl fmt::Display for Who {
 pub enum Outcome {
     /// To its end.
     Complete,
+    /// To the end of the data connection, and nothing says that this was not all.
+    AssumedComplete,
     /// By the client's ABOR.
     Aborted,
     /// Because the data connection broke or stalled.
@@ -83,19 +85,54 @@ pub struct TransferEvent {
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Event<'a> {
-    Listening { address: SocketAddr, slave: Option<u32> },
+    Listening {
+        address: SocketAddr,
+        slave: Option<u32>,
+    },
     Connect,
-    Login { user: &'a [u8] },
-    LoginFailed { user: &'a [u8] },
+    Login {
+        user: &'a [u8],
+    },
+    LoginFailed {
+        user: &'a [u8],
+    },
     Transfer(&'a TransferEvent),
-    Refused { peer: SocketAddr, why: &'a str },
-    Command { line: &'a [u8] },
-    Reply { line: &'a [u8] },
-    Activity { from: &'a str, to: &'a str },
-    Disconnect { why: &'a str, seconds: u64 },
-    Trouble { what: &'a str, error: &'a io::Error },
-    Stopping { sessions: usize },
-    Stopped { in_time: bool },
+    /// An upload did not come whole; so many bytes are there to resume from.
+    Swept {
+        count: u64,
+    },
+    CutOff {
+        why: &'a str,
+        kept: u64,
+    },
+    Refused {
+        peer: SocketAddr,
+        why: &'a str,
+    },
+    Command {
+        line: &'a [u8],
+    },
+    Reply {
+        line: &'a [u8],
+    },
+    Activity {
+        from: &'a str,
+        to: &'a str,
+    },
+    Disconnect {
+        why: &'a str,
+        seconds: u64,
+    },
+    Trouble {
+        what: &'a str,
+        error: &'a io::Error,
+    },
+    Stopping {
+        sessions: usize,
+    },
+    Stopped {
+        in_time: bool,
+    },
 }
 
 impl Event<'_> {
@@ -123,6 +160,10 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "event=login-failed user=\"{}\"", Escaped(user))
             }
             Self::Transfer(transfer) => write!(formatter, "{transfer}"),
+            Self::Swept { count } => write!(formatter, "event=swept parts={count}"),
+            Self::CutOff { why, kept } => {
+                write!(formatter, "event=cut-off kept={kept} why=\"{why}\"")
+            }
             Self::Refused { peer, why } => {
                 write!(formatter, "event=refused peer={peer} why=\"{why}\"")
             }
@@ -149,7 +190,8 @@ impl fmt::Display for TransferEvent {
         let outcome = match outcome {
             Outcome::Complete => "complete",
             Outcome::Aborted => "aborted",
-            Outcome::CutOff => "cut-off",
+            Outcome::AssumedComplete => "\"assumed complete\"",
+            Outcome::CutOff => "\"cut off\"",
             Outcome::Failed => "failed",
         };
         let seconds = took.as_secs_f64();

@@ -4,7 +4,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use crate::balancer::Balancer;
 use crate::balancer::registry::{Outfit, Registry};
@@ -17,7 +19,11 @@ use crate::net::passive::PassivePorts;
 use crate::net::seats::Seats;
 use crate::pool::Pool;
 use crate::session::{Service, Session};
-use crate::storage::{Accounts, Permissions, Root};
+use crate::storage::{Accounts, Flusher, Permissions, Root};
+
+/// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
+const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
+const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
 /// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +83,7 @@ impl Server {
     ) -> Result<Self, ConfigError> {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
         let start = || {
-            let mut server = Self::new(config, root, log)?;
+            let mut server = Self::new(config, Arc::new(root), log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![station], None));
             if let Some(listener) = own {
@@ -88,11 +94,12 @@ impl Server {
         start().map_err(|error: io::Error| cannot_start(&error))
     }
 
-    fn new(config: &Config, root: Root, log: Log) -> io::Result<Self> {
+    fn new(config: &Config, root: Arc<Root>, log: Log) -> io::Result<Self> {
         let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
-        let accounts = Accounts::anonymous(Arc::new(root), permissions);
+        let accounts = Accounts::anonymous(root, permissions);
         let passive_ports = PassivePorts::new(config.passive_ports.clone());
         let public_address = config.public_address;
+        let flusher = if config.flush { Some(Flusher::start()?) } else { None };
         Ok(Self {
             doors: Vec::new(),
             stop: Stop::new()?,
@@ -105,6 +112,7 @@ impl Server {
                 config.limits.clone(),
                 passive_ports,
                 public_address,
+                flusher,
                 log,
             ),
             seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
@@ -121,7 +129,11 @@ impl Server {
         log: Log,
     ) -> io::Result<Self> {
         let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(config, root, log)?;
+        let root = Arc::new(root);
+        let mut server = Self::new(config, Arc::clone(&root), log)?;
+        if config.write {
+            server.run_sweeper(root)?;
+        }
         let registry = server.open_registry(front.local_addr()?.port(), outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
@@ -165,6 +177,31 @@ impl Server {
             }
         };
         self.threads.push(std::thread::Builder::new().name("registry".to_owned()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and
+    /// then now and then.
+    fn run_sweeper(&mut self, root: Arc<Root>) -> io::Result<()> {
+        let (stop, service) = (self.stop.clone(), self.service.clone());
+        let age = service.limits.partial_age_max;
+        let run = move || {
+            loop {
+                let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+                match root.sweep(before, || !stop.is_rung()) {
+                    Ok(0) => {}
+                    Ok(count) => service.log.server(&Event::Swept { count }),
+                    Err(error) => service.log.server(&Event::Trouble {
+                        what: "old parts of uploads cannot be swept",
+                        error: &error,
+                    }),
+                }
+                if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
+                    break;
+                }
+            }
+        };
+        self.threads.push(std::thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
         Ok(())
     }
 

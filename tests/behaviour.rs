@@ -247,17 +247,62 @@ fn stat_noop_and_quit_are_served_during_a_transfer_and_others_wait_for_its_end()
 }
 
 #[test]
-fn what_was_sent_counts_although_the_control_connection_closed_early() {
+fn a_client_that_vanished_in_an_upload_has_completed_it_only_if_something_says_so() {
     let server = TestServer::writable();
     let content = noise(1_000_000);
+    let upload = |name: &str, before: &str, during: &str| {
+        let mut client = RawClient::log_in(server.address());
+        if !before.is_empty() {
+            assert!(client.ask(before).starts_with("200 "));
+        }
+        let mut data = client.open_data();
+        assert!(client.ask(&format!("STOR {name}")).starts_with("150 "));
+        if !during.is_empty() {
+            client.say(during);
+        }
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        data.write_all(&content).unwrap();
+        drop(data);
+        client.reply()
+    };
+    assert!(upload("announced", "ALLO 1000000", "").starts_with("226 "));
+    assert_eq!(server.read("announced"), content);
+    assert!(upload("quit", "", "QUIT").starts_with("226 "));
+    assert_eq!(server.read("quit"), content);
+    for (name, before) in [("unknown", ""), ("short", "ALLO 1000001")] {
+        assert!(upload(name, before, "").starts_with("426 "));
+        assert!(!server.path(name).exists());
+        let mut client = RawClient::log_in(server.address());
+        assert_eq!(client.ask(&format!("SIZE {name}")), "213 1000000");
+    }
+}
+
+#[test]
+fn what_is_kept_of_an_upload_is_nowhere_to_be_seen_and_resumed_by_rest_or_appe() {
+    let server = TestServer::writable();
     let mut client = RawClient::log_in(server.address());
-    let mut data = client.open_data();
-    assert!(client.ask("STOR up").starts_with("150 "));
-    client.stream.shutdown(Shutdown::Write).unwrap();
-    data.write_all(&content).unwrap();
-    drop(data);
-    assert!(client.reply().starts_with("226 "));
-    assert_eq!(server.read("up"), content);
+    for (name, resume) in [("rest", "REST 4"), ("append", "NOOP")] {
+        client.cut_off(name, b"0123");
+        assert_eq!(client.ask(&format!("SIZE {name}")), "213 4");
+        assert!(client.ask(&format!("MLST {name}")).starts_with("550 "));
+        let data = client.open_data();
+        assert!(client.ask("LIST -a").starts_with("150 "));
+        assert!(!String::from_utf8(read_all(data)).unwrap().contains("part"));
+        assert!(client.reply().starts_with("226 "));
+        let mut data = client.open_data();
+        client.ask(resume);
+        let verb = if name == "rest" { "STOR" } else { "APPE" };
+        assert!(client.ask(&format!("{verb} {name}")).starts_with("150 "));
+        data.write_all(b"56").unwrap();
+        drop(data);
+        assert!(client.reply().starts_with("226 "));
+        assert_eq!(server.read(name), b"012356");
+    }
+    // Those who may not write are told nothing of it.
+    client.cut_off("secret", b"x");
+    let root = server.root.path().to_owned();
+    let reader = TestServer::start(|config| config.root = root);
+    assert!(RawClient::log_in(reader.address()).ask("SIZE secret").starts_with("550 "));
 }
 
 #[test]

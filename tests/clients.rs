@@ -39,13 +39,15 @@ enum Deed {
     Put,
     /// The server's `resumed.bin`, which had the first half, is `local.bin`.
     ResumePut,
+    /// The server's `cut.bin`, of which the first half is kept, is `local.bin`.
+    ResumeCutOff,
     /// The server's `gone.bin` is gone.
     Delete,
 }
 
-use Deed::{Delete, Get, List, Put, PutAndRename, ResumeGet, ResumePut};
+use Deed::{Delete, Get, List, Put, PutAndRename, ResumeCutOff, ResumeGet, ResumePut};
 
-const ALL: &[Deed] = &[List, Get, ResumeGet, PutAndRename, ResumePut, Delete];
+const ALL: &[Deed] = &[List, Get, ResumeGet, PutAndRename, ResumePut, ResumeCutOff, Delete];
 
 struct RealClient {
     program: &'static str,
@@ -70,6 +72,7 @@ const CLIENTS: &[RealClient] = &[
             $c -C - -o part.bin $url/big.bin
             $c -T local.bin $url/put.bin
             $c -C - -T local.bin $url/resumed.bin
+            $c -C - -T local.bin $url/cut.bin
             $c -Q 'RNFR put.bin' -Q 'RNTO moved.bin' -Q 'DELE gone.bin' -o /dev/null $url/",
     },
     RealClient {
@@ -83,7 +86,7 @@ const CLIENTS: &[RealClient] = &[
         ipv6: true,
         script: "
             lftp -e \"set net:timeout 10; set net:max-retries 1; set cmd:fail-exit on; $mode; open -u anonymous,x $url; ls;
-                get big.bin -o got.bin; get -c big.bin -o part.bin; put local.bin -o put.bin; put -c local.bin -o resumed.bin;
+                get big.bin -o got.bin; get -c big.bin -o part.bin; put local.bin -o put.bin; put -c local.bin -o resumed.bin; put -c local.bin -o cut.bin;
                 mv put.bin moved.bin; rm gone.bin; mirror --parallel=4 . mirrored; bye\"
             cmp mirrored/big.bin got.bin",
     },
@@ -148,6 +151,11 @@ with open('local.bin', 'rb') as data:
     start = f.size('resumed.bin')
     data.seek(start)
     f.storbinary('STOR resumed.bin', data, rest=start)
+with open('local.bin', 'rb') as data:
+    start = f.size('cut.bin')
+    assert start > 0
+    data.seek(start)
+    f.storbinary('APPE cut.bin', data)
 f.rename('put.bin', 'moved.bin')
 f.delete('gone.bin')
 f.mkd('d')
@@ -206,6 +214,8 @@ fn play(client: &RealClient, mode: &str, host: &str, slaves: u16) -> Result<(), 
     server.write("big.bin", &big);
     server.write("resumed.bin", &local[..HALF]);
     server.write("gone.bin", "x");
+    RawClient::log_in(SocketAddr::new(host.parse().unwrap(), server.address().port()))
+        .cut_off("cut.bin", &local[..HALF]);
     fs::write(folder.path().join("part.bin"), &big[..HALF]).unwrap();
     fs::write(folder.path().join("local.bin"), &local).unwrap();
     let port = server.address().port().to_string();
@@ -244,6 +254,7 @@ fn is_done(
         PutAndRename => there("moved.bin") == local && !server.path("put.bin").exists(),
         Put => there("put.bin") == local,
         ResumePut => there("resumed.bin") == local,
+        ResumeCutOff => there("cut.bin") == local,
         Delete => !server.path("gone.bin").exists(),
     }
 }

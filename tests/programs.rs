@@ -187,7 +187,7 @@ fn the_log_has_a_line_an_event_and_no_name_can_forge_one() {
         "event=connect",
         "event=login user=\"anonymous\"",
         "event=transfer verb=STOR path=\"/a\\u{1b}[31m\\\"b\" bytes=4 ",
-        "outcome=complete",
+        "outcome=\"assumed complete\"",
         "event=login-failed user=\"x\\u{d}forged\"",
         "event=disconnect",
     ] {
@@ -339,7 +339,7 @@ fn an_upload_that_is_interrupted_is_told_to_the_server_as_such() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let there = program.root.path().join("endless");
+    let there = program.root.path().join(".poolftpd-part.endless");
     let deadline = Instant::now() + PATIENCE;
     while fs::metadata(&there).map_or(0, |file| file.len()) == 0 {
         assert!(Instant::now() < deadline, "the transfer does not begin");
@@ -350,7 +350,8 @@ fn an_upload_that_is_interrupted_is_told_to_the_server_as_such() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     program.signal("TERM");
     let (log, _) = program.end();
-    assert!(log.contains("event=transfer verb=STOR") && !log.contains("outcome=complete"), "{log}");
+    assert!(log.contains("event=transfer verb=STOR") && !log.contains("complete"), "{log}");
+    assert!(log.contains("event=cut-off kept="), "{log}");
 }
 
 #[test]

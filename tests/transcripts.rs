@@ -12,6 +12,7 @@
 //! RECEIVE "BYTES"          the data connection to its end, exactly;  RECEIVE *  anything
 //! RECEIVE LINES PATTERN    every line of it fits
 //! SEND "BYTES"             over the data connection, and close it
+//! CUT "BYTES"              the same, but reset it once they have arrived
 //! FILE NAME "TEXT"         what is on the disk now;  ABSENT NAME  what is not
 //! CLOSED                   the server has hung up
 //! ```
@@ -127,6 +128,10 @@ impl Scene {
             "SEND" => {
                 let mut data = self.data.take().ok_or("no data connection")?;
                 data.write_all(&unquote(rest)).map_err(|error| error.to_string())?;
+            }
+            "CUT" => {
+                let data = self.data.take().ok_or("no data connection")?;
+                self.client.send_and_reset(data, &unquote(rest));
             }
             "FILE" => {
                 let (name, content) = rest.split_once(' ').ok_or("FILE NAME \"TEXT\"")?;

@@ -22,6 +22,7 @@ const PROGRAM: &str = "ftpserver";
 
 /// Serves a directory by FTP, with a fixed pool of worker threads.
 #[derive(FromArgs)]
+#[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 struct Arguments {
     /// the directory that is served (default: _FTPROOT)
     #[argh(option, default = "PathBuf::from(\"_FTPROOT\")", arg_name = "dir")]
@@ -46,6 +47,14 @@ struct Arguments {
     /// let anonymous write
     #[argh(switch)]
     write: bool,
+
+    /// do not wait for the disk before an upload counts as done
+    #[argh(switch)]
+    no_fsync: bool,
+
+    /// keep what arrived of an interrupted upload for so many hours (default: 24)
+    #[argh(option, default = "24", arg_name = "hours")]
+    keep_partial: u64,
 
     /// the ports for passive data connections, as LO-HI (default: any)
     #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
@@ -95,6 +104,7 @@ impl Arguments {
             per_address_max: self.max_per_ip,
             // A century is never, and never overflows.
             idle_timeout: Duration::from_secs(self.idle_timeout.min(100 * 365 * 24 * 3600)),
+            partial_age_max: Duration::from_secs(self.keep_partial.min(100 * 365 * 24) * 3600),
             ..Limits::default()
         };
         Ok(Config {
@@ -104,6 +114,7 @@ impl Arguments {
             workers: self.workers,
             slaves: self.slaves,
             write: self.write,
+            flush: !self.no_fsync,
             passive_ports: self.passive_ports,
             public_address: self.public_address,
             limits,

@@ -162,7 +162,7 @@ pub enum Command {
     StoreUnique,
     Append(PathName),
     Restart(u64),
-    Allocate,
+    Allocate(u64),
     Delete(PathName),
     RenameFrom(PathName),
     RenameTo(PathName),
@@ -258,14 +258,14 @@ impl<'a> Argument<'a> {
     /// `n` or `n R n`.
     pub(super) fn allocation(self) -> Result<Command, ArgumentError> {
         let mut words = self.bytes()?.split(|byte| *byte == b' ');
-        let well_formed = match (words.next(), words.next(), words.next(), words.next()) {
-            (Some(size), None, None, None) => decimal::<u64>(size).is_some(),
+        let size = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some(size), None, None, None) => decimal(size),
             (Some(size), Some(b"R" | b"r"), Some(record), None) => {
-                decimal::<u64>(size).is_some() && decimal::<u64>(record).is_some()
+                decimal::<u64>(record).and_then(|_| decimal(size))
             }
-            _ => false,
+            _ => None,
         };
-        if well_formed { Ok(Command::Allocate) } else { Err(ArgumentError::Malformed) }
+        size.map(Command::Allocate).ok_or(ArgumentError::Malformed)
     }
 
     pub(super) fn representation(self) -> Result<Command, ArgumentError> {
@@ -439,7 +439,7 @@ impl Command {
             Self::StoreUnique => "STOU".into(),
             Self::Append(path) => with("APPE", &path.0),
             Self::Restart(offset) => format!("REST {offset}").into(),
-            Self::Allocate => "ALLO 0".into(),
+            Self::Allocate(size) => format!("ALLO {size}").into(),
             Self::Delete(path) => with("DELE", &path.0),
             Self::RenameFrom(path) => with("RNFR", &path.0),
             Self::RenameTo(path) => with("RNTO", &path.0),

@@ -350,7 +350,7 @@ mod tests {
             Command::ExtendedPassive(ExtendedPassive::All),
             Command::ExtendedPassive(ExtendedPassive::Only(Protocol::Ipv6)),
             Command::StoreUnique,
-            Command::Allocate,
+            Command::Allocate(7),
             Command::Features,
             Command::Set(Setting::Utf8),
             Command::Set(Setting::Facts("size;".to_owned())),

@@ -130,6 +130,12 @@ impl ControlConnection {
         self.held.is_none() && !self.ended
     }
 
+    /// Whether the client has closed its side, as far as has been read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Whether replies wait for a client that is slow to read them, so that its next command has to wait, too.
     #[must_use]
     pub fn is_congested(&self) -> bool {

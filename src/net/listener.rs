@@ -38,6 +38,15 @@ impl Stop {
         is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
     }
 
+    /// Waits until it is rung, so long at most; whether it was.
+    #[must_use]
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let timeout = Timespec::try_from(timeout).ok();
+        // A signal that interrupts only makes the wait shorter.
+        let _ready = poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], timeout.as_ref());
+        self.is_rung()
+    }
+
     /// Ends every loop that looks at it, for good.
     pub fn ring(&self) {
         // Fails only when the counter is full: then it was rung.

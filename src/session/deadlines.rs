@@ -18,6 +18,7 @@ impl Session {
                 .min(self.heard_at + limits.idle_timeout),
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
+            Activity::Committing(committing) => committing.until,
             Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
         };
@@ -51,7 +52,7 @@ impl Session {
             }
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
-            Activity::Farewell { .. } => return Err(Gone::Stalled),
+            Activity::Committing(_) | Activity::Farewell { .. } => return Err(Gone::Stalled),
         }
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Member {
     }
 
     pub(super) fn rename_to(&self, path: &PathName, pending: &Pending) -> Result<Reply, Refusal> {
-        let Pending::Rename(from) = pending else {
+        let Some(from) = &pending.rename else {
             return Err(Refusal::OutOfSequence("Say RNFR first."));
         };
         let to = self.not_the_root(path)?;
@@ -73,7 +73,7 @@ impl Member {
     }
 
     pub(super) fn size(&self, path: &PathName, representation: Type) -> Result<Reply, Refusal> {
-        let entry = self.look_at_file(path)?;
+        let entry = self.look_at_upload(path)?;
         // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4).
         if representation == Type::Ascii {
             return Err(Refusal::SizeInAscii);
@@ -155,8 +155,20 @@ impl Member {
             .collect()
     }
 
-    fn look_at_file(&self, path: &PathName) -> Result<Entry, Refusal> {
-        let entry = self.root().look(&self.resolve(path)?)?;
+    /// A file; or, for those who may resume it, what is kept of an upload that was cut off.
+    fn look_at_upload(&self, path: &PathName) -> Result<Entry, Refusal> {
+        let path = self.resolve(path)?;
+        let found = self.root().look(&path);
+        let entry = match found {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.may_resume() => {
+                self.root().kept(&path).map_err(|_| error)?.1
+            }
+            found => found?,
+        };
         if entry.kind == Kind::File { Ok(entry) } else { Err(Refusal::NotAFile) }
+    }
+
+    fn may_resume(&self) -> bool {
+        self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
     }
 }

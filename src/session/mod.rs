@@ -8,12 +8,15 @@
 
 mod deadlines;
 mod files;
+mod incoming;
 mod inform;
 mod listing;
 mod login;
 mod negotiate;
 mod refusal;
 mod transfer;
+mod upload;
+mod work;
 
 use std::fmt;
 use std::mem;
@@ -32,13 +35,14 @@ use crate::net::control::{ControlConnection, Gone};
 use crate::net::passive::PassivePorts;
 use crate::net::seats::Seat;
 use crate::pool::{Class, Task, Turn, Watch};
-use crate::storage::Accounts;
+use crate::storage::{Accounts, Flusher};
 
 use inform::StatusListing;
 use login::{Login, Member};
 use negotiate::{Parameters, Route};
 use refusal::Refusal;
 use transfer::{Awaiting, Then, Transfer};
+use upload::Committing;
 
 /// How many commands or steps one turn does before others have theirs.
 const STEPS_PER_TURN_MAX: u32 = 32;
@@ -57,6 +61,8 @@ pub struct Service {
     pub passive_ports: Arc<PassivePorts>,
     /// The address told in replies to PASV, if it is not the control connection's.
     pub public_address: Option<Ipv4Addr>,
+    /// What flushes uploads to the disk; none where nobody wants that.
+    pub flusher: Option<Arc<Flusher>>,
     /// Where events go.
     pub log: Arc<Log>,
     slave: Option<u32>,
@@ -111,6 +117,7 @@ impl Service {
         limits: Limits,
         passive_ports: PassivePorts,
         public_address: Option<Ipv4Addr>,
+        flusher: Option<Flusher>,
         log: Log,
     ) -> Self {
         Self {
@@ -118,6 +125,7 @@ impl Service {
             limits: Arc::new(limits),
             passive_ports: Arc::new(passive_ports),
             public_address,
+            flusher: flusher.map(Arc::new),
             log: Arc::new(log),
             slave: None,
             meter: Arc::default(),
@@ -153,14 +161,16 @@ impl Service {
     }
 }
 
-/// What the previous command promised. A marker lasts until the next transfer command; only commands that prepare a
-/// transfer leave it standing.
+/// What the previous command promised, if it did. What prepares a transfer lasts until the transfer; only commands that
+/// prepare one, too, leave it standing.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-enum Pending {
-    #[default]
-    Nothing,
-    Restart(u64),
-    Rename(crate::ftp::VirtualPath),
+struct Pending {
+    /// REST: where the next transfer begins, in bytes.
+    restart: u64,
+    /// ALLO: how many bytes the next upload will have.
+    allocated: Option<u64>,
+    /// RNFR.
+    rename: Option<crate::ftp::VirtualPath>,
 }
 
 /// What a session is doing.
@@ -173,6 +183,8 @@ enum Activity {
     Opening(Box<Awaiting>),
     /// Data moves.
     Transfer(Box<Transfer>),
+    /// An upload has come whole and gets its name.
+    Committing(Box<Committing>),
     /// STAT lists over the control connection.
     Status(Box<StatusListing>),
     /// The last reply is on its way.
@@ -185,6 +197,7 @@ impl Activity {
             Self::Commands => "commands",
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
+            Self::Committing(_) => "committing",
             Self::Status(_) => "status",
             Self::Farewell { .. } => "farewell",
         }
@@ -263,7 +276,7 @@ impl Session {
             login: Login::default(),
             parameters: Parameters::default(),
             route: None,
-            pending: Pending::Nothing,
+            pending: Pending::default(),
             activity: Activity::Commands,
             connected_at: now,
             stranger_since: now,
@@ -309,6 +322,7 @@ impl Session {
             Activity::Commands => self.next_command(now),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
+            Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
         }
@@ -403,11 +417,12 @@ impl Session {
             Command::Restart(offset)          => self.restart(offset).map(Some),
             Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
             Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
-            Command::StoreUnique              => self.store_unique(verb, now).map(|()| None),
-            Command::Append(path)             => self.append(&path, verb, now).map(|()| None),
-            Command::Allocate                 => Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))),
+            Command::StoreUnique              => self.store_unique(verb, pending, now).map(|()| None),
+            Command::Append(path)             => self.append(&path, verb, pending, now).map(|()| None),
+            Command::Allocate(size)           => { self.pending.allocated = Some(size);
+                                                   Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }
             Command::Delete(path)             => self.member()?.delete(&path).map(Some),
-            Command::RenameFrom(path)         => { self.pending = Pending::Rename(self.member()?.rename_from(&path)?);
+            Command::RenameFrom(path)         => { self.pending.rename = Some(self.member()?.rename_from(&path)?);
                                                    Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO."))) }
             Command::RenameTo(path)           => self.member()?.rename_to(&path, pending).map(Some),
             Command::MakeDirectory(path)      => self.member()?.make_directory(&path).map(Some),
@@ -556,7 +571,7 @@ impl Command {
                 | Type(_)
                 | Mode
                 | Structure
-                | Allocate
+                | Allocate(_)
                 | Noop
         )
     }
@@ -583,7 +598,7 @@ impl Task for Session {
             Activity::Transfer(transfer) => {
                 transfer.order.then == Then::Commands && self.control.is_open()
             }
-            Activity::Status(_) | Activity::Farewell { .. } => false,
+            Activity::Committing(_) | Activity::Status(_) | Activity::Farewell { .. } => false,
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);
@@ -593,6 +608,7 @@ impl Task for Session {
         match &self.activity {
             Activity::Opening(awaiting) => awaiting.watch(watch),
             Activity::Transfer(transfer) => transfer.watch(watch),
+            Activity::Committing(committing) => committing.watch(watch),
             _ => {}
         }
     }

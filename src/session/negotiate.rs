@@ -9,8 +9,8 @@ use crate::ftp::listing::Facts;
 use crate::ftp::{Code, Reply};
 use crate::net::passive::PassiveListener;
 
+use super::Session;
 use super::refusal::Refusal;
-use super::{Pending, Session};
 
 /// Ports below are the system's: a client has no business to send us there (RFC 2577 §3).
 const SYSTEM_PORTS_END: u16 = 1024;
@@ -143,7 +143,7 @@ impl Session {
         if offset > 0 && self.parameters.representation == Type::Ascii {
             return Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."));
         }
-        self.pending = Pending::Restart(offset);
+        self.pending.restart = offset;
         Ok(Reply::new(Code::PENDING, format!("Restarting at {offset}.")))
     }
 }

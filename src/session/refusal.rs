@@ -33,6 +33,10 @@ pub(super) enum Refusal {
     NoPassivePort(io::Error),
     /// REST beyond the end of the file, or in TYPE A.
     Marker(&'static str),
+    /// Another upload of the same name has not ended.
+    UploadUnderWay,
+    /// APPE to a file while an interrupted upload of it is kept.
+    UploadInterrupted,
     NotAFile,
     NotADirectory,
     /// MLSD of what is no directory (RFC 3659 §7.2.1).
@@ -82,6 +86,8 @@ impl Refusal {
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::AddrInUse => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
+            Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is under way; try again later."),
+            Self::UploadInterrupted => (Code::UNAVAILABLE, "An interrupted upload of this file is kept; STOR resumes or replaces it, DELE removes it."),
             Self::NotAFile => (Code::UNAVAILABLE, "Not a regular file."),
             Self::NotADirectory => (Code::UNAVAILABLE, "Not a directory."),
             Self::MachineListOfFile => (Code::BAD_ARGUMENT, "MLSD lists directories; use MLST."),

@@ -3,37 +3,31 @@
 //! A command makes an [`Order`] and answers 150; the data connection comes ([`Awaiting`]); data moves in slices
 //! ([`Transfer`]); the data connection is closed first, then 226 is queued.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::ftp::ascii::{FromWire, ToWire};
 use crate::ftp::command::{PathName, Selection, Type};
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
 use crate::net::control::Gone;
-use crate::net::copy::{self, Fault, Moved};
+use crate::net::copy::{Fault, Moved};
 use crate::net::data::Opening;
 use crate::pool::{Class, Watch};
-use crate::storage::Start;
 
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::{Refusal, fault_reply};
+use super::work::{Outgoing, Work};
 use super::{Activity, Heard, Metered, Pending, Session, Step};
 
 /// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
 const INTERACTIVE_BYTES: usize = 64 * 1024;
 /// How much data one bulk turn moves.
 const BULK_BYTES: usize = 1024 * 1024;
-/// How much text is read from a file or a directory before it is sent.
-const TEXT_BYTES: usize = 32 * 1024;
-
 /// How many bytes a turn of this class may move.
 pub(super) fn budget(class: Class) -> usize {
     match class {
@@ -53,122 +47,10 @@ pub(super) enum Then {
 /// What is to be transferred.
 #[derive(Debug)]
 pub(super) struct Order {
-    work: Work,
     verb: &'static Verb,
     path: VirtualPath,
     begun: Instant,
     pub(super) then: Then,
-}
-
-impl Order {
-    /// The data connection goes with the control connection (RFC 959 §3.2), but for an upload: some clients hang up
-    /// without waiting for the 226, and what they have sent is not thrown away.
-    fn ends_with_the_control_connection(&self) -> bool {
-        !matches!(self.work, Work::Receive(_))
-    }
-}
-
-/// Which way data goes.
-#[derive(Debug)]
-enum Work {
-    Send(Outgoing),
-    Receive(Incoming),
-    List { lister: Box<Lister>, unsent: Vec<u8>, ended: bool },
-}
-
-impl Work {
-    /// Moves data, `budget` bytes at most.
-    fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
-        match self {
-            Self::Send(outgoing) => outgoing.advance(stream, budget),
-            Self::Receive(incoming) => incoming.advance(stream),
-            Self::List { lister, unsent, ended } => {
-                while !*ended && unsent.len() < TEXT_BYTES {
-                    let before = unsent.len();
-                    *ended = lister.fill(unsent).map_err(Fault::Storage)?;
-                    if unsent.len() == before && !*ended {
-                        // Entries are still gathered; others may have a turn.
-                        return Ok(Moved::Bytes(0));
-                    }
-                }
-                if unsent.is_empty() { Ok(Moved::End) } else { copy::send_bytes(unsent, stream) }
-            }
-        }
-    }
-}
-
-/// A file on its way to the client.
-#[derive(Debug)]
-struct Outgoing {
-    file: File,
-    offset: u64,
-    /// The size when it was opened: so much was promised, so much is sent, even if the file grows.
-    end: u64,
-    /// TYPE A: the converter, and what it has made that is not sent yet.
-    ascii: Option<(ToWire, Vec<u8>)>,
-}
-
-impl Outgoing {
-    fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
-        let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
-        let Some((converter, unsent)) = &mut self.ascii else {
-            if left == 0 {
-                return Ok(Moved::End);
-            }
-            return match copy::send_file(&self.file, &mut self.offset, stream, left.min(budget))? {
-                Moved::End => Err(shrunk()),
-                moved => Ok(moved),
-            };
-        };
-        if unsent.is_empty() && left > 0 {
-            let mut chunk = vec![0; left.min(TEXT_BYTES)];
-            let count = self.file.read_at(&mut chunk, self.offset).map_err(Fault::Storage)?;
-            if count == 0 {
-                return Err(shrunk());
-            }
-            self.offset += count as u64;
-            converter.convert(chunk.get(..count).unwrap_or_default(), unsent);
-        }
-        if unsent.is_empty() { Ok(Moved::End) } else { copy::send_bytes(unsent, stream) }
-    }
-}
-
-/// The file became shorter than what was promised.
-fn shrunk() -> Fault {
-    Fault::Storage(io::ErrorKind::UnexpectedEof.into())
-}
-
-/// A file on its way from the client.
-#[derive(Debug)]
-struct Incoming {
-    file: File,
-    /// Something is there that this upload replaces. It is cut off when the data connection is there, and not before: an
-    /// upload that never begins must not cost the old file.
-    replaces: bool,
-    ascii: Option<(FromWire, Vec<u8>)>,
-}
-
-impl Incoming {
-    fn advance(&mut self, stream: &TcpStream) -> Result<Moved, Fault> {
-        if std::mem::take(&mut self.replaces) {
-            self.file.set_len(0).map_err(Fault::Storage)?;
-        }
-        let Self { file, ascii, .. } = self;
-        let moved = copy::receive(stream, |bytes| match ascii {
-            None => file.write_all(bytes),
-            Some((converter, text)) => {
-                text.clear();
-                converter.convert(bytes, text);
-                file.write_all(text)
-            }
-        })?;
-        if let (Moved::End, Some((converter, text))) = (moved, ascii) {
-            text.clear();
-            converter.finish(text);
-            file.write_all(text).map_err(Fault::Storage)?;
-        }
-        Ok(moved)
-    }
 }
 
 /// An order whose data connection is not there yet.
@@ -176,6 +58,7 @@ impl Incoming {
 pub(super) struct Awaiting {
     opening: Opening,
     pub(super) order: Order,
+    work: Work,
     pub(super) until: Instant,
 }
 
@@ -193,6 +76,7 @@ impl Awaiting {
 pub(super) struct Transfer {
     stream: TcpStream,
     pub(super) order: Order,
+    work: Work,
     bytes: u64,
     progressed_at: Instant,
     _metered: Metered,
@@ -202,10 +86,7 @@ impl Transfer {
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         let class =
             if self.bytes < INTERACTIVE_BYTES as u64 { Class::Interactive } else { Class::Bulk };
-        match self.order.work {
-            Work::Receive(_) => watch.readable(self.stream.as_fd(), class),
-            Work::Send(_) | Work::List { .. } => watch.writable(self.stream.as_fd(), class),
-        }
+        self.work.watch(&self.stream, class, watch);
     }
 
     pub(super) fn stalls_at(&self, stall_timeout: Duration) -> Instant {
@@ -246,71 +127,6 @@ impl Session {
         self.begin(work, path, verb, &about, now)
     }
 
-    pub(super) fn store(
-        &mut self,
-        path: &PathName,
-        verb: &'static Verb,
-        pending: &Pending,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let start = match self.marker(pending)? {
-            0 => Start::Overwrite,
-            offset => Start::At(offset),
-        };
-        self.receive(path, start, verb, now)
-    }
-
-    pub(super) fn append(
-        &mut self,
-        path: &PathName,
-        verb: &'static Verb,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        self.receive(path, Start::End, verb, now)
-    }
-
-    fn receive(
-        &mut self,
-        path: &PathName,
-        start: Start,
-        verb: &'static Verb,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        // Before the file is touched: without a way for the data, nothing may be lost of what is there.
-        self.route.as_ref().ok_or(Refusal::NoRoute)?;
-        let member = self.member()?;
-        let path = member.resolve(path)?;
-        let file = member.root().write(&path, start).map_err(|error| match start {
-            Start::At(_)
-                if error.raw_os_error() == Some(rustix::io::Errno::INVAL.raw_os_error()) =>
-            {
-                Refusal::Marker("REST is beyond the end of the file.")
-            }
-            _ => error.into(),
-        })?;
-        let work = self.incoming(file, start);
-        self.begin(work, path, verb, ".", now)
-    }
-
-    /// STOU: the name stands in the 150 (RFC 1123 §4.1.2.9).
-    pub(super) fn store_unique(
-        &mut self,
-        verb: &'static Verb,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        self.route.as_ref().ok_or(Refusal::NoRoute)?;
-        let member = self.member()?;
-        let (file, path) = member.root().write_unique(&member.directory)?;
-        let work = self.incoming(file, Start::Overwrite);
-        let reply = Reply::new(Code::OPENING_DATA_CONNECTION, [b"FILE: ", path.name()].concat());
-        self.begin_with(work, path, verb, &reply, now)
-    }
-
-    fn incoming(&self, file: File, start: Start) -> Work {
-        let ascii = (self.parameters.representation == Type::Ascii).then(Default::default);
-        Work::Receive(Incoming { file, replaces: start == Start::Overwrite, ascii })
-    }
-
     pub(super) fn list(
         &mut self,
         selection: &Selection,
@@ -341,19 +157,16 @@ impl Session {
     }
 
     /// The offset that REST set for this transfer.
-    fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
-        match pending {
-            Pending::Restart(offset)
-                if *offset > 0 && self.parameters.representation == Type::Ascii =>
-            {
+    pub(super) fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
+        match pending.restart {
+            1.. if self.parameters.representation == Type::Ascii => {
                 Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."))
             }
-            Pending::Restart(offset) => Ok(*offset),
-            _ => Ok(0),
+            offset => Ok(offset),
         }
     }
 
-    fn begin(
+    pub(super) fn begin(
         &mut self,
         work: Work,
         path: VirtualPath,
@@ -377,7 +190,7 @@ impl Session {
     }
 
     /// Takes the route, answers 150 and waits for the data connection.
-    fn begin_with(
+    pub(super) fn begin_with(
         &mut self,
         work: Work,
         path: VirtualPath,
@@ -390,13 +203,16 @@ impl Session {
             Route::Active { to, .. } => Opening::connect(self.control.local(), to),
         };
         self.reply(reply);
-        let order = Order { work, verb, path, begun: now, then: Then::Commands };
+        let order = Order { verb, path, begun: now, then: Then::Commands };
         let until = now + self.service.limits.data_connect_timeout;
         match opening {
             Ok(opening) => {
-                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, until })));
+                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, work, until })));
             }
-            Err(error) => self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now),
+            Err(error) => {
+                drop(work);
+                self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
+            }
         }
         Ok(())
     }
@@ -406,12 +222,13 @@ impl Session {
         awaiting: Awaiting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Awaiting { opening, mut order, until } = awaiting;
+        let Awaiting { opening, mut order, work, until } = awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
-            Heard::HangUp if order.ends_with_the_control_connection() => return Err(Gone::Closed),
+            Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
             Heard::HangUp | Heard::Nothing => {}
             Heard::Abort => {
+                drop(work);
                 self.finish(order, 0, &aborted(), Outcome::Aborted, now);
                 self.reply(&abort_done());
                 return Ok(Step::More);
@@ -420,16 +237,23 @@ impl Session {
         match opening.advance() {
             Ok(Ok(stream)) => {
                 let metered = Metered::new(self.service.meter());
-                let transfer =
-                    Transfer { stream, order, bytes: 0, progressed_at: now, _metered: metered };
+                let transfer = Transfer {
+                    stream,
+                    order,
+                    work,
+                    bytes: 0,
+                    progressed_at: now,
+                    _metered: metered,
+                };
                 self.enter(Activity::Transfer(Box::new(transfer)));
                 Ok(Step::More)
             }
             Ok(Err(opening)) => {
-                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, until })));
+                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, work, until })));
                 Ok(Step::Wait)
             }
             Err(error) => {
+                drop(work);
                 self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
                 Ok(Step::More)
             }
@@ -459,15 +283,18 @@ impl Session {
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
-            Heard::HangUp if transfer.order.ends_with_the_control_connection() => {
+            Heard::HangUp if transfer.work.ends_with_the_control_connection() => {
                 self.enter(Activity::Transfer(transfer));
                 return Err(Gone::Closed);
             }
             Heard::HangUp | Heard::Nothing => {}
         }
-        let step = match transfer.order.work.advance(&transfer.stream, *budget) {
-            // Entries of a directory are still gathered.
-            Ok(Moved::Bytes(0)) => Step::Bulk,
+        let step = match transfer.work.advance(&transfer.stream, *budget) {
+            // Entries of a directory are still gathered, or what goes before an upload is copied.
+            Ok(Moved::Bytes(0)) => {
+                transfer.progressed_at = now;
+                Step::Bulk
+            }
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
@@ -477,12 +304,7 @@ impl Session {
             }
             Ok(Moved::WouldBlock) => Step::Wait,
             Ok(Moved::End) => {
-                self.end(
-                    *transfer,
-                    &Reply::new(Code::TRANSFER_COMPLETE, "Transfer complete."),
-                    Outcome::Complete,
-                    now,
-                );
+                self.conclude(*transfer, now);
                 return Ok(Step::More);
             }
             Err(fault) => {
@@ -503,8 +325,8 @@ impl Session {
 
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, order, .. } = awaiting;
-        drop(opening);
+        let Awaiting { opening, order, work, .. } = awaiting;
+        drop((opening, work));
         let seconds = self.service.limits.data_connect_timeout.as_secs();
         let reply = Reply::new(
             Code::DATA_CONNECTION_FAILED,
@@ -526,19 +348,52 @@ impl Session {
     /// The session ends in the middle of a transfer: at least it is told to the log.
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
-            let Transfer { order, bytes, .. } = *transfer;
+            let Transfer { order, work, bytes, .. } = *transfer;
+            self.put_away(work);
             self.log_transfer(order, bytes, Outcome::CutOff, now);
         }
     }
 
-    /// The data connection is closed first, then the reply is queued: between the two lies no surprise for a client.
-    fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
-        let Transfer { stream, order, bytes, .. } = transfer;
+    /// Everything has moved. The data connection is closed first, then the reply is queued: between the two lies no
+    /// surprise for a client.
+    fn conclude(&mut self, transfer: Transfer, now: Instant) {
+        let Transfer { stream, order, work, bytes, .. } = transfer;
         drop(stream);
+        match work {
+            Work::Receive(incoming) => self.conclude_upload(order, *incoming, bytes, now),
+            Work::Send(_) | Work::List { .. } => {
+                // The file is closed before the reply, too.
+                drop(work);
+                let reply = Reply::new(Code::TRANSFER_COMPLETE, "Transfer complete.");
+                self.finish(order, bytes, &reply, Outcome::Complete, now);
+            }
+        }
+    }
+
+    /// Ends a transfer early; the order of things is as above.
+    fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
+        let Transfer { stream, order, work, bytes, .. } = transfer;
+        drop(stream);
+        self.put_away(work);
         self.finish(order, bytes, reply, outcome, now);
     }
 
-    fn finish(&mut self, order: Order, bytes: u64, reply: &Reply, outcome: Outcome, now: Instant) {
+    /// What has arrived of an upload is kept, and the log says so.
+    fn put_away(&self, work: Work) {
+        if let Work::Receive(incoming) = &work {
+            self.log(&Event::CutOff { why: "it did not come to its end", kept: incoming.kept() });
+        }
+        drop(work);
+    }
+
+    pub(super) fn finish(
+        &mut self,
+        order: Order,
+        bytes: u64,
+        reply: &Reply,
+        outcome: Outcome,
+        now: Instant,
+    ) {
         let then = order.then;
         self.log_transfer(order, bytes, outcome, now);
         self.reply(reply);
@@ -550,10 +405,8 @@ impl Session {
         }
     }
 
-    /// Takes the order, and with it the file, which is closed before the reply is queued.
     fn log_transfer(&self, order: Order, bytes: u64, outcome: Outcome, now: Instant) {
-        let Order { work, verb, path, begun, .. } = order;
-        drop(work);
+        let Order { verb, path, begun, .. } = order;
         let took = now.duration_since(begun);
         self.log(&Event::Transfer(&TransferEvent { verb: verb.name, path, bytes, took, outcome }));
     }

@@ -4,7 +4,14 @@
 //! `ftp`. Not here: sockets, replies, the clock.
 
 pub mod account;
+mod flusher;
+mod hidden;
+mod leftovers;
+mod place;
 mod root;
+mod upload;
 
 pub use account::{Account, Accounts, Permissions};
-pub use root::{Directory, Found, Root, Start};
+pub use flusher::{Flusher, Flushing};
+pub use root::{Directory, Found, Root};
+pub use upload::{Durability, Start, Unable, Upload};

@@ -3,16 +3,16 @@
 //! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`, so neither `..` nor a symbolic link leads
 //! out, whatever changes meanwhile. A symbolic link to a place inside, written relative, works.
 //!
-//! The seam to another kind of storage is what is public here: open at an offset to read or write, look, list, rename,
-//! remove.
+//! What is written goes through `upload`; `leftovers` has what removes and renames, because what is kept of an upload goes
+//! along. The seam to another kind of storage is what is public in these three: open at an offset to read or write, look,
+//! list, rename, remove.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{
@@ -23,35 +23,18 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use super::hidden::is_hidden;
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
-/// The mode of a file that a client makes, before the umask: nobody but owner and group may write it.
-const FILE_MODE: u32 = 0o664;
 /// The mode of a directory that a client makes, before the umask.
 const DIRECTORY_MODE: u32 = 0o775;
 /// The bits that a client may set: no set-id, no sticky, none for everybody to write.
 const MODE_MASK: u32 = 0o775;
-/// How many names STOU tries before it gives up.
-const UNIQUE_NAMES_MAX: u32 = 1000;
-
-/// Where an upload begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// At the beginning; what was there is for the writer to cut off, once there is something to replace it.
-    Overwrite,
-    /// At this offset in bytes, of what is there.
-    At(u64),
-    /// Behind what is there.
-    End,
-}
-
 /// A directory that is served as `/`.
 #[derive(Debug)]
 pub struct Root {
     directory: Dir,
-    /// Where the next search for a new name begins.
-    next_unique: AtomicU32,
 }
 
 impl Root {
@@ -60,14 +43,13 @@ impl Root {
     /// # Errors
     /// When it is missing, is none, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Dir::open_ambient_dir(path, ambient_authority())
-            .map(|directory| Self { directory, next_unique: AtomicU32::new(1) })
+        Dir::open_ambient_dir(path, ambient_authority()).map(|directory| Self { directory })
     }
 
     /// The root that another process has opened and passed on.
     #[must_use]
     pub fn from_descriptor(directory: OwnedFd) -> Self {
-        Self { directory: Dir::from_std_file(directory.into()), next_unique: AtomicU32::new(1) }
+        Self { directory: Dir::from_std_file(directory.into()) }
     }
 
     /// The directory itself, to be passed on.
@@ -82,42 +64,9 @@ impl Root {
         self.open_regular(path, &mut options)
     }
 
-    /// Opens a regular file to be written from `start` on; makes it if it is not there.
-    pub fn write(&self, path: &VirtualPath, start: Start) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).mode(FILE_MODE);
-        let (mut file, entry) = self.open_regular(path, &mut options)?;
-        match start {
-            // What is there is cut off when the first data comes, by whoever writes.
-            Start::Overwrite => {}
-            // A hole before what comes would be bytes that nobody sent.
-            Start::At(offset) if offset > entry.size => return Err(Errno::INVAL.into()),
-            Start::At(offset) => _ = file.seek(SeekFrom::Start(offset))?,
-            Start::End => _ = file.seek(SeekFrom::End(0))?,
-        }
-        Ok(file)
-    }
-
-    /// Makes a new file in a directory, under a name that was not there.
-    pub fn write_unique(&self, directory: &VirtualPath) -> io::Result<(File, VirtualPath)> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(FILE_MODE);
-        for _ in 0..UNIQUE_NAMES_MAX {
-            let number = self.next_unique.fetch_add(1, Ordering::Relaxed);
-            let path = directory
-                .join(format!("upload.{number}").as_bytes())
-                .map_err(|_| Errno::NAMETOOLONG)?;
-            match self.open_regular(&path, &mut options) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                opened => return opened.map(|(file, _)| (file, path)),
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
     /// Looks at a file or directory. A symbolic link that leads to a place inside is what it leads to.
     pub fn look(&self, path: &VirtualPath) -> io::Result<Entry> {
-        let real = real(path);
+        let real = real(path)?;
         let found = self.directory.metadata(real);
         let metadata = match found {
             Err(error) => self.directory.symlink_metadata(real).map_err(|_| error)?,
@@ -128,44 +77,45 @@ impl Root {
 
     /// Whether a directory may be entered: that it may be listed is not asked.
     pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
-        self.directory.metadata(real(path).join(".")).map(drop)
+        self.directory.metadata(real(path)?.join(".")).map(drop)
     }
 
     /// Opens a directory to be listed, some entries at a time.
     pub fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
-        Ok(Directory { entries: self.directory.read_dir(real(path))?, path: path.clone() })
+        Ok(Directory { entries: self.directory.read_dir(real(path)?)?, path: path.clone() })
     }
 
     /// Makes a directory.
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.mode(DIRECTORY_MODE);
-        self.directory.create_dir_with(real(path), &builder)
+        self.directory.create_dir_with(real(path)?, &builder)
     }
 
-    /// Removes an empty directory.
-    pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
-        self.directory.remove_dir(real(path))
+    /// Where a file of this path is to be written: the directory, and the name in it. A symbolic link is what it leads to.
+    pub(super) fn place(&self, path: &VirtualPath) -> io::Result<(Dir, OsString)> {
+        let path = real(path)?;
+        let leads_on = self.directory.symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let path = if leads_on { self.directory.canonicalize(path)? } else { path.to_owned() };
+        let name = path.file_name().filter(|name| *name != ".").ok_or(Errno::ISDIR)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = self.directory.open_dir(parent.unwrap_or_else(|| Path::new(".")))?;
+        Ok((directory, name.to_owned()))
     }
 
-    /// Removes a file, or a symbolic link itself.
-    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
-        self.directory.remove_file(real(path))
-    }
-
-    /// Renames, within the root.
-    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
-        self.directory.rename(real(from), &self.directory, real(to))
+    /// The directory itself.
+    pub(super) fn directory(&self) -> &Dir {
+        &self.directory
     }
 
     /// Sets the permission bits, those that a client may set.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
-        self.directory.set_permissions(real(path), Permissions::from_mode(mode & MODE_MASK))
+        self.directory.set_permissions(real(path)?, Permissions::from_mode(mode & MODE_MASK))
     }
 
     /// Sets the time of the last change.
     pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
-        let parent = self.directory.open_dir(real(&path.parent()))?;
+        let parent = self.directory.open_dir(real(&path.parent())?)?;
         let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.name()) };
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -183,7 +133,7 @@ impl Root {
     ) -> io::Result<(File, Entry)> {
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         options.custom_flags(flags.bits().cast_signed());
-        let file = self.directory.open_with(real(path), options)?;
+        let file = self.directory.open_with(real(path)?, options)?;
         let entry = entry(path.name().to_vec(), &file.metadata()?);
         match entry.kind {
             Kind::File => Ok((file.into_std(), entry)),
@@ -205,13 +155,14 @@ impl Directory {
     pub fn next(&mut self, root: &Root, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Found> {
         let Some(found) = self.entries.next().transpose()? else { return Ok(Found::End) };
         let name = found.file_name().as_bytes().to_vec();
-        if !wanted(&name) {
+        if is_hidden(&name) || !wanted(&name) {
             return Ok(Found::Hidden);
         }
         // It may have vanished meanwhile.
         let Ok(metadata) = found.metadata() else { return Ok(Found::Hidden) };
         let target = if metadata.is_symlink() {
-            self.path.join(&name).ok().and_then(|path| root.directory.metadata(real(&path)).ok())
+            let path = self.path.join(&name).ok();
+            path.and_then(|path| root.directory.metadata(real(&path).ok()?).ok())
         } else {
             None
         };
@@ -231,10 +182,14 @@ pub enum Found {
 }
 
 /// The real path of a virtual one, relative to the root's directory.
-fn real(path: &VirtualPath) -> &Path {
+///
+/// # Errors
+/// Permission denied, when the path has a name that is ours (see `hidden`).
+pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
     match path.beneath_root() {
-        b"" => Path::new("."),
-        path => Path::new(OsStr::from_bytes(path)),
+        b"" => Ok(Path::new(".")),
+        path if path.split(|byte| *byte == b'/').any(is_hidden) => Err(Errno::ACCESS.into()),
+        path => Ok(Path::new(OsStr::from_bytes(path))),
     }
 }
 
@@ -245,7 +200,7 @@ fn timespec(time: Timestamp) -> Timespec {
     Timespec { tv_sec: second - borrow, tv_nsec: i64::from(nanosecond) + borrow * 1_000_000_000 }
 }
 
-fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
+pub(super) fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
     let kind = if metadata.is_file() {
         Kind::File
     } else if metadata.is_dir() {
@@ -270,12 +225,12 @@ fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use tempfile::TempDir;
 
     use super::*;
+    use crate::storage::{Start, Unable, Upload};
 
     fn root() -> (TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -299,7 +254,7 @@ mod tests {
         symlink("../inside", directory.path().join("sub/in")).unwrap();
         for name in ["out/secret", "up/etc/passwd"] {
             assert!(root.read(&path(name)).is_err(), "{name}");
-            assert!(root.write(&path(name), Start::Overwrite).is_err(), "{name}");
+            assert!(Upload::begin(&root, &path(name), Start::Overwrite).is_err(), "{name}");
             assert!(root.rename(&path("inside"), &path(name)).is_err(), "{name}");
             assert!(root.set_modified(&path(name), Timestamp::UNIX_EPOCH).is_err(), "{name}");
         }
@@ -324,40 +279,16 @@ mod tests {
             root.read(&path("pipe")).unwrap_err().raw_os_error(),
             Some(Errno::NXIO.raw_os_error())
         );
-        assert_eq!(
-            root.write(&path("pipe"), Start::End).unwrap_err().raw_os_error(),
-            Some(Errno::NXIO.raw_os_error())
-        );
-    }
-
-    #[test]
-    fn an_upload_begins_where_it_was_told() {
-        let (directory, root) = root();
-        let file = path("a");
-        let write = |start, text: &str| {
-            root.write(&file, start).and_then(|mut opened| {
-                if start == Start::Overwrite {
-                    opened.set_len(0)?;
-                }
-                opened.write_all(text.as_bytes())
-            })
-        };
-        write(Start::Overwrite, "0123456789").unwrap();
-        write(Start::At(3), "xy").unwrap();
-        write(Start::End, "!").unwrap();
-        assert_eq!(fs::read_to_string(directory.path().join("a")).unwrap(), "012xy56789!");
-        assert!(write(Start::At(12), "hole").is_err());
-        write(Start::Overwrite, "z").unwrap();
-        assert_eq!(fs::read_to_string(directory.path().join("a")).unwrap(), "z");
-        let (_, first) = root.write_unique(&VirtualPath::root()).unwrap();
-        let (_, second) = root.write_unique(&VirtualPath::root()).unwrap();
-        assert_ne!(first, second);
+        assert!(matches!(
+            Upload::begin(&root, &path("pipe"), Start::End),
+            Err(Unable::Io(error)) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+        ));
     }
 
     #[test]
     fn no_mode_gives_more_than_a_client_may_give() {
         let (directory, root) = root();
-        root.write(&path("a"), Start::Overwrite).unwrap();
+        fs::write(directory.path().join("a"), "x").unwrap();
         root.set_mode(&path("a"), 0o7777).unwrap();
         assert_eq!(
             fs::metadata(directory.path().join("a")).unwrap().permissions().mode() & 0o7777,

@@ -2,13 +2,17 @@
 
 #![allow(
     dead_code,
+    clippy::disallowed_methods,
     unreachable_pub,
     missing_docs,
-    reason = "each test program uses its own part of this"
+    reason = "each test program uses its own part of this, and knows how long it waits"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_linger;
 
 use super::PATIENCE;
 
@@ -128,6 +132,29 @@ impl RawClient {
         drop(data);
         let reply = self.reply();
         assert!(reply.starts_with("226 "), "{reply}");
+    }
+
+    /// Begins to store and resets the data connection once all these bytes have arrived.
+    pub fn cut_off(&mut self, name: &str, bytes: &[u8]) {
+        let data = self.open_data();
+        let reply = self.ask(&format!("STOR {name}"));
+        assert!(reply.starts_with("150 "), "{reply}");
+        self.send_and_reset(data, bytes);
+        let reply = self.reply();
+        assert!(reply.starts_with("426 "), "{reply}");
+    }
+
+    /// Sends over a data connection and resets it once everything has arrived.
+    pub fn send_and_reset(&mut self, mut data: TcpStream, bytes: &[u8]) {
+        data.write_all(bytes).unwrap();
+        // STAT tells how far it is.
+        let all = format!(" {} bytes ", bytes.len());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.ask("STAT").contains(&all) {
+            assert!(Instant::now() < deadline, "the bytes do not arrive");
+        }
+        set_socket_linger(&data, Some(Duration::ZERO)).unwrap();
+        drop(data);
     }
 
     /// Whether the server has hung up.

@@ -1,0 +1,128 @@
+//! What is kept of interrupted uploads, seen from outside: it counts as the file where nothing else stands under its name,
+//! goes along when a file is removed or renamed, and is swept when it is old.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use cap_std::fs::{Dir, Metadata};
+use jiff::Timestamp;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::hidden::is_hidden;
+use super::place::{Create, Lock, Place, modified};
+use super::root::{Root, entry, real};
+use crate::ftp::VirtualPath;
+use crate::ftp::listing::Entry;
+
+impl Root {
+    /// What is kept of an interrupted upload of a name that nothing stands under: its size tells where to resume.
+    ///
+    /// # Errors
+    /// Not found when there is nothing.
+    pub fn kept(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
+        let place = Place::of(self, path)?;
+        if place.stat(&place.name)?.is_some() {
+            return Err(Errno::NOENT.into());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let part: File =
+            rustix::fs::openat(&place.directory, &place.part, flags, Mode::empty())?.into();
+        let entry = entry(path.name().to_vec(), &Metadata::from_file(&part)?);
+        Ok((part, entry))
+    }
+
+    /// Removes a file, or a symbolic link itself, and what is kept of an upload of that name.
+    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
+        let removed = self.directory().remove_file(real(path)?);
+        let also = || Place::of(self, path).is_ok_and(|place| place.remove_leftover());
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && also() => Ok(()),
+            Ok(()) => {
+                also();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Renames, within the root. What was kept of an upload under the new name is worth nothing any more.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+        self.directory().rename(real(from)?, self.directory(), real(to)?)?;
+        if let Ok(place) = Place::of(self, to) {
+            place.remove_leftover();
+        }
+        Ok(())
+    }
+
+    /// Removes a directory that is empty but for leftovers.
+    pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        let path = real(path)?;
+        match self.directory().remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let directory = self.directory().open_dir(path)?;
+                for found in directory.entries()? {
+                    if !is_hidden(found?.file_name().as_bytes()) {
+                        return Err(error);
+                    }
+                }
+                for found in directory.entries()? {
+                    sweep_one(&directory, &found?.file_name(), None)?;
+                }
+                self.directory().remove_dir(path)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Removes everything that is kept of uploads that were interrupted before this time; returns how many. Asks before each
+    /// directory whether to go on.
+    pub fn sweep(&self, before: Timestamp, go_on: impl Fn() -> bool) -> io::Result<u64> {
+        let mut swept = 0;
+        let mut waiting = vec![PathBuf::from(".")];
+        while let Some(path) = waiting.pop() {
+            if !go_on() {
+                break;
+            }
+            // It may have vanished, or may not be read: what is in it is not ours to sweep.
+            swept += self.sweep_directory(&path, before, &mut waiting).unwrap_or_default();
+        }
+        Ok(swept)
+    }
+
+    fn sweep_directory(
+        &self,
+        path: &Path,
+        before: Timestamp,
+        waiting: &mut Vec<PathBuf>,
+    ) -> io::Result<u64> {
+        let directory = self.directory().open_dir(path)?;
+        let mut swept = 0;
+        for found in directory.entries()? {
+            let found = found?;
+            let name = found.file_name();
+            if is_hidden(name.as_bytes()) {
+                swept += u64::from(sweep_one(&directory, &name, Some(before)).unwrap_or_default());
+            } else if found.file_type()?.is_dir() {
+                waiting.push(path.join(name));
+            }
+        }
+        Ok(swept)
+    }
+}
+
+/// Removes a leftover if nobody writes it and it is old enough; whether it was.
+fn sweep_one(directory: &Dir, name: &OsStr, before: Option<Timestamp>) -> io::Result<bool> {
+    let place =
+        Place { directory: directory.try_clone()?, name: name.to_owned(), part: name.to_owned() };
+    let Lock::Got(file) = place.lock(name, Create::No)? else { return Ok(false) };
+    let (second, _) = modified(&rustix::fs::fstat(&file)?);
+    if before.is_some_and(|before| second >= before.as_second()) {
+        return Ok(false);
+    }
+    rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+    Ok(true)
+}

@@ -1,0 +1,708 @@
+//! Uploads: written beside their final name, under one that nobody sees, and given that name when they are complete.
+//!
+//! What is kept of an upload of `NAME` is called `.poolftpd-part.NAME` (see `hidden`), in the same directory. Whoever
+//! writes it holds its lock (`flock`), which the kernel takes back from a process that dies. So at any moment, after
+//! kill -9 as well, `NAME` is what the last complete upload wrote, and what has no lock is a leftover that the next
+//! upload goes on from. The rules:
+//!
+//! - An upload from the beginning starts the part anew. Beside one that is under way it is written under a name of its
+//!   own: each is whole, the last to be complete wins.
+//! - One that resumes at an offset goes on from the part, if that has as many bytes; from `NAME` if there is no part. It
+//!   supersedes an upload that is still under way: its client has lost that connection, or would not resume.
+//! - One that appends goes on from `NAME`, or from the part if there is no `NAME`. It is refused while a part stands
+//!   beside `NAME`: whether the client means to go on with the one or the other is not known.
+//! - A part that is older than `NAME` counts no more.
+//!
+//! Not here: when an upload counts as complete.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Stat, Uid};
+use rustix::io::Errno;
+
+use super::place::{Create, Lock, Place, UNIQUE_NAMES_MAX, modified};
+use super::root::Root;
+use crate::ftp::VirtualPath;
+
+/// The permission bits that an overwritten file hands on: no set-id, no sticky.
+const KEPT_MODE: u32 = 0o777;
+/// Where an upload begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// At the beginning.
+    Overwrite,
+    /// At this offset in bytes, of what is there; what is behind goes away.
+    At(u64),
+    /// Behind what is there.
+    End,
+}
+
+/// Whether data is on the disk before an upload counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The file's data and its name are flushed to the file system (fsync).
+    Flushed,
+    /// The system writes when it likes: it is there after a kill -9, but not after a loss of power.
+    Cached,
+}
+
+/// Why an upload cannot begin.
+#[derive(Debug)]
+pub enum Unable {
+    /// Another upload of the same name is under way.
+    Busy,
+    /// The offset is beyond what is there.
+    BeyondEnd,
+    /// What is kept of an interrupted upload stands beside a complete file.
+    Interrupted,
+    /// The file system does not let us.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for Unable {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// What stood under a name when somebody looked: another file, or the same one changed, is not equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: stat.st_size,
+            modified: modified(stat),
+        }
+    }
+}
+
+/// A file that is being uploaded. Dropped before [`Upload::commit`], what has arrived is kept.
+#[derive(Debug)]
+pub struct Upload {
+    place: Place,
+    /// Locked.
+    file: File,
+    /// Under what name it is written.
+    written_as: OsString,
+    /// What stood under the final name when it began.
+    replaces: Option<Stat>,
+    /// What goes before the client's bytes and is not copied yet.
+    prefix: Option<Prefix>,
+    /// Where the next byte goes.
+    position: u64,
+    /// What is behind that is cut off when the first data comes, and not before: an upload that never begins must not
+    /// cost what is kept.
+    cut: bool,
+    role: Role,
+    settled: bool,
+}
+
+/// What an upload is, beside what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Usual,
+    /// Once prepared, it takes the part's name from an upload that is still under way.
+    Supersedes,
+    /// STOU: nothing may stand under the final name.
+    Unique,
+}
+
+/// The beginning of a file that is copied from another.
+#[derive(Debug)]
+struct Prefix {
+    from: File,
+    offset: u64,
+    end: u64,
+}
+
+impl Upload {
+    /// Begins to write a file; what stands under its name stays as it is until [`Upload::commit`].
+    pub fn begin(root: &Root, path: &VirtualPath, start: Start) -> Result<Self, Unable> {
+        let place = Place::of(root, path)?;
+        let stands = place.standing()?;
+        match start {
+            Start::Overwrite | Start::At(0) => place.overwrite(stands),
+            Start::At(offset) => place.resume(offset, stands),
+            Start::End => place.append(stands),
+        }
+    }
+
+    /// Begins to write a new file in a directory, under a name that was not there.
+    pub fn begin_unique(
+        root: &Root,
+        directory: &VirtualPath,
+    ) -> Result<(Self, VirtualPath), Unable> {
+        for number in 1..=UNIQUE_NAMES_MAX {
+            let path = directory
+                .join(format!("upload.{number}").as_bytes())
+                .map_err(|_| Errno::NAMETOOLONG)?;
+            let place = Place::of(root, &path)?;
+            if place.stat(&place.name)?.is_some() {
+                continue;
+            }
+            if let Lock::Got(file) = place.lock(&place.part, Create::New)? {
+                let part = place.part.clone();
+                let mut upload = Self::new(place, file, part, None);
+                upload.role = Role::Unique;
+                return Ok((upload, path));
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    fn new(place: Place, file: File, written_as: OsString, replaces: Option<Stat>) -> Self {
+        Self {
+            place,
+            file,
+            written_as,
+            replaces,
+            prefix: None,
+            position: 0,
+            cut: true,
+            role: Role::Usual,
+            settled: false,
+        }
+    }
+
+    /// Begins behind the first bytes of another file.
+    fn behind(mut self, from: File, count: u64) -> Result<Self, Unable> {
+        if count > from.metadata()?.len() {
+            return Err(Unable::BeyondEnd);
+        }
+        self.prefix = (count > 0).then_some(Prefix { from, offset: 0, end: count });
+        self.position = count;
+        Ok(self)
+    }
+
+    /// Copies what goes before the client's bytes, so many bytes at most; `true` when that is done.
+    pub fn prepare(&mut self, bytes_max: usize) -> io::Result<bool> {
+        let Some(prefix) = &mut self.prefix else { return Ok(true) };
+        let left = usize::try_from(prefix.end - prefix.offset).unwrap_or(usize::MAX).min(bytes_max);
+        let copied = copy_range(&prefix.from, prefix.offset, &self.file, left)?;
+        if copied == 0 {
+            // It became shorter meanwhile.
+            return Err(Errno::BUSY.into());
+        }
+        prefix.offset += copied as u64;
+        if prefix.offset < prefix.end {
+            return Ok(false);
+        }
+        self.prefix = None;
+        if self.role == Role::Supersedes {
+            // Now that nothing can be lost by it.
+            let Place { directory, part, .. } = &self.place;
+            rustix::fs::renameat(directory, &self.written_as, directory, part)?;
+            self.written_as.clone_from(part);
+        }
+        Ok(true)
+    }
+
+    /// Writes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(self.prefix.is_none(), "prepare comes first");
+        self.cut_behind()?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(error),
+            };
+            self.position += count as u64;
+            rest = rest.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn cut_behind(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.cut) {
+            self.file.set_len(self.position)?;
+            self.file.seek(SeekFrom::Start(self.position))?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes the file has so far.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The file once more, to be flushed elsewhere.
+    pub fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Gives the file its name. From now on it is what everybody sees.
+    ///
+    /// # Errors
+    /// [`Errno::BUSY`] when another upload has superseded this one; else what the file system says. What has arrived is
+    /// kept.
+    pub fn commit(mut self, durability: Durability) -> io::Result<()> {
+        self.cut_behind()?;
+        if !self.place.is_called(&self.written_as, &self.file)? {
+            self.settled = true;
+            return Err(Errno::BUSY.into());
+        }
+        if let Some(replaced) = &self.replaces {
+            self.take_after(replaced)?;
+        }
+        if durability == Durability::Flushed {
+            self.file.sync_all()?;
+        }
+        let directory = &self.place.directory;
+        let flags =
+            if self.role == Role::Unique { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        rustix::fs::renameat_with(directory, &self.written_as, directory, &self.place.name, flags)?;
+        self.settled = true;
+        if durability == Durability::Flushed {
+            self.place.flush()?;
+        }
+        // What is kept of an upload before this one is worth nothing any more.
+        if self.written_as != self.place.part {
+            self.place.remove_leftover();
+        }
+        Ok(())
+    }
+
+    /// As the file that it replaces: its permission bits, and its owner where we may.
+    fn take_after(&self, replaced: &Stat) -> io::Result<()> {
+        let (owner, group) = (Uid::from_raw(replaced.st_uid), Gid::from_raw(replaced.st_gid));
+        let own = self.file.metadata()?;
+        if (own.uid(), own.gid()) != (replaced.st_uid, replaced.st_gid) {
+            // Who may not give files away keeps the new file's own.
+            let _given = rustix::fs::fchown(&self.file, Some(owner), Some(group));
+        }
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(replaced.st_mode & KEPT_MODE))?;
+        Ok(())
+    }
+
+    /// Keeps what has arrived for who resumes, unless there is nothing, or something newer stands under the name.
+    fn keep(&self) -> io::Result<()> {
+        let place = &self.place;
+        if !place.is_called(&self.written_as, &self.file)? {
+            return Ok(());
+        }
+        let now = place.stat(&place.name)?.as_ref().map(Identity::of);
+        let outdated = now != self.replaces.as_ref().map(Identity::of);
+        let empty = self.prefix.is_some() || self.file.metadata()?.len() == 0;
+        if empty || outdated {
+            rustix::fs::unlinkat(&place.directory, &self.written_as, AtFlags::empty())?;
+        } else if self.written_as != place.part {
+            let free = matches!(place.lock(&place.part, Create::IfMissing)?, Lock::Got(_));
+            if free {
+                rustix::fs::renameat(
+                    &place.directory,
+                    &self.written_as,
+                    &place.directory,
+                    &place.part,
+                )?;
+            } else {
+                rustix::fs::unlinkat(&place.directory, &self.written_as, AtFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.settled {
+            // A leftover that cannot be put in order now is swept when it is old.
+            let _kept = self.keep();
+        }
+    }
+}
+
+impl Place {
+    fn overwrite(self, stands: Option<Stat>) -> Result<Upload, Unable> {
+        let (file, written_as) = match self.lock(&self.part, Create::IfMissing)? {
+            Lock::Got(file) => (file, self.part.clone()),
+            Lock::Busy(_) | Lock::Missing => self.lock_beside()?,
+        };
+        Ok(Upload::new(self, file, written_as, stands))
+    }
+
+    fn resume(self, offset: u64, stands: Option<Stat>) -> Result<Upload, Unable> {
+        match self.lock_current(stands.as_ref())? {
+            Lock::Got(file) => self.go_on(file, offset, stands),
+            Lock::Busy(part) => {
+                // What is before the offset is written and stays; what comes behind it is the other's.
+                let (file, written_as) = self.lock_beside()?;
+                let mut upload = Upload::new(self, file, written_as, stands);
+                upload.role = Role::Supersedes;
+                upload.behind(part, offset)
+            }
+            Lock::Missing if stands.is_some() => {
+                let old = self.read_standing()?;
+                match self.lock(&self.part, Create::IfMissing)? {
+                    Lock::Got(file) => {
+                        let part = self.part.clone();
+                        Upload::new(self, file, part, stands).behind(old, offset)
+                    }
+                    Lock::Busy(_) | Lock::Missing => Err(Unable::Busy),
+                }
+            }
+            Lock::Missing => Err(Unable::BeyondEnd),
+        }
+    }
+
+    fn append(self, stands: Option<Stat>) -> Result<Upload, Unable> {
+        match (self.lock_current(stands.as_ref())?, &stands) {
+            (Lock::Busy(_), _) => Err(Unable::Busy),
+            (Lock::Got(_), Some(_)) => Err(Unable::Interrupted),
+            (Lock::Got(file), None) => {
+                let end = file.metadata()?.len();
+                self.go_on(file, end, stands)
+            }
+            (Lock::Missing, _) => match self.lock(&self.part, Create::IfMissing)? {
+                Lock::Got(file) => {
+                    let old = stands.map(|old| Ok((size(&old), self.read_standing()?)));
+                    let part = self.part.clone();
+                    let upload = Upload::new(self, file, part, stands);
+                    match old.transpose().map_err(Unable::Io)? {
+                        Some((end, old)) => upload.behind(old, end),
+                        None => Ok(upload),
+                    }
+                }
+                Lock::Busy(_) | Lock::Missing => Err(Unable::Busy),
+            },
+        }
+    }
+
+    /// Goes on in a part that is ours now.
+    fn go_on(self, file: File, offset: u64, stands: Option<Stat>) -> Result<Upload, Unable> {
+        if offset > file.metadata()?.len() {
+            return Err(Unable::BeyondEnd);
+        }
+        let part = self.part.clone();
+        let mut upload = Upload::new(self, file, part, stands);
+        upload.position = offset;
+        Ok(upload)
+    }
+}
+
+fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
+}
+
+/// Copies bytes within the kernel, shared where the file system can; else through us. Where `to` stands moves on.
+fn copy_range(from: &File, offset: u64, mut to: &File, count: usize) -> io::Result<usize> {
+    let mut source = offset;
+    match rustix::fs::copy_file_range(from.as_fd(), Some(&mut source), to.as_fd(), None, count) {
+        Ok(copied) => Ok(copied),
+        Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => {
+            let mut bytes = vec![0; count.min(256 * 1024)];
+            let got = from.read_at(&mut bytes, offset)?;
+            to.write_all(bytes.get(..got).unwrap_or_default())?;
+            Ok(got)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Scene {
+        directory: TempDir,
+        root: Root,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let root = Root::open(directory.path()).unwrap();
+            Self { directory, root }
+        }
+
+        fn begin(&self, name: &str, start: Start) -> Result<Upload, Unable> {
+            let mut upload = Upload::begin(&self.root, &path(name), start)?;
+            while !upload.prepare(2).unwrap() {}
+            Ok(upload)
+        }
+
+        /// Writes, and commits or not.
+        fn upload(&self, name: &str, start: Start, text: &str) -> Upload {
+            let mut upload = self.begin(name, start).unwrap();
+            upload.write(text.as_bytes()).unwrap();
+            upload
+        }
+
+        fn complete(&self, name: &str, start: Start, text: &str) {
+            self.upload(name, start, text).commit(Durability::Flushed).unwrap();
+        }
+
+        fn cut_off(&self, name: &str, start: Start, text: &str) {
+            drop(self.upload(name, start, text));
+        }
+
+        fn read(&self, name: &str) -> Option<String> {
+            fs::read_to_string(self.directory.path().join(name)).ok()
+        }
+
+        fn kept(&self, name: &str) -> Option<u64> {
+            self.root.kept(&path(name)).ok().map(|(_, entry)| entry.size)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = fs::read_dir(self.directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+
+        /// Makes a file an hour older.
+        fn age(&self, name: &str) {
+            let file = File::options().write(true).open(self.directory.path().join(name)).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now - Duration::from_hours(1)).unwrap();
+        }
+    }
+
+    fn path(name: &str) -> VirtualPath {
+        VirtualPath::root().join(name.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_complete_and_not_before() {
+        let scene = Scene::new();
+        let upload = scene.upload("a", Start::Overwrite, "new");
+        assert_eq!(scene.read("a"), None);
+        upload.commit(Durability::Flushed).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "new");
+        let upload = scene.upload("a", Start::Overwrite, "n");
+        assert_eq!(scene.read("a").unwrap(), "new");
+        drop(upload);
+        assert_eq!(scene.read("a").unwrap(), "new");
+        scene.complete("a", Start::Overwrite, "newer");
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("newer", vec!["a".to_owned()])
+        );
+    }
+
+    #[test]
+    fn what_was_cut_off_is_gone_on_from_where_the_client_says() {
+        let scene = Scene::new();
+        scene.cut_off("a", Start::Overwrite, "0123456789");
+        assert_eq!((scene.read("a"), scene.kept("a")), (None, Some(10)));
+        assert!(matches!(scene.begin("a", Start::At(11)), Err(Unable::BeyondEnd)));
+        scene.cut_off("a", Start::At(10), "ab");
+        scene.cut_off("a", Start::End, "cd");
+        assert_eq!(scene.kept("a"), Some(14));
+        scene.complete("a", Start::At(3), "xy");
+        assert_eq!(scene.read("a").unwrap(), "012xy");
+        assert_eq!((scene.kept("a"), scene.names()), (None, vec!["a".to_owned()]));
+    }
+
+    #[test]
+    fn an_upload_that_never_writes_costs_nothing_that_is_there() {
+        let scene = Scene::new();
+        for start in [Start::Overwrite, Start::End] {
+            drop(scene.begin("a", start));
+        }
+        assert!(scene.names().is_empty());
+        scene.cut_off("a", Start::Overwrite, "kept");
+        for start in [Start::Overwrite, Start::At(2), Start::End, Start::At(9)] {
+            drop(scene.begin("a", start));
+        }
+        assert_eq!(scene.kept("a"), Some(4));
+    }
+
+    #[test]
+    fn a_complete_file_is_gone_on_from_without_being_touched() {
+        let scene = Scene::new();
+        scene.complete("a", Start::Overwrite, "0123456789");
+        let append = scene.upload("a", Start::End, "ab");
+        assert_eq!(scene.read("a").unwrap(), "0123456789");
+        append.commit(Durability::Cached).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "0123456789ab");
+        scene.complete("a", Start::At(4), "!");
+        assert_eq!(scene.read("a").unwrap(), "0123!");
+        assert!(matches!(scene.begin("a", Start::At(6)), Err(Unable::BeyondEnd)));
+        assert!(matches!(scene.begin("none", Start::At(6)), Err(Unable::BeyondEnd)));
+        scene.complete("none", Start::End, "new");
+        assert_eq!(scene.read("none").unwrap(), "new");
+    }
+
+    #[test]
+    fn beside_a_complete_file_an_interrupted_overwrite_is_resumed_by_offset_and_never_appended_to()
+    {
+        let scene = Scene::new();
+        scene.complete("a", Start::Overwrite, "old");
+        scene.cut_off("a", Start::Overwrite, "new ve");
+        assert_eq!((scene.read("a").unwrap().as_str(), scene.kept("a")), ("old", None));
+        assert!(matches!(scene.begin("a", Start::End), Err(Unable::Interrupted)));
+        // A client that was told the size of the old file resumes there, and gets the new one whole.
+        scene.complete("a", Start::At(3), " version");
+        assert_eq!(scene.read("a").unwrap(), "new version");
+    }
+
+    #[test]
+    fn what_is_kept_counts_no_more_once_a_newer_file_stands_there() {
+        let scene = Scene::new();
+        scene.cut_off("a", Start::Overwrite, "stale");
+        scene.age(".poolftpd-part.a");
+        fs::write(scene.directory.path().join("a"), "newer").unwrap();
+        scene.complete("a", Start::End, "!");
+        assert_eq!(scene.read("a").unwrap(), "newer!");
+        let upload = scene.upload("a", Start::Overwrite, "late");
+        fs::write(scene.directory.path().join("a"), "from elsewhere").unwrap();
+        drop(upload);
+        assert_eq!(scene.names(), ["a"]);
+    }
+
+    #[test]
+    fn of_two_uploads_at_once_each_is_whole_and_the_last_complete_one_wins() {
+        let scene = Scene::new();
+        let mut one = scene.begin("a", Start::Overwrite).unwrap();
+        let mut other = scene.begin("a", Start::Overwrite).unwrap();
+        for (first, second) in ["1", "11", "111"].iter().zip(["2", "22", "222"]) {
+            one.write(first.as_bytes()).unwrap();
+            other.write(second.as_bytes()).unwrap();
+        }
+        assert!(matches!(scene.begin("a", Start::End), Err(Unable::Busy)));
+        other.commit(Durability::Flushed).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "222222");
+        one.commit(Durability::Flushed).unwrap();
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("111111", vec!["a".to_owned()])
+        );
+        let one = scene.upload("a", Start::Overwrite, "x");
+        let other = scene.upload("a", Start::Overwrite, "yy");
+        drop(one);
+        drop(other);
+        assert_eq!(scene.names(), [".poolftpd-part.a", "a"]);
+    }
+
+    #[test]
+    fn who_resumes_supersedes_the_upload_whose_connection_was_lost() {
+        let scene = Scene::new();
+        let mut lost = scene.upload("a", Start::Overwrite, "0123456789");
+        let mut resumed = scene.begin("a", Start::At(8)).unwrap();
+        // Whatever still comes over the old connection harms nobody.
+        lost.write(b"garbage").unwrap();
+        resumed.write(b"89").unwrap();
+        assert_eq!(
+            lost.commit(Durability::Flushed).unwrap_err().raw_os_error(),
+            Some(Errno::BUSY.raw_os_error())
+        );
+        resumed.commit(Durability::Flushed).unwrap();
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("0123456789", vec!["a".to_owned()])
+        );
+    }
+
+    #[test]
+    fn an_upload_that_ends_while_another_copies_from_it_loses_nothing() {
+        let scene = Scene::new();
+        let lost = scene.upload("a", Start::Overwrite, "0123456789");
+        let mut resumed = Upload::begin(&scene.root, &path("a"), Start::At(8)).unwrap();
+        assert!(!resumed.prepare(2).unwrap());
+        drop(lost);
+        drop(resumed);
+        assert_eq!((scene.kept("a"), scene.names().len()), (Some(10), 1));
+    }
+
+    #[test]
+    fn stou_finds_names_that_are_nobodys() {
+        let scene = Scene::new();
+        fs::write(scene.directory.path().join("upload.1"), "x").unwrap();
+        let names: Vec<_> = (0..2)
+            .map(|_| Upload::begin_unique(&scene.root, &VirtualPath::root()).unwrap())
+            .map(|(mut upload, name)| {
+                upload.write(b"u").unwrap();
+                (upload, name)
+            })
+            .collect();
+        let told: Vec<&[u8]> = names.iter().map(|(_, name)| name.name()).collect();
+        assert_eq!(told, [b"upload.2", b"upload.3"]);
+        for (upload, _) in names {
+            upload.commit(Durability::Cached).unwrap();
+        }
+        assert_eq!(scene.names(), ["upload.1", "upload.2", "upload.3"]);
+    }
+
+    #[test]
+    fn an_overwritten_file_keeps_its_permissions_and_a_link_leads_on() {
+        let scene = Scene::new();
+        scene.complete("a", Start::Overwrite, "x");
+        let real = scene.directory.path().join("a");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("a", scene.directory.path().join("link")).unwrap();
+        scene.complete("link", Start::Overwrite, "y");
+        assert_eq!(scene.read("a").unwrap(), "y");
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(scene.names(), ["a", "link"]);
+    }
+
+    #[test]
+    fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
+        let scene = Scene::new();
+        scene.cut_off("a", Start::Overwrite, "kept");
+        let ours = path(".poolftpd-part.a");
+        assert!(scene.root.read(&ours).is_err() && scene.root.remove(&ours).is_err());
+        assert!(scene.root.make_directory(&path(".poolftpd-x")).is_err());
+        assert!(scene.root.rename(&ours, &path("b")).is_err());
+        scene.root.remove(&path("a")).unwrap();
+        assert!(scene.root.remove(&path("a")).is_err() && scene.names().is_empty());
+        fs::create_dir(scene.directory.path().join("d")).unwrap();
+        scene.cut_off("d/a", Start::Overwrite, "kept");
+        scene.root.remove_directory(&path("d")).unwrap();
+        assert!(scene.names().is_empty());
+        scene.complete("a", Start::Overwrite, "whole");
+        scene.cut_off("b", Start::Overwrite, "kept");
+        scene.root.rename(&path("a"), &path("b")).unwrap();
+        assert_eq!(scene.names(), ["b"]);
+    }
+
+    #[test]
+    fn what_is_old_is_swept_unless_somebody_writes_it() {
+        let scene = Scene::new();
+        fs::create_dir(scene.directory.path().join("d")).unwrap();
+        scene.cut_off("old", Start::Overwrite, "x");
+        scene.age(".poolftpd-part.old");
+        scene.cut_off("d/old", Start::Overwrite, "x");
+        scene.age("d/.poolftpd-part.old");
+        scene.cut_off("new", Start::Overwrite, "x");
+        let busy = scene.upload("busy", Start::Overwrite, "x");
+        scene.age(".poolftpd-part.busy");
+        let before = Timestamp::now() - Duration::from_mins(30);
+        assert_eq!(scene.root.sweep(before, || true).unwrap(), 2);
+        drop(busy);
+        assert_eq!(scene.names(), [".poolftpd-part.busy", ".poolftpd-part.new", "d"]);
+    }
+}
