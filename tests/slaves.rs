@@ -283,15 +283,20 @@ fn after_ten_thousand_connections_no_process_has_more_descriptors_than_before() 
         scene.slaves().iter().map(|slave| slave.1).chain([scene.master.0.id()]).collect();
     let count = |process: &u32| fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
     let counts = || processes.iter().map(count).collect::<Vec<_>>();
-    drop(scene.connect());
-    until("the first session stays", || {
+    // A slave that has served a client has everything open that it will ever have.
+    for number in [1, 2] {
+        until("a slave serves nobody", || scene.connect().1 == number);
+    }
+    until("the first sessions stay", || {
         scene.control(&["status"]).lines().skip(1).all(|row| row.contains("  0  "))
     });
     let before = counts();
     for _ in 0..10_000 {
         scene.connect();
     }
-    until("descriptors leak", || counts() == before);
+    // A descriptor more at the beginning, of the control program just gone, is no leak.
+    let no_more = || counts().iter().zip(&before).all(|(now, before)| now <= before);
+    until(&format!("descriptors leak: {:?} were {before:?}", counts()), no_more);
 }
 
 #[test]

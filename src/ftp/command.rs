@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::address::{self, Protocol, decimal, extended_port, host_port};
+use super::checksum::Algorithm;
 use super::line::append_escaped;
+use super::path::unquote;
 use super::time::TimeValue;
 
 /// A pathname as the client wrote it, not empty, without CR, LF and NUL.
@@ -112,6 +114,16 @@ pub enum Setting {
     Utf8,
     /// `MLST facts`.
     Facts(String),
+    /// `HASH algorithm`; without one it is asked for.
+    Hash(Option<String>),
+}
+
+/// Bytes of a file, the first and the last, both counted (RANG).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each name says it")]
+pub struct Range {
+    pub first: u64,
+    pub last: u64,
 }
 
 /// What SITE does here.
@@ -162,6 +174,17 @@ pub enum Command {
     StoreUnique,
     Append(PathName),
     Restart(u64),
+    /// `None` takes back what was said before.
+    Range(Option<Range>),
+    Hash(PathName),
+    /// From a byte, up to one that is not counted any more.
+    Checksum {
+        algorithm: Algorithm,
+        path: PathName,
+        from: u64,
+        to: Option<u64>,
+    },
+    Available(Option<PathName>),
     Allocate(u64),
     Delete(PathName),
     RenameFrom(PathName),
@@ -175,7 +198,10 @@ pub enum Command {
     Status(Option<Selection>),
     Size(PathName),
     ModificationTime(PathName),
-    SetModificationTime { time: TimeValue, path: PathName },
+    SetModificationTime {
+        time: TimeValue,
+        path: PathName,
+    },
     Features,
     Set(Setting),
     System,
@@ -323,6 +349,39 @@ impl<'a> Argument<'a> {
         }
     }
 
+    /// `first last` of RANG; `1 0` takes a range back.
+    pub(super) fn range(self) -> Result<Command, ArgumentError> {
+        let (first, last) = split_word(self.bytes()?).ok_or(ArgumentError::Malformed)?;
+        let number = |digits| Argument(Some(digits)).offset();
+        match (number(first)?, number(last)?) {
+            (1, 0) => Ok(Command::Range(None)),
+            (first, last) if first <= last => Ok(Command::Range(Some(Range { first, last }))),
+            _ => Err(ArgumentError::Malformed),
+        }
+    }
+
+    /// `path`, or `"path" [from [to]]`, or, when only numbers stand behind its first word, `path from [to]`.
+    pub(super) fn checksum(self, algorithm: Algorithm) -> Result<Command, ArgumentError> {
+        let bytes = self.bytes()?;
+        let whole = (bytes.to_vec(), [].as_slice());
+        let (path, rest) = if bytes.starts_with(b"\"") {
+            unquote(bytes).ok_or(ArgumentError::Malformed)?
+        } else {
+            split_word(bytes).map_or(whole, |(path, rest)| (path.to_vec(), rest))
+        };
+        let numbers: Option<Vec<u64>> =
+            rest.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).map(decimal).collect();
+        let path = Argument(Some(&path)).path()?;
+        let (path, from, to) = match numbers.as_deref() {
+            Some([]) => (path, 0, None),
+            Some([from]) => (path, *from, None),
+            Some([from, to]) => (path, *from, Some(*to)),
+            _ if bytes.starts_with(b"\"") => return Err(ArgumentError::Malformed),
+            _ => (self.path()?, 0, None),
+        };
+        Ok(Command::Checksum { algorithm, path, from, to })
+    }
+
     /// `time path`, of MFMT.
     pub(super) fn time_and_path(self) -> Result<(TimeValue, PathName), ArgumentError> {
         let (time, path) = split_word(self.bytes()?).ok_or(ArgumentError::Malformed)?;
@@ -334,6 +393,8 @@ impl<'a> Argument<'a> {
         let (option, value) = text.split_once(' ').unwrap_or((&text, ""));
         match option.to_ascii_uppercase().as_str() {
             "UTF8" | "UTF-8" => Ok(Command::Set(Setting::Utf8)),
+            "HASH" if value.is_empty() => Ok(Command::Set(Setting::Hash(None))),
+            "HASH" => Ok(Command::Set(Setting::Hash(Some(value.to_owned())))),
             "MLST" => Ok(Command::Set(Setting::Facts(value.to_owned()))),
             _ => Err(ArgumentError::Malformed),
         }
@@ -439,6 +500,13 @@ impl Command {
             Self::StoreUnique => "STOU".into(),
             Self::Append(path) => with("APPE", &path.0),
             Self::Restart(offset) => format!("REST {offset}").into(),
+            Self::Range(Some(Range { first, last })) => format!("RANG {first} {last}").into(),
+            Self::Range(None) => "RANG 1 0".into(),
+            Self::Hash(path) => with("HASH", &path.0),
+            Self::Checksum { algorithm, path, from, to } => checksum(*algorithm, &path.0, *from, *to),
+            Self::Available(path) => optional("AVBL", path.as_ref()),
+            Self::Set(Setting::Hash(None)) => "OPTS HASH".into(),
+            Self::Set(Setting::Hash(Some(name))) => format!("OPTS HASH {name}").into(),
             Self::Allocate(size) => format!("ALLO {size}").into(),
             Self::Delete(path) => with("DELE", &path.0),
             Self::RenameFrom(path) => with("RNFR", &path.0),
@@ -474,6 +542,21 @@ impl Command {
         append_escaped(&mut escaped, &line);
         escaped
     }
+}
+
+/// Quotes around the path: numbers may stand behind it.
+fn checksum(algorithm: Algorithm, path: &[u8], from: u64, to: Option<u64>) -> Vec<u8> {
+    let mut line = format!("{} \"", algorithm.verb()).into_bytes();
+    for byte in path {
+        line.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) });
+    }
+    line.push(b'"');
+    match to {
+        Some(to) => line.extend_from_slice(format!(" {from} {to}").as_bytes()),
+        None if from > 0 => line.extend_from_slice(format!(" {from}").as_bytes()),
+        None => {}
+    }
+    line
 }
 
 fn with(verb: &str, argument: &[u8]) -> Vec<u8> {

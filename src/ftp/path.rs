@@ -94,6 +94,24 @@ impl fmt::Display for VirtualPath {
     }
 }
 
+/// What stands in quotes, in which a quote is doubled, and what is behind.
+pub(super) fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let start = text.iter().position(|byte| *byte == b'"')? + 1;
+    let mut path = Vec::new();
+    let mut rest = text.get(start..)?;
+    loop {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        if *byte == b'"' {
+            match rest.strip_prefix(b"\"") {
+                Some(after) => rest = after,
+                None => return Some((path, rest)),
+            }
+        }
+        path.push(*byte);
+    }
+}
+
 /// Bytes from a client, safe to print: UTF-8 letters stay, control characters and stray bytes are escaped.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::line::append_escaped;
+use super::path::unquote;
 
 /// A reply code, named by its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,16 +115,7 @@ impl Reply {
     #[must_use]
     pub fn quoted_path(&self) -> Option<Vec<u8>> {
         let text = self.lines.first()?;
-        let start = text.iter().position(|byte| *byte == b'"')? + 1;
-        let mut path = Vec::new();
-        let mut rest = text.get(start..)?.iter().peekable();
-        while let Some(&byte) = rest.next() {
-            if byte == b'"' && rest.next_if_eq(&&b'"').is_none() {
-                return Some(path);
-            }
-            path.push(byte);
-        }
-        None
+        unquote(text).map(|(path, _)| path)
     }
 
     /// The lines of the text, without codes.

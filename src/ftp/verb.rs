@@ -2,6 +2,7 @@
 //!
 //! Everything that is known of a verb stands in its row; HELP, FEAT, and the refusals 500, 501, 502 and 530 come from it.
 
+use super::checksum::Algorithm;
 use super::command::{Argument, ArgumentError, Command, split_word};
 
 /// Who may use a verb.
@@ -107,6 +108,15 @@ pub static VERBS: &[Verb] = &[
     verb("STOU", "",                       Member, Idle,   Some(Write),            None,                |a| a.none(Command::StoreUnique)),
     verb("APPE", "pathname",               Member, Idle,   Some(Append),           None,                |a| Ok(Command::Append(a.path()?))),
     verb("ALLO", "size [R size]",          Member, Idle,   None,                   None,                |a| a.allocation()),
+    verb("RANG", "first last",             Member, Idle,   None,                   Some("RANG STREAM"), |a| a.range()),
+    verb("HASH", "pathname",               Member, Idle,   Some(Read),             Some(ALGORITHMS),    |a| Ok(Command::Hash(a.path()?))),
+    verb("XCRC", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XCRC"),        |a| a.checksum(Algorithm::Crc32)),
+    verb("XMD5", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XMD5"),        |a| a.checksum(Algorithm::Md5)),
+    verb("XSHA", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XSHA"),        |a| a.checksum(Algorithm::Sha1)),
+    verb("XSHA1", "pathname [from [to]]",  Member, Idle,   Some(Read),             Some("XSHA1"),       |a| a.checksum(Algorithm::Sha1)),
+    verb("XSHA256", "pathname [from [to]]", Member, Idle,  Some(Read),             Some("XSHA256"),     |a| a.checksum(Algorithm::Sha256)),
+    verb("XSHA512", "pathname [from [to]]", Member, Idle,  Some(Read),             Some("XSHA512"),     |a| a.checksum(Algorithm::Sha512)),
+    verb("AVBL", "[pathname]",             Member, Idle,   Some(Write),            Some("AVBL"),        |a| Ok(Command::Available(a.optional_path()?))),
     verb("DELE", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::Delete(a.path()?))),
     verb("RNFR", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameFrom(a.path()?))),
     verb("RNTO", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameTo(a.path()?))),
@@ -124,7 +134,7 @@ pub static VERBS: &[Verb] = &[
     verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
     verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   None,                   None,                |a| a.site()),
     verb("FEAT", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Features)),
-    verb("OPTS", "UTF8 ON | MLST facts",   Nobody, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
+    verb("OPTS", "UTF8 ON | MLST | HASH",   Nobody, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
     verb("CLNT", "name",                   Nobody, Idle,   None,                   Some("CLNT"),        |a| a.none(Command::ClientName)),
     verb("LANG", "[tag]",                  Nobody, Idle,   None,                   Some("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
     verb("SYST", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::System)),
@@ -135,10 +145,11 @@ pub static VERBS: &[Verb] = &[
     unimplemented("AUTH"), unimplemented("ADAT"), unimplemented("PROT"), unimplemented("PBSZ"),
     unimplemented("CCC"),  unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
     unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),
-    unimplemented("HASH"), unimplemented("RANG"), unimplemented("XCRC"), unimplemented("XMD5"),
-    unimplemented("XSHA1"), unimplemented("XSHA256"), unimplemented("XSHA512"), unimplemented("XSHA"),
-    unimplemented("AVBL"), unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
+    unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
 ];
+
+/// Stands for the line of FEAT that depends on the session: the algorithms of HASH, the selected one with a star.
+pub const ALGORITHMS: &str = "HASH";
 
 /// Stands for the line of FEAT that depends on the session: the facts of MLST, the selected ones with a star.
 pub const FACTS: &str = "MLST";
@@ -199,7 +210,7 @@ mod tests {
     use super::*;
     use crate::ftp::address::Protocol;
     use crate::ftp::command::{
-        ExtendedPassive, Password, PathName, Selection, Setting, Site, Type,
+        ExtendedPassive, Password, PathName, Range, Selection, Setting, Site, Type,
     };
     use crate::ftp::time::TimeValue;
 
@@ -326,6 +337,25 @@ mod tests {
         assert_eq!(ncftp, ("20261122161139".to_owned(), b"a b".to_vec()));
     }
 
+    #[test]
+    fn a_range_stands_behind_a_path_in_quotes_or_a_word() {
+        let read = |line: &str| match Command::parse(line.as_bytes()) {
+            Ok(Command::Checksum { path, from, to, .. }) => {
+                Some((String::from_utf8(path.0).unwrap(), from, to))
+            }
+            Err(_) => None,
+            other => panic!("{other:?}"),
+        };
+        let expect = |path: &str, from, to| Some((path.to_owned(), from, to));
+        assert_eq!(read("XCRC a b"), expect("a b", 0, None));
+        assert_eq!(read("XCRC a 5"), expect("a", 5, None));
+        assert_eq!(read("XCRC \"a 5\""), expect("a 5", 0, None));
+        assert_eq!(read("XCRC \"a \"\"\" 0 9"), expect("a \"", 0, Some(9)));
+        assert_eq!(read("XCRC \"a\" x"), None);
+        assert_eq!(read("XCRC \"a"), None);
+        assert_eq!(refused("RANG 5 4"), ArgumentError::Malformed);
+    }
+
     fn path() -> impl Strategy<Value = PathName> {
         proptest::collection::vec(
             any::<u8>().prop_filter("refused in names", |byte| !b"\r\n\0".contains(byte)),
@@ -354,6 +384,11 @@ mod tests {
             Command::Features,
             Command::Set(Setting::Utf8),
             Command::Set(Setting::Facts("size;".to_owned())),
+            Command::Set(Setting::Hash(None)),
+            Command::Set(Setting::Hash(Some("MD5".to_owned()))),
+            Command::Range(None),
+            Command::Range(Some(Range { first: 1, last: 1 })),
+            Command::Available(None),
             Command::System,
             Command::Help(None),
             Command::Help(Some("RETR".to_owned())),
@@ -391,6 +426,15 @@ mod tests {
             path().prop_map(Command::Store),
             path().prop_map(Command::Append),
             path().prop_map(Command::Delete),
+            path().prop_map(Command::Hash),
+            (0..5_usize, path(), 0..9_u64, proptest::option::of(0..9_u64)).prop_map(
+                |(algorithm, path, from, to)| Command::Checksum {
+                    algorithm: Algorithm::ALL[algorithm],
+                    path,
+                    from,
+                    to
+                }
+            ),
             path().prop_map(Command::RenameFrom),
             path().prop_map(Command::RenameTo),
             path().prop_map(Command::MakeDirectory),

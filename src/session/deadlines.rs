@@ -19,7 +19,7 @@ impl Session {
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
             Activity::Committing(committing) => committing.until,
-            Activity::Status(_) => self.heard_at + limits.idle_timeout,
+            Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
@@ -43,11 +43,13 @@ impl Session {
             return Ok(());
         }
         match mem::take(&mut self.activity) {
-            Activity::Commands | Activity::Status(_) if self.member().is_ok() => {
+            Activity::Commands | Activity::Digesting(_) | Activity::Status(_)
+                if self.member().is_ok() =>
+            {
                 let idle = self.service.limits.idle_timeout.as_secs();
                 self.dismiss(&format!("No command for {idle} seconds; closing."), now);
             }
-            Activity::Commands | Activity::Status(_) => {
+            Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
                 self.dismiss("No login in time; closing.", now);
             }
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),

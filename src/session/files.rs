@@ -81,6 +81,12 @@ impl Member {
         Ok(Reply::new(Code::FILE_STATUS, entry.size.to_string()))
     }
 
+    /// AVBL: how many bytes can be stored in a directory (draft-peterson-streamlined-ftp-command-extensions §4).
+    pub(super) fn available(&self, path: Option<&PathName>) -> Result<Reply, Refusal> {
+        let bytes = self.root().available(&self.resolve_or_here(path)?)?;
+        Ok(Reply::new(Code::FILE_STATUS, bytes.to_string()))
+    }
+
     pub(super) fn modification_time(&self, path: &PathName) -> Result<Reply, Refusal> {
         let entry = self.root().look(&self.resolve(path)?)?;
         Ok(Reply::new(Code::FILE_STATUS, TimeValue(entry.modified).to_string()))
@@ -168,7 +174,7 @@ impl Member {
         if entry.kind == Kind::File { Ok(entry) } else { Err(Refusal::NotAFile) }
     }
 
-    fn may_resume(&self) -> bool {
+    pub(super) fn may_resume(&self) -> bool {
         self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
     }
 }

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use crate::ftp::command::{Selection, Type};
 use crate::ftp::line::append_escaped;
-use crate::ftp::verb::{FACTS, Permission, VERBS, Verb};
+use crate::ftp::verb::{ALGORITHMS, FACTS, Permission, VERBS, Verb};
 use crate::ftp::{Code, Reply};
 use crate::log::Event;
 
 use super::listing::{Format, Lister};
 use super::refusal::Refusal;
-use super::{Activity, Session, Step};
+use super::{Activity, Session, Step, digest};
 
 /// STAT with a path: a listing over the control connection.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ impl Session {
         let features =
             VERBS.iter().filter(|verb| verb.is_implemented()).filter_map(|verb| verb.feature);
         let lines = features.map(|feature| match feature {
+            ALGORITHMS => digest::feature(self.parameters.algorithm).into_bytes(),
             FACTS => self.parameters.facts.feature().into_bytes(),
             feature => feature.as_bytes().to_vec(),
         });

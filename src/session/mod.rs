@@ -7,6 +7,7 @@
 //! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
 
 mod deadlines;
+mod digest;
 mod files;
 mod incoming;
 mod inform;
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
-use crate::ftp::command::{Command, Setting, Site};
+use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
 use crate::ftp::verb::{Login as LoginGate, Verb, When};
 use crate::ftp::{Code, Reply};
@@ -37,6 +38,7 @@ use crate::net::seats::Seat;
 use crate::pool::{Class, Task, Turn, Watch};
 use crate::storage::{Accounts, Flusher};
 
+use digest::Digesting;
 use inform::StatusListing;
 use login::{Login, Member};
 use negotiate::{Parameters, Route};
@@ -167,6 +169,8 @@ impl Service {
 struct Pending {
     /// REST: where the next transfer begins, in bytes.
     restart: u64,
+    /// RANG: the bytes that the next command is about.
+    range: Option<Range>,
     /// ALLO: how many bytes the next upload will have.
     allocated: Option<u64>,
     /// RNFR.
@@ -185,6 +189,8 @@ enum Activity {
     Transfer(Box<Transfer>),
     /// An upload has come whole and gets its name.
     Committing(Box<Committing>),
+    /// HASH or one of its kin sums a file up.
+    Digesting(Box<Digesting>),
     /// STAT lists over the control connection.
     Status(Box<StatusListing>),
     /// The last reply is on its way.
@@ -198,6 +204,7 @@ impl Activity {
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
             Self::Committing(_) => "committing",
+            Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
             Self::Farewell { .. } => "farewell",
         }
@@ -323,6 +330,7 @@ impl Session {
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
             Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
+            Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
         }
@@ -415,6 +423,11 @@ impl Session {
             Command::Passive                  => self.passive(now).map(Some),
             Command::ExtendedPassive(wanted)  => self.extended_passive(wanted, now).map(Some),
             Command::Restart(offset)          => self.restart(offset).map(Some),
+            Command::Range(range)             => { self.pending.range = range;
+                                                   Ok(Some(Reply::new(Code::PENDING, "Range noted."))) }
+            Command::Hash(path)               => self.hash(&path, pending).map(|()| None),
+            Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, &path, from, to).map(|()| None),
+            Command::Available(path)          => self.member()?.available(path.as_ref()).map(Some),
             Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
             Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
             Command::StoreUnique              => self.store_unique(verb, pending, now).map(|()| None),
@@ -439,6 +452,7 @@ impl Session {
             Command::Features                 => Ok(Some(self.features())),
             Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
             Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
+            Command::Set(Setting::Hash(name)) => self.select_hash(name.as_deref()).map(Some),
             Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
             Command::Help(verb)               => Ok(Some(inform::help(verb.as_deref()))),
             Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
@@ -560,7 +574,8 @@ impl Command {
     /// Whether a marker of REST stays for the transfer that comes after this.
     fn prepares_a_transfer(&self) -> bool {
         use Command::{
-            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Structure, Type,
+            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Range, Set,
+            Structure, Type,
         };
         matches!(
             self,
@@ -573,6 +588,8 @@ impl Command {
                 | Structure
                 | Allocate(_)
                 | Noop
+                | Range(_)
+                | Set(Setting::Hash(_))
         )
     }
 }
@@ -598,7 +615,10 @@ impl Task for Session {
             Activity::Transfer(transfer) => {
                 transfer.order.then == Then::Commands && self.control.is_open()
             }
-            Activity::Committing(_) | Activity::Status(_) | Activity::Farewell { .. } => false,
+            Activity::Committing(_)
+            | Activity::Digesting(_)
+            | Activity::Status(_)
+            | Activity::Farewell { .. } => false,
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::ftp::address::{Protocol, host_port};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{ExtendedPassive, Type};
 use crate::ftp::listing::Facts;
 use crate::ftp::{Code, Reply};
@@ -20,6 +21,8 @@ const SYSTEM_PORTS_END: u16 = 1024;
 pub(super) struct Parameters {
     pub(super) representation: Type,
     pub(super) facts: Facts,
+    /// What HASH uses.
+    pub(super) algorithm: Algorithm,
     /// EPSV ALL was said.
     extended_passive_only: bool,
 }

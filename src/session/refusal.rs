@@ -37,6 +37,10 @@ pub(super) enum Refusal {
     UploadUnderWay,
     /// APPE to a file while an interrupted upload of it is kept.
     UploadInterrupted,
+    /// RANG, or the numbers behind XCRC, beyond the end of the file.
+    RangeBeyondEnd,
+    /// OPTS HASH of what nobody here makes.
+    UnknownAlgorithm,
     NotAFile,
     NotADirectory,
     /// MLSD of what is no directory (RFC 3659 §7.2.1).
@@ -88,6 +92,8 @@ impl Refusal {
             Self::Marker(what) => (Code::BAD_MARKER, *what),
             Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is under way; try again later."),
             Self::UploadInterrupted => (Code::UNAVAILABLE, "An interrupted upload of this file is kept; STOR resumes or replaces it, DELE removes it."),
+            Self::RangeBeyondEnd => (Code::BAD_MARKER, "The range is beyond the end of the file."),
+            Self::UnknownAlgorithm => (Code::BAD_ARGUMENT, "There is no such algorithm here; FEAT names those there are."),
             Self::NotAFile => (Code::UNAVAILABLE, "Not a regular file."),
             Self::NotADirectory => (Code::UNAVAILABLE, "Not a directory."),
             Self::MachineListOfFile => (Code::BAD_ARGUMENT, "MLSD lists directories; use MLST."),

@@ -113,17 +113,26 @@ impl Session {
         let member = self.member()?;
         let path = member.resolve(path)?;
         let (file, entry) = member.root().read(&path)?;
-        let offset = self.marker(pending)?;
+        let (offset, end) = match pending.range {
+            Some(_) if self.parameters.representation == Type::Ascii => {
+                return Err(Refusal::Marker(
+                    "RANG needs TYPE I: an offset has no meaning in TYPE A.",
+                ));
+            }
+            Some(range) => (range.first, range.last.saturating_add(1)),
+            None => (self.marker(pending)?, entry.size),
+        };
         if offset > entry.size {
             return Err(Refusal::Marker("REST is beyond the end of the file."));
         }
+        let end = end.min(entry.size);
         let ascii = (self.parameters.representation == Type::Ascii).then(Default::default);
         // Clients take the size for their progress bars from here.
         let about = match self.parameters.representation {
-            Type::Image => format!(" ({} bytes).", entry.size - offset),
+            Type::Image => format!(" ({} bytes).", end - offset),
             Type::Ascii => ".".to_owned(),
         };
-        let work = Work::Send(Outgoing { file, offset, end: entry.size, ascii });
+        let work = Work::Send(Outgoing { file, offset, end, ascii });
         self.begin(work, path, verb, &about, now)
     }
 
@@ -412,11 +421,11 @@ impl Session {
     }
 }
 
-fn aborted() -> Reply {
+pub(super) fn aborted() -> Reply {
     Reply::new(Code::TRANSFER_ABORTED, "Transfer aborted.")
 }
 
-fn abort_done() -> Reply {
+pub(super) fn abort_done() -> Reply {
     Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
 }
 

@@ -1,10 +1,11 @@
 //! Names of our own in the directories that are served: no listing shows them, and no client can say them.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::os::unix::ffi::OsStringExt;
 
 use sha2::{Digest, Sha256};
+
+use crate::ftp::checksum::digits;
 
 /// How every such name begins. Clients are refused any name that begins so.
 const PREFIX: &[u8] = b".poolftpd-";
@@ -28,12 +29,7 @@ pub(super) fn part_of(name: &[u8]) -> OsString {
     if PART.len() + name.len() <= NAME_BYTES_MAX {
         return OsString::from_vec([PART, name].concat());
     }
-    let mut digits = String::new();
-    for byte in Sha256::digest(name) {
-        // Writing to a string cannot fail.
-        let _written = write!(digits, "{byte:02x}");
-    }
-    OsString::from_vec([LONG, digits.as_bytes()].concat())
+    OsString::from_vec([LONG, digits(&Sha256::digest(name)).as_bytes()].concat())
 }
 
 /// The name of an upload beside the one that is called [`part_of`].

@@ -85,6 +85,18 @@ impl Root {
         Ok(Directory { entries: self.directory.read_dir(real(path)?)?, path: path.clone() })
     }
 
+    /// How many bytes can still be stored in a directory, or beside a file.
+    pub fn available(&self, path: &VirtualPath) -> io::Result<u64> {
+        let place = match self.directory.open_dir(real(path)?) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                self.directory.open_dir(real(&path.parent())?)?
+            }
+            opened => opened?,
+        };
+        let found = rustix::fs::fstatvfs(&place)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     /// Makes a directory.
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
         let mut builder = DirBuilder::new();

@@ -1,0 +1,196 @@
+//! HASH (draft-bryan-ftpext-hash), XCRC and its kin: a file is read and summed up some bytes a turn.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use crate::ftp::checksum::{Algorithm, Checksum};
+use crate::ftp::command::{PathName, Range};
+use crate::ftp::line::Line;
+use crate::ftp::{Code, Command, Reply};
+use crate::log::Event;
+use crate::net::control::Gone;
+
+use super::login::Member;
+use super::refusal::Refusal;
+use super::transfer::{abort_done, aborted};
+use super::{Activity, Heard, Pending, Session, Step};
+
+/// How much of a file is summed up in one turn: well below a millisecond.
+const BYTES_PER_TURN: usize = 256 * 1024;
+
+/// A file being summed up.
+#[derive(Debug)]
+pub(super) struct Digesting {
+    file: File,
+    offset: u64,
+    end: u64,
+    checksum: Checksum,
+    answer: Answer,
+    buffer: Vec<u8>,
+}
+
+/// How the reply is written.
+#[derive(Debug)]
+enum Answer {
+    /// `213 SHA-256 0-9 abc… name`.
+    Hash { algorithm: Algorithm, range: Range, name: Vec<u8> },
+    /// `250 abc…`.
+    Bare,
+}
+
+impl Answer {
+    fn reply(&self, sum: &str) -> Reply {
+        match self {
+            Self::Bare => Reply::new(Code::FILE_ACTION_DONE, sum),
+            Self::Hash { algorithm, range: Range { first, last }, name } => {
+                let text = format!("{algorithm} {first}-{last} {sum} ");
+                Reply::new(Code::FILE_STATUS, [text.as_bytes(), name].concat())
+            }
+        }
+    }
+}
+
+impl Session {
+    /// HASH, of the range that RANG named or of the whole file.
+    pub(super) fn hash(&mut self, path: &PathName, pending: &Pending) -> Result<(), Refusal> {
+        let algorithm = self.parameters.algorithm;
+        let (file, size) = open(self.member()?, path)?;
+        let whole = Range { first: 0, last: size.saturating_sub(1) };
+        let range = pending.range.unwrap_or(whole);
+        // An empty file has no last byte to name.
+        let end = if pending.range.is_none() { size } else { range.last.saturating_add(1) };
+        if range.first > size || end > size {
+            return Err(Refusal::RangeBeyondEnd);
+        }
+        let answer = Answer::Hash { algorithm, range, name: path.0.clone() };
+        self.digest(file, range.first, end, algorithm, answer);
+        Ok(())
+    }
+
+    /// XCRC and its kin: from a byte, up to one that is not counted.
+    pub(super) fn checksum(
+        &mut self,
+        algorithm: Algorithm,
+        path: &PathName,
+        from: u64,
+        to: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let (file, size) = open(self.member()?, path)?;
+        let end = to.unwrap_or(size);
+        if from > end || end > size {
+            return Err(Refusal::RangeBeyondEnd);
+        }
+        self.digest(file, from, end, algorithm, Answer::Bare);
+        Ok(())
+    }
+
+    fn digest(&mut self, file: File, offset: u64, end: u64, algorithm: Algorithm, answer: Answer) {
+        let checksum = Checksum::new(algorithm);
+        let buffer = Vec::new();
+        let digesting = Digesting { file, offset, end, checksum, answer, buffer };
+        self.enter(Activity::Digesting(Box::new(digesting)));
+    }
+
+    pub(super) fn sum_up(
+        &mut self,
+        mut digesting: Box<Digesting>,
+        now: Instant,
+    ) -> Result<Step, Gone> {
+        self.heard_at = now;
+        match self.hear_abort() {
+            Ok(Heard::Nothing) => {}
+            Ok(Heard::Abort) => {
+                self.reply(&aborted());
+                self.reply(&abort_done());
+                return Ok(Step::More);
+            }
+            Ok(Heard::HangUp) => return Err(Gone::Closed),
+            Err(gone) => return Err(gone),
+        }
+        match digesting.advance() {
+            Ok(false) => {
+                self.enter(Activity::Digesting(digesting));
+                return Ok(Step::Bulk);
+            }
+            Ok(true) => {
+                let Digesting { checksum, answer, .. } = *digesting;
+                self.reply(&answer.reply(&checksum.finish()));
+            }
+            Err(error) => {
+                self.log(&Event::Trouble { what: "a file could not be read", error: &error });
+                self.reply(&Reply::new(Code::LOCAL_ERROR, "The file could not be read."));
+            }
+        }
+        self.enter(Activity::Commands);
+        Ok(Step::More)
+    }
+
+    /// ABOR is served at once; every other line waits for its turn.
+    fn hear_abort(&mut self) -> Result<Heard, Gone> {
+        if !self.control.is_open() {
+            return Ok(Heard::Nothing);
+        }
+        let line = match self.control.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(Heard::Nothing),
+            Err(Gone::Closed) => return Ok(Heard::HangUp),
+            Err(gone) => return Err(gone),
+        };
+        if let Line::Complete(text) = &line
+            && matches!(Command::parse(text), Ok(Command::Abort))
+        {
+            return Ok(Heard::Abort);
+        }
+        self.control.hold(line);
+        Ok(Heard::Nothing)
+    }
+
+    /// OPTS HASH: which algorithm HASH uses, or shall use.
+    pub(super) fn select_hash(&mut self, name: Option<&str>) -> Result<Reply, Refusal> {
+        if let Some(name) = name {
+            self.parameters.algorithm = Algorithm::named(name).ok_or(Refusal::UnknownAlgorithm)?;
+        }
+        Ok(Reply::new(Code::OK, self.parameters.algorithm.name()))
+    }
+}
+
+impl Digesting {
+    /// Sums up some more; `true` at the end.
+    fn advance(&mut self) -> io::Result<bool> {
+        let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
+        self.buffer.resize(left.min(BYTES_PER_TURN), 0);
+        if !self.buffer.is_empty() {
+            let count = self.file.read_at(&mut self.buffer, self.offset)?;
+            if count == 0 {
+                // It became shorter meanwhile.
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.checksum.update(self.buffer.get(..count).unwrap_or_default());
+            self.offset += count as u64;
+        }
+        Ok(self.offset == self.end)
+    }
+}
+
+/// A file; or, for those who may resume it, what is kept of an upload that was cut off.
+fn open(member: &Member, path: &PathName) -> Result<(File, u64), Refusal> {
+    let path = member.resolve(path)?;
+    let (file, entry) = match member.root().read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && member.may_resume() => {
+            member.root().kept(&path).map_err(|_| error)?
+        }
+        found => found?,
+    };
+    Ok((file, entry.size))
+}
+
+/// The line of FEAT: every algorithm, a star behind the selected one.
+pub(super) fn feature(selected: Algorithm) -> String {
+    let names = Algorithm::ALL.map(|algorithm| {
+        let star = if algorithm == selected { "*" } else { "" };
+        format!("{algorithm}{star}")
+    });
+    format!("HASH {}", names.join(";"))
+}
