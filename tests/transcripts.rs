@@ -12,6 +12,8 @@
 //! RECEIVE "BYTES"          the data connection to its end, exactly;  RECEIVE *  anything
 //! RECEIVE LINES PATTERN    every line of it fits
 //! SEND "BYTES"             over the data connection, and close it
+//! TAKE "BYTES"             these bytes from the data connection, which stays open
+//! GIVE "BYTES"             over the data connection, which stays open
 //! CUT "BYTES"              the same, but reset it once they have arrived
 //! FILE NAME "TEXT"         what is on the disk now;  ABSENT NAME  what is not
 //! CLOSED                   the server has hung up
@@ -29,7 +31,7 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -127,6 +129,16 @@ impl Scene {
             "RECEIVE" => return self.receive(rest),
             "SEND" => {
                 let mut data = self.data.take().ok_or("no data connection")?;
+                data.write_all(&unquote(rest)).map_err(|error| error.to_string())?;
+            }
+            "TAKE" => {
+                let mut found = vec![0; unquote(rest).len()];
+                let data = self.data.as_mut().ok_or("no data connection")?;
+                data.read_exact(&mut found).map_err(|error| error.to_string())?;
+                return same(&found, &unquote(rest));
+            }
+            "GIVE" => {
+                let data = self.data.as_mut().ok_or("no data connection")?;
                 data.write_all(&unquote(rest)).map_err(|error| error.to_string())?;
             }
             "CUT" => {

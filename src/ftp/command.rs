@@ -39,6 +39,16 @@ pub enum Type {
     Image,
 }
 
+/// How data is framed (RFC 959 §3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// S: the end of the data is the end of the connection. What a session begins with.
+    #[default]
+    Stream,
+    /// B: in blocks, over a connection that stays open.
+    Block,
+}
+
 /// What EPSV asks for (RFC 2428 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendedPassive {
@@ -164,7 +174,7 @@ pub enum Command {
     PrintDirectory,
     Type(Type),
     Structure,
-    Mode,
+    Mode(Mode),
     Port(SocketAddr),
     ExtendedPort(SocketAddr),
     Passive,
@@ -305,6 +315,15 @@ impl<'a> Argument<'a> {
             ["L", bits] if decimal::<u8>(bits.as_bytes()).is_some() => {
                 Err(ArgumentError::Unsupported)
             }
+            _ => Err(ArgumentError::Malformed),
+        }
+    }
+
+    pub(super) fn mode(self) -> Result<Command, ArgumentError> {
+        match self.word()?.to_ascii_uppercase().as_str() {
+            "S" => Ok(Command::Mode(Mode::Stream)),
+            "B" => Ok(Command::Mode(Mode::Block)),
+            "C" | "Z" => Err(ArgumentError::Unsupported),
             _ => Err(ArgumentError::Malformed),
         }
     }
@@ -485,7 +504,8 @@ impl Command {
             Self::Type(Type::Ascii) => "TYPE A".into(),
             Self::Type(Type::Image) => "TYPE I".into(),
             Self::Structure => "STRU F".into(),
-            Self::Mode => "MODE S".into(),
+            Self::Mode(Mode::Stream) => "MODE S".into(),
+            Self::Mode(Mode::Block) => "MODE B".into(),
             Self::Port(address) => match address {
                 SocketAddr::V4(address) => format!("PORT {}", host_port(*address.ip(), address.port())).into(),
                 SocketAddr::V6(_) => format!("EPRT {}", extended_port(*address)).into(),

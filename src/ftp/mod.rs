@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod ascii;
+pub mod block;
 pub mod checksum;
 pub mod command;
 pub mod line;

@@ -12,6 +12,8 @@ pub struct Code(pub u16);
 #[allow(missing_docs, reason = "each name says it")]
 #[rustfmt::skip]
 impl Code {
+    pub const MARKER: Self = Self(110);
+    pub const DATA_CONNECTION_OPEN: Self = Self(125);
     pub const OPENING_DATA_CONNECTION: Self = Self(150);
     pub const OK: Self = Self(200);
     pub const SUPERFLUOUS: Self = Self(202);

@@ -97,7 +97,7 @@ pub static VERBS: &[Verb] = &[
     verb("XPWD", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::PrintDirectory)),
     verb("TYPE", "A | I | L 8",            Member, Idle,   None,                   None,                |a| a.representation()),
     verb("STRU", "F",                      Member, Idle,   None,                   None,                |a| a.letter("F", &["R", "P"], Command::Structure)),
-    verb("MODE", "S",                      Member, Idle,   None,                   None,                |a| a.letter("S", &["B", "C", "Z"], Command::Mode)),
+    verb("MODE", "S | B",                  Member, Idle,   None,                   None,                |a| a.mode()),
     verb("PORT", "h1,h2,h3,h4,p1,p2",      Member, Idle,   None,                   None,                |a| Ok(Command::Port(a.host_port()?))),
     verb("EPRT", "|protocol|address|port|",Member, Idle,   None,                   Some("EPRT"),        |a| Ok(Command::ExtendedPort(a.extended_port()?))),
     verb("PASV", "",                       Member, Idle,   None,                   Some("PASV"),        |a| a.none(Command::Passive)),
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::ftp::address::Protocol;
     use crate::ftp::command::{
-        ExtendedPassive, Password, PathName, Range, Selection, Setting, Site, Type,
+        ExtendedPassive, Mode, Password, PathName, Range, Selection, Setting, Site, Type,
     };
     use crate::ftp::time::TimeValue;
 
@@ -374,7 +374,8 @@ mod tests {
             Command::Type(Type::Ascii),
             Command::Type(Type::Image),
             Command::Structure,
-            Command::Mode,
+            Command::Mode(Mode::Stream),
+            Command::Mode(Mode::Block),
             Command::Passive,
             Command::ExtendedPassive(ExtendedPassive::Any),
             Command::ExtendedPassive(ExtendedPassive::All),

@@ -79,14 +79,29 @@ pub fn send_bytes(unsent: &mut Vec<u8>, stream: &TcpStream) -> Result<Moved, Fau
     }
 }
 
-/// Receives what is here, up to the worker's buffer, and gives it to `keep`.
+/// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
+pub fn send_ahead(unsent: &mut Vec<u8>, stream: &TcpStream) -> Result<Moved, Fault> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+    match rustix::net::send(stream, unsent, flags) {
+        Ok(count) => {
+            unsent.drain(..count.min(unsent.len()));
+            Ok(if unsent.is_empty() { Moved::End } else { Moved::WouldBlock })
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
+        Err(error) => Err(Fault::Connection(error.into())),
+    }
+}
+
+/// Receives what is here, up to the worker's buffer or `bytes_max`, and gives it to `keep`.
 pub fn receive(
     stream: &TcpStream,
+    bytes_max: usize,
     keep: impl FnOnce(&[u8]) -> io::Result<()>,
 ) -> Result<Moved, Fault> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
-        match rustix::net::recv(stream, buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
+        let room = buffer.get_mut(..bytes_max.min(BUFFER_BYTES)).unwrap_or_default();
+        match rustix::net::recv(stream, room, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Ok(Moved::End),
             Ok((count, _)) => {
                 keep(buffer.get(..count).unwrap_or_default()).map_err(Fault::Storage)?;

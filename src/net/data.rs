@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
 use super::socket::{bound_waits, is_ready};
@@ -65,4 +65,11 @@ impl Opening {
             }
         }
     }
+}
+
+/// Whether the other end has closed a connection that carries nothing at the moment.
+#[must_use]
+pub fn is_closed(stream: &TcpStream) -> bool {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    !matches!(rustix::net::recv(stream, &mut [0; 1], flags), Ok((1.., _)) | Err(Errno::AGAIN))
 }

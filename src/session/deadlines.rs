@@ -23,13 +23,13 @@ impl Session {
             Activity::Farewell { until } => *until,
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
-        let unused = self.route.as_ref().map(Route::until);
+        let unused = self.route.as_ref().and_then(Route::until);
         [unread, unused].into_iter().flatten().fold(activity, Instant::min)
     }
 
     /// What a deadline that has passed leads to.
     pub(super) fn expire(&mut self, now: Instant) -> Result<(), Gone> {
-        if self.route.as_ref().is_some_and(|route| route.until() <= now) {
+        if self.route.as_ref().and_then(Route::until).is_some_and(|until| until <= now) {
             self.route = None;
         }
         if self

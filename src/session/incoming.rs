@@ -2,10 +2,15 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::ftp::ascii::FromWire;
+use crate::ftp::block::{Decoder, Item};
+use crate::ftp::command::Mode;
+use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
+use crate::pool::{Class, Watch};
 use crate::storage::{Durability, Flusher, Flushing, Upload};
 
 /// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
@@ -18,6 +23,14 @@ pub(super) struct Incoming {
     upload: Upload,
     /// TYPE A: the converter, and room for what it makes.
     ascii: Option<(FromWire, Vec<u8>)>,
+    /// Block mode.
+    blocks: Option<Decoder>,
+    /// A restart marker of the client's that is to be answered when what came before it is flushed.
+    marker: Option<Marker>,
+    /// One whose flush is under way.
+    flushing_marker: Option<Marker>,
+    /// One that may be answered.
+    safe_marker: Option<Marker>,
     /// How many bytes ALLO said the file would have.
     announced: Option<u64>,
     /// How many bytes came over the data connection.
@@ -27,10 +40,25 @@ pub(super) struct Incoming {
     flushing: Option<Flushing>,
 }
 
+/// A restart marker: the client's own name for a place in the file, and ours, the number of bytes before it.
+#[derive(Debug)]
+pub(super) struct Marker {
+    theirs: Vec<u8>,
+    ours: u64,
+}
+
+impl Marker {
+    /// The text is exact (RFC 959 §4.2).
+    pub(super) fn reply(&self) -> Reply {
+        let ours = format!(" = {}", self.ours);
+        Reply::new(Code::MARKER, [b"MARK ", self.theirs.as_slice(), ours.as_bytes()].concat())
+    }
+}
+
 /// Whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Something says so: it has the size that ALLO announced.
+    /// Something says so: it has the size that ALLO announced, or the block that ends a file.
     Complete,
     /// Nothing says otherwise.
     AssumedComplete,
@@ -51,12 +79,17 @@ impl Incoming {
     pub(super) fn new(
         upload: Upload,
         ascii: bool,
+        mode: Mode,
         announced: Option<u64>,
         flusher: Option<Arc<Flusher>>,
     ) -> Self {
         Self {
             upload,
             ascii: ascii.then(Default::default),
+            blocks: (mode == Mode::Block).then(Decoder::default),
+            marker: None,
+            flushing_marker: None,
+            safe_marker: None,
             // The size in TYPE A is not that of what is stored.
             announced: announced.filter(|_| !ascii),
             received: 0,
@@ -75,51 +108,118 @@ impl Incoming {
         if !self.keep_flushed().map_err(Fault::Storage)? {
             return Ok(Moved::WouldBlock);
         }
-        let Self { upload, ascii, .. } = self;
-        let moved = copy::receive(stream, |bytes| match ascii {
-            None => upload.write(bytes),
-            Some((converter, text)) => {
-                text.clear();
-                converter.convert(bytes, text);
-                upload.write(text)
+        let bytes_max = self.blocks.as_ref().map_or(budget, |blocks| budget.min(blocks.wanted()));
+        let mut malformed = false;
+        let moved = copy::receive(stream, bytes_max, |bytes| match self.blocks.take() {
+            None => self.store(bytes),
+            Some(mut blocks) => {
+                let outcome = self.store_blocks(&mut blocks, bytes);
+                malformed = matches!(outcome, Ok(false));
+                self.blocks = Some(blocks);
+                outcome.map(drop)
             }
         })?;
-        match (moved, ascii) {
-            (Moved::Bytes(count), _) => {
-                self.received += count;
-                self.unflushed += count;
-            }
-            (Moved::End, Some((converter, text))) => {
-                text.clear();
-                converter.finish(text);
-                upload.write(text).map_err(Fault::Storage)?;
-            }
-            _ => {}
+        if malformed {
+            return Err(Fault::Connection(io::ErrorKind::InvalidData.into()));
+        }
+        if let Moved::Bytes(count) = moved {
+            self.received += count;
+            self.unflushed += count;
+        }
+        let ended = self.blocks.as_ref().is_some_and(Decoder::has_ended);
+        if ended || moved == Moved::End {
+            self.store_rest().map_err(Fault::Storage)?;
+            return Ok(Moved::End);
         }
         Ok(moved)
     }
 
-    /// Begins a flush when one is due; `false` when the one before is not done and nothing more may come meanwhile.
-    fn keep_flushed(&mut self) -> io::Result<bool> {
-        let Some(flusher) = &self.flusher else { return Ok(true) };
-        if self.unflushed < FLUSH_EVERY_BYTES {
-            return Ok(true);
-        }
-        if let Some(flushing) = &self.flushing {
-            match flushing.outcome() {
-                Some(outcome) => outcome?,
-                None => return Ok(false),
+    /// Stores what stands in blocks; `false` when they are none.
+    fn store_blocks(&mut self, blocks: &mut Decoder, mut bytes: &[u8]) -> io::Result<bool> {
+        loop {
+            match blocks.next(&mut bytes) {
+                Ok(Some(Item::Data(data))) => self.store(data)?,
+                Ok(Some(Item::Marker(theirs))) => {
+                    let ours = self.upload.position();
+                    self.marker = Some(Marker { theirs, ours });
+                }
+                Ok(Some(Item::End) | None) => return Ok(true),
+                Err(_) => return Ok(false),
             }
         }
-        let file = self.upload.file()?;
-        self.flushing = Some(flusher.run(move || file.sync_data())?);
-        self.unflushed = 0;
+    }
+
+    fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.ascii {
+            None => self.upload.write(bytes),
+            Some((converter, text)) => {
+                text.clear();
+                converter.convert(bytes, text);
+                self.upload.write(text)
+            }
+        }
+    }
+
+    /// At the end: what the converter has held back.
+    fn store_rest(&mut self) -> io::Result<()> {
+        let Some((converter, text)) = &mut self.ascii else { return Ok(()) };
+        text.clear();
+        converter.finish(text);
+        self.upload.write(text)
+    }
+
+    /// Begins a flush when one is due; `false` when the one before is not done and nothing more may come meanwhile.
+    fn keep_flushed(&mut self) -> io::Result<bool> {
+        let Some(flusher) = &self.flusher else {
+            self.safe_marker = self.marker.take();
+            return Ok(true);
+        };
+        if let Some(flushing) = &self.flushing {
+            match flushing.outcome() {
+                Some(outcome) => {
+                    outcome?;
+                    self.flushing = None;
+                    self.safe_marker = self.flushing_marker.take();
+                }
+                None => return Ok(self.unflushed < FLUSH_EVERY_BYTES),
+            }
+        }
+        if self.unflushed >= FLUSH_EVERY_BYTES || self.marker.is_some() {
+            let file = self.upload.file()?;
+            self.flushing = Some(flusher.run(move || file.sync_data())?);
+            self.flushing_marker = self.marker.take();
+            self.unflushed = 0;
+        }
         Ok(true)
     }
 
-    /// The flush that it waits for, if it does.
-    pub(super) fn flushing(&self) -> Option<&Flushing> {
-        self.flushing.as_ref().filter(|_| self.unflushed >= FLUSH_EVERY_BYTES)
+    /// More of the file wakes it, and the end of a flush that something waits for.
+    pub(super) fn watch<'a>(&'a self, stream: &'a TcpStream, class: Class, watch: &mut Watch<'a>) {
+        let full = self.unflushed >= FLUSH_EVERY_BYTES;
+        if let Some(flushing) = &self.flushing
+            && (full || self.flushing_marker.is_some())
+        {
+            watch.readable(flushing.descriptor(), class);
+            if full {
+                return;
+            }
+        }
+        watch.readable(stream.as_fd(), class);
+    }
+
+    /// Whether an answer to a marker is on its way, for which a client may wait.
+    pub(super) fn owes_a_marker(&self) -> bool {
+        self.flushing_marker.is_some()
+    }
+
+    /// The markers that are answered only when everything is safe.
+    pub(super) fn unanswered_markers(&mut self) -> Vec<Marker> {
+        [self.flushing_marker.take(), self.marker.take()].into_iter().flatten().collect()
+    }
+
+    /// A marker whose bytes are safe.
+    pub(super) fn take_safe_marker(&mut self) -> Option<Marker> {
+        self.safe_marker.take()
     }
 
     /// How many bytes are there to resume from.
@@ -127,9 +227,14 @@ impl Incoming {
         self.upload.position()
     }
 
-    /// Judges by every sign there is, now that the data connection has ended in order.
+    /// Judges by every sign there is, now that the data has ended in order.
     pub(super) fn judge(&self, client: Client) -> Verdict {
         let stored = self.upload.position();
+        match &self.blocks {
+            Some(blocks) if blocks.has_ended() => return Verdict::Complete,
+            Some(_) => return Verdict::CutOff("the block that ends a file did not come"),
+            None => {}
+        }
         match (self.announced, client) {
             // Of a resumed upload some clients announce the rest, some the whole.
             (Some(size), _) if size == stored || size == self.received => Verdict::Complete,

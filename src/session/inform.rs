@@ -54,7 +54,8 @@ impl Session {
                 format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
                     .into_bytes(),
                 [b"Current directory ", place].concat(),
-                format!("TYPE {representation}, STRU File, MODE Stream").into_bytes(),
+                format!("TYPE {representation}, STRU File, MODE {:?}", self.parameters.mode)
+                    .into_bytes(),
                 b"No transfer in progress".to_vec(),
                 b"End of status".to_vec(),
             ],

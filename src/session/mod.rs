@@ -417,7 +417,7 @@ impl Session {
             Command::PrintDirectory           => Ok(Some(self.member()?.print_directory())),
             Command::Type(representation)     => Ok(Some(self.parameters.set_type(representation))),
             Command::Structure                => Ok(Some(Reply::new(Code::OK, "Structure set to F."))),
-            Command::Mode                     => Ok(Some(Reply::new(Code::OK, "Mode set to S."))),
+            Command::Mode(mode)               => Ok(Some(self.set_mode(mode))),
             Command::Port(address)            => self.port(address, now).map(Some),
             Command::ExtendedPort(address)    => self.extended_port(address, now).map(Some),
             Command::Passive                  => self.passive(now).map(Some),
@@ -584,7 +584,7 @@ impl Command {
                 | Passive
                 | ExtendedPassive(_)
                 | Type(_)
-                | Mode
+                | Mode(_)
                 | Structure
                 | Allocate(_)
                 | Noop
@@ -613,7 +613,9 @@ impl Task for Session {
                 awaiting.order.then == Then::Commands && self.control.is_open()
             }
             Activity::Transfer(transfer) => {
-                transfer.order.then == Then::Commands && self.control.is_open()
+                transfer.order.then == Then::Commands
+                    && self.control.is_open()
+                    && !transfer.owes_a_marker()
             }
             Activity::Committing(_)
             | Activity::Digesting(_)

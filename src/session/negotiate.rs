@@ -1,13 +1,14 @@
 //! How data will travel: TYPE and the facts of MLST, and where the next data connection comes from.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Instant;
 
 use crate::ftp::address::{Protocol, host_port};
 use crate::ftp::checksum::Algorithm;
-use crate::ftp::command::{ExtendedPassive, Type};
+use crate::ftp::command::{ExtendedPassive, Mode, Type};
 use crate::ftp::listing::Facts;
 use crate::ftp::{Code, Reply};
+use crate::net::data::is_closed;
 use crate::net::passive::PassiveListener;
 
 use super::Session;
@@ -20,6 +21,7 @@ const SYSTEM_PORTS_END: u16 = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     pub(super) representation: Type,
+    pub(super) mode: Mode,
     pub(super) facts: Facts,
     /// What HASH uses.
     pub(super) algorithm: Algorithm,
@@ -46,14 +48,26 @@ impl Parameters {
 /// Where the next data connection comes from. Used once, and given back at its deadline.
 #[derive(Debug)]
 pub(super) enum Route {
-    Passive { listener: PassiveListener, until: Instant },
-    Active { to: SocketAddr, until: Instant },
+    Passive {
+        listener: PassiveListener,
+        until: Instant,
+    },
+    Active {
+        to: SocketAddr,
+        until: Instant,
+    },
+    /// Block mode: the connection of the transfer before.
+    Open {
+        stream: TcpStream,
+    },
 }
 
 impl Route {
-    pub(super) fn until(&self) -> Instant {
+    /// An open connection stays as long as its session.
+    pub(super) fn until(&self) -> Option<Instant> {
         match self {
-            Self::Passive { until, .. } | Self::Active { until, .. } => *until,
+            Self::Passive { until, .. } | Self::Active { until, .. } => Some(*until),
+            Self::Open { .. } => None,
         }
     }
 }
@@ -136,6 +150,27 @@ impl Session {
         let port = listener.port();
         self.route = Some(Route::Passive { listener, until: self.route_deadline(now) });
         Ok(port)
+    }
+
+    /// MODE: in stream mode no data connection outlasts its transfer.
+    pub(super) fn set_mode(&mut self, mode: Mode) -> Reply {
+        self.parameters.mode = mode;
+        if mode == Mode::Stream && matches!(self.route, Some(Route::Open { .. })) {
+            self.route = None;
+        }
+        let text = match mode {
+            Mode::Stream => "Mode set to S.",
+            Mode::Block => "Mode set to B.",
+        };
+        Reply::new(Code::OK, text)
+    }
+
+    /// Whether there is a way for data; a connection that the client has closed meanwhile is none.
+    pub(super) fn check_route(&mut self) -> Result<(), Refusal> {
+        if matches!(&self.route, Some(Route::Open { stream }) if is_closed(stream)) {
+            self.route = None;
+        }
+        self.route.as_ref().map(drop).ok_or(Refusal::NoRoute)
     }
 
     fn route_deadline(&self, now: Instant) -> Instant {

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::ftp::command::{PathName, Selection, Type};
+use crate::ftp::command::{Mode, PathName, Selection, Type};
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
@@ -21,7 +21,7 @@ use crate::pool::{Class, Watch};
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::{Refusal, fault_reply};
-use super::work::{Outgoing, Work};
+use super::work::{Outgoing, Text, Work};
 use super::{Activity, Heard, Metered, Pending, Session, Step};
 
 /// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
@@ -89,6 +89,11 @@ impl Transfer {
         self.work.watch(&self.stream, class, watch);
     }
 
+    /// Whether commands of its client wait until a marker is answered.
+    pub(super) fn owes_a_marker(&self) -> bool {
+        matches!(&self.work, Work::Receive(incoming) if incoming.owes_a_marker())
+    }
+
     pub(super) fn stalls_at(&self, stall_timeout: Duration) -> Instant {
         self.progressed_at + stall_timeout
     }
@@ -126,13 +131,16 @@ impl Session {
             return Err(Refusal::Marker("REST is beyond the end of the file."));
         }
         let end = end.min(entry.size);
-        let ascii = (self.parameters.representation == Type::Ascii).then(Default::default);
         // Clients take the size for their progress bars from here.
         let about = match self.parameters.representation {
             Type::Image => format!(" ({} bytes).", end - offset),
             Type::Ascii => ".".to_owned(),
         };
-        let work = Work::Send(Outgoing { file, offset, end, ascii });
+        let mode = self.parameters.mode;
+        let work = match self.parameters.representation {
+            Type::Image => Work::Send(Outgoing::new(file, offset, end, mode)),
+            Type::Ascii => Work::SendText(Text::of_file(file, end, mode)),
+        };
         self.begin(work, path, verb, &about, now)
     }
 
@@ -149,8 +157,9 @@ impl Session {
         };
         let member = self.member()?;
         let path = member.resolve_or_here(selection.path.as_ref())?;
-        let lister = Box::new(Lister::open(member, selection, format)?);
-        self.begin(Work::List { lister, unsent: Vec::new(), ended: false }, path, verb, ".", now)
+        let lister = Lister::open(member, selection, format)?;
+        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
+        self.begin(work, path, verb, ".", now)
     }
 
     pub(super) fn machine_list_directory(
@@ -161,8 +170,9 @@ impl Session {
     ) -> Result<(), Refusal> {
         let member = self.member()?;
         let at = member.resolve_or_here(path.as_ref())?;
-        let lister = Box::new(Lister::open_directory(member, path, self.parameters.facts)?);
-        self.begin(Work::List { lister, unsent: Vec::new(), ended: false }, at, verb, ".", now)
+        let lister = Lister::open_directory(member, path, self.parameters.facts)?;
+        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
+        self.begin(work, at, verb, ".", now)
     }
 
     /// The offset that REST set for this transfer.
@@ -195,24 +205,31 @@ impl Session {
             about.as_bytes(),
         ]
         .concat();
-        self.begin_with(work, path, verb, &Reply::new(Code::OPENING_DATA_CONNECTION, text), now)
+        self.begin_with(work, path, verb, text, now)
     }
 
-    /// Takes the route, answers 150 and waits for the data connection.
+    /// Takes the route, answers 150 and waits for the data connection; or, in block mode, answers 125 and goes on with
+    /// the one that is open.
     pub(super) fn begin_with(
         &mut self,
         work: Work,
         path: VirtualPath,
         verb: &'static Verb,
-        reply: &Reply,
+        text: Vec<u8>,
         now: Instant,
     ) -> Result<(), Refusal> {
+        self.check_route()?;
+        let order = Order { verb, path, begun: now, then: Then::Commands };
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
+            Route::Open { stream } => {
+                self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
+                self.transfer(stream, order, work, now);
+                return Ok(());
+            }
             Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
             Route::Active { to, .. } => Opening::connect(self.control.local(), to),
         };
-        self.reply(reply);
-        let order = Order { verb, path, begun: now, then: Then::Commands };
+        self.reply(&Reply::new(Code::OPENING_DATA_CONNECTION, text));
         let until = now + self.service.limits.data_connect_timeout;
         match opening {
             Ok(opening) => {
@@ -224,6 +241,13 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn transfer(&mut self, stream: TcpStream, order: Order, work: Work, now: Instant) {
+        let metered = Metered::new(self.service.meter());
+        let transfer =
+            Transfer { stream, order, work, bytes: 0, progressed_at: now, _metered: metered };
+        self.enter(Activity::Transfer(Box::new(transfer)));
     }
 
     pub(super) fn await_data_connection(
@@ -245,16 +269,7 @@ impl Session {
         }
         match opening.advance() {
             Ok(Ok(stream)) => {
-                let metered = Metered::new(self.service.meter());
-                let transfer = Transfer {
-                    stream,
-                    order,
-                    work,
-                    bytes: 0,
-                    progressed_at: now,
-                    _metered: metered,
-                };
-                self.enter(Activity::Transfer(Box::new(transfer)));
+                self.transfer(stream, order, work, now);
                 Ok(Step::More)
             }
             Ok(Err(opening)) => {
@@ -298,7 +313,13 @@ impl Session {
             }
             Heard::HangUp | Heard::Nothing => {}
         }
-        let step = match transfer.work.advance(&transfer.stream, *budget) {
+        let advanced = transfer.work.advance(&transfer.stream, *budget);
+        if let Work::Receive(incoming) = &mut transfer.work
+            && let Some(marker) = incoming.take_safe_marker()
+        {
+            self.reply(&marker.reply());
+        }
+        let step = match advanced {
             // Entries of a directory are still gathered, or what goes before an upload is copied.
             Ok(Moved::Bytes(0)) => {
                 transfer.progressed_at = now;
@@ -364,18 +385,31 @@ impl Session {
     }
 
     /// Everything has moved. The data connection is closed first, then the reply is queued: between the two lies no
-    /// surprise for a client.
+    /// surprise for a client. In block mode it stays open for the next transfer, if this one came to its end.
     fn conclude(&mut self, transfer: Transfer, now: Instant) {
         let Transfer { stream, order, work, bytes, .. } = transfer;
-        drop(stream);
+        if self.parameters.mode == Mode::Block {
+            self.route = Some(Route::Open { stream });
+        } else {
+            drop(stream);
+        }
         match work {
             Work::Receive(incoming) => self.conclude_upload(order, *incoming, bytes, now),
-            Work::Send(_) | Work::List { .. } => {
+            Work::Send(_) | Work::SendText(_) => {
                 // The file is closed before the reply, too.
                 drop(work);
-                let reply = Reply::new(Code::TRANSFER_COMPLETE, "Transfer complete.");
-                self.finish(order, bytes, &reply, Outcome::Complete, now);
+                self.finish(order, bytes, &self.complete(), Outcome::Complete, now);
             }
+        }
+    }
+
+    pub(super) fn complete(&self) -> Reply {
+        match self.parameters.mode {
+            Mode::Stream => Reply::new(Code::TRANSFER_COMPLETE, "Transfer complete."),
+            Mode::Block => Reply::new(
+                Code::FILE_ACTION_DONE,
+                "Transfer complete; the data connection stays open.",
+            ),
         }
     }
 

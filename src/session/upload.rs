@@ -10,7 +10,7 @@ use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
 use crate::storage::{Flushing, Start, Unable, Upload};
 
-use super::incoming::{Client, Incoming, Verdict};
+use super::incoming::{Client, Incoming, Marker, Verdict};
 use super::refusal::{Refusal, fault_reply};
 use super::transfer::{Order, Then};
 use super::work::Work;
@@ -23,6 +23,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(super) struct Committing {
     flushing: Flushing,
+    /// To be answered when everything is safe.
+    markers: Vec<Marker>,
     order: Order,
     bytes: u64,
     outcome: Outcome,
@@ -69,7 +71,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         // Before the file is touched: without a way for the data there is nothing to begin.
-        self.route.as_ref().ok_or(Refusal::NoRoute)?;
+        self.check_route()?;
         let member = self.member()?;
         let path = member.resolve(path)?;
         let upload = Upload::begin(member.root(), &path, start)?;
@@ -84,25 +86,25 @@ impl Session {
         pending: &Pending,
         now: Instant,
     ) -> Result<(), Refusal> {
-        self.route.as_ref().ok_or(Refusal::NoRoute)?;
+        self.check_route()?;
         let member = self.member()?;
         let (upload, path) = Upload::begin_unique(member.root(), &member.directory)?;
         let work = self.incoming(upload, pending);
-        let reply = Reply::new(Code::OPENING_DATA_CONNECTION, [b"FILE: ", path.name()].concat());
-        self.begin_with(work, path, verb, &reply, now)
+        let text = [b"FILE: ", path.name()].concat();
+        self.begin_with(work, path, verb, text, now)
     }
 
     fn incoming(&self, upload: Upload, pending: &Pending) -> Work {
-        let ascii = self.parameters.representation == Type::Ascii;
+        let (ascii, mode) = (self.parameters.representation == Type::Ascii, self.parameters.mode);
         let flusher = self.service.flusher.clone();
-        Work::Receive(Box::new(Incoming::new(upload, ascii, pending.allocated, flusher)))
+        Work::Receive(Box::new(Incoming::new(upload, ascii, mode, pending.allocated, flusher)))
     }
 
-    /// The data connection has ended in order.
+    /// The data has ended in order.
     pub(super) fn conclude_upload(
         &mut self,
         order: Order,
-        incoming: Incoming,
+        mut incoming: Incoming,
         bytes: u64,
         now: Instant,
     ) {
@@ -113,19 +115,22 @@ impl Session {
             Verdict::AssumedComplete => Outcome::AssumedComplete,
             Verdict::CutOff(why) => {
                 self.log(&Event::CutOff { why, kept: incoming.kept() });
+                // What comes next over it would not be the beginning of a file.
+                self.route = None;
                 let text = format!("Cut off: {why}. {} bytes are kept.", incoming.kept());
                 drop(incoming);
                 let reply = Reply::new(Code::TRANSFER_ABORTED, text);
                 return self.finish(order, bytes, &reply, Outcome::CutOff, now);
             }
         };
+        let markers = incoming.unanswered_markers();
         match incoming.commit() {
             Ok(Some(flushing)) => {
                 let until = now + COMMIT_TIMEOUT;
-                let committing = Committing { flushing, order, bytes, outcome, until };
+                let committing = Committing { flushing, markers, order, bytes, outcome, until };
                 self.enter(Activity::Committing(Box::new(committing)));
             }
-            Ok(None) => self.finish(order, bytes, &stored(), outcome, now),
+            Ok(None) => self.confirm(order, markers, bytes, outcome, now),
             Err(error) => self.fail_to_commit(order, bytes, error, now),
         }
     }
@@ -135,22 +140,34 @@ impl Session {
             self.enter(Activity::Committing(committing));
             return Step::Wait;
         };
-        let Committing { order, bytes, outcome: judged, .. } = *committing;
+        let Committing { markers, order, bytes, outcome: judged, .. } = *committing;
         match outcome {
-            Ok(()) => self.finish(order, bytes, &stored(), judged, now),
+            Ok(()) => self.confirm(order, markers, bytes, judged, now),
             Err(error) => self.fail_to_commit(order, bytes, error, now),
         }
         Step::More
     }
 
+    /// The file has its name.
+    fn confirm(
+        &mut self,
+        order: Order,
+        markers: impl IntoIterator<Item = Marker>,
+        bytes: u64,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        for marker in markers {
+            self.reply(&marker.reply());
+        }
+        self.finish(order, bytes, &self.complete(), outcome, now);
+    }
+
     fn fail_to_commit(&mut self, order: Order, bytes: u64, error: std::io::Error, now: Instant) {
         self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+        self.route = None;
         self.finish(order, bytes, &fault_reply(&Fault::Storage(error)), Outcome::Failed, now);
     }
-}
-
-fn stored() -> Reply {
-    Reply::new(Code::TRANSFER_COMPLETE, "Transfer complete.")
 }
 
 impl From<Unable> for Refusal {

@@ -7,6 +7,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use crate::ftp::ascii::ToWire;
+use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
+use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Moved};
 use crate::pool::{Class, Watch};
 
@@ -16,12 +18,15 @@ use super::listing::Lister;
 /// How much text is read from a file or a directory before it is sent.
 const TEXT_BYTES: usize = 32 * 1024;
 
+/// In block mode, how many bytes of a file there are from one restart marker to the next.
+const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Which way data goes.
 #[derive(Debug)]
 pub(super) enum Work {
     Send(Outgoing),
+    SendText(Text),
     Receive(Box<Incoming>),
-    List { lister: Box<Lister>, unsent: Vec<u8>, ended: bool },
 }
 
 impl Work {
@@ -29,18 +34,8 @@ impl Work {
     pub(super) fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
         match self {
             Self::Send(outgoing) => outgoing.advance(stream, budget),
+            Self::SendText(text) => text.advance(stream),
             Self::Receive(incoming) => incoming.advance(stream, budget),
-            Self::List { lister, unsent, ended } => {
-                while !*ended && unsent.len() < TEXT_BYTES {
-                    let before = unsent.len();
-                    *ended = lister.fill(unsent).map_err(Fault::Storage)?;
-                    if unsent.len() == before && !*ended {
-                        // Entries are still gathered; others may have a turn.
-                        return Ok(Moved::Bytes(0));
-                    }
-                }
-                if unsent.is_empty() { Ok(Moved::End) } else { copy::send_bytes(unsent, stream) }
-            }
         }
     }
 
@@ -53,48 +48,159 @@ impl Work {
     /// What wakes the session when it can go on.
     pub(super) fn watch<'a>(&'a self, stream: &'a TcpStream, class: Class, watch: &mut Watch<'a>) {
         match self {
-            Self::Receive(incoming) => match incoming.flushing() {
-                Some(flushing) => watch.readable(flushing.descriptor(), class),
-                None => watch.readable(stream.as_fd(), class),
-            },
-            Self::Send(_) | Self::List { .. } => watch.writable(stream.as_fd(), class),
+            Self::Receive(incoming) => incoming.watch(stream, class, watch),
+            Self::Send(_) | Self::SendText(_) => watch.writable(stream.as_fd(), class),
         }
     }
 }
 
-/// A file on its way to the client.
+/// The bytes of a file on their way to the client.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) file: File,
-    pub(super) offset: u64,
+    file: File,
+    offset: u64,
     /// The size when it was opened: so much was promised, so much is sent, even if the file grows.
-    pub(super) end: u64,
-    /// TYPE A: the converter, and what it has made that is not sent yet.
-    pub(super) ascii: Option<(ToWire, Vec<u8>)>,
+    end: u64,
+    blocks: Option<Blocks>,
+}
+
+/// Block mode: the header that is not sent yet, and how much of its block.
+#[derive(Debug)]
+struct Blocks {
+    unsent: Vec<u8>,
+    left: usize,
+    next_marker: u64,
+    ended: bool,
 }
 
 impl Outgoing {
+    pub(super) fn new(file: File, offset: u64, end: u64, mode: Mode) -> Self {
+        let next_marker = offset + MARKER_EVERY_BYTES;
+        let blocks = Blocks { unsent: Vec::new(), left: 0, next_marker, ended: false };
+        Self { file, offset, end, blocks: (mode == Mode::Block).then_some(blocks) }
+    }
+
     fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
         let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
-        let Some((converter, unsent)) = &mut self.ascii else {
-            if left == 0 {
-                return Ok(Moved::End);
-            }
-            return match copy::send_file(&self.file, &mut self.offset, stream, left.min(budget))? {
-                Moved::End => Err(shrunk()),
-                moved => Ok(moved),
-            };
+        let left = match &mut self.blocks {
+            None => left,
+            Some(blocks) => match blocks.advance(self.offset, left, stream)? {
+                Moved::End => blocks.left,
+                moved => return Ok(moved),
+            },
         };
-        if unsent.is_empty() && left > 0 {
-            let mut chunk = vec![0; left.min(TEXT_BYTES)];
-            let count = self.file.read_at(&mut chunk, self.offset).map_err(Fault::Storage)?;
-            if count == 0 {
-                return Err(shrunk());
-            }
-            self.offset += count as u64;
-            converter.convert(chunk.get(..count).unwrap_or_default(), unsent);
+        if left == 0 {
+            return Ok(Moved::End);
         }
-        if unsent.is_empty() { Ok(Moved::End) } else { copy::send_bytes(unsent, stream) }
+        match copy::send_file(&self.file, &mut self.offset, stream, left.min(budget))? {
+            Moved::End => Err(shrunk()),
+            Moved::Bytes(count) => {
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.left -= usize::try_from(count).unwrap_or(blocks.left);
+                }
+                Ok(Moved::Bytes(count))
+            }
+            Moved::WouldBlock => Ok(Moved::WouldBlock),
+        }
+    }
+}
+
+impl Blocks {
+    /// Sends the header of the next block when its time has come; `End` when only data is to be sent now, or nothing.
+    fn advance(&mut self, offset: u64, rest: usize, stream: &TcpStream) -> Result<Moved, Fault> {
+        if self.left == 0 && self.unsent.is_empty() && !self.ended {
+            if offset >= self.next_marker {
+                block::encode_marker(offset, &mut self.unsent);
+                self.next_marker = offset + MARKER_EVERY_BYTES;
+            }
+            self.left = rest.min(BLOCK_BYTES_MAX);
+            self.ended = self.left == rest;
+            let last = if self.ended { Last::Yes } else { Last::No };
+            self.unsent.extend_from_slice(&block::header(self.left, last));
+        }
+        if self.unsent.is_empty() {
+            return Ok(Moved::End);
+        }
+        let moved = if self.left > 0 {
+            copy::send_ahead(&mut self.unsent, stream)?
+        } else {
+            copy::send_bytes(&mut self.unsent, stream)?
+        };
+        Ok(if self.unsent.is_empty() { Moved::End } else { moved })
+    }
+}
+
+/// Text that is made as it is sent: a file in TYPE A, or a listing.
+#[derive(Debug)]
+pub(super) struct Text {
+    source: Source,
+    mode: Mode,
+    unsent: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    File { file: File, offset: u64, end: u64, converter: ToWire },
+    List(Box<Lister>),
+}
+
+impl Text {
+    pub(super) fn of_file(file: File, end: u64, mode: Mode) -> Self {
+        Self::new(Source::File { file, offset: 0, end, converter: ToWire::default() }, mode)
+    }
+
+    pub(super) fn of_list(lister: Lister, mode: Mode) -> Self {
+        Self::new(Source::List(Box::new(lister)), mode)
+    }
+
+    fn new(source: Source, mode: Mode) -> Self {
+        Self { source, mode, unsent: Vec::new(), ended: false }
+    }
+
+    fn advance(&mut self, stream: &TcpStream) -> Result<Moved, Fault> {
+        while !self.ended && self.unsent.len() < TEXT_BYTES {
+            let before = self.unsent.len();
+            match self.mode {
+                Mode::Stream => self.ended = self.source.fill(&mut self.unsent)?,
+                Mode::Block => {
+                    let mut text = Vec::new();
+                    self.ended = self.source.fill(&mut text)?;
+                    block::encode(&text, &mut self.unsent);
+                    if self.ended {
+                        block::encode_end(&mut self.unsent);
+                    }
+                }
+            }
+            if self.unsent.len() == before && !self.ended {
+                // Entries are still gathered; others may have a turn.
+                return Ok(Moved::Bytes(0));
+            }
+        }
+        if self.unsent.is_empty() {
+            Ok(Moved::End)
+        } else {
+            copy::send_bytes(&mut self.unsent, stream)
+        }
+    }
+}
+
+impl Source {
+    /// Appends some more; `true` when that was all.
+    fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let (file, offset, end, converter) = match self {
+            Self::List(lister) => return lister.fill(out).map_err(Fault::Storage),
+            Self::File { file, offset, end, converter } => (file, offset, *end, converter),
+        };
+        let left = usize::try_from(end - *offset).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; left.min(TEXT_BYTES)];
+        let count = file.read_at(&mut chunk, *offset).map_err(Fault::Storage)?;
+        if count == 0 && left > 0 {
+            return Err(shrunk());
+        }
+        *offset += count as u64;
+        converter.convert(chunk.get(..count).unwrap_or_default(), out);
+        Ok(*offset == end)
     }
 }
 
