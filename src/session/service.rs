@@ -1,0 +1,121 @@
+//! What the sessions of a server share, and what they do, counted.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::config::Limits;
+use crate::log::Log;
+use crate::net::passive::PassivePorts;
+use crate::storage::{Accounts, Flusher};
+
+/// What the sessions of a server share; those of one slave, where there are slaves.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// Who may log in.
+    pub accounts: Arc<Accounts>,
+    /// The limits.
+    pub limits: Arc<Limits>,
+    /// The ports for passive data connections.
+    pub passive_ports: Arc<PassivePorts>,
+    /// The address told in replies to PASV, if it is not the control connection's.
+    pub public_address: Option<Ipv4Addr>,
+    /// What flushes uploads to the disk; none where nobody wants that.
+    pub flusher: Option<Arc<Flusher>>,
+    /// Where events go.
+    pub log: Arc<Log>,
+    pub(super) slave: Option<u32>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) sessions: Arc<AtomicU64>,
+}
+
+/// What the sessions of one slave do, counted.
+#[derive(Debug, Default)]
+pub struct Meter {
+    transfers: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+/// A transfer under way, counted until it is dropped.
+#[derive(Debug)]
+pub(super) struct Metered(Arc<Meter>);
+
+impl Metered {
+    pub(super) fn new(meter: Arc<Meter>) -> Self {
+        meter.transfers.fetch_add(1, Ordering::Relaxed);
+        Self(meter)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        self.0.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Meter {
+    /// How many transfers are under way.
+    #[must_use]
+    pub fn transfers(&self) -> u64 {
+        self.transfers.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes went over data connections so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Service {
+    /// With these parts.
+    #[must_use]
+    pub fn new(
+        accounts: Accounts,
+        limits: Limits,
+        passive_ports: PassivePorts,
+        public_address: Option<Ipv4Addr>,
+        flusher: Option<Flusher>,
+        log: Log,
+    ) -> Self {
+        Self {
+            accounts: Arc::new(accounts),
+            limits: Arc::new(limits),
+            passive_ports: Arc::new(passive_ports),
+            public_address,
+            flusher: flusher.map(Arc::new),
+            log: Arc::new(log),
+            slave: None,
+            meter: Arc::default(),
+            stopping: Arc::default(),
+            sessions: Arc::default(),
+        }
+    }
+
+    /// The same for the sessions of one slave, which name it and are counted by themselves.
+    #[must_use]
+    pub fn of_slave(&self, number: u32) -> Self {
+        Self { slave: Some(number), meter: Arc::default(), ..self.clone() }
+    }
+
+    /// What its sessions do.
+    #[must_use]
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// How the greeting begins: `slave 1 poolftpd ready.`
+    pub(super) fn greeting(&self) -> String {
+        self.slave.map_or_else(
+            || "poolftpd ready.".to_owned(),
+            |slave| format!("slave {slave} poolftpd ready."),
+        )
+    }
+
+    /// Ends every session when its transfer, if it has one, is finished. To be seen by those that wait, the pool must be
+    /// roused after this.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
