@@ -429,7 +429,8 @@ fn half_a_server() -> SocketAddr {
 fn half_a_file_is_no_success_whatever_the_reply_said() {
     let folder = tempfile::tempdir().unwrap();
     let port = half_a_server().port().to_string();
-    let (status, _, errors) = client_in(folder.path(), &["-c", "get a", "127.0.0.1", &port], "");
+    let words = ["--retries", "0", "-c", "get a", "127.0.0.1", &port];
+    let (status, _, errors) = client_in(folder.path(), &words, "");
     assert_eq!(status, 6, "{errors}");
     assert!(errors.contains("5 of 10 bytes"), "{errors}");
     assert!(!folder.path().join("a").exists());

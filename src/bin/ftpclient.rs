@@ -1,6 +1,7 @@
 //! `ftpclient`: arguments, the shell, an exit status.
 
 use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +47,14 @@ struct Arguments {
     #[argh(switch, short = '6')]
     ipv6: bool,
 
+    /// take no more than so many bytes a second, such as 500K or 2M
+    #[argh(option, from_str_fn(rate), arg_name = "rate")]
+    limit: Option<NonZeroU64>,
+
+    /// try a lost transfer so many times again, after 1, 2, 4, 8, 16 seconds (default: 5)
+    #[argh(option, default = "5", arg_name = "n")]
+    retries: u32,
+
     /// give up on a server that does nothing for so many seconds (default: 30)
     #[argh(option, default = "30", arg_name = "seconds")]
     timeout: u64,
@@ -87,8 +96,16 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let timeout = Duration::from_secs(arguments.timeout);
-    let options =
-        Options { family, active: arguments.active, timeout, trace: arguments.verbose, interrupt };
+    let options = Options {
+        family,
+        active: arguments.active,
+        timeout,
+        limit: arguments.limit,
+        retries: arguments.retries,
+        trace: arguments.verbose,
+        interrupt,
+        ..Options::default()
+    };
     let settings = Settings {
         user: arguments.user,
         quiet: arguments.quiet,
@@ -100,6 +117,20 @@ fn main() -> ExitCode {
         arguments.port,
         arguments.commands.as_deref(),
     ))
+}
+
+/// Bytes a second: a number, with K, M or G behind it for 1024 of each other.
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let wrong = || format!("'{text}' is no rate; write it as 500K or 2M");
+    let unit = match text.chars().last().map(|letter| letter.to_ascii_uppercase()) {
+        Some('K') => 1 << 10,
+        Some('M') => 1 << 20,
+        Some('G') => 1 << 30,
+        _ => 1,
+    };
+    let digits = if unit == 1 { text } else { text.get(..text.len() - 1).unwrap_or_default() };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).and_then(NonZeroU64::new).ok_or_else(wrong)
 }
 
 fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>) -> u8 {

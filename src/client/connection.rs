@@ -145,6 +145,18 @@ impl Connection {
         reply
     }
 
+    /// The same, for what may take so much longer than usual.
+    pub(super) fn reply_later(&mut self, patience: Duration) -> Result<Reply, ClientError> {
+        let usual = self.timeout;
+        let bounded = |timeout| bound(&self.stream, timeout).map_err(|error| lost(&reason(&error)));
+        bounded(usual + patience)?;
+        self.timeout = usual + patience;
+        let reply = self.reply();
+        self.timeout = usual;
+        bound(&self.stream, usual).map_err(|error| lost(&reason(&error)))?;
+        reply
+    }
+
     fn read_reply(&mut self) -> Result<Reply, ClientError> {
         // Every line has its deadline, however slowly its bytes come.
         let mut line_until = now() + self.timeout;

@@ -10,19 +10,24 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 
 use crate::ftp::address::{parse_extended_passive, parse_passive_port};
-use crate::ftp::command::{Command, ExtendedPassive};
+use crate::ftp::block::{self, Decoder, Item};
+use crate::ftp::command::{Command, ExtendedPassive, Mode, Type};
 use crate::ftp::{Code, Reply};
 
 use super::connection::bound;
 use super::error::reason;
+use super::pace::Pace;
 use super::{Client, ClientError, Kind};
 
 /// How much is read or written at once.
 const CHUNK_BYTES: usize = 128 * 1024;
 
+/// In block mode, how many bytes of a file there are from one restart marker to the next.
+const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
 /// Which way to a data connection works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum Way {
     /// EPSV, and PASV where that fails, which is then remembered.
     ExtendedPassive,
     Passive,
@@ -37,7 +42,7 @@ enum Prepared {
 }
 
 impl Client {
-    /// Receives what a command sends; `keep` is given each chunk.
+    /// Receives what a command sends, from an offset on; `keep` is given each chunk.
     ///
     /// # Errors
     /// [`Kind::Refused`] when the server does not begin, [`Kind::Incomplete`] when it does not finish, and whatever
@@ -49,10 +54,14 @@ impl Client {
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let (stream, _) = self.begin(command, offset, what)?;
-        let outcome = self.receive_all(&stream, &mut keep);
-        drop(stream);
-        self.conclude(outcome, what)
+        let stream = self.begin(command, offset, what)?;
+        let outcome = match self.framing() {
+            Mode::Stream => self.receive_all(&stream, &mut keep),
+            Mode::Block => self.receive_blocks(&stream, &mut keep),
+        };
+        // Closed before the reply is waited for: it may be our hanging up that the server waits for.
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        self.conclude_and_keep(outcome, kept, what)
     }
 
     fn receive_all(
@@ -60,61 +69,161 @@ impl Client {
         mut stream: &TcpStream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut pace = Pace::new(self.options.limit);
+        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        loop {
+            let count = self.receive_some(&mut stream, &mut chunk, &mut pace)?;
+            if count == 0 {
+                return Ok(());
+            }
+            keep(chunk.get(..count).unwrap_or_default())?;
+        }
+    }
+
+    /// Up to the end of one file, and not a byte further.
+    fn receive_blocks(
+        &self,
+        mut stream: &TcpStream,
+        keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<(), ClientError> {
+        let mut pace = Pace::new(self.options.limit);
+        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        let mut blocks = Decoder::default();
+        while !blocks.has_ended() {
+            let room = chunk.len().min(blocks.wanted());
+            let room = chunk.get_mut(..room).unwrap_or_default();
+            let count = self.receive_some(&mut stream, room, &mut pace)?;
+            if count == 0 {
+                return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
+            }
+            let mut bytes = chunk.get(..count).unwrap_or_default();
+            while let Some(item) = blocks.next(&mut bytes).map_err(|_| no_blocks())? {
+                if let Item::Data(data) = item {
+                    keep(data)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn receive_some(
+        &self,
+        stream: &mut &TcpStream,
+        room: &mut [u8],
+        pace: &mut Pace,
+    ) -> Result<usize, ClientError> {
         loop {
             self.options.interrupt.check()?;
-            match stream.read(&mut chunk) {
-                Ok(0) => return Ok(()),
-                Ok(count) => keep(chunk.get(..count).unwrap_or_default())?,
+            match stream.read(room) {
+                Ok(count) => {
+                    pace.moved(count, &self.options.interrupt)?;
+                    return Ok(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error)),
             }
         }
     }
 
-    /// Sends what `next` gives, until that is nothing.
+    /// Sends what `next` gives, so many bytes at most each time, until that is nothing.
     pub(super) fn transmit(
         &mut self,
         command: &Command,
+        offset: u64,
         what: &str,
-        mut next: impl FnMut(&mut Vec<u8>) -> Result<(), ClientError>,
+        mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let (stream, _) = self.begin(command, 0, what)?;
-        let outcome = self.transmit_all(&stream, &mut next);
+        let stream = self.begin(command, offset, what)?;
+        let outcome = self.transmit_all(&stream, offset, &mut next);
         // Tells the server that this was all, or, by a reset, that it was not: an orderly close would make half a file a
         // whole one. Either fails only when it has hung up, and then its reply says why.
-        let _told = match outcome {
+        let _told = match &outcome {
+            Ok(()) if self.framing() == Mode::Block => Ok(()),
             Ok(()) => stream.shutdown(Shutdown::Write),
             Err(_) => {
                 sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).map_err(io::Error::from)
             }
         };
-        drop(stream);
-        self.conclude(outcome, what)
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        self.conclude_and_keep(outcome, kept, what)
     }
 
     fn transmit_all(
         &self,
-        mut stream: &TcpStream,
-        next: &mut impl FnMut(&mut Vec<u8>) -> Result<(), ClientError>,
+        stream: &TcpStream,
+        offset: u64,
+        next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+        let mut pace = Pace::new(self.options.limit);
+        let (mut chunk, mut framed) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
+        let framing = self.framing();
+        let (mut sent, mut next_marker) = (offset, offset + MARKER_EVERY_BYTES);
         loop {
             chunk.clear();
-            next(&mut chunk)?;
+            next(&mut chunk, pace.chunk(CHUNK_BYTES))?;
+            let wire = match framing {
+                Mode::Stream => &chunk,
+                Mode::Block => {
+                    framed.clear();
+                    block::encode(&chunk, &mut framed);
+                    if chunk.is_empty() {
+                        block::encode_end(&mut framed);
+                    }
+                    sent += chunk.len() as u64;
+                    if sent >= next_marker && self.representation == Some(Type::Image) {
+                        block::encode_marker(sent, &mut framed);
+                        next_marker = sent + MARKER_EVERY_BYTES;
+                    }
+                    &framed
+                }
+            };
+            self.send_all(stream, wire)?;
+            pace.moved(wire.len(), &self.options.interrupt)?;
             if chunk.is_empty() {
                 return Ok(());
             }
-            let mut unsent = chunk.as_slice();
-            while !unsent.is_empty() {
-                self.options.interrupt.check()?;
-                match stream.write(unsent) {
-                    Ok(count) => unsent = unsent.get(count..).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(broken(&error)),
-                }
+        }
+    }
+
+    fn send_all(&self, mut stream: &TcpStream, mut unsent: &[u8]) -> Result<(), ClientError> {
+        while !unsent.is_empty() {
+            self.options.interrupt.check()?;
+            match stream.write(unsent) {
+                Ok(count) => unsent = unsent.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(&error)),
             }
         }
+        Ok(())
+    }
+
+    /// How data is framed: in blocks where the server can, so that a file has an end of its own and the data connection
+    /// serves the next one, too.
+    fn framing(&self) -> Mode {
+        self.framing.unwrap_or_default()
+    }
+
+    /// Asks for block mode, once. FEAT cannot name it; whoever does not have it says 504.
+    pub(super) fn choose_framing(&mut self) -> Result<(), ClientError> {
+        if self.framing.is_none() {
+            let reply = self.ask(&Command::Mode(Mode::Block))?;
+            let block = reply.code.is_completion();
+            self.framing = Some(if block { Mode::Block } else { Mode::Stream });
+        }
+        Ok(())
+    }
+
+    /// Reads the final reply. In block mode the data connection stays for the next transfer, if the server has not closed
+    /// it (226).
+    fn conclude_and_keep(
+        &mut self,
+        outcome: Result<(), ClientError>,
+        stream: Option<TcpStream>,
+        what: &str,
+    ) -> Result<(), ClientError> {
+        let reply = self.conclude(outcome, what)?;
+        self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
+        Ok(())
     }
 
     /// Prepares the data connection, says the command and reads the 150.
@@ -123,12 +232,21 @@ impl Client {
         command: &Command,
         offset: u64,
         what: &str,
-    ) -> Result<(TcpStream, Reply), ClientError> {
-        let prepared = self.prepare()?;
-        if offset > 0 {
-            self.demand(&Command::Restart(offset), "the server cannot resume")?;
+    ) -> Result<TcpStream, ClientError> {
+        self.choose_framing()?;
+        if let Some(stream) = self.open_data.take() {
+            let reply = self.say(command, offset)?;
+            if reply.code.is_preliminary() {
+                return Ok(stream);
+            }
+            if reply.code != Code::DATA_CONNECTION_FAILED {
+                // The connection is as good as before.
+                self.open_data = Some(stream);
+                return Err(ClientError::refused(Kind::Refused, what, reply));
+            }
         }
-        let reply = self.ask(command)?;
+        let prepared = self.prepare()?;
+        let reply = self.say(command, offset)?;
         if !reply.code.is_preliminary() {
             return Err(ClientError::refused(Kind::Refused, what, reply));
         }
@@ -137,7 +255,23 @@ impl Client {
             Prepared::Listening(listener) => self.accept(&listener)?,
         };
         bound(&stream, self.options.timeout).map_err(|error| broken(&error))?;
-        Ok((stream, reply))
+        if self.framing() == Mode::Block {
+            // Small files follow each other: none waits for the acknowledgement of the one before.
+            stream.set_nodelay(true).map_err(|error| broken(&error))?;
+        }
+        Ok(stream)
+    }
+
+    /// The command, behind REST if it does not begin at the beginning.
+    fn say(&mut self, command: &Command, offset: u64) -> Result<Reply, ClientError> {
+        if offset > 0 {
+            let reply = self.ask(&Command::Restart(offset))?;
+            if !reply.code.is_intermediate() {
+                self.restarts = false;
+                return Err(ClientError::refused(Kind::Refused, "the server cannot resume", reply));
+            }
+        }
+        self.ask(command)
     }
 
     /// Reads the final reply, in every case: the next command must not find it.
@@ -145,20 +279,24 @@ impl Client {
         &mut self,
         outcome: Result<(), ClientError>,
         what: &str,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Reply, ClientError> {
         match outcome {
             Err(error) if error.kind == Kind::Interrupted => {
                 self.abort()?;
                 Err(error)
             }
             outcome => {
-                let reply = self.connection.reply()?;
+                let mut reply = self.connection.reply()?;
+                while reply.code.is_preliminary() {
+                    // 110: the server has stored what came before a restart marker.
+                    reply = self.connection.reply()?;
+                }
                 // What went wrong here is the cause; the server only saw us hang up.
                 let ours = outcome.as_ref().is_err_and(|error| error.kind == Kind::Local);
                 if !ours && !reply.code.is_completion() {
                     return Err(ClientError::refused(Kind::Incomplete, what, reply));
                 }
-                outcome
+                outcome.map(|()| reply)
             }
         }
     }
@@ -169,6 +307,7 @@ impl Client {
     /// reply, which is none of a transfer's, is the end. (Pure-FTPd throws away what comes right behind ABOR.)
     fn abort(&mut self) -> Result<(), ClientError> {
         self.options.interrupt.clear();
+        self.open_data = None;
         self.connection.send_at_once(&Command::Abort.encode())?;
         self.connection.reply()?;
         self.connection.send_at_once(&Command::Noop.encode())?;
@@ -188,10 +327,10 @@ impl Client {
     }
 
     fn prepare(&mut self) -> Result<Prepared, ClientError> {
-        match self.mode {
-            Mode::Active => self.prepare_active(),
-            Mode::Passive => self.prepare_passive(),
-            Mode::ExtendedPassive => {
+        match self.way {
+            Way::Active => self.prepare_active(),
+            Way::Passive => self.prepare_passive(),
+            Way::ExtendedPassive => {
                 let reply = self.ask(&Command::ExtendedPassive(ExtendedPassive::Any))?;
                 let port = parse_extended_passive(&reply.text())
                     .filter(|_| reply.code == Code::EXTENDED_PASSIVE);
@@ -205,7 +344,7 @@ impl Client {
                 if self.peer().is_ipv6() {
                     return Err(failure);
                 }
-                self.mode = Mode::Passive;
+                self.way = Way::Passive;
                 self.prepare_passive()
             }
         }
@@ -271,6 +410,10 @@ impl Client {
             }
         }
     }
+}
+
+fn no_blocks() -> ClientError {
+    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks")
 }
 
 fn broken(error: &io::Error) -> ClientError {

@@ -32,17 +32,36 @@ pub struct ClientError {
     /// Who has to act.
     pub kind: Kind,
     message: String,
+    more: String,
     /// The server's reply, if it was one.
     pub reply: Option<Reply>,
+    /// Whether it was tried again already.
+    pub(super) is_final: bool,
 }
 
 impl ClientError {
     pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reply: None }
+        Self { kind, message: message.into(), more: String::new(), reply: None, is_final: false }
     }
 
     pub(super) fn refused(kind: Kind, what: &str, reply: Reply) -> Self {
-        Self { kind, message: what.to_owned(), reply: Some(reply) }
+        Self {
+            kind,
+            message: what.to_owned(),
+            more: String::new(),
+            reply: Some(reply),
+            is_final: false,
+        }
+    }
+
+    /// Not to be tried once more.
+    pub(super) fn at_last(self) -> Self {
+        Self { is_final: true, ..self }
+    }
+
+    /// Of another kind, with more to say behind the server's words.
+    pub(super) fn with(self, kind: Kind, more: &str) -> Self {
+        Self { kind, more: format!("{}{more}", self.more), ..self }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -81,7 +100,8 @@ impl fmt::Display for ClientError {
             Some(reply) => {
                 write!(formatter, ": {} {}", reply.code, Escaped(reply.text().as_bytes()))
             }
-        }
+        }?;
+        formatter.write_str(&self.more)
     }
 }
 

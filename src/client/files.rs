@@ -1,29 +1,19 @@
 //! Files and directories of the server, named as in `std::fs`.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::ftp::address::decimal;
-use crate::ftp::ascii::{FromWire, ToWire};
 use crate::ftp::command::{Command, PathName, Selection, Site, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed, parse_facts, parse_list};
 use crate::ftp::time::TimeValue;
 
 use super::{Client, ClientError, Kind};
-
-/// The suffix of a file that is not complete.
-const PART_SUFFIX: &str = ".part";
-
-/// The longest file name that Linux takes, in bytes.
-const NAME_BYTES_MAX: usize = 255;
-
-/// How much of a local file is read at once.
-const CHUNK_BYTES: u64 = 128 * 1024;
 
 /// The longest directory listing that is taken, in bytes.
 const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -32,6 +22,11 @@ const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub trait Watcher {
     /// Called at the beginning and after each chunk.
     fn progress(&mut self, bytes: u64, total: Option<u64>);
+
+    /// Something that the user should know: a connection was lost and is tried again, a file is fetched anew.
+    fn note(&mut self, text: &str) {
+        let _ = text;
+    }
 }
 
 impl Watcher for () {
@@ -43,16 +38,6 @@ impl Client {
     pub fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
         let reply = self.demand(&Command::PrintDirectory, "pwd")?;
         reply.quoted_path().ok_or_else(|| ClientError::refused(Kind::Refused, "pwd", reply))
-    }
-
-    /// Goes to another directory; `..` is asked for by CDUP.
-    pub fn change_directory(&mut self, path: &[u8]) -> Result<(), ClientError> {
-        let command = if path == b".." {
-            Command::ChangeToParent
-        } else {
-            Command::ChangeDirectory(name(path)?)
-        };
-        self.demand(&command, &about("cd", path)).map(drop)
     }
 
     /// Makes a directory.
@@ -124,6 +109,12 @@ impl Client {
         Ok(entries)
     }
 
+    /// Whether listings tell size and time exactly (MLSD), and not as `ls` does.
+    #[must_use]
+    pub fn lists_exactly(&self) -> bool {
+        self.features.machine_listing
+    }
+
     /// The text of a listing, as the server writes it.
     pub fn listing(&mut self, command: &Command, what: &str) -> Result<Vec<u8>, ClientError> {
         self.set_type(Type::Ascii)?;
@@ -150,120 +141,8 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Fetches a file into `local`. It takes that name when it is complete; until then it is `local` with `.part` behind.
-    ///
-    /// # Errors
-    /// [`Kind::Incomplete`] when fewer bytes came than the server said there are, whatever its last reply was.
-    pub fn download(
-        &mut self,
-        path: &[u8],
-        local: &Path,
-        representation: Type,
-        watcher: &mut impl Watcher,
-    ) -> Result<u64, ClientError> {
-        // A server without SIZE says 5xx: then the end of the data is all that is known.
-        let total = self.optional(|client| client.size(path))?;
-        let modified = self.optional(|client| client.modified(path))?;
-        self.set_type(representation)?;
-        let local = &destination(local)?;
-        let permissions = fs::metadata(local).ok().map(|metadata| metadata.permissions());
-        let part = part_of(local);
-        let failed = |error| ClientError::local(&part, &error);
-        // SECURITY: a link that somebody put under the part's name is replaced, not followed.
-        let _removed = fs::remove_file(&part);
-        let mut file = File::options().write(true).create_new(true).open(&part).map_err(failed)?;
-        let total = total.filter(|_| representation == Type::Image);
-        let (mut bytes, mut converter, mut text) = (0, FromWire::default(), Vec::new());
-        watcher.progress(0, total);
-        self.receive(&Command::Retrieve(name(path)?), 0, &about("get", path), |chunk| {
-            bytes += chunk.len() as u64;
-            watcher.progress(bytes, total);
-            let chunk = match representation {
-                Type::Image => chunk,
-                Type::Ascii => {
-                    text.clear();
-                    converter.convert(chunk, &mut text);
-                    &text
-                }
-            };
-            file.write_all(chunk).map_err(failed)
-        })
-        .map_err(|error| keep_or_remove(error, &part))?;
-        text.clear();
-        converter.finish(&mut text);
-        file.write_all(&text).map_err(failed)?;
-        if let Some(total) = total
-            && total != bytes
-        {
-            let message = format!(
-                "{}: {bytes} of {total} bytes arrived; kept as {}",
-                shown(path),
-                shown_path(&part)
-            );
-            return Err(ClientError::new(Kind::Incomplete, message));
-        }
-        if let Some(modified) = modified {
-            // The time is a courtesy: a file system that cannot keep it does not make the file incomplete.
-            let _set = file.set_modified(modified.into());
-        }
-        if let Some(permissions) = permissions {
-            // As those of the file that it replaces; who may not set them keeps the new file's own.
-            let _set = file.set_permissions(permissions);
-        }
-        drop(file);
-        fs::rename(&part, local).map_err(|error| ClientError::local(local, &error))?;
-        Ok(bytes)
-    }
-
-    /// Sends a local file; its time of change goes along where the server can keep it.
-    pub fn upload(
-        &mut self,
-        local: &Path,
-        path: &[u8],
-        representation: Type,
-        watcher: &mut impl Watcher,
-    ) -> Result<u64, ClientError> {
-        let failed = |error| ClientError::local(local, &error);
-        #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
-        let file = File::open(local).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(ClientError::new(
-                Kind::Local,
-                format!("{}: not a regular file", shown_path(local)),
-            ));
-        }
-        self.set_type(representation)?;
-        let total = Some(metadata.len());
-        let (mut bytes, mut converter, mut raw) = (0, ToWire::default(), Vec::new());
-        watcher.progress(0, total);
-        self.transmit(&Command::Store(name(path)?), &about("put", path), |chunk| {
-            watcher.progress(bytes, total);
-            raw.clear();
-            bytes += (&file).take(CHUNK_BYTES).read_to_end(&mut raw).map_err(failed)? as u64;
-            match representation {
-                Type::Image => chunk.append(&mut raw),
-                Type::Ascii => converter.convert(&raw, chunk),
-            }
-            Ok(())
-        })?;
-        if self.features.set_modified
-            && let Ok(modified) = metadata
-                .modified()
-                .map_err(drop)
-                .and_then(|time| Timestamp::try_from(time).map_err(drop))
-        {
-            // A courtesy, as above: a server that refuses has the file all the same.
-            let _reply = self.ask(&Command::SetModificationTime {
-                time: TimeValue(modified),
-                path: name(path)?,
-            })?;
-        }
-        Ok(bytes)
-    }
-
     /// Asks for something that a server need not have.
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &mut self,
         ask: impl FnOnce(&mut Self) -> Result<T, ClientError>,
     ) -> Result<Option<T>, ClientError> {
@@ -275,31 +154,8 @@ impl Client {
     }
 }
 
-/// Where a file is while it is not complete: its name, cut where the file system would not take it with the suffix.
-fn part_of(local: &Path) -> PathBuf {
-    let name = local.file_name().unwrap_or_default().as_encoded_bytes();
-    let kept = name.get(..NAME_BYTES_MAX - PART_SUFFIX.len()).unwrap_or(name);
-    local.with_file_name(OsStr::from_bytes(&[kept, PART_SUFFIX.as_bytes()].concat()))
-}
-
-/// A transfer that never began leaves nothing behind; one that ended early leaves its part, and says so.
-fn keep_or_remove(error: ClientError, part: &Path) -> ClientError {
-    let begun = fs::metadata(part).is_ok_and(|part| part.len() > 0);
-    match error.kind {
-        Kind::Refused => {
-            let _removed = fs::remove_file(part);
-            error
-        }
-        Kind::NoConnection | Kind::Incomplete if begun => ClientError::new(
-            Kind::Incomplete,
-            format!("{error}; what arrived is kept as {}", shown_path(part)),
-        ),
-        _ => error,
-    }
-}
-
 /// Where a file lands in the end: where a symbolic link leads, and never on a directory, device or pipe.
-fn destination(local: &Path) -> Result<PathBuf, ClientError> {
+pub(super) fn destination(local: &Path) -> Result<PathBuf, ClientError> {
     match fs::metadata(local) {
         Ok(found) if found.is_file() => {
             local.canonicalize().map_err(|error| ClientError::local(local, &error))
@@ -334,7 +190,7 @@ pub(super) fn is_directory(entry: &Listed) -> bool {
     entry.kind == EntryKind::Directory
 }
 
-fn name(path: &[u8]) -> Result<PathName, ClientError> {
+pub(super) fn name(path: &[u8]) -> Result<PathName, ClientError> {
     if path.is_empty() {
         Err(ClientError::usage("a name is missing"))
     } else {
@@ -342,7 +198,7 @@ fn name(path: &[u8]) -> Result<PathName, ClientError> {
     }
 }
 
-fn about(what: &str, path: &[u8]) -> String {
+pub(super) fn about(what: &str, path: &[u8]) -> String {
     format!("{what} {}", shown(path)).trim_end().to_owned()
 }
 

@@ -5,28 +5,38 @@
 //!
 //! Depends on `ftp` alone, which it shares with the server.
 
+mod checks;
 mod connection;
 mod data;
+mod download;
 mod error;
 mod files;
 mod interrupt;
 pub mod netrc;
+mod pace;
+mod part;
+mod recovery;
 pub mod shell;
+mod upload;
 pub mod url;
 
 pub use connection::Family;
+pub use download::Known;
 pub use error::{ClientError, Kind};
 pub use files::Watcher;
 pub use interrupt::Interrupt;
+pub use upload::From;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpStream};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
-use crate::ftp::command::{Command, Password, Setting, Type};
+use crate::ftp::checksum::Algorithm;
+use crate::ftp::command::{Command, Mode, Password, Setting, Type};
 use crate::ftp::{Code, Reply};
 
 use connection::Connection;
-use data::Mode;
+use data::Way;
 
 /// How to connect, and how to behave once connected.
 #[derive(Debug, Clone)]
@@ -37,6 +47,12 @@ pub struct Options {
     pub active: bool,
     /// The longest wait for the server to do anything.
     pub timeout: Duration,
+    /// The most bytes a second that a transfer takes.
+    pub limit: Option<NonZeroU64>,
+    /// How often a lost transfer is tried again without progress.
+    pub retries: u32,
+    /// The wait before the first of these tries; each later one is twice as long, up to 16 times.
+    pub first_wait: Duration,
     /// Whether commands and replies are shown on standard error.
     pub trace: bool,
     /// Set when the user wants the current operation to end.
@@ -49,6 +65,9 @@ impl Default for Options {
             family: Family::Any,
             active: false,
             timeout: Duration::from_secs(30),
+            limit: None,
+            retries: 5,
+            first_wait: Duration::from_secs(1),
             trace: false,
             interrupt: Interrupt::default(),
         }
@@ -60,17 +79,39 @@ impl Default for Options {
 pub struct Client {
     connection: Connection,
     options: Options,
-    mode: Mode,
+    /// Host and port, to connect to again.
+    place: (String, u16),
+    /// User and password, to log in again.
+    login: Option<(String, String)>,
+    /// Where we are on the server, if we went anywhere.
+    directory: Option<Vec<u8>>,
+    way: Way,
+    /// How data is framed, once that was asked for.
+    framing: Option<Mode>,
+    /// Block mode: the data connection of the transfer before.
+    open_data: Option<TcpStream>,
+    /// Whether REST was never refused.
+    restarts: bool,
+    /// Whether ALLO was never refused.
+    allocates: bool,
+    /// How far into its file the current transfer has ever been: by this progress is known.
+    reached: u64,
     /// The type that the server was told last.
     representation: Option<Type>,
     features: Features,
 }
 
 /// What the server says that it can do (RFC 2389).
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Features {
     machine_listing: bool,
     set_modified: bool,
+    /// HASH, and with which algorithm.
+    hash: Option<Algorithm>,
+    /// RANG.
+    ranges: bool,
+    /// XCRC and its kin, the best first.
+    checksums: Vec<Algorithm>,
 }
 
 impl Client {
@@ -92,11 +133,19 @@ impl Client {
                 greeting,
             ));
         }
-        let mode = if options.active { Mode::Active } else { Mode::ExtendedPassive };
+        let way = if options.active { Way::Active } else { Way::ExtendedPassive };
         Ok(Self {
             connection,
             options: options.clone(),
-            mode,
+            place: (host.to_owned(), port),
+            login: None,
+            directory: None,
+            way,
+            framing: None,
+            open_data: None,
+            restarts: true,
+            allocates: true,
+            reached: 0,
             representation: None,
             features: Features::default(),
         })
@@ -122,6 +171,8 @@ impl Client {
             ));
         }
         self.representation = None;
+        self.directory = None;
+        self.login = Some((user.to_owned(), password.to_owned()));
         self.learn_features()
     }
 
@@ -132,6 +183,8 @@ impl Client {
             let line = line.trim_ascii().to_ascii_uppercase();
             self.features.machine_listing |= line.starts_with(b"MLST");
             self.features.set_modified |= line.starts_with(b"MFMT");
+            self.features.ranges |= line.starts_with(b"RANG");
+            self.features.learn_checksums(&String::from_utf8_lossy(&line));
             if line.starts_with(b"UTF8") {
                 // Some servers speak UTF-8 only when asked; whatever they answer, we go on.
                 self.ask(&Command::Set(Setting::Utf8))?;
@@ -164,7 +217,10 @@ impl Client {
     /// Sends a line as it is and reads its reply (`quote`).
     pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
         self.connection.send(line.as_bytes())?;
+        // It may have been anything.
         self.representation = None;
+        self.framing = None;
+        self.open_data = None;
         self.connection.reply()
     }
 
@@ -187,7 +243,8 @@ impl Client {
     /// Makes the server connect to us for data, or the other way round.
     pub fn set_active(&mut self, active: bool) {
         self.options.active = active;
-        self.mode = if active { Mode::Active } else { Mode::ExtendedPassive };
+        self.open_data = None;
+        self.way = if active { Way::Active } else { Way::ExtendedPassive };
     }
 
     fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {

@@ -64,6 +64,12 @@ impl Code {
         self.0 / 100 == 2
     }
 
+    /// 4yz: not now; the same may succeed later.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        self.0 / 100 == 4
+    }
+
     /// 3yz: so far good, the next command decides.
     #[must_use]
     pub fn is_intermediate(self) -> bool {

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use crate::client::files::{is_directory, lines, local_name, shown};
@@ -14,6 +14,7 @@ use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::time::TimeValue;
 
 use super::Shell;
+use super::transfers::{Begin, Named};
 use super::words::plain;
 
 /// What a command leads to.
@@ -271,7 +272,7 @@ pub(super) fn rmdir(shell: &mut Shell, words: &[&str]) -> Done {
 pub(super) fn rm(shell: &mut Shell, words: &[&str]) -> Done {
     let mut paths = Vec::new();
     for word in words {
-        paths.extend(shell.expand(word)?.into_iter().map(|(path, _)| path));
+        paths.extend(shell.expand(word)?.into_iter().map(|named| named.path));
     }
     shell.for_each(paths, |shell, path| shell.client()?.remove_file(&path))
 }
@@ -308,19 +309,31 @@ fn each(
 pub(super) fn get(shell: &mut Shell, words: &[&str]) -> Done {
     let (tree, words) = recursion(words);
     let (remote, local) = source_and_destination(words, "get [-r] REMOTE [LOCAL]")?;
-    let local = match local {
+    let local = destination(shell, remote, local)?;
+    if tree {
+        shell.get_tree(remote.as_bytes(), &local, 0)?;
+    } else {
+        shell.get_file(remote.as_bytes(), &local, None, Begin::Anew)?;
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn reget(shell: &mut Shell, words: &[&str]) -> Done {
+    let (remote, local) = source_and_destination(words, "reget REMOTE [LOCAL]")?;
+    let local = destination(shell, remote, local)?;
+    shell.get_file(remote.as_bytes(), &local, None, Begin::Resume)?;
+    Ok(Flow::Continue)
+}
+
+/// Where a remote file lands.
+fn destination(shell: &Shell, remote: &str, local: Option<&str>) -> Result<PathBuf, ClientError> {
+    Ok(match local {
         Some(local) => {
             let local = shell.local.join(local);
             if local.is_dir() { local.join(local_name(remote.as_bytes())?) } else { local }
         }
         None => shell.local.join(local_name(remote.as_bytes())?),
-    };
-    if tree {
-        shell.get_tree(remote.as_bytes(), &local, 0)?;
-    } else {
-        shell.get_file(remote.as_bytes(), &local)?;
-    }
-    Ok(Flow::Continue)
+    })
 }
 
 pub(super) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
@@ -328,22 +341,39 @@ pub(super) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
     for word in words {
         // A pattern means files; a directory among them would be refused one by one.
         let found = shell.expand(word)?;
-        files.extend(
-            found
-                .into_iter()
-                .filter(|(_, kind)| *kind != Some(EntryKind::Directory))
-                .map(|(path, _)| path),
-        );
+        files.extend(found.into_iter().filter(|named| named.kind != Some(EntryKind::Directory)));
     }
-    shell.for_each(files, |shell, path| {
+    shell.for_each(files, |shell, Named { path, known, .. }| {
         let local = shell.local.join(local_name(&path)?);
-        shell.get_file(&path, &local)
+        shell.get_file(&path, &local, known, Begin::Anew)
     })
 }
 
 pub(super) fn put(shell: &mut Shell, words: &[&str]) -> Done {
     let (tree, words) = recursion(words);
     let (given, remote) = source_and_destination(words, "put [-r] LOCAL [REMOTE]")?;
+    let (local, remote) = source(shell, given, remote)?;
+    if tree {
+        shell.put_tree(&local, &remote, 0)?;
+    } else {
+        shell.put_file(&local, &remote, Begin::Anew)?;
+    }
+    Ok(Flow::Continue)
+}
+
+pub(super) fn reput(shell: &mut Shell, words: &[&str]) -> Done {
+    let (given, remote) = source_and_destination(words, "reput LOCAL [REMOTE]")?;
+    let (local, remote) = source(shell, given, remote)?;
+    shell.put_file(&local, &remote, Begin::Resume)?;
+    Ok(Flow::Continue)
+}
+
+/// A local file, and what it is to be called on the server.
+fn source(
+    shell: &Shell,
+    given: &str,
+    remote: Option<&str>,
+) -> Result<(PathBuf, Vec<u8>), ClientError> {
     let local = shell.local_source(given);
     let own_name = || local.file_name().map(|name| name.as_encoded_bytes().to_vec());
     let remote = match remote {
@@ -355,12 +385,7 @@ pub(super) fn put(shell: &mut Shell, words: &[&str]) -> Done {
             ClientError::usage(format!("{given} has no name of its own; say the remote name"))
         })?,
     };
-    if tree {
-        shell.put_tree(&local, &remote, 0)?;
-    } else {
-        shell.put_file(&local, &remote)?;
-    }
-    Ok(Flow::Continue)
+    Ok((local, remote))
 }
 
 pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
@@ -371,7 +396,7 @@ pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
     shell.for_each(files, |shell, local| {
         let name =
             local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        shell.put_file(&local, &name)
+        shell.put_file(&local, &name, Begin::Anew)
     })
 }
 

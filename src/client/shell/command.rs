@@ -3,8 +3,8 @@
 use super::Shell;
 use super::actions::{
     Done, Flow, ascii, binary, bye, cat, cd, cdup, chmod, close, dir, get, lcd, lls, local_shell,
-    lpwd, ls, mget, mkdir, modtime, mput, open, passive, put, pwd, quote, rename, rm, rmdir,
-    set_active, size, status, user,
+    lpwd, ls, mget, mkdir, modtime, mput, open, passive, put, pwd, quote, reget, rename, reput, rm,
+    rmdir, set_active, size, status, user,
 };
 use crate::client::ClientError;
 
@@ -77,7 +77,9 @@ pub(super) static COMMANDS: &[ShellCommand] = &[
     row("pwd",     "",                       (0, 0),   Other,     pwd,         "tell the directory on the server"),
     row("quit",    "",                       (0, 0),   Other,     bye,         "the same as bye"),
     row("quote",   "WORD...",                (1, ANY), Other,     quote,       "send a line to the server as it is"),
+    row("reget",   "REMOTE [LOCAL]",         (1, 2),   Remote,    reget,       "fetch the rest of a file, behind what is here"),
     row("rename",  "REMOTE REMOTE",          (2, 2),   Remote,    rename,      "give a file another name"),
+    row("reput",   "LOCAL [REMOTE]",         (1, 2),   Local,     reput,       "send the rest of a file, behind what is there"),
     row("rm",      "REMOTE...",              (1, ANY), Remote,    rm,          "remove files, by names and patterns"),
     row("rmdir",   "REMOTE...",              (1, ANY), Remote,    rmdir,       "remove empty directories"),
     row("size",    "REMOTE",                 (1, 1),   Remote,    size,        "tell how many bytes a file has"),

@@ -111,7 +111,7 @@ impl Shell {
         match self.client()?.change_directory(path) {
             Err(error) if error.kind == Kind::Refused => {
                 let local = self.local.join(super::files::local_name(path)?);
-                self.get_file(path, &local)
+                self.get_file(path, &local, None, transfers::Begin::Anew)
             }
             outcome => outcome,
         }

@@ -65,6 +65,15 @@ impl Watcher for Progress {
         }
         self.bar.set_position(bytes);
     }
+
+    fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.bar.suspend(|| {
+                // Nobody is left to be told that standard error is gone.
+                let _written = writeln!(io::stderr(), "{}: {text}", self.name);
+            });
+        }
+    }
 }
 
 /// `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, Kind};
+use crate::client::{Client, ClientError, From, Kind, Known};
+use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
@@ -17,14 +18,38 @@ use super::words::{pattern, plain};
 /// How deep `get -r` and `put -r` go.
 const DEPTH_MAX: usize = 64;
 
-/// A remote path, and what it is, where a listing told.
-pub(super) type Named = (Vec<u8>, Option<EntryKind>);
+/// A remote path, and what a listing told of it.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) path: Vec<u8>,
+    pub(super) kind: Option<EntryKind>,
+    pub(super) known: Option<Known>,
+}
+
+/// How an upload or a download begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    Anew,
+    /// `reget`, `reput`: behind what is there.
+    Resume,
+}
 
 impl Shell {
-    pub(super) fn get_file(&mut self, remote: &[u8], local: &Path) -> Result<(), ClientError> {
+    pub(super) fn get_file(
+        &mut self,
+        remote: &[u8],
+        local: &Path,
+        known: Option<Known>,
+        begin: Begin,
+    ) -> Result<(), ClientError> {
         let mut progress = Progress::new(&shown(remote), self.quiet);
         let representation = self.representation;
-        match self.client()?.download(remote, local, representation, &mut progress) {
+        let client = self.client()?;
+        let fetched = match begin {
+            Begin::Anew => client.download(remote, local, representation, known, &mut progress),
+            Begin::Resume => client.resume_download(remote, local, &mut progress),
+        };
+        match fetched {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
             Err(error) => {
                 progress.give_up();
@@ -34,10 +59,18 @@ impl Shell {
         Ok(())
     }
 
-    pub(super) fn put_file(&mut self, local: &Path, remote: &[u8]) -> Result<(), ClientError> {
+    pub(super) fn put_file(
+        &mut self,
+        local: &Path,
+        remote: &[u8],
+        begin: Begin,
+    ) -> Result<(), ClientError> {
         let mut progress = Progress::new(&shown_local(local), self.quiet);
-        let representation = self.representation;
-        match self.client()?.upload(local, remote, representation, &mut progress) {
+        let (representation, from) = match begin {
+            Begin::Anew => (self.representation, From::Beginning),
+            Begin::Resume => (Type::Image, From::WhatIsThere),
+        };
+        match self.client()?.upload(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
             Err(error) => {
                 progress.give_up();
@@ -55,14 +88,17 @@ impl Shell {
         depth: usize,
     ) -> Result<(), ClientError> {
         check_depth(depth, remote)?;
-        let entries = self.client()?.read_dir(remote)?;
+        let entries = self.read_dir(remote)?;
         fs::create_dir_all(local).map_err(|error| ClientError::local(local, &error))?;
         self.for_each(entries, |shell, entry| {
             let path = [remote, b"/", entry.name.as_slice()].concat();
             let place = local.join(local_name(&entry.name)?);
             match entry.kind {
                 EntryKind::Directory => shell.get_tree(&path, &place, depth + 1),
-                EntryKind::File => shell.get_file(&path, &place),
+                EntryKind::File => {
+                    let known = shell.known(&entry);
+                    shell.get_file(&path, &place, known, Begin::Anew)
+                }
                 EntryKind::Link | EntryKind::Other => {
                     shell.note(&format!("{}: skipped, neither file nor directory", shown(&path)));
                     Ok(())
@@ -93,7 +129,7 @@ impl Shell {
             if kind.is_dir() {
                 shell.put_tree(&entry.path(), &path, depth + 1)
             } else if kind.is_file() {
-                shell.put_file(&entry.path(), &path)
+                shell.put_file(&entry.path(), &path, Begin::Anew)
             } else {
                 shell.note(&format!(
                     "{}: skipped, neither file nor directory",
@@ -128,14 +164,31 @@ impl Shell {
         last
     }
 
+    /// What is in a directory; a lost connection is tried again.
+    fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
+        let mut progress = Progress::new(&shown(path), self.quiet);
+        self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
+    }
+
+    /// What a listing told of a file, if it is exact.
+    fn known(&self, entry: &Listed) -> Option<Known> {
+        let exact = self.client.as_ref().is_some_and(Client::lists_exactly);
+        let (size, modified) = (entry.size, entry.modified);
+        (exact && size.is_some()).then_some(Known { size, modified })
+    }
+
     /// The remote files that a word names: itself, or what matches it.
     pub(super) fn expand(&mut self, word: &str) -> Result<Vec<Named>, ClientError> {
         let directory = plain(split_path(word).0).into_bytes();
         match self.matching(word)? {
-            None => Ok(vec![(plain(word).into_bytes(), None)]),
+            None => Ok(vec![Named { path: plain(word).into_bytes(), kind: None, known: None }]),
             Some(found) => Ok(found
                 .into_iter()
-                .map(|entry| ([&*directory, &entry.name].concat(), Some(entry.kind)))
+                .map(|entry| Named {
+                    path: [&*directory, &entry.name].concat(),
+                    kind: Some(entry.kind),
+                    known: self.known(&entry),
+                })
                 .collect()),
         }
     }
@@ -146,7 +199,7 @@ impl Shell {
         let Some(pattern) = pattern(last) else { return Ok(None) };
         let directory = plain(directory);
         let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { &directory };
-        let mut entries = self.client()?.read_dir(at.as_bytes())?;
+        let mut entries = self.read_dir(at.as_bytes())?;
         entries.retain(|entry| {
             let hidden = entry.name.starts_with(b".") && !pattern.starts_with('.');
             !hidden && matches(pattern.as_bytes(), &entry.name)

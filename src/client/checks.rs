@@ -1,0 +1,179 @@
+//! Whether a file here is what it is there: by a checksum, where the server makes any.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crate::ftp::Reply;
+use crate::ftp::checksum::{Algorithm, Checksum};
+use crate::ftp::command::{Command, Range};
+
+use super::files::name;
+use super::{Client, ClientError, Features};
+
+/// How much of a local file is read at once.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// The slowest disk that is waited for: so many bytes a second are summed up by a server at least.
+const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
+
+/// What a comparison came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Same,
+    Different,
+    /// The server makes no checksum of this.
+    Unknown,
+}
+
+impl Features {
+    /// What a line of FEAT, in capitals, tells of checksums.
+    pub(super) fn learn_checksums(&mut self, line: &str) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if verb == "HASH" {
+            // The star marks the one that HASH uses unless told otherwise.
+            self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
+        }
+        let found = Algorithm::ALL.into_iter().find(|algorithm| {
+            verb == algorithm.verb() || (verb == "XSHA" && *algorithm == Algorithm::Sha1)
+        });
+        self.checksums.extend(found);
+        self.checksums.sort_by_key(|one| Algorithm::ALL.iter().position(|other| other == one));
+    }
+}
+
+impl Client {
+    /// Compares the first bytes of a local file with those of a remote one.
+    pub(super) fn compare(
+        &mut self,
+        path: &[u8],
+        file: &File,
+        local: &std::path::Path,
+        count: u64,
+        whole: Whole,
+    ) -> Result<Comparison, ClientError> {
+        let Some((algorithm, command)) = self.checksum_command(path, count, whole)? else {
+            return Ok(Comparison::Unknown);
+        };
+        // Both sides work at the same time.
+        self.connection.send(&command.encode())?;
+        let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
+            .map_err(|error| error.at(local));
+        let patience = Duration::from_secs(count / SLOWEST_BYTES_PER_SECOND);
+        let reply = self.connection.reply_later(patience)?;
+        let Some(theirs) = told(&reply).filter(|_| reply.code.is_completion()) else {
+            return Ok(Comparison::Unknown);
+        };
+        let same = ours?.eq_ignore_ascii_case(&theirs);
+        Ok(if same { Comparison::Same } else { Comparison::Different })
+    }
+
+    /// The command that makes the server sum up so many bytes.
+    fn checksum_command(
+        &mut self,
+        path: &[u8],
+        count: u64,
+        whole: Whole,
+    ) -> Result<Option<(Algorithm, Command)>, ClientError> {
+        let path = name(path)?;
+        if let Some(algorithm) = self.features.hash {
+            if whole == Whole::No && !(self.features.ranges && count > 0) {
+                return Ok(None);
+            }
+            if whole == Whole::No {
+                let range = Range { first: 0, last: count - 1 };
+                if !self.ask(&Command::Range(Some(range)))?.code.is_intermediate() {
+                    return Ok(None);
+                }
+            }
+            return Ok(Some((algorithm, Command::Hash(path))));
+        }
+        // Servers do not agree on what their numbers mean, so only whole files.
+        let algorithm = self.features.checksums.first().copied().filter(|_| whole == Whole::Yes);
+        Ok(algorithm
+            .map(|algorithm| (algorithm, Command::Checksum { algorithm, path, from: 0, to: None })))
+    }
+}
+
+/// Whether the remote file has no more bytes than are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whole {
+    Yes,
+    No,
+}
+
+/// Why a local file was not summed up.
+enum Unsummed {
+    Io(io::Error),
+    Stopped(ClientError),
+}
+
+impl Unsummed {
+    fn at(self, local: &std::path::Path) -> ClientError {
+        match self {
+            Self::Io(error) => ClientError::local(local, &error),
+            Self::Stopped(error) => error,
+        }
+    }
+}
+
+fn sum_up(
+    file: &File,
+    count: u64,
+    algorithm: Algorithm,
+    go_on: impl Fn() -> Result<(), ClientError>,
+) -> Result<String, Unsummed> {
+    let (mut checksum, mut offset) = (Checksum::new(algorithm), 0);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    while offset < count {
+        go_on().map_err(Unsummed::Stopped)?;
+        let left = usize::try_from(count - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let room = chunk.get_mut(..left).unwrap_or_default();
+        let got = file.read_at(room, offset).map_err(Unsummed::Io)?;
+        if got == 0 {
+            return Err(Unsummed::Io(io::ErrorKind::UnexpectedEof.into()));
+        }
+        checksum.update(room.get(..got).unwrap_or_default());
+        offset += got as u64;
+    }
+    Ok(checksum.finish())
+}
+
+/// The checksum in a reply: `213 SHA-256 0-9 abc… name` of HASH, `250 abc…` of the others.
+fn told(reply: &Reply) -> Option<String> {
+    let text = reply.text();
+    let is_sum = |word: &&str| word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut words = text.split_ascii_whitespace();
+    let found = if reply.code == crate::ftp::Code::FILE_STATUS {
+        words.nth(2).filter(is_sum)
+    } else {
+        words.find(is_sum)
+    };
+    found.map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::Code;
+
+    #[test]
+    fn the_checksum_is_found_in_replies_of_every_kind() {
+        let found = |code, text: &str| told(&Reply::new(Code(code), text));
+        assert_eq!(found(213, "SHA-256 0-9 abcdef0123 a b"), Some("abcdef0123".to_owned()));
+        assert_eq!(found(250, "352441C2"), Some("352441C2".to_owned()));
+        assert_eq!(found(250, "XCRC 352441C2"), Some("352441C2".to_owned()));
+        assert_eq!(found(250, "done"), None);
+    }
+
+    #[test]
+    fn what_a_server_makes_is_learned_from_feat() {
+        let mut features = Features::default();
+        for line in ["HASH SHA-1;MD5*;ROT13", "XCRC", "XSHA256", "XMD5 FILENAME", "MDTM"] {
+            features.learn_checksums(line);
+        }
+        assert_eq!(features.hash, Some(Algorithm::Md5));
+        assert_eq!(features.checksums, [Algorithm::Sha256, Algorithm::Md5, Algorithm::Crc32]);
+    }
+}

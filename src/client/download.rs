@@ -1,0 +1,233 @@
+//! Fetching a file: into a part, resumed where it stopped, checked, and given its name.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::ftp::ascii::FromWire;
+use crate::ftp::command::{Command, Type};
+
+use super::checks::{Comparison, Whole};
+use super::files::{Watcher, about, destination, name, shown, shown_path};
+use super::part::{Found, Identity, Part};
+use super::{Client, ClientError, Kind};
+
+/// How much of what is here is fetched again and compared before a download goes on.
+const OVERLAP_BYTES: usize = 64 * 1024;
+
+/// What a listing has told of a remote file (MLSD), so that it need not be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "each name says it")]
+pub struct Known {
+    pub size: Option<u64>,
+    pub modified: Option<Timestamp>,
+}
+
+/// A download, and what is known of it from one try to the next.
+struct Download<'a> {
+    path: &'a [u8],
+    local: &'a Path,
+    representation: Type,
+    known: Option<Known>,
+    /// Whether what came out was not what it should be, once.
+    distrusted: bool,
+}
+
+impl Client {
+    /// Fetches a file into `local`. It takes that name when it is complete; until then it is `local` with `.part` behind,
+    /// from which a later call goes on. Lost connections are tried again as [`super::Options`] say.
+    ///
+    /// # Errors
+    /// [`Kind::Incomplete`] when the file did not come whole, whatever the server's last reply was.
+    pub fn download(
+        &mut self,
+        path: &[u8],
+        local: &Path,
+        representation: Type,
+        known: Option<Known>,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let local = &destination(local)?;
+        let mut download = Download { path, local, representation, known, distrusted: false };
+        self.reached = 0;
+        self.recovering(watcher, |client, watcher| client.try_download(&mut download, watcher))
+    }
+
+    /// The same, but what stands under `local` is taken for the beginning of the file.
+    pub fn resume_download(
+        &mut self,
+        path: &[u8],
+        local: &Path,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let local = &destination(local)?;
+        let Known { size, modified } = self.facts(path)?;
+        Part::adopt(local, &Identity::new(&self.place, path, size, modified))?;
+        self.download(path, local, Type::Image, Some(Known { size, modified }), watcher)
+    }
+
+    /// Size and time; a server without SIZE or MDTM says 5xx, and then the end of the data is all that is known.
+    fn facts(&mut self, path: &[u8]) -> Result<Known, ClientError> {
+        let size = self.optional(|client| client.size(path))?;
+        Ok(Known { size, modified: self.optional(|client| client.modified(path))? })
+    }
+
+    fn try_download(
+        &mut self,
+        download: &mut Download<'_>,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let facts = match download.known.take() {
+            Some(known) => known,
+            None => self.facts(download.path)?,
+        };
+        let identity = Identity::new(&self.place, download.path, facts.size, facts.modified);
+        let (part, found) = Part::open(download.local, &identity)?;
+        let can_resume = download.representation == Type::Image && facts.size.is_some();
+        let have = match found {
+            Found::Same(have) if can_resume && facts.size >= Some(have) => have,
+            Found::Other => {
+                let name = shown(download.path);
+                watcher.note(&format!("{name} has changed on the server; fetching it anew"));
+                0
+            }
+            Found::Same(_) | Found::Nothing => 0,
+        };
+        part.cut(have)?;
+        let fetched = self.fetch(download, &part, have, facts, watcher);
+        let outcome = match fetched {
+            Ok(bytes) => self.check(download, &part, bytes, facts, watcher),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(bytes) => {
+                let permissions =
+                    fs::metadata(download.local).ok().map(|found| found.permissions());
+                part.complete(facts.modified, permissions)?;
+                Ok(bytes)
+            }
+            Err(error) => Err(keep(error, part)),
+        }
+    }
+
+    /// Receives the rest of a file behind what is here.
+    fn fetch(
+        &mut self,
+        download: &Download<'_>,
+        part: &Part,
+        have: u64,
+        facts: Known,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        if have > 0 && !self.restarts {
+            watcher.note("the server cannot resume; fetching it anew");
+            part.clear()?;
+            return self.fetch(download, part, 0, facts, watcher);
+        }
+        self.set_type(download.representation)?;
+        let image = download.representation == Type::Image;
+        let total = facts.size.filter(|_| image);
+        let overlap = usize::try_from(have).unwrap_or(usize::MAX).min(OVERLAP_BYTES);
+        let expected = part.read_before(have, overlap)?;
+        let (mut expected, mut differs) = (expected.as_slice(), false);
+        let (mut bytes, mut stored) = (have, have);
+        let (mut converter, mut text) = (FromWire::default(), Vec::new());
+        watcher.progress(have, total);
+        let command = Command::Retrieve(name(download.path)?);
+        let what = about("get", download.path);
+        let received = self.receive(&command, have - overlap as u64, &what, |chunk| {
+            let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
+            differs = !expected.starts_with(again);
+            if differs {
+                return Err(ClientError::new(Kind::Local, "it differs"));
+            }
+            expected = expected.get(again.len()..).unwrap_or_default();
+            bytes += chunk.len() as u64;
+            watcher.progress(bytes, total);
+            let chunk = if image {
+                chunk
+            } else {
+                text.clear();
+                converter.convert(chunk, &mut text);
+                &text
+            };
+            part.write_at(chunk, stored)?;
+            stored += chunk.len() as u64;
+            Ok(())
+        });
+        self.reached = self.reached.max(bytes);
+        if have > 0 && (differs || !self.restarts) {
+            let why = if differs {
+                "what is there is not what was fetched before"
+            } else {
+                "the server cannot resume"
+            };
+            watcher.note(&format!("{why}; fetching it anew"));
+            part.clear()?;
+            return self.fetch(download, part, 0, facts, watcher);
+        }
+        received?;
+        text.clear();
+        converter.finish(&mut text);
+        part.write_at(&text, stored)?;
+        Ok(bytes)
+    }
+
+    /// By the length, and by a checksum where the server makes one, else by the time; what does not fit is fetched anew
+    /// once.
+    fn check(
+        &mut self,
+        download: &mut Download<'_>,
+        part: &Part,
+        bytes: u64,
+        facts: Known,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let path = download.path;
+        if download.representation == Type::Ascii {
+            return Ok(bytes);
+        }
+        match facts.size {
+            Some(size) if bytes < size => {
+                let message = format!("{}: {bytes} of {size} bytes arrived", shown(path));
+                return Err(ClientError::new(Kind::Incomplete, message));
+            }
+            Some(size) if bytes > size => {
+                watcher.note(&format!("{} grew while it was fetched", shown(path)));
+                return Ok(bytes);
+            }
+            _ => {}
+        }
+        let compared = self.compare(path, part.file(), part.path(), bytes, Whole::Yes)?;
+        let fits = match compared {
+            Comparison::Same => true,
+            Comparison::Different => false,
+            // A file that was changed while it was fetched may be half old, half new.
+            Comparison::Unknown => {
+                facts.modified.is_none()
+                    || self.optional(|client| client.modified(path))? == facts.modified
+            }
+        };
+        if fits {
+            return Ok(bytes);
+        }
+        part.clear()?;
+        let message = format!("{} is not what the server has: it changed meanwhile", shown(path));
+        let error = ClientError::new(Kind::Incomplete, message);
+        let again = !std::mem::replace(&mut download.distrusted, true);
+        Err(if again { error } else { error.at_last() })
+    }
+}
+
+/// A transfer that never began leaves nothing behind; one that ended early leaves its part, and says so.
+fn keep(error: ClientError, part: Part) -> ClientError {
+    let place = shown_path(part.path());
+    let kept = part.settle() > 0;
+    match error.kind {
+        Kind::NoConnection | Kind::Incomplete if kept => {
+            error.with(Kind::Incomplete, &format!("; what arrived is kept as {place}"))
+        }
+        _ => error,
+    }
+}

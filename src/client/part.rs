@@ -1,0 +1,253 @@
+//! A download that is not complete: `NAME.part`, and beside it `NAME.part.id`, which tells what it is a part of.
+//!
+//! The second is written before the first and removed after it. So whenever the program is killed, either both are there,
+//! or nothing is that could be taken for what it is not: a `.part` without its `.part.id` is no file of ours.
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::ftp::path::Escaped;
+
+use super::files::shown_path;
+use super::{ClientError, Kind};
+
+const PART_SUFFIX: &str = ".part";
+const IDENTITY_SUFFIX: &str = ".part.id";
+
+/// How every identity begins.
+const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
+
+/// The longest file name that Linux takes, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// The longest identity that is read: paths are no longer than 4 KiB, and escaped no more than six times that.
+const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a remote file is: where, and in which state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity(String);
+
+impl Identity {
+    pub(super) fn new(
+        (host, port): &(String, u16),
+        path: &[u8],
+        size: Option<u64>,
+        modified: Option<Timestamp>,
+    ) -> Self {
+        let mut text = format!("{FIRST_LINE}\nserver {host}:{port}\npath {}\n", Escaped(path));
+        if let Some(size) = size {
+            // Writing to a string cannot fail.
+            let _written = writeln!(text, "size {size}");
+        }
+        if let Some(modified) = modified {
+            let _written = writeln!(text, "modified {modified}");
+        }
+        Self(text)
+    }
+}
+
+/// What was found under a part's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// So many bytes of the same file, in the same state.
+    Same(u64),
+    /// Something of another file, or of the same before it changed.
+    Other,
+}
+
+/// A part, which nobody else writes.
+#[derive(Debug)]
+pub(super) struct Part {
+    file: File,
+    path: PathBuf,
+    identity: PathBuf,
+    local: PathBuf,
+}
+
+impl Part {
+    /// Opens what is there, or makes it.
+    ///
+    /// # Errors
+    /// [`Kind::Local`]; also when somebody else writes it, or it is no part of ours.
+    pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
+        let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
+        let failed = |error: io::Error| ClientError::local(&path, &error);
+        let there = path.symlink_metadata().is_ok();
+        if !there {
+            write_identity(&note, identity)?;
+        }
+        let known = read_identity(&note).ok_or_else(|| in_the_way(&path))?;
+        let mut options = File::options();
+        // SECURITY: a link that somebody put there is not followed.
+        options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.create_new(!there).open(&path).map_err(failed)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let what = format!("{}: another ftpclient is fetching it", shown_path(&path));
+            return Err(ClientError::new(Kind::Local, what));
+        }
+        let length = file.metadata().map_err(failed)?.len();
+        let found = match length {
+            0 => Found::Nothing,
+            length if known == *identity => Found::Same(length),
+            _ => Found::Other,
+        };
+        let part = Self { file, path: path.clone(), identity: note, local: local.to_owned() };
+        if known != *identity {
+            part.clear()?;
+            write_identity(&part.identity, identity)?;
+        }
+        Ok((part, found))
+    }
+
+    /// Takes a file under its final name for the beginning of what is to be fetched (`reget`).
+    pub(super) fn adopt(local: &Path, identity: &Identity) -> Result<(), ClientError> {
+        let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
+        if path.symlink_metadata().is_err() && local.is_file() {
+            write_identity(&note, identity)?;
+            fs::rename(local, &path).map_err(|error| ClientError::local(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Begins anew.
+    pub(super) fn clear(&self) -> Result<(), ClientError> {
+        self.cut(0)
+    }
+
+    /// Forgets what is behind so many bytes.
+    pub(super) fn cut(&self, length: u64) -> Result<(), ClientError> {
+        self.file.set_len(length).map_err(|error| ClientError::local(&self.path, &error))
+    }
+
+    /// So many bytes before a place.
+    pub(super) fn read_before(&self, end: u64, count: usize) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = vec![0; count];
+        let from = end.saturating_sub(count as u64);
+        let read = self.file.read_exact_at(&mut bytes, from);
+        read.map(|()| bytes).map_err(|error| ClientError::local(&self.path, &error))
+    }
+
+    pub(super) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), ClientError> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(|error| ClientError::local(&self.path, &error))
+    }
+
+    /// How many bytes are kept; a part without any goes away.
+    pub(super) fn settle(self) -> u64 {
+        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
+        if length == 0 {
+            let _removed = fs::remove_file(&self.path);
+            let _removed = fs::remove_file(&self.identity);
+        }
+        length
+    }
+
+    /// Gives the file its name, time and permissions.
+    pub(super) fn complete(
+        self,
+        modified: Option<Timestamp>,
+        permissions: Option<Permissions>,
+    ) -> Result<(), ClientError> {
+        if let Some(modified) = modified {
+            // The time is a courtesy: a file system that cannot keep it does not make the file incomplete.
+            let _set = self.file.set_modified(modified.into());
+        }
+        if let Some(permissions) = permissions {
+            // As those of the file that it replaces; who may not set them keeps the new file's own.
+            let _set = self.file.set_permissions(permissions);
+        }
+        fs::rename(&self.path, &self.local)
+            .map_err(|error| ClientError::local(&self.local, &error))?;
+        let _removed = fs::remove_file(&self.identity);
+        Ok(())
+    }
+}
+
+/// A name with a suffix, cut where the file system would not take it.
+fn beside(local: &Path, suffix: &str) -> PathBuf {
+    let name = local.file_name().unwrap_or_default().as_bytes();
+    let kept = name.get(..NAME_BYTES_MAX - IDENTITY_SUFFIX.len()).unwrap_or(name);
+    local.with_file_name(OsStr::from_bytes(&[kept, suffix.as_bytes()].concat()))
+}
+
+fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let written = options.open(path).and_then(|mut file| file.write_all(identity.0.as_bytes()));
+    written.map_err(|error| ClientError::local(path, &error))
+}
+
+/// What a part is a part of; an identity that was cut off while it was written is still one of ours.
+fn read_identity(path: &Path) -> Option<Identity> {
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let mut text = String::new();
+    options.open(path).ok()?.take(IDENTITY_BYTES_MAX).read_to_string(&mut text).ok()?;
+    (text.is_empty() || text.starts_with(FIRST_LINE)).then_some(Identity(text))
+}
+
+fn in_the_way(path: &Path) -> ClientError {
+    let message = format!(
+        "{} is in the way: ftpclient did not make it. Move or remove it.",
+        shown_path(path)
+    );
+    ClientError::new(Kind::Local, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(size: u64) -> Identity {
+        Identity::new(&("host".to_owned(), 21), b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_part_is_known_again_by_what_it_is_a_part_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = folder.path().join("a");
+        let (part, found) = Part::open(&local, &identity(9)).unwrap();
+        assert_eq!(found, Found::Nothing);
+        part.write_at(b"0123", 0).unwrap();
+        assert!(Part::open(&local, &identity(9)).is_err(), "two write it");
+        assert_eq!(part.settle(), 4);
+        let (part, found) = Part::open(&local, &identity(9)).unwrap();
+        assert_eq!((found, part.read_before(4, 2).unwrap()), (Found::Same(4), b"23".to_vec()));
+        drop(part);
+        let (part, found) = Part::open(&local, &identity(10)).unwrap();
+        assert_eq!(found, Found::Other);
+        part.write_at(b"x", 0).unwrap();
+        part.complete(None, None).unwrap();
+        assert_eq!(fs::read(&local).unwrap(), b"x");
+        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let local = folder.path().join("a");
+        fs::write(folder.path().join("a.part"), "mine").unwrap();
+        assert!(Part::open(&local, &identity(9)).is_err());
+        assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"mine");
+        let long = folder.path().join("n".repeat(255));
+        Part::open(&long, &identity(9)).unwrap().0.settle();
+    }
+}

@@ -1,0 +1,116 @@
+//! What is lost on the way is tried again: bounded, visible, and with growing waits.
+
+use std::time::Duration;
+
+use crate::ftp::Code;
+use crate::ftp::command::Command;
+
+use super::files::Watcher;
+use super::pace::wait;
+use super::{Client, ClientError, Kind};
+
+/// How many times the first wait the longest one is: 1, 2, 4, 8, 16 seconds.
+const WAIT_GROWTH_MAX: u32 = 16;
+
+impl Client {
+    /// Does something that may be done again from its beginning; connects anew where the connection was lost. A wait
+    /// comes before each try, twice as long as the one before; after any progress it is counted anew.
+    ///
+    /// # Errors
+    /// What is final, at once; what is not, after [`super::Options::retries`] tries without progress.
+    pub fn recovering<W: Watcher, T>(
+        &mut self,
+        watcher: &mut W,
+        mut attempt: impl FnMut(&mut Self, &mut W) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let mut tries = 0;
+        loop {
+            let before = self.reached;
+            let outcome = if self.is_lost() { self.reconnect() } else { Ok(()) };
+            let error = match outcome.and_then(|()| attempt(self, watcher)) {
+                Err(error) if error.is_worth_another_try() => error,
+                outcome => return outcome,
+            };
+            if self.reached > before {
+                tries = 0;
+            }
+            if tries >= self.options.retries {
+                return Err(error);
+            }
+            let pause = self.options.first_wait * 2_u32.saturating_pow(tries).min(WAIT_GROWTH_MAX);
+            tries += 1;
+            let (number, most) = (tries, self.options.retries);
+            let after = if pause < Duration::from_secs(1) {
+                String::new()
+            } else {
+                format!(" in {} s", pause.as_secs())
+            };
+            watcher.note(&format!("{error}; trying again{after} ({number} of {most})"));
+            wait(pause, &self.options.interrupt)?;
+        }
+    }
+
+    /// Connects to the same server, logs in as the same user and goes to the same directory.
+    fn reconnect(&mut self) -> Result<(), ClientError> {
+        let (host, port) = self.place.clone();
+        let (login, directory) = (self.login.take(), self.directory.take());
+        let fresh = Self::connect(&host, port, &self.options);
+        match fresh {
+            Ok(fresh) => {
+                let reached = self.reached;
+                *self = Self { reached, ..fresh };
+            }
+            Err(error) => {
+                (self.login, self.directory) = (login, directory);
+                return Err(error);
+            }
+        }
+        let mut outcome = Ok(());
+        if let Some((user, password)) = &login {
+            outcome = self.login(user, password);
+        }
+        if let (Ok(()), Some(directory)) = (&outcome, &directory) {
+            outcome = self.change_directory(directory);
+        }
+        if outcome.is_err() {
+            // Half way is nowhere: the next try begins with a connection of its own.
+            self.connection.give_up();
+            (self.login, self.directory) = (login, directory);
+        }
+        outcome
+    }
+
+    /// Goes to another directory; `..` is asked for by CDUP.
+    pub fn change_directory(&mut self, path: &[u8]) -> Result<(), ClientError> {
+        let command = if path == b".." {
+            Command::ChangeToParent
+        } else {
+            Command::ChangeDirectory(super::files::name(path)?)
+        };
+        self.demand(&command, &super::files::about("cd", path))?;
+        // To come back here after a lost connection.
+        self.directory = match self.current_directory() {
+            Ok(directory) => Some(directory),
+            Err(error) if error.kind == Kind::Refused => None,
+            Err(error) => return Err(error),
+        };
+        Ok(())
+    }
+}
+
+impl ClientError {
+    /// Whether the same thing may succeed a little later: a connection was lost, or the server said 4xx. What it said
+    /// with 5xx, a disk that is full, a login, TLS and whatever is wrong here is final.
+    fn is_worth_another_try(&self) -> bool {
+        let code = self.reply.as_ref().map(|reply| reply.code);
+        if self.is_final {
+            return false;
+        }
+        let transient = code.is_none_or(|code| code.is_transient() && code != Code::NO_SPACE);
+        match self.kind {
+            Kind::NoConnection | Kind::Incomplete => transient,
+            Kind::Refused => code.is_some() && transient,
+            Kind::Usage | Kind::Login | Kind::Local | Kind::Interrupted => false,
+        }
+    }
+}

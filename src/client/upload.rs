@@ -1,0 +1,263 @@
+//! Sending a file: resumed where the server has it up to, and checked.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::ftp::ascii::ToWire;
+use crate::ftp::command::{Command, Mode, Type};
+use crate::ftp::time::TimeValue;
+
+use super::checks::{Comparison, Whole};
+use super::files::{Watcher, about, name, shown, shown_path};
+use super::{Client, ClientError, Kind};
+
+/// How much of what is there is fetched and compared before an upload goes on, where the server makes no checksum.
+const OVERLAP_BYTES: u64 = 64 * 1024;
+
+/// Where an upload begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At the beginning: `put`.
+    Beginning,
+    /// Behind what the server has, if that is the beginning of the file: `reput`.
+    WhatIsThere,
+}
+
+/// An upload, and what is known of it from one try to the next.
+struct Upload<'a> {
+    file: File,
+    metadata: Metadata,
+    local: &'a Path,
+    path: &'a [u8],
+    representation: Type,
+    from: From,
+    /// Whether this upload has begun: what is there is its own.
+    begun: bool,
+    /// Whether what came out was not what it should be, once.
+    distrusted: bool,
+}
+
+impl Client {
+    /// Sends a local file; its time of change goes along where the server can keep it. Lost connections are tried again
+    /// as [`super::Options`] say.
+    ///
+    /// # Errors
+    /// [`Kind::Local`] when the file cannot be read, or changes meanwhile; [`Kind::Incomplete`] when it did not come
+    /// whole, whatever the server's last reply was.
+    pub fn upload(
+        &mut self,
+        local: &Path,
+        path: &[u8],
+        representation: Type,
+        from: From,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let failed = |error| ClientError::local(local, &error);
+        #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
+        let file = File::open(local).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(ClientError::new(
+                Kind::Local,
+                format!("{}: not a regular file", shown_path(local)),
+            ));
+        }
+        let (begun, distrusted) = (false, false);
+        let mut upload =
+            Upload { file, metadata, local, path, representation, from, begun, distrusted };
+        self.reached = 0;
+        self.recovering(watcher, |client, watcher| client.try_upload(&mut upload, watcher))
+    }
+
+    fn try_upload(
+        &mut self,
+        upload: &mut Upload<'_>,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let image = upload.representation == Type::Image;
+        let resumes = image && (upload.from == From::WhatIsThere || upload.begun);
+        let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
+        upload.begun = true;
+        let sent = match self.send(upload, offset, watcher) {
+            // It will not have the rest, so it gets the whole.
+            Err(error)
+                if offset > 0
+                    && error.kind == Kind::Refused
+                    && !error.reply.as_ref().is_some_and(|reply| reply.code.is_transient()) =>
+            {
+                watcher.note(&format!("{error}; sending it anew"));
+                self.send(upload, 0, watcher)?
+            }
+            sent => sent?,
+        };
+        if image {
+            self.check_upload(upload)?;
+        }
+        self.set_modified(upload)?;
+        Ok(sent)
+    }
+
+    /// How many bytes the server has that are the beginning of this file.
+    fn place_to_resume(
+        &mut self,
+        upload: &Upload<'_>,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        let there = self.optional(|client| client.size(upload.path))?.unwrap_or_default();
+        if there == 0 {
+            return Ok(0);
+        }
+        if there > upload.metadata.len() {
+            watcher.note("the server has more than there is here; sending it anew");
+            return Ok(0);
+        }
+        let mut compared =
+            self.compare(upload.path, &upload.file, upload.local, there, Whole::No)?;
+        if compared == Comparison::Unknown {
+            compared = self.compare_end(upload, there)?;
+        }
+        match compared {
+            Comparison::Same => Ok(there),
+            // Of this very upload.
+            Comparison::Unknown if upload.begun => Ok(there),
+            Comparison::Unknown => {
+                watcher.note("what the server has cannot be compared; going on from its size");
+                Ok(there)
+            }
+            Comparison::Different => {
+                watcher.note("what the server has is not the beginning of this; sending it anew");
+                Ok(0)
+            }
+        }
+    }
+
+    /// Fetches the end of what is there, and compares it with what is here.
+    fn compare_end(&mut self, upload: &Upload<'_>, there: u64) -> Result<Comparison, ClientError> {
+        let count = there.min(OVERLAP_BYTES);
+        let mut ours = vec![0; usize::try_from(count).unwrap_or_default()];
+        let read = upload.file.read_exact_at(&mut ours, there - count);
+        read.map_err(|error| ClientError::local(upload.local, &error))?;
+        self.set_type(Type::Image)?;
+        let mut theirs = Vec::new();
+        let fetched = self.optional(|client| {
+            let command = Command::Retrieve(name(upload.path)?);
+            client.receive(&command, there - count, &about("reput", upload.path), |chunk| {
+                // One byte too many is enough to know.
+                let room = (ours.len() + 1).saturating_sub(theirs.len());
+                theirs.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
+                Ok(())
+            })
+        })?;
+        Ok(match fetched {
+            None => Comparison::Unknown,
+            Some(()) if theirs == ours => Comparison::Same,
+            Some(()) => Comparison::Different,
+        })
+    }
+
+    /// Sends the file from an offset on.
+    fn send(
+        &mut self,
+        upload: &Upload<'_>,
+        offset: u64,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        self.set_type(upload.representation)?;
+        let length = upload.metadata.len();
+        self.announce(upload, length)?;
+        let path = name(upload.path)?;
+        // A server without REST may still append.
+        let (command, restart) = if offset > 0 && !self.restarts {
+            (Command::Append(path), 0)
+        } else {
+            (Command::Store(path), offset)
+        };
+        let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
+        watcher.progress(offset, Some(length));
+        let what = about("put", upload.path);
+        let sent = self.transmit(&command, restart, &what, |chunk, room| {
+            watcher.progress(bytes, Some(length));
+            let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
+            raw.resize(left.min(room), 0);
+            upload.file.read_exact_at(&mut raw, bytes).map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => changed(upload.local),
+                _ => ClientError::local(upload.local, &error),
+            })?;
+            bytes += raw.len() as u64;
+            match upload.representation {
+                Type::Image => chunk.append(&mut raw),
+                Type::Ascii => converter.convert(&raw, chunk),
+            }
+            Ok(())
+        });
+        self.reached = self.reached.max(bytes);
+        sent?;
+        let now =
+            upload.file.metadata().map_err(|error| ClientError::local(upload.local, &error))?;
+        let state = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
+        if state(&now) != state(&upload.metadata) {
+            return Err(changed(upload.local));
+        }
+        Ok(bytes)
+    }
+
+    /// ALLO: in stream mode nothing else tells a server that an upload did not come whole.
+    fn announce(&mut self, upload: &Upload<'_>, length: u64) -> Result<(), ClientError> {
+        self.choose_framing()?;
+        let needed = self.framing == Some(Mode::Stream) && upload.representation == Type::Image;
+        if needed && self.allocates {
+            self.allocates = self.ask(&Command::Allocate(length))?.code.is_completion();
+        }
+        Ok(())
+    }
+
+    /// By the length, and by a checksum where the server makes one; what does not fit is sent anew once.
+    fn check_upload(&mut self, upload: &mut Upload<'_>) -> Result<(), ClientError> {
+        let length = upload.metadata.len();
+        // A server that takes files away as they come has none to tell of.
+        let there = self.optional(|client| client.size(upload.path))?;
+        let fits = match there {
+            Some(there) if there != length => false,
+            None => true,
+            Some(_) => {
+                self.compare(upload.path, &upload.file, upload.local, length, Whole::Yes)?
+                    != Comparison::Different
+            }
+        };
+        if fits {
+            return Ok(());
+        }
+        let message = format!("{} is not there as it is here", shown(upload.path));
+        let error = ClientError::new(Kind::Incomplete, message);
+        // Not behind what is wrong, but from the beginning.
+        upload.begun = false;
+        upload.from = From::Beginning;
+        let again = !std::mem::replace(&mut upload.distrusted, true);
+        Err(if again { error } else { error.at_last() })
+    }
+
+    fn set_modified(&mut self, upload: &Upload<'_>) -> Result<(), ClientError> {
+        if self.features.set_modified
+            && let Ok(modified) = upload
+                .metadata
+                .modified()
+                .map_err(drop)
+                .and_then(|time| Timestamp::try_from(time).map_err(drop))
+        {
+            // A courtesy: a server that refuses has the file all the same.
+            let _reply = self.ask(&Command::SetModificationTime {
+                time: TimeValue(modified),
+                path: name(upload.path)?,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn changed(local: &Path) -> ClientError {
+    let message = format!("{} changed while it was sent; send it again", shown_path(local));
+    ClientError::new(Kind::Local, message)
+}
