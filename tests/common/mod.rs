@@ -8,6 +8,7 @@
 )]
 
 pub mod outside;
+pub mod proxy;
 pub mod raw;
 
 use std::io;

@@ -1,0 +1,412 @@
+//! Blocks and recovery under fault: cables cut at random bytes, clients and servers killed at random moments, files that
+//! change meanwhile. Each time the end is byte-exact, and at no moment does half a file stand under its final name.
+//!
+//! A failure names its seed; `FAULT_SEED=N cargo test --test faults` plays that one alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use common::proxy::Cable;
+use common::{PATIENCE, TestServer, noise};
+use poolftpd::client::{Client, From, Options, Watcher};
+use poolftpd::ftp::command::Type;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// More than the overlap that is compared, and several blocks.
+const SIZE: usize = 300_000;
+/// How many cuts, or kills, each test makes.
+const FAULTS: u64 = 100;
+
+fn seeds() -> Range<u64> {
+    match std::env::var("FAULT_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().unwrap();
+            seed..seed + 1
+        }
+        Err(_) => 0..FAULTS,
+    }
+}
+
+/// Numbers without pattern, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// Looks at a final name again and again: there may be nothing, or one of these.
+struct Eye<'a> {
+    path: PathBuf,
+    whole: Vec<&'a [u8]>,
+    notes: Vec<String>,
+}
+
+impl<'a> Eye<'a> {
+    fn on(path: PathBuf, whole: &[&'a [u8]]) -> Self {
+        Self { path, whole: whole.to_vec(), notes: Vec::new() }
+    }
+
+    fn look(&self) {
+        if let Ok(found) = fs::read(&self.path) {
+            let torn = !self.whole.contains(&found.as_slice());
+            assert!(!torn, "{} has {} bytes, torn", self.path.display(), found.len());
+        }
+    }
+}
+
+impl Watcher for Eye<'_> {
+    fn progress(&mut self, _: u64, _: Option<u64>) {
+        self.look();
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+}
+
+fn options() -> Options {
+    Options {
+        retries: 1000,
+        first_wait: Duration::from_millis(1),
+        timeout: PATIENCE,
+        ..Options::default()
+    }
+}
+
+fn log_in(address: SocketAddr) -> Client {
+    let mut client =
+        Client::connect(&address.ip().to_string(), address.port(), &options()).unwrap();
+    client.login("anonymous", "x").unwrap();
+    client
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A cut at a random byte, and, most times, another after the client has come back.
+fn cut_now_and_again(cable: &Cable, dice: &mut Dice) -> impl Drop {
+    struct Stop(mpsc::Sender<()>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            let _gone = self.0.send(());
+        }
+    }
+    let (stop, stopped) = mpsc::channel();
+    let cable = cable.clone();
+    let places: Vec<u64> = (0..3).map(|_| dice.below(SIZE as u64)).collect();
+    cable.cut_after(places[0]);
+    thread::spawn(move || {
+        for (number, place) in (1_u32..).zip(&places[1..]) {
+            while cable.cuts() < number {
+                if stopped.recv_timeout(Duration::from_millis(1)).is_ok() {
+                    return;
+                }
+            }
+            cable.cut_after(*place);
+        }
+    });
+    Stop(stop)
+}
+
+#[test]
+fn a_download_whose_cable_is_cut_at_random_bytes_comes_whole() {
+    let server = TestServer::start(|_| {});
+    let content = noise(SIZE);
+    server.write("a", &content);
+    let folder = tempfile::tempdir().unwrap();
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
+        if seed % 2 == 1 {
+            cable.refuse_block_mode();
+        }
+        let local = folder.path().join("a");
+        let old = b"the old file";
+        if seed % 3 == 0 {
+            fs::write(&local, old).unwrap();
+        }
+        let mut client = log_in(cable.address);
+        let mut eye = Eye::on(local.clone(), &[old, &content]);
+        let _cutter = cut_now_and_again(&cable, &mut dice);
+        let bytes = client.download(b"a", &local, Type::Image, None, &mut eye).unwrap();
+        assert!(bytes == SIZE as u64 && fs::read(&local).unwrap() == content, "{:?}", eye.notes);
+        assert_eq!(names(folder.path()), ["a"]);
+        fs::remove_file(&local).unwrap();
+    }
+}
+
+#[test]
+fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
+    let server = TestServer::writable();
+    let content = noise(SIZE);
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("a");
+    fs::write(&local, &content).unwrap();
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
+        if seed % 2 == 1 {
+            cable.refuse_block_mode();
+        }
+        let old = b"the old file";
+        if seed % 3 == 0 {
+            server.write("a", old);
+        }
+        let mut client = log_in(cable.address);
+        let mut eye = Eye::on(server.path("a"), &[old, &content]);
+        let _cutter = cut_now_and_again(&cable, &mut dice);
+        client.upload(&local, b"a", Type::Image, From::Beginning, &mut eye).unwrap();
+        assert!(server.read("a") == content, "{:?}", eye.notes);
+        cable.hold();
+        client.remove_file(b"a").unwrap();
+        assert!(names(server.root.path()).is_empty());
+    }
+}
+
+/// A program that ends with this value.
+struct Program(Child);
+
+impl Program {
+    fn client(folder: &Path, script: &str, address: SocketAddr) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ftpclient"));
+        command.args(["-q", "-c", script, "127.0.0.1", &address.port().to_string()]);
+        command.current_dir(folder).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    /// Serves a directory on a port; 0 takes any.
+    fn server(root: &Path, port: u16) -> (Self, SocketAddr) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ftpserver"));
+        command.args(["--bind", "127.0.0.1", "--write", "-q", "--port", &port.to_string()]);
+        command.arg("--root").arg(root).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        (Self(child), line.trim().rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Kills it after so long, unless it ends before; whether it ended by itself, and well.
+    fn ends_within(mut self, time: Duration) -> bool {
+        let process = Pid::from_child(&self.0);
+        let (ended, wait) = mpsc::channel();
+        let killer = thread::spawn(move || {
+            if wait.recv_timeout(time).is_err() {
+                let _killed = kill_process(process, Signal::KILL);
+            }
+        });
+        // Not reaped before the killer is through: the number stays its own.
+        let watched = rustix::process::waitid(
+            rustix::process::WaitId::Pid(process),
+            rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
+        );
+        watched.unwrap();
+        let _told = ended.send(());
+        killer.join().unwrap();
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+/// Runs a client and kills it at a random moment of its run, now and then more than once, and then lets it finish.
+fn kill_and_run_again(
+    folder: &Path,
+    script: &str,
+    address: SocketAddr,
+    dice: &mut Dice,
+    eye: &Eye<'_>,
+) {
+    loop {
+        let moment = Duration::from_micros(dice.below(60_000));
+        let finished = Program::client(folder, script, address).ends_within(moment);
+        eye.look();
+        if finished || dice.below(2) == 0 {
+            break;
+        }
+    }
+    assert!(Program::client(folder, script, address).ends_within(PATIENCE));
+}
+
+#[test]
+fn a_client_killed_at_random_moments_of_a_download_finishes_it_the_next_time() {
+    let server = TestServer::start(|_| {});
+    let (content, old) = (noise(4_000_000), b"the old file");
+    server.write("a", &content);
+    let folder = tempfile::tempdir().unwrap();
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        let local = folder.path().join("a");
+        if seed % 2 == 0 {
+            fs::write(&local, old).unwrap();
+        }
+        let eye = Eye::on(local.clone(), &[old, &content]);
+        kill_and_run_again(folder.path(), "get a", server.address(), &mut Dice::new(seed), &eye);
+        assert!(fs::read(&local).unwrap() == content);
+        assert!(!names(folder.path()).contains(&"a.part".to_owned()));
+        fs::remove_file(&local).unwrap();
+    }
+}
+
+#[test]
+fn a_client_killed_at_random_moments_of_an_upload_finishes_it_the_next_time() {
+    let server = TestServer::writable();
+    let (content, old) = (noise(4_000_000), b"the old file");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("a"), &content).unwrap();
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        if seed % 2 == 0 {
+            server.write("a", old);
+        }
+        let eye = Eye::on(server.path("a"), &[old, &content]);
+        let script = if seed % 4 < 2 { "put a" } else { "reput a" };
+        kill_and_run_again(folder.path(), script, server.address(), &mut Dice::new(seed), &eye);
+        assert!(server.read("a") == content);
+        fs::remove_file(server.path("a")).unwrap();
+    }
+}
+
+#[test]
+fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed() {
+    let (content, root) = (noise(4_000_000), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("a");
+    fs::write(&local, &content).unwrap();
+    let (mut server, address) = Program::server(root.path(), 0);
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        let mut dice = Dice::new(seed);
+        let cable = Cable::to(address);
+        if seed % 2 == 1 {
+            cable.refuse_block_mode();
+        }
+        let eye = Eye::on(root.path().join("a"), &[&content]);
+        let mut client = log_in(cable.address);
+        let source = local.clone();
+        let upload = thread::spawn(move || {
+            client.upload(&source, b"a", Type::Image, From::Beginning, &mut ()).unwrap();
+        });
+        let moment = Duration::from_micros(dice.below(50_000));
+        let (_never, pause) = mpsc::channel::<()>();
+        let _passed = pause.recv_timeout(moment);
+        server.kill();
+        eye.look();
+        server = Program::server(root.path(), address.port()).0;
+        upload.join().unwrap();
+        server.kill();
+        assert!(fs::read(root.path().join("a")).unwrap() == content, "what was confirmed is gone");
+        fs::remove_file(root.path().join("a")).unwrap();
+        server = Program::server(root.path(), address.port()).0;
+    }
+}
+
+/// Replaces the file on the server, once, when the cable is cut.
+struct Changer<'a> {
+    server: &'a TestServer,
+    new: Option<Vec<u8>>,
+    time: SystemTime,
+    notes: Vec<String>,
+}
+
+impl Watcher for Changer<'_> {
+    fn progress(&mut self, _: u64, _: Option<u64>) {}
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+        if let Some(new) = self.new.take() {
+            self.server.write("a", new);
+            let file = fs::File::options().write(true).open(self.server.path("a")).unwrap();
+            file.set_modified(self.time).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_file_that_changes_between_two_tries_is_fetched_anew() {
+    let server = TestServer::start(|_| {});
+    let (old, new) = (noise(SIZE), noise(SIZE + 1)[1..].to_vec());
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("a");
+    for same_time in [false, true] {
+        server.write("a", &old);
+        let time = fs::metadata(server.path("a")).unwrap().modified().unwrap();
+        let cable = Cable::to(server.address());
+        let mut client = log_in(cable.address);
+        let later = time + Duration::from_secs(if same_time { 0 } else { 60 });
+        let (new_file, notes) = (Some(new.clone()), Vec::new());
+        let mut changer = Changer { server: &server, new: new_file, time: later, notes };
+        cable.cut_after(200_000);
+        client.download(b"a", &local, Type::Image, None, &mut changer).unwrap();
+        assert!(fs::read(&local).unwrap() == new, "{:?}", changer.notes);
+        let told = if same_time { "is not what was fetched" } else { "has changed" };
+        assert!(changer.notes.iter().any(|note| note.contains(told)), "{:?}", changer.notes);
+    }
+}
+
+/// Makes a local file shorter as soon as some of it is sent.
+struct Shrink<'a>(&'a Path);
+
+impl Watcher for Shrink<'_> {
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if bytes > 0 {
+            fs::File::options().write(true).open(self.0).unwrap().set_len(1000).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_local_file_that_changes_while_it_is_sent_is_no_success_and_stands_nowhere_torn() {
+    let server = TestServer::writable();
+    server.write("a", "the old file");
+    let folder = tempfile::tempdir().unwrap();
+    let local = folder.path().join("a");
+    fs::write(&local, noise(3_000_000)).unwrap();
+    let mut client = log_in(server.address());
+    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Shrink(&local));
+    assert_eq!(error.unwrap_err().status(), 7);
+    assert_eq!(server.read("a"), b"the old file");
+    assert_eq!(client.size(b"a").unwrap(), 12);
+}
