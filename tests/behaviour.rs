@@ -570,6 +570,25 @@ fn stop_lets_a_transfer_finish_and_tells_idle_clients() {
 }
 
 #[test]
+fn a_hash_of_ten_gibibytes_holds_no_worker_and_abor_ends_it() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    fs::File::create(server.path("huge")).unwrap().set_len(10 << 30).unwrap();
+    server.write("small", "text");
+    let mut summing = RawClient::log_in(server.address());
+    summing.say("HASH huge");
+    let mut other = RawClient::log_in(server.address());
+    for _ in 0..20 {
+        assert!(other.ask("NOOP").starts_with("200 "));
+        assert_eq!(other.retrieve("small"), b"text");
+    }
+    // It is not done yet, as the next line is not its reply.
+    summing.say("ABOR");
+    assert!(summing.reply().starts_with("426 "));
+    assert!(summing.reply().starts_with("226 "));
+    assert!(summing.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
 fn a_full_disk_is_452_and_the_session_lives() {
     let directory = tempfile::tempdir().unwrap();
     let mount = |target: &str| {
@@ -596,11 +615,13 @@ fn a_full_disk_is_452_and_the_session_lives() {
     let _cut = data.write_all(&noise(1_000_000));
     drop(data);
     let reply = client.reply();
+    let size = client.ask("SIZE big");
     assert!(client.ask("DELE big").starts_with("250 "));
     client.store("small", b"text");
     drop(client);
     drop(server);
     let unmounted = std::process::Command::new("umount").arg(place).status();
     assert!(reply.starts_with("452 "), "{reply}");
+    assert!(size.starts_with("213 "), "nothing is kept: {size}");
     assert!(unmounted.unwrap().success());
 }

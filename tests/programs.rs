@@ -224,13 +224,45 @@ fn a_limit_of_file_size_is_552_and_the_server_lives() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -f 100; exec \"$0\" \"$@\"", SERVER]);
     let program = Program::start_by(command, &["--write", "--quiet"]);
+    fs::write(program.root.path().join("big"), "the old file").unwrap();
     let mut client = RawClient::log_in(program.address);
     let mut data = client.open_data();
     assert!(client.ask("STOR big").starts_with("150 "));
     let _cut = data.write_all(&noise(1_000_000));
     drop(data);
     assert!(client.reply().starts_with("552 "));
+    assert_eq!(fs::read(program.root.path().join("big")).unwrap(), b"the old file");
     client.store("small", b"text");
+}
+
+#[test]
+fn a_client_whose_disk_is_full_keeps_what_arrived_and_goes_on_when_there_is_room() {
+    let server = TestServer::start(|_| {});
+    let content = noise(1_000_000);
+    server.write("big", &content);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("big"), "the old file").unwrap();
+    let port = server.address().port().to_string();
+    let status = Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 100; exec \"$0\" \"$@\"",
+            CLIENT,
+            "-q",
+            "-c",
+            "get big",
+            "127.0.0.1",
+            &port,
+        ])
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(7));
+    assert_eq!(fs::read(folder.path().join("big")).unwrap(), b"the old file");
+    assert!(fs::metadata(folder.path().join("big.part")).unwrap().len() > 0);
+    let (status, _, errors) = client_in(folder.path(), &["-c", "get big", "127.0.0.1", &port], "");
+    assert_eq!(status, 0, "{errors}");
+    assert!(fs::read(folder.path().join("big")).unwrap() == content);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Our client against other people's servers: lists, gets, puts, renames and deletes, passive and active. A server that
+//! Our client against other people's servers: lists, gets, puts, renames and deletes, passive and active; and goes on
+//! where it was when the cable is cut. A server that
 //! is not installed is skipped, and counted so. `.ci/run` unpacks those that cannot be installed side by side.
 
 #![allow(
@@ -17,12 +18,16 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::outside::{find, run_script, unpacked};
+use common::proxy::Cable;
 use common::raw::RawClient;
 use common::{PATIENCE, noise};
 use libtest_mimic::{Arguments, Failed, Trial};
+use poolftpd::client::{Client, ClientError, From, Options, Watcher};
+use poolftpd::ftp::command::Type;
+use tempfile::TempDir;
 
 /// A server: what it is called, how to log in, whether it is here, and the command that serves `root` on `port`; who logs
 /// in may write into `root/up`.
@@ -69,7 +74,8 @@ fn proftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
         "ServerName test\nServerType standalone\nPort {port}\nDefaultAddress 127.0.0.1\nUseIPv6 off\nUser nobody\nGroup nogroup\n\
          PidFile {0}/pid\nScoreboardFile {0}/scoreboard\nDelayTable {0}/delay\nWtmpLog off\nTransferLog none\nSystemLog none\n\
          UseReverseDNS off\nRequireValidShell off\n<Anonymous {1}>\nUser nobody\nGroup nogroup\nUserAlias anonymous nobody\n\
-         RequireValidShell off\nAnonRequirePassword off\n</Anonymous>\n",
+         RequireValidShell off\nAnonRequirePassword off\nAllowOverwrite on\nAllowStoreRestart on\n\
+         AllowRetrieveRestart on\n</Anonymous>\n",
         scratch.display(),
         root.display()
     );
@@ -137,48 +143,145 @@ impl Drop for Running {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let trials = SERVERS.iter().flat_map(|server| {
-        [("passive", ""), ("active", "--active")].map(|(mode, words)| {
+    let mut trials = Vec::new();
+    for server in SERVERS {
+        for (what, play) in DEEDS {
             let program = (server.program)();
-            let title = format!("ftpclient with {} in {mode} mode", server.name);
+            let title = format!("ftpclient {what} {}", server.name);
             let title =
                 if program.is_some() { title } else { format!("{title}: SKIPPED, not installed") };
             let ignored = program.is_none();
-            let play = move || play(server, &program.unwrap(), words).map_err(Failed::from);
-            Trial::test(title, play).with_ignored_flag(ignored)
-        })
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+            let play = move || {
+                let scene = Scene::start(server, &program.unwrap())?;
+                play(server, &scene).map_err(Failed::from)
+            };
+            trials.push(Trial::test(title, play).with_ignored_flag(ignored));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn play(server: &RealServer, program: &Path, mode: &str) -> Result<(), String> {
-    let (place, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let root = place.path().join("root");
-    let up = root.join("up");
-    fs::create_dir_all(&up).unwrap();
-    // The servers serve as nobody; vsftpd wants a root that nobody may write.
-    for (path, bits) in [(place.path(), 0o755), (root.as_path(), 0o755), (up.as_path(), 0o777)] {
-        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+type Deed = fn(&RealServer, &Scene) -> Result<(), String>;
+
+const DEEDS: &[(&str, Deed)] = &[
+    ("in passive mode with", |server, scene| play(server, scene, "")),
+    ("in active mode with", |server, scene| play(server, scene, "--active")),
+    ("recovers downloads from", recover_downloads),
+    ("recovers uploads to", recover_uploads),
+];
+
+/// A server that is running, and a folder for the client.
+struct Scene {
+    place: TempDir,
+    folder: TempDir,
+    port: u16,
+    _running: Running,
+}
+
+impl Scene {
+    fn start(server: &RealServer, program: &Path) -> Result<Self, String> {
+        let (place, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let root = place.path().join("root");
+        let up = root.join("up");
+        fs::create_dir_all(&up).unwrap();
+        // The servers serve as nobody; vsftpd wants a root that nobody may write.
+        for (path, bits) in [(place.path(), 0o755), (root.as_path(), 0o755), (up.as_path(), 0o777)]
+        {
+            fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = (server.command)(program, &root, port, place.path());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let running = Running(child.map_err(|error| error.to_string())?);
+        let deadline = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > deadline {
+                return Err(format!("{} does not come up", server.name));
+            }
+            std::thread::yield_now();
+        }
+        Ok(Self { place, folder, port, _running: running })
     }
+
+    fn root(&self) -> PathBuf {
+        self.place.path().join("root")
+    }
+}
+
+/// Through a cable that is cut, again and again: a client, logged in.
+fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
+    let options =
+        Options { retries: 20, first_wait: Duration::from_millis(1), ..Options::default() };
+    let text = |error: ClientError| error.to_string();
+    let mut client = Client::connect("127.0.0.1", cable.address.port(), &options).map_err(text)?;
+    let (user, password) =
+        server.login.trim_start_matches("-u ").split_once(':').unwrap_or(("anonymous", "x@"));
+    client.login(user, password).map_err(text)?;
+    Ok(client)
+}
+
+/// Cuts the cable when so much has moved, each place once; remembers what it is told.
+struct Cutter<'a>(&'a Cable, Vec<u64>, Vec<String>);
+
+impl Watcher for Cutter<'_> {
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if self.1.last().is_some_and(|place| bytes >= *place) {
+            self.1.pop();
+            self.0.cut_after(1);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        self.2.push(text.to_owned());
+    }
+}
+
+/// Where the cable is cut, the last first; with more than a socket buffer between.
+const CUTS: [u64; 3] = [10_000_000, 5_000_000, 1];
+const SIZE: usize = 15_000_001;
+
+fn recover_downloads(server: &RealServer, scene: &Scene) -> Result<(), String> {
+    let content = noise(SIZE);
+    fs::write(scene.root().join("big.bin"), &content).unwrap();
+    let cable = Cable::to(([127, 0, 0, 1], scene.port).into());
+    let mut client = log_in(server, &cable)?;
+    let mut cutter = Cutter(&cable, CUTS.to_vec(), Vec::new());
+    let local = scene.folder.path().join("big.bin");
+    client
+        .download(b"big.bin", &local, Type::Image, None, &mut cutter)
+        .map_err(|error| format!("{error}; {:?}", cutter.2))?;
+    check(&local, &content, &cable, &cutter)
+}
+
+fn recover_uploads(server: &RealServer, scene: &Scene) -> Result<(), String> {
+    let content = noise(SIZE);
+    let local = scene.folder.path().join("big.bin");
+    fs::write(&local, &content).unwrap();
+    let cable = Cable::to(([127, 0, 0, 1], scene.port).into());
+    let mut client = log_in(server, &cable)?;
+    let mut cutter = Cutter(&cable, CUTS.to_vec(), Vec::new());
+    client
+        .upload(&local, b"up/big.bin", Type::Image, From::Beginning, &mut cutter)
+        .map_err(|error| format!("{error}; {:?}", cutter.2))?;
+    check(&scene.root().join("up/big.bin"), &content, &cable, &cutter)
+}
+
+fn check(path: &Path, content: &[u8], cable: &Cable, cutter: &Cutter<'_>) -> Result<(), String> {
+    let same = fs::read(path).unwrap_or_default() == content;
+    let anew = cutter.2.iter().any(|note| note.contains("anew"));
+    if same && cable.cuts() == 3 && !anew {
+        Ok(())
+    } else {
+        Err(format!("same: {same}, cuts: {}, notes: {:?}", cable.cuts(), cutter.2))
+    }
+}
+
+fn play(server: &RealServer, scene: &Scene, mode: &str) -> Result<(), String> {
+    let (root, folder, port) = (scene.root(), &scene.folder, scene.port);
+    let up = root.join("up");
     let (big, local) = (noise(3_000_000), noise(2_000_001));
     fs::write(root.join("big.bin"), &big).unwrap();
     fs::write(folder.path().join("local.bin"), &local).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = (server.command)(program, &root, port, place.path());
-    let _running = Running(
-        command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| error.to_string())?,
-    );
-    let deadline = Instant::now() + PATIENCE;
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if Instant::now() > deadline {
-            return Err(format!("{} does not come up", server.name));
-        }
-        std::thread::yield_now();
-    }
     let script = "$ftpclient $mode $login -4 -e -c 'ls; dir; get big.bin; cd up; put local.bin; rename local.bin moved.bin; \
                   size moved.bin; mget m*.bin; ls; cd ..; get -r up tree; bye' 127.0.0.1 $port
                   $ftpclient -q $login -c 'get nothing' 127.0.0.1 $port && exit 9

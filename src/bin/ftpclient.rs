@@ -3,13 +3,14 @@
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::client::shell::{Settings, Shell};
 use poolftpd::client::{Family, Interrupt, Options};
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpclient";
@@ -91,8 +92,11 @@ fn main() -> ExitCode {
         return cli::usage(PROGRAM, "--timeout must be at least 1");
     }
     let interrupt = Interrupt::default();
-    if let Err(error) = signal_hook::flag::register(SIGINT, interrupt.flag()) {
-        cli::complain(PROGRAM, &format!("cannot catch Ctrl-C: {error}"));
+    let caught = signal_hook::flag::register(SIGINT, interrupt.flag())
+        // A write over a limit of file size fails, and says so, instead of ending the program.
+        .and_then(|_| signal_hook::flag::register(SIGXFSZ, Arc::default()));
+    if let Err(error) = caught {
+        cli::complain(PROGRAM, &format!("cannot catch signals: {error}"));
         return ExitCode::FAILURE;
     }
     let timeout = Duration::from_secs(arguments.timeout);
