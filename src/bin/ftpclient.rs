@@ -40,6 +40,10 @@ struct Arguments {
     #[argh(switch)]
     active: bool,
 
+    /// use stream mode even where the server has block mode
+    #[argh(switch)]
+    stream: bool,
+
     /// use IPv4 only
     #[argh(switch, short = '4')]
     ipv4: bool,
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
     let options = Options {
         family,
         active: arguments.active,
+        stream: arguments.stream,
         timeout,
         limit: arguments.limit,
         retries: arguments.retries,

@@ -205,6 +205,9 @@ impl Client {
 
     /// Asks for block mode, once. FEAT cannot name it; whoever does not have it says 504.
     pub(super) fn choose_framing(&mut self) -> Result<(), ClientError> {
+        if self.options.stream {
+            self.framing = Some(Mode::Stream);
+        }
         if self.framing.is_none() {
             let reply = self.ask(&Command::Mode(Mode::Block))?;
             let block = reply.code.is_completion();

@@ -45,6 +45,8 @@ pub struct Options {
     pub family: Family,
     /// Whether the server connects to us for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
+    /// Whether stream mode is used even where the server has block mode.
+    pub stream: bool,
     /// The longest wait for the server to do anything.
     pub timeout: Duration,
     /// The most bytes a second that a transfer takes.
@@ -64,6 +66,7 @@ impl Default for Options {
         Self {
             family: Family::Any,
             active: false,
+            stream: false,
             timeout: Duration::from_secs(30),
             limit: None,
             retries: 5,

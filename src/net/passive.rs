@@ -1,5 +1,6 @@
 //! Passive ports: a listener for one data connection, given back when dropped.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
@@ -14,6 +15,12 @@ const BACKLOG: i32 = 8;
 
 /// How many ports are tried for one data connection: a search through a large range that is full must not hold a worker.
 const TRIES_MAX: u32 = 256;
+
+/// Where ports are chosen at random: the kernel's own range, as Linux has it by default.
+const DYNAMIC_PORTS_START: u16 = 32_768;
+const DYNAMIC_PORTS_COUNT: u64 = 28_232;
+/// How many ports are tried before the kernel is asked.
+const GUESSES: u32 = 4;
 
 /// The ports that may be used; without a range, any that the kernel gives.
 #[derive(Debug)]
@@ -35,7 +42,7 @@ impl PassivePorts {
     /// # Errors
     /// `AddrInUse` when every port of the range is taken.
     pub fn listen(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
-        let Some(range) = &self.range else { return PassiveListener::open(address, 0, peer) };
+        let Some(range) = &self.range else { return self.listen_anywhere(address, peer) };
         let count = u32::from(range.end() - range.start()) + 1;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let mut last_error = io::ErrorKind::AddrInUse.into();
@@ -47,6 +54,25 @@ impl PassivePorts {
             }
         }
         Err(last_error)
+    }
+}
+
+impl PassivePorts {
+    /// On a port of our own choice, at random, and on one of the kernel's when some of these are taken. The kernel looks
+    /// for one on which no connection lingers (`TIME_WAIT`); after ten thousand small files it took a millisecond to find
+    /// that, although any would have done.
+    fn listen_anywhere(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
+        for _ in 0..GUESSES {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            // Not to be foreseen by whoever would like to be there first.
+            let random = RandomState::new().hash_one(number);
+            let offset = u16::try_from(random % DYNAMIC_PORTS_COUNT).unwrap_or_default();
+            match PassiveListener::open(address, DYNAMIC_PORTS_START + offset, peer) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                opened => return opened,
+            }
+        }
+        PassiveListener::open(address, 0, peer)
     }
 }
 
