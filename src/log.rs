@@ -98,12 +98,13 @@ pub enum Event<'a> {
     },
     Transfer(&'a TransferEvent),
     /// An upload did not come whole; so many bytes are there to resume from.
-    Swept {
-        count: u64,
-    },
     CutOff {
         why: &'a str,
         kept: u64,
+    },
+    /// Parts of uploads that were too old.
+    Swept {
+        count: u64,
     },
     Refused {
         peer: SocketAddr,

@@ -63,7 +63,7 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let local = &destination(local)?;
         let Known { size, modified } = self.facts(path)?;
-        Part::adopt(local, &Identity::new(&self.place, path, size, modified))?;
+        Part::adopt(local, &Identity::new(&self.place, path, size, modified, Type::Image))?;
         self.download(path, local, Type::Image, Some(Known { size, modified }), watcher)
     }
 
@@ -82,7 +82,9 @@ impl Client {
             Some(known) => known,
             None => self.facts(download.path)?,
         };
-        let identity = Identity::new(&self.place, download.path, facts.size, facts.modified);
+        let Known { size, modified } = facts;
+        let identity =
+            Identity::new(&self.place, download.path, size, modified, download.representation);
         let (part, found) = Part::open(download.local, &identity)?;
         let can_resume = download.representation == Type::Image && facts.size.is_some();
         let have = match found {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags};
 
+use crate::ftp::command::Type;
 use crate::ftp::path::Escaped;
 
 use super::files::shown_path;
@@ -40,8 +41,10 @@ impl Identity {
         path: &[u8],
         size: Option<u64>,
         modified: Option<Timestamp>,
+        representation: Type,
     ) -> Self {
-        let mut text = format!("{FIRST_LINE}\nserver {host}:{port}\npath {}\n", Escaped(path));
+        let place = format!("server {host}:{port}\npath {}\n", Escaped(path));
+        let mut text = format!("{FIRST_LINE}\n{place}type {representation:?}\n");
         if let Some(size) = size {
             // Writing to a string cannot fail.
             let _written = writeln!(text, "size {size}");
@@ -216,7 +219,8 @@ mod tests {
     use super::*;
 
     fn identity(size: u64) -> Identity {
-        Identity::new(&("host".to_owned(), 21), b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH))
+        let host = ("host".to_owned(), 21);
+        Identity::new(&host, b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH), Type::Image)
     }
 
     #[test]

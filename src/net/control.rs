@@ -3,13 +3,15 @@
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
 use super::canonical;
+use super::socket::is_ready;
 use crate::ftp::Reply;
 use crate::ftp::line::{Line, LineBuffer};
 
@@ -130,10 +132,15 @@ impl ControlConnection {
         self.held.is_none() && !self.ended
     }
 
-    /// Whether the client has closed its side, as far as has been read.
+    /// Whether the client has closed its side, whether or not all that it said before has been read.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.ended
+        self.ended || has_ended(self.stream.as_fd())
+    }
+
+    /// The socket once more, for [`has_ended`] elsewhere.
+    pub fn watched(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
     }
 
     /// Whether replies wait for a client that is slow to read them, so that its next command has to wait, too.
@@ -211,4 +218,10 @@ impl ControlConnection {
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether the other end of a socket has closed its side.
+#[must_use]
+pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
+    is_ready(socket, PollFlags::RDHUP).unwrap_or(true)
 }

@@ -54,7 +54,8 @@ impl Session {
             }
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
-            Activity::Committing(_) | Activity::Farewell { .. } => return Err(Gone::Stalled),
+            Activity::Committing(committing) => self.give_up_commit(*committing, now),
+            Activity::Farewell { .. } => return Err(Gone::Stalled),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::pool::{Class, Watch};
-use crate::storage::{Durability, Flusher, Flushing, Upload};
+use crate::storage::{Committed, Durability, Flusher, Flushing, Upload};
 
 /// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
 /// system's memory does not fill with what the disk has yet to take.
@@ -33,11 +33,11 @@ pub(super) struct Incoming {
     safe_marker: Option<Marker>,
     /// How many bytes ALLO said the file would have.
     announced: Option<u64>,
-    /// How many bytes came over the data connection.
+    /// How many bytes of the file came over the data connection.
     received: u64,
     flusher: Option<Arc<Flusher>>,
     unflushed: u64,
-    flushing: Option<Flushing>,
+    flushing: Option<Flushing<()>>,
 }
 
 /// A restart marker: the client's own name for a place in the file, and ours, the number of bytes before it.
@@ -55,6 +55,13 @@ impl Marker {
     }
 }
 
+/// How far a commit is.
+#[derive(Debug)]
+pub(super) enum Commit {
+    Done(Committed),
+    UnderWay(Flushing<Committed>),
+}
+
 /// Whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -65,6 +72,9 @@ pub(super) enum Verdict {
     /// Something says that it did not.
     CutOff(&'static str),
 }
+
+/// Why an upload counts as cut off whose client has gone.
+pub(super) const VANISHED: &str = "the control connection had ended, and nothing tells the size";
 
 /// What there is to judge by, besides the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +133,6 @@ impl Incoming {
             return Err(Fault::Connection(io::ErrorKind::InvalidData.into()));
         }
         if let Moved::Bytes(count) = moved {
-            self.received += count;
             self.unflushed += count;
         }
         let ended = self.blocks.as_ref().is_some_and(Decoder::has_ended);
@@ -150,6 +159,7 @@ impl Incoming {
     }
 
     fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.received += bytes.len() as u64;
         match &mut self.ascii {
             None => self.upload.write(bytes),
             Some((converter, text)) => {
@@ -195,16 +205,20 @@ impl Incoming {
 
     /// More of the file wakes it, and the end of a flush that something waits for.
     pub(super) fn watch<'a>(&'a self, stream: &'a TcpStream, class: Class, watch: &mut Watch<'a>) {
-        let full = self.unflushed >= FLUSH_EVERY_BYTES;
+        let full = self.waits_for_a_flush();
         if let Some(flushing) = &self.flushing
-            && (full || self.flushing_marker.is_some())
+            && (full || self.owes_a_marker())
         {
             watch.readable(flushing.descriptor(), class);
-            if full {
-                return;
-            }
         }
-        watch.readable(stream.as_fd(), class);
+        if !full {
+            watch.readable(stream.as_fd(), class);
+        }
+    }
+
+    /// Whether nothing more is taken until what came before is flushed.
+    pub(super) fn waits_for_a_flush(&self) -> bool {
+        self.flushing.is_some() && self.unflushed >= FLUSH_EVERY_BYTES
     }
 
     /// Whether an answer to a marker is on its way, for which a client may wait.
@@ -222,9 +236,14 @@ impl Incoming {
         self.safe_marker.take()
     }
 
-    /// How many bytes are there to resume from.
-    pub(super) fn kept(&self) -> u64 {
-        self.upload.position()
+    /// How many bytes of the file have come.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Ends it early; returns how many bytes are kept to resume from.
+    pub(super) fn settle(self) -> u64 {
+        self.upload.settle()
     }
 
     /// Judges by every sign there is, now that the data has ended in order.
@@ -238,20 +257,28 @@ impl Incoming {
         match (self.announced, client) {
             // Of a resumed upload some clients announce the rest, some the whole.
             (Some(size), _) if size == stored || size == self.received => Verdict::Complete,
-            (Some(size), _) if stored < size => Verdict::CutOff("fewer bytes than ALLO announced"),
-            (_, Client::Vanished) => {
-                Verdict::CutOff("the control connection had ended, and nothing tells the size")
+            (Some(size), _) if self.received < size => {
+                Verdict::CutOff("fewer bytes than ALLO announced")
             }
+            (_, Client::Vanished) => Verdict::CutOff(VANISHED),
             (_, Client::Present) => Verdict::AssumedComplete,
         }
     }
 
-    /// Gives the file its name. `None` when that is done already: nobody asked for a flush.
-    pub(super) fn commit(self) -> io::Result<Option<Flushing>> {
-        let Self { upload, flusher, .. } = self;
-        match flusher {
-            Some(flusher) => flusher.run(move || upload.commit(Durability::Flushed)).map(Some),
-            None => upload.commit(Durability::Cached).map(|()| None),
-        }
+    /// Gives the file its name, if `go_on` still says so when it is flushed. Done at once where nobody asked for a flush.
+    pub(super) fn commit(
+        self,
+        go_on: impl FnOnce() -> bool + Send + 'static,
+    ) -> io::Result<Commit> {
+        let Self { upload, flusher, flushing, .. } = self;
+        let Some(flusher) = flusher else {
+            return upload.commit(Durability::Cached, go_on).map(Commit::Done);
+        };
+        let commit = move || {
+            // An error of the disk is told once: to the flush that was under way, maybe.
+            flushing.map_or(Ok(()), Flushing::wait)?;
+            upload.commit(Durability::Flushed, go_on)
+        };
+        flusher.run(commit).map(Commit::UnderWay)
     }
 }

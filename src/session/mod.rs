@@ -218,7 +218,7 @@ impl Session {
             Activity::Commands => self.next_command(now),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
-            Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
+            Activity::Committing(committing) => self.await_commit(committing, now),
             Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
@@ -463,8 +463,8 @@ impl Command {
     /// Whether a marker of REST stays for the transfer that comes after this.
     fn prepares_a_transfer(&self) -> bool {
         use Command::{
-            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Range, Set,
-            Structure, Type,
+            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Range, Restart,
+            Set, Structure, Type,
         };
         matches!(
             self,
@@ -477,6 +477,7 @@ impl Command {
                 | Structure
                 | Allocate(_)
                 | Noop
+                | Restart(_)
                 | Range(_)
                 | Set(Setting::Hash(_))
         )
@@ -497,19 +498,19 @@ impl Task for Session {
 
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         let hears = match &self.activity {
+            Activity::Committing(committing) => committing.hears() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
             Activity::Opening(awaiting) => {
                 awaiting.order.then == Then::Commands && self.control.is_open()
             }
-            Activity::Transfer(transfer) => {
-                transfer.order.then == Then::Commands
-                    && self.control.is_open()
-                    && !transfer.owes_a_marker()
+            // It watches two descriptors already, and wakes for certain when the flush is done.
+            Activity::Transfer(transfer) if transfer.owes_a_marker() => {
+                return transfer.watch(watch);
             }
-            Activity::Committing(_)
-            | Activity::Digesting(_)
-            | Activity::Status(_)
-            | Activity::Farewell { .. } => false,
+            Activity::Transfer(transfer) => {
+                transfer.order.then == Then::Commands && self.control.is_open()
+            }
+            Activity::Digesting(_) | Activity::Status(_) | Activity::Farewell { .. } => false,
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);

@@ -35,7 +35,7 @@ pub(super) enum Refusal {
     Marker(&'static str),
     /// Another upload of the same name has not ended.
     UploadUnderWay,
-    /// APPE to a file while an interrupted upload of it is kept.
+    /// SIZE of a file or APPE to it, while what is kept of an upload is to replace it: which of the two is meant?
     UploadInterrupted,
     /// RANG, or the numbers behind XCRC, beyond the end of the file.
     RangeBeyondEnd,
@@ -91,7 +91,7 @@ impl Refusal {
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
             Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is under way; try again later."),
-            Self::UploadInterrupted => (Code::UNAVAILABLE, "An interrupted upload of this file is kept; STOR resumes or replaces it, DELE removes it."),
+            Self::UploadInterrupted => (Code::UNAVAILABLE, "An upload of this file was interrupted, or is under way; send the new one again with STOR."),
             Self::RangeBeyondEnd => (Code::BAD_MARKER, "The range is beyond the end of the file."),
             Self::UnknownAlgorithm => (Code::BAD_ARGUMENT, "There is no such algorithm here; FEAT names those there are."),
             Self::NotAFile => (Code::UNAVAILABLE, "Not a regular file."),

@@ -21,6 +21,7 @@ use crate::pool::{Class, Watch};
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::{Refusal, fault_reply};
+use super::upload::FLUSH_TIMEOUT;
 use super::work::{Outgoing, Text, Work};
 use super::{Activity, Heard, Metered, Pending, Session, Step};
 
@@ -94,8 +95,14 @@ impl Transfer {
         matches!(&self.work, Work::Receive(incoming) if incoming.owes_a_marker())
     }
 
+    /// A client that waits for our disk is not the one that stalls.
     pub(super) fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        self.progressed_at + stall_timeout
+        let timeout = if self.waits_for_a_flush() { FLUSH_TIMEOUT } else { stall_timeout };
+        self.progressed_at + timeout
+    }
+
+    fn waits_for_a_flush(&self) -> bool {
+        matches!(&self.work, Work::Receive(incoming) if incoming.waits_for_a_flush())
     }
 
     /// STAT during the transfer.
@@ -313,7 +320,12 @@ impl Session {
             }
             Heard::HangUp | Heard::Nothing => {}
         }
+        let waited = transfer.waits_for_a_flush();
         let advanced = transfer.work.advance(&transfer.stream, *budget);
+        if waited && !transfer.waits_for_a_flush() {
+            // The client's time begins anew.
+            transfer.progressed_at = now;
+        }
         if let Work::Receive(incoming) = &mut transfer.work
             && let Some(marker) = incoming.take_safe_marker()
         {
@@ -394,7 +406,7 @@ impl Session {
             drop(stream);
         }
         match work {
-            Work::Receive(incoming) => self.conclude_upload(order, *incoming, bytes, now),
+            Work::Receive(incoming) => self.conclude_upload(order, *incoming, now),
             Work::Send(_) | Work::SendText(_) => {
                 // The file is closed before the reply, too.
                 drop(work);
@@ -423,10 +435,10 @@ impl Session {
 
     /// What has arrived of an upload is kept, and the log says so.
     fn put_away(&self, work: Work) {
-        if let Work::Receive(incoming) = &work {
-            self.log(&Event::CutOff { why: "it did not come to its end", kept: incoming.kept() });
+        if let Work::Receive(incoming) = work {
+            let kept = incoming.settle();
+            self.log(&Event::CutOff { why: "it did not come to its end", kept });
         }
-        drop(work);
     }
 
     pub(super) fn finish(

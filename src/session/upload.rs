@@ -1,39 +1,51 @@
 //! STOR, APPE and STOU: from the command to the moment when the file has its name.
 
+use std::io;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply};
 use crate::log::{Event, Outcome};
+use crate::net::control::{Gone, has_ended};
 use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
-use crate::storage::{Flushing, Start, Unable, Upload};
+use crate::storage::{Committed, Flushing, Start, Unable, Upload};
 
-use super::incoming::{Client, Incoming, Marker, Verdict};
+use super::incoming::{Client, Commit, Incoming, Marker, VANISHED, Verdict};
 use super::refusal::{Refusal, fault_reply};
-use super::transfer::{Order, Then};
+use super::transfer::{Order, Then, abort_done};
 use super::work::Work;
-use super::{Activity, Pending, Session, Step};
+use super::{Activity, Heard, Pending, Session, Step};
 
-/// How long a flush may take. It cannot be called back: what becomes of the file then is in the log's hands.
-const COMMIT_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long a flush may take. It cannot be called back.
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// An upload that has come whole and is being flushed.
 #[derive(Debug)]
 pub(super) struct Committing {
-    flushing: Flushing,
+    flushing: Flushing<Committed>,
     /// To be answered when everything is safe.
     markers: Vec<Marker>,
     order: Order,
     bytes: u64,
     outcome: Outcome,
+    /// ABOR came too late; it is answered all the same.
+    aborted: bool,
     pub(super) until: Instant,
 }
 
 impl Committing {
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         watch.readable(self.flushing.descriptor(), Class::Interactive);
+    }
+
+    /// Whether commands are heard meanwhile.
+    pub(super) fn hears(&self) -> bool {
+        self.order.then == Then::Commands
     }
 }
 
@@ -101,72 +113,103 @@ impl Session {
     }
 
     /// The data has ended in order.
-    pub(super) fn conclude_upload(
-        &mut self,
-        order: Order,
-        mut incoming: Incoming,
-        bytes: u64,
-        now: Instant,
-    ) {
-        let vanished = self.control.has_ended() && order.then == Then::Commands;
+    pub(super) fn conclude_upload(&mut self, order: Order, mut incoming: Incoming, now: Instant) {
+        let (bytes, quits) = (incoming.received(), order.then == Then::Farewell);
+        let vanished = !quits && self.control.has_ended();
         let client = if vanished { Client::Vanished } else { Client::Present };
         let outcome = match incoming.judge(client) {
             Verdict::Complete => Outcome::Complete,
             Verdict::AssumedComplete => Outcome::AssumedComplete,
             Verdict::CutOff(why) => {
-                self.log(&Event::CutOff { why, kept: incoming.kept() });
-                // What comes next over it would not be the beginning of a file.
-                self.route = None;
-                let text = format!("Cut off: {why}. {} bytes are kept.", incoming.kept());
-                drop(incoming);
-                let reply = Reply::new(Code::TRANSFER_ABORTED, text);
-                return self.finish(order, bytes, &reply, Outcome::CutOff, now);
+                let kept = incoming.settle();
+                return self.cut_off(order, bytes, why, kept, now);
             }
         };
         let markers = incoming.unanswered_markers();
-        match incoming.commit() {
-            Ok(Some(flushing)) => {
-                let until = now + COMMIT_TIMEOUT;
-                let committing = Committing { flushing, markers, order, bytes, outcome, until };
-                self.enter(Activity::Committing(Box::new(committing)));
+        // While it is flushed, a client that was killed shows.
+        let assumes = outcome == Outcome::AssumedComplete && !quits;
+        let watched = if assumes { self.control.watched().ok() } else { None };
+        let go_on = move || watched.is_none_or(|control| !has_ended(control.as_fd()));
+        let committed = match incoming.commit(go_on) {
+            Ok(Commit::Done(committed)) => Ok(committed),
+            Err(error) => Err(error),
+            Ok(Commit::UnderWay(flushing)) => {
+                let (aborted, until) = (false, now + FLUSH_TIMEOUT);
+                let committing =
+                    Committing { flushing, markers, order, bytes, outcome, aborted, until };
+                return self.enter(Activity::Committing(Box::new(committing)));
             }
-            Ok(None) => self.confirm(order, markers, bytes, outcome, now),
-            Err(error) => self.fail_to_commit(order, bytes, error, now),
-        }
-    }
-
-    pub(super) fn await_commit(&mut self, committing: Box<Committing>, now: Instant) -> Step {
-        let Some(outcome) = committing.flushing.outcome() else {
-            self.enter(Activity::Committing(committing));
-            return Step::Wait;
         };
-        let Committing { markers, order, bytes, outcome: judged, .. } = *committing;
-        match outcome {
-            Ok(()) => self.confirm(order, markers, bytes, judged, now),
-            Err(error) => self.fail_to_commit(order, bytes, error, now),
-        }
-        Step::More
+        self.conclude_commit(order, markers, bytes, outcome, committed, now);
     }
 
-    /// The file has its name.
-    fn confirm(
+    pub(super) fn await_commit(
+        &mut self,
+        mut committing: Box<Committing>,
+        now: Instant,
+    ) -> Result<Step, Gone> {
+        let storing = || Reply::new(Code::STATUS, "Storing what has come.");
+        match self.hear_during_transfer(&mut committing.order.then, storing, now)? {
+            Heard::Abort => committing.aborted = true,
+            Heard::HangUp | Heard::Nothing => {}
+        }
+        let Some(committed) = committing.flushing.outcome() else {
+            self.enter(Activity::Committing(committing));
+            return Ok(Step::Wait);
+        };
+        let Committing { markers, order, bytes, outcome, aborted, .. } = *committing;
+        self.conclude_commit(order, markers, bytes, outcome, committed, now);
+        if aborted {
+            self.reply(&abort_done());
+        }
+        Ok(Step::More)
+    }
+
+    fn conclude_commit(
         &mut self,
         order: Order,
-        markers: impl IntoIterator<Item = Marker>,
+        markers: Vec<Marker>,
         bytes: u64,
         outcome: Outcome,
+        committed: io::Result<Committed>,
         now: Instant,
     ) {
-        for marker in markers {
-            self.reply(&marker.reply());
+        match committed {
+            Ok(Committed::Yes) => {
+                for marker in markers {
+                    self.reply(&marker.reply());
+                }
+                self.finish(order, bytes, &self.complete(), outcome, now);
+            }
+            Ok(Committed::No { kept }) => self.cut_off(order, bytes, VANISHED, kept, now),
+            Err(error) => self.fail_to_commit(order, bytes, error, now),
         }
-        self.finish(order, bytes, &self.complete(), outcome, now);
     }
 
-    fn fail_to_commit(&mut self, order: Order, bytes: u64, error: std::io::Error, now: Instant) {
-        self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+    fn cut_off(&mut self, order: Order, bytes: u64, why: &str, kept: u64, now: Instant) {
+        self.log(&Event::CutOff { why, kept });
+        // What comes next over it would not be the beginning of a file.
         self.route = None;
-        self.finish(order, bytes, &fault_reply(&Fault::Storage(error)), Outcome::Failed, now);
+        let text = format!("Cut off: {why}. {kept} bytes are kept.");
+        let reply = Reply::new(Code::TRANSFER_ABORTED, text);
+        self.finish(order, bytes, &reply, Outcome::CutOff, now);
+    }
+
+    /// The disk has not answered for very long. It may still do so: whether the file is stored is not known.
+    pub(super) fn give_up_commit(&mut self, committing: Committing, now: Instant) {
+        let Committing { order, bytes, .. } = committing;
+        self.fail_to_commit(order, bytes, io::ErrorKind::TimedOut.into(), now);
+    }
+
+    fn fail_to_commit(&mut self, order: Order, bytes: u64, error: io::Error, now: Instant) {
+        self.route = None;
+        let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
+            Reply::new(Code::LOCAL_ERROR, "Another upload of this file has taken over.")
+        } else {
+            self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+            fault_reply(&Fault::Storage(error))
+        };
+        self.finish(order, bytes, &reply, Outcome::Failed, now);
     }
 }
 

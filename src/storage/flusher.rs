@@ -4,15 +4,13 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// How many threads flush. Disks are fastest with a few requests at a time.
 const THREADS: usize = 4;
-
-/// How many jobs may wait: more than there can be sessions, each of which has two at most.
-const JOBS_MAX: usize = 1 << 18;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -28,7 +26,8 @@ impl fmt::Debug for Flusher {
 impl Flusher {
     /// Starts the threads.
     pub fn start() -> io::Result<Self> {
-        let (sender, jobs): (_, Receiver<Job>) = bounded(JOBS_MAX);
+        // Bounded by the sessions, each of which has two jobs at most.
+        let (sender, jobs): (_, Receiver<Job>) = unbounded();
         for number in 0..THREADS {
             let jobs = jobs.clone();
             let work = move || jobs.into_iter().for_each(|job| job());
@@ -38,21 +37,21 @@ impl Flusher {
     }
 
     /// Has something done, and tells by a descriptor when it is.
-    pub fn run(
+    pub fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> io::Result<()> + Send + 'static,
-    ) -> io::Result<Flushing> {
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<Flushing<T>> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let theirs = bell.try_clone()?;
         let (sender, outcome) = bounded(1);
         let job: Job = Box::new(move || {
             // Nobody waits any more when the session has ended meanwhile.
-            let _told = sender.send(work());
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            let _told = sender.send(outcome.unwrap_or_else(|_| Err(io::Error::other("a panic"))));
             let _rung = rustix::io::write(&theirs, &1_u64.to_ne_bytes());
         });
-        match self.0.try_send(job) {
-            Ok(()) => {}
-            Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job(),
+        if let Err(SendError(job)) = self.0.send(job) {
+            job();
         }
         Ok(Flushing { bell, outcome })
     }
@@ -60,21 +59,26 @@ impl Flusher {
 
 /// Something that is being done.
 #[derive(Debug)]
-pub struct Flushing {
+pub struct Flushing<T> {
     bell: OwnedFd,
-    outcome: Receiver<io::Result<()>>,
+    outcome: Receiver<io::Result<T>>,
 }
 
-impl Flushing {
+impl<T> Flushing<T> {
     /// Readable when it is done.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
+    /// Waits until it is done: for another job of the flusher, never for a worker.
+    pub fn wait(self) -> io::Result<T> {
+        self.outcome.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+    }
+
     /// What it came to, once it is done.
     #[must_use]
-    pub fn outcome(&self) -> Option<io::Result<()>> {
+    pub fn outcome(&self) -> Option<io::Result<T>> {
         self.outcome.try_recv().ok()
     }
 }

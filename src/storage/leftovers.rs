@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::hidden::is_hidden;
-use super::place::{Create, Lock, Place, modified};
+use super::place::{Create, Lock, Place, modified, part_of};
 use super::root::{Root, entry, real};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
@@ -35,26 +35,26 @@ impl Root {
         Ok((part, entry))
     }
 
-    /// Removes a file, or a symbolic link itself, and what is kept of an upload of that name.
-    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
-        let removed = self.directory().remove_file(real(path)?);
-        let also = || Place::of(self, path).is_ok_and(|place| place.remove_leftover());
-        match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && also() => Ok(()),
-            Ok(()) => {
-                also();
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+    /// Whether an upload that was to replace this file, as it stands, was interrupted or is under way.
+    pub fn is_being_replaced(&self, path: &VirtualPath) -> bool {
+        Place::of(self, path)
+            .is_ok_and(|place| place.stat(&place.part).is_ok_and(|part| part.is_some()))
     }
 
-    /// Renames, within the root. What was kept of an upload under the new name is worth nothing any more.
+    /// Removes a file, or a symbolic link itself, and what is kept of uploads of that name.
+    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
+        let before = Place::of(self, path);
+        let removed = self.directory().remove_file(real(path)?);
+        let gone = !matches!(&removed, Err(error) if error.kind() != io::ErrorKind::NotFound);
+        let was_kept = gone && forget(self, path, before);
+        if was_kept { Ok(()) } else { removed }
+    }
+
+    /// Renames, within the root. What was kept of uploads under the new name is worth nothing any more.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+        let before = Place::of(self, to);
         self.directory().rename(real(from)?, self.directory(), real(to)?)?;
-        if let Ok(place) = Place::of(self, to) {
-            place.remove_leftover();
-        }
+        forget(self, to, before);
         Ok(())
     }
 
@@ -101,12 +101,12 @@ impl Root {
     ) -> io::Result<u64> {
         let directory = self.directory().open_dir(path)?;
         let mut swept = 0;
-        for found in directory.entries()? {
-            let found = found?;
+        // What cannot be looked at now is looked at the next time.
+        for found in directory.entries()?.flatten() {
             let name = found.file_name();
             if is_hidden(name.as_bytes()) {
                 swept += u64::from(sweep_one(&directory, &name, Some(before)).unwrap_or_default());
-            } else if found.file_type()?.is_dir() {
+            } else if found.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path.join(name));
             }
         }
@@ -114,10 +114,22 @@ impl Root {
     }
 }
 
+/// Removes what is kept of uploads of a name: over what stood there before, and of a name that nothing stood under.
+/// Whether there was something.
+fn forget(root: &Root, path: &VirtualPath, before: io::Result<Place>) -> bool {
+    let mut found = false;
+    for place in [before, Place::of(root, path)].into_iter().flatten() {
+        let plain = part_of(place.name.as_bytes(), None);
+        found |= place.remove_leftover(&place.part) | place.remove_leftover(&plain);
+    }
+    found
+}
+
 /// Removes a leftover if nobody writes it and it is old enough; whether it was.
 fn sweep_one(directory: &Dir, name: &OsStr, before: Option<Timestamp>) -> io::Result<bool> {
     let place =
         Place { directory: directory.try_clone()?, name: name.to_owned(), part: name.to_owned() };
+    // Locked until it is gone.
     let Lock::Got(file) = place.lock(name, Create::No)? else { return Ok(false) };
     let (second, _) = modified(&rustix::fs::fstat(&file)?);
     if before.is_some_and(|before| second >= before.as_second()) {

@@ -14,4 +14,4 @@ mod upload;
 pub use account::{Account, Accounts, Permissions};
 pub use flusher::{Flusher, Flushing};
 pub use root::{Directory, Found, Root};
-pub use upload::{Durability, Start, Unable, Upload};
+pub use upload::{Committed, Durability, Start, Unable, Upload};

@@ -10,7 +10,7 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::hidden::{beside, part_of};
+use super::hidden::{self, beside};
 use super::root::Root;
 use crate::ftp::VirtualPath;
 
@@ -31,6 +31,15 @@ pub(super) struct Place {
     pub(super) name: OsString,
     /// What is kept of an upload is called so.
     pub(super) part: OsString,
+}
+
+/// What is kept of an upload of a name is called so: by the name alone where nothing stands under it, else by the state of
+/// what stands there, too.
+pub(super) fn part_of(name: &[u8], stands: Option<&Identity>) -> OsString {
+    match stands {
+        None => hidden::part_of(name),
+        Some(identity) => hidden::part_over(name, &identity.bytes()),
+    }
 }
 
 /// What opening may make.
@@ -57,8 +66,22 @@ impl Place {
     /// Where a path leads; through a symbolic link, where that leads.
     pub(super) fn of(root: &Root, path: &VirtualPath) -> io::Result<Self> {
         let (directory, name) = root.place(path)?;
-        let part = part_of(name.as_bytes());
-        Ok(Self { directory, name, part })
+        let place = Self { directory, name, part: OsString::new() };
+        let stands = place.stat(&place.name)?;
+        Ok(place.with_part_for(stands.as_ref()))
+    }
+
+    /// The same for a file that is to be written, and what stands there now.
+    pub(super) fn to_write(root: &Root, path: &VirtualPath) -> io::Result<(Self, Option<Stat>)> {
+        let (directory, name) = root.place(path)?;
+        let place = Self { directory, name, part: OsString::new() };
+        let stands = place.standing()?;
+        Ok((place.with_part_for(stands.as_ref()), stands))
+    }
+
+    fn with_part_for(self, stands: Option<&Stat>) -> Self {
+        let part = part_of(self.name.as_bytes(), stands.map(Identity::of).as_ref());
+        Self { part, ..self }
     }
 
     pub(super) fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
@@ -92,29 +115,7 @@ impl Place {
         Ok(rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty())?.into())
     }
 
-    /// Asks for what is kept, if it is there and newer than what stands under the name; an older one goes away.
-    pub(super) fn lock_current(&self, stands: Option<&Stat>) -> io::Result<Lock> {
-        let lock = self.lock(&self.part, Create::No)?;
-        if let (Lock::Got(file), Some(stands)) = (&lock, stands)
-            && modified(&rustix::fs::fstat(file)?) < modified(stands)
-        {
-            rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty())?;
-            return Ok(Lock::Missing);
-        }
-        Ok(lock)
-    }
-
-    /// A file of its own, for an upload beside another.
-    pub(super) fn lock_beside(&self) -> io::Result<(File, OsString)> {
-        for _ in 0..UNIQUE_NAMES_MAX {
-            let name = beside(NEXT_BESIDE.fetch_add(1, Ordering::Relaxed));
-            if let Lock::Got(file) = self.lock(&name, Create::New)? {
-                return Ok((file, name));
-            }
-        }
-        Err(Errno::EXIST.into())
-    }
-
+    /// Opens a file and takes its lock, which lasts as long as the file is open.
     pub(super) fn lock(&self, name: &OsStr, create: Create) -> io::Result<Lock> {
         let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match create {
@@ -129,9 +130,11 @@ impl Place {
                 Err(error) => return Err(error.into()),
             };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                // A file system without locks: the lock is a help against two at once, not the only one.
-                Ok(()) | Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(Lock::Busy(file)),
+                Ok(()) => {}
+                // On a file system without locks nobody can know: each upload stays beside what is there.
+                Err(Errno::WOULDBLOCK | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    return Ok(Lock::Busy(file));
+                }
                 Err(error) => return Err(error.into()),
             }
             // Between opening and locking, its last owner may have given it another name.
@@ -161,11 +164,37 @@ impl Place {
             .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino)))
     }
 
-    /// Removes what is kept, unless somebody is writing it; whether there was something.
-    pub(super) fn remove_leftover(&self) -> bool {
-        // Nobody is served worse by a leftover that stays: it is swept when it is old.
-        matches!(self.lock(&self.part, Create::No), Ok(Lock::Got(_)))
-            && rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty()).is_ok()
+    /// Removes a part, unless somebody is writing it; whether there was one.
+    pub(super) fn remove_leftover(&self, part: &OsStr) -> bool {
+        // Locked until it is gone. Nobody is served worse by a leftover that stays: it is swept when it is old.
+        let Ok(Lock::Got(_held)) = self.lock(part, Create::No) else { return false };
+        rustix::fs::unlinkat(&self.directory, part, AtFlags::empty()).is_ok()
+    }
+}
+
+/// A name of its own for an upload beside another.
+pub(super) fn next_beside() -> OsString {
+    beside(NEXT_BESIDE.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What stood under a name when somebody looked: another file, or the same one changed, is not equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        let (device, inode, size) = (stat.st_dev, stat.st_ino, stat.st_size);
+        Self { device, inode, size, modified: modified(stat) }
+    }
+
+    /// As bytes, the same for the same state.
+    fn bytes(&self) -> Vec<u8> {
+        format!("{self:?}").into_bytes()
     }
 }
 

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{
@@ -35,6 +36,8 @@ const MODE_MASK: u32 = 0o775;
 #[derive(Debug)]
 pub struct Root {
     directory: Dir,
+    /// Where the next search for a new name begins.
+    next_unique: AtomicU32,
 }
 
 impl Root {
@@ -43,13 +46,14 @@ impl Root {
     /// # Errors
     /// When it is missing, is none, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Dir::open_ambient_dir(path, ambient_authority()).map(|directory| Self { directory })
+        Dir::open_ambient_dir(path, ambient_authority())
+            .map(|directory| Self { directory, next_unique: AtomicU32::new(1) })
     }
 
     /// The root that another process has opened and passed on.
     #[must_use]
     pub fn from_descriptor(directory: OwnedFd) -> Self {
-        Self { directory: Dir::from_std_file(directory.into()) }
+        Self { directory: Dir::from_std_file(directory.into()), next_unique: AtomicU32::new(1) }
     }
 
     /// The directory itself, to be passed on.
@@ -115,6 +119,11 @@ impl Root {
         Ok((directory, name.to_owned()))
     }
 
+    /// A number that no upload had before, for a name of its own.
+    pub(super) fn next_unique(&self) -> u32 {
+        self.next_unique.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The directory itself.
     pub(super) fn directory(&self) -> &Dir {
         &self.directory
@@ -127,6 +136,7 @@ impl Root {
 
     /// Sets the time of the last change.
     pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+        let _sayable = real(path)?;
         let parent = self.directory.open_dir(real(&path.parent())?)?;
         let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.name()) };
         let times = Timestamps {

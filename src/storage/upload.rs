@@ -1,30 +1,32 @@
 //! Uploads: written beside their final name, under one that nobody sees, and given that name when they are complete.
 //!
-//! What is kept of an upload of `NAME` is called `.poolftpd-part.NAME` (see `hidden`), in the same directory. Whoever
-//! writes it holds its lock (`flock`), which the kernel takes back from a process that dies. So at any moment, after
-//! kill -9 as well, `NAME` is what the last complete upload wrote, and what has no lock is a leftover that the next
-//! upload goes on from. The rules:
+//! What is kept of an upload of `NAME`, its *part*, is called `.poolftpd-part.NAME` in the same directory; or, where `NAME`
+//! stands already, `.poolftpd-over.STATE.NAME`, so that it counts only as long as `NAME` is as it was (see `hidden`).
+//! Whoever writes a part holds its lock (`flock`), which the kernel takes back from a process that dies. So at any moment,
+//! after kill -9 as well, `NAME` is what the last complete upload wrote, and a part without lock is a leftover that the
+//! next upload goes on from. The rules:
 //!
 //! - An upload from the beginning starts the part anew. Beside one that is under way it is written under a name of its
 //!   own: each is whole, the last to be complete wins.
-//! - One that resumes at an offset goes on from the part, if that has as many bytes; from `NAME` if there is no part. It
-//!   supersedes an upload that is still under way: its client has lost that connection, or would not resume.
-//! - One that appends goes on from `NAME`, or from the part if there is no `NAME`. It is refused while a part stands
-//!   beside `NAME`: whether the client means to go on with the one or the other is not known.
-//! - A part that is older than `NAME` counts no more.
+//! - One that resumes at an offset goes on from the part; from `NAME` if there is no part. It supersedes an upload that is
+//!   still under way: its client has lost that connection, or would not resume. At exactly the size of `NAME` it is refused
+//!   while a part stands beside `NAME`: that size is all that a client was told, and which of the two it means is not known.
+//! - One that appends goes on from `NAME`, or from the part if there is no `NAME`; beside a part it is refused, too.
+//! - What went on from `NAME` and is cut off is not kept: `NAME` is there to go on from.
 //!
 //! Not here: when an upload counts as complete.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
-use super::place::{Create, Lock, Place, UNIQUE_NAMES_MAX, modified};
+use super::place::{Create, Identity, Lock, Place, UNIQUE_NAMES_MAX, next_beside};
 use super::root::Root;
 use crate::ftp::VirtualPath;
 
@@ -48,6 +50,18 @@ pub enum Durability {
     Flushed,
     /// The system writes when it likes: it is there after a kill -9, but not after a loss of power.
     Cached,
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The file has its name.
+    Yes,
+    /// It was not to have it, after all; so many bytes are kept.
+    No {
+        /// In bytes.
+        kept: u64,
+    },
 }
 
 /// Why an upload cannot begin.
@@ -75,26 +89,6 @@ impl From<Errno> for Unable {
     }
 }
 
-/// What stood under a name when somebody looked: another file, or the same one changed, is not equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, i64),
-}
-
-impl Identity {
-    fn of(stat: &Stat) -> Self {
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size: stat.st_size,
-            modified: modified(stat),
-        }
-    }
-}
-
 /// A file that is being uploaded. Dropped before [`Upload::commit`], what has arrived is kept.
 #[derive(Debug)]
 pub struct Upload {
@@ -116,14 +110,19 @@ pub struct Upload {
     settled: bool,
 }
 
-/// What an upload is, beside what is there.
+/// Whose the name is that an upload is written under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    Usual,
-    /// Once prepared, it takes the part's name from an upload that is still under way.
-    Supersedes,
-    /// STOU: nothing may stand under the final name.
+    /// The part's: it is the one to go on from.
+    Part,
+    /// The part's; and nothing may stand under the final name (STOU).
     Unique,
+    /// Its own, beside one that is under way; cut off, it becomes the part if that has ended meanwhile.
+    Beside,
+    /// Its own, behind the beginning of the file that stands under the final name; cut off, it goes away.
+    Onto,
+    /// Its own until it is prepared; then it takes the part's from an upload that is still under way.
+    Supersedes,
 }
 
 /// The beginning of a file that is copied from another.
@@ -137,8 +136,7 @@ struct Prefix {
 impl Upload {
     /// Begins to write a file; what stands under its name stays as it is until [`Upload::commit`].
     pub fn begin(root: &Root, path: &VirtualPath, start: Start) -> Result<Self, Unable> {
-        let place = Place::of(root, path)?;
-        let stands = place.standing()?;
+        let (place, stands) = Place::to_write(root, path)?;
         match start {
             Start::Overwrite | Start::At(0) => place.overwrite(stands),
             Start::At(offset) => place.resume(offset, stands),
@@ -151,25 +149,27 @@ impl Upload {
         root: &Root,
         directory: &VirtualPath,
     ) -> Result<(Self, VirtualPath), Unable> {
-        for number in 1..=UNIQUE_NAMES_MAX {
-            let path = directory
-                .join(format!("upload.{number}").as_bytes())
-                .map_err(|_| Errno::NAMETOOLONG)?;
+        for _ in 0..UNIQUE_NAMES_MAX {
+            let name = format!("upload.{}", root.next_unique());
+            let path = directory.join(name.as_bytes()).map_err(|_| Errno::NAMETOOLONG)?;
             let place = Place::of(root, &path)?;
-            if place.stat(&place.name)?.is_some() {
-                continue;
-            }
-            if let Lock::Got(file) = place.lock(&place.part, Create::New)? {
+            if place.stat(&place.name)?.is_none()
+                && let Lock::Got(file) = place.lock(&place.part, Create::New)?
+            {
                 let part = place.part.clone();
-                let mut upload = Self::new(place, file, part, None);
-                upload.role = Role::Unique;
-                return Ok((upload, path));
+                return Ok((Self::new(place, file, part, Role::Unique, None), path));
             }
         }
         Err(Errno::EXIST.into())
     }
 
-    fn new(place: Place, file: File, written_as: OsString, replaces: Option<Stat>) -> Self {
+    fn new(
+        place: Place,
+        file: File,
+        written_as: OsString,
+        role: Role,
+        replaces: Option<Stat>,
+    ) -> Self {
         Self {
             place,
             file,
@@ -178,7 +178,7 @@ impl Upload {
             prefix: None,
             position: 0,
             cut: true,
-            role: Role::Usual,
+            role,
             settled: false,
         }
     }
@@ -206,14 +206,36 @@ impl Upload {
         if prefix.offset < prefix.end {
             return Ok(false);
         }
-        self.prefix = None;
-        if self.role == Role::Supersedes {
-            // Now that nothing can be lost by it.
-            let Place { directory, part, .. } = &self.place;
-            rustix::fs::renameat(directory, &self.written_as, directory, part)?;
-            self.written_as.clone_from(part);
+        let source = self.prefix.take();
+        if let (Role::Supersedes, Some(Prefix { from, .. })) = (self.role, source) {
+            self.supersede(&from)?;
         }
         Ok(true)
+    }
+
+    /// Takes the part's name, now that nothing can be lost by it, if it is still that of the file that was copied from;
+    /// else this upload stays beside whatever came there.
+    fn supersede(&mut self, source: &File) -> io::Result<()> {
+        let Place { directory, part, .. } = &self.place;
+        let exchange = || {
+            let (own, flags) = (&self.written_as, RenameFlags::EXCHANGE);
+            rustix::fs::renameat_with(directory, own, directory, part, flags)
+        };
+        match exchange() {
+            Ok(()) if self.place.is_called(&self.written_as, source)? => {
+                rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty())?;
+                self.written_as.clone_from(part);
+                self.role = Role::Part;
+            }
+            Ok(()) => {
+                exchange()?;
+                self.role = Role::Beside;
+            }
+            // It has ended meanwhile; or the file system cannot do this.
+            Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS) => self.role = Role::Beside,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     /// Writes the next bytes.
@@ -253,82 +275,125 @@ impl Upload {
         self.file.try_clone()
     }
 
-    /// Gives the file its name. From now on it is what everybody sees.
+    /// Gives the file its name, if, now that everything is on the disk, `go_on` still says so. From then on it is what
+    /// everybody sees.
     ///
     /// # Errors
     /// [`Errno::BUSY`] when another upload has superseded this one; else what the file system says. What has arrived is
     /// kept.
-    pub fn commit(mut self, durability: Durability) -> io::Result<()> {
+    pub fn commit(
+        mut self,
+        durability: Durability,
+        go_on: impl FnOnce() -> bool,
+    ) -> io::Result<Committed> {
         self.cut_behind()?;
-        if !self.place.is_called(&self.written_as, &self.file)? {
-            self.settled = true;
-            return Err(Errno::BUSY.into());
-        }
         if let Some(replaced) = &self.replaces {
             self.take_after(replaced)?;
         }
         if durability == Durability::Flushed {
             self.file.sync_all()?;
         }
-        let directory = &self.place.directory;
-        let flags =
-            if self.role == Role::Unique { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
-        rustix::fs::renameat_with(directory, &self.written_as, directory, &self.place.name, flags)?;
+        if !go_on() {
+            return Ok(Committed::No { kept: self.settle() });
+        }
+        let part = self.place.part.clone();
+        let was_part = self.written_as == part;
+        self.claim()?;
+        let Place { directory, name, .. } = &self.place;
+        match self.role {
+            Role::Unique => rename_new(directory, &self.written_as, name)?,
+            _ => rustix::fs::renameat(directory, &self.written_as, directory, name)?,
+        }
         self.settled = true;
         if durability == Durability::Flushed {
             self.place.flush()?;
         }
-        // What is kept of an upload before this one is worth nothing any more.
-        if self.written_as != self.place.part {
-            self.place.remove_leftover();
+        if !was_part {
+            // What is kept of an upload before this one is worth nothing any more.
+            self.place.remove_leftover(&part);
         }
-        Ok(())
+        Ok(Committed::Yes)
+    }
+
+    /// Takes the file under a name that nobody else touches. Only then is it sure that it is still this one: another
+    /// upload may supersede it at any moment, and its unfinished file must not get the final name.
+    fn claim(&mut self) -> io::Result<()> {
+        if matches!(self.role, Role::Beside | Role::Onto) {
+            return Ok(());
+        }
+        let Place { directory, part, .. } = &self.place;
+        let own = next_beside();
+        match rename_new(directory, part, &own) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.settled = true;
+                return Err(Errno::BUSY.into());
+            }
+            taken => taken?,
+        }
+        if self.place.is_called(&own, &self.file)? {
+            self.written_as = own;
+            return Ok(());
+        }
+        // It was the other's.
+        self.settled = true;
+        rename_new(directory, &own, part)?;
+        Err(Errno::BUSY.into())
     }
 
     /// As the file that it replaces: its permission bits, and its owner where we may.
     fn take_after(&self, replaced: &Stat) -> io::Result<()> {
         let (owner, group) = (Uid::from_raw(replaced.st_uid), Gid::from_raw(replaced.st_gid));
         let own = self.file.metadata()?;
-        if (own.uid(), own.gid()) != (replaced.st_uid, replaced.st_gid) {
-            // Who may not give files away keeps the new file's own.
-            let _given = rustix::fs::fchown(&self.file, Some(owner), Some(group));
+        // Who may not give files away keeps the new file's own.
+        if own.gid() != replaced.st_gid {
+            let _given = rustix::fs::fchown(&self.file, None, Some(group));
+        }
+        if own.uid() != replaced.st_uid {
+            let _given = rustix::fs::fchown(&self.file, Some(owner), None);
         }
         rustix::fs::fchmod(&self.file, Mode::from_raw_mode(replaced.st_mode & KEPT_MODE))?;
         Ok(())
     }
 
+    /// Ends an upload that did not come whole; returns how many bytes there are to resume from.
+    #[must_use]
+    pub fn settle(mut self) -> u64 {
+        self.settled = true;
+        // A leftover that cannot be put in order now is swept when it is old.
+        self.keep().unwrap_or_default()
+    }
+
     /// Keeps what has arrived for who resumes, unless there is nothing, or something newer stands under the name.
-    fn keep(&self) -> io::Result<()> {
-        let place = &self.place;
-        if !place.is_called(&self.written_as, &self.file)? {
-            return Ok(());
+    fn keep(&self) -> io::Result<u64> {
+        let Place { directory, part, name, .. } = &self.place;
+        let length = self.file.metadata()?.len();
+        if !self.place.is_called(&self.written_as, &self.file)? {
+            return Ok(0);
         }
-        let now = place.stat(&place.name)?.as_ref().map(Identity::of);
-        let outdated = now != self.replaces.as_ref().map(Identity::of);
-        let empty = self.prefix.is_some() || self.file.metadata()?.len() == 0;
-        if empty || outdated {
-            rustix::fs::unlinkat(&place.directory, &self.written_as, AtFlags::empty())?;
-        } else if self.written_as != place.part {
-            let free = matches!(place.lock(&place.part, Create::IfMissing)?, Lock::Got(_));
-            if free {
-                rustix::fs::renameat(
-                    &place.directory,
-                    &self.written_as,
-                    &place.directory,
-                    &place.part,
-                )?;
-            } else {
-                rustix::fs::unlinkat(&place.directory, &self.written_as, AtFlags::empty())?;
-            }
+        let state = |stat: &Stat| Identity::of(stat);
+        let outdated =
+            self.place.stat(name)?.as_ref().map(state) != self.replaces.as_ref().map(state);
+        let keeps = match self.role {
+            _ if outdated || length == 0 || self.prefix.is_some() => false,
+            Role::Part | Role::Unique => return Ok(length),
+            Role::Onto | Role::Supersedes => false,
+            Role::Beside => true,
+        };
+        // Held until the name has changed hands.
+        let slot = if keeps { self.place.lock(part, Create::IfMissing)? } else { Lock::Missing };
+        if matches!(slot, Lock::Got(_)) {
+            rustix::fs::renameat(directory, &self.written_as, directory, part)?;
+            return Ok(length);
         }
-        Ok(())
+        rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty())?;
+        Ok(0)
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.settled {
-            // A leftover that cannot be put in order now is swept when it is old.
+            // As in `settle`.
             let _kept = self.keep();
         }
     }
@@ -336,58 +401,62 @@ impl Drop for Upload {
 
 impl Place {
     fn overwrite(self, stands: Option<Stat>) -> Result<Upload, Unable> {
-        let (file, written_as) = match self.lock(&self.part, Create::IfMissing)? {
-            Lock::Got(file) => (file, self.part.clone()),
-            Lock::Busy(_) | Lock::Missing => self.lock_beside()?,
-        };
-        Ok(Upload::new(self, file, written_as, stands))
+        match self.lock(&self.part, Create::IfMissing)? {
+            Lock::Got(file) => {
+                let part = self.part.clone();
+                Ok(Upload::new(self, file, part, Role::Part, stands))
+            }
+            Lock::Busy(_) | Lock::Missing => self.beside(Role::Beside, stands),
+        }
     }
 
     fn resume(self, offset: u64, stands: Option<Stat>) -> Result<Upload, Unable> {
-        match self.lock_current(stands.as_ref())? {
+        let stands_up_to = stands.as_ref().map(size);
+        match self.lock(&self.part, Create::No)? {
+            Lock::Got(_) | Lock::Busy(_) if stands_up_to == Some(offset) => {
+                Err(Unable::Interrupted)
+            }
             Lock::Got(file) => self.go_on(file, offset, stands),
             Lock::Busy(part) => {
                 // What is before the offset is written and stays; what comes behind it is the other's.
-                let (file, written_as) = self.lock_beside()?;
-                let mut upload = Upload::new(self, file, written_as, stands);
-                upload.role = Role::Supersedes;
-                upload.behind(part, offset)
+                self.beside(Role::Supersedes, stands)?.behind(part, offset)
             }
             Lock::Missing if stands.is_some() => {
                 let old = self.read_standing()?;
-                match self.lock(&self.part, Create::IfMissing)? {
-                    Lock::Got(file) => {
-                        let part = self.part.clone();
-                        Upload::new(self, file, part, stands).behind(old, offset)
-                    }
-                    Lock::Busy(_) | Lock::Missing => Err(Unable::Busy),
-                }
+                self.beside(Role::Onto, stands)?.behind(old, offset)
             }
             Lock::Missing => Err(Unable::BeyondEnd),
         }
     }
 
     fn append(self, stands: Option<Stat>) -> Result<Upload, Unable> {
-        match (self.lock_current(stands.as_ref())?, &stands) {
-            (Lock::Busy(_), _) => Err(Unable::Busy),
-            (Lock::Got(_), Some(_)) => Err(Unable::Interrupted),
+        match (self.lock(&self.part, Create::No)?, &stands) {
+            (Lock::Busy(_), None) => Err(Unable::Busy),
+            (Lock::Got(_) | Lock::Busy(_), Some(_)) => Err(Unable::Interrupted),
             (Lock::Got(file), None) => {
                 let end = file.metadata()?.len();
                 self.go_on(file, end, stands)
             }
-            (Lock::Missing, _) => match self.lock(&self.part, Create::IfMissing)? {
-                Lock::Got(file) => {
-                    let old = stands.map(|old| Ok((size(&old), self.read_standing()?)));
-                    let part = self.part.clone();
-                    let upload = Upload::new(self, file, part, stands);
-                    match old.transpose().map_err(Unable::Io)? {
-                        Some((end, old)) => upload.behind(old, end),
-                        None => Ok(upload),
-                    }
-                }
-                Lock::Busy(_) | Lock::Missing => Err(Unable::Busy),
+            (Lock::Missing, Some(old)) => {
+                let (end, old) = (size(old), self.read_standing()?);
+                self.beside(Role::Onto, stands)?.behind(old, end)
+            }
+            (Lock::Missing, None) => match self.overwrite(None)? {
+                upload if upload.role == Role::Part => Ok(upload),
+                _ => Err(Unable::Busy),
             },
         }
+    }
+
+    /// Under a name of its own.
+    fn beside(self, role: Role, stands: Option<Stat>) -> Result<Upload, Unable> {
+        for _ in 0..UNIQUE_NAMES_MAX {
+            let name = next_beside();
+            if let Lock::Got(file) = self.lock(&name, Create::New)? {
+                return Ok(Upload::new(self, file, name, role, stands));
+            }
+        }
+        Err(Errno::EXIST.into())
     }
 
     /// Goes on in a part that is ours now.
@@ -396,9 +465,22 @@ impl Place {
             return Err(Unable::BeyondEnd);
         }
         let part = self.part.clone();
-        let mut upload = Upload::new(self, file, part, stands);
+        let mut upload = Upload::new(self, file, part, Role::Part, stands);
         upload.position = offset;
         Ok(upload)
+    }
+}
+
+/// Renames to a name that must be free; where the file system cannot see to that, we look.
+fn rename_new(directory: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        renamed => return Ok(renamed?),
+    }
+    match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(Errno::EXIST.into()),
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(directory, from, directory, to)?),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -458,7 +540,7 @@ mod tests {
         }
 
         fn complete(&self, name: &str, start: Start, text: &str) {
-            self.upload(name, start, text).commit(Durability::Flushed).unwrap();
+            self.upload(name, start, text).commit(Durability::Flushed, || true).unwrap();
         }
 
         fn cut_off(&self, name: &str, start: Start, text: &str) {
@@ -499,7 +581,7 @@ mod tests {
         let scene = Scene::new();
         let upload = scene.upload("a", Start::Overwrite, "new");
         assert_eq!(scene.read("a"), None);
-        upload.commit(Durability::Flushed).unwrap();
+        upload.commit(Durability::Flushed, || true).unwrap();
         assert_eq!(scene.read("a").unwrap(), "new");
         let upload = scene.upload("a", Start::Overwrite, "n");
         assert_eq!(scene.read("a").unwrap(), "new");
@@ -546,7 +628,7 @@ mod tests {
         scene.complete("a", Start::Overwrite, "0123456789");
         let append = scene.upload("a", Start::End, "ab");
         assert_eq!(scene.read("a").unwrap(), "0123456789");
-        append.commit(Durability::Cached).unwrap();
+        append.commit(Durability::Cached, || true).unwrap();
         assert_eq!(scene.read("a").unwrap(), "0123456789ab");
         scene.complete("a", Start::At(4), "!");
         assert_eq!(scene.read("a").unwrap(), "0123!");
@@ -557,30 +639,111 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_complete_file_an_interrupted_overwrite_is_resumed_by_offset_and_never_appended_to()
-    {
+    fn beside_a_complete_file_what_is_kept_is_resumed_only_by_who_knows_its_own_offset() {
         let scene = Scene::new();
         scene.complete("a", Start::Overwrite, "old");
         scene.cut_off("a", Start::Overwrite, "new ve");
         assert_eq!((scene.read("a").unwrap().as_str(), scene.kept("a")), ("old", None));
+        // These may mean the old file, whose size is all that a client was told.
         assert!(matches!(scene.begin("a", Start::End), Err(Unable::Interrupted)));
-        // A client that was told the size of the old file resumes there, and gets the new one whole.
-        scene.complete("a", Start::At(3), " version");
-        assert_eq!(scene.read("a").unwrap(), "new version");
+        assert!(matches!(scene.begin("a", Start::At(3)), Err(Unable::Interrupted)));
+        scene.complete("a", Start::At(6), "rsion");
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("new version", vec!["a".to_owned()])
+        );
     }
 
     #[test]
-    fn what_is_kept_counts_no_more_once_a_newer_file_stands_there() {
+    fn what_is_kept_counts_only_as_long_as_the_file_it_was_to_replace_stands() {
         let scene = Scene::new();
+        scene.complete("a", Start::Overwrite, "old");
         scene.cut_off("a", Start::Overwrite, "stale");
-        scene.age(".poolftpd-part.a");
-        fs::write(scene.directory.path().join("a"), "newer").unwrap();
+        assert!(scene.root.is_being_replaced(&path("a")));
+        fs::write(scene.directory.path().join("a"), "other").unwrap();
+        assert!(!scene.root.is_being_replaced(&path("a")));
         scene.complete("a", Start::End, "!");
-        assert_eq!(scene.read("a").unwrap(), "newer!");
-        let upload = scene.upload("a", Start::Overwrite, "late");
-        fs::write(scene.directory.path().join("a"), "from elsewhere").unwrap();
+        assert_eq!(scene.read("a").unwrap(), "other!");
+        let upload = scene.upload("b", Start::Overwrite, "late");
+        fs::write(scene.directory.path().join("b"), "from elsewhere").unwrap();
         drop(upload);
-        assert_eq!(scene.names(), ["a"]);
+        assert_eq!(scene.names().iter().filter(|name| name.contains("part")).count(), 0);
+    }
+
+    #[test]
+    fn what_went_on_from_a_complete_file_and_is_cut_off_leaves_that_alone() {
+        let scene = Scene::new();
+        scene.complete("a", Start::Overwrite, "0123");
+        scene.cut_off("a", Start::End, "45");
+        scene.cut_off("a", Start::At(4), "45");
+        let mut early = Upload::begin(&scene.root, &path("a"), Start::At(4)).unwrap();
+        assert!(!early.prepare(2).unwrap());
+        drop(early);
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("0123", vec!["a".to_owned()])
+        );
+        scene.complete("a", Start::End, "45");
+        assert_eq!(scene.read("a").unwrap(), "012345");
+    }
+
+    #[test]
+    fn whoever_is_superseded_before_it_has_its_name_gives_none_to_the_other() {
+        let scene = Scene::new();
+        let old = scene.upload("a", Start::Overwrite, "0123");
+        let mut new = scene.begin("a", Start::At(2)).unwrap();
+        new.write(b"unfinished").unwrap();
+        assert!(old.commit(Durability::Flushed, || true).is_err());
+        assert_eq!(scene.read("a"), None);
+        new.write(b", now finished").unwrap();
+        new.commit(Durability::Flushed, || true).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "01unfinished, now finished");
+    }
+
+    #[test]
+    fn whoever_is_superseded_while_it_is_flushed_gives_no_name_to_the_other() {
+        let scene = Scene::new();
+        let old = scene.upload("a", Start::Overwrite, "0123");
+        let mut new = None;
+        let committed = old.commit(Durability::Flushed, || {
+            let mut other = scene.begin("a", Start::At(2)).unwrap();
+            other.write(b"unfinished").unwrap();
+            new = Some(other);
+            true
+        });
+        assert!(committed.is_err() && scene.read("a").is_none());
+        let mut new = new.unwrap();
+        new.write(b", now finished").unwrap();
+        new.commit(Durability::Flushed, || true).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "01unfinished, now finished");
+    }
+
+    #[test]
+    fn an_upload_that_is_not_to_be_committed_after_all_is_kept() {
+        let scene = Scene::new();
+        let committed =
+            scene.upload("a", Start::Overwrite, "0123").commit(Durability::Flushed, || false);
+        assert_eq!(committed.unwrap(), Committed::No { kept: 4 });
+        assert_eq!((scene.read("a"), scene.kept("a")), (None, Some(4)));
+    }
+
+    #[test]
+    fn who_copies_from_a_lost_upload_leaves_alone_what_came_in_its_place() {
+        let scene = Scene::new();
+        let lost = scene.upload("a", Start::Overwrite, "0123");
+        let mut late = Upload::begin(&scene.root, &path("a"), Start::At(4)).unwrap();
+        drop(lost);
+        scene.root.remove(&path("a")).unwrap();
+        let fresh = scene.upload("a", Start::Overwrite, "fresh");
+        while !late.prepare(2).unwrap() {}
+        late.write(b"45").unwrap();
+        fresh.commit(Durability::Flushed, || true).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "fresh");
+        late.commit(Durability::Flushed, || true).unwrap();
+        assert_eq!(
+            (scene.read("a").unwrap().as_str(), scene.names()),
+            ("012345", vec!["a".to_owned()])
+        );
     }
 
     #[test]
@@ -593,9 +756,9 @@ mod tests {
             other.write(second.as_bytes()).unwrap();
         }
         assert!(matches!(scene.begin("a", Start::End), Err(Unable::Busy)));
-        other.commit(Durability::Flushed).unwrap();
+        other.commit(Durability::Flushed, || true).unwrap();
         assert_eq!(scene.read("a").unwrap(), "222222");
-        one.commit(Durability::Flushed).unwrap();
+        one.commit(Durability::Flushed, || true).unwrap();
         assert_eq!(
             (scene.read("a").unwrap().as_str(), scene.names()),
             ("111111", vec!["a".to_owned()])
@@ -604,7 +767,7 @@ mod tests {
         let other = scene.upload("a", Start::Overwrite, "yy");
         drop(one);
         drop(other);
-        assert_eq!(scene.names(), [".poolftpd-part.a", "a"]);
+        assert!(scene.names().len() == 2 && scene.names()[0].starts_with(".poolftpd-over."));
     }
 
     #[test]
@@ -616,10 +779,10 @@ mod tests {
         lost.write(b"garbage").unwrap();
         resumed.write(b"89").unwrap();
         assert_eq!(
-            lost.commit(Durability::Flushed).unwrap_err().raw_os_error(),
+            lost.commit(Durability::Flushed, || true).unwrap_err().raw_os_error(),
             Some(Errno::BUSY.raw_os_error())
         );
-        resumed.commit(Durability::Flushed).unwrap();
+        resumed.commit(Durability::Flushed, || true).unwrap();
         assert_eq!(
             (scene.read("a").unwrap().as_str(), scene.names()),
             ("0123456789", vec!["a".to_owned()])
@@ -651,7 +814,7 @@ mod tests {
         let told: Vec<&[u8]> = names.iter().map(|(_, name)| name.name()).collect();
         assert_eq!(told, [b"upload.2", b"upload.3"]);
         for (upload, _) in names {
-            upload.commit(Durability::Cached).unwrap();
+            upload.commit(Durability::Cached, || true).unwrap();
         }
         assert_eq!(scene.names(), ["upload.1", "upload.2", "upload.3"]);
     }
@@ -675,6 +838,8 @@ mod tests {
         scene.cut_off("a", Start::Overwrite, "kept");
         let ours = path(".poolftpd-part.a");
         assert!(scene.root.read(&ours).is_err() && scene.root.remove(&ours).is_err());
+        assert!(scene.root.look(&ours).is_err() && scene.root.set_mode(&ours, 0o700).is_err());
+        assert!(scene.root.set_modified(&ours, Timestamp::UNIX_EPOCH).is_err());
         assert!(scene.root.make_directory(&path(".poolftpd-x")).is_err());
         assert!(scene.root.rename(&ours, &path("b")).is_err());
         scene.root.remove(&path("a")).unwrap();
