@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise};
@@ -278,6 +278,38 @@ fn a_client_that_vanished_in_an_upload_has_completed_it_only_if_something_says_s
 }
 
 #[test]
+fn a_client_that_is_killed_has_not_completed_its_upload() {
+    let server = TestServer::writable();
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("STOR a").starts_with("150 "));
+    data.write_all(b"half").unwrap();
+    // As the kernel does it with the descriptors of a process: one after the other, at once.
+    drop(client);
+    drop(data);
+    let mut other = RawClient::log_in(server.address());
+    let deadline = Instant::now() + PATIENCE;
+    while other.ask("SIZE a") != "213 4" {
+        assert!(Instant::now() < deadline, "it is not kept");
+    }
+    assert!(!server.path("a").exists());
+}
+
+#[test]
+fn a_pipelining_client_that_is_killed_has_not_completed_its_upload() {
+    let server = TestServer::writable();
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("STOR a").starts_with("150 "));
+    client.say("PWD");
+    data.write_all(b"half").unwrap();
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    drop(data);
+    assert!(client.reply().starts_with("426 "));
+    assert!(!server.path("a").exists());
+}
+
+#[test]
 fn what_is_kept_of_an_upload_is_nowhere_to_be_seen_and_resumed_by_rest_or_appe() {
     let server = TestServer::writable();
     let mut client = RawClient::log_in(server.address());
@@ -416,9 +448,9 @@ fn limits_of_clients_are_told_in_421_and_places_are_given_back() {
     assert!(third.is_closed());
     drop(first);
     // The server sees the hang-up when it sees it: try until then.
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while RawClient::connect(server.address()).line().starts_with("421 ") {
-        assert!(std::time::Instant::now() < deadline, "the place is not given back");
+        assert!(Instant::now() < deadline, "the place is not given back");
     }
 }
 

@@ -386,6 +386,18 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
     }
 }
 
+/// Changes a local file, but not its size, as soon as some of it is sent.
+struct Scribble<'a>(&'a Path);
+
+impl Watcher for Scribble<'_> {
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if bytes > 0 {
+            let file = fs::File::options().write(true).open(self.0).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, b"scribble", 0).unwrap();
+        }
+    }
+}
+
 /// Makes a local file shorter as soon as some of it is sent.
 struct Shrink<'a>(&'a Path);
 
@@ -408,5 +420,8 @@ fn a_local_file_that_changes_while_it_is_sent_is_no_success_and_stands_nowhere_t
     let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Shrink(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
-    assert_eq!(client.size(b"a").unwrap(), 12);
+    fs::write(&local, noise(3_000_000)).unwrap();
+    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Scribble(&local));
+    assert_eq!(error.unwrap_err().status(), 7);
+    assert_eq!(server.read("a"), b"the old file");
 }

@@ -236,6 +236,28 @@ fn a_limit_of_file_size_is_552_and_the_server_lives() {
 }
 
 #[test]
+fn reget_goes_on_behind_what_is_here_and_never_costs_it() {
+    let server = TestServer::start(|_| {});
+    let content = noise(200_000);
+    server.write("a", &content);
+    let folder = tempfile::tempdir().unwrap();
+    let port = server.address().port().to_string();
+    let local = folder.path().join("a");
+    let run = |script: &str| client_in(folder.path(), &["-c", script, "127.0.0.1", &port], "");
+    fs::write(&local, "mine").unwrap();
+    assert_eq!(run("reget missing a").0, 1);
+    assert_eq!(fs::read(&local).unwrap(), b"mine");
+    fs::write(&local, &content[..100_000]).unwrap();
+    let (status, _, said) = run("reget a");
+    assert!(status == 0 && said.contains("resumed at 97.66 KiB"), "{said}");
+    assert!(fs::read(&local).unwrap() == content);
+    fs::write(&local, noise(300_000)).unwrap();
+    let (status, _, said) = run("reget a");
+    assert!(status == 0 && said.contains("there is more here"), "{said}");
+    assert!(fs::read(&local).unwrap() == content);
+}
+
+#[test]
 fn a_client_whose_disk_is_full_keeps_what_arrived_and_goes_on_when_there_is_room() {
     let server = TestServer::start(|_| {});
     let content = noise(1_000_000);

@@ -15,8 +15,8 @@ use super::{Client, ClientError, Features};
 /// How much of a local file is read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The slowest disk that is waited for: so many bytes a second are summed up by a server at least.
-const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
+/// The slowest disk that is waited for: so many bytes a second are summed up, or stored, by a server at least.
+pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
 
 /// What a comparison came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,13 @@ impl Client {
         self.connection.send(&command.encode())?;
         let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
             .map_err(|error| error.at(local));
+        if self.options.interrupt.is_set() {
+            self.abort()?;
+            return Err(ClientError::interrupted());
+        }
         let patience = Duration::from_secs(count / SLOWEST_BYTES_PER_SECOND);
         let reply = self.connection.reply_later(patience)?;
-        let Some(theirs) = told(&reply).filter(|_| reply.code.is_completion()) else {
+        let Some(theirs) = told(&reply, algorithm).filter(|_| reply.code.is_completion()) else {
             return Ok(Comparison::Unknown);
         };
         let same = ours?.eq_ignore_ascii_case(&theirs);
@@ -141,12 +145,16 @@ fn sum_up(
 }
 
 /// The checksum in a reply: `213 SHA-256 0-9 abc… name` of HASH, `250 abc…` of the others.
-fn told(reply: &Reply) -> Option<String> {
+fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
     let text = reply.text();
-    let is_sum = |word: &&str| word.len() >= 8 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let digits = Checksum::new(algorithm).finish().len();
+    let is_sum =
+        |word: &&str| word.len() == digits && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut words = text.split_ascii_whitespace();
     let found = if reply.code == crate::ftp::Code::FILE_STATUS {
-        words.nth(2).filter(is_sum)
+        // Another algorithm than FEAT said: somebody has chosen one.
+        words.next().filter(|name| Algorithm::named(name) == Some(algorithm))?;
+        words.nth(1).filter(is_sum)
     } else {
         words.find(is_sum)
     };
@@ -160,11 +168,14 @@ mod tests {
 
     #[test]
     fn the_checksum_is_found_in_replies_of_every_kind() {
-        let found = |code, text: &str| told(&Reply::new(Code(code), text));
-        assert_eq!(found(213, "SHA-256 0-9 abcdef0123 a b"), Some("abcdef0123".to_owned()));
-        assert_eq!(found(250, "352441C2"), Some("352441C2".to_owned()));
-        assert_eq!(found(250, "XCRC 352441C2"), Some("352441C2".to_owned()));
-        assert_eq!(found(250, "done"), None);
+        let found = |code, text: &str, algorithm| told(&Reply::new(Code(code), text), algorithm);
+        let sum = "900150983cd24fb0d6963f7d28e17f72";
+        let hash = format!("MD5 0-9 {sum} a b");
+        assert_eq!(found(213, &hash, Algorithm::Md5), Some(sum.to_owned()));
+        assert_eq!(found(213, &hash, Algorithm::Sha256), None);
+        assert_eq!(found(250, "352441C2", Algorithm::Crc32), Some("352441C2".to_owned()));
+        assert_eq!(found(250, "XCRC 352441C2", Algorithm::Crc32), Some("352441C2".to_owned()));
+        assert_eq!(found(250, "20240131.csv 20240131 done", Algorithm::Md5), None);
     }
 
     #[test]

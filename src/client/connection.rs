@@ -147,6 +147,9 @@ impl Connection {
 
     /// The same, for what may take so much longer than usual.
     pub(super) fn reply_later(&mut self, patience: Duration) -> Result<Reply, ClientError> {
+        if patience.is_zero() {
+            return self.reply();
+        }
         let usual = self.timeout;
         let bounded = |timeout| bound(&self.stream, timeout).map_err(|error| lost(&reason(&error)));
         bounded(usual + patience)?;

@@ -14,6 +14,7 @@ use crate::ftp::block::{self, Decoder, Item};
 use crate::ftp::command::{Command, ExtendedPassive, Mode, Type};
 use crate::ftp::{Code, Reply};
 
+use super::checks::SLOWEST_BYTES_PER_SECOND;
 use super::connection::bound;
 use super::error::reason;
 use super::pace::Pace;
@@ -23,7 +24,7 @@ use super::{Client, ClientError, Kind};
 const CHUNK_BYTES: usize = 128 * 1024;
 
 /// In block mode, how many bytes of a file there are from one restart marker to the next.
-const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
+const MARKER_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Which way to a data connection works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Client {
         };
         // Closed before the reply is waited for: it may be our hanging up that the server waits for.
         let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
-        self.conclude_and_keep(outcome, kept, what)
+        self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
     }
 
     fn receive_all(
@@ -134,7 +135,10 @@ impl Client {
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         let stream = self.begin(command, offset, what)?;
-        let outcome = self.transmit_all(&stream, offset, &mut next);
+        let mut sent = 0;
+        let outcome = self.transmit_all(&stream, offset, &mut |chunk, room| {
+            next(chunk, room).inspect(|()| sent += chunk.len() as u64)
+        });
         // Tells the server that this was all, or, by a reset, that it was not: an orderly close would make half a file a
         // whole one. Either fails only when it has hung up, and then its reply says why.
         let _told = match &outcome {
@@ -145,7 +149,9 @@ impl Client {
             }
         };
         let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
-        self.conclude_and_keep(outcome, kept, what)
+        // The server may take its time to put all that on its disk.
+        let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
+        self.conclude_and_keep(outcome, kept, patience, what)
     }
 
     fn transmit_all(
@@ -205,13 +211,10 @@ impl Client {
 
     /// Asks for block mode, once. FEAT cannot name it; whoever does not have it says 504.
     pub(super) fn choose_framing(&mut self) -> Result<(), ClientError> {
-        if self.options.stream {
-            self.framing = Some(Mode::Stream);
-        }
         if self.framing.is_none() {
-            let reply = self.ask(&Command::Mode(Mode::Block))?;
-            let block = reply.code.is_completion();
-            self.framing = Some(if block { Mode::Block } else { Mode::Stream });
+            let wanted = if self.options.stream { Mode::Stream } else { Mode::Block };
+            let accepted = self.ask(&Command::Mode(wanted))?.code.is_completion();
+            self.framing = Some(if accepted { wanted } else { Mode::Stream });
         }
         Ok(())
     }
@@ -222,9 +225,10 @@ impl Client {
         &mut self,
         outcome: Result<(), ClientError>,
         stream: Option<TcpStream>,
+        patience: Duration,
         what: &str,
     ) -> Result<(), ClientError> {
-        let reply = self.conclude(outcome, what)?;
+        let reply = self.conclude(outcome, patience, what)?;
         self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
         Ok(())
     }
@@ -281,6 +285,7 @@ impl Client {
     fn conclude(
         &mut self,
         outcome: Result<(), ClientError>,
+        patience: Duration,
         what: &str,
     ) -> Result<Reply, ClientError> {
         match outcome {
@@ -289,11 +294,7 @@ impl Client {
                 Err(error)
             }
             outcome => {
-                let mut reply = self.connection.reply()?;
-                while reply.code.is_preliminary() {
-                    // 110: the server has stored what came before a restart marker.
-                    reply = self.connection.reply()?;
-                }
+                let reply = self.final_reply(patience)?;
                 // What went wrong here is the cause; the server only saw us hang up.
                 let ours = outcome.as_ref().is_err_and(|error| error.kind == Kind::Local);
                 if !ours && !reply.code.is_completion() {
@@ -304,18 +305,28 @@ impl Client {
         }
     }
 
+    /// The next reply that is final. 110 says that the server has stored what came before a restart marker.
+    fn final_reply(&mut self, patience: Duration) -> Result<Reply, ClientError> {
+        loop {
+            let reply = self.connection.reply_later(patience)?;
+            if !reply.code.is_preliminary() {
+                return Ok(reply);
+            }
+        }
+    }
+
     /// Tells the server to give up, and reads everything it still has to say of it.
     ///
     /// Servers answer the transfer and ABOR with two replies or with one. So a NOOP is sent behind the first, and its
     /// reply, which is none of a transfer's, is the end. (Pure-FTPd throws away what comes right behind ABOR.)
-    fn abort(&mut self) -> Result<(), ClientError> {
+    pub(super) fn abort(&mut self) -> Result<(), ClientError> {
         self.options.interrupt.clear();
         self.open_data = None;
         self.connection.send_at_once(&Command::Abort.encode())?;
-        self.connection.reply()?;
+        self.final_reply(Duration::ZERO)?;
         self.connection.send_at_once(&Command::Noop.encode())?;
         loop {
-            match self.connection.reply()?.code.0 {
+            match self.final_reply(Duration::ZERO)?.code.0 {
                 225 | 226 | 250 | 425 | 426 | 450 | 451 => {}
                 200 => break,
                 // Was that for the ABOR or for the NOOP? Better no connection than a wrong answer.
@@ -402,7 +413,8 @@ impl Client {
                     return Err(ClientError::new(
                         Kind::Incomplete,
                         "the server did not connect to us (try 'passive')",
-                    ));
+                    )
+                    .at_last());
                 }
                 Ok(_) => match listener.accept() {
                     Ok((stream, from)) if from.ip() == self.peer() => return Ok(stream),
@@ -416,7 +428,7 @@ impl Client {
 }
 
 fn no_blocks() -> ClientError {
-    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks")
+    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks").at_last()
 }
 
 fn broken(error: &io::Error) -> ClientError {

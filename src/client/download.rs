@@ -61,10 +61,22 @@ impl Client {
         local: &Path,
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
-        let local = &destination(local)?;
-        let Known { size, modified } = self.facts(path)?;
-        Part::adopt(local, &Identity::new(&self.place, path, size, modified, Type::Image))?;
-        self.download(path, local, Type::Image, Some(Known { size, modified }), watcher)
+        let target = &destination(local)?;
+        let known = self.recovering(watcher, |client, _| client.facts(path))?;
+        let here = fs::metadata(target).map_or(0, |found| found.len());
+        match known.size {
+            _ if here == 0 => {}
+            None => watcher.note("the server does not tell its size; fetching it anew"),
+            Some(size) if size < here => {
+                watcher.note("there is more here than on the server; fetching it anew");
+            }
+            Some(_) => {
+                let Known { size, modified } = known;
+                let identity = Identity::new(&self.place, path, size, modified, Type::Image);
+                Part::copy_of(target, &identity)?;
+            }
+        }
+        self.download(path, local, Type::Image, Some(known), watcher)
     }
 
     /// Size and time; a server without SIZE or MDTM says 5xx, and then the end of the data is all that is known.
@@ -99,7 +111,7 @@ impl Client {
         part.cut(have)?;
         let fetched = self.fetch(download, &part, have, facts, watcher);
         let outcome = match fetched {
-            Ok(bytes) => self.check(download, &part, bytes, facts, watcher),
+            Ok(bytes) => self.check(download, &part, have, bytes, facts, watcher),
             Err(error) => Err(error),
         };
         match outcome {
@@ -182,6 +194,7 @@ impl Client {
         &mut self,
         download: &mut Download<'_>,
         part: &Part,
+        have: u64,
         bytes: u64,
         facts: Known,
         watcher: &mut impl Watcher,
@@ -195,16 +208,19 @@ impl Client {
                 let message = format!("{}: {bytes} of {size} bytes arrived", shown(path));
                 return Err(ClientError::new(Kind::Incomplete, message));
             }
-            Some(size) if bytes > size => {
+            Some(size) if bytes > size && have == 0 => {
                 watcher.note(&format!("{} grew while it was fetched", shown(path)));
                 return Ok(bytes);
             }
             _ => {}
         }
+        let grew = facts.size.is_some_and(|size| bytes > size);
         let compared = self.compare(path, part.file(), part.path(), bytes, Whole::Yes)?;
         let fits = match compared {
             Comparison::Same => true,
             Comparison::Different => false,
+            // Its beginning is of another day.
+            Comparison::Unknown if grew => false,
             // A file that was changed while it was fetched may be half old, half new.
             Comparison::Unknown => {
                 facts.modified.is_none()

@@ -121,7 +121,8 @@ impl Client {
         let mut text = Vec::new();
         self.receive(command, 0, what, |chunk| {
             if text.len() + chunk.len() > LISTING_BYTES_MAX {
-                return Err(ClientError::new(Kind::Incomplete, "the listing is too long"));
+                let error = ClientError::new(Kind::Incomplete, "the listing is too long");
+                return Err(error.at_last());
             }
             text.extend_from_slice(chunk);
             Ok(())

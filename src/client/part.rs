@@ -1,18 +1,20 @@
 //! A download that is not complete: `NAME.part`, and beside it `NAME.part.id`, which tells what it is a part of.
 //!
-//! The second is written before the first and removed after it. So whenever the program is killed, either both are there,
-//! or nothing is that could be taken for what it is not: a `.part` without its `.part.id` is no file of ours.
+//! The second is written before anything is in the first, and removed after it. So whenever the program is killed, either
+//! both are there, or nothing is that could be taken for what it is not: a `.part` with something in it and without its
+//! `.part.id` is no file of ours. Both are touched under the part's lock only.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use crate::ftp::command::Type;
 use crate::ftp::path::Escaped;
@@ -50,7 +52,8 @@ impl Identity {
             let _written = writeln!(text, "size {size}");
         }
         if let Some(modified) = modified {
-            let _written = writeln!(text, "modified {modified}");
+            // In seconds: MLSD and MDTM of one server may differ in what is behind.
+            let _written = writeln!(text, "modified {}", modified.as_second());
         }
         Self(text)
     }
@@ -83,41 +86,36 @@ impl Part {
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
         let failed = |error: io::Error| ClientError::local(&path, &error);
-        let there = path.symlink_metadata().is_ok();
-        if !there {
-            write_identity(&note, identity)?;
-        }
-        let known = read_identity(&note).ok_or_else(|| in_the_way(&path))?;
-        let mut options = File::options();
-        // SECURITY: a link that somebody put there is not followed.
-        options.read(true).write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-        let file = options.create_new(!there).open(&path).map_err(failed)?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let what = format!("{}: another ftpclient is fetching it", shown_path(&path));
-            return Err(ClientError::new(Kind::Local, what));
-        }
+        let file = open_locked(&path)?;
         let length = file.metadata().map_err(failed)?.len();
+        let known = read_identity(&note);
+        if length > 0 && known.is_none() {
+            return Err(in_the_way(&path));
+        }
+        let same = known.as_ref() == Some(identity);
         let found = match length {
             0 => Found::Nothing,
-            length if known == *identity => Found::Same(length),
+            length if same => Found::Same(length),
             _ => Found::Other,
         };
         let part = Self { file, path: path.clone(), identity: note, local: local.to_owned() };
-        if known != *identity {
+        if !same {
             part.clear()?;
             write_identity(&part.identity, identity)?;
         }
         Ok((part, found))
     }
 
-    /// Takes a file under its final name for the beginning of what is to be fetched (`reget`).
-    pub(super) fn adopt(local: &Path, identity: &Identity) -> Result<(), ClientError> {
-        let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
-        if path.symlink_metadata().is_err() && local.is_file() {
-            write_identity(&note, identity)?;
-            fs::rename(local, &path).map_err(|error| ClientError::local(&path, &error))?;
+    /// Takes a copy of a file under its final name for the beginning of what is to be fetched (`reget`), unless there is a
+    /// part already.
+    pub(super) fn copy_of(local: &Path, identity: &Identity) -> Result<(), ClientError> {
+        let (part, found) = Self::open(local, identity)?;
+        if matches!(found, Found::Same(_)) {
+            return Ok(());
         }
-        Ok(())
+        #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
+        let copied = File::open(local).and_then(|mut from| io::copy(&mut from, &mut &part.file));
+        copied.map(drop).map_err(|error| ClientError::local(&part.path, &error))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -179,6 +177,31 @@ impl Part {
             .map_err(|error| ClientError::local(&self.local, &error))?;
         let _removed = fs::remove_file(&self.identity);
         Ok(())
+    }
+}
+
+/// Opens a part, or makes an empty one, which is nobody's yet; and takes its lock.
+fn open_locked(path: &Path) -> Result<File, ClientError> {
+    let failed = |error: io::Error| match Errno::from_io_error(&error) {
+        // SECURITY: a link that somebody put there is not followed.
+        Some(Errno::LOOP) => in_the_way(path),
+        _ => ClientError::local(path, &error),
+    };
+    loop {
+        let mut options = File::options();
+        options.read(true).write(true).create(true);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path).map_err(failed)?;
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let what = format!("{}: another ftpclient is fetching it", shown_path(path));
+            return Err(ClientError::new(Kind::Local, what));
+        }
+        // Between opening and locking, its last owner may have completed it: then it has its final name.
+        let own = file.metadata().map_err(failed)?;
+        if path.symlink_metadata().is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino()))
+        {
+            return Ok(file);
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::ftp::Code;
 use crate::ftp::command::Command;
+use crate::ftp::{Code, Reply};
 
 use super::files::Watcher;
 use super::pace::wait;
@@ -99,6 +99,12 @@ impl Client {
 }
 
 impl ClientError {
+    /// Whether the server said 5xx.
+    pub(super) fn is_refused_for_good(&self) -> bool {
+        let permanent = |reply: &Reply| !reply.code.is_transient();
+        self.kind == Kind::Refused && self.reply.as_ref().is_some_and(permanent)
+    }
+
     /// Whether the same thing may succeed a little later: a connection was lost, or the server said 4xx. What it said
     /// with 5xx, a disk that is full, a login, TLS and whatever is wrong here is final.
     fn is_worth_another_try(&self) -> bool {

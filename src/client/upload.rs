@@ -80,24 +80,23 @@ impl Client {
         let image = upload.representation == Type::Image;
         let resumes = image && (upload.from == From::WhatIsThere || upload.begun);
         let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
-        upload.begun = true;
         let sent = match self.send(upload, offset, watcher) {
             // It will not have the rest, so it gets the whole.
-            Err(error)
-                if offset > 0
-                    && error.kind == Kind::Refused
-                    && !error.reply.as_ref().is_some_and(|reply| reply.code.is_transient()) =>
-            {
+            Err(error) if offset > 0 && error.is_refused_for_good() => {
                 watcher.note(&format!("{error}; sending it anew"));
                 self.send(upload, 0, watcher)?
             }
             sent => sent?,
         };
-        if image {
-            self.check_upload(upload)?;
+        let checked = if image { self.check_upload(upload) } else { Ok(()) };
+        match checked.and_then(|()| self.set_modified(upload)) {
+            // The server has confirmed it; and what is confirmed is there.
+            Err(error) if error.is_connection_lost() => {
+                watcher.note(&format!("stored, but it could not be checked: {error}"));
+                Ok(sent)
+            }
+            checked => checked.map(|()| sent),
         }
-        self.set_modified(upload)?;
-        Ok(sent)
     }
 
     /// How many bytes the server has that are the beginning of this file.
@@ -121,8 +120,8 @@ impl Client {
         }
         match compared {
             Comparison::Same => Ok(there),
-            // Of this very upload.
-            Comparison::Unknown if upload.begun => Ok(there),
+            // Of this very upload, and no more than it has sent.
+            Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
             Comparison::Unknown => {
                 watcher.note("what the server has cannot be compared; going on from its size");
                 Ok(there)
@@ -161,7 +160,7 @@ impl Client {
     /// Sends the file from an offset on.
     fn send(
         &mut self,
-        upload: &Upload<'_>,
+        upload: &mut Upload<'_>,
         offset: u64,
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
@@ -175,12 +174,18 @@ impl Client {
         } else {
             (Command::Store(path), offset)
         };
+        let mut begun = false;
         let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
         watcher.progress(offset, Some(length));
         let what = about("put", upload.path);
         let sent = self.transmit(&command, restart, &what, |chunk, room| {
             watcher.progress(bytes, Some(length));
+            begun = true;
             let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
+            if left == 0 && has_changed(upload)? {
+                // Before the server is told that this was all.
+                return Err(changed(upload.local));
+            }
             raw.resize(left.min(room), 0);
             upload.file.read_exact_at(&mut raw, bytes).map_err(|error| match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => changed(upload.local),
@@ -194,13 +199,8 @@ impl Client {
             Ok(())
         });
         self.reached = self.reached.max(bytes);
+        upload.begun |= begun;
         sent?;
-        let now =
-            upload.file.metadata().map_err(|error| ClientError::local(upload.local, &error))?;
-        let state = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
-        if state(&now) != state(&upload.metadata) {
-            return Err(changed(upload.local));
-        }
         Ok(bytes)
     }
 
@@ -255,6 +255,12 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {
+    let now = upload.file.metadata().map_err(|error| ClientError::local(upload.local, &error))?;
+    let state = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
+    Ok(state(&now) != state(&upload.metadata))
 }
 
 fn changed(local: &Path) -> ClientError {

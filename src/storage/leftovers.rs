@@ -47,7 +47,12 @@ impl Root {
         let removed = self.directory().remove_file(real(path)?);
         let gone = !matches!(&removed, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let was_kept = gone && forget(self, path, before);
-        if was_kept { Ok(()) } else { removed }
+        match removed {
+            _ if was_kept => Ok(()),
+            // All there is of it is on its way.
+            Err(_) if gone && self.kept(path).is_ok() => Err(Errno::BUSY.into()),
+            removed => removed,
+        }
     }
 
     /// Renames, within the root. What was kept of uploads under the new name is worth nothing any more.

@@ -16,6 +16,8 @@ pub(super) struct Progress {
     bar: ProgressBar,
     name: String,
     begun: Instant,
+    /// Where in the file it began.
+    started_at: Option<u64>,
     quiet: bool,
 }
 
@@ -30,7 +32,7 @@ impl Progress {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(None, target).with_message(name.to_owned());
-        Self { bar, name: name.to_owned(), begun, quiet }
+        Self { bar, name: name.to_owned(), begun, started_at: None, quiet }
     }
 
     /// Takes the bar away and leaves one line: what, how much, how fast.
@@ -38,12 +40,18 @@ impl Progress {
         self.bar.finish_and_clear();
         if !self.quiet {
             let took = self.begun.elapsed();
+            let before = self.started_at.unwrap_or_default().min(bytes);
+            let resumed = if before > 0 {
+                format!(", resumed at {}", HumanBytes(before))
+            } else {
+                String::new()
+            };
             let text = format!(
-                "{}: {} in {}{} {into}\n",
+                "{}: {} in {}{}{resumed} {into}\n",
                 self.name,
                 HumanBytes(bytes),
                 seconds(took),
-                rate(bytes, took)
+                rate(bytes - before, took)
             );
             // Nobody is left to be told that standard error is gone.
             let _written = io::stderr().write_all(text.as_bytes());
@@ -57,11 +65,15 @@ impl Progress {
 
 impl Watcher for Progress {
     fn progress(&mut self, bytes: u64, total: Option<u64>) {
-        if bytes == 0 {
+        if self.started_at.is_none() {
+            self.started_at = Some(bytes);
             self.bar.set_style(style(total.is_some()));
-            if let Some(total) = total {
-                self.bar.set_length(total);
-            }
+            self.bar.set_position(bytes);
+            // What was here before is no part of the rate.
+            self.bar.reset_eta();
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
         }
         self.bar.set_position(bytes);
     }

@@ -174,7 +174,7 @@ impl Shell {
     fn known(&self, entry: &Listed) -> Option<Known> {
         let exact = self.client.as_ref().is_some_and(Client::lists_exactly);
         let (size, modified) = (entry.size, entry.modified);
-        (exact && size.is_some()).then_some(Known { size, modified })
+        (exact && size.is_some() && modified.is_some()).then_some(Known { size, modified })
     }
 
     /// The remote files that a word names: itself, or what matches it.
