@@ -246,6 +246,9 @@ fn keep(error: ClientError, part: Part) -> ClientError {
         Kind::NoConnection | Kind::Incomplete if kept => {
             error.with(Kind::Incomplete, &format!("; what arrived is kept as {place}"))
         }
+        Kind::Interrupted if kept => {
+            error.with(Kind::Interrupted, &format!("; get it again to go on from {place}"))
+        }
         _ => error,
     }
 }
