@@ -251,19 +251,27 @@ impl Drop for Program {
     }
 }
 
-/// Runs a client and kills it at a random moment of its run, now and then more than once, and then lets it finish.
+/// Runs a client and kills it at a random moment of its run, at least once, and then lets it finish. `begin` makes things
+/// as they were before.
 fn kill_and_run_again(
     folder: &Path,
     script: &str,
     address: SocketAddr,
     dice: &mut Dice,
     eye: &Eye<'_>,
+    begin: impl Fn(),
 ) {
+    begin();
+    // In microseconds; halved when a run was over before its moment came.
+    let mut longest = 60_000;
     loop {
-        let moment = Duration::from_micros(dice.below(60_000));
+        let moment = Duration::from_micros(dice.below(longest));
         let finished = Program::client(folder, script, address).ends_within(moment);
         eye.look();
-        if finished || dice.below(2) == 0 {
+        if finished {
+            longest = longest / 2 + 1;
+            begin();
+        } else if dice.below(2) == 0 {
             break;
         }
     }
@@ -279,11 +287,15 @@ fn a_client_killed_at_random_moments_of_a_download_finishes_it_the_next_time() {
     for seed in seeds() {
         eprintln!("seed {seed}");
         let local = folder.path().join("a");
-        if seed % 2 == 0 {
-            fs::write(&local, old).unwrap();
-        }
+        let begin = || {
+            let _removed = fs::remove_file(&local);
+            if seed % 2 == 0 {
+                fs::write(&local, old).unwrap();
+            }
+        };
         let eye = Eye::on(local.clone(), &[old, &content]);
-        kill_and_run_again(folder.path(), "get a", server.address(), &mut Dice::new(seed), &eye);
+        let mut dice = Dice::new(seed);
+        kill_and_run_again(folder.path(), "get a", server.address(), &mut dice, &eye, begin);
         assert!(fs::read(&local).unwrap() == content);
         assert!(!names(folder.path()).contains(&"a.part".to_owned()));
         fs::remove_file(&local).unwrap();
@@ -298,12 +310,16 @@ fn a_client_killed_at_random_moments_of_an_upload_finishes_it_the_next_time() {
     fs::write(folder.path().join("a"), &content).unwrap();
     for seed in seeds() {
         eprintln!("seed {seed}");
-        if seed % 2 == 0 {
-            server.write("a", old);
-        }
+        let begin = || {
+            let _removed = fs::remove_file(server.path("a"));
+            if seed % 2 == 0 {
+                server.write("a", old);
+            }
+        };
         let eye = Eye::on(server.path("a"), &[old, &content]);
         let script = if seed % 4 < 2 { "put a" } else { "reput a" };
-        kill_and_run_again(folder.path(), script, server.address(), &mut Dice::new(seed), &eye);
+        let mut dice = Dice::new(seed);
+        kill_and_run_again(folder.path(), script, server.address(), &mut dice, &eye, begin);
         assert!(server.read("a") == content);
         fs::remove_file(server.path("a")).unwrap();
     }
