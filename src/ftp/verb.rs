@@ -154,6 +154,23 @@ pub const ALGORITHMS: &str = "HASH";
 /// Stands for the line of FEAT that depends on the session: the facts of MLST, the selected ones with a star.
 pub const FACTS: &str = "MLST";
 
+/// The methods of HTTP, none of which is a verb of FTP.
+const HTTP_METHODS: &[&str] =
+    &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// Whether a line is the first of a request by HTTP: a web page can make a browser send one to any port, with lines behind
+/// it that are commands.
+#[must_use]
+pub fn is_http_request(line: &[u8]) -> bool {
+    split_word(line).is_some_and(|(method, rest)| {
+        let known = HTTP_METHODS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(method));
+        known
+            && rest.trim_ascii().rsplit(|byte| *byte == b' ').next().is_some_and(|version| {
+                version.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
+            })
+    })
+}
+
 /// Why a line is no command that can be served.
 #[derive(Debug, Clone, Copy)]
 pub enum Unserved {
@@ -273,6 +290,17 @@ mod tests {
             Err(Unserved::Argument(_, error)) => error,
             other => panic!("{line}: {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_request_by_http_is_known_by_its_method_and_its_version() {
+        for line in ["GET / HTTP/1.1", "post /a?b HTTP/1.0", "OPTIONS * HTTP/1.1 "] {
+            assert!(is_http_request(line.as_bytes()), "{line}");
+        }
+        for line in ["GET a", "RETR a HTTP/1.1", "POST", "", "HTTP/1.1"] {
+            assert!(!is_http_request(line.as_bytes()), "{line}");
+        }
+        assert!(HTTP_METHODS.iter().all(|method| Verb::find(method.as_bytes()).is_none()));
     }
 
     #[test]

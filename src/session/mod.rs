@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
-use crate::ftp::verb::{Login as LoginGate, Verb, When};
+use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply};
 use crate::log::{Event, Level, Who};
 use crate::net::control::{ControlConnection, Gone};
@@ -274,6 +274,11 @@ impl Session {
     /// The gates, then the handler; `None` when the handler has queued its replies itself.
     fn execute(&mut self, line: &[u8], now: Instant) -> Result<Option<Reply>, Refusal> {
         let pending = mem::take(&mut self.pending);
+        if is_http_request(line) {
+            // SECURITY: what comes behind it is a web page's words in the mouth of its reader.
+            self.dismiss("This is FTP, not HTTP.", now);
+            return Ok(None);
+        }
         let verb = Verb::of_line(line)?;
         if verb.login == LoginGate::Member && self.member().is_err() {
             return Err(Refusal::NotLoggedIn);
