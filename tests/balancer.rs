@@ -13,11 +13,10 @@ mod common;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Instant;
 
 use common::outside::{find, run_script};
 use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer, noise};
+use common::{TestServer, noise, until};
 use poolftpd::balancer::Load;
 
 fn with_slaves(count: u16) -> TestServer {
@@ -36,14 +35,6 @@ fn greeted_by(address: SocketAddr) -> (RawClient, String) {
 
 fn loads(server: &TestServer) -> Vec<Load> {
     server.server.as_ref().unwrap().balancer().loads()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

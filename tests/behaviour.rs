@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer, noise};
+use common::{PATIENCE, TestServer, noise, until};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 fn workers(count: usize) -> NonZeroUsize {
@@ -288,10 +288,7 @@ fn a_client_that_is_killed_has_not_completed_its_upload() {
     drop(client);
     drop(data);
     let mut other = RawClient::log_in(server.address());
-    let deadline = Instant::now() + PATIENCE;
-    while other.ask("SIZE a") != "213 4" {
-        assert!(Instant::now() < deadline, "it is not kept");
-    }
+    until("it is not kept", || other.ask("SIZE a") == "213 4");
     assert!(!server.path("a").exists());
 }
 

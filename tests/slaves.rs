@@ -15,10 +15,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use common::raw::{RawClient, read_all};
-use common::{PATIENCE, noise};
+use common::{noise, until};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
@@ -135,14 +134,6 @@ impl Scene {
         assert!(client.ask("PASS x").starts_with("230 "));
         assert!(client.ask("TYPE I").starts_with("200 "));
         (client, slave)
-    }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::yield_now();
     }
 }
 

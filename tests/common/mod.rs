@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    clippy::disallowed_methods,
     unreachable_pub,
     missing_docs,
     reason = "each test program uses its own part of this"
@@ -14,7 +15,7 @@ pub mod raw;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use poolftpd::config::Config;
 use poolftpd::log::{Level, Log, Writer};
@@ -23,6 +24,15 @@ use tempfile::TempDir;
 
 /// The longest that anything here may take: a wait that reaches it is a failure, not a measure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks again and again until it is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::yield_now();
+    }
+}
 
 pub struct TestServer {
     pub server: Option<Server>,

@@ -2,19 +2,18 @@
 
 #![allow(
     dead_code,
-    clippy::disallowed_methods,
     unreachable_pub,
     missing_docs,
-    reason = "each test program uses its own part of this, and knows how long it waits"
+    reason = "each test program uses its own part of this"
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::PATIENCE;
+use super::{PATIENCE, until};
 
 pub struct RawClient {
     pub stream: TcpStream,
@@ -149,10 +148,7 @@ impl RawClient {
         data.write_all(bytes).unwrap();
         // STAT tells how far it is.
         let all = format!(" {} bytes ", bytes.len());
-        let deadline = Instant::now() + PATIENCE;
-        while !self.ask("STAT").contains(&all) {
-            assert!(Instant::now() < deadline, "the bytes do not arrive");
-        }
+        until("the bytes do not arrive", || self.ask("STAT").contains(&all));
         set_socket_linger(&data, Some(Duration::ZERO)).unwrap();
         drop(data);
     }
