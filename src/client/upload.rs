@@ -122,10 +122,12 @@ impl Client {
             Comparison::Same => Ok(there),
             // Of this very upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
-            Comparison::Unknown => {
+            Comparison::Unknown if upload.from == From::WhatIsThere => {
                 watcher.note("what the server has cannot be compared; going on from its size");
                 Ok(there)
             }
+            // `put` was asked for, and this may be what it was to replace.
+            Comparison::Unknown => Ok(0),
             Comparison::Different => {
                 watcher.note("what the server has is not the beginning of this; sending it anew");
                 Ok(0)

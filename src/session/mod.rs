@@ -218,7 +218,7 @@ impl Session {
             Activity::Commands => self.next_command(now),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
-            Activity::Committing(committing) => self.await_commit(committing, now),
+            Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
             Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),

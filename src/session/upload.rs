@@ -10,7 +10,7 @@ use crate::ftp::command::{PathName, Type};
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply};
 use crate::log::{Event, Outcome};
-use crate::net::control::{Gone, has_ended};
+use crate::net::control::has_ended;
 use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
 use crate::storage::{Committed, Flushing, Start, Unable, Upload};
@@ -143,26 +143,24 @@ impl Session {
         self.conclude_commit(order, markers, bytes, outcome, committed, now);
     }
 
-    pub(super) fn await_commit(
-        &mut self,
-        mut committing: Box<Committing>,
-        now: Instant,
-    ) -> Result<Step, Gone> {
+    pub(super) fn await_commit(&mut self, mut committing: Box<Committing>, now: Instant) -> Step {
         let storing = || Reply::new(Code::STATUS, "Storing what has come.");
-        match self.hear_during_transfer(&mut committing.order.then, storing, now)? {
-            Heard::Abort => committing.aborted = true,
-            Heard::HangUp | Heard::Nothing => {}
+        match self.hear_during_transfer(&mut committing.order.then, storing, now) {
+            Ok(Heard::Abort) => committing.aborted = true,
+            Ok(Heard::HangUp | Heard::Nothing) => {}
+            // What becomes of the file is still to be logged; nothing more is heard.
+            Err(_) => committing.order.then = Then::Farewell,
         }
         let Some(committed) = committing.flushing.outcome() else {
             self.enter(Activity::Committing(committing));
-            return Ok(Step::Wait);
+            return Step::Wait;
         };
         let Committing { markers, order, bytes, outcome, aborted, .. } = *committing;
         self.conclude_commit(order, markers, bytes, outcome, committed, now);
         if aborted {
             self.reply(&abort_done());
         }
-        Ok(Step::More)
+        Step::More
     }
 
     fn conclude_commit(

@@ -32,6 +32,7 @@ use crate::ftp::VirtualPath;
 
 /// The permission bits that an overwritten file hands on: no set-id, no sticky.
 const KEPT_MODE: u32 = 0o777;
+
 /// Where an upload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
@@ -297,12 +298,13 @@ impl Upload {
             return Ok(Committed::No { kept: self.settle() });
         }
         let part = self.place.part.clone();
-        let was_part = self.written_as == part;
+        let (was_part, unique) = (self.written_as == part, self.role == Role::Unique);
         self.claim()?;
         let Place { directory, name, .. } = &self.place;
-        match self.role {
-            Role::Unique => rename_new(directory, &self.written_as, name)?,
-            _ => rustix::fs::renameat(directory, &self.written_as, directory, name)?,
+        if unique {
+            rename_new(directory, &self.written_as, name)?;
+        } else {
+            rustix::fs::renameat(directory, &self.written_as, directory, name)?;
         }
         self.settled = true;
         if durability == Durability::Flushed {
@@ -332,6 +334,8 @@ impl Upload {
         }
         if self.place.is_called(&own, &self.file)? {
             self.written_as = own;
+            // If the last step fails, it becomes the part again.
+            self.role = Role::Beside;
             return Ok(());
         }
         // It was the other's.
