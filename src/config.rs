@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::log::Level;
+use crate::units::{Networks, networks};
 
 /// How the server is to run.
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Config {
     pub slaves: u16,
     /// Whether anonymous may write.
     pub write: bool,
+    /// The file of those who may log in by a password.
+    pub users: Option<PathBuf>,
+    /// Whether anonymous may log in.
+    pub anonymous: bool,
     /// Whether an upload is flushed to the disk before it counts as done.
     pub flush: bool,
     /// The ports for passive data connections; `None` is any.
@@ -57,6 +62,16 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// Wrong passwords before the connection is closed.
     pub login_failures_max: u8,
+    /// How long the answer to a wrong password takes; twice as long each time, up to eight times.
+    pub login_delay: Duration,
+    /// Wrong passwords in a row from one address before it is locked out.
+    pub lockout_failures: u32,
+    /// For how long it is.
+    pub lockout: Duration,
+    /// `--trust`: networks that are never locked out.
+    pub trusted: Networks,
+    /// Passwords that wait to be checked.
+    pub logins_pending_max: usize,
     /// `--keep-partial`: how long what arrived of an interrupted upload is kept to be resumed.
     pub partial_age_max: Duration,
 }
@@ -73,6 +88,11 @@ impl Default for Limits {
             reply_timeout: Duration::from_mins(1),
             stop_grace: Duration::from_secs(30),
             login_failures_max: 3,
+            login_delay: Duration::from_secs(1),
+            lockout_failures: 10,
+            lockout: Duration::from_mins(10),
+            trusted: Vec::new(),
+            logins_pending_max: 256,
             partial_age_max: Duration::from_hours(24),
         }
     }
@@ -89,6 +109,8 @@ impl Config {
             workers: default_workers(),
             slaves: 0,
             write: false,
+            users: None,
+            anonymous: true,
             flush: true,
             passive_ports: None,
             public_address: None,
@@ -107,6 +129,7 @@ impl Config {
         let seconds = |duration: Duration| duration.as_secs_f64();
         let mut lines = vec![
             format!("write {}", self.write),
+            format!("anonymous {}", self.anonymous),
             format!("flush {}", self.flush),
             format!("clients_max {}", limits.clients_max),
             format!("per_address_max {}", limits.per_address_max),
@@ -117,6 +140,10 @@ impl Config {
             format!("reply_timeout {}", seconds(limits.reply_timeout)),
             format!("stop_grace {}", seconds(limits.stop_grace)),
             format!("login_failures_max {}", limits.login_failures_max),
+            format!("login_delay {}", seconds(limits.login_delay)),
+            format!("lockout_failures {}", limits.lockout_failures),
+            format!("lockout {}", seconds(limits.lockout)),
+            format!("logins_pending_max {}", limits.logins_pending_max),
             format!("partial_age_max {}", seconds(limits.partial_age_max)),
             format!("level {:?}", self.level),
         ];
@@ -125,6 +152,8 @@ impl Config {
                 .as_ref()
                 .map(|ports| format!("passive_ports {}-{}", ports.start(), ports.end())),
         );
+        lines.extend(self.users.as_ref().map(|path| format!("users {}", path.display())));
+        lines.extend(limits.trusted.iter().map(|network| format!("trusted {network}")));
         lines.extend(self.public_address.map(|address| format!("public_address {address}")));
         lines.join("\n")
     }
@@ -144,6 +173,8 @@ impl Config {
         let limits = &mut self.limits;
         match name {
             "write" => self.write = value.parse().ok()?,
+            "anonymous" => self.anonymous = value.parse().ok()?,
+            "users" => self.users = Some(value.into()),
             "flush" => self.flush = value.parse().ok()?,
             "clients_max" => limits.clients_max = value.parse().ok()?,
             "per_address_max" => limits.per_address_max = value.parse().ok()?,
@@ -154,6 +185,11 @@ impl Config {
             "reply_timeout" => limits.reply_timeout = seconds()?,
             "stop_grace" => limits.stop_grace = seconds()?,
             "login_failures_max" => limits.login_failures_max = value.parse().ok()?,
+            "login_delay" => limits.login_delay = seconds()?,
+            "lockout_failures" => limits.lockout_failures = value.parse().ok()?,
+            "lockout" => limits.lockout = seconds()?,
+            "logins_pending_max" => limits.logins_pending_max = value.parse().ok()?,
+            "trusted" => limits.trusted.extend(networks(value).ok()?),
             "partial_age_max" => limits.partial_age_max = seconds()?,
             "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
             "public_address" => self.public_address = Some(value.parse().ok()?),
@@ -209,6 +245,8 @@ mod tests {
         let mut master = Config::new(PathBuf::new());
         master.write = true;
         master.flush = false;
+        master.users = Some("/etc/poolftpd users".into());
+        master.anonymous = false;
         master.passive_ports = Some(5..=9);
         master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
         master.level = Level::Verbose;
@@ -222,6 +260,11 @@ mod tests {
             reply_timeout: Duration::from_secs(7),
             stop_grace: Duration::from_secs(8),
             login_failures_max: 9,
+            login_delay: Duration::from_secs(11),
+            lockout_failures: 12,
+            lockout: Duration::from_secs(13),
+            trusted: networks("10.0.0.0/8,::1").unwrap(),
+            logins_pending_max: 14,
             partial_age_max: Duration::from_secs(10),
         };
         let mut slave = Config::new(PathBuf::new());

@@ -95,6 +95,7 @@ pub enum Event<'a> {
     },
     LoginFailed {
         user: &'a [u8],
+        why: &'a str,
     },
     Transfer(&'a TransferEvent),
     /// An upload did not come whole; so many bytes are there to resume from.
@@ -105,6 +106,13 @@ pub enum Event<'a> {
     /// Parts of uploads that were too old.
     Swept {
         count: u64,
+    },
+    /// SIGHUP.
+    Reloaded {
+        users: usize,
+    },
+    NotReloaded {
+        what: &'a str,
     },
     Refused {
         peer: SocketAddr,
@@ -139,7 +147,7 @@ pub enum Event<'a> {
 impl Event<'_> {
     fn level(&self) -> Level {
         match self {
-            Self::Trouble { .. } => Level::Quiet,
+            Self::Trouble { .. } | Self::NotReloaded { .. } => Level::Quiet,
             Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Level::Verbose,
             _ => Level::Normal,
         }
@@ -157,13 +165,17 @@ impl fmt::Display for Event<'_> {
             }
             Self::Connect => write!(formatter, "event=connect"),
             Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Escaped(user)),
-            Self::LoginFailed { user } => {
-                write!(formatter, "event=login-failed user=\"{}\"", Escaped(user))
+            Self::LoginFailed { user, why } => {
+                write!(formatter, "event=login-failed user=\"{}\" why=\"{why}\"", Escaped(user))
             }
             Self::Transfer(transfer) => write!(formatter, "{transfer}"),
             Self::Swept { count } => write!(formatter, "event=swept parts={count}"),
             Self::CutOff { why, kept } => {
                 write!(formatter, "event=cut-off kept={kept} why=\"{why}\"")
+            }
+            Self::Reloaded { users } => write!(formatter, "event=reloaded users={users}"),
+            Self::NotReloaded { what } => {
+                write!(formatter, "event=not-reloaded what=\"{}\"", Escaped(what.as_bytes()))
             }
             Self::Refused { peer, why } => {
                 write!(formatter, "event=refused peer={peer} why=\"{why}\"")
@@ -289,10 +301,10 @@ mod tests {
 
     #[test]
     fn no_name_forges_a_line_and_no_password_is_told() {
-        let forged = Event::LoginFailed { user: b"x\"\r\n2026 event=login" };
+        let forged = Event::LoginFailed { user: b"x\"\r\n2026 event=login", why: "incorrect" };
         assert_eq!(
             forged.to_string(),
-            "event=login-failed user=\"x\\\"\\u{d}\\u{a}2026 event=login\""
+            "event=login-failed user=\"x\\\"\\u{d}\\u{a}2026 event=login\" why=\"incorrect\""
         );
         for line in ["PASS secret", "pass secret", "  PASS secret", "PASSsecret"] {
             assert!(

@@ -18,12 +18,19 @@ use crate::net::listener::{self, Reserve, Stop};
 use crate::net::passive::PassivePorts;
 use crate::net::seats::Seats;
 use crate::pool::Pool;
+use crate::prepared::{Prepared, accounts, bind, cannot_start};
 use crate::session::{Service, Session};
-use crate::storage::{Accounts, Flusher, Permissions, Root};
+use crate::storage::{Accounts, Crew, Root};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
+
+/// How many threads flush. Disks are fastest with a few requests at a time.
+const FLUSHERS: usize = 4;
+
+/// How many threads check passwords: each takes a processor, and 19 MiB, for some ten milliseconds.
+const CHECKERS: usize = 2;
 
 /// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,24 +57,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens root and listeners and begins to accept.
+    /// Opens what it needs and begins to accept.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn start(config: &Config, log: Log) -> Result<Self, ConfigError> {
-        let root = Root::open(&config.root).map_err(|error| {
-            let place = config.root.display();
-            ConfigError(format!(
-                "cannot serve {place}: {}. Name a directory with --root.",
-                reason(&error)
-            ))
-        })?;
-        // Every port before any thread: a port that is taken leaves nothing running.
-        let front = bind(config, config.port)?;
-        let ports = slave_ports(config)?;
-        let own =
-            ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Self::run(config, root, front, own, log).map_err(|error| cannot_start(&error))
+        Self::serve(config, Prepared::open(config)?, log)
+    }
+
+    /// Begins to accept with what has been opened already.
+    ///
+    /// # Errors
+    /// One sentence for the person at the terminal.
+    pub fn serve(config: &Config, prepared: Prepared, log: Log) -> Result<Self, ConfigError> {
+        Self::run(config, prepared, log).map_err(|error| cannot_start(&error))
     }
 
     /// A slave process: it serves the clients that it is handed by [`Server::receive`], and those at its own port, if it
@@ -82,8 +85,9 @@ impl Server {
         log: Log,
     ) -> Result<Self, ConfigError> {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
+        let accounts = accounts(config, Arc::new(root))?;
         let start = || {
-            let mut server = Self::new(config, Arc::new(root), log)?;
+            let mut server = Self::new(config, accounts, log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![station], None));
             if let Some(listener) = own {
@@ -94,12 +98,12 @@ impl Server {
         start().map_err(|error: io::Error| cannot_start(&error))
     }
 
-    fn new(config: &Config, root: Arc<Root>, log: Log) -> io::Result<Self> {
-        let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
-        let accounts = Accounts::anonymous(root, permissions);
+    fn new(config: &Config, accounts: Accounts, log: Log) -> io::Result<Self> {
         let passive_ports = PassivePorts::new(config.passive_ports.clone());
         let public_address = config.public_address;
-        let flusher = if config.flush { Some(Flusher::start()?) } else { None };
+        let checkers = Crew::start("checker", CHECKERS, config.limits.logins_pending_max)?;
+        let flusher =
+            if config.flush { Some(Crew::start_unbounded("flusher", FLUSHERS)?) } else { None };
         Ok(Self {
             doors: Vec::new(),
             stop: Stop::new()?,
@@ -112,6 +116,7 @@ impl Server {
                 config.limits.clone(),
                 passive_ports,
                 public_address,
+                checkers,
                 flusher,
                 log,
             ),
@@ -121,17 +126,11 @@ impl Server {
 
     /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
     /// behind the front.
-    fn run(
-        config: &Config,
-        root: Root,
-        front: TcpListener,
-        own: Vec<TcpListener>,
-        log: Log,
-    ) -> io::Result<Self> {
+    fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
+        let Prepared { root, accounts, front, own } = prepared;
         let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
-        let root = Arc::new(root);
-        let mut server = Self::new(config, Arc::clone(&root), log)?;
-        if config.write {
+        let mut server = Self::new(config, accounts, log)?;
+        if config.write || config.users.is_some() {
             server.run_sweeper(root)?;
         }
         let registry = server.open_registry(front.local_addr()?.port(), outfit);
@@ -188,13 +187,12 @@ impl Server {
         let run = move || {
             loop {
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-                match root.sweep(before, || !stop.is_rung()) {
-                    Ok(0) => {}
-                    Ok(count) => service.log.server(&Event::Swept { count }),
-                    Err(error) => service.log.server(&Event::Trouble {
-                        what: "old parts of uploads cannot be swept",
-                        error: &error,
-                    }),
+                sweep(&root, before, &stop, &service.log);
+                for home in service.accounts.homes() {
+                    // One that is missing is told when its user logs in.
+                    if let Ok(home) = Root::open(&home) {
+                        sweep(&home, before, &stop, &service.log);
+                    }
                 }
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;
@@ -278,13 +276,25 @@ impl Server {
         &self.balancer
     }
 
+    /// Reads anew what can change while it runs: the users. What cannot be read changes nothing; the log tells.
+    pub fn reload(&self) {
+        match self.service.accounts.reload() {
+            Ok(None) => {}
+            Ok(Some(users)) => self.service.log.server(&Event::Reloaded { users }),
+            Err(what) => self.service.log.server(&Event::NotReloaded { what: &what }),
+        }
+        if let Some(registry) = &self.registry {
+            registry.tell_slaves(b"reload");
+        }
+    }
+
     /// Takes no new clients, lets transfers finish for as long as the configuration says, and ends.
     pub fn stop(mut self) {
         self.service.log.server(&Event::Stopping { sessions: self.clients() });
         self.close_doors();
         self.service.stop();
         if let Some(registry) = &self.registry {
-            registry.stop_slaves();
+            registry.tell_slaves(b"stop");
         }
         for station in &self.stations {
             station.pool().rouse();
@@ -306,6 +316,20 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close_doors();
+    }
+}
+
+/// Removes from one tree what is older.
+fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
+    match root.sweep(before, || !stop.is_rung()) {
+        Ok(0) => {}
+        Ok(count) => log.server(&Event::Swept { count }),
+        Err(error) => {
+            log.server(&Event::Trouble {
+                what: "old parts of uploads cannot be swept",
+                error: &error,
+            });
+        }
     }
 }
 
@@ -352,49 +376,4 @@ fn admit(
 )]
 fn now() -> Instant {
     Instant::now()
-}
-
-/// The slaves' own ports: those behind the front's, or any if the front's is any.
-fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
-    if config.port == 0 {
-        return Ok(vec![0; usize::from(config.slaves)]);
-    }
-    let last = config.port.checked_add(config.slaves);
-    let last = last.ok_or_else(|| {
-        ConfigError("there are not so many ports behind --port for --slaves.".to_owned())
-    })?;
-    Ok((config.port..=last).skip(1).collect())
-}
-
-fn bind(config: &Config, port: u16) -> Result<TcpListener, ConfigError> {
-    listener::bind(config.bind, port).map_err(|error| cannot_listen(config, port, &error))
-}
-
-fn cannot_start(error: &io::Error) -> ConfigError {
-    ConfigError(format!("cannot start: {}.", reason(error)))
-}
-
-fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {
-    let place = config.bind.map_or_else(
-        || format!("port {port}"),
-        |address| SocketAddr::new(address, port).to_string(),
-    );
-    ConfigError(match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "cannot listen on {place}: it is in use. Is another server running? Choose another with --port."
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot listen on {place}: permission denied. Ports below 1024 need root; choose another with --port."
-        ),
-        io::ErrorKind::AddrNotAvailable => format!(
-            "cannot listen on {place}: this machine has no such address. Choose another with --bind."
-        ),
-        _ => format!("cannot listen on {place}: {}.", reason(error)),
-    })
-}
-
-/// What the system says, without its error number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

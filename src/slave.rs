@@ -204,6 +204,10 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
                         }
                         continue;
                     }
+                    (b"reload", ..) => {
+                        server.reload();
+                        continue;
+                    }
                     (b"stop", ..) => return Parting::Stopped,
                     _ => {}
                 }

@@ -114,6 +114,72 @@ fn sigterm_and_sigint_end_the_server_with_status_0_and_sighup_does_not() {
     }
 }
 
+/// Runs ftppasswd with this on its standard input; its status and its complaint.
+fn passwd(words: &[&str], input: &str) -> (Option<i32>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ftppasswd"))
+        .args(words)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _written = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stderr).unwrap())
+}
+
+#[test]
+fn users_are_added_changed_and_removed_and_read_on_sighup() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let users = path.to_str().unwrap();
+    assert_eq!(passwd(&[users, "alice"], "secret\n"), (Some(0), String::new()));
+    let program = Program::start(&["--users", users]);
+    let may = |name: &str, password: &str| {
+        RawClient::greeted(program.address).try_log_in(name, password).starts_with("230 ")
+    };
+    assert!(may("alice", "secret"));
+    assert_eq!(passwd(&[users, "bob", "--read-only"], "word").0, Some(0));
+    assert_eq!(passwd(&[users, "alice", "--keep-password", "--quota=1M"], "").0, Some(0));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("may=list,read\n") && text.contains("may=all quota=1048576\n"), "{text}");
+    assert!(!text.contains("secret"));
+    program.signal("HUP");
+    common::until("the new user is not let in", || may("bob", "word"));
+    assert!(may("alice", "secret"));
+    assert_eq!(passwd(&[users, "bob", "--delete"], "").0, Some(0));
+    assert!(!fs::read_to_string(&path).unwrap().contains("bob"));
+}
+
+#[test]
+fn what_ftppasswd_cannot_do_is_one_line_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let users = path.to_str().unwrap();
+    passwd(&[users, "alice"], "secret");
+    let before = fs::read(&path).unwrap();
+    for (words, status, what) in [
+        (vec![users, "bob", "--delete"], 1, "there is no user bob in "),
+        (vec![users, "bob", "--keep-password"], 1, "there is no user bob in "),
+        (vec![users, "bob"], 1, "a password must not be empty"),
+        (vec![users, "bob", "--home", "/nonexistent"], 2, "--home: /nonexistent: no such file"),
+        (vec![users, "bob", "--quota", "much"], 2, "--quota: 'much' is no number of bytes"),
+        (vec![users, "bob", "--may", "fly"], 2, "--may: 'fly' is none of list, "),
+        (vec![users, "bob", "--may", "all", "--read-only"], 2, "exclude each other"),
+        (vec![users, "bob", "--from", "x"], 2, "--from: 'x' is no network"),
+        (vec!["/nonexistent/users", "bob"], 1, "/nonexistent/users: no such file"),
+    ] {
+        let input = if words.len() == 2 && words[0] == users { "" } else { "word" };
+        let (code, text) = passwd(&words, input);
+        assert_eq!((code, text.lines().count()), (Some(status), 1), "{words:?}: {text}");
+        assert!(text.starts_with("ftppasswd: ") && text.contains(what), "{words:?}: {text}");
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+    fs::write(&path, "nonsense").unwrap();
+    let (code, text) = server_output(&["--port=0", "--root", ".", "--users", users]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("line 1: ") && text.contains("ftppasswd"), "{text}");
+}
+
 #[test]
 fn a_transfer_finishes_after_sigterm() {
     let program = Program::start(&[]);

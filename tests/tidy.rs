@@ -25,7 +25,7 @@ fn sources() -> Vec<(String, String)> {
 const ROOMS: &[(&str, &[&str])] = &[
     ("pool", &[]),
     ("ftp", &[]),
-    ("storage", &["ftp"]),
+    ("storage", &["ftp", "units"]),
     ("net", &["ftp"]),
     ("session", &["net", "storage", "ftp", "pool", "config", "log"]),
     ("balancer", &["net", "pool"]),

@@ -35,6 +35,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::time::Duration;
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer};
@@ -73,7 +74,10 @@ fn play(text: &str) -> Result<(), String> {
     };
     let is_given = |line: &str| line.starts_with("GIVEN ");
     let write = steps().any(|(_, line)| line == "GIVEN write");
-    let server = TestServer::start(|config| config.write = write);
+    let server = TestServer::start(|config| {
+        config.write = write;
+        config.limits.login_delay = Duration::ZERO;
+    });
     for (_, line) in steps().filter(|(_, line)| is_given(line)) {
         given(&server, line.trim_start_matches("GIVEN "));
     }

@@ -179,11 +179,11 @@ impl Registry {
         self.slaves.lock().clone()
     }
 
-    /// Tells every slave to finish its transfers and end.
-    pub fn stop_slaves(&self) {
+    /// Tells every slave: `stop` (finish the transfers and end), `reload` (read users and certificates anew).
+    pub fn tell_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
             // One that cannot be told sees the connection close.
-            let _told = slave.channel.send(b"stop", &[]);
+            let _told = slave.channel.send(word, &[]);
         }
     }
 

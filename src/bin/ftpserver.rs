@@ -15,6 +15,7 @@ use poolftpd::cli;
 use poolftpd::config::{self, Config, Limits};
 use poolftpd::log::{Level, Log};
 use poolftpd::server::Server;
+use poolftpd::units::{Networks, networks};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -47,6 +48,18 @@ struct Arguments {
     /// let anonymous write
     #[argh(switch)]
     write: bool,
+
+    /// let the users of this file log in (made by ftppasswd); anonymous then only with --anonymous
+    #[argh(option, arg_name = "file")]
+    users: Option<PathBuf>,
+
+    /// let anonymous log in beside the users of --users
+    #[argh(switch)]
+    anonymous: bool,
+
+    /// networks that are never locked out for wrong passwords, such as `10.0.0.0/8,::1`
+    #[argh(option, from_str_fn(networks), arg_name = "networks")]
+    trust: Option<Networks>,
 
     /// do not wait for the disk before an upload counts as done
     #[argh(switch)]
@@ -104,6 +117,7 @@ impl Arguments {
             per_address_max: self.max_per_ip,
             // A century is never, and never overflows.
             idle_timeout: Duration::from_secs(self.idle_timeout.min(100 * 365 * 24 * 3600)),
+            trusted: self.trust.unwrap_or_default(),
             partial_age_max: Duration::from_secs(self.keep_partial.min(100 * 365 * 24) * 3600),
             ..Limits::default()
         };
@@ -114,6 +128,9 @@ impl Arguments {
             workers: self.workers,
             slaves: self.slaves,
             write: self.write,
+            anonymous: self.anonymous || self.users.is_none(),
+            // A slave process may have another current directory.
+            users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
             flush: !self.no_fsync,
             passive_ports: self.passive_ports,
             public_address: self.public_address,
@@ -190,9 +207,12 @@ fn serve(config: &Config) -> Result<(), String> {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
         cli::print(&format!("listening on {}{of_slave}\n", door.address));
     }
-    // SIGHUP is for what can be reloaded; it must not end the server.
-    let mut stopping = signals.forever().filter(|signal| *signal != SIGHUP);
-    stopping.next();
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            break;
+        }
+        server.reload();
+    }
     let handle = std::thread::Builder::new()
         .name("stop".to_owned())
         .spawn(move || server.stop())

@@ -161,7 +161,7 @@ impl Client {
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
         let mut reply = self.ask(&Command::User(user.as_bytes().to_vec()))?;
         if reply.code == Code::NEED_PASSWORD {
-            reply = self.ask(&Command::Password(Password(password.as_bytes().to_vec())))?;
+            reply = self.ask(&Command::Password(Password(password.as_bytes().to_vec().into())))?;
         }
         if reply.code == Code(332) {
             reply = self.ask(&Command::Account)?;

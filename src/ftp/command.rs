@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use zeroize::Zeroizing;
+
 use super::address::{self, Protocol, decimal, extended_port, host_port};
 use super::checksum::Algorithm;
 use super::line::append_escaped;
@@ -19,9 +21,9 @@ impl fmt::Debug for PathName {
     }
 }
 
-/// A password. It has no readable `Debug`, so it cannot get into a log.
+/// A password. It has no readable `Debug`, so it cannot get into a log, and is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Password(pub Vec<u8>);
+pub struct Password(pub Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Password {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

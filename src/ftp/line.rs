@@ -3,6 +3,8 @@
 //! A line ends with LF; a CR before it belongs to the end. A line that grows over [`LINE_BYTES_MAX`] is skipped, not
 //! kept, and reported once.
 
+use zeroize::Zeroize;
+
 /// The longest line that is taken, in bytes without its end: a verb and the longest path that Linux knows, twice over.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
@@ -51,7 +53,10 @@ impl LineBuffer {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        Some(Line::Complete(strip_telnet(&line)))
+        let text = strip_telnet(&line);
+        // It may have been a password; of what is given out, its taker takes care.
+        line.zeroize();
+        Some(Line::Complete(text))
     }
 
     /// Whether no byte waits here.

@@ -84,7 +84,7 @@ use When::{Always, Idle};
 pub static VERBS: &[Verb] = &[
     //    verb    argument                 login   when    may                     FEAT line            parse
     verb("USER", "username",               Nobody, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
-    verb("PASS", "password",               Nobody, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec())))),
+    verb("PASS", "password",               Nobody, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
     verb("ACCT", "account",                Nobody, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
     verb("HOST", "hostname",               Nobody, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
     verb("REIN", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
@@ -448,7 +448,7 @@ mod tests {
         let time = TimeValue::parse(b"20261122161139").unwrap();
         prop_oneof![
             path().prop_map(|PathName(name)| Command::User(name)),
-            path().prop_map(|PathName(password)| Command::Password(Password(password))),
+            path().prop_map(|PathName(password)| Command::Password(Password(password.into()))),
             proptest::sample::select(without_argument()),
             path().prop_map(Command::ChangeDirectory),
             path().prop_map(Command::Retrieve),

@@ -10,6 +10,8 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
+use zeroize::Zeroize;
+
 use super::canonical;
 use super::socket::is_ready;
 use crate::ftp::Reply;
@@ -110,7 +112,11 @@ impl ControlConnection {
             let mut bytes = [0; READ_BYTES];
             match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => self.ended = true,
-                Ok((count, _)) => self.received.extend(bytes.get(..count).unwrap_or_default()),
+                Ok((count, _)) => {
+                    let received = bytes.get_mut(..count).unwrap_or_default();
+                    self.received.extend(received);
+                    received.zeroize();
+                }
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }

@@ -16,8 +16,9 @@ impl Session {
             Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
             Activity::Commands => (self.stranger_since + limits.login_timeout)
                 .min(self.heard_at + limits.idle_timeout),
+            Activity::LoggingIn(logging_in) => logging_in.until(),
             Activity::Opening(awaiting) => awaiting.until,
-            Activity::Transfer(transfer) => transfer.stalls_at(limits.stall_timeout),
+            Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Committing(committing) => committing.until,
             Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
@@ -52,7 +53,11 @@ impl Session {
             Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
                 self.dismiss("No login in time; closing.", now);
             }
+            Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
+            Activity::Transfer(transfer) if transfer.is_paused() => {
+                self.enter(Activity::Transfer(transfer));
+            }
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
             Activity::Committing(committing) => self.give_up_commit(*committing, now),
             Activity::Farewell { .. } => return Err(Gone::Stalled),

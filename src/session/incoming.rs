@@ -11,7 +11,7 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::pool::{Class, Watch};
-use crate::storage::{Committed, Durability, Flusher, Flushing, Upload};
+use crate::storage::{Committed, Crew, Durability, Errand, Upload};
 
 /// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
 /// system's memory does not fill with what the disk has yet to take.
@@ -35,9 +35,9 @@ pub(super) struct Incoming {
     announced: Option<u64>,
     /// How many bytes of the file came over the data connection.
     received: u64,
-    flusher: Option<Arc<Flusher>>,
+    flusher: Option<Arc<Crew>>,
     unflushed: u64,
-    flushing: Option<Flushing<()>>,
+    flushing: Option<Errand<()>>,
 }
 
 /// A restart marker: the client's own name for a place in the file, and ours, the number of bytes before it.
@@ -59,7 +59,7 @@ impl Marker {
 #[derive(Debug)]
 pub(super) enum Commit {
     Done(Committed),
-    UnderWay(Flushing<Committed>),
+    UnderWay(Errand<Committed>),
 }
 
 /// Whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
@@ -91,7 +91,7 @@ impl Incoming {
         ascii: bool,
         mode: Mode,
         announced: Option<u64>,
-        flusher: Option<Arc<Flusher>>,
+        flusher: Option<Arc<Crew>>,
     ) -> Self {
         Self {
             upload,
@@ -276,7 +276,7 @@ impl Incoming {
         };
         let commit = move || {
             // An error of the disk is told once: to the flush that was under way, maybe.
-            flushing.map_or(Ok(()), Flushing::wait)?;
+            flushing.map_or(Ok(()), Errand::wait)?;
             upload.commit(Durability::Flushed, go_on)
         };
         flusher.run(commit).map(Commit::UnderWay)

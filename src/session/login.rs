@@ -1,15 +1,43 @@
 //! Who the client is: USER, PASS, ACCT, HOST, REIN.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Password, PathName};
 use crate::ftp::path::PathTooLong;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::Event;
-use crate::storage::{Account, Accounts, Permissions, Root};
+use crate::pool::{Class, Watch};
+use crate::storage::{Account, Accounts, Denied, Errand, Permissions, Root, Verdict, Verification};
 
+use super::guard::LockedOut;
 use super::refusal::Refusal;
-use super::{Parameters, Session};
+use super::{Activity, Parameters, Session, Step};
+
+/// How long checking a password may take when others wait for the same.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// PASS was said, and the answer is not ready.
+#[derive(Debug)]
+pub(super) enum LoggingIn {
+    /// The password is being checked.
+    Checking { name: Vec<u8>, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    /// It was wrong; who guesses has to wait.
+    Refused { until: Instant },
+}
+
+impl LoggingIn {
+    pub(super) fn until(&self) -> Instant {
+        match self {
+            Self::Checking { until, .. } | Self::Refused { until } => *until,
+        }
+    }
+
+    pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        if let Self::Checking { verdict, .. } = self {
+            watch.readable(verdict.descriptor(), Class::Interactive);
+        }
+    }
+}
 
 /// Who the client is.
 #[derive(Debug, Default)]
@@ -66,7 +94,7 @@ impl Member {
 impl Session {
     pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Reply {
         // The same words whether or not there is such a user.
-        let text = if Accounts::is_anonymous(&name) {
+        let text = if self.service.accounts.serve_anonymous() && Accounts::is_anonymous(&name) {
             "Give your e-mail address as password."
         } else {
             "Password required."
@@ -76,11 +104,7 @@ impl Session {
         Reply::new(Code::NEED_PASSWORD, text)
     }
 
-    pub(super) fn password(
-        &mut self,
-        password: &Password,
-        now: Instant,
-    ) -> Result<Option<Reply>, Refusal> {
+    pub(super) fn password(&mut self, password: Password, now: Instant) -> Result<(), Refusal> {
         let name = match std::mem::take(&mut self.login) {
             Login::Named(name) => name,
             other => {
@@ -88,20 +112,116 @@ impl Session {
                 return Err(Refusal::OutOfSequence("Say USER first."));
             }
         };
-        if let Some(account) = self.service.accounts.verify(&name, password) {
-            self.log(&Event::Login { user: &name });
-            self.login =
-                Login::Member(Box::new(Member { account, directory: VirtualPath::root() }));
-            return Ok(Some(Reply::new(Code::LOGGED_IN, "Logged in.")));
+        let (service, from) = (&self.service, self.control.peer().ip());
+        match service.guard.check(&name, from, &service.limits, now) {
+            Err(LockedOut::Address { remaining }) => {
+                self.log(&Event::LoginFailed { user: &name, why: "the address is locked out" });
+                let minutes = remaining.as_secs().div_ceil(60);
+                let text = format!(
+                    "Too many failed logins from your address; try again in {minutes} minutes."
+                );
+                self.dismiss(&text, now);
+                return Ok(());
+            }
+            Err(LockedOut::User) => {
+                self.fail_login(&name, "the user is locked out", now, now);
+                return Ok(());
+            }
+            Ok(()) => {}
         }
-        self.log(&Event::LoginFailed { user: &name });
+        match service.accounts.verify(&name, password, from) {
+            Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
+            Verification::Later(check) => {
+                let Some(verdict) = service.checkers.try_run(|| Ok(check())) else {
+                    return Err(Refusal::TooManyLogins);
+                };
+                let verdict = verdict?;
+                let until = now + CHECK_TIMEOUT;
+                let checking = LoggingIn::Checking { name, verdict, begun: now, until };
+                self.enter(Activity::LoggingIn(Box::new(checking)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
+        match logging_in {
+            LoggingIn::Checking { name, verdict, begun, until } => match verdict.outcome() {
+                Some(Ok(verdict)) => {
+                    self.conclude_login(&name, verdict, begun, now);
+                    Step::More
+                }
+                Some(Err(error)) => {
+                    self.refuse(&Refusal::Storage(error));
+                    self.enter(Activity::Commands);
+                    Step::More
+                }
+                None => {
+                    let checking = LoggingIn::Checking { name, verdict, begun, until };
+                    self.enter(Activity::LoggingIn(Box::new(checking)));
+                    Step::Wait
+                }
+            },
+            // Its deadline ends it.
+            LoggingIn::Refused { until } => {
+                self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
+                Step::Wait
+            }
+        }
+    }
+
+    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, begun: Instant, now: Instant) {
+        self.enter(Activity::Commands);
+        match verdict {
+            Ok(account) => {
+                self.log(&Event::Login { user: name });
+                self.service.guard.succeeded(name, self.control.peer().ip());
+                let directory = VirtualPath::root();
+                self.login = Login::Member(Box::new(Member { account, directory }));
+                self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
+            }
+            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", begun, now),
+            Err(Denied::NoHome(error)) => {
+                self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
+                self.refuse(&Refusal::NoHome(error));
+            }
+            Err(Denied::TooManySessions) => {
+                self.log(&Event::LoginFailed { user: name, why: "too many sessions" });
+                self.refuse(&Refusal::TooManySessions);
+            }
+        }
+    }
+
+    /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
+    fn fail_login(&mut self, name: &[u8], why: &'static str, begun: Instant, now: Instant) {
+        self.log(&Event::LoginFailed { user: name, why });
         self.failures += 1;
-        if self.failures >= self.service.limits.login_failures_max {
-            self.reply(&Refusal::LoginIncorrect.reply());
-            self.dismiss("Too many failed logins; closing.", now);
-            return Ok(None);
+        let (service, from) = (&self.service, self.control.peer().ip());
+        let until = begun + service.guard.failed(name, from, &service.limits, now);
+        if until > now {
+            self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
+        } else {
+            self.refuse_login(now);
         }
-        Err(Refusal::LoginIncorrect)
+    }
+
+    /// The time of a refusal has come; or nobody has checked the password for very long.
+    pub(super) fn end_login(&mut self, logging_in: &LoggingIn, now: Instant) {
+        match logging_in {
+            LoggingIn::Refused { .. } => self.refuse_login(now),
+            LoggingIn::Checking { .. } => {
+                self.enter(Activity::Commands);
+                self.refuse(&Refusal::TooManyLogins);
+            }
+        }
+    }
+
+    fn refuse_login(&mut self, now: Instant) {
+        self.enter(Activity::Commands);
+        self.refuse(&Refusal::LoginIncorrect);
+        if self.failures >= self.service.limits.login_failures_max {
+            self.dismiss("Too many failed logins; closing.", now);
+        }
     }
 
     pub(super) fn account(&self) -> Result<Reply, Refusal> {

@@ -9,6 +9,7 @@
 mod deadlines;
 mod digest;
 mod files;
+mod guard;
 mod incoming;
 mod inform;
 mod listing;
@@ -27,6 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroize;
+
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
 use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
@@ -38,7 +41,7 @@ use crate::pool::{Class, Task, Turn, Watch};
 
 use digest::Digesting;
 use inform::StatusListing;
-use login::{Login, Member};
+use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route};
 use refusal::Refusal;
 use service::Metered;
@@ -72,6 +75,8 @@ enum Activity {
     /// Waiting for commands.
     #[default]
     Commands,
+    /// A password is being checked, or was wrong.
+    LoggingIn(Box<LoggingIn>),
     /// A transfer command was accepted; its data connection is not there yet.
     Opening(Box<Awaiting>),
     /// Data moves.
@@ -90,6 +95,7 @@ impl Activity {
     fn name(&self) -> &'static str {
         match self {
             Self::Commands => "commands",
+            Self::LoggingIn(_) => "logging in",
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
             Self::Committing(_) => "committing",
@@ -216,6 +222,7 @@ impl Session {
     fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
         match mem::take(&mut self.activity) {
             Activity::Commands => self.next_command(now),
+            Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
             Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
@@ -250,6 +257,10 @@ impl Session {
         };
         self.heard_at = now;
         self.serve(&line, now);
+        if let Line::Complete(mut line) = line {
+            // It may have been a password.
+            line.zeroize();
+        }
         Ok(Step::More)
     }
 
@@ -301,7 +312,7 @@ impl Session {
         }
         match command {
             Command::User(name)               => Ok(Some(self.user(name, now))),
-            Command::Password(password)       => self.password(&password, now),
+            Command::Password(password)       => self.password(password, now).map(|()| None),
             Command::Account                  => self.account().map(Some),
             Command::Host(_)                  => self.host().map(Some),
             Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
@@ -515,7 +526,10 @@ impl Task for Session {
             Activity::Transfer(transfer) => {
                 transfer.order.then == Then::Commands && self.control.is_open()
             }
-            Activity::Digesting(_) | Activity::Status(_) | Activity::Farewell { .. } => false,
+            Activity::LoggingIn(_)
+            | Activity::Digesting(_)
+            | Activity::Status(_)
+            | Activity::Farewell { .. } => false,
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);
@@ -526,6 +540,7 @@ impl Task for Session {
             Activity::Opening(awaiting) => awaiting.watch(watch),
             Activity::Transfer(transfer) => transfer.watch(watch),
             Activity::Committing(committing) => committing.watch(watch),
+            Activity::LoggingIn(logging_in) => logging_in.watch(watch),
             _ => {}
         }
     }

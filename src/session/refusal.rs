@@ -18,6 +18,12 @@ pub(super) enum Refusal {
     Unserved(Unserved),
     NotLoggedIn,
     LoginIncorrect,
+    /// The password was right, but the home cannot be opened.
+    NoHome(io::Error),
+    /// The user has as many sessions as allowed.
+    TooManySessions,
+    /// As many passwords are being checked as allowed.
+    TooManyLogins,
     NotPermitted,
     OutOfSequence(&'static str),
     /// No PASV, EPSV, PORT or EPRT came before.
@@ -79,6 +85,9 @@ impl Refusal {
             Self::Unserved(unserved) => return unserved_reply(*unserved),
             Self::NotLoggedIn => (Code::NOT_LOGGED_IN, "Please log in with USER and PASS."),
             Self::LoginIncorrect => (Code::NOT_LOGGED_IN, "Login incorrect."),
+            Self::NoHome(_) => (Code::NOT_LOGGED_IN, "Your home directory is not available."),
+            Self::TooManySessions => (Code::NOT_LOGGED_IN, "You have as many sessions as you may; close one first."),
+            Self::TooManyLogins => (Code::NOT_LOGGED_IN, "Too many logins at once; try again later."),
             Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
             Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
             Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),
@@ -109,7 +118,7 @@ impl Refusal {
     /// The reason for the log, where it is more than the client should know.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
         match self {
-            Self::NoPassivePort(error) => Some(error),
+            Self::NoPassivePort(error) | Self::NoHome(error) => Some(error),
             Self::Storage(error) if storage(error).0 == Code::LOCAL_ERROR => Some(error),
             _ => None,
         }

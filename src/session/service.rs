@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::config::Limits;
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
-use crate::storage::{Accounts, Flusher};
+use crate::storage::{Accounts, Crew};
+
+use super::guard::Guard;
 
 /// What the sessions of a server share; those of one slave, where there are slaves.
 #[derive(Debug, Clone)]
@@ -20,10 +22,13 @@ pub struct Service {
     pub passive_ports: Arc<PassivePorts>,
     /// The address told in replies to PASV, if it is not the control connection's.
     pub public_address: Option<Ipv4Addr>,
+    /// What checks passwords.
+    pub checkers: Arc<Crew>,
     /// What flushes uploads to the disk; none where nobody wants that.
-    pub flusher: Option<Arc<Flusher>>,
+    pub flusher: Option<Arc<Crew>>,
     /// Where events go.
     pub log: Arc<Log>,
+    pub(super) guard: Arc<Guard>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -76,7 +81,8 @@ impl Service {
         limits: Limits,
         passive_ports: PassivePorts,
         public_address: Option<Ipv4Addr>,
-        flusher: Option<Flusher>,
+        checkers: Crew,
+        flusher: Option<Crew>,
         log: Log,
     ) -> Self {
         Self {
@@ -84,8 +90,10 @@ impl Service {
             limits: Arc::new(limits),
             passive_ports: Arc::new(passive_ports),
             public_address,
+            checkers: Arc::new(checkers),
             flusher: flusher.map(Arc::new),
             log: Arc::new(log),
+            guard: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),

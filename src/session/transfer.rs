@@ -6,6 +6,7 @@
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use crate::net::control::Gone;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::Opening;
 use crate::pool::{Class, Watch};
+use crate::storage::Pace;
 
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
@@ -80,11 +82,17 @@ pub(super) struct Transfer {
     work: Work,
     bytes: u64,
     progressed_at: Instant,
+    /// The rate that it keeps to, with the other transfers of its user; and until when it pauses for that.
+    pace: Option<Arc<Pace>>,
+    paused_until: Option<Instant>,
     _metered: Metered,
 }
 
 impl Transfer {
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        if self.is_paused() {
+            return;
+        }
         let class =
             if self.bytes < INTERACTIVE_BYTES as u64 { Class::Interactive } else { Class::Bulk };
         self.work.watch(&self.stream, class, watch);
@@ -96,13 +104,38 @@ impl Transfer {
     }
 
     /// A client that waits for our disk is not the one that stalls.
-    pub(super) fn stalls_at(&self, stall_timeout: Duration) -> Instant {
+    fn stalls_at(&self, stall_timeout: Duration) -> Instant {
         let timeout = if self.waits_for_a_flush() { FLUSH_TIMEOUT } else { stall_timeout };
         self.progressed_at + timeout
     }
 
     fn waits_for_a_flush(&self) -> bool {
         matches!(&self.work, Work::Receive(incoming) if incoming.waits_for_a_flush())
+    }
+
+    /// Whether its rate lets it move nothing now.
+    fn pauses(&mut self, now: Instant) -> bool {
+        self.paused_until = self.pace.as_ref().and_then(|pace| pace.busy_until(now));
+        if let Some(until) = self.paused_until {
+            // That it moves nothing is our doing.
+            self.progressed_at = until;
+        }
+        self.paused_until.is_some()
+    }
+
+    /// When it must be looked at although nothing happened: it may go on, or has stalled.
+    pub(super) fn due_at(&self, stall_timeout: Duration) -> Instant {
+        self.paused_until.unwrap_or_else(|| self.stalls_at(stall_timeout))
+    }
+
+    /// Whether it waits for its own rate alone.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// How many of so many bytes may move at once.
+    fn slice(&self, bytes: usize) -> usize {
+        self.pace.as_ref().map_or(bytes, |pace| bytes.min(pace.slice()))
     }
 
     /// STAT during the transfer.
@@ -252,9 +285,17 @@ impl Session {
 
     fn transfer(&mut self, stream: TcpStream, order: Order, work: Work, now: Instant) {
         let metered = Metered::new(self.service.meter());
-        let transfer =
-            Transfer { stream, order, work, bytes: 0, progressed_at: now, _metered: metered };
-        self.enter(Activity::Transfer(Box::new(transfer)));
+        let pace = self.login.member().and_then(|member| work.pace(&member.account));
+        self.enter(Activity::Transfer(Box::new(Transfer {
+            stream,
+            order,
+            work,
+            bytes: 0,
+            progressed_at: now,
+            pace,
+            paused_until: None,
+            _metered: metered,
+        })));
     }
 
     pub(super) fn await_data_connection(
@@ -320,8 +361,12 @@ impl Session {
             }
             Heard::HangUp | Heard::Nothing => {}
         }
+        if transfer.pauses(now) {
+            self.enter(Activity::Transfer(transfer));
+            return Ok(Step::Wait);
+        }
         let waited = transfer.waits_for_a_flush();
-        let advanced = transfer.work.advance(&transfer.stream, *budget);
+        let advanced = transfer.work.advance(&transfer.stream, transfer.slice(*budget));
         if waited && !transfer.waits_for_a_flush() {
             // The client's time begins anew.
             transfer.progressed_at = now;
@@ -339,6 +384,9 @@ impl Session {
             }
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
+                if let Some(pace) = &transfer.pace {
+                    pace.charge(count, now);
+                }
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
                 transfer.progressed_at = now;
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));

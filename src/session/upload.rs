@@ -13,7 +13,7 @@ use crate::log::{Event, Outcome};
 use crate::net::control::has_ended;
 use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
-use crate::storage::{Committed, Flushing, Start, Unable, Upload};
+use crate::storage::{Committed, Errand, Start, Unable, Upload};
 
 use super::incoming::{Client, Commit, Incoming, Marker, VANISHED, Verdict};
 use super::refusal::{Refusal, fault_reply};
@@ -27,7 +27,7 @@ pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 /// An upload that has come whole and is being flushed.
 #[derive(Debug)]
 pub(super) struct Committing {
-    flushing: Flushing<Committed>,
+    flushing: Errand<Committed>,
     /// To be answered when everything is safe.
     markers: Vec<Marker>,
     order: Order,

@@ -5,12 +5,14 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Moved};
 use crate::pool::{Class, Watch};
+use crate::storage::{Account, Pace};
 
 use super::incoming::Incoming;
 use super::listing::Lister;
@@ -37,6 +39,15 @@ impl Work {
             Self::SendText(text) => text.advance(stream),
             Self::Receive(incoming) => incoming.advance(stream, budget),
         }
+    }
+
+    /// The rate that its user has for this direction.
+    pub(super) fn pace(&self, account: &Account) -> Option<Arc<Pace>> {
+        match self {
+            Self::Send(_) | Self::SendText(_) => account.down(),
+            Self::Receive(_) => account.up(),
+        }
+        .cloned()
     }
 
     /// The data connection goes with the control connection (RFC 959 §3.2), but for an upload: what has been sent is

@@ -1,34 +1,143 @@
 //! Who may log in, and what each may do.
 
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::Root;
+use parking_lot::{Mutex, RwLock};
+
+use super::users::{User, UserSettings, Users};
+use super::{Root, password};
 use crate::ftp::command::Password;
 use crate::ftp::verb::Permission;
 
 /// What an account may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Permissions(&'static [Permission]);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Permissions(u8);
+
+/// Each permission by the word that the users file has for it.
+const WORDS: [(&str, Permission); 8] = [
+    ("list", Permission::List),
+    ("read", Permission::Read),
+    ("write", Permission::Write),
+    ("append", Permission::Append),
+    ("delete", Permission::Delete),
+    ("rename", Permission::Rename),
+    ("mkdir", Permission::MakeDirectory),
+    ("chmod", Permission::ChangeAttributes),
+];
 
 impl Permissions {
     /// Look, and fetch.
-    pub const READ_ONLY: Self = Self(&[Permission::List, Permission::Read]);
+    pub const READ_ONLY: Self = Self(bit(Permission::List) | bit(Permission::Read));
     /// Everything.
-    pub const FULL: Self = Self(&[
-        Permission::List,
-        Permission::Read,
-        Permission::Write,
-        Permission::Append,
-        Permission::Delete,
-        Permission::Rename,
-        Permission::MakeDirectory,
-        Permission::ChangeAttributes,
-    ]);
+    pub const FULL: Self = Self(u8::MAX);
 
     /// Whether this is among them.
     #[must_use]
-    pub fn allow(self, permission: Permission) -> bool {
-        self.0.contains(&permission)
+    pub const fn allow(self, permission: Permission) -> bool {
+        self.0 & bit(permission) != 0
+    }
+
+    /// Reads words separated by commas; `all` is every one.
+    ///
+    /// # Errors
+    /// One sentence, with the words there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::FULL);
+        }
+        text.split(',').try_fold(Self(0), |all, word| {
+            let found = WORDS.iter().find(|(known, _)| *known == word);
+            let known = WORDS.map(|(known, _)| known).join(", ");
+            let (_, permission) =
+                found.ok_or_else(|| format!("'{word}' is none of {known} and all"))?;
+            Ok(Self(all.0 | bit(*permission)))
+        })
+    }
+}
+
+const fn bit(permission: Permission) -> u8 {
+    1 << permission as u8
+}
+
+impl Default for Permissions {
+    /// A user may do everything in the home, unless something else is said.
+    fn default() -> Self {
+        Self::FULL
+    }
+}
+
+impl fmt::Display for Permissions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::FULL {
+            return formatter.write_str("all");
+        }
+        let words = WORDS.iter().filter(|(_, permission)| self.allow(*permission));
+        formatter.write_str(&words.map(|(word, _)| *word).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{self}")
+    }
+}
+
+/// A rate that several transfers share: each byte pushes the moment when the next may move.
+#[derive(Debug)]
+pub struct Pace {
+    bytes_per_second: NonZeroU64,
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    /// So many bytes a second.
+    #[must_use]
+    pub fn new(bytes_per_second: NonZeroU64) -> Self {
+        Self { bytes_per_second, free_at: Mutex::default() }
+    }
+
+    /// Until when nothing may move, if that is not over.
+    #[must_use]
+    pub fn busy_until(&self, now: Instant) -> Option<Instant> {
+        self.free_at.lock().filter(|free_at| *free_at > now)
+    }
+
+    /// How many bytes may move at once: those of a tenth of a second.
+    #[must_use]
+    pub fn slice(&self) -> usize {
+        usize::try_from(self.bytes_per_second.get() / 10).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Says that so many bytes have moved.
+    pub fn charge(&self, bytes: u64, now: Instant) {
+        #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
+        let took = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
+        let mut free_at = self.free_at.lock();
+        *free_at = Some(free_at.map_or(now, |free_at| free_at.max(now)) + took);
+    }
+}
+
+/// What all sessions of one user share.
+#[derive(Debug, Default)]
+struct Standing {
+    sessions: AtomicUsize,
+}
+
+/// One session's place among those of its user; given back when dropped.
+#[derive(Debug)]
+struct Place(Arc<Standing>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -37,6 +146,9 @@ impl Permissions {
 pub struct Account {
     root: Arc<Root>,
     permissions: Permissions,
+    up: Option<Arc<Pace>>,
+    down: Option<Arc<Pace>>,
+    _place: Option<Arc<Place>>,
 }
 
 impl Account {
@@ -51,30 +163,281 @@ impl Account {
     pub fn permissions(&self) -> Permissions {
         self.permissions
     }
+
+    /// How fast it may send.
+    #[must_use]
+    pub fn up(&self) -> Option<&Arc<Pace>> {
+        self.up.as_ref()
+    }
+
+    /// How fast it may fetch.
+    #[must_use]
+    pub fn down(&self) -> Option<&Arc<Pace>> {
+        self.down.as_ref()
+    }
+}
+
+/// Why somebody is not let in.
+#[derive(Debug)]
+pub enum Denied {
+    /// No such user, not this password, or not from this address: who asks is not told which.
+    Incorrect,
+    /// The password is right, but the home cannot be opened.
+    NoHome(io::Error),
+    /// The password is right, but the user has as many sessions as allowed.
+    TooManySessions,
+}
+
+/// What a login comes to.
+pub type Verdict = Result<Account, Denied>;
+
+/// How a login is decided.
+pub enum Verification {
+    /// At once.
+    Now(Verdict),
+    /// By work that takes its time: not on a worker.
+    Later(Box<dyn FnOnce() -> Verdict + Send>),
+}
+
+impl fmt::Debug for Verification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(verdict) => formatter.debug_tuple("Now").field(verdict).finish(),
+            Self::Later(_) => formatter.write_str("Later"),
+        }
+    }
 }
 
 /// Everybody who may log in.
 #[derive(Debug)]
 pub struct Accounts {
-    anonymous: Account,
+    /// Where users are who have no home of their own, and anonymous.
+    root: Arc<Root>,
+    anonymous: Option<Permissions>,
+    users: Option<UsersFile>,
+}
+
+/// The users of a file, and what is known of them beside it.
+#[derive(Debug)]
+struct UsersFile {
+    path: PathBuf,
+    known: RwLock<BTreeMap<Vec<u8>, Arc<Known>>>,
+    /// By name, over every reload.
+    standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
+}
+
+/// A user of the file.
+#[derive(Debug)]
+struct Known {
+    user: User,
+    standing: Arc<Standing>,
+    up: Option<Arc<Pace>>,
+    down: Option<Arc<Pace>>,
 }
 
 impl Accounts {
     /// Anonymous alone, with these permissions.
     #[must_use]
     pub fn anonymous(root: Arc<Root>, permissions: Permissions) -> Self {
-        Self { anonymous: Account { root, permissions } }
+        Self { root, anonymous: Some(permissions), users: None }
+    }
+
+    /// The users of a file, and anonymous if it has permissions.
+    ///
+    /// # Errors
+    /// One sentence about the file.
+    pub fn of_file(
+        root: Arc<Root>,
+        path: PathBuf,
+        anonymous: Option<Permissions>,
+    ) -> Result<Self, String> {
+        let users = UsersFile { path, known: RwLock::default(), standings: Mutex::default() };
+        users.reload()?;
+        Ok(Self { root, anonymous, users: Some(users) })
+    }
+
+    /// Reads the users anew; those who are logged in stay. Returns how many there are.
+    ///
+    /// # Errors
+    /// One sentence about the file; then nothing has changed.
+    pub fn reload(&self) -> Result<Option<usize>, String> {
+        self.users.as_ref().map(UsersFile::reload).transpose()
     }
 
     /// The account of this name, if the password is its own. Anonymous gives any password (RFC 1635).
     #[must_use]
-    pub fn verify(&self, name: &[u8], _password: &Password) -> Option<Account> {
-        Self::is_anonymous(name).then(|| self.anonymous.clone())
+    pub fn verify(&self, name: &[u8], password: Password, from: IpAddr) -> Verification {
+        let known = self.users.as_ref().and_then(|users| users.known.read().get(name).cloned());
+        if known.is_none()
+            && Self::is_anonymous(name)
+            && let Some(permissions) = self.anonymous
+        {
+            let root = Arc::clone(&self.root);
+            let account = Account { root, permissions, up: None, down: None, _place: None };
+            return Verification::Now(Ok(account));
+        }
+        if self.users.is_none() {
+            return Verification::Now(Err(Denied::Incorrect));
+        }
+        let root = Arc::clone(&self.root);
+        Verification::Later(Box::new(move || {
+            let hash = known.as_ref().map(|known| known.user.hash.as_str());
+            let fits = password::is_of(hash, &password.0);
+            match known {
+                Some(known) if fits && known.user.settings.lets_in(from) => known.admit(root),
+                _ => Err(Denied::Incorrect),
+            }
+        }))
     }
 
     /// Whether this name asks for anonymous access (RFC 1635).
     #[must_use]
     pub fn is_anonymous(name: &[u8]) -> bool {
         name.eq_ignore_ascii_case(b"anonymous") || name.eq_ignore_ascii_case(b"ftp")
+    }
+
+    /// Whether anonymous is served.
+    #[must_use]
+    pub fn serve_anonymous(&self) -> bool {
+        self.anonymous.is_some()
+    }
+
+    /// The homes of all users who have one.
+    #[must_use]
+    pub fn homes(&self) -> Vec<PathBuf> {
+        let known = self.users.iter().flat_map(|users| {
+            let known = users.known.read();
+            known.values().filter_map(|known| known.user.settings.home.clone()).collect::<Vec<_>>()
+        });
+        known.collect()
+    }
+}
+
+impl UsersFile {
+    fn reload(&self) -> Result<usize, String> {
+        let users = Users::read(&self.path)?;
+        let mut standings = self.standings.lock();
+        let known: BTreeMap<_, _> = users
+            .0
+            .into_iter()
+            .map(|(name, user)| {
+                let standing = Arc::clone(standings.entry(name.clone()).or_default());
+                (name, Arc::new(Known::new(user, standing)))
+            })
+            .collect();
+        let count = known.len();
+        *self.known.write() = known;
+        Ok(count)
+    }
+}
+
+impl Known {
+    fn new(user: User, standing: Arc<Standing>) -> Self {
+        let UserSettings { up, down, .. } = user.settings;
+        let pace = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(Pace::new(rate)));
+        Self { up: pace(up), down: pace(down), user, standing }
+    }
+
+    /// The password was right: opens the home and takes a place.
+    fn admit(&self, shared: Arc<Root>) -> Verdict {
+        let settings = &self.user.settings;
+        let place = self.take_place().ok_or(Denied::TooManySessions)?;
+        let root = match &settings.home {
+            Some(home) => Arc::new(Root::open(home).map_err(Denied::NoHome)?),
+            None => shared,
+        };
+        Ok(Account {
+            root,
+            permissions: settings.may,
+            up: self.up.clone(),
+            down: self.down.clone(),
+            _place: Some(Arc::new(place)),
+        })
+    }
+
+    fn take_place(&self) -> Option<Place> {
+        let most = self.user.settings.sessions.unwrap_or(usize::MAX);
+        let take = |taken: usize| (taken < most).then_some(taken + 1);
+        let taken = self.standing.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.is_ok().then(|| Place(Arc::clone(&self.standing)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test makes its own files and knows the time")]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn verify(accounts: &Accounts, name: &str, password: &str) -> Verdict {
+        let password = Password(Zeroizing::new(password.as_bytes().to_vec()));
+        match accounts.verify(name.as_bytes(), password, HERE) {
+            Verification::Now(verdict) => verdict,
+            Verification::Later(work) => work(),
+        }
+    }
+
+    #[test]
+    fn permissions_are_words_and_words_are_permissions() {
+        for text in ["all", "list,read", "write", "list,read,write,append,delete,rename,mkdir"] {
+            assert_eq!(Permissions::parse(text).unwrap().to_string(), text);
+        }
+        assert!(Permissions::parse("fly").unwrap_err().contains("list, read"));
+        assert!(!Permissions::READ_ONLY.allow(Permission::Write));
+    }
+
+    #[test]
+    fn a_rate_is_shared_by_all_who_move_bytes() {
+        let (pace, start) = (Pace::new(NonZeroU64::new(1000).unwrap()), Instant::now());
+        assert_eq!((pace.busy_until(start), pace.slice()), (None, 100));
+        pace.charge(500, start);
+        pace.charge(500, start);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(pace.busy_until(start), Some(later));
+        assert_eq!(pace.busy_until(later), None);
+        pace.charge(1, later + Duration::from_secs(9));
+        let end = later + Duration::from_millis(9001);
+        assert_eq!(pace.busy_until(later), Some(end), "what was not used is not saved up");
+    }
+
+    #[test]
+    fn a_user_has_a_home_a_number_of_sessions_and_addresses() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        let home = folder.path().join("home");
+        let change = |settings: &'static str, home: Option<PathBuf>| {
+            Users::update(&path, |users| {
+                let mut changed = UserSettings { home, ..UserSettings::default() };
+                settings.split_ascii_whitespace().try_for_each(|word| changed.set(word))?;
+                let hash = password::hash(b"right")?;
+                users.0.insert(b"alice".to_vec(), User { hash, settings: changed });
+                Ok(())
+            })
+            .unwrap();
+        };
+        change("sessions=1", Some(home.clone()));
+        let root = Arc::new(Root::open(folder.path()).unwrap());
+        let accounts = Accounts::of_file(root, path.clone(), None).unwrap();
+        assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::NoHome(_))));
+        std::fs::create_dir(&home).unwrap();
+        assert!(matches!(verify(&accounts, "alice", "wrong"), Err(Denied::Incorrect)));
+        assert!(matches!(verify(&accounts, "bob", "right"), Err(Denied::Incorrect)));
+        assert!(matches!(verify(&accounts, "anonymous", "x"), Err(Denied::Incorrect)));
+        let first = verify(&accounts, "alice", "right").unwrap();
+        assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
+        drop(first);
+        let _first = verify(&accounts, "alice", "right").unwrap();
+        // The count outlives a reload.
+        accounts.reload().unwrap();
+        assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
+        change("from=192.0.2.0/24", None);
+        accounts.reload().unwrap();
+        assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::Incorrect)));
+        std::fs::write(&path, "nonsense").unwrap();
+        assert!(accounts.reload().unwrap_err().contains("line 1"));
+        assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::Incorrect)));
     }
 }

@@ -4,14 +4,16 @@
 //! `ftp`. Not here: sockets, replies, the clock.
 
 pub mod account;
-mod flusher;
+mod crew;
 mod hidden;
 mod leftovers;
+pub mod password;
 mod place;
 mod root;
 mod upload;
+pub mod users;
 
-pub use account::{Account, Accounts, Permissions};
-pub use flusher::{Flusher, Flushing};
+pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
+pub use crew::{Crew, Errand};
 pub use root::{Directory, Found, Root};
 pub use upload::{Committed, Durability, Start, Unable, Upload};

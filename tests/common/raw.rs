@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use rustix::net::sockopt::set_socket_linger;
 
 use super::{PATIENCE, until};
@@ -31,12 +32,30 @@ impl RawClient {
 
     /// Connected, greeted and logged in, TYPE I.
     pub fn log_in(address: SocketAddr) -> Self {
-        let mut client = Self::connect(address);
-        assert!(client.line().starts_with("220 "));
-        assert!(client.ask("USER anonymous").starts_with("331 "));
-        assert!(client.ask("PASS x").starts_with("230 "));
+        Self::log_in_as(address, "anonymous", "x")
+    }
+
+    /// The same for a user of a users file.
+    pub fn log_in_as(address: SocketAddr, user: &str, password: &str) -> Self {
+        let mut client = Self::greeted(address);
+        let reply = client.try_log_in(user, password);
+        assert!(reply.starts_with("230 "), "{reply}");
         assert!(client.ask("TYPE I").starts_with("200 "));
         client
+    }
+
+    /// Connected and greeted.
+    pub fn greeted(address: SocketAddr) -> Self {
+        let mut client = Self::connect(address);
+        assert!(client.line().starts_with("220 "));
+        client
+    }
+
+    /// The reply to USER and PASS.
+    pub fn try_log_in(&mut self, user: &str, password: &str) -> String {
+        let reply = self.ask(&format!("USER {user}"));
+        assert!(reply.starts_with("331 "), "{reply}");
+        self.ask(&format!("PASS {password}"))
     }
 
     pub fn send(&mut self, bytes: &[u8]) {
@@ -151,6 +170,13 @@ impl RawClient {
         until("the bytes do not arrive", || self.ask("STAT").contains(&all));
         set_socket_linger(&data, Some(Duration::ZERO)).unwrap();
         drop(data);
+    }
+
+    /// Whether something is there to be read.
+    pub fn has_more(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        !self.reader.buffer().is_empty()
+            || rustix::net::recv(&self.stream, &mut [0; 1], flags).is_ok()
     }
 
     /// Whether the server has hung up.

@@ -1,0 +1,64 @@
+//! Values as people write them: numbers of bytes, networks.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Reads a number, with K, M, G or T behind it for 1024 of each other: `500K`, `2M`, `10G`.
+///
+/// # Errors
+/// One sentence, when it is none or too large.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("'{text}' is no number of bytes; write it as 500K, 2M or 10G");
+    let units = [('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30), ('T', 1_u64 << 40)];
+    let found = units.into_iter().find_map(|(letter, unit)| {
+        text.strip_suffix([letter, letter.to_ascii_lowercase()]).map(|digits| (digits, unit))
+    });
+    let (digits, unit) = found.unwrap_or((text, 1));
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    digits.parse().ok().and_then(|number: u64| number.checked_mul(unit)).ok_or_else(wrong)
+}
+
+/// Networks, a client of any of which fits.
+pub type Networks = Vec<IpNet>;
+
+/// Reads networks, `10.0.0.0/8,::1`.
+///
+/// # Errors
+/// One sentence.
+pub fn networks(text: &str) -> Result<Networks, String> {
+    let network = |text: &str| {
+        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
+            format!("'{text}' is no network; write it as 10.0.0.0/8 or as an address")
+        })
+    };
+    text.split(',').map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_with_or_without_its_bits() {
+        let found = networks("10.0.0.0/8,::1").unwrap();
+        assert!(found[0].contains(&IpAddr::from([10, 9, 8, 7])));
+        assert!(!found[0].contains(&IpAddr::from([11, 9, 8, 7])));
+        assert_eq!(found[1].to_string(), "::1/128");
+        assert!(networks("10.0.0.0/33").is_err() && networks("").is_err());
+    }
+
+    #[test]
+    fn a_unit_is_1024_of_the_one_before() {
+        for (text, number) in [("0", 0), ("17", 17), ("500K", 512_000), ("2m", 2 << 20)] {
+            assert_eq!(bytes(text), Ok(number), "{text}");
+        }
+        assert_eq!(bytes("1T"), Ok(1 << 40));
+        for text in ["", "K", "-1", "+1", "1.5M", "2MB", "99999999999T", "1 K"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Users with passwords: who gets in, to which tree, and what becomes of those who guess.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use argon2::password_hash::PasswordHasher;
+use argon2::{Algorithm, Argon2, Params, Version};
+use common::raw::{RawClient, read_all};
+use common::{TestServer, noise, until};
+use poolftpd::storage::password;
+use poolftpd::storage::users::{User, UserSettings, Users};
+use tempfile::TempDir;
+
+/// A server with a users file, and what it is made of.
+struct Scene {
+    folder: TempDir,
+    server: TestServer,
+}
+
+impl Scene {
+    /// Users are given as `name settings`; the password of each is its name.
+    fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::config::Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        for line in users {
+            add(&path, &line.replace("HOMES", folder.path().to_str().unwrap()));
+        }
+        let server = TestServer::start(|config| {
+            config.users = Some(path);
+            config.anonymous = false;
+            config.limits.login_delay = Duration::ZERO;
+            adjust(config);
+        });
+        Self { folder, server }
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        let home = self.folder.path().join(name);
+        fs::create_dir_all(&home).unwrap();
+        home
+    }
+
+    fn log_in(&self, name: &str) -> RawClient {
+        RawClient::log_in_as(self.server.address(), name, name)
+    }
+
+    fn try_log_in(&self, name: &str, password: &str) -> String {
+        RawClient::greeted(self.server.address()).try_log_in(name, password)
+    }
+}
+
+fn add(path: &Path, line: &str) {
+    let (name, words) = line.split_once(' ').unwrap_or((line, ""));
+    let mut settings = UserSettings::default();
+    words.split_ascii_whitespace().for_each(|word| settings.set(word).unwrap());
+    let hash = password::hash(name.as_bytes()).unwrap();
+    let user = User { hash, settings };
+    Users::update(path, |users| Ok(users.0.insert(name.into(), user))).unwrap();
+}
+
+#[test]
+fn each_user_has_a_root_and_permissions_of_its_own() {
+    let scene = Scene::new(
+        &["alice home=HOMES/alice", "bob home=HOMES/bob may=list,read", "carol may=list,write"],
+        |_| {},
+    );
+    fs::write(scene.home("bob").join("b"), "bob's").unwrap();
+    let home = scene.home("alice");
+    let mut alice = scene.log_in("alice");
+    alice.store("a", b"alice's");
+    assert_eq!(fs::read(home.join("a")).unwrap(), b"alice's");
+    assert!(alice.ask("SIZE b").starts_with("550 "));
+    assert!(alice.ask("SIZE ../bob/b").starts_with("550 "));
+    let mut bob = scene.log_in("bob");
+    assert_eq!(bob.retrieve("b"), b"bob's");
+    assert_eq!(bob.ask("DELE b"), "550 Permission denied.");
+    // Without a home of her own, the server's root.
+    scene.server.write("shared", "x");
+    let mut carol = scene.log_in("carol");
+    assert_eq!(carol.ask("SIZE shared"), "213 1");
+    assert_eq!(carol.ask("RETR shared"), "550 Permission denied.");
+    assert_eq!(carol.ask("RNFR shared"), "550 Permission denied.");
+    assert_eq!(carol.ask("APPE shared"), "550 Permission denied.");
+    carol.store("new", b"y");
+}
+
+#[test]
+fn anonymous_is_let_in_beside_users_only_when_that_is_said() {
+    let without = Scene::new(&["alice"], |_| {});
+    assert_eq!(without.try_log_in("anonymous", "x"), "530 Login incorrect.");
+    let with = Scene::new(&["alice"], |config| config.anonymous = true);
+    assert!(with.try_log_in("anonymous", "x").starts_with("230 "));
+    assert!(with.try_log_in("alice", "alice").starts_with("230 "));
+    assert_eq!(with.try_log_in("alice", "x"), "530 Login incorrect.");
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_user_are_answered_alike() {
+    let scene = Scene::new(&["alice", "far from=192.0.2.0/24"], |_| {});
+    let mut known = RawClient::greeted(scene.server.address());
+    let mut unknown = RawClient::greeted(scene.server.address());
+    for _ in 0..2 {
+        assert_eq!(known.try_log_in("alice", "x"), "530 Login incorrect.");
+        assert_eq!(unknown.try_log_in("nobody", "x"), "530 Login incorrect.");
+    }
+    for client in [&mut known, &mut unknown] {
+        assert_eq!(client.try_log_in("far", "far"), "530 Login incorrect.");
+        assert_eq!(client.line(), "421 Too many failed logins; closing.");
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_home_that_is_missing_is_a_refusal_until_it_is_there() {
+    let scene = Scene::new(&["alice home=HOMES/alice"], |_| {});
+    let mut client = RawClient::greeted(scene.server.address());
+    assert_eq!(client.try_log_in("alice", "alice"), "530 Your home directory is not available.");
+    assert!(client.ask("LIST").starts_with("530 "));
+    scene.home("alice");
+    assert!(client.try_log_in("alice", "alice").starts_with("230 "));
+}
+
+#[test]
+fn an_address_that_guesses_is_locked_out_and_a_trusted_one_is_not() {
+    let guess = |scene: &Scene| {
+        for _ in 0..4 {
+            assert_eq!(scene.try_log_in("alice", "x"), "530 Login incorrect.");
+        }
+        scene.try_log_in("alice", "alice")
+    };
+    let strict = Scene::new(&["alice"], |config| config.limits.lockout_failures = 4);
+    assert_eq!(
+        guess(&strict),
+        "421 Too many failed logins from your address; try again in 10 minutes."
+    );
+    let trusting = Scene::new(&["alice"], |config| {
+        config.limits.lockout_failures = 4;
+        config.limits.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    assert!(guess(&trusting).starts_with("230 "));
+}
+
+#[test]
+fn the_sessions_of_a_user_are_limited_and_places_are_given_back() {
+    let scene = Scene::new(&["alice sessions=2"], |_| {});
+    let mut first = scene.log_in("alice");
+    let _second = scene.log_in("alice");
+    assert_eq!(
+        scene.try_log_in("alice", "alice"),
+        "530 You have as many sessions as you may; close one first."
+    );
+    // Another login of the same session is none more.
+    assert!(first.ask("REIN").starts_with("220 "));
+    assert!(first.try_log_in("alice", "alice").starts_with("230 "));
+    assert!(first.ask("QUIT").starts_with("221 "));
+    until("the place is not given back", || scene.try_log_in("alice", "alice").starts_with("230 "));
+}
+
+#[test]
+fn a_flood_of_logins_leaves_those_served_who_are_in() {
+    let scene = Scene::new(&["alice"], |config| {
+        config.workers = NonZeroUsize::MIN;
+        config.limits.logins_pending_max = 8;
+    });
+    scene.server.write("a", noise(100_000));
+    let mut member = scene.log_in("alice");
+    // Much work, each.
+    let costly = Params::new(19456, 60, 1, None).unwrap();
+    let costly = Argon2::new(Algorithm::Argon2id, Version::V0x13, costly);
+    let hash = costly.hash_password(b"alice").unwrap().to_string();
+    let change = |users: &mut Users| {
+        users.0.get_mut(b"alice".as_slice()).unwrap().hash = hash;
+        Ok(())
+    };
+    Users::update(&scene.folder.path().join("users"), change).unwrap();
+    scene.server.server.as_ref().unwrap().reload();
+    let mut flood: Vec<RawClient> = (0..30)
+        .map(|_| {
+            let mut client = RawClient::greeted(scene.server.address());
+            assert!(client.ask("USER alice").starts_with("331 "));
+            client
+        })
+        .collect();
+    for client in &mut flood {
+        client.say("PASS alice");
+    }
+    assert_eq!(member.retrieve("a"), noise(100_000));
+    assert!(flood.iter().any(|client| !client.has_more()), "some are still being checked");
+    let replies = flood.iter_mut().map(RawClient::reply);
+    let (let_in, told): (Vec<_>, Vec<_>) = replies.partition(|reply| reply.starts_with("230 "));
+    // Two are checked at once, eight wait.
+    assert!(let_in.len() >= 8 && !told.is_empty(), "{} and {}", let_in.len(), told.len());
+    for reply in told {
+        assert_eq!(reply, "530 Too many logins at once; try again later.");
+    }
+}
+
+#[test]
+fn a_rate_holds_a_transfer_back_and_costs_no_worker() {
+    let scene = Scene::new(&["alice down=10K up=10K", "bob"], |config| {
+        config.workers = NonZeroUsize::MIN;
+    });
+    scene.server.write("a", noise(1 << 20));
+    let mut slow = scene.log_in("alice");
+    let mut data = slow.open_data();
+    assert!(slow.ask("RETR a").starts_with("150 "));
+    std::io::Read::read_exact(&mut data, &mut [0; 100]).unwrap();
+    assert_eq!(scene.log_in("bob").retrieve("a"), noise(1 << 20));
+    // At that rate the whole would take a hundred seconds.
+    assert!(slow.ask("STAT").starts_with("211 RETR: "));
+    assert!(slow.ask("ABOR").starts_with("426 "));
+    assert!(slow.reply().starts_with("226 "));
+    assert!(read_all(data).len() < 1 << 20);
+}
+
+#[test]
+fn users_are_read_anew_a_broken_file_changes_nothing_and_sessions_stay() {
+    let scene = Scene::new(&["alice"], |_| {});
+    let server = scene.server.server.as_ref().unwrap();
+    let path = scene.folder.path().join("users");
+    let mut alice = scene.log_in("alice");
+    add(&path, "bob");
+    assert_eq!(scene.try_log_in("bob", "bob"), "530 Login incorrect.");
+    server.reload();
+    assert!(scene.try_log_in("bob", "bob").starts_with("230 "));
+    fs::write(&path, "nonsense\n").unwrap();
+    server.reload();
+    assert!(scene.try_log_in("bob", "bob").starts_with("230 "));
+    fs::write(&path, "").unwrap();
+    server.reload();
+    assert_eq!(scene.try_log_in("alice", "alice"), "530 Login incorrect.");
+    assert!(alice.ask("PWD").starts_with("257 "));
+}
