@@ -8,10 +8,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::log::Level;
+use crate::net::data::Resumption;
+use crate::net::tls::{KeyFiles, TlsFiles};
 use crate::units::{Networks, networks};
 
 /// How the server is to run.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 pub struct Config {
     /// The directory that is served.
     pub root: PathBuf,
@@ -29,6 +32,14 @@ pub struct Config {
     pub users: Option<PathBuf>,
     /// Whether anonymous may log in.
     pub anonymous: bool,
+    /// Certificates and keys.
+    pub tls: TlsFiles,
+    /// `--require-tls`.
+    pub require_tls: bool,
+    /// `--implicit-tls`: a port where TLS begins at once.
+    pub implicit_tls: Option<u16>,
+    /// Whether data connections must resume the TLS session of their control connection.
+    pub resumption: Resumption,
     /// Whether an upload is flushed to the disk before it counts as done.
     pub flush: bool,
     /// The ports for passive data connections; `None` is any.
@@ -50,6 +61,8 @@ pub struct Limits {
     pub per_address_max: usize,
     /// How long a client may take to log in.
     pub login_timeout: Duration,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
     /// `--idle-timeout`: how long a client may say nothing between transfers.
     pub idle_timeout: Duration,
     /// How long a data connection may take to come about, and a reserved passive port may stay unused.
@@ -82,6 +95,7 @@ impl Default for Limits {
             clients_max: 10_000,
             per_address_max: 10_000,
             login_timeout: Duration::from_mins(1),
+            handshake_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(5),
             data_connect_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_mins(2),
@@ -111,6 +125,10 @@ impl Config {
             write: false,
             users: None,
             anonymous: true,
+            tls: TlsFiles::default(),
+            require_tls: false,
+            implicit_tls: None,
+            resumption: Resumption::Required,
             flush: true,
             passive_ports: None,
             public_address: None,
@@ -130,10 +148,13 @@ impl Config {
         let mut lines = vec![
             format!("write {}", self.write),
             format!("anonymous {}", self.anonymous),
+            format!("require_tls {}", self.require_tls),
+            format!("resumption {:?}", self.resumption),
             format!("flush {}", self.flush),
             format!("clients_max {}", limits.clients_max),
             format!("per_address_max {}", limits.per_address_max),
             format!("login_timeout {}", seconds(limits.login_timeout)),
+            format!("handshake_timeout {}", seconds(limits.handshake_timeout)),
             format!("idle_timeout {}", seconds(limits.idle_timeout)),
             format!("data_connect_timeout {}", seconds(limits.data_connect_timeout)),
             format!("stall_timeout {}", seconds(limits.stall_timeout)),
@@ -152,7 +173,14 @@ impl Config {
                 .as_ref()
                 .map(|ports| format!("passive_ports {}-{}", ports.start(), ports.end())),
         );
+        lines.extend(self.implicit_tls.map(|port| format!("implicit_tls {port}")));
         lines.extend(self.users.as_ref().map(|path| format!("users {}", path.display())));
+        for KeyFiles { certificate, key } in &self.tls.keys {
+            lines.push(format!("certificate {}", certificate.display()));
+            lines.push(format!("key {}", key.display()));
+        }
+        let authorities = self.tls.client_authorities.as_ref();
+        lines.extend(authorities.map(|path| format!("client_authorities {}", path.display())));
         lines.extend(limits.trusted.iter().map(|network| format!("trusted {network}")));
         lines.extend(self.public_address.map(|address| format!("public_address {address}")));
         lines.join("\n")
@@ -175,10 +203,23 @@ impl Config {
             "write" => self.write = value.parse().ok()?,
             "anonymous" => self.anonymous = value.parse().ok()?,
             "users" => self.users = Some(value.into()),
+            "implicit_tls" => self.implicit_tls = Some(value.parse().ok()?),
+            "require_tls" => self.require_tls = value.parse().ok()?,
+            "resumption" => {
+                let kinds = [Resumption::Required, Resumption::Optional];
+                self.resumption = kinds.into_iter().find(|kind| format!("{kind:?}") == value)?;
+            }
+            "certificate" => {
+                let (certificate, key) = (value.into(), PathBuf::new());
+                self.tls.keys.push(KeyFiles { certificate, key });
+            }
+            "key" => self.tls.keys.last_mut()?.key = value.into(),
+            "client_authorities" => self.tls.client_authorities = Some(value.into()),
             "flush" => self.flush = value.parse().ok()?,
             "clients_max" => limits.clients_max = value.parse().ok()?,
             "per_address_max" => limits.per_address_max = value.parse().ok()?,
             "login_timeout" => limits.login_timeout = seconds()?,
+            "handshake_timeout" => limits.handshake_timeout = seconds()?,
             "idle_timeout" => limits.idle_timeout = seconds()?,
             "data_connect_timeout" => limits.data_connect_timeout = seconds()?,
             "stall_timeout" => limits.stall_timeout = seconds()?,
@@ -247,6 +288,12 @@ mod tests {
         master.flush = false;
         master.users = Some("/etc/poolftpd users".into());
         master.anonymous = false;
+        master.require_tls = true;
+        master.implicit_tls = Some(990);
+        master.resumption = Resumption::Optional;
+        let files = |name: &str| KeyFiles { certificate: name.into(), key: "the key".into() };
+        master.tls.keys = vec![files("one"), files("two")];
+        master.tls.client_authorities = Some("authorities".into());
         master.passive_ports = Some(5..=9);
         master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
         master.level = Level::Verbose;
@@ -255,6 +302,7 @@ mod tests {
             per_address_max: 2,
             login_timeout: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(4),
+            handshake_timeout: Duration::from_secs(15),
             data_connect_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(6),
             reply_timeout: Duration::from_secs(7),

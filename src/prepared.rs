@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, ConfigError};
 use crate::net::listener;
+use crate::net::tls::Acceptor;
 use crate::storage::{Accounts, Permissions, Root};
 
 /// What has been opened.
@@ -13,6 +14,9 @@ use crate::storage::{Accounts, Permissions, Root};
 pub struct Prepared {
     pub(crate) root: Arc<Root>,
     pub(crate) accounts: Accounts,
+    pub(crate) acceptor: Option<Arc<Acceptor>>,
+    /// Where TLS begins at once.
+    pub(crate) implicit: Option<TcpListener>,
     /// Where everybody comes in.
     pub(crate) front: TcpListener,
     /// The slaves' own, in order.
@@ -34,12 +38,23 @@ impl Prepared {
         })?;
         let root = Arc::new(root);
         let accounts = accounts(config, Arc::clone(&root))?;
+        let acceptor = acceptor(config)?;
         let front = bind(config, config.port)?;
+        let implicit = config.implicit_tls.map(|port| bind(config, port)).transpose()?;
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, accounts, front, own })
+        Ok(Self { root, accounts, acceptor, implicit, front, own })
     }
+}
+
+/// Who takes TLS connections, where there is a certificate.
+pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigError> {
+    if config.tls.keys.is_empty() {
+        return Ok(None);
+    }
+    let opened = Acceptor::open(config.tls.clone());
+    opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
 }
 
 /// Who may log in.

@@ -15,11 +15,11 @@ use crate::config::{Config, ConfigError};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::listener::{self, Reserve, Stop};
-use crate::net::passive::PassivePorts;
 use crate::net::seats::Seats;
+use crate::net::tls::Acceptor;
 use crate::pool::Pool;
-use crate::prepared::{Prepared, accounts, bind, cannot_start};
-use crate::session::{Service, Session};
+use crate::prepared::{Prepared, acceptor, accounts, bind, cannot_start};
+use crate::session::{Security, Service, Session};
 use crate::storage::{Accounts, Crew, Root};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
@@ -86,8 +86,9 @@ impl Server {
     ) -> Result<Self, ConfigError> {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
         let accounts = accounts(config, Arc::new(root))?;
+        let acceptor = acceptor(config)?;
         let start = || {
-            let mut server = Self::new(config, accounts, log)?;
+            let mut server = Self::new(config, accounts, acceptor, log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![station], None));
             if let Some(listener) = own {
@@ -98,9 +99,18 @@ impl Server {
         start().map_err(|error: io::Error| cannot_start(&error))
     }
 
-    fn new(config: &Config, accounts: Accounts, log: Log) -> io::Result<Self> {
-        let passive_ports = PassivePorts::new(config.passive_ports.clone());
-        let public_address = config.public_address;
+    fn new(
+        config: &Config,
+        accounts: Accounts,
+        acceptor: Option<Arc<Acceptor>>,
+        log: Log,
+    ) -> io::Result<Self> {
+        let security = acceptor.map(|acceptor| Security {
+            acceptor,
+            required: config.require_tls,
+            implicit_port: config.implicit_tls,
+            resumption: config.resumption,
+        });
         let checkers = Crew::start("checker", CHECKERS, config.limits.logins_pending_max)?;
         let flusher =
             if config.flush { Some(Crew::start_unbounded("flusher", FLUSHERS)?) } else { None };
@@ -111,15 +121,7 @@ impl Server {
             stations: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
-            service: Service::new(
-                accounts,
-                config.limits.clone(),
-                passive_ports,
-                public_address,
-                checkers,
-                flusher,
-                log,
-            ),
+            service: Service::new(config, accounts, security, checkers, flusher, log),
             seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
         })
     }
@@ -127,9 +129,14 @@ impl Server {
     /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
     /// behind the front.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, accounts, front, own } = prepared;
+        let Prepared { root, accounts, acceptor, implicit, front, own } = prepared;
+        let mut config = config.clone();
+        if let Some(listener) = &implicit {
+            config.implicit_tls = Some(listener.local_addr()?.port());
+        }
+        let config = &config;
         let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(config, accounts, log)?;
+        let mut server = Self::new(config, accounts, acceptor, log)?;
         if config.write || config.users.is_some() {
             server.run_sweeper(root)?;
         }
@@ -145,6 +152,9 @@ impl Server {
             server.run_registry(registry)?;
         }
         server.open_door(front, None, Arc::clone(&server.balancer))?;
+        if let Some(implicit) = implicit {
+            server.open_door(implicit, None, Arc::clone(&server.balancer))?;
+        }
         for ((number, listener), station) in (1..).zip(own).zip(stations) {
             server.open_door(
                 listener,
@@ -278,10 +288,14 @@ impl Server {
 
     /// Reads anew what can change while it runs: the users. What cannot be read changes nothing; the log tells.
     pub fn reload(&self) {
-        match self.service.accounts.reload() {
-            Ok(None) => {}
-            Ok(Some(users)) => self.service.log.server(&Event::Reloaded { users }),
-            Err(what) => self.service.log.server(&Event::NotReloaded { what: &what }),
+        let service = &self.service;
+        let users = service.accounts.reload().map(Option::unwrap_or_default);
+        let keys = service.security.as_ref().map_or(Ok(()), |security| security.acceptor.reload());
+        for what in [users.as_ref().err(), keys.as_ref().err()].into_iter().flatten() {
+            service.log.server(&Event::NotReloaded { what });
+        }
+        if let (Ok(users), Ok(())) = (users, keys) {
+            service.log.server(&Event::Reloaded { users });
         }
         if let Some(registry) = &self.registry {
             registry.tell_slaves(b"reload");

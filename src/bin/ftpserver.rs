@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,9 @@ use poolftpd::balancer::control;
 use poolftpd::cli;
 use poolftpd::config::{self, Config, Limits};
 use poolftpd::log::{Level, Log};
+use poolftpd::net::data::Resumption;
+use poolftpd::net::self_signed;
+use poolftpd::net::tls::{self, KeyFiles, TlsFiles};
 use poolftpd::server::Server;
 use poolftpd::units::{Networks, networks};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -61,6 +64,34 @@ struct Arguments {
     #[argh(option, from_str_fn(networks), arg_name = "networks")]
     trust: Option<Networks>,
 
+    /// offer TLS with this certificate, in PEM with those that it is signed by; several for several names
+    #[argh(option, arg_name = "file")]
+    tls_cert: Vec<PathBuf>,
+
+    /// the key of the certificate, in PEM; without it the key is in the file of the certificate
+    #[argh(option, arg_name = "file")]
+    tls_key: Vec<PathBuf>,
+
+    /// offer TLS with a certificate that is made for this, and kept in this file with its key
+    #[argh(option, arg_name = "file")]
+    self_signed: Option<PathBuf>,
+
+    /// let nobody log in, and no data move, without TLS
+    #[argh(switch)]
+    require_tls: bool,
+
+    /// listen on this port, too, where TLS begins at once (990 is the usual one)
+    #[argh(option, arg_name = "port")]
+    implicit_tls: Option<u16>,
+
+    /// take only clients that have a certificate of an authority in this file
+    #[argh(option, arg_name = "file")]
+    tls_client_ca: Option<PathBuf>,
+
+    /// take data connections that do not resume the TLS session of the control connection, for clients that cannot
+    #[argh(switch)]
+    no_tls_reuse: bool,
+
     /// do not wait for the disk before an upload counts as done
     #[argh(switch)]
     no_fsync: bool,
@@ -99,7 +130,8 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn config(self) -> Result<Config, &'static str> {
+    fn config(mut self) -> Result<Config, &'static str> {
+        let tls = self.tls_files()?;
         let level = match (self.quiet, self.verbose) {
             (true, true) => return Err("--quiet and --verbose exclude each other"),
             (true, false) => Level::Quiet,
@@ -131,12 +163,46 @@ impl Arguments {
             anonymous: self.anonymous || self.users.is_none(),
             // A slave process may have another current directory.
             users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            tls,
+            require_tls: self.require_tls,
+            implicit_tls: self.implicit_tls,
+            resumption: if self.no_tls_reuse { Resumption::Optional } else { Resumption::Required },
             flush: !self.no_fsync,
             passive_ports: self.passive_ports,
             public_address: self.public_address,
             limits,
             level,
         })
+    }
+}
+
+impl Arguments {
+    fn tls_files(&mut self) -> Result<TlsFiles, &'static str> {
+        // A slave process may have another current directory.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let mut certificates = std::mem::take(&mut self.tls_cert);
+        let mut keys = std::mem::take(&mut self.tls_key);
+        if keys.is_empty() {
+            keys.clone_from(&certificates);
+        }
+        if keys.len() != certificates.len() {
+            return Err("each --tls-cert needs its --tls-key, in the same order");
+        }
+        if let Some(path) = self.self_signed.clone() {
+            certificates.push(path.clone());
+            keys.push(path);
+        }
+        let needs = self.require_tls || self.implicit_tls.is_some() || self.tls_client_ca.is_some();
+        if needs && certificates.is_empty() {
+            return Err("TLS needs a certificate: --tls-cert and --tls-key, or --self-signed");
+        }
+        let both = certificates.into_iter().zip(keys);
+        let keys = both.map(|(certificate, key)| KeyFiles {
+            certificate: absolute(certificate),
+            key: absolute(key),
+        });
+        let client_authorities = self.tls_client_ca.take().map(absolute);
+        Ok(TlsFiles { keys: keys.collect(), client_authorities })
     }
 }
 
@@ -156,12 +222,16 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
         return control();
     }
-    let config = match cli::arguments::<Arguments>(PROGRAM).map(Arguments::config) {
-        Ok(Ok(config)) => config,
-        Ok(Err(what)) => return cli::usage(PROGRAM, what),
+    let arguments = match cli::arguments::<Arguments>(PROGRAM) {
+        Ok(arguments) => arguments,
         Err(status) => return status,
     };
-    match serve(&config) {
+    let self_signed = arguments.self_signed.clone();
+    let config = match arguments.config() {
+        Ok(config) => config,
+        Err(what) => return cli::usage(PROGRAM, what),
+    };
+    match serve(&config, self_signed.as_deref()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             cli::complain(PROGRAM, &what);
@@ -192,8 +262,15 @@ fn control() -> ExitCode {
     }
 }
 
+/// The fingerprint of the certificate in this file, made if there is none.
+fn make_certificate(path: &Path) -> Result<String, String> {
+    self_signed::make(path)?;
+    tls::fingerprint(path)
+}
+
 /// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
-fn serve(config: &Config) -> Result<(), String> {
+fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
+    let pin = self_signed.map(make_certificate).transpose()?;
     let text = |error: io::Error| format!("cannot start: {error}.");
     // Before any thread, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
@@ -206,6 +283,9 @@ fn serve(config: &Config) -> Result<(), String> {
     for door in server.doors() {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
         cli::print(&format!("listening on {}{of_slave}\n", door.address));
+    }
+    if let Some(pin) = pin {
+        cli::print(&format!("certificate SHA-256 {pin} (ftpclient --pin)\n"));
     }
     for signal in signals.forever() {
         if signal != SIGHUP {

@@ -51,6 +51,26 @@ pub enum Mode {
     Block,
 }
 
+/// What AUTH asks for (RFC 4217 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// `TLS`, `TLS-C`: data travels in the clear until PROT.
+    Tls,
+    /// `SSL`, `TLS-P`: data by TLS, too, as older clients mean it.
+    WithData,
+}
+
+/// What PROT asks for (RFC 2228 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtectionLevel {
+    /// C.
+    Clear,
+    /// P.
+    Private,
+    /// S and E, which TLS has no way for (RFC 4217 §9).
+    Other,
+}
+
 /// What EPSV asks for (RFC 2428 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendedPassive {
@@ -168,6 +188,10 @@ pub enum Site {
 pub enum Command {
     User(Vec<u8>),
     Password(Password),
+    Authenticate(Mechanism),
+    ProtectionBuffer,
+    Protect(ProtectionLevel),
+    ClearCommandChannel,
     Account,
     Reinitialize,
     Quit,
@@ -327,6 +351,23 @@ impl<'a> Argument<'a> {
             "B" => Ok(Command::Mode(Mode::Block)),
             "C" | "Z" => Err(ArgumentError::Unsupported),
             _ => Err(ArgumentError::Malformed),
+        }
+    }
+
+    pub(super) fn mechanism(self) -> Result<Command, ArgumentError> {
+        match self.word()?.to_ascii_uppercase().as_str() {
+            "TLS" | "TLS-C" => Ok(Command::Authenticate(Mechanism::Tls)),
+            "SSL" | "TLS-P" => Ok(Command::Authenticate(Mechanism::WithData)),
+            _ => Err(ArgumentError::Unsupported),
+        }
+    }
+
+    pub(super) fn protection_level(self) -> Result<Command, ArgumentError> {
+        match self.word()?.to_ascii_uppercase().as_str() {
+            "C" => Ok(Command::Protect(ProtectionLevel::Clear)),
+            "P" => Ok(Command::Protect(ProtectionLevel::Private)),
+            "S" | "E" => Ok(Command::Protect(ProtectionLevel::Other)),
+            _ => Err(ArgumentError::Unsupported),
         }
     }
 
@@ -493,9 +534,17 @@ impl Command {
     /// The command as it goes over the wire, without the line's end; Telnet's 0xFF is doubled.
     #[must_use]
     #[rustfmt::skip]
+    #[allow(clippy::too_many_lines, reason = "one line a command")]
     pub fn encode(&self) -> Vec<u8> {
         let line = match self {
             Self::User(name) => with("USER", name),
+            Self::Authenticate(Mechanism::Tls) => with("AUTH", b"TLS"),
+            Self::Authenticate(Mechanism::WithData) => with("AUTH", b"TLS-P"),
+            Self::ProtectionBuffer => with("PBSZ", b"0"),
+            Self::Protect(ProtectionLevel::Clear) => with("PROT", b"C"),
+            Self::Protect(ProtectionLevel::Private) => with("PROT", b"P"),
+            Self::Protect(ProtectionLevel::Other) => with("PROT", b"S"),
+            Self::ClearCommandChannel => with("CCC", b""),
             Self::Password(Password(password)) => with("PASS", password),
             Self::Account => with("ACCT", b"none"),
             Self::Reinitialize => "REIN".into(),

@@ -30,6 +30,7 @@ impl Code {
     pub const LOGGED_IN: Self = Self(230);
     pub const FILE_ACTION_DONE: Self = Self(250);
     pub const PATHNAME: Self = Self(257);
+    pub const SECURITY_EXCHANGED: Self = Self(234);
     pub const NEED_PASSWORD: Self = Self(331);
     pub const PENDING: Self = Self(350);
     pub const SERVICE_NOT_AVAILABLE: Self = Self(421);
@@ -44,8 +45,11 @@ impl Code {
     pub const NOT_IMPLEMENTED: Self = Self(502);
     pub const BAD_SEQUENCE: Self = Self(503);
     pub const NOT_IMPLEMENTED_FOR_ARGUMENT: Self = Self(504);
+    pub const PROTECTION_NEEDED: Self = Self(521);
     pub const UNSUPPORTED_PROTOCOL: Self = Self(522);
     pub const NOT_LOGGED_IN: Self = Self(530);
+    pub const DENIED_BY_POLICY: Self = Self(534);
+    pub const LEVEL_NOT_SUPPORTED: Self = Self(536);
     pub const UNAVAILABLE: Self = Self(550);
     pub const BAD_NAME: Self = Self(553);
     pub const BAD_MARKER: Self = Self(554);

@@ -86,6 +86,10 @@ pub static VERBS: &[Verb] = &[
     verb("USER", "username",               Nobody, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
     verb("PASS", "password",               Nobody, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
     verb("ACCT", "account",                Nobody, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
+    verb("AUTH", "TLS | TLS-P",            Nobody, Idle,   None,                   Some(AUTH),          |a| a.mechanism()),
+    verb("PBSZ", "0",                      Nobody, Idle,   None,                   Some(PBSZ),          |a| a.offset().map(|_| Command::ProtectionBuffer)),
+    verb("PROT", "C | P",                  Nobody, Idle,   None,                   Some(PROT),          |a| a.protection_level()),
+    verb("CCC",  "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::ClearCommandChannel)),
     verb("HOST", "hostname",               Nobody, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
     verb("REIN", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
     verb("QUIT", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Quit)),
@@ -142,11 +146,18 @@ pub static VERBS: &[Verb] = &[
     verb("NOOP", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Noop)),
     verb("ABOR", "",                       Member, Always, None,                   None,                |a| a.none(Command::Abort)),
     unimplemented("SMNT"),
-    unimplemented("AUTH"), unimplemented("ADAT"), unimplemented("PROT"), unimplemented("PBSZ"),
-    unimplemented("CCC"),  unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
+    unimplemented("ADAT"), 
+     unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
     unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),
     unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
 ];
+
+/// Lines of FEAT that are told where there is TLS (RFC 4217 §6).
+pub const AUTH: &str = "AUTH TLS";
+/// See [`AUTH`].
+pub const PBSZ: &str = "PBSZ";
+/// See [`AUTH`].
+pub const PROT: &str = "PROT";
 
 /// Stands for the line of FEAT that depends on the session: the algorithms of HASH, the selected one with a star.
 pub const ALGORITHMS: &str = "HASH";
@@ -227,7 +238,8 @@ mod tests {
     use super::*;
     use crate::ftp::address::Protocol;
     use crate::ftp::command::{
-        ExtendedPassive, Mode, Password, PathName, Range, Selection, Setting, Site, Type,
+        ExtendedPassive, Mechanism, Mode, Password, PathName, ProtectionLevel, Range, Selection,
+        Setting, Site, Type,
     };
     use crate::ftp::time::TimeValue;
 
@@ -254,7 +266,8 @@ mod tests {
     /// A list of its own, so that the test is not the table reading itself.
     #[test]
     fn only_these_are_open_to_strangers() {
-        let open = "USER PASS ACCT HOST REIN QUIT FEAT OPTS CLNT LANG SYST HELP NOOP";
+        let open =
+            "USER PASS ACCT AUTH PBSZ PROT CCC HOST REIN QUIT FEAT OPTS CLNT LANG SYST HELP NOOP";
         for row in VERBS.iter().filter(|row| row.is_implemented()) {
             let listed = open.split(' ').any(|name| name == row.name);
             assert_eq!(row.login == Nobody, listed, "{}", row.name);
@@ -397,6 +410,13 @@ mod tests {
             Command::Account,
             Command::Reinitialize,
             Command::Quit,
+            Command::Authenticate(Mechanism::Tls),
+            Command::Authenticate(Mechanism::WithData),
+            Command::ProtectionBuffer,
+            Command::Protect(ProtectionLevel::Clear),
+            Command::Protect(ProtectionLevel::Private),
+            Command::Protect(ProtectionLevel::Other),
+            Command::ClearCommandChannel,
             Command::ChangeToParent,
             Command::PrintDirectory,
             Command::Type(Type::Ascii),

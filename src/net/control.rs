@@ -14,6 +14,7 @@ use zeroize::Zeroize;
 
 use super::canonical;
 use super::socket::is_ready;
+use super::tls::{Received, Tls};
 use crate::ftp::Reply;
 use crate::ftp::line::{Line, LineBuffer};
 
@@ -23,8 +24,8 @@ const UNSENT_BYTES_MAX: usize = 16 * 1024;
 /// How much is read at once.
 const READ_BYTES: usize = 4 * 1024;
 
-/// How often is read at the end what nobody will answer any more.
-const READS_AT_CLOSE_MAX: u32 = 16;
+/// How often is read what nobody will answer: at the end, and behind AUTH.
+const READS_AWAY_MAX: u32 = 16;
 
 /// Why a control connection is over without a farewell. Nobody is left to be told: it is for the log.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub enum Gone {
     Broken(io::Error),
     /// The client did not read its replies in time.
     Stalled,
+    /// The TLS handshake took too long.
+    Handshake,
 }
 
 impl fmt::Display for Gone {
@@ -42,6 +45,7 @@ impl fmt::Display for Gone {
         match self {
             Self::Closed => formatter.write_str("closed by the client"),
             Self::Broken(error) => write!(formatter, "broken: {error}"),
+            Self::Handshake => formatter.write_str("no TLS handshake in time"),
             Self::Stalled => formatter.write_str("the client does not read its replies"),
         }
     }
@@ -57,6 +61,9 @@ impl From<Errno> for Gone {
 #[derive(Debug)]
 pub struct ControlConnection {
     stream: TcpStream,
+    /// Once it is by TLS; and since when the handshake is under way.
+    tls: Option<Box<Tls>>,
+    handshaking_since: Option<Instant>,
     peer: SocketAddr,
     local: SocketAddr,
     received: LineBuffer,
@@ -78,6 +85,8 @@ impl ControlConnection {
         sockopt::set_socket_keepalive(&stream, true)?;
         Ok(Self {
             stream,
+            tls: None,
+            handshaking_since: None,
             peer,
             local,
             received: LineBuffer::default(),
@@ -108,7 +117,31 @@ impl ControlConnection {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
         }
-        if !self.ended {
+        if !self.ended && !self.receive()? {
+            return Ok(None);
+        }
+        match self.received.next_line() {
+            None if self.ended => Err(Gone::Closed),
+            line => Ok(line),
+        }
+    }
+
+    /// Takes what has come; `false` if that is nothing.
+    fn receive(&mut self) -> Result<bool, Gone> {
+        let Some(tls) = &mut self.tls else { return self.receive_plain() };
+        let received = &mut self.received;
+        let (came, _) = tls
+            .receive(&self.stream, usize::MAX, |bytes| received.extend(bytes))
+            .map_err(Gone::Broken)?;
+        if !tls.is_handshaking() {
+            self.handshaking_since = None;
+        }
+        self.ended = matches!(came, Received::End | Received::Torn);
+        Ok(came != Received::Nothing)
+    }
+
+    fn receive_plain(&mut self) -> Result<bool, Gone> {
+        {
             let mut bytes = [0; READ_BYTES];
             match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => self.ended = true,
@@ -117,14 +150,11 @@ impl ControlConnection {
                     self.received.extend(received);
                     received.zeroize();
                 }
-                Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
-        match self.received.next_line() {
-            None if self.ended => Err(Gone::Closed),
-            line => Ok(line),
-        }
+        Ok(true)
     }
 
     /// Puts a line aside until the transfer has ended; no other is read before it.
@@ -158,7 +188,7 @@ impl ControlConnection {
     /// Whether every reply has left.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.unsent.is_empty()
+        self.unsent.is_empty() && !self.tls.as_ref().is_some_and(|tls| tls.wants_to_send())
     }
 
     /// Since when the client has not taken any of the replies that wait for it.
@@ -179,22 +209,14 @@ impl ControlConnection {
 
     /// Sends what the client takes now.
     pub fn flush(&mut self, now: Instant) -> Result<(), Gone> {
-        while !self.unsent.is_empty() {
-            match rustix::net::send(
-                &self.stream,
-                &self.unsent,
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            ) {
-                Ok(count) => {
-                    self.unsent.drain(..count.min(self.unsent.len()));
-                    self.unsent_since = Some(now);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    self.unsent_since.get_or_insert(now);
-                    return Ok(());
-                }
-                Err(error) => return Err(error.into()),
+        while !self.is_flushed() {
+            let before = self.unsent.len();
+            if !self.send().map_err(Gone::Broken)? {
+                self.unsent_since.get_or_insert(now);
+                return Ok(());
+            }
+            if self.unsent.len() < before {
+                self.unsent_since = Some(now);
             }
         }
         self.unsent_since = None;
@@ -203,11 +225,77 @@ impl ControlConnection {
         Ok(())
     }
 
+    /// Sends some of it; `false` if nothing can be sent now.
+    fn send(&mut self) -> io::Result<bool> {
+        let sent = if let Some(tls) = &mut self.tls {
+            if !tls.flush(&self.stream)? {
+                return Ok(false);
+            }
+            tls.send(&self.stream, &self.unsent)?
+        } else {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match rustix::net::send(&self.stream, &self.unsent, flags) {
+                Err(Errno::INTR) => return Ok(true),
+                Err(Errno::AGAIN) => return Ok(false),
+                sent => sent?,
+            }
+        };
+        self.unsent.drain(..sent.min(self.unsent.len()));
+        Ok(sent > 0 || self.is_flushed())
+    }
+
+    /// Goes over to TLS, in whose handshake the client has the next word.
+    ///
+    /// SECURITY: what came in plain behind AUTH is thrown away, wherever it is: nobody between can put commands there that
+    /// the client seems to have said (STARTTLS injection).
+    ///
+    /// # Errors
+    /// When the replies of before cannot be sent.
+    pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Gone> {
+        self.received = LineBuffer::default();
+        self.held = None;
+        self.read_away();
+        self.flush(now)?;
+        if !self.is_flushed() {
+            return Err(Gone::Stalled);
+        }
+        self.begin_tls(tls, now);
+        Ok(())
+    }
+
+    /// The same before anything was said (implicit TLS).
+    pub fn begin_tls(&mut self, tls: Tls, now: Instant) {
+        self.tls = Some(Box::new(tls));
+        self.handshaking_since = Some(now);
+    }
+
+    /// Since when a TLS handshake is under way.
+    #[must_use]
+    pub fn handshaking_since(&self) -> Option<Instant> {
+        self.handshaking_since
+    }
+
+    /// The TLS connection, if there is one.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
+    }
+
     /// Reads away what the client still sent, and closes our side: a close over unread bytes would be a reset, and could
     /// take the last reply with it.
     pub fn close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_end();
+            let _told = tls.flush(&self.stream);
+        }
+        self.read_away();
+        // Fails when the client has closed already.
+        let _closed = self.stream.shutdown(Shutdown::Write);
+    }
+
+    fn read_away(&self) {
         let mut bytes = [0; READ_BYTES];
-        for _ in 0..READS_AT_CLOSE_MAX {
+        for _ in 0..READS_AWAY_MAX {
             if !matches!(
                 rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT),
                 Ok((1.., _))
@@ -215,8 +303,6 @@ impl ControlConnection {
                 break;
             }
         }
-        // Fails when the client has closed already.
-        let _closed = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The descriptor to watch.

@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 
+use super::data::DataConnection;
 use super::socket::is_ready;
+use super::tls::{PLAINTEXT_BYTES_MAX, Received, Tls};
 
 /// The size of the buffer that each worker thread has for bytes it must see itself.
 pub const BUFFER_BYTES: usize = 128 * 1024;
@@ -39,11 +42,22 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sends a slice of a file, from `offset` on, without the bytes passing through us, and without waiting.
-///
+/// Sends a slice of a file, from `offset` on, without waiting; in plain without the bytes passing through us.
+pub fn send_file(
+    file: &File,
+    offset: &mut u64,
+    connection: &mut DataConnection,
+    bytes_max: usize,
+) -> Result<Moved, Fault> {
+    match &mut connection.tls {
+        None => send_file_plain(file, offset, &connection.stream, bytes_max),
+        Some(tls) => send_file_secure(file, offset, tls, &connection.stream, bytes_max),
+    }
+}
+
 /// sendfile has no `MSG_DONTWAIT`. But Linux calls a socket writable when a third of its send buffer is free: so we look,
 /// and send a third at most. Without this, each time a slow reader's buffer filled up cost a worker 4 to 8 ms.
-pub fn send_file(
+fn send_file_plain(
     file: &File,
     offset: &mut u64,
     stream: &TcpStream,
@@ -67,41 +81,91 @@ pub fn send_file(
     }
 }
 
-/// Sends bytes from the front of `unsent` and takes them out.
-pub fn send_bytes(unsent: &mut Vec<u8>, stream: &TcpStream) -> Result<Moved, Fault> {
-    match rustix::net::send(stream, unsent, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-        Ok(count) => {
-            unsent.drain(..count.min(unsent.len()));
-            Ok(Moved::Bytes(count as u64))
-        }
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
-        Err(error) => Err(Fault::Connection(error.into())),
+/// What is encrypted and not yet sent waits in `tls`: nothing more is read before it has left.
+fn send_file_secure(
+    file: &File,
+    offset: &mut u64,
+    tls: &mut Tls,
+    stream: &TcpStream,
+    bytes_max: usize,
+) -> Result<Moved, Fault> {
+    if !tls.flush(stream).map_err(Fault::Connection)? {
+        return Ok(Moved::WouldBlock);
     }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(BUFFER_BYTES, 0);
+        let room = buffer.get_mut(..bytes_max.min(PLAINTEXT_BYTES_MAX)).unwrap_or_default();
+        let count = file.read_at(room, *offset).map_err(Fault::Storage)?;
+        if count == 0 {
+            return Ok(Moved::End);
+        }
+        let bytes = room.get(..count).unwrap_or_default();
+        let sent = tls.send(stream, bytes).map_err(Fault::Connection)? as u64;
+        *offset += sent;
+        Ok(Moved::Bytes(sent))
+    })
+}
+
+/// Sends bytes from the front of `unsent` and takes them out.
+pub fn send_bytes(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
+    send(unsent, connection, SendFlags::empty())
 }
 
 /// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
-pub fn send_ahead(unsent: &mut Vec<u8>, stream: &TcpStream) -> Result<Moved, Fault> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
-    match rustix::net::send(stream, unsent, flags) {
-        Ok(count) => {
-            unsent.drain(..count.min(unsent.len()));
-            Ok(if unsent.is_empty() { Moved::End } else { Moved::WouldBlock })
+pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
+    match send(unsent, connection, SendFlags::MORE)? {
+        Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
+        _ => Ok(Moved::WouldBlock),
+    }
+}
+
+fn send(
+    unsent: &mut Vec<u8>,
+    connection: &mut DataConnection,
+    more: SendFlags,
+) -> Result<Moved, Fault> {
+    let sent = match &mut connection.tls {
+        None => {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more;
+            match rustix::net::send(&connection.stream, unsent, flags) {
+                Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+                sent => sent.map_err(io::Error::from),
+            }
         }
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
-        Err(error) => Err(Fault::Connection(error.into())),
+        Some(tls) if more == SendFlags::MORE => tls.queue(&connection.stream, unsent),
+        Some(tls) => tls.send(&connection.stream, unsent),
+    };
+    match sent.map_err(Fault::Connection)? {
+        0 => Ok(Moved::WouldBlock),
+        count => {
+            unsent.drain(..count.min(unsent.len()));
+            Ok(Moved::Bytes(count as u64))
+        }
     }
 }
 
 /// Receives what is here, up to the worker's buffer or `bytes_max`, and gives it to `keep`.
 pub fn receive(
-    stream: &TcpStream,
+    connection: &mut DataConnection,
     bytes_max: usize,
     keep: impl FnOnce(&[u8]) -> io::Result<()>,
 ) -> Result<Moved, Fault> {
+    let bytes_max = bytes_max.min(BUFFER_BYTES);
+    if let Some(tls) = &mut connection.tls {
+        let (received, kept) =
+            tls.receive(&connection.stream, bytes_max, keep).map_err(Fault::Connection)?;
+        kept.unwrap_or(Ok(())).map_err(Fault::Storage)?;
+        return Ok(match received {
+            Received::Bytes(count) => Moved::Bytes(count as u64),
+            Received::Nothing => Moved::WouldBlock,
+            // Whether the client has said so is asked when the upload is judged.
+            Received::End | Received::Torn => Moved::End,
+        });
+    }
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
-        let room = buffer.get_mut(..bytes_max.min(BUFFER_BYTES)).unwrap_or_default();
-        match rustix::net::recv(stream, room, RecvFlags::DONTWAIT) {
+        let room = buffer.get_mut(..bytes_max).unwrap_or_default();
+        match rustix::net::recv(&connection.stream, room, RecvFlags::DONTWAIT) {
             Ok((0, _)) => Ok(Moved::End),
             Ok((count, _)) => {
                 keep(buffer.get(..count).unwrap_or_default()).map_err(Fault::Storage)?;

@@ -1,8 +1,8 @@
-//! Data connections: made by the client (passive) or by us (active).
+//! Data connections: made by the client (passive) or by us (active), in plain or by TLS.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -10,6 +10,27 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
 use super::socket::{bound_waits, is_ready};
+use super::tls::{Binding, Direction, Received, Tls};
+
+/// How a data connection is to be protected (PROT).
+#[derive(Debug, Clone)]
+pub struct Protection {
+    /// The control connection's.
+    pub binding: Binding,
+    /// Which way its data will go.
+    pub direction: Direction,
+    /// Whether it must resume the control connection's session.
+    pub resumption: Resumption,
+}
+
+/// Whether a data connection must resume the TLS session of its control connection: it shows that the same client made both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumption {
+    /// Others are closed.
+    Required,
+    /// For clients that cannot.
+    Optional,
+}
 
 /// A data connection that is not there yet.
 #[derive(Debug)]
@@ -18,6 +39,19 @@ pub enum Opening {
     Passive(PassiveListener),
     /// We are connecting to the client.
     Active(TcpStream),
+    /// It is there, and the handshake is under way.
+    Securing(DataConnection),
+}
+
+/// Why a data connection did not come about.
+#[derive(Debug)]
+pub enum Failure {
+    /// There is no connection.
+    Connect(io::Error),
+    /// The handshake failed.
+    Handshake(io::Error),
+    /// It did not resume the control connection's session.
+    Stranger,
 }
 
 impl Opening {
@@ -39,8 +73,22 @@ impl Opening {
         Ok(Self::Active(TcpStream::from(socket)))
     }
 
-    /// The connection, if it is there now; the opening again, if it is not.
-    pub fn advance(self) -> io::Result<Result<TcpStream, Self>> {
+    /// The connection, if it is there now, and safe where it is to be; the opening again, if it is not.
+    pub fn advance(
+        self,
+        protection: Option<&Protection>,
+    ) -> Result<Result<DataConnection, Self>, Failure> {
+        let opened = match self {
+            Self::Securing(connection) => Ok(connection),
+            unopened => unopened.open(protection).map_err(Failure::Connect)?,
+        };
+        match opened {
+            Ok(connection) => connection.secure(protection),
+            Err(opening) => Ok(Err(opening)),
+        }
+    }
+
+    fn open(self, protection: Option<&Protection>) -> io::Result<Result<DataConnection, Self>> {
         match self {
             Self::Passive(listener) => match is_ready(listener.descriptor(), PollFlags::IN)?
                 .then(|| listener.accept())
@@ -49,27 +97,135 @@ impl Opening {
             {
                 Some(stream) => {
                     bound_waits(stream.as_fd())?;
-                    Ok(Ok(stream))
+                    DataConnection::new(stream, protection).map(Ok)
                 }
                 None => Ok(Err(Self::Passive(listener))),
             },
             Self::Active(stream) => {
                 sockopt::socket_error(&stream)??;
                 match stream.peer_addr() {
-                    Ok(_) => Ok(Ok(stream)),
+                    Ok(_) => DataConnection::new(stream, protection).map(Ok),
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => {
                         Ok(Err(Self::Active(stream)))
                     }
                     Err(error) => Err(error),
                 }
             }
+            Self::Securing(connection) => Ok(Ok(connection)),
         }
     }
 }
 
-/// Whether the other end has closed a connection that carries nothing at the moment.
-#[must_use]
-pub fn is_closed(stream: &TcpStream) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    !matches!(rustix::net::recv(stream, &mut [0; 1], flags), Ok((1.., _)) | Err(Errno::AGAIN))
+/// A data connection.
+#[derive(Debug)]
+pub struct DataConnection {
+    pub(super) stream: TcpStream,
+    pub(super) tls: Option<Box<Tls>>,
+    /// TLS: that this was all is said, and our side closed.
+    hung_up: bool,
+}
+
+impl DataConnection {
+    fn new(stream: TcpStream, protection: Option<&Protection>) -> io::Result<Self> {
+        let tls = protection
+            .map(|protection| protection.binding.accept_data(protection.direction))
+            .transpose()?;
+        if tls.is_some() {
+            // Records are whole; what is held back waits for nothing.
+            stream.set_nodelay(true)?;
+        }
+        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false })
+    }
+
+    /// Goes on with the handshake.
+    fn secure(mut self, protection: Option<&Protection>) -> Result<Result<Self, Opening>, Failure> {
+        let (Some(tls), Some(protection)) = (&mut self.tls, protection) else {
+            return Ok(Ok(self));
+        };
+        if !tls.shake_hands(&self.stream).map_err(Failure::Handshake)? {
+            return Ok(Err(Opening::Securing(self)));
+        }
+        if tls.has_resumed() {
+            tls.trust();
+        } else if protection.resumption == Resumption::Required {
+            // SECURITY: who resumes the control connection's session is who made that, not who found the port first.
+            tls.say_end();
+            let _told = tls.flush(&self.stream);
+            return Err(Failure::Stranger);
+        }
+        Ok(Ok(self))
+    }
+
+    /// Whether it is by TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What has to become ready for it to go on by itself: in a handshake, at its end.
+    #[must_use]
+    pub fn wants_to_send(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.wants_to_send())
+    }
+
+    /// TLS, when everything is sent: says that this was all, closes our side, and waits for the other; `true` when it has
+    /// ended. In plain there is nothing to wait for.
+    ///
+    /// Closing while the other end still sends would be a reset, which could cost it the last bytes.
+    pub fn hang_up(&mut self) -> io::Result<bool> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        if !self.hung_up {
+            tls.say_end();
+            if !tls.flush(&self.stream)? {
+                return Ok(false);
+            }
+            self.stream.shutdown(Shutdown::Write)?;
+            self.hung_up = true;
+        }
+        let (came, _) = tls.receive(&self.stream, usize::MAX, |_| ())?;
+        Ok(matches!(came, Received::End | Received::Torn))
+    }
+
+    /// Sends what is encrypted already; `true` when all of it has left.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        self.tls.as_mut().map_or(Ok(true), |tls| tls.flush(&self.stream))
+    }
+
+    /// Whether only the other end's close is waited for.
+    #[must_use]
+    pub fn is_hung_up(&self) -> bool {
+        self.hung_up
+    }
+
+    /// TLS: answers the other end's close with ours, as far as that is possible at once.
+    pub fn answer_end(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.say_end();
+            let _told = tls.flush(&self.stream);
+        }
+    }
+
+    /// Whether the other end has said that this was all; nobody says so in plain.
+    #[must_use]
+    pub fn is_ended(&self) -> Option<bool> {
+        self.tls.as_ref().map(|tls| tls.has_ended())
+    }
+
+    /// Whether the other end has closed a connection that carries nothing at the moment.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let peeked = rustix::net::recv(&self.stream, &mut [0; 1], flags);
+        match (peeked, &self.tls) {
+            (Err(Errno::AGAIN), _) | (Ok((1.., _)), None) => false,
+            // By TLS, between two transfers of block mode, nothing comes but the end.
+            _ => true,
+        }
+    }
+
+    /// The descriptor to watch.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }

@@ -11,7 +11,9 @@ pub mod data;
 pub mod listener;
 pub mod passive;
 pub mod seats;
+pub mod self_signed;
 mod socket;
+pub mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -25,7 +25,12 @@ impl Session {
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
         let unused = self.route.as_ref().and_then(Route::until);
-        [unread, unused].into_iter().flatten().fold(activity, Instant::min)
+        let handshake = self.handshake_deadline();
+        [unread, unused, handshake].into_iter().flatten().fold(activity, Instant::min)
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        self.control.handshaking_since().map(|since| since + self.service.limits.handshake_timeout)
     }
 
     /// What a deadline that has passed leads to.
@@ -39,6 +44,9 @@ impl Session {
             .is_some_and(|since| since + self.service.limits.reply_timeout <= now)
         {
             return Err(Gone::Stalled);
+        }
+        if self.handshake_deadline().is_some_and(|until| until <= now) {
+            return Err(Gone::Handshake);
         }
         if self.deadline() > now {
             return Ok(());

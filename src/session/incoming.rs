@@ -1,8 +1,6 @@
 //! A file on its way from the client: received, flushed now and then, and judged at its end.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::ftp::ascii::FromWire;
@@ -10,6 +8,7 @@ use crate::ftp::block::{Decoder, Item};
 use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
+use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::{Committed, Crew, Durability, Errand, Upload};
 
@@ -33,6 +32,8 @@ pub(super) struct Incoming {
     safe_marker: Option<Marker>,
     /// How many bytes ALLO said the file would have.
     announced: Option<u64>,
+    /// TLS: whether the client has said that this was all, once the data has ended.
+    said_end: Option<bool>,
     /// How many bytes of the file came over the data connection.
     received: u64,
     flusher: Option<Arc<Crew>>,
@@ -102,6 +103,7 @@ impl Incoming {
             safe_marker: None,
             // The size in TYPE A is not that of what is stored.
             announced: announced.filter(|_| !ascii),
+            said_end: None,
             received: 0,
             flusher,
             unflushed: 0,
@@ -110,7 +112,11 @@ impl Incoming {
     }
 
     /// Receives what is here, `budget` bytes at most.
-    pub(super) fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
+    pub(super) fn advance(
+        &mut self,
+        connection: &mut DataConnection,
+        budget: usize,
+    ) -> Result<Moved, Fault> {
         if !self.upload.prepare(budget).map_err(Fault::Storage)? {
             // What goes before the client's bytes is still copied.
             return Ok(Moved::Bytes(0));
@@ -120,7 +126,7 @@ impl Incoming {
         }
         let bytes_max = self.blocks.as_ref().map_or(budget, |blocks| budget.min(blocks.wanted()));
         let mut malformed = false;
-        let moved = copy::receive(stream, bytes_max, |bytes| match self.blocks.take() {
+        let moved = copy::receive(connection, bytes_max, |bytes| match self.blocks.take() {
             None => self.store(bytes),
             Some(mut blocks) => {
                 let outcome = self.store_blocks(&mut blocks, bytes);
@@ -137,6 +143,7 @@ impl Incoming {
         }
         let ended = self.blocks.as_ref().is_some_and(Decoder::has_ended);
         if ended || moved == Moved::End {
+            self.said_end = connection.is_ended();
             self.store_rest().map_err(Fault::Storage)?;
             return Ok(Moved::End);
         }
@@ -204,7 +211,12 @@ impl Incoming {
     }
 
     /// More of the file wakes it, and the end of a flush that something waits for.
-    pub(super) fn watch<'a>(&'a self, stream: &'a TcpStream, class: Class, watch: &mut Watch<'a>) {
+    pub(super) fn watch<'a>(
+        &'a self,
+        connection: &'a DataConnection,
+        class: Class,
+        watch: &mut Watch<'a>,
+    ) {
         let full = self.waits_for_a_flush();
         if let Some(flushing) = &self.flushing
             && (full || self.owes_a_marker())
@@ -212,7 +224,7 @@ impl Incoming {
             watch.readable(flushing.descriptor(), class);
         }
         if !full {
-            watch.readable(stream.as_fd(), class);
+            watch.readable(connection.descriptor(), class);
         }
     }
 
@@ -259,6 +271,10 @@ impl Incoming {
             (Some(size), _) if size == stored || size == self.received => Verdict::Complete,
             (Some(size), _) if self.received < size => {
                 Verdict::CutOff("fewer bytes than ALLO announced")
+            }
+            _ if self.said_end == Some(true) => Verdict::Complete,
+            _ if self.said_end == Some(false) => {
+                Verdict::CutOff("TLS ended without close_notify, and nothing tells the size")
             }
             (_, Client::Vanished) => Verdict::CutOff(VANISHED),
             (_, Client::Present) => Verdict::AssumedComplete,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::ftp::command::{Selection, Type};
 use crate::ftp::line::append_escaped;
-use crate::ftp::verb::{ALGORITHMS, FACTS, Permission, VERBS, Verb};
+use crate::ftp::verb::{ALGORITHMS, AUTH, FACTS, PBSZ, PROT, Permission, VERBS, Verb};
 use crate::ftp::{Code, Reply};
 use crate::log::Event;
 
@@ -23,6 +23,9 @@ impl Session {
     pub(super) fn features(&self) -> Reply {
         let features =
             VERBS.iter().filter(|verb| verb.is_implemented()).filter_map(|verb| verb.feature);
+        // What would be refused is not advertised.
+        let secure = self.service.security.is_some();
+        let features = features.filter(|feature| secure || ![AUTH, PBSZ, PROT].contains(feature));
         let lines = features.map(|feature| match feature {
             ALGORITHMS => digest::feature(self.parameters.algorithm).into_bytes(),
             FACTS => self.parameters.facts.feature().into_bytes(),
@@ -44,22 +47,20 @@ impl Session {
             Type::Image => "Image",
         };
         let place = self.member().map_or(b"/".as_slice(), |member| member.directory.as_bytes());
-        Reply::multiline(
-            Code::STATUS,
-            vec![
-                match self.service.slave {
-                    Some(slave) => format!("poolftpd status, slave {slave}:").into_bytes(),
-                    None => b"poolftpd status:".to_vec(),
-                },
-                format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
-                    .into_bytes(),
-                [b"Current directory ", place].concat(),
-                format!("TYPE {representation}, STRU File, MODE {:?}", self.parameters.mode)
-                    .into_bytes(),
-                b"No transfer in progress".to_vec(),
-                b"End of status".to_vec(),
-            ],
-        )
+        let mut lines = vec![
+            match self.service.slave {
+                Some(slave) => format!("poolftpd status, slave {slave}:").into_bytes(),
+                None => b"poolftpd status:".to_vec(),
+            },
+            format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
+                .into_bytes(),
+            [b"Current directory ", place].concat(),
+            format!("TYPE {representation}, STRU File, MODE {:?}", self.parameters.mode)
+                .into_bytes(),
+        ];
+        lines.extend(self.control.tls().map(|tls| tls.describe().into_bytes()));
+        lines.extend([b"No transfer in progress".to_vec(), b"End of status".to_vec()]);
+        Reply::multiline(Code::STATUS, lines)
     }
 
     /// STAT with a path: as LIST, but over the control connection, some lines at a time.

@@ -11,7 +11,7 @@ use crate::storage::{Account, Accounts, Denied, Errand, Permissions, Root, Verdi
 
 use super::guard::LockedOut;
 use super::refusal::Refusal;
-use super::{Activity, Parameters, Session, Step};
+use super::{Activity, Session, Step};
 
 /// How long checking a password may take when others wait for the same.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -92,7 +92,8 @@ impl Member {
 }
 
 impl Session {
-    pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Reply {
+    pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Result<Reply, Refusal> {
+        self.check_login_security()?;
         // The same words whether or not there is such a user.
         let text = if self.service.accounts.serve_anonymous() && Accounts::is_anonymous(&name) {
             "Give your e-mail address as password."
@@ -101,7 +102,7 @@ impl Session {
         };
         self.become_stranger(now);
         self.login = Login::Named(name);
-        Reply::new(Code::NEED_PASSWORD, text)
+        Ok(Reply::new(Code::NEED_PASSWORD, text))
     }
 
     pub(super) fn password(&mut self, password: Password, now: Instant) -> Result<(), Refusal> {
@@ -241,8 +242,7 @@ impl Session {
 
     pub(super) fn reinitialize(&mut self, now: Instant) {
         self.become_stranger(now);
-        self.parameters = Parameters::default();
-        self.route = None;
+        self.forget_protection();
     }
 
     /// A member who gives that up has the time of a new client to log in; a stranger's time goes on.

@@ -16,6 +16,7 @@ mod listing;
 mod login;
 mod negotiate;
 mod refusal;
+mod security;
 mod service;
 mod transfer;
 mod upload;
@@ -44,6 +45,8 @@ use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route};
 use refusal::Refusal;
+use security::Secured;
+pub use security::Security;
 use service::Metered;
 pub use service::{Meter, Service};
 use transfer::{Awaiting, Then, Transfer};
@@ -125,6 +128,7 @@ pub struct Session {
     service: Arc<Service>,
     control: ControlConnection,
     login: Login,
+    secured: Secured,
     parameters: Parameters,
     route: Option<Route>,
     pending: Pending,
@@ -162,6 +166,7 @@ impl Session {
         now: Instant,
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
+        let secured = Secured::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
         // At once, not in the first turn: whoever connects waits for this. A client that has gone already is seen there.
         let _sent = control.flush(now);
@@ -176,6 +181,7 @@ impl Session {
             service,
             control,
             login: Login::default(),
+            secured,
             parameters: Parameters::default(),
             route: None,
             pending: Pending::default(),
@@ -311,9 +317,13 @@ impl Session {
             self.pending.clone_from(pending);
         }
         match command {
-            Command::User(name)               => Ok(Some(self.user(name, now))),
+            Command::User(name)               => self.user(name, now).map(Some),
             Command::Password(password)       => self.password(password, now).map(|()| None),
             Command::Account                  => self.account().map(Some),
+            Command::Authenticate(mechanism)  => self.authenticate(mechanism, now).map(|()| None),
+            Command::ProtectionBuffer         => self.protection_buffer().map(Some),
+            Command::Protect(level)           => self.protect(level).map(Some),
+            Command::ClearCommandChannel      => self.clear_command_channel().map(Some),
             Command::Host(_)                  => self.host().map(Some),
             Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
             Command::Quit                     => { self.quit(now); Ok(None) }

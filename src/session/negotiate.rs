@@ -1,6 +1,6 @@
 //! How data will travel: TYPE and the facts of MLST, and where the next data connection comes from.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::ftp::address::{Protocol, host_port};
@@ -8,7 +8,7 @@ use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{ExtendedPassive, Mode, Type};
 use crate::ftp::listing::Facts;
 use crate::ftp::{Code, Reply};
-use crate::net::data::is_closed;
+use crate::net::data::DataConnection;
 use crate::net::passive::PassiveListener;
 
 use super::Session;
@@ -58,7 +58,7 @@ pub(super) enum Route {
     },
     /// Block mode: the connection of the transfer before.
     Open {
-        stream: TcpStream,
+        connection: DataConnection,
     },
 }
 
@@ -167,9 +167,10 @@ impl Session {
 
     /// Whether there is a way for data; a connection that the client has closed meanwhile is none.
     pub(super) fn check_route(&mut self) -> Result<(), Refusal> {
-        if matches!(&self.route, Some(Route::Open { stream }) if is_closed(stream)) {
+        if matches!(&self.route, Some(Route::Open { connection }) if connection.is_closed()) {
             self.route = None;
         }
+        self.check_data_security()?;
         self.route.as_ref().map(drop).ok_or(Refusal::NoRoute)
     }
 

@@ -18,6 +18,15 @@ pub(super) enum Refusal {
     Unserved(Unserved),
     NotLoggedIn,
     LoginIncorrect,
+    /// AUTH where there are no certificates.
+    NoTls,
+    /// USER before AUTH, with `--require-tls`.
+    LoginInTheClear,
+    /// Data without PROT P, with `--require-tls`; or PROT C.
+    DataInTheClear(Code),
+    /// PROT S or E.
+    ProtectionLevel,
+    ClearCommandChannel,
     /// The password was right, but the home cannot be opened.
     NoHome(io::Error),
     /// The user has as many sessions as allowed.
@@ -88,6 +97,11 @@ impl Refusal {
             Self::NoHome(_) => (Code::NOT_LOGGED_IN, "Your home directory is not available."),
             Self::TooManySessions => (Code::NOT_LOGGED_IN, "You have as many sessions as you may; close one first."),
             Self::TooManyLogins => (Code::NOT_LOGGED_IN, "Too many logins at once; try again later."),
+            Self::NoTls => (Code::NOT_IMPLEMENTED, "TLS is not set up here."),
+            Self::LoginInTheClear => (Code::NOT_LOGGED_IN, "Logins are by TLS only; say AUTH TLS first."),
+            Self::DataInTheClear(code) => (*code, "Data travels by TLS only; say PBSZ 0 and PROT P."),
+            Self::ProtectionLevel => (Code::LEVEL_NOT_SUPPORTED, "TLS has the levels C and P."),
+            Self::ClearCommandChannel => (Code::DENIED_BY_POLICY, "The control connection stays by TLS."),
             Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
             Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
             Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),

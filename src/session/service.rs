@@ -4,12 +4,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::config::Limits;
+use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::storage::{Accounts, Crew};
 
 use super::guard::Guard;
+use super::security::Security;
 
 /// What the sessions of a server share; those of one slave, where there are slaves.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Service {
     pub passive_ports: Arc<PassivePorts>,
     /// The address told in replies to PASV, if it is not the control connection's.
     pub public_address: Option<Ipv4Addr>,
+    /// TLS, where there is any.
+    pub security: Option<Security>,
     /// What checks passwords.
     pub checkers: Arc<Crew>,
     /// What flushes uploads to the disk; none where nobody wants that.
@@ -77,19 +80,19 @@ impl Service {
     /// With these parts.
     #[must_use]
     pub fn new(
+        config: &Config,
         accounts: Accounts,
-        limits: Limits,
-        passive_ports: PassivePorts,
-        public_address: Option<Ipv4Addr>,
+        security: Option<Security>,
         checkers: Crew,
         flusher: Option<Crew>,
         log: Log,
     ) -> Self {
         Self {
             accounts: Arc::new(accounts),
-            limits: Arc::new(limits),
-            passive_ports: Arc::new(passive_ports),
-            public_address,
+            limits: Arc::new(config.limits.clone()),
+            passive_ports: Arc::new(PassivePorts::new(config.passive_ports.clone())),
+            public_address: config.public_address,
+            security,
             checkers: Arc::new(checkers),
             flusher: flusher.map(Arc::new),
             log: Arc::new(log),

@@ -4,7 +4,6 @@
 //! ([`Transfer`]); the data connection is closed first, then 226 is queued.
 
 use std::io;
-use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +15,7 @@ use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
 use crate::net::control::Gone;
 use crate::net::copy::{Fault, Moved};
-use crate::net::data::Opening;
+use crate::net::data::{DataConnection, Failure, Opening, Protection};
 use crate::pool::{Class, Watch};
 use crate::storage::Pace;
 
@@ -31,6 +30,9 @@ use super::{Activity, Heard, Metered, Pending, Session, Step};
 const INTERACTIVE_BYTES: usize = 64 * 1024;
 /// How much data one bulk turn moves.
 const BULK_BYTES: usize = 1024 * 1024;
+/// TLS: how long a client that has got everything may take to close its side, before it is told that this was all.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How many bytes a turn of this class may move.
 pub(super) fn budget(class: Class) -> usize {
     match class {
@@ -60,6 +62,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) struct Awaiting {
     opening: Opening,
+    protection: Option<Protection>,
     pub(super) order: Order,
     work: Work,
     pub(super) until: Instant,
@@ -70,6 +73,12 @@ impl Awaiting {
         match &self.opening {
             Opening::Passive(listener) => watch.readable(listener.descriptor(), Class::Interactive),
             Opening::Active(stream) => watch.writable(stream.as_fd(), Class::Interactive),
+            Opening::Securing(connection) if connection.wants_to_send() => {
+                watch.writable(connection.descriptor(), Class::Interactive);
+            }
+            Opening::Securing(connection) => {
+                watch.readable(connection.descriptor(), Class::Interactive);
+            }
         }
     }
 }
@@ -77,7 +86,7 @@ impl Awaiting {
 /// Data on its way.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    stream: TcpStream,
+    connection: DataConnection,
     pub(super) order: Order,
     work: Work,
     bytes: u64,
@@ -95,7 +104,11 @@ impl Transfer {
         }
         let class =
             if self.bytes < INTERACTIVE_BYTES as u64 { Class::Interactive } else { Class::Bulk };
-        self.work.watch(&self.stream, class, watch);
+        if self.connection.is_hung_up() {
+            watch.readable(self.connection.descriptor(), class);
+        } else {
+            self.work.watch(&self.connection, class, watch);
+        }
     }
 
     /// Whether commands of its client wait until a marker is answered.
@@ -104,8 +117,19 @@ impl Transfer {
     }
 
     /// A client that waits for our disk is not the one that stalls.
+    /// Whether everything is sent and only the client's close is waited for.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.connection.is_hung_up()
+    }
+
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        let timeout = if self.waits_for_a_flush() { FLUSH_TIMEOUT } else { stall_timeout };
+        let timeout = if self.waits_for_a_flush() {
+            FLUSH_TIMEOUT
+        } else if self.is_hung_up() {
+            HANG_UP_TIMEOUT
+        } else {
+            stall_timeout
+        };
         self.progressed_at + timeout
     }
 
@@ -261,9 +285,9 @@ impl Session {
         self.check_route()?;
         let order = Order { verb, path, begun: now, then: Then::Commands };
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
-            Route::Open { stream } => {
+            Route::Open { connection } => {
                 self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
-                self.transfer(stream, order, work, now);
+                self.transfer(connection, order, work, now);
                 return Ok(());
             }
             Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
@@ -271,9 +295,16 @@ impl Session {
         };
         self.reply(&Reply::new(Code::OPENING_DATA_CONNECTION, text));
         let until = now + self.service.limits.data_connect_timeout;
+        let protection = self.protection(work.direction());
         match opening {
             Ok(opening) => {
-                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, work, until })));
+                self.enter(Activity::Opening(Box::new(Awaiting {
+                    opening,
+                    protection,
+                    order,
+                    work,
+                    until,
+                })));
             }
             Err(error) => {
                 drop(work);
@@ -283,11 +314,11 @@ impl Session {
         Ok(())
     }
 
-    fn transfer(&mut self, stream: TcpStream, order: Order, work: Work, now: Instant) {
+    fn transfer(&mut self, connection: DataConnection, order: Order, work: Work, now: Instant) {
         let metered = Metered::new(self.service.meter());
         let pace = self.login.member().and_then(|member| work.pace(&member.account));
         self.enter(Activity::Transfer(Box::new(Transfer {
-            stream,
+            connection,
             order,
             work,
             bytes: 0,
@@ -303,7 +334,7 @@ impl Session {
         awaiting: Awaiting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Awaiting { opening, mut order, work, until } = awaiting;
+        let Awaiting { opening, protection, mut order, work, until } = awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
             Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
@@ -315,18 +346,29 @@ impl Session {
                 return Ok(Step::More);
             }
         }
-        match opening.advance() {
-            Ok(Ok(stream)) => {
-                self.transfer(stream, order, work, now);
+        match opening.advance(protection.as_ref()) {
+            Ok(Ok(connection)) => {
+                self.transfer(connection, order, work, now);
                 Ok(Step::More)
             }
             Ok(Err(opening)) => {
-                self.enter(Activity::Opening(Box::new(Awaiting { opening, order, work, until })));
+                self.enter(Activity::Opening(Box::new(Awaiting {
+                    opening,
+                    protection,
+                    order,
+                    work,
+                    until,
+                })));
                 Ok(Step::Wait)
             }
-            Err(error) => {
+            Err(failure) => {
                 drop(work);
-                self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
+                let reply = match &failure {
+                    Failure::Connect(error) => cannot_connect(error),
+                    Failure::Handshake(error) => self.handshake_failed(error),
+                    Failure::Stranger => not_resumed(),
+                };
+                self.finish(order, 0, &reply, Outcome::Failed, now);
                 Ok(Step::More)
             }
         }
@@ -366,7 +408,8 @@ impl Session {
             return Ok(Step::Wait);
         }
         let waited = transfer.waits_for_a_flush();
-        let advanced = transfer.work.advance(&transfer.stream, transfer.slice(*budget));
+        let slice = transfer.slice(*budget);
+        let advanced = transfer.work.advance(&mut transfer.connection, slice);
         if waited && !transfer.waits_for_a_flush() {
             // The client's time begins anew.
             transfer.progressed_at = now;
@@ -376,6 +419,17 @@ impl Session {
         {
             self.reply(&marker.reply());
         }
+        Ok(self.go_on(transfer, advanced, now, budget))
+    }
+
+    /// What a step of a transfer came to.
+    fn go_on(
+        &mut self,
+        mut transfer: Box<Transfer>,
+        advanced: Result<Moved, Fault>,
+        now: Instant,
+        budget: &mut usize,
+    ) -> Step {
         let step = match advanced {
             // Entries of a directory are still gathered, or what goes before an upload is copied.
             Ok(Moved::Bytes(0)) => {
@@ -393,10 +447,14 @@ impl Session {
                 if *budget == 0 { Step::Bulk } else { Step::More }
             }
             Ok(Moved::WouldBlock) => Step::Wait,
-            Ok(Moved::End) => {
-                self.conclude(*transfer, now);
-                return Ok(Step::More);
-            }
+            Ok(Moved::End) => match self.hang_up(&mut transfer) {
+                // One that is broken now has had everything.
+                Ok(true) | Err(_) => {
+                    self.conclude(*transfer, now);
+                    return Step::More;
+                }
+                Ok(false) => Step::Wait,
+            },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
                     self.log(&Event::Trouble { what: "a transfer could not go on", error });
@@ -406,11 +464,29 @@ impl Session {
                     Fault::Storage(_) => Outcome::Failed,
                 };
                 self.end(*transfer, &fault_reply(&fault), outcome, now);
-                return Ok(Step::More);
+                return Step::More;
             }
         };
         self.enter(Activity::Transfer(transfer));
-        Ok(step)
+        step
+    }
+
+    /// What comes between the last byte and the reply, by TLS: both ends say that this was all. `false` while the client has
+    /// not.
+    fn hang_up(&self, transfer: &mut Transfer) -> io::Result<bool> {
+        match (&transfer.work, self.parameters.mode) {
+            (Work::Receive(_), Mode::Stream) => {
+                transfer.connection.answer_end();
+                Ok(true)
+            }
+            (_, Mode::Block) => transfer.connection.flush(),
+            (_, Mode::Stream) => transfer.connection.hang_up(),
+        }
+    }
+
+    fn handshake_failed(&self, error: &io::Error) -> Reply {
+        self.log(&Event::Trouble { what: "a data connection could not be secured", error });
+        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
     }
 
     /// The data connection did not come in time.
@@ -427,6 +503,9 @@ impl Session {
 
     /// The data connection has moved nothing for too long.
     pub(super) fn end_stalled(&mut self, transfer: Transfer, now: Instant) {
+        if transfer.is_hung_up() {
+            return self.conclude(transfer, now);
+        }
         let seconds = self.service.limits.stall_timeout.as_secs();
         let reply = Reply::new(
             Code::TRANSFER_ABORTED,
@@ -447,11 +526,11 @@ impl Session {
     /// Everything has moved. The data connection is closed first, then the reply is queued: between the two lies no
     /// surprise for a client. In block mode it stays open for the next transfer, if this one came to its end.
     fn conclude(&mut self, transfer: Transfer, now: Instant) {
-        let Transfer { stream, order, work, bytes, .. } = transfer;
+        let Transfer { connection, order, work, bytes, .. } = transfer;
         if self.parameters.mode == Mode::Block {
-            self.route = Some(Route::Open { stream });
+            self.route = Some(Route::Open { connection });
         } else {
-            drop(stream);
+            drop(connection);
         }
         match work {
             Work::Receive(incoming) => self.conclude_upload(order, *incoming, now),
@@ -475,8 +554,8 @@ impl Session {
 
     /// Ends a transfer early; the order of things is as above.
     fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
-        let Transfer { stream, order, work, bytes, .. } = transfer;
-        drop(stream);
+        let Transfer { connection, order, work, bytes, .. } = transfer;
+        drop(connection);
         self.put_away(work);
         self.finish(order, bytes, reply, outcome, now);
     }
@@ -521,6 +600,12 @@ pub(super) fn aborted() -> Reply {
 
 pub(super) fn abort_done() -> Reply {
     Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
+}
+
+/// RFC 4217 §10: the negotiation was unacceptable.
+fn not_resumed() -> Reply {
+    let text = "The data connection did not resume the TLS session of the control connection.";
+    Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
 }
 
 fn cannot_connect(error: &io::Error) -> Reply {

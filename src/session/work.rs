@@ -2,8 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -11,6 +9,8 @@ use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Moved};
+use crate::net::data::DataConnection;
+use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
 use crate::storage::{Account, Pace};
 
@@ -33,19 +33,31 @@ pub(super) enum Work {
 
 impl Work {
     /// Moves data, `budget` bytes at most.
-    pub(super) fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
+    pub(super) fn advance(
+        &mut self,
+        connection: &mut DataConnection,
+        budget: usize,
+    ) -> Result<Moved, Fault> {
         match self {
-            Self::Send(outgoing) => outgoing.advance(stream, budget),
-            Self::SendText(text) => text.advance(stream),
-            Self::Receive(incoming) => incoming.advance(stream, budget),
+            Self::Send(outgoing) => outgoing.advance(connection, budget),
+            Self::SendText(text) => text.advance(connection),
+            Self::Receive(incoming) => incoming.advance(connection, budget),
+        }
+    }
+
+    /// Which way its data goes.
+    pub(super) fn direction(&self) -> Direction {
+        match self {
+            Self::Send(_) | Self::SendText(_) => Direction::ToClient,
+            Self::Receive(_) => Direction::FromClient,
         }
     }
 
     /// The rate that its user has for this direction.
     pub(super) fn pace(&self, account: &Account) -> Option<Arc<Pace>> {
-        match self {
-            Self::Send(_) | Self::SendText(_) => account.down(),
-            Self::Receive(_) => account.up(),
+        match self.direction() {
+            Direction::ToClient => account.down(),
+            Direction::FromClient => account.up(),
         }
         .cloned()
     }
@@ -57,10 +69,15 @@ impl Work {
     }
 
     /// What wakes the session when it can go on.
-    pub(super) fn watch<'a>(&'a self, stream: &'a TcpStream, class: Class, watch: &mut Watch<'a>) {
+    pub(super) fn watch<'a>(
+        &'a self,
+        connection: &'a DataConnection,
+        class: Class,
+        watch: &mut Watch<'a>,
+    ) {
         match self {
-            Self::Receive(incoming) => incoming.watch(stream, class, watch),
-            Self::Send(_) | Self::SendText(_) => watch.writable(stream.as_fd(), class),
+            Self::Receive(incoming) => incoming.watch(connection, class, watch),
+            Self::Send(_) | Self::SendText(_) => watch.writable(connection.descriptor(), class),
         }
     }
 }
@@ -91,11 +108,11 @@ impl Outgoing {
         Self { file, offset, end, blocks: (mode == Mode::Block).then_some(blocks) }
     }
 
-    fn advance(&mut self, stream: &TcpStream, budget: usize) -> Result<Moved, Fault> {
+    fn advance(&mut self, connection: &mut DataConnection, budget: usize) -> Result<Moved, Fault> {
         let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let left = match &mut self.blocks {
             None => left,
-            Some(blocks) => match blocks.advance(self.offset, left, stream)? {
+            Some(blocks) => match blocks.advance(self.offset, left, connection)? {
                 Moved::End => blocks.left,
                 moved => return Ok(moved),
             },
@@ -103,7 +120,7 @@ impl Outgoing {
         if left == 0 {
             return Ok(Moved::End);
         }
-        match copy::send_file(&self.file, &mut self.offset, stream, left.min(budget))? {
+        match copy::send_file(&self.file, &mut self.offset, connection, left.min(budget))? {
             Moved::End => Err(shrunk()),
             Moved::Bytes(count) => {
                 if let Some(blocks) = &mut self.blocks {
@@ -118,7 +135,12 @@ impl Outgoing {
 
 impl Blocks {
     /// Sends the header of the next block when its time has come; `End` when only data is to be sent now, or nothing.
-    fn advance(&mut self, offset: u64, rest: usize, stream: &TcpStream) -> Result<Moved, Fault> {
+    fn advance(
+        &mut self,
+        offset: u64,
+        rest: usize,
+        connection: &mut DataConnection,
+    ) -> Result<Moved, Fault> {
         if self.left == 0 && self.unsent.is_empty() && !self.ended {
             if offset >= self.next_marker {
                 block::encode_marker(offset, &mut self.unsent);
@@ -133,9 +155,9 @@ impl Blocks {
             return Ok(Moved::End);
         }
         let moved = if self.left > 0 {
-            copy::send_ahead(&mut self.unsent, stream)?
+            copy::send_ahead(&mut self.unsent, connection)?
         } else {
-            copy::send_bytes(&mut self.unsent, stream)?
+            copy::send_bytes(&mut self.unsent, connection)?
         };
         Ok(if self.unsent.is_empty() { Moved::End } else { moved })
     }
@@ -169,7 +191,7 @@ impl Text {
         Self { source, mode, unsent: Vec::new(), ended: false }
     }
 
-    fn advance(&mut self, stream: &TcpStream) -> Result<Moved, Fault> {
+    fn advance(&mut self, connection: &mut DataConnection) -> Result<Moved, Fault> {
         while !self.ended && self.unsent.len() < TEXT_BYTES {
             let before = self.unsent.len();
             match self.mode {
@@ -191,7 +213,7 @@ impl Text {
         if self.unsent.is_empty() {
             Ok(Moved::End)
         } else {
-            copy::send_bytes(&mut self.unsent, stream)
+            copy::send_bytes(&mut self.unsent, connection)
         }
     }
 }

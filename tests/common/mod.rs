@@ -11,6 +11,7 @@
 pub mod outside;
 pub mod proxy;
 pub mod raw;
+pub mod secure;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,0 +1,66 @@
+//! A certificate of our own making, for whoever has none: its clients know it by its fingerprint.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustix::system::uname;
+
+/// Only its owner reads the key.
+const FILE_MODE: u32 = 0o600;
+
+/// Makes a certificate and its key in one file, if there is none yet.
+///
+/// # Errors
+/// One sentence, with the file.
+pub fn make(path: &Path) -> Result<(), String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let mut options = OpenOptions::new();
+    let mut file = match options.write(true).create_new(true).mode(FILE_MODE).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            return Err(wrong(&text.split(" (os error").next().unwrap_or(&text).to_lowercase()));
+        }
+        Ok(file) => file,
+    };
+    let text = generate().map_err(|error| wrong(&error))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| wrong(&error))
+}
+
+fn generate() -> Result<String, rcgen::Error> {
+    let node = uname();
+    let node = node.nodename().to_str().unwrap_or("localhost");
+    let names = [node, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let mut parameters = CertificateParams::new(names)?;
+    parameters.distinguished_name.push(DnType::CommonName, node);
+    let key = KeyPair::generate()?;
+    let certificate = parameters.self_signed(&key)?;
+    Ok(format!("{}{}", certificate.pem(), key.serialize_pem()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test looks at its own file")]
+    fn it_is_made_once_and_only_its_owner_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("certificate.pem");
+        make(&path).unwrap();
+        let first = std::fs::read(&path).unwrap();
+        make(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), first);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        let text = String::from_utf8(first).unwrap();
+        assert!(text.contains("BEGIN CERTIFICATE") && text.contains("PRIVATE KEY"), "{text}");
+        assert!(
+            make(Path::new("/nonexistent/x")).unwrap_err().starts_with("/nonexistent/x: no such")
+        );
+    }
+}

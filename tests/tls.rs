@@ -1,0 +1,460 @@
+//! FTP by TLS: words and data, and what becomes of those who try to get between.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::raw::RawClient;
+use common::secure::{SecureClient, config, finish, finish_at_once, secure};
+use common::{TestServer, noise};
+use poolftpd::config::Config;
+use poolftpd::net::data::Resumption;
+use poolftpd::net::tls::{KeyFiles, TlsFiles};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+
+/// A server with a certificate, and the folder where that is.
+struct Scene {
+    _folder: TempDir,
+    server: TestServer,
+}
+
+impl Scene {
+    fn new(adjust: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = vec![certificate(folder.path(), "localhost")];
+        let server = TestServer::start(|config| {
+            config.tls = TlsFiles { keys, client_authorities: None };
+            config.write = true;
+            config.limits.login_delay = Duration::ZERO;
+            adjust(config);
+        });
+        Self { _folder: folder, server }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+}
+
+/// Makes a certificate of this name.
+fn certificate(folder: &Path, name: &str) -> KeyFiles {
+    let key = KeyPair::generate().unwrap();
+    let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let path = |kind: &str| folder.join(format!("{name}.{kind}"));
+    let files = KeyFiles { certificate: path("crt"), key: path("key") };
+    fs::write(&files.certificate, made.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    files
+}
+
+fn shown(client: &SecureClient) -> CertificateDer<'static> {
+    client.stream.conn.peer_certificates().unwrap()[0].clone()
+}
+
+fn read(path: &PathBuf) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(path).unwrap()
+}
+
+#[test]
+fn files_travel_both_ways_by_every_version_and_resume_the_session() {
+    let scene = Scene::new(|_| {});
+    let content = noise(3_000_000);
+    scene.server.write("a", &content);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut client =
+            SecureClient::connect_with(scene.address(), config(&[version]), "localhost");
+        client.log_in_here();
+        assert_eq!(client.retrieve("a"), content);
+        let data = client.begin_store("b", &content);
+        finish(data);
+        let reply = client.reply();
+        assert!(reply.starts_with("226 "), "{reply}");
+        assert_eq!(scene.server.read("b"), content);
+        assert!(client.retrieve("a") == content, "again");
+        assert!(client.ask("PROT C").starts_with("200 "));
+        let mut data = client.open_plain();
+        assert!(client.ask("RETR a").starts_with("150 "));
+        let mut bytes = Vec::new();
+        data.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, content);
+    }
+}
+
+#[test]
+fn what_is_said_in_plain_behind_auth_is_thrown_away() {
+    let scene = Scene::new(|_| {});
+    for gap in [false, true] {
+        let mut plain = RawClient::greeted(scene.address());
+        if gap {
+            plain.send(b"AUTH TLS\r\n");
+            plain.send(b"USER mallory\r\nPASS x\r\n");
+        } else {
+            plain.send(b"AUTH TLS\r\nUSER mallory\r\nPASS x\r\n");
+        }
+        assert!(plain.line().starts_with("234 "));
+        let stream = plain.stream.try_clone().unwrap();
+        let stream = secure(stream, &config(rustls::ALL_VERSIONS), "localhost");
+        let mut client = SecureClient {
+            stream,
+            config: config(rustls::ALL_VERSIONS),
+            name: "localhost".to_owned(),
+        };
+        if gap {
+            // What came behind the reply is no handshake: the connection may end, but never listens to it.
+            let _said = client.stream.write_all(b"PASS x\r\n");
+            let reply = client.line();
+            assert!(reply.is_empty() || reply.starts_with("503 "), "{reply}");
+        } else {
+            assert!(client.ask("PASS x").starts_with("503 "));
+        }
+    }
+}
+
+#[test]
+fn each_word_of_the_security_extensions_has_its_reply() {
+    let scene = Scene::new(|_| {});
+    let mut plain = RawClient::greeted(scene.address());
+    plain.say("FEAT");
+    let features: Vec<String> =
+        std::iter::from_fn(|| Some(plain.line()).filter(|line| !line.starts_with("211 ")))
+            .collect();
+    for feature in [" AUTH TLS", " PBSZ", " PROT"] {
+        assert!(features.iter().any(|line| line == feature), "{features:?}");
+    }
+    for (line, code) in [
+        ("AUTH KERBEROS_V4", "504 "),
+        ("AUTH", "501 "),
+        ("PBSZ 0", "503 "),
+        ("PROT P", "503 "),
+        ("CCC", "503 "),
+    ] {
+        let reply = plain.ask(line);
+        assert!(reply.starts_with(code), "{line}: {reply}");
+    }
+    let mut client = SecureClient::connect(scene.address());
+    for (line, code) in [
+        ("AUTH TLS", "503 "),
+        ("PROT P", "503 "),
+        ("PBSZ x", "501 "),
+        ("PBSZ 0", "200 PBSZ=0"),
+        ("PROT S", "536 "),
+        ("PROT E", "536 "),
+        ("PROT X", "504 "),
+        ("PROT P", "200 "),
+        ("CCC", "534 "),
+        ("REIN", "220 "),
+        ("PROT P", "503 "),
+    ] {
+        let reply = client.ask(line);
+        assert!(reply.starts_with(code), "{line}: {reply}");
+    }
+    let without = TestServer::start(|_| {});
+    let mut plain = RawClient::greeted(without.address());
+    assert_eq!(plain.ask("AUTH TLS"), "502 TLS is not set up here.");
+    plain.say("FEAT");
+    loop {
+        let line = plain.line();
+        assert!(!line.contains("AUTH"));
+        if line.starts_with("211 ") {
+            break;
+        }
+    }
+}
+
+#[test]
+fn where_tls_is_required_nobody_logs_in_and_no_data_moves_without() {
+    let scene = Scene::new(|config| config.require_tls = true);
+    scene.server.write("a", "x");
+    let mut plain = RawClient::greeted(scene.address());
+    assert_eq!(plain.ask("USER anonymous"), "530 Logins are by TLS only; say AUTH TLS first.");
+    assert!(plain.ask("PASS x").starts_with("503 "));
+    let mut client = SecureClient::connect(scene.address());
+    assert!(client.ask("USER anonymous").starts_with("331 "));
+    assert!(client.ask("PASS x").starts_with("230 "));
+    let _data = client.open_plain();
+    for line in ["RETR a", "LIST", "STOR b", "MLSD"] {
+        assert_eq!(client.ask(line), "521 Data travels by TLS only; say PBSZ 0 and PROT P.");
+    }
+    assert!(client.ask("PBSZ 0").starts_with("200 "));
+    assert!(client.ask("PROT C").starts_with("534 "));
+    assert!(client.ask("PROT P").starts_with("200 "));
+    assert_eq!(client.retrieve("a"), b"x");
+}
+
+#[test]
+fn a_data_connection_that_does_not_resume_this_session_is_closed() {
+    let scene = Scene::new(|_| {});
+    scene.server.write("a", "secret");
+    let mut victim = SecureClient::log_in(scene.address());
+    let thief = SecureClient::log_in(scene.address());
+    let thief = thief.config;
+    // A ticket of another control connection, what the attempt before may have brought, and no ticket at all.
+    for theirs in [Arc::clone(&thief), Arc::clone(&thief), config(rustls::ALL_VERSIONS)] {
+        let stream = victim.open_plain();
+        let mut data = secure(stream, &theirs, "localhost");
+        assert!(victim.ask("RETR a").starts_with("150 "));
+        let mut bytes = Vec::new();
+        let _end = data.read_to_end(&mut bytes);
+        assert!(bytes.is_empty());
+        let reply = victim.reply();
+        assert!(reply.starts_with("522 "), "{reply}");
+    }
+    assert_eq!(victim.retrieve("a"), b"secret");
+    // Nothing can be put into another's upload either.
+    let stream = victim.open_plain();
+    let mut data = secure(stream, &thief, "localhost");
+    assert!(victim.ask("STOR b").starts_with("150 "));
+    let _sent = data.write_all(b"forged");
+    assert!(victim.reply().starts_with("522 "));
+    assert!(!scene.server.path("b").exists());
+}
+
+#[test]
+fn clients_that_cannot_resume_are_served_where_that_is_said() {
+    let scene = Scene::new(|config| config.resumption = Resumption::Optional);
+    scene.server.write("a", "x");
+    let mut client = SecureClient::log_in(scene.address());
+    let stream = client.open_plain();
+    let mut data = secure(stream, &config(rustls::ALL_VERSIONS), "localhost");
+    assert!(client.ask("RETR a").starts_with("150 "));
+    let mut bytes = Vec::new();
+    data.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"x");
+    finish(data);
+    assert!(client.reply().starts_with("226 "));
+}
+
+#[test]
+fn an_upload_is_complete_when_its_client_says_so_and_cut_off_when_not() {
+    let scene = Scene::new(|_| {});
+    let mut client = SecureClient::log_in(scene.address());
+    drop(client.begin_store("torn", b"half"));
+    let reply = client.reply();
+    assert!(reply.starts_with("426 Cut off: TLS ended without close_notify"), "{reply}");
+    assert!(!scene.server.path("torn").exists());
+    // The size says it as well.
+    assert!(client.ask("ALLO 5").starts_with("200 "));
+    drop(client.begin_store("sized", b"whole"));
+    assert!(client.reply().starts_with("226 "));
+    finish(client.begin_store("whole", b"text"));
+    assert!(client.reply().starts_with("226 "));
+    assert_eq!(scene.server.read("whole"), b"text");
+    // One that closes at once has nothing unread, by which its close would be a reset.
+    let content = noise(1_000_000);
+    finish_at_once(client.begin_store("hasty", &content));
+    let reply = client.reply();
+    assert!(reply.starts_with("226 "), "{reply}");
+    assert_eq!(scene.server.read("hasty"), content);
+}
+
+#[test]
+fn a_download_ends_with_close_notify_and_waits_for_the_clients_a_moment_only() {
+    let scene = Scene::new(|_| {});
+    scene.server.write("a", "x");
+    let mut client = SecureClient::log_in(scene.address());
+    let mut data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    let mut bytes = Vec::new();
+    // An end without close_notify would be an error.
+    data.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"x");
+    // It is not closed here, and the reply comes all the same.
+    assert!(client.reply().starts_with("226 "));
+}
+
+#[test]
+fn handshakes_that_stall_or_are_garbage_cost_nobody_else_anything() {
+    let scene = Scene::new(|config| {
+        config.workers = NonZeroUsize::MIN;
+        config.limits.handshake_timeout = Duration::from_secs(1);
+    });
+    scene.server.write("a", "x");
+    let auth = || {
+        let mut client = RawClient::greeted(scene.address());
+        assert!(client.ask("AUTH TLS").starts_with("234 "));
+        client
+    };
+    let mut stalled: Vec<RawClient> = (0..30).map(|_| auth()).collect();
+    for client in &mut stalled {
+        // The beginning of a ClientHello.
+        client.send(&[22, 3, 1, 2, 0, 1, 0]);
+    }
+    for garbage in
+        [b"GET / HTTP/1.1\r\n\r\n".to_vec(), noise(50_000), vec![22; 100], vec![0; 20_000]]
+    {
+        let mut client = auth();
+        let _sent = client.stream.write_all(&garbage);
+        let mut rest = Vec::new();
+        let _end = client.stream.read_to_end(&mut rest);
+    }
+    assert_eq!(SecureClient::log_in(scene.address()).retrieve("a"), b"x");
+    for client in &mut stalled {
+        assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn a_data_handshake_that_stalls_is_ended_and_the_session_goes_on() {
+    let scene = Scene::new(|config| {
+        config.limits.data_connect_timeout = Duration::from_secs(1);
+    });
+    scene.server.write("a", "x");
+    let mut client = SecureClient::log_in(scene.address());
+    let _silent = client.open_plain();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    assert!(client.ask("NOOP").starts_with("200 "));
+    assert!(client.reply().starts_with("425 "));
+    let mut noisy = client.open_plain();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    noisy.write_all(b"this is no handshake at all").unwrap();
+    assert!(client.reply().starts_with("522 "));
+    assert_eq!(client.retrieve("a"), b"x");
+}
+
+#[test]
+fn tls_begins_at_once_on_the_port_of_implicit_tls() {
+    let scene = Scene::new(|config| config.implicit_tls = Some(0));
+    scene.server.write("a", "x");
+    let address = scene.server.server.as_ref().unwrap().doors()[1].address;
+    let config = config(rustls::ALL_VERSIONS);
+    let stream = secure(TcpStream::connect(address).unwrap(), &config, "localhost");
+    let mut client = SecureClient { stream, config, name: "localhost".to_owned() };
+    client.stream.flush().unwrap();
+    assert!(client.line().starts_with("220 "));
+    assert!(client.ask("USER anonymous").starts_with("331 "));
+    assert!(client.ask("PASS x").starts_with("230 "));
+    // Data is by TLS without a word.
+    assert_eq!(client.retrieve("a"), b"x");
+}
+
+#[test]
+fn each_name_has_its_certificate_and_they_are_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["one.example", "two.example"];
+    let keys = names.map(|name| certificate(folder.path(), name));
+    let scene = Scene::new(|config| config.tls.keys = keys.to_vec());
+    let connect = |name: &str| {
+        let config = config(rustls::ALL_VERSIONS);
+        let mut client = SecureClient::connect_with(scene.address(), config, name);
+        assert!(client.ask("NOOP").starts_with("200 "));
+        client
+    };
+    for (name, files) in names.iter().zip(&keys) {
+        assert_eq!(shown(&connect(name)), read(&files.certificate));
+    }
+    assert_eq!(shown(&connect("other.example")), read(&keys[0].certificate));
+    let server = scene.server.server.as_ref().unwrap();
+    let mut before = connect(names[1]);
+    let old = shown(&before);
+    fs::write(&keys[1].key, "nonsense").unwrap();
+    server.reload();
+    assert_eq!(shown(&connect(names[1])), old, "a broken key changes nothing");
+    certificate(folder.path(), names[1]);
+    server.reload();
+    assert_ne!(shown(&connect(names[1])), old);
+    before.log_in_here();
+    scene.server.write("a", "x");
+    // A session of before goes on with what it began with.
+    let mut data = before.open_data();
+    assert!(before.ask("RETR a").starts_with("150 "));
+    let mut bytes = Vec::new();
+    data.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"x");
+}
+
+#[test]
+fn where_clients_need_a_certificate_others_are_not_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let path = folder.path().join("authority.pem");
+    fs::write(&path, authority.pem()).unwrap();
+    let scene = Scene::new(|config| config.tls.client_authorities = Some(path));
+    scene.server.write("a", "x");
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(["client".to_owned()]).unwrap();
+    let own = own.signed_by(&key, &authority).unwrap();
+    let mut with = ClientConfig::clone(&config(rustls::ALL_VERSIONS));
+    let (chain, key) =
+        (vec![own.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap());
+    let provider = rustls::crypto::ring::default_provider();
+    let certified = rustls::sign::CertifiedKey::from_der(chain, key, &provider).unwrap();
+    with.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(certified));
+    let mut client = SecureClient::connect_with(scene.address(), Arc::new(with), "localhost");
+    client.log_in_here();
+    assert_eq!(client.retrieve("a"), b"x");
+    let mut without = SecureClient::connect(scene.address());
+    let _said = without.stream.write_all(b"NOOP\r\n");
+    assert_eq!(without.line(), "");
+}
+
+#[test]
+fn block_mode_works_by_tls_and_one_connection_serves_many_files() {
+    let scene = Scene::new(|_| {});
+    let content = noise(200_000);
+    scene.server.write("a", &content);
+    let mut client = SecureClient::log_in(scene.address());
+    assert!(client.ask("MODE B").starts_with("200 "));
+    let mut data = client.open_data();
+    for code in ["150 ", "125 "] {
+        assert!(client.ask("RETR a").starts_with(code));
+        let mut bytes = Vec::new();
+        loop {
+            let mut header = [0; 3];
+            data.read_exact(&mut header).unwrap();
+            let mut block = vec![0; usize::from(u16::from_be_bytes([header[1], header[2]]))];
+            data.read_exact(&mut block).unwrap();
+            bytes.extend_from_slice(&block);
+            if header[0] & 64 != 0 {
+                break;
+            }
+        }
+        assert_eq!(bytes, content);
+        assert!(client.reply().starts_with("250 "));
+    }
+    assert!(client.ask("STOR b").starts_with("125 "));
+    data.write_all(&[0, 0, 3, b'a', b'b', b'c', 64, 0, 1, b'd']).unwrap();
+    assert!(client.reply().starts_with("250 "));
+    assert_eq!(scene.server.read("b"), b"abcd");
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_told_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| certificate(folder.path(), name));
+    let empty = folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    let open = |certificate: &Path, key: &Path| {
+        let keys = vec![KeyFiles { certificate: certificate.into(), key: key.into() }];
+        let files = TlsFiles { keys, client_authorities: None };
+        poolftpd::net::tls::Acceptor::open(files).unwrap_err()
+    };
+    for (certificate, key, what) in [
+        (&one.certificate, &two.key, "two.key: this key is not that of "),
+        (&empty, &one.key, "empty: there is no certificate in it"),
+        (&one.certificate, &empty, "empty: there is no private key in it"),
+        (&one.certificate, &folder.path().join("none"), "none: no such file"),
+    ] {
+        let told = open(certificate, key);
+        assert!(told.contains(what), "{told}");
+    }
+}
