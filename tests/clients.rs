@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 
 use common::outside::{find, run_script};
 use common::raw::RawClient;
+use common::secure::certificate;
 use common::{TestServer, noise};
 use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
@@ -63,7 +64,8 @@ const CLIENTS: &[RealClient] = &[
     RealClient {
         program: "curl",
         deeds: ALL,
-        modes: &[("extended passive", ""), ("passive", "--disable-epsv"), ("active", "--ftp-port -"), ("plain active", "--disable-eprt --ftp-port -")],
+        modes: &[("extended passive", ""), ("passive", "--disable-epsv"), ("active", "--ftp-port -"), ("plain active", "--disable-eprt --ftp-port -"),
+            ("TLS", "--ssl-reqd -k"), ("TLS 1.2", "--ssl-reqd -k --tls-max 1.2"), ("implicit TLS", "-k")],
         ipv6: true,
         script: "
             c='curl -sS --max-time 20 '$mode
@@ -82,6 +84,9 @@ const CLIENTS: &[RealClient] = &[
             ("passive", "set ftp:passive-mode on; set ftp:prefer-epsv off"),
             ("extended passive", "set ftp:passive-mode on; set ftp:prefer-epsv on"),
             ("active", "set ftp:passive-mode off"),
+            ("TLS", "set ssl:verify-certificate no; set ftp:ssl-force yes; set ftp:ssl-protect-data yes"),
+            ("active TLS", "set ssl:verify-certificate no; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ftp:passive-mode off"),
+            ("implicit TLS", "set ssl:verify-certificate no"),
         ],
         ipv6: true,
         script: "
@@ -167,9 +172,49 @@ f.quit()
 END",
     },
     RealClient {
+        program: "python3",
+        deeds: &[List, Get, Put, Delete],
+        modes: &[("TLS 1.2", "TLSv1_2"), ("TLS 1.3", "TLSv1_3")],
+        ipv6: true,
+        // ftplib does not resume by itself; this is how its users make it.
+        script: "python3 - <<END
+import ftplib, ssl
+class Resuming(ftplib.FTP_TLS):
+    def ntransfercmd(self, cmd, rest=None):
+        conn, size = ftplib.FTP.ntransfercmd(self, cmd, rest)
+        return self.context.wrap_socket(conn, server_hostname=self.host, session=self.sock.session), size
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname = False
+context.verify_mode = ssl.CERT_NONE
+context.minimum_version = context.maximum_version = ssl.TLSVersion.$mode
+f = Resuming(timeout=20, context=context)
+f.connect('$host', $port)
+f.login()
+f.prot_p()
+print(f.nlst())
+f.dir()
+with open('got.bin', 'wb') as out: f.retrbinary('RETR big.bin', out.write)
+with open('local.bin', 'rb') as data: f.storbinary('STOR put.bin', data)
+f.delete('gone.bin')
+f.quit()
+END",
+    },
+    RealClient {
+        program: "rclone",
+        deeds: &[List, Get, Put, Delete],
+        modes: &[("passive", ""), ("TLS", "--ftp-explicit-tls --ftp-no-check-certificate")],
+        ipv6: false,
+        script: "
+            r=\"rclone --config /dev/null --retries 1 --ftp-host $host --ftp-port $port --ftp-user anonymous --ftp-pass $(rclone obscure x) $mode\"
+            $r lsl :ftp:
+            $r copyto :ftp:big.bin got.bin
+            $r copyto local.bin :ftp:put.bin
+            $r deletefile :ftp:gone.bin",
+    },
+    RealClient {
         program: "ftpclient",
         deeds: &[List, Get, PutAndRename, Delete],
-        modes: &[("passive", ""), ("active", "--active")],
+        modes: &[("passive", ""), ("active", "--active"), ("TLS", "--tls require --insecure"), ("stream TLS", "--stream --tls require --insecure")],
         ipv6: true,
         script: "
             $ftpclient $mode -e -c 'ls; get big.bin got.bin; put local.bin put.bin; rename put.bin moved.bin; rm gone.bin; bye' $host $port",
@@ -194,7 +239,8 @@ fn main() {
                         "{} in {mode} mode over {family}{through}{skipped}",
                         client.program
                     );
-                    let play = move || play(client, words, host, slaves).map_err(Failed::from);
+                    let play =
+                        move || play(client, (mode, words), host, slaves).map_err(Failed::from);
                     trials.push(Trial::test(title, play).with_ignored_flag(!here));
                 }
             }
@@ -203,8 +249,19 @@ fn main() {
     libtest_mimic::run(&arguments, trials).exit();
 }
 
-fn play(client: &RealClient, mode: &str, host: &str, slaves: u16) -> Result<(), String> {
+fn play(
+    client: &RealClient,
+    (name, mode): (&str, &str),
+    host: &str,
+    slaves: u16,
+) -> Result<(), String> {
+    let keys = tempfile::tempdir().unwrap();
+    let implicit = name.contains("implicit");
     let server = TestServer::start(|config| {
+        if name.contains("TLS") {
+            config.tls.keys = vec![certificate(keys.path(), "localhost")];
+            config.implicit_tls = implicit.then_some(0);
+        }
         config.write = true;
         config.bind = None;
         config.slaves = slaves;
@@ -220,7 +277,12 @@ fn play(client: &RealClient, mode: &str, host: &str, slaves: u16) -> Result<(), 
     fs::write(folder.path().join("local.bin"), &local).unwrap();
     let port = server.address().port().to_string();
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let url = format!("ftp://{bracketed}:{port}");
+    let doors = server.server.as_ref().unwrap().doors();
+    let url = if implicit {
+        format!("ftps://{bracketed}:{}", doors[1].address.port())
+    } else {
+        format!("ftp://{bracketed}:{port}")
+    };
     let ours = env!("CARGO_BIN_EXE_ftpclient");
     let variables =
         [("mode", mode), ("host", host), ("port", &port), ("url", &url), ("ftpclient", ours)];

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise};
+use poolftpd::net::tls::fingerprint;
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
@@ -178,6 +179,53 @@ fn what_ftppasswd_cannot_do_is_one_line_and_changes_nothing() {
     let (code, text) = server_output(&["--port=0", "--root", ".", "--users", users]);
     assert_eq!(code, Some(1));
     assert!(text.contains("line 1: ") && text.contains("ftppasswd"), "{text}");
+}
+
+#[test]
+fn a_client_knows_its_server_by_a_pin_or_an_authority_and_says_5_where_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("own.pem");
+    let own = own.to_str().unwrap();
+    let program = Program::start(&["--self-signed", own]);
+    fs::write(program.root.path().join("a"), "text").unwrap();
+    let (host, port) = ("127.0.0.1", program.address.port().to_string());
+    let get = |words: &[&str]| {
+        let words = [words, &["-c", "get a", host, &port]].concat();
+        let (status, _, said) = client_in(folder.path(), &words, "");
+        (status, said)
+    };
+    let pin = fingerprint(Path::new(own)).unwrap();
+    for words in [&["--pin", &pin][..], &["--ca", own], &["--insecure", "--tls", "require"]] {
+        let (status, said) = get(words);
+        assert_eq!(status, 0, "{said}");
+        assert!(said.contains(" (TLS 1.3)."), "{said}");
+        assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"text");
+    }
+    assert_eq!(get(&["--tls", "off"]).0, 0);
+    // Who it is can be compared, and said by the words that stand there.
+    let (status, said) = get(&[]);
+    assert_eq!(status, 5, "{said}");
+    assert!(said.contains(&pin) && said.contains("--pin") && said.lines().count() == 1, "{said}");
+    let (status, said) = get(&["--pin", &"0".repeat(64)]);
+    assert!(status == 5 && said.contains(&pin), "{said}");
+    assert_eq!(get(&["--pin", "abc"]).0, 2);
+    assert_eq!(get(&["--pin", &pin, "--insecure"]).0, 2);
+    assert_eq!(get(&["--ca", "/nonexistent"]).0, 5);
+    assert_eq!(get(&["--tls", "implicit"]).0, 5, "it is no port of implicit TLS");
+}
+
+#[test]
+fn a_client_that_requires_tls_goes_nowhere_without() {
+    let server = TestServer::start(|_| {});
+    let folder = tempfile::tempdir().unwrap();
+    let port = server.address().port().to_string();
+    let run =
+        |tls: &str| client_in(folder.path(), &["--tls", tls, "-c", "pwd", "127.0.0.1", &port], "");
+    let (status, _, said) = run("require");
+    assert_eq!(status, 5);
+    assert!(said.contains("offers no TLS: 502 TLS is not set up here."), "{said}");
+    let (status, _, said) = run("auto");
+    assert!(status == 0 && said.contains("(no TLS)"), "{said}");
 }
 
 #[test]

@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 use common::outside::{find, run_script, unpacked};
 use common::proxy::Cable;
 use common::raw::RawClient;
+use common::secure::certificate;
 use common::{PATIENCE, noise};
 use libtest_mimic::{Arguments, Failed, Trial};
-use poolftpd::client::{Client, ClientError, From, Options, Watcher};
+use poolftpd::client::{Client, ClientError, From, Options, Tls, Watcher};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
 
@@ -35,32 +36,57 @@ struct RealServer {
     name: &'static str,
     login: &'static str,
     program: fn() -> Option<PathBuf>,
+    tls: bool,
     command: fn(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command,
 }
 
 const SERVERS: &[RealServer] = &[
-    RealServer { name: "vsftpd", login: "", program: || find("vsftpd"), command: vsftpd },
-    RealServer { name: "ProFTPD", login: "", program: || find("proftpd"), command: proftpd },
+    RealServer {
+        name: "vsftpd",
+        login: "",
+        program: || find("vsftpd"),
+        tls: true,
+        command: vsftpd,
+    },
+    RealServer {
+        name: "ProFTPD",
+        login: "",
+        program: || find("proftpd"),
+        tls: false,
+        command: proftpd,
+    },
     RealServer {
         name: "Pure-FTPd",
         login: "-u joe:secret",
         program: || find("pure-ftpd"),
+        tls: true,
         command: pure_ftpd,
     },
-    RealServer { name: "pyftpdlib", login: "", program: pyftpdlib_program, command: pyftpdlib },
+    RealServer {
+        name: "pyftpdlib",
+        login: "",
+        program: pyftpdlib_program,
+        tls: false,
+        command: pyftpdlib,
+    },
 ];
 
 fn vsftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
     let file = scratch.join("vsftpd.conf");
     let empty = scratch.join("empty");
+    let tls = certificate(scratch, "localhost");
     fs::create_dir_all(&empty).unwrap();
     let text = format!(
         "listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nanonymous_enable=YES\nlocal_enable=NO\n\
          anon_root={}\nwrite_enable=YES\nanon_upload_enable=YES\nanon_mkdir_write_enable=YES\nanon_other_write_enable=YES\n\
          anon_umask=022\nsecure_chroot_dir={}\nftp_username=bin\nnopriv_user=nobody\nport_enable=YES\n\
-         connect_from_port_20=NO\nseccomp_sandbox=NO\n",
+         connect_from_port_20=NO\nseccomp_sandbox=NO\n\
+         ssl_enable=YES\nallow_anon_ssl=YES\nforce_local_data_ssl=NO\nforce_local_logins_ssl=NO\nssl_tlsv1=YES\n\
+         ssl_ciphers=HIGH\nrequire_ssl_reuse=YES\nrsa_cert_file={}\nrsa_private_key_file={}\n",
         root.display(),
-        empty.display()
+        empty.display(),
+        tls.certificate.display(),
+        tls.key.display(),
     );
     fs::write(&file, text).unwrap();
     let mut command = Command::new(program);
@@ -113,6 +139,9 @@ fn pure_ftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command 
         &format!("puredb:{database}"),
     ]);
     command.args(["-g", scratch.join("pid").to_str().unwrap()]);
+    let tls = certificate(scratch, "localhost");
+    command.args(["-Y", "1", "-2"]);
+    command.arg(format!("{},{}", tls.certificate.display(), tls.key.display()));
     command
 }
 
@@ -145,7 +174,8 @@ fn main() {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for server in SERVERS {
-        for (what, play) in DEEDS {
+        let by_tls: &[(&str, Deed)] = if server.tls { TLS_DEEDS } else { &[] };
+        for (what, play) in DEEDS.iter().chain(by_tls) {
             let program = (server.program)();
             let title = format!("ftpclient {what} {}", server.name);
             let title =
@@ -164,10 +194,17 @@ fn main() {
 type Deed = fn(&RealServer, &Scene) -> Result<(), String>;
 
 const DEEDS: &[(&str, Deed)] = &[
-    ("in passive mode with", |server, scene| play(server, scene, "")),
-    ("in active mode with", |server, scene| play(server, scene, "--active")),
+    ("in passive mode with", |server, scene| play(server, scene, "--tls off")),
+    ("in active mode with", |server, scene| play(server, scene, "--tls off --active")),
     ("recovers downloads from", recover_downloads),
     ("recovers uploads to", recover_uploads),
+];
+
+const TLS_DEEDS: &[(&str, Deed)] = &[
+    ("by TLS with", |server, scene| play(server, scene, "--tls require --insecure")),
+    ("by TLS in active mode with", |server, scene| {
+        play(server, scene, "--tls require --insecure --active")
+    }),
 ];
 
 /// A server that is running, and a folder for the client.
@@ -210,8 +247,12 @@ impl Scene {
 
 /// Through a cable that is cut, again and again: a client, logged in.
 fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
-    let options =
-        Options { retries: 20, first_wait: Duration::from_millis(1), ..Options::default() };
+    let options = Options {
+        tls: Tls::Off,
+        retries: 20,
+        first_wait: Duration::from_millis(1),
+        ..Options::default()
+    };
     let text = |error: ClientError| error.to_string();
     let mut client = Client::connect("127.0.0.1", cable.address.port(), &options).map_err(text)?;
     let (user, password) =
@@ -284,7 +325,7 @@ fn play(server: &RealServer, scene: &Scene, mode: &str) -> Result<(), String> {
     fs::write(folder.path().join("local.bin"), &local).unwrap();
     let script = "$ftpclient $mode $login -4 -e -c 'ls; dir; get big.bin; cd up; put local.bin; rename local.bin moved.bin; \
                   size moved.bin; mget m*.bin; ls; cd ..; get -r up tree; bye' 127.0.0.1 $port
-                  $ftpclient -q $login -c 'get nothing' 127.0.0.1 $port && exit 9
+                  $ftpclient -q $mode $login -c 'get nothing' 127.0.0.1 $port && exit 9
                   [ $? = 1 ]";
     let port_text = port.to_string();
     let variables = [

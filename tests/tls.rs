@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::raw::RawClient;
-use common::secure::{SecureClient, config, finish, finish_at_once, secure};
+use common::secure::{SecureClient, certificate, config, finish, finish_at_once, secure};
 use common::{TestServer, noise};
 use poolftpd::config::Config;
 use poolftpd::net::data::Resumption;
@@ -52,17 +52,6 @@ impl Scene {
     fn address(&self) -> SocketAddr {
         self.server.address()
     }
-}
-
-/// Makes a certificate of this name.
-fn certificate(folder: &Path, name: &str) -> KeyFiles {
-    let key = KeyPair::generate().unwrap();
-    let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let path = |kind: &str| folder.join(format!("{name}.{kind}"));
-    let files = KeyFiles { certificate: path("crt"), key: path("key") };
-    fs::write(&files.certificate, made.pem()).unwrap();
-    fs::write(&files.key, key.serialize_pem()).unwrap();
-    files
 }
 
 fn shown(client: &SecureClient) -> CertificateDer<'static> {

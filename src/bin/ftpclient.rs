@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::client::shell::{Settings, Shell};
-use poolftpd::client::{Family, Interrupt, Options};
+use poolftpd::client::{Family, Interrupt, Options, Tls, Trust};
+use poolftpd::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -35,6 +37,22 @@ struct Arguments {
     /// in a script, leave at the first command that fails
     #[argh(switch, short = 'e')]
     exit_on_error: bool,
+
+    /// speak TLS: auto (where the server offers it, which is the default), require, implicit or off
+    #[argh(option, default = "Tls::Auto", from_str_fn(tls), arg_name = "when")]
+    tls: Tls,
+
+    /// know the server by a certificate of an authority in this file, instead of the system's
+    #[argh(option, arg_name = "file")]
+    ca: Option<PathBuf>,
+
+    /// know the server by its certificate's SHA-256
+    #[argh(option, from_str_fn(Trust::pin), arg_name = "sha256")]
+    pin: Option<Trust>,
+
+    /// do not ask who the server is
+    #[argh(switch)]
+    insecure: bool,
 
     /// let the server connect to us for data
     #[argh(switch)]
@@ -92,6 +110,13 @@ fn main() -> ExitCode {
         (false, true) => Family::Ipv6,
         (false, false) => Family::Any,
     };
+    let trust = match (arguments.ca, arguments.pin, arguments.insecure) {
+        (None, None, false) => Trust::System,
+        (Some(file), None, false) => Trust::Authorities(file),
+        (None, Some(pin), false) => pin,
+        (None, None, true) => Trust::Anybody,
+        _ => return cli::usage(PROGRAM, "--ca, --pin and --insecure exclude each other"),
+    };
     if arguments.timeout == 0 {
         return cli::usage(PROGRAM, "--timeout must be at least 1");
     }
@@ -107,6 +132,8 @@ fn main() -> ExitCode {
     let options = Options {
         family,
         active: arguments.active,
+        tls: arguments.tls,
+        trust,
         stream: arguments.stream,
         timeout,
         limit: arguments.limit,
@@ -128,18 +155,21 @@ fn main() -> ExitCode {
     ))
 }
 
-/// Bytes a second: a number, with K, M or G behind it for 1024 of each other.
+fn tls(text: &str) -> Result<Tls, String> {
+    match text {
+        "auto" => Ok(Tls::Auto),
+        "require" => Ok(Tls::Require),
+        "implicit" => Ok(Tls::Implicit),
+        "off" => Ok(Tls::Off),
+        _ => Err(format!("'{text}' is none of auto, require, implicit and off")),
+    }
+}
+
+/// Bytes a second.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
-    let wrong = || format!("'{text}' is no rate; write it as 500K or 2M");
-    let unit = match text.chars().last().map(|letter| letter.to_ascii_uppercase()) {
-        Some('K') => 1 << 10,
-        Some('M') => 1 << 20,
-        Some('G') => 1 << 30,
-        _ => 1,
-    };
-    let digits = if unit == 1 { text } else { text.get(..text.len() - 1).unwrap_or_default() };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(unit).and_then(NonZeroU64::new).ok_or_else(wrong)
+    units::bytes(text).and_then(|rate| {
+        NonZeroU64::new(rate).ok_or_else(|| "a rate of 0 moves nothing".to_owned())
+    })
 }
 
 fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>) -> u8 {

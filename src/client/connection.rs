@@ -13,6 +13,8 @@ use crate::ftp::reply::ReplyReader;
 use crate::ftp::{Code, Reply};
 
 use super::error::reason;
+use super::trust::handshake_failed;
+use super::wire::{Secrecy, Wire};
 use super::{ClientError, Interrupt, Kind, Options};
 
 /// How long one address has the field to itself before the next is tried beside it (RFC 8305 §5).
@@ -35,7 +37,7 @@ pub enum Family {
 /// A control connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
     local: SocketAddr,
     lines: LineBuffer,
@@ -63,7 +65,7 @@ impl Connection {
             Ok(Self {
                 peer: stream.peer_addr()?,
                 local: stream.local_addr()?,
-                stream: stream.try_clone()?,
+                wire: Wire::new(stream.try_clone()?),
                 lines: LineBuffer::default(),
                 reader: ReplyReader::default(),
                 interrupt: options.interrupt.clone(),
@@ -83,6 +85,26 @@ impl Connection {
 
     pub(super) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// By TLS from now on.
+    ///
+    /// SECURITY: what came in plain behind the last reply could be anybody's words; a server says nothing there.
+    pub(super) fn secure(&mut self, place: &str, secrecy: &Secrecy) -> Result<(), ClientError> {
+        if !self.lines.is_empty() {
+            self.dead = true;
+            let what = format!("{place}: somebody spoke in plain before the TLS handshake");
+            return Err(ClientError::new(Kind::Tls, what));
+        }
+        self.wire.secure(secrecy).map_err(|error| {
+            self.dead = true;
+            handshake_failed(place, &error)
+        })
+    }
+
+    /// The version of TLS, if it is by TLS.
+    pub(super) fn tls_version(&self) -> Option<String> {
+        self.wire.version()
     }
 
     /// Sends one line. Replies that are still owed are read first: they must not be taken for this one's.
@@ -110,7 +132,7 @@ impl Connection {
         }
         let whole = [line, b"\r\n"].concat();
         self.owed += 1;
-        self.stream.write_all(&whole).map_err(|error| {
+        self.wire.write_all(&whole).map_err(|error| {
             self.dead = true;
             lost(&reason(&error))
         })
@@ -151,12 +173,13 @@ impl Connection {
             return self.reply();
         }
         let usual = self.timeout;
-        let bounded = |timeout| bound(&self.stream, timeout).map_err(|error| lost(&reason(&error)));
+        let bounded =
+            |timeout| bound(self.wire.socket(), timeout).map_err(|error| lost(&reason(&error)));
         bounded(usual + patience)?;
         self.timeout = usual + patience;
         let reply = self.reply();
         self.timeout = usual;
-        bound(&self.stream, usual).map_err(|error| lost(&reason(&error)))?;
+        bound(self.wire.socket(), usual).map_err(|error| lost(&reason(&error)))?;
         reply
     }
 
@@ -200,7 +223,7 @@ impl Connection {
             if now() > until {
                 return Err(late());
             }
-            match self.stream.read(&mut bytes) {
+            match self.wire.read(&mut bytes) {
                 Ok(0) => return Err(lost("the server closed it")),
                 Ok(count) => {
                     self.lines.extend(bytes.get(..count).unwrap_or_default());

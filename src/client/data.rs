@@ -1,7 +1,7 @@
 //! Data connections as a client makes them, and the transfers that go over them.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use super::checks::SLOWEST_BYTES_PER_SECOND;
 use super::connection::bound;
 use super::error::reason;
 use super::pace::Pace;
+use super::wire::Wire;
 use super::{Client, ClientError, Kind};
 
 /// How much is read or written at once.
@@ -38,7 +39,7 @@ pub(super) enum Way {
 /// A data connection that is prepared, but carries nothing before the server has answered 150.
 #[derive(Debug)]
 enum Prepared {
-    Connected(TcpStream),
+    Connected(Wire),
     Listening(TcpListener),
 }
 
@@ -55,25 +56,28 @@ impl Client {
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let stream = self.begin(command, offset, what)?;
+        let mut wire = self.begin(command, offset, what)?;
         let outcome = match self.framing() {
-            Mode::Stream => self.receive_all(&stream, &mut keep),
-            Mode::Block => self.receive_blocks(&stream, &mut keep),
+            Mode::Stream => self.receive_all(&mut wire, &mut keep).inspect(|()| {
+                // By TLS the server waits for our end, too; whether it gets it changes nothing of what came.
+                let _told = wire.finish();
+            }),
+            Mode::Block => self.receive_blocks(&mut wire, &mut keep),
         };
         // Closed before the reply is waited for: it may be our hanging up that the server waits for.
-        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
     }
 
     fn receive_all(
         &self,
-        mut stream: &TcpStream,
+        wire: &mut Wire,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         let mut pace = Pace::new(self.options.limit);
         let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
         loop {
-            let count = self.receive_some(&mut stream, &mut chunk, &mut pace)?;
+            let count = self.receive_some(wire, &mut chunk, &mut pace)?;
             if count == 0 {
                 return Ok(());
             }
@@ -84,7 +88,7 @@ impl Client {
     /// Up to the end of one file, and not a byte further.
     fn receive_blocks(
         &self,
-        mut stream: &TcpStream,
+        wire: &mut Wire,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         let mut pace = Pace::new(self.options.limit);
@@ -93,7 +97,7 @@ impl Client {
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = self.receive_some(&mut stream, room, &mut pace)?;
+            let count = self.receive_some(wire, room, &mut pace)?;
             if count == 0 {
                 return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -109,13 +113,13 @@ impl Client {
 
     fn receive_some(
         &self,
-        stream: &mut &TcpStream,
+        wire: &mut Wire,
         room: &mut [u8],
         pace: &mut Pace,
     ) -> Result<usize, ClientError> {
         loop {
             self.options.interrupt.check()?;
-            match stream.read(room) {
+            match wire.read(room) {
                 Ok(count) => {
                     pace.moved(count, &self.options.interrupt)?;
                     return Ok(count);
@@ -134,21 +138,20 @@ impl Client {
         what: &str,
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let stream = self.begin(command, offset, what)?;
+        let mut wire = self.begin(command, offset, what)?;
         let mut sent = 0;
-        let outcome = self.transmit_all(&stream, offset, &mut |chunk, room| {
+        let outcome = self.transmit_all(&mut wire, offset, &mut |chunk, room| {
             next(chunk, room).inspect(|()| sent += chunk.len() as u64)
         });
         // Tells the server that this was all, or, by a reset, that it was not: an orderly close would make half a file a
         // whole one. Either fails only when it has hung up, and then its reply says why.
         let _told = match &outcome {
             Ok(()) if self.framing() == Mode::Block => Ok(()),
-            Ok(()) => stream.shutdown(Shutdown::Write),
-            Err(_) => {
-                sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).map_err(io::Error::from)
-            }
+            Ok(()) => wire.finish(),
+            Err(_) => sockopt::set_socket_linger(wire.socket(), Some(Duration::ZERO))
+                .map_err(io::Error::from),
         };
-        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         // The server may take its time to put all that on its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
         self.conclude_and_keep(outcome, kept, patience, what)
@@ -156,7 +159,7 @@ impl Client {
 
     fn transmit_all(
         &self,
-        stream: &TcpStream,
+        wire: &mut Wire,
         offset: u64,
         next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
@@ -167,7 +170,7 @@ impl Client {
         loop {
             chunk.clear();
             next(&mut chunk, pace.chunk(CHUNK_BYTES))?;
-            let wire = match framing {
+            let bytes = match framing {
                 Mode::Stream => &chunk,
                 Mode::Block => {
                     framed.clear();
@@ -183,18 +186,18 @@ impl Client {
                     &framed
                 }
             };
-            self.send_all(stream, wire)?;
-            pace.moved(wire.len(), &self.options.interrupt)?;
+            self.send_all(wire, bytes)?;
+            pace.moved(bytes.len(), &self.options.interrupt)?;
             if chunk.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    fn send_all(&self, mut stream: &TcpStream, mut unsent: &[u8]) -> Result<(), ClientError> {
+    fn send_all(&self, wire: &mut Wire, mut unsent: &[u8]) -> Result<(), ClientError> {
         while !unsent.is_empty() {
             self.options.interrupt.check()?;
-            match stream.write(unsent) {
+            match wire.write(unsent) {
                 Ok(count) => unsent = unsent.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error)),
@@ -224,31 +227,26 @@ impl Client {
     fn conclude_and_keep(
         &mut self,
         outcome: Result<(), ClientError>,
-        stream: Option<TcpStream>,
+        wire: Option<Wire>,
         patience: Duration,
         what: &str,
     ) -> Result<(), ClientError> {
         let reply = self.conclude(outcome, patience, what)?;
-        self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
+        self.open_data = wire.filter(|_| reply.code == Code::FILE_ACTION_DONE);
         Ok(())
     }
 
     /// Prepares the data connection, says the command and reads the 150.
-    fn begin(
-        &mut self,
-        command: &Command,
-        offset: u64,
-        what: &str,
-    ) -> Result<TcpStream, ClientError> {
+    fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
         self.choose_framing()?;
-        if let Some(stream) = self.open_data.take() {
+        if let Some(wire) = self.open_data.take() {
             let reply = self.say(command, offset)?;
             if reply.code.is_preliminary() {
-                return Ok(stream);
+                return Ok(wire);
             }
             if reply.code != Code::DATA_CONNECTION_FAILED {
                 // The connection is as good as before.
-                self.open_data = Some(stream);
+                self.open_data = Some(wire);
                 return Err(ClientError::refused(Kind::Refused, what, reply));
             }
         }
@@ -257,16 +255,29 @@ impl Client {
         if !reply.code.is_preliminary() {
             return Err(ClientError::refused(Kind::Refused, what, reply));
         }
-        let stream = match prepared {
-            Prepared::Connected(stream) => stream,
-            Prepared::Listening(listener) => self.accept(&listener)?,
+        let mut wire = match prepared {
+            Prepared::Connected(wire) => wire,
+            Prepared::Listening(listener) => Wire::new(self.accept(&listener)?),
         };
-        bound(&stream, self.options.timeout).map_err(|error| broken(&error))?;
+        bound(wire.socket(), self.options.timeout).map_err(|error| broken(&error))?;
         if self.framing() == Mode::Block {
             // Small files follow each other: none waits for the acknowledgement of the one before.
-            stream.set_nodelay(true).map_err(|error| broken(&error))?;
+            wire.socket().set_nodelay(true).map_err(|error| broken(&error))?;
         }
-        Ok(stream)
+        if self.protects_data {
+            self.secure_data(&mut wire)?;
+        }
+        Ok(wire)
+    }
+
+    /// The handshake of a data connection. When it fails, what the server says of it is read: it knows why.
+    fn secure_data(&mut self, wire: &mut Wire) -> Result<(), ClientError> {
+        let Some(secrecy) = self.secrecy.clone() else { return Ok(()) };
+        let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
+        let what = format!("the data connection could not be secured: {}", reason(&error));
+        let reply = self.final_reply(Duration::ZERO)?;
+        let error = ClientError::new(Kind::Incomplete, what);
+        Err(if reply.code.is_completion() { error } else { error.answered(reply) })
     }
 
     /// The command, behind REST if it does not begin at the beginning.
@@ -349,7 +360,7 @@ impl Client {
                 let port = parse_extended_passive(&reply.text())
                     .filter(|_| reply.code == Code::EXTENDED_PASSIVE);
                 let failure = match port.map(|port| self.connect_data(port)) {
-                    Some(Ok(stream)) => return Ok(Prepared::Connected(stream)),
+                    Some(Ok(wire)) => return Ok(Prepared::Connected(wire)),
                     Some(Err(error)) => error,
                     None => {
                         ClientError::refused(Kind::Refused, "no way to a data connection", reply)
@@ -389,11 +400,11 @@ impl Client {
     }
 
     /// Connects to a passive port at the server's own address, whatever its reply said.
-    fn connect_data(&self, port: u16) -> Result<TcpStream, ClientError> {
+    fn connect_data(&self, port: u16) -> Result<Wire, ClientError> {
         // With the scope that a link-local address needs.
         let mut address = self.connection.peer();
         address.set_port(port);
-        TcpStream::connect_timeout(&address, self.options.timeout).map_err(|error| {
+        TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
             let hint = "Is a firewall between? Try 'active'.";
             ClientError::new(
                 Kind::Refused,

@@ -18,6 +18,8 @@ pub enum Kind {
     NoConnection = 3,
     /// The server does not want this user or password.
     Login = 4,
+    /// TLS: the server has none, or is not who it should be.
+    Tls = 5,
     /// A transfer did not come to its end; what arrived is kept.
     Incomplete = 6,
     /// A local file cannot be read or written.
@@ -52,6 +54,11 @@ impl ClientError {
             reply: Some(reply),
             is_final: false,
         }
+    }
+
+    /// With what the server said of it.
+    pub(super) fn answered(self, reply: Reply) -> Self {
+        Self { reply: Some(reply), ..self }
     }
 
     /// Not to be tried once more.

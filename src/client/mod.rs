@@ -17,26 +17,30 @@ mod pace;
 mod part;
 mod recovery;
 pub mod shell;
+mod trust;
 mod upload;
 pub mod url;
+mod wire;
 
 pub use connection::Family;
 pub use download::Known;
 pub use error::{ClientError, Kind};
 pub use files::Watcher;
 pub use interrupt::Interrupt;
+pub use trust::{Tls, Trust};
 pub use upload::From;
 
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::ftp::checksum::Algorithm;
-use crate::ftp::command::{Command, Mode, Password, Setting, Type};
+use crate::ftp::command::{Command, Mechanism, Mode, Password, ProtectionLevel, Setting, Type};
 use crate::ftp::{Code, Reply};
 
 use connection::Connection;
 use data::Way;
+use wire::{Secrecy, Wire};
 
 /// How to connect, and how to behave once connected.
 #[derive(Debug, Clone)]
@@ -45,6 +49,10 @@ pub struct Options {
     pub family: Family,
     /// Whether the server connects to us for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
+    /// When TLS is spoken.
+    pub tls: Tls,
+    /// By what the server is known where it is.
+    pub trust: Trust,
     /// Whether stream mode is used even where the server has block mode.
     pub stream: bool,
     /// The longest wait for the server to do anything.
@@ -66,6 +74,8 @@ impl Default for Options {
         Self {
             family: Family::Any,
             active: false,
+            tls: Tls::Auto,
+            trust: Trust::System,
             stream: false,
             timeout: Duration::from_secs(30),
             limit: None,
@@ -92,7 +102,11 @@ pub struct Client {
     /// How data is framed, once that was asked for.
     framing: Option<Mode>,
     /// Block mode: the data connection of the transfer before.
-    open_data: Option<TcpStream>,
+    open_data: Option<Wire>,
+    /// How TLS is spoken, once it is.
+    secrecy: Option<Secrecy>,
+    /// Whether data travels by TLS.
+    protects_data: bool,
     /// Whether REST was never refused.
     restarts: bool,
     /// Whether ALLO was never refused.
@@ -124,6 +138,13 @@ impl Client {
     /// [`Kind::NoConnection`], with what to do next.
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
+        let place = format!("{host}:{port}");
+        let mut secrecy = None;
+        if options.tls == Tls::Implicit {
+            let agreed = options.trust.secrecy(host)?;
+            connection.secure(&place, &agreed)?;
+            secrecy = Some(agreed);
+        }
         let mut greeting = connection.reply()?;
         while greeting.code.is_preliminary() {
             // 120: ready in a moment.
@@ -137,7 +158,7 @@ impl Client {
             ));
         }
         let way = if options.active { Way::Active } else { Way::ExtendedPassive };
-        Ok(Self {
+        let mut client = Self {
             connection,
             options: options.clone(),
             place: (host.to_owned(), port),
@@ -146,12 +167,53 @@ impl Client {
             way,
             framing: None,
             open_data: None,
+            secrecy,
+            protects_data: false,
             restarts: true,
             allocates: true,
             reached: 0,
             representation: None,
             features: Features::default(),
-        })
+        };
+        if matches!(options.tls, Tls::Auto | Tls::Require) {
+            client.secure(host, &place)?;
+        }
+        Ok(client)
+    }
+
+    /// AUTH TLS, where the server offers it (RFC 4217 §4).
+    fn secure(&mut self, host: &str, place: &str) -> Result<(), ClientError> {
+        let reply = self.ask(&Command::Authenticate(Mechanism::Tls))?;
+        if reply.code == Code::SECURITY_EXCHANGED {
+            let secrecy = self.options.trust.secrecy(host)?;
+            self.connection.secure(place, &secrecy)?;
+            // Never again without, should the connection be lost.
+            self.options.tls = Tls::Require;
+            self.secrecy = Some(secrecy);
+        } else if self.options.tls == Tls::Require {
+            return Err(ClientError::refused(Kind::Tls, &format!("{place} offers no TLS"), reply));
+        }
+        Ok(())
+    }
+
+    /// PBSZ and PROT: data by TLS, too.
+    fn protect_data(&mut self) -> Result<(), ClientError> {
+        if self.secrecy.is_some() {
+            self.ask(&Command::ProtectionBuffer)?;
+            let reply = self.ask(&Command::Protect(ProtectionLevel::Private))?;
+            if !reply.code.is_completion() {
+                let what = "the server does not take data by TLS";
+                return Err(ClientError::refused(Kind::Tls, what, reply));
+            }
+            self.protects_data = true;
+        }
+        Ok(())
+    }
+
+    /// The version of TLS, if words and data go by TLS: `TLS 1.3`.
+    #[must_use]
+    pub fn tls_version(&self) -> Option<String> {
+        self.connection.tls_version()
     }
 
     /// Logs in, and learns what the server can do.
@@ -176,6 +238,7 @@ impl Client {
         self.representation = None;
         self.directory = None;
         self.login = Some((user.to_owned(), password.to_owned()));
+        self.protect_data()?;
         self.learn_features()
     }
 

@@ -116,7 +116,7 @@ impl ClientError {
         match self.kind {
             Kind::NoConnection | Kind::Incomplete => transient,
             Kind::Refused => code.is_some() && transient,
-            Kind::Usage | Kind::Login | Kind::Local | Kind::Interrupted => false,
+            Kind::Usage | Kind::Login | Kind::Tls | Kind::Local | Kind::Interrupted => false,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `ftp://user:password@host:port/path` (RFC 1738 §3.2), or a plain host.
 
+use super::Tls;
+
 /// Where to go, as the command line says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -15,6 +17,8 @@ pub struct Target {
     pub path: Option<Vec<u8>>,
     /// Whether it is a URL, whose port is 21 where it says none.
     pub is_url: bool,
+    /// When TLS is spoken, if the scheme says it.
+    pub tls: Option<Tls>,
 }
 
 impl Target {
@@ -26,14 +30,17 @@ impl Target {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Self::host(text);
         };
+        let mut tls = None;
         match scheme.to_ascii_lowercase().as_str() {
             "ftp" => {}
-            "ftps" | "ftpes" => {
-                return Err(
-                    "this version of ftpclient speaks no TLS, which ftps:// needs".to_owned()
-                );
+            // By custom TLS begins at once behind the first, after AUTH behind the second.
+            "ftps" => tls = Some(Tls::Implicit),
+            "ftpes" => tls = Some(Tls::Require),
+            _ => {
+                return Err(format!(
+                    "'{scheme}' is no scheme that ftpclient knows; use ftp:// or ftps://"
+                ));
             }
-            _ => return Err(format!("'{scheme}' is no scheme that ftpclient knows; use ftp://")),
         }
         let (authority, path) =
             rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
@@ -50,7 +57,7 @@ impl Target {
             .map(|path| path.split(";type=").next().unwrap_or(path))
             .filter(|path| !path.is_empty());
         let path = path.map(decode).transpose()?;
-        Ok(Self { user, password, path, is_url: true, ..Self::host(place)? })
+        Ok(Self { user, password, path, is_url: true, tls, ..Self::host(place)? })
     }
 
     /// `host`, `host:port`, `[::1]:port` or a bare IPv6 address.
@@ -75,6 +82,7 @@ impl Target {
             password: None,
             path: None,
             is_url: false,
+            tls: None,
         })
     }
 }

@@ -4,12 +4,20 @@
     dead_code,
     unreachable_pub,
     missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::panic,
     reason = "each test program uses its own part of this"
 )]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
+
+use poolftpd::net::tls::KeyFiles;
+use rcgen::{CertificateParams, KeyPair};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
@@ -22,6 +30,17 @@ use rustls::{
 use super::PATIENCE;
 
 pub type SecureStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Makes a certificate of this name.
+pub fn certificate(folder: &Path, name: &str) -> KeyFiles {
+    let key = KeyPair::generate().unwrap();
+    let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let path = |kind: &str| folder.join(format!("{name}.{kind}"));
+    let files = KeyFiles { certificate: path("crt"), key: path("key") };
+    fs::write(&files.certificate, made.pem()).unwrap();
+    fs::write(&files.key, key.serialize_pem()).unwrap();
+    files
+}
 
 /// Takes every certificate: who the server is, is not what these tests ask.
 #[derive(Debug)]

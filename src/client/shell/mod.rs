@@ -23,7 +23,7 @@ use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
 
 use super::url::Target;
-use super::{Client, ClientError, Kind, Options, netrc};
+use super::{Client, ClientError, Kind, Options, Tls, netrc};
 use actions::Flow;
 use command::ShellCommand;
 use complete::Assistant;
@@ -32,6 +32,8 @@ use complete::Assistant;
 pub const DEFAULT_PORT: u16 = 2121;
 /// The port of FTP (RFC 959), which a URL means.
 const URL_PORT: u16 = 21;
+/// The port of a URL whose scheme is ftps.
+const IMPLICIT_TLS_PORT: u16 = 990;
 /// What anonymous gives as password: no address, which would tell who we are.
 const ANONYMOUS_PASSWORD: &str = "ftpclient@";
 
@@ -92,13 +94,24 @@ impl Shell {
     /// No connection, or no login.
     pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
         let target = Target::parse(target).map_err(ClientError::usage)?;
-        let port =
-            port.or(target.port).unwrap_or(if target.is_url { URL_PORT } else { DEFAULT_PORT });
-        let mut client = Client::connect(&target.host, port, &self.options)?;
+        let usual = match target.tls {
+            Some(Tls::Implicit) => IMPLICIT_TLS_PORT,
+            _ if target.is_url => URL_PORT,
+            _ => DEFAULT_PORT,
+        };
+        let port = port.or(target.port).unwrap_or(usual);
+        let tls = target.tls.unwrap_or(self.options.tls);
+        let options = Options { tls, ..self.options.clone() };
+        let mut client = Client::connect(&target.host, port, &options)?;
         self.log_in(&mut client, &target)?;
         self.client = Some(client);
         self.place = format!("{}:{port}", target.host);
-        self.note(&format!("Connected to {}.", self.place));
+        let tls = self.client()?.tls_version();
+        self.note(&format!(
+            "Connected to {} ({}).",
+            self.place,
+            tls.as_deref().unwrap_or("no TLS")
+        ));
         match target.path {
             Some(path) if path.ends_with(b"/") => self.client()?.change_directory(&path),
             Some(path) => self.fetch(&path),

@@ -1,0 +1,245 @@
+//! Whether the client speaks TLS, and by what it knows its server.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
+
+use crate::ftp::checksum::digits;
+
+use super::error::reason;
+use super::wire::Secrecy;
+use super::{ClientError, Kind};
+
+/// How many hexadecimal digits a pin has.
+const PIN_DIGITS: usize = 64;
+
+/// When TLS is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// Where the server offers it.
+    Auto,
+    /// Or not at all.
+    Require,
+    /// From the first byte on, on a port of its own.
+    Implicit,
+    /// Never.
+    Off,
+}
+
+/// By what the server is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// A certificate of an authority that the system trusts.
+    System,
+    /// One of an authority in this file.
+    Authorities(PathBuf),
+    /// The certificate of this SHA-256, and no other.
+    Pin(String),
+    /// Nothing: whoever answers.
+    Anybody,
+}
+
+impl Trust {
+    /// Reads a SHA-256 as tools print it: hexadecimal digits, with or without colons.
+    ///
+    /// # Errors
+    /// One sentence, when it is none.
+    pub fn pin(text: &str) -> Result<Self, String> {
+        let digits: String = text.chars().filter(|letter| *letter != ':').collect();
+        if digits.len() == PIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self::Pin(digits.to_ascii_lowercase()))
+        } else {
+            Err(format!("'{text}' is no SHA-256; it has {PIN_DIGITS} hexadecimal digits"))
+        }
+    }
+
+    /// How TLS is spoken with a server of this name.
+    pub(super) fn secrecy(&self, host: &str) -> Result<Secrecy, ClientError> {
+        let wrong = |what: String| ClientError::new(Kind::Tls, what);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let bare = bare.split('%').next().unwrap_or(bare);
+        let name = ServerName::try_from(bare.to_owned())
+            .map_err(|_| wrong(format!("{host}: a certificate cannot have this name")))?;
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong(error.to_string()))?;
+        let verifier = Verifier { trust: self.clone(), web: self.web(&provider)?, provider };
+        let config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Secrecy { config: Arc::new(config), name })
+    }
+
+    /// What checks a chain of certificates, where one is asked for.
+    fn web(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<WebPkiServerVerifier>>, ClientError> {
+        let roots = match self {
+            Self::Pin(_) | Self::Anybody => return Ok(None),
+            Self::System => system_roots(),
+            Self::Authorities(path) => read_authorities(path)?,
+        };
+        if roots.is_empty() {
+            let hint = "Name the authority's file by --ca, or the server's certificate by --pin.";
+            let what = format!("this system has no certificates of authorities. {hint}");
+            return Err(ClientError::new(Kind::Tls, what));
+        }
+        let built =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+        built.build().map(Some).map_err(|error| ClientError::new(Kind::Tls, error.to_string()))
+    }
+}
+
+/// What cannot be read of them is left out: others may do.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+#[allow(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
+fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
+    let wrong = |what: &str| ClientError::new(Kind::Tls, format!("{}: {what}", path.display()));
+    let file = File::open(path).map_err(|error| wrong(&reason(&error)))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
+        let certificate = certificate.map_err(|error| wrong(&error.to_string()))?;
+        roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
+    }
+    if roots.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(roots) }
+}
+
+/// Decides whether a certificate is the server's.
+#[derive(Debug)]
+struct Verifier {
+    trust: Trust,
+    web: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let own = digits(&Sha256::digest(certificate));
+        match (&self.trust, &self.web) {
+            (Trust::Anybody, _) => Ok(ServerCertVerified::assertion()),
+            (Trust::Pin(pin), _) if *pin == own => Ok(ServerCertVerified::assertion()),
+            (Trust::Pin(_), _) => {
+                Err(Error::General(format!("its certificate is another: SHA-256 {own}")))
+            }
+            (_, Some(web)) => {
+                web.verify_server_cert(certificate, chain, name, ocsp, now).map_err(|error| {
+                    // Its fingerprint is what a person can compare.
+                    Error::General(format!(
+                        "{}; its certificate has the SHA-256 {own}",
+                        what(&error)
+                    ))
+                })
+            }
+            (_, None) => Err(Error::General("nothing is trusted".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What is wrong with a certificate, in words.
+fn what(error: &Error) -> String {
+    use rustls::CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
+        UnknownIssuer,
+    };
+    let Error::InvalidCertificate(wrong) = error else { return error.to_string() };
+    match wrong {
+        UnknownIssuer => "no authority that is trusted here has signed for it".to_owned(),
+        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        NotValidYet => "its certificate is not valid yet".to_owned(),
+        NotValidForName | NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What went wrong in a handshake, and what to do next.
+pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
+    let certificate = matches!(
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()),
+        Some(Error::General(_))
+    );
+    let text = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::General(what)) => what.clone(),
+        Some(other) => other.to_string(),
+        None => reason(error),
+    };
+    let hint = if certificate {
+        "If that is the server's own, trust it by --pin SHA256; else by --ca FILE, or not at all (--insecure)."
+    } else {
+        "Does the port speak TLS? See --tls."
+    };
+    ClientError::new(Kind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_64_digits_with_or_without_colons() {
+        let digits = "ab".repeat(32);
+        let colons = vec!["AB"; 32].join(":");
+        assert_eq!(Trust::pin(&digits), Ok(Trust::Pin(digits.clone())));
+        assert_eq!(Trust::pin(&colons), Ok(Trust::Pin(digits)));
+        for text in ["", "ab", &"zz".repeat(32)] {
+            assert!(Trust::pin(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for host in ["localhost", "example.net", "127.0.0.1", "[::1]", "fe80::1%eth0"] {
+            assert!(Trust::Anybody.secrecy(host).is_ok(), "{host}");
+        }
+        assert!(Trust::Authorities("/nonexistent".into()).secrecy("a").is_err());
+    }
+}
