@@ -28,6 +28,8 @@ pub struct Config {
     pub slaves: u16,
     /// Whether anonymous may write.
     pub write: bool,
+    /// `--user`: whose rights the server has once its ports are open.
+    pub user: Option<String>,
     /// The file of those who may log in by a password.
     pub users: Option<PathBuf>,
     /// Whether anonymous may log in.
@@ -123,6 +125,7 @@ impl Config {
             workers: default_workers(),
             slaves: 0,
             write: false,
+            user: None,
             users: None,
             anonymous: true,
             tls: TlsFiles::default(),

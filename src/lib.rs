@@ -8,6 +8,7 @@ pub mod balancer;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod confine;
 pub mod ftp;
 pub mod log;
 pub mod net;

@@ -89,6 +89,11 @@ pub enum Event<'a> {
         address: SocketAddr,
         slave: Option<u32>,
     },
+    /// What the process has given up.
+    Confined {
+        is_root: bool,
+        landlock: bool,
+    },
     Connect,
     Login {
         user: &'a [u8],
@@ -162,6 +167,11 @@ impl fmt::Display for Event<'_> {
             }
             Self::Listening { address, slave: Some(slave) } => {
                 write!(formatter, "event=listening address={address} slave={slave}")
+            }
+            Self::Confined { is_root, landlock } => {
+                write!(formatter, "event=confined root={is_root} landlock={landlock}")?;
+                let advice = " advice=\"give up root by --user NAME\"";
+                if *is_root { formatter.write_str(advice) } else { Ok(()) }
             }
             Self::Connect => write!(formatter, "event=connect"),
             Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Escaped(user)),

@@ -24,11 +24,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Opens it all.
+    /// Opens it all. What systemd has opened for us is the first listener, and the second that of implicit TLS.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
-    pub fn open(config: &Config) -> Result<Self, ConfigError> {
+    pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
+        let mut inherited = inherited.into_iter();
         let root = Root::open(&config.root).map_err(|error| {
             let place = config.root.display();
             ConfigError(format!(
@@ -39,12 +40,27 @@ impl Prepared {
         let root = Arc::new(root);
         let accounts = accounts(config, Arc::clone(&root))?;
         let acceptor = acceptor(config)?;
-        let front = bind(config, config.port)?;
-        let implicit = config.implicit_tls.map(|port| bind(config, port)).transpose()?;
+        let front = inherited.next().map_or_else(|| bind(config, config.port), Ok)?;
+        let implicit = match (inherited.next(), config.implicit_tls) {
+            (Some(_), _) if acceptor.is_none() => {
+                let what = "a second socket was given for implicit TLS, which needs a certificate.";
+                return Err(ConfigError(what.to_owned()));
+            }
+            (Some(listener), _) => Some(listener),
+            (None, port) => port.map(|port| bind(config, port)).transpose()?,
+        };
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { root, accounts, acceptor, implicit, front, own })
+    }
+}
+
+impl Prepared {
+    /// The homes of all users who have one.
+    #[must_use]
+    pub fn homes(&self) -> Vec<std::path::PathBuf> {
+        self.accounts.homes()
     }
 }
 

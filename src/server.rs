@@ -62,7 +62,7 @@ impl Server {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn start(config: &Config, log: Log) -> Result<Self, ConfigError> {
-        Self::serve(config, Prepared::open(config)?, log)
+        Self::serve(config, Prepared::open(config, Vec::new())?, log)
     }
 
     /// Begins to accept with what has been opened already.

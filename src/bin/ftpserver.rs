@@ -1,7 +1,7 @@
 //! `ftpserver`: arguments, the server, signals, an exit status.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
+use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::cli;
-use poolftpd::config::{self, Config, Limits};
-use poolftpd::log::{Level, Log};
+use poolftpd::config::{self, Config, ConfigError, Limits};
+use poolftpd::confine::confine;
+use poolftpd::log::{Event, Level, Log};
 use poolftpd::net::data::Resumption;
 use poolftpd::net::self_signed;
 use poolftpd::net::tls::{self, KeyFiles, TlsFiles};
+use poolftpd::prepared::Prepared;
 use poolftpd::server::Server;
 use poolftpd::units::{Networks, networks};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -63,6 +66,10 @@ struct Arguments {
     /// networks that are never locked out for wrong passwords, such as `10.0.0.0/8,::1`
     #[argh(option, from_str_fn(networks), arg_name = "networks")]
     trust: Option<Networks>,
+
+    /// once the ports are open, give up root's rights for those of this user
+    #[argh(option, arg_name = "name")]
+    user: Option<String>,
 
     /// offer TLS with this certificate, in PEM with those that it is signed by; several for several names
     #[argh(option, arg_name = "file")]
@@ -163,6 +170,7 @@ impl Arguments {
             anonymous: self.anonymous || self.users.is_none(),
             // A slave process may have another current directory.
             users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            user: self.user,
             tls,
             require_tls: self.require_tls,
             implicit_tls: self.implicit_tls,
@@ -268,6 +276,12 @@ fn make_certificate(path: &Path) -> Result<String, String> {
     tls::fingerprint(path)
 }
 
+/// The sockets that systemd has opened for us (`LISTEN_FDS`).
+fn inherited() -> Vec<TcpListener> {
+    let mut found = ListenFd::from_env();
+    (0..found.len()).filter_map(|index| found.take_tcp_listener(index).ok().flatten()).collect()
+}
+
 /// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
 fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let pin = self_signed.map(make_certificate).transpose()?;
@@ -276,10 +290,15 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
     // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
-    let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
-    let server = Server::start(config, log).map_err(|error| error.to_string())?;
+    let sentence = |error: ConfigError| error.to_string();
+    let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
+    // Before any thread.
+    let confined = confine(config, &prepared.homes()).map_err(sentence)?;
+    let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
+    log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
+    let server = Server::serve(config, prepared, log).map_err(sentence)?;
     for door in server.doors() {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
         cli::print(&format!("listening on {}{of_slave}\n", door.address));

@@ -79,6 +79,11 @@ impl Root {
         Ok(entry(path.name().to_vec(), &metadata))
     }
 
+    /// Whether it can be looked into at all.
+    pub fn probe(&self) -> io::Result<()> {
+        self.directory.entries().map(drop)
+    }
+
     /// Whether a directory may be entered: that it may be listed is not asked.
     pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
         self.directory.metadata(real(path)?.join(".")).map(drop)

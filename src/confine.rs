@@ -1,0 +1,117 @@
+//! What the process gives up once its ports are open: another user's rights, all but a part of the file system, and ever
+//! getting anything back. Before any thread is started: what holds for the first holds for those that it starts.
+
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    path_beneath_rules,
+};
+use nix::unistd::{
+    Uid, User, geteuid, getresuid, initgroups, setgroups, setresgid, setresuid, setuid,
+};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::set_no_new_privs;
+
+use crate::config::{Config, ConfigError};
+use crate::storage::Root;
+
+/// The newest version of Landlock whose rights are asked for; older kernels give those that they have.
+const LANDLOCK: ABI = ABI::V5;
+
+/// What of the system is read while the server runs: the files of its own process (by which permissions are set), and
+/// nothing.
+const SYSTEM_PATHS: [&str; 2] = ["/proc/self", "/dev/null"];
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confined {
+    /// Whether it still has root's rights.
+    pub is_root: bool,
+    /// Whether the kernel closes the file system.
+    pub landlock: bool,
+}
+
+/// Gives up what a server with this configuration does not need.
+///
+/// # Errors
+/// One sentence for the person at the terminal.
+pub fn confine(config: &Config, homes: &[PathBuf]) -> Result<Confined, ConfigError> {
+    let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
+    let limit = Rlimit { current: Some(0), maximum: Some(0) };
+    // A core would have passwords and keys in it.
+    let unreadable = setrlimit(Resource::Core, limit)
+        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    unreadable.map_err(|error| wrong(format!("core dumps cannot be switched off: {error}.")))?;
+    if let Some(name) = &config.user {
+        become_user(name).map_err(wrong)?;
+        // What root could open, the user may not.
+        Root::open(&config.root).and_then(|root| root.probe()).map_err(|error| {
+            ConfigError(format!("cannot serve {} as {name}: {error}.", config.root.display()))
+        })?;
+    }
+    set_no_new_privs(true).map_err(|error| wrong(format!("{}.", io::Error::from(error))))?;
+    let landlock = close_file_system(config, homes).map_err(|error| wrong(format!("{error}.")))?;
+    Ok(Confined { is_root: geteuid().is_root(), landlock })
+}
+
+/// Takes a user's identity for good.
+fn become_user(name: &str) -> Result<(), String> {
+    let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
+    let user = found.ok_or_else(|| format!("there is no user {name} for --user."))?;
+    if !geteuid().is_root() {
+        return if user.uid == geteuid() {
+            Ok(())
+        } else {
+            Err("only root can take another user's identity by --user.".to_owned())
+        };
+    }
+    if user.uid.is_root() {
+        return Err("--user root would give nothing up.".to_owned());
+    }
+    let change = || -> nix::Result<()> {
+        setgroups(&[])?;
+        initgroups(&CString::new(name).unwrap_or_default(), user.gid)?;
+        setresgid(user.gid, user.gid, user.gid)?;
+        setresuid(user.uid, user.uid, user.uid)
+    };
+    change().map_err(|error| format!("{name}'s identity cannot be taken: {error}."))?;
+    // SECURITY: believed only when it cannot be undone.
+    let now = getresuid().map_err(|error| error.to_string())?;
+    let is_user = [now.real, now.effective, now.saved].iter().all(|uid| *uid == user.uid);
+    if !is_user || setuid(Uid::from_raw(0)).is_ok() {
+        return Err(format!("root's rights could not be given up for {name}'s."));
+    }
+    Ok(())
+}
+
+/// By Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
+/// anew are replaced, too: so it is the directories where they are that stay open.
+fn close_file_system(config: &Config, homes: &[PathBuf]) -> Result<bool, landlock::RulesetError> {
+    let all = AccessFs::from_all(LANDLOCK);
+    let read = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute;
+    let served =
+        if config.write || config.users.is_some() { all & !AccessFs::Execute } else { read };
+    let roots = [&config.root].into_iter().chain(homes).map(|path| around(path));
+    let keys = config.tls.keys.iter().flat_map(|key| [&key.certificate, &key.key]);
+    let files = config.users.iter().chain(keys).chain(&config.tls.client_authorities);
+    let status = Ruleset::default()
+        .handle_access(all)?
+        .create()?
+        .add_rules(path_beneath_rules(roots, served))?
+        .add_rules(path_beneath_rules(files.map(|path| around(path)), read))?
+        .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
+        .restrict_self()?;
+    Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// The directory where something is; itself where that would be everything.
+fn around(path: &Path) -> PathBuf {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match real.parent() {
+        Some(parent) if parent != Path::new("/") => parent.to_owned(),
+        _ => real,
+    }
+}

@@ -1,0 +1,144 @@
+//! What a server's process gives up. A program of its own, because it cannot be had back.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and looks at the system"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::process::{Child, Command, Stdio};
+
+use poolftpd::client::{Client, From, Options, Watcher};
+use poolftpd::config::Config;
+use poolftpd::confine::confine;
+use poolftpd::ftp::command::Type;
+use rustix::io::{FdFlags, fcntl_setfd};
+
+struct Silent;
+
+impl Watcher for Silent {
+    fn progress(&mut self, _: u64, _: Option<u64>) {}
+}
+
+#[test]
+fn the_file_system_is_closed_but_for_what_is_served() {
+    // It holds for the thread, and those that it starts.
+    std::thread::spawn(confine_and_look).join().unwrap();
+}
+
+fn confine_and_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let [root, home] = ["srv/root", "home/alice"].map(|name| folder.path().join(name));
+    for directory in [&root, &home] {
+        fs::create_dir_all(directory).unwrap();
+    }
+    fs::create_dir(folder.path().join("other")).unwrap();
+    fs::write(folder.path().join("other/secret"), "x").unwrap();
+    let users = folder.path().join("etc/users");
+    fs::create_dir(users.parent().unwrap()).unwrap();
+    fs::write(&users, "").unwrap();
+    let mut config = Config::new(root.clone());
+    config.users = Some(users.clone());
+    let confined = confine(&config, std::slice::from_ref(&home)).unwrap();
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    assert!(status.is_empty() || status.contains("NoNewPrivs:\t1"), "{status}");
+    fs::write(root.join("a"), "x").unwrap();
+    fs::write(home.join("a"), "x").unwrap();
+    fs::rename(root.join("a"), root.join("b")).unwrap();
+    // One that is replaced is open, too.
+    fs::rename(&root, folder.path().join("srv/old")).unwrap();
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("a"), "x").unwrap();
+    assert!(fs::read(&users).is_ok());
+    if !confined.landlock {
+        eprintln!("SKIPPED in part: this kernel has no Landlock");
+        return;
+    }
+    assert!(fs::read(folder.path().join("other/secret")).is_err());
+    assert!(fs::read("/etc/passwd").is_err());
+    assert!(fs::write(&users, "forged").is_err());
+    assert!(Command::new("/bin/true").status().is_err(), "nothing can be executed");
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: this takes root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    chown(&root, Some(nobody.uid.as_raw()), None).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+        .args(["--bind=127.0.0.1", "--port=0", "--write", "--user=nobody", "--root"])
+        .arg(&root)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let running = Running(child);
+    let own = |what: &str| format!("{what}:\t{0}\t{0}\t{0}\t{0}", nobody.uid.as_raw());
+    for task in fs::read_dir(format!("/proc/{}/task", running.0.id())).unwrap() {
+        let mut status = String::new();
+        let path = task.unwrap().path().join("status");
+        fs::File::open(path).unwrap().read_to_string(&mut status).unwrap();
+        assert!(status.contains(&own("Uid")), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1") && status.contains("CapEff:\t0000000000000000"));
+    }
+    let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let mut client = Client::connect("127.0.0.1", port, &Options::default()).unwrap();
+    client.login("anonymous", "x").unwrap();
+    let local = folder.path().join("local");
+    fs::write(&local, "text").unwrap();
+    client.upload(&local, b"a", Type::Image, From::Beginning, &mut Silent).unwrap();
+    assert_eq!(fs::metadata(root.join("a")).unwrap().uid(), nobody.uid.as_raw());
+    client.quote("SITE CHMOD 600 a").unwrap();
+    assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn sockets_that_systemd_has_opened_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fcntl_setfd(&listener, FdFlags::empty()).unwrap();
+    let script = format!(
+        "LISTEN_PID=$$ LISTEN_FDS=1 exec {} --root {} 3<&{}",
+        env!("CARGO_BIN_EXE_ftpserver"),
+        folder.path().display(),
+        listener.as_raw_fd()
+    );
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let _running = Running(child);
+    let address = listener.local_addr().unwrap();
+    assert_eq!(line, format!("listening on {address}\n"));
+    let mut client = Client::connect("127.0.0.1", address.port(), &Options::default()).unwrap();
+    client.login("anonymous", "x").unwrap();
+}
