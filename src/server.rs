@@ -198,11 +198,8 @@ impl Server {
             loop {
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
                 sweep(&root, before, &stop, &service.log);
-                for home in service.accounts.homes() {
-                    // One that is missing is told when its user logs in.
-                    if let Ok(home) = Root::open(&home) {
-                        sweep(&home, before, &stop, &service.log);
-                    }
+                for home in service.accounts.open_homes() {
+                    sweep(&home, before, &stop, &service.log);
                 }
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;

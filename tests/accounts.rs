@@ -243,3 +243,48 @@ fn users_are_read_anew_a_broken_file_changes_nothing_and_sessions_stay() {
     assert_eq!(scene.try_log_in("alice", "alice"), "530 Login incorrect.");
     assert!(alice.ask("PWD").starts_with("257 "));
 }
+
+#[test]
+fn a_quota_of_bytes_and_files_is_552_and_goes_by_what_is_there() {
+    let scene = Scene::new(&["alice home=HOMES/alice quota=100000 files=3"], |_| {});
+    let home = scene.home("alice");
+    fs::write(home.join("old"), noise(40_000)).unwrap();
+    let mut alice = scene.log_in("alice");
+    assert_eq!(alice.ask("AVBL"), "213 60000");
+    let mut data = alice.open_data();
+    assert!(alice.ask("STOR large").starts_with("150 "));
+    let _sent = std::io::Write::write_all(&mut data, &noise(60_001));
+    drop(data);
+    assert_eq!(alice.reply(), "552 Quota exceeded.");
+    assert!(!home.join("large").exists());
+    // What had arrived before that may be kept.
+    let _removed = alice.ask("DELE large");
+    alice.store("new", &noise(60_000));
+    // One that replaces another of the same size has its room.
+    alice.store("old", &noise(40_000));
+    assert!(alice.ask("DELE old").starts_with("250 "));
+    for name in ["one", "two"] {
+        alice.store(name, b"x");
+    }
+    alice.open_data();
+    assert_eq!(alice.ask("STOR three"), "552 Quota exceeded.");
+    assert!(alice.ask("RNFR one").starts_with("350 "));
+    assert!(alice.ask("RNTO two").starts_with("250 "));
+    alice.store("three", b"y");
+}
+
+#[test]
+fn a_root_that_is_replaced_while_the_server_runs_is_served_to_who_logs_in() {
+    let server = TestServer::start(|_| {});
+    server.write("a", "old");
+    let mut before = RawClient::log_in(server.address());
+    fs::rename(server.root.path(), server.root.path().with_extension("old")).unwrap();
+    assert!(before.ask("SIZE a").starts_with("213 "), "who is in stays where it is");
+    let mut nowhere = RawClient::log_in(server.address());
+    assert!(nowhere.ask("NOOP").starts_with("200 "));
+    fs::create_dir(server.root.path()).unwrap();
+    server.write("a", "another");
+    assert_eq!(RawClient::log_in(server.address()).retrieve("a"), b"another");
+    fs::remove_dir_all(server.root.path().with_extension("old")).unwrap();
+    assert!(before.ask("SIZE a").starts_with("550 "));
+}

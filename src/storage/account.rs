@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::quota::{Quota, Usage, Usages};
 use super::users::{User, UserSettings, Users};
 use super::{Root, password};
 use crate::ftp::command::Password;
@@ -212,7 +213,7 @@ impl fmt::Debug for Verification {
 #[derive(Debug)]
 pub struct Accounts {
     /// Where users are who have no home of their own, and anonymous.
-    root: Arc<Root>,
+    root: RwLock<Arc<Root>>,
     anonymous: Option<Permissions>,
     users: Option<UsersFile>,
 }
@@ -222,6 +223,8 @@ pub struct Accounts {
 struct UsersFile {
     path: PathBuf,
     known: RwLock<BTreeMap<Vec<u8>, Arc<Known>>>,
+    /// What homes hold, where there is a limit to it.
+    usages: Arc<Usages>,
     /// By name, over every reload.
     standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
 }
@@ -239,7 +242,7 @@ impl Accounts {
     /// Anonymous alone, with these permissions.
     #[must_use]
     pub fn anonymous(root: Arc<Root>, permissions: Permissions) -> Self {
-        Self { root, anonymous: Some(permissions), users: None }
+        Self { root: RwLock::new(root), anonymous: Some(permissions), users: None }
     }
 
     /// The users of a file, and anonymous if it has permissions.
@@ -251,9 +254,14 @@ impl Accounts {
         path: PathBuf,
         anonymous: Option<Permissions>,
     ) -> Result<Self, String> {
-        let users = UsersFile { path, known: RwLock::default(), standings: Mutex::default() };
+        let users = UsersFile {
+            path,
+            known: RwLock::default(),
+            usages: Arc::default(),
+            standings: Mutex::default(),
+        };
         users.reload()?;
-        Ok(Self { root, anonymous, users: Some(users) })
+        Ok(Self { root: RwLock::new(root), anonymous, users: Some(users) })
     }
 
     /// Reads the users anew; those who are logged in stay. Returns how many there are.
@@ -272,22 +280,34 @@ impl Accounts {
             && Self::is_anonymous(name)
             && let Some(permissions) = self.anonymous
         {
-            let root = Arc::clone(&self.root);
+            let root = self.root();
             let account = Account { root, permissions, up: None, down: None, _place: None };
             return Verification::Now(Ok(account));
         }
         if self.users.is_none() {
             return Verification::Now(Err(Denied::Incorrect));
         }
-        let root = Arc::clone(&self.root);
+        let root = self.root();
+        let usages = self.users.as_ref().map(|users| Arc::clone(&users.usages));
         Verification::Later(Box::new(move || {
             let hash = known.as_ref().map(|known| known.user.hash.as_str());
             let fits = password::is_of(hash, &password.0);
             match known {
-                Some(known) if fits && known.user.settings.lets_in(from) => known.admit(root),
+                Some(known) if fits && known.user.settings.lets_in(from) => {
+                    known.admit(&root, &usages.unwrap_or_default())
+                }
                 _ => Err(Denied::Incorrect),
             }
         }))
+    }
+
+    /// The root as it is now: it may have been replaced.
+    fn root(&self) -> Arc<Root> {
+        let replacement = self.root.read().replacement();
+        if let Some(root) = replacement {
+            *self.root.write() = Arc::new(root);
+        }
+        Arc::clone(&self.root.read())
     }
 
     /// Whether this name asks for anonymous access (RFC 1635).
@@ -300,6 +320,16 @@ impl Accounts {
     #[must_use]
     pub fn serve_anonymous(&self) -> bool {
         self.anonymous.is_some()
+    }
+
+    /// The homes of all users who have one, opened.
+    #[must_use]
+    pub fn open_homes(&self) -> Vec<Root> {
+        let known = self.users.iter().flat_map(|users| {
+            let known: Vec<_> = users.known.read().values().cloned().collect();
+            known.into_iter().filter_map(|known| known.open_home(&users.usages)).collect::<Vec<_>>()
+        });
+        known.collect()
     }
 
     /// The homes of all users who have one.
@@ -339,19 +369,41 @@ impl Known {
     }
 
     /// The password was right: opens the home and takes a place.
-    fn admit(&self, shared: Arc<Root>) -> Verdict {
+    fn admit(&self, shared: &Arc<Root>, usages: &Usages) -> Verdict {
         let settings = &self.user.settings;
         let place = self.take_place().ok_or(Denied::TooManySessions)?;
         let root = match &settings.home {
-            Some(home) => Arc::new(Root::open(home).map_err(Denied::NoHome)?),
-            None => shared,
+            Some(home) => Root::open(home).map_err(Denied::NoHome)?,
+            None => shared.again().map_err(Denied::NoHome)?,
+        };
+        let root = if settings.quota.is_none() && settings.files.is_none() {
+            root
+        } else {
+            let usage = usages.of(&root).map_err(Denied::NoHome)?;
+            root.with_quota(self.quota(usage))
         };
         Ok(Account {
-            root,
+            root: Arc::new(root),
             permissions: settings.may,
             up: self.up.clone(),
             down: self.down.clone(),
             _place: Some(Arc::new(place)),
+        })
+    }
+
+    fn quota(&self, usage: Arc<Usage>) -> Quota {
+        let UserSettings { quota, files, .. } = self.user.settings;
+        let (bytes_max, files_max) = (quota.unwrap_or(u64::MAX), files.unwrap_or(u64::MAX));
+        Quota { bytes_max, files_max, usage }
+    }
+
+    /// The home, for what has to be done in it without its user.
+    fn open_home(&self, usages: &Usages) -> Option<Root> {
+        // One that is missing is told when its user logs in.
+        let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
+        Some(match usages.known(&root) {
+            Some(usage) => root.with_quota(self.quota(usage)),
+            None => root,
         })
     }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::hidden::is_hidden;
 use super::place::{Create, Lock, Place, modified, part_of};
 use super::root::{Root, entry, real};
+use super::upload::size;
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
@@ -44,7 +45,11 @@ impl Root {
     /// Removes a file, or a symbolic link itself, and what is kept of uploads of that name.
     pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
         let before = Place::of(self, path);
+        let found = self.counted(path);
         let removed = self.directory().remove_file(real(path)?);
+        if removed.is_ok() {
+            self.uncount(found);
+        }
         let gone = !matches!(&removed, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let was_kept = gone && forget(self, path, before);
         match removed {
@@ -58,9 +63,25 @@ impl Root {
     /// Renames, within the root. What was kept of uploads under the new name is worth nothing any more.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
         let before = Place::of(self, to);
+        // To its own name, nothing goes away.
+        let found = if from == to { None } else { self.counted(to) };
         self.directory().rename(real(from)?, self.directory(), real(to)?)?;
+        self.uncount(found);
         forget(self, to, before);
         Ok(())
+    }
+
+    /// The bytes of a file that counts for the quota.
+    fn counted(&self, path: &VirtualPath) -> Option<u64> {
+        self.quota()?;
+        let found = self.directory().symlink_metadata(real(path).ok()?).ok()?;
+        found.is_file().then(|| found.len())
+    }
+
+    fn uncount(&self, bytes: Option<u64>) {
+        if let (Some(quota), Some(bytes)) = (self.quota(), bytes) {
+            quota.give_back(bytes, 1);
+        }
     }
 
     /// Removes a directory that is empty but for leftovers.
@@ -75,7 +96,7 @@ impl Root {
                     }
                 }
                 for found in directory.entries()? {
-                    sweep_one(&directory, &found?.file_name(), None)?;
+                    sweep_one(self, &directory, &found?.file_name(), None)?;
                 }
                 self.directory().remove_dir(path)
             }
@@ -110,7 +131,8 @@ impl Root {
         for found in directory.entries()?.flatten() {
             let name = found.file_name();
             if is_hidden(name.as_bytes()) {
-                swept += u64::from(sweep_one(&directory, &name, Some(before)).unwrap_or_default());
+                let removed = sweep_one(self, &directory, &name, Some(before));
+                swept += u64::from(removed.unwrap_or_default());
             } else if found.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path.join(name));
             }
@@ -131,15 +153,26 @@ fn forget(root: &Root, path: &VirtualPath, before: io::Result<Place>) -> bool {
 }
 
 /// Removes a leftover if nobody writes it and it is old enough; whether it was.
-fn sweep_one(directory: &Dir, name: &OsStr, before: Option<Timestamp>) -> io::Result<bool> {
-    let place =
-        Place { directory: directory.try_clone()?, name: name.to_owned(), part: name.to_owned() };
+fn sweep_one(
+    root: &Root,
+    directory: &Dir,
+    name: &OsStr,
+    before: Option<Timestamp>,
+) -> io::Result<bool> {
+    let place = Place {
+        directory: directory.try_clone()?,
+        name: name.to_owned(),
+        part: name.to_owned(),
+        quota: root.quota().cloned(),
+    };
     // Locked until it is gone.
     let Lock::Got(file) = place.lock(name, Create::No)? else { return Ok(false) };
-    let (second, _) = modified(&rustix::fs::fstat(&file)?);
+    let stat = rustix::fs::fstat(&file)?;
+    let (second, _) = modified(&stat);
     if before.is_some_and(|before| second >= before.as_second()) {
         return Ok(false);
     }
     rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
+    place.uncount(size(&stat));
     Ok(true)
 }

@@ -9,6 +9,7 @@ mod hidden;
 mod leftovers;
 pub mod password;
 mod place;
+mod quota;
 mod root;
 mod upload;
 pub mod users;

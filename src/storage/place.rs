@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::hidden::{self, beside};
+use super::quota::Quota;
 use super::root::Root;
 use crate::ftp::VirtualPath;
 
@@ -31,6 +32,8 @@ pub(super) struct Place {
     pub(super) name: OsString,
     /// What is kept of an upload is called so.
     pub(super) part: OsString,
+    /// The limit to what the tree may hold.
+    pub(super) quota: Option<Quota>,
 }
 
 /// What is kept of an upload of a name is called so: by the name alone where nothing stands under it, else by the state of
@@ -66,7 +69,7 @@ impl Place {
     /// Where a path leads; through a symbolic link, where that leads.
     pub(super) fn of(root: &Root, path: &VirtualPath) -> io::Result<Self> {
         let (directory, name) = root.place(path)?;
-        let place = Self { directory, name, part: OsString::new() };
+        let place = Self { directory, name, part: OsString::new(), quota: root.quota().cloned() };
         let stands = place.stat(&place.name)?;
         Ok(place.with_part_for(stands.as_ref()))
     }
@@ -74,7 +77,7 @@ impl Place {
     /// The same for a file that is to be written, and what stands there now.
     pub(super) fn to_write(root: &Root, path: &VirtualPath) -> io::Result<(Self, Option<Stat>)> {
         let (directory, name) = root.place(path)?;
-        let place = Self { directory, name, part: OsString::new() };
+        let place = Self { directory, name, part: OsString::new(), quota: root.quota().cloned() };
         let stands = place.standing()?;
         Ok((place.with_part_for(stands.as_ref()), stands))
     }
@@ -167,8 +170,20 @@ impl Place {
     /// Removes a part, unless somebody is writing it; whether there was one.
     pub(super) fn remove_leftover(&self, part: &OsStr) -> bool {
         // Locked until it is gone. Nobody is served worse by a leftover that stays: it is swept when it is old.
-        let Ok(Lock::Got(_held)) = self.lock(part, Create::No) else { return false };
-        rustix::fs::unlinkat(&self.directory, part, AtFlags::empty()).is_ok()
+        let Ok(Lock::Got(held)) = self.lock(part, Create::No) else { return false };
+        let length = held.metadata().map_or(0, |found| found.len());
+        let removed = rustix::fs::unlinkat(&self.directory, part, AtFlags::empty()).is_ok();
+        if removed {
+            self.uncount(length);
+        }
+        removed
+    }
+
+    /// A part of so many bytes is not there any more.
+    pub(super) fn uncount(&self, bytes: u64) {
+        if let Some(quota) = &self.quota {
+            quota.give_back(bytes, 0);
+        }
     }
 }
 

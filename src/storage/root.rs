@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
@@ -25,6 +25,7 @@ use rustix::fs::{AtFlags, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::hidden::is_hidden;
+use super::quota::{Quota, Used};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
@@ -36,6 +37,9 @@ const MODE_MASK: u32 = 0o775;
 #[derive(Debug)]
 pub struct Root {
     directory: Dir,
+    /// Where it is, to look for it again when it has been replaced; nobody knows for one that was passed on.
+    path: Option<PathBuf>,
+    quota: Option<Quota>,
     /// Where the next search for a new name begins.
     next_unique: AtomicU32,
 }
@@ -47,13 +51,66 @@ impl Root {
     /// When it is missing, is none, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         Dir::open_ambient_dir(path, ambient_authority())
-            .map(|directory| Self { directory, next_unique: AtomicU32::new(1) })
+            .map(|directory| Self { path: Some(path.to_owned()), ..Self::new(directory) })
     }
 
     /// The root that another process has opened and passed on.
     #[must_use]
     pub fn from_descriptor(directory: OwnedFd) -> Self {
-        Self { directory: Dir::from_std_file(directory.into()), next_unique: AtomicU32::new(1) }
+        Self::new(Dir::from_std_file(directory.into()))
+    }
+
+    fn new(directory: Dir) -> Self {
+        Self { directory, path: None, quota: None, next_unique: AtomicU32::new(1) }
+    }
+
+    /// The same with a limit to what it may hold.
+    pub(super) fn with_quota(self, quota: Quota) -> Self {
+        Self { quota: Some(quota), ..self }
+    }
+
+    /// The limit to what it may hold.
+    pub(super) fn quota(&self) -> Option<&Quota> {
+        self.quota.as_ref()
+    }
+
+    /// Device and inode.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = self.directory.dir_metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
+    /// The directory that has its path now, if that is another: it was replaced, or removed and made anew.
+    pub(super) fn replacement(&self) -> Option<Self> {
+        let other = Self::open(self.path.as_ref()?).ok()?;
+        (other.identity().ok()? != self.identity().ok()?).then_some(other)
+    }
+
+    /// The same directory once more, for itself.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        let directory = self.directory.try_clone()?;
+        Ok(Self { path: self.path.clone(), ..Self::new(directory) })
+    }
+
+    /// Counts what it holds.
+    pub(super) fn measure(&self) -> Used {
+        let mut used = Used::default();
+        let mut waiting = vec![PathBuf::from(".")];
+        while let Some(path) = waiting.pop() {
+            // What vanishes meanwhile, or cannot be read, is not counted.
+            let Ok(entries) = self.directory.read_dir(&path) else { continue };
+            for found in entries.flatten() {
+                match found.metadata() {
+                    Ok(metadata) if metadata.is_dir() => waiting.push(path.join(found.file_name())),
+                    Ok(metadata) if metadata.is_file() => {
+                        used.bytes += metadata.len();
+                        used.files += u64::from(!is_hidden(found.file_name().as_bytes()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        used
     }
 
     /// The directory itself, to be passed on.
@@ -103,7 +160,8 @@ impl Root {
             opened => opened?,
         };
         let found = rustix::fs::fstatvfs(&place)?;
-        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        Ok(self.quota.as_ref().map_or(free, |quota| free.min(quota.room())))
     }
 
     /// Makes a directory.

@@ -23,10 +23,11 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, Gid, Mode, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::place::{Create, Identity, Lock, Place, UNIQUE_NAMES_MAX, next_beside};
+use super::quota::Charge;
 use super::root::Root;
 use crate::ftp::VirtualPath;
 
@@ -109,6 +110,7 @@ pub struct Upload {
     cut: bool,
     role: Role,
     settled: bool,
+    charge: Charge,
 }
 
 /// Whose the name is that an upload is written under.
@@ -142,7 +144,15 @@ impl Upload {
             Start::Overwrite | Start::At(0) => place.overwrite(stands),
             Start::At(offset) => place.resume(offset, stands),
             Start::End => place.append(stands),
-        }
+        }?
+        .charged()
+    }
+
+    /// What is there of it counts already; what comes is counted as it comes.
+    fn charged(mut self) -> Result<Self, Unable> {
+        let (length, replaces) = (self.file.metadata()?.len(), self.replaces.as_ref().map(size));
+        self.charge = Charge::begin(self.place.quota.as_ref(), length, replaces)?;
+        Ok(self)
     }
 
     /// Begins to write a new file in a directory, under a name that was not there.
@@ -158,7 +168,8 @@ impl Upload {
                 && let Lock::Got(file) = place.lock(&place.part, Create::New)?
             {
                 let part = place.part.clone();
-                return Ok((Self::new(place, file, part, Role::Unique, None), path));
+                let upload = Self::new(place, file, part, Role::Unique, None);
+                return Ok((upload.charged()?, path));
             }
         }
         Err(Errno::EXIST.into())
@@ -181,6 +192,7 @@ impl Upload {
             cut: true,
             role,
             settled: false,
+            charge: Charge::default(),
         }
     }
 
@@ -198,6 +210,7 @@ impl Upload {
     pub fn prepare(&mut self, bytes_max: usize) -> io::Result<bool> {
         let Some(prefix) = &mut self.prefix else { return Ok(true) };
         let left = usize::try_from(prefix.end - prefix.offset).unwrap_or(usize::MAX).min(bytes_max);
+        self.charge.set_length(prefix.offset + left as u64)?;
         let copied = copy_range(&prefix.from, prefix.offset, &self.file, left)?;
         if copied == 0 {
             // It became shorter meanwhile.
@@ -225,6 +238,10 @@ impl Upload {
         match exchange() {
             Ok(()) if self.place.is_called(&self.written_as, source)? => {
                 rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty())?;
+                // An upload that still has it counts it itself.
+                if is_nobodys(source) {
+                    self.place.uncount(source.metadata()?.len());
+                }
                 self.written_as.clone_from(part);
                 self.role = Role::Part;
             }
@@ -243,6 +260,7 @@ impl Upload {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         debug_assert!(self.prefix.is_none(), "prepare comes first");
         self.cut_behind()?;
+        self.charge.set_length(self.position + bytes.len() as u64)?;
         let mut rest = bytes;
         while !rest.is_empty() {
             let count = match self.file.write(rest) {
@@ -260,6 +278,7 @@ impl Upload {
     fn cut_behind(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.cut) {
             self.file.set_len(self.position)?;
+            self.charge.set_length(self.position)?;
             self.file.seek(SeekFrom::Start(self.position))?;
         }
         Ok(())
@@ -301,12 +320,15 @@ impl Upload {
         let (was_part, unique) = (self.written_as == part, self.role == Role::Unique);
         self.claim()?;
         let Place { directory, name, .. } = &self.place;
+        let replaced = self.place.stat(name)?.as_ref().map(size);
+        self.charge.set_credit(replaced.unwrap_or_default())?;
         if unique {
             rename_new(directory, &self.written_as, name)?;
         } else {
             rustix::fs::renameat(directory, &self.written_as, directory, name)?;
         }
         self.settled = true;
+        self.charge.keep_file(replaced);
         if durability == Durability::Flushed {
             self.place.flush()?;
         }
@@ -362,13 +384,26 @@ impl Upload {
     /// Ends an upload that did not come whole; returns how many bytes there are to resume from.
     #[must_use]
     pub fn settle(mut self) -> u64 {
+        self.settle_now()
+    }
+
+    fn settle_now(&mut self) -> u64 {
         self.settled = true;
+        // What a write has taken and not written is not there.
+        let length = self.file.metadata().map_or(0, |found| found.len());
+        let _shorter = self.charge.set_length(length);
+        // What it was to replace stays as well: there must be room for both.
+        let keepable = self.charge.set_credit(0).is_ok();
         // A leftover that cannot be put in order now is swept when it is old.
-        self.keep().unwrap_or_default()
+        let kept = self.keep(keepable).unwrap_or_default();
+        if kept > 0 {
+            self.charge.keep_part();
+        }
+        kept
     }
 
     /// Keeps what has arrived for who resumes, unless there is nothing, or something newer stands under the name.
-    fn keep(&self) -> io::Result<u64> {
+    fn keep(&self, keepable: bool) -> io::Result<u64> {
         let Place { directory, part, name, .. } = &self.place;
         let length = self.file.metadata()?.len();
         if !self.place.is_called(&self.written_as, &self.file)? {
@@ -379,14 +414,16 @@ impl Upload {
             self.place.stat(name)?.as_ref().map(state) != self.replaces.as_ref().map(state);
         let keeps = match self.role {
             _ if outdated || length == 0 || self.prefix.is_some() => false,
+            _ if !keepable => false,
             Role::Part | Role::Unique => return Ok(length),
             Role::Onto | Role::Supersedes => false,
             Role::Beside => true,
         };
         // Held until the name has changed hands.
         let slot = if keeps { self.place.lock(part, Create::IfMissing)? } else { Lock::Missing };
-        if matches!(slot, Lock::Got(_)) {
+        if let Lock::Got(before) = slot {
             rustix::fs::renameat(directory, &self.written_as, directory, part)?;
+            self.place.uncount(before.metadata()?.len());
             return Ok(length);
         }
         rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty())?;
@@ -397,8 +434,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if !self.settled {
-            // As in `settle`.
-            let _kept = self.keep();
+            self.settle_now();
         }
     }
 }
@@ -488,7 +524,12 @@ fn rename_new(directory: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
     }
 }
 
-fn size(stat: &Stat) -> u64 {
+/// Whether no upload holds a file.
+fn is_nobodys(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+pub(super) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
 
