@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::log::Level;
@@ -34,6 +35,8 @@ pub struct Config {
     pub users: Option<PathBuf>,
     /// Whether anonymous may log in.
     pub anonymous: bool,
+    /// Names that clients can ask for, each with its own.
+    pub virtual_hosts: Vec<VirtualHost>,
     /// Certificates and keys.
     pub tls: TlsFiles,
     /// `--require-tls`.
@@ -52,6 +55,78 @@ pub struct Config {
     pub limits: Limits,
     /// How much is logged.
     pub level: Level,
+}
+
+/// A name that clients can ask for (HOST, or SNI of TLS): its root, and who may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualHost {
+    /// In small letters.
+    pub name: String,
+    /// The directory that it serves.
+    pub root: PathBuf,
+    /// The file of its users.
+    pub users: Option<PathBuf>,
+    /// Whether anonymous may log in.
+    pub anonymous: bool,
+    /// Its certificate.
+    pub key: Option<KeyFiles>,
+}
+
+impl FromStr for VirtualHost {
+    type Err = String;
+
+    /// `NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE][,key=FILE]`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, words) = text.split_once(',').unwrap_or((text, ""));
+        let (mut root, mut users, mut anonymous) = (None, None, false);
+        let (mut certificate, mut key): (Option<PathBuf>, Option<PathBuf>) = (None, None);
+        // A slave process may have another current directory.
+        let path = |value: &str| std::path::absolute(value).unwrap_or_else(|_| value.into());
+        for word in words.split(',').filter(|word| !word.is_empty()) {
+            match word.split_once('=') {
+                Some(("root", value)) => root = Some(path(value)),
+                Some(("users", value)) => users = Some(path(value)),
+                Some(("cert", value)) => certificate = Some(path(value)),
+                Some(("key", value)) => key = Some(path(value)),
+                None if word == "anonymous" => anonymous = true,
+                _ => {
+                    return Err(format!(
+                        "'{word}' is none of root=, users=, anonymous, cert=, key="
+                    ));
+                }
+            }
+        }
+        if name.is_empty() {
+            return Err("a virtual host needs a name".to_owned());
+        }
+        let key = certificate.map(|certificate| {
+            let key = key.unwrap_or_else(|| certificate.clone());
+            KeyFiles { certificate, key }
+        });
+        Ok(Self {
+            name: name.to_ascii_lowercase(),
+            root: root.ok_or("a virtual host needs root=DIR")?,
+            anonymous: anonymous || users.is_none(),
+            users,
+            key,
+        })
+    }
+}
+
+impl fmt::Display for VirtualHost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{},root={}", self.name, self.root.display())?;
+        if let Some(users) = &self.users {
+            write!(formatter, ",users={}", users.display())?;
+        }
+        if self.anonymous {
+            formatter.write_str(",anonymous")?;
+        }
+        if let Some(KeyFiles { certificate, key }) = &self.key {
+            write!(formatter, ",cert={},key={}", certificate.display(), key.display())?;
+        }
+        Ok(())
+    }
 }
 
 /// Every limit.
@@ -85,6 +160,10 @@ pub struct Limits {
     pub lockout: Duration,
     /// `--trust`: networks that are never locked out.
     pub trusted: Networks,
+    /// Commands in a second of one session.
+    pub commands_per_second_max: u32,
+    /// Passive ports that wait for a client at once.
+    pub passive_ports_open_max: usize,
     /// Passwords that wait to be checked.
     pub logins_pending_max: usize,
     /// `--keep-partial`: how long what arrived of an interrupted upload is kept to be resumed.
@@ -108,6 +187,8 @@ impl Default for Limits {
             lockout_failures: 10,
             lockout: Duration::from_mins(10),
             trusted: Vec::new(),
+            commands_per_second_max: 50_000,
+            passive_ports_open_max: 10_000,
             logins_pending_max: 256,
             partial_age_max: Duration::from_hours(24),
         }
@@ -128,6 +209,7 @@ impl Config {
             user: None,
             users: None,
             anonymous: true,
+            virtual_hosts: Vec::new(),
             tls: TlsFiles::default(),
             require_tls: false,
             implicit_tls: None,
@@ -167,6 +249,8 @@ impl Config {
             format!("login_delay {}", seconds(limits.login_delay)),
             format!("lockout_failures {}", limits.lockout_failures),
             format!("lockout {}", seconds(limits.lockout)),
+            format!("commands_per_second_max {}", limits.commands_per_second_max),
+            format!("passive_ports_open_max {}", limits.passive_ports_open_max),
             format!("logins_pending_max {}", limits.logins_pending_max),
             format!("partial_age_max {}", seconds(limits.partial_age_max)),
             format!("level {:?}", self.level),
@@ -184,6 +268,7 @@ impl Config {
         }
         let authorities = self.tls.client_authorities.as_ref();
         lines.extend(authorities.map(|path| format!("client_authorities {}", path.display())));
+        lines.extend(self.virtual_hosts.iter().map(|host| format!("virtual_host {host}")));
         lines.extend(limits.trusted.iter().map(|network| format!("trusted {network}")));
         lines.extend(self.public_address.map(|address| format!("public_address {address}")));
         lines.join("\n")
@@ -207,6 +292,7 @@ impl Config {
             "anonymous" => self.anonymous = value.parse().ok()?,
             "users" => self.users = Some(value.into()),
             "implicit_tls" => self.implicit_tls = Some(value.parse().ok()?),
+            "virtual_host" => self.virtual_hosts.push(value.parse().ok()?),
             "require_tls" => self.require_tls = value.parse().ok()?,
             "resumption" => {
                 let kinds = [Resumption::Required, Resumption::Optional];
@@ -232,6 +318,8 @@ impl Config {
             "login_delay" => limits.login_delay = seconds()?,
             "lockout_failures" => limits.lockout_failures = value.parse().ok()?,
             "lockout" => limits.lockout = seconds()?,
+            "commands_per_second_max" => limits.commands_per_second_max = value.parse().ok()?,
+            "passive_ports_open_max" => limits.passive_ports_open_max = value.parse().ok()?,
             "logins_pending_max" => limits.logins_pending_max = value.parse().ok()?,
             "trusted" => limits.trusted.extend(networks(value).ok()?),
             "partial_age_max" => limits.partial_age_max = seconds()?,
@@ -291,6 +379,8 @@ mod tests {
         master.flush = false;
         master.users = Some("/etc/poolftpd users".into());
         master.anonymous = false;
+        let host = "ftp.example.net,root=/srv/ftp,users=/etc/users,anonymous";
+        master.virtual_hosts = vec![host.parse().unwrap()];
         master.require_tls = true;
         master.implicit_tls = Some(990);
         master.resumption = Resumption::Optional;
@@ -316,12 +406,25 @@ mod tests {
             lockout: Duration::from_secs(13),
             trusted: networks("10.0.0.0/8,::1").unwrap(),
             logins_pending_max: 14,
+            commands_per_second_max: 16,
+            passive_ports_open_max: 17,
             partial_age_max: Duration::from_secs(10),
         };
         let mut slave = Config::new(PathBuf::new());
         slave.adopt(&master.settings()).unwrap();
         assert_eq!(format!("{slave:?}"), format!("{master:?}"));
         assert_eq!(slave.adopt("colour blue"), Err("colour blue".to_owned()));
+    }
+
+    #[test]
+    fn a_virtual_host_is_a_name_a_root_and_what_it_has_of_its_own() {
+        let host: VirtualHost = "FTP.Example.net,root=/srv".parse().unwrap();
+        assert_eq!((host.name.as_str(), host.anonymous), ("ftp.example.net", true));
+        for text in ["", ",root=/a", "a", "a,root", "a,root=/b,colour=blue"] {
+            assert!(text.parse::<VirtualHost>().is_err(), "{text}");
+        }
+        let text = "a,root=/b,users=/c,cert=/d,key=/e";
+        assert_eq!(text.parse::<VirtualHost>().unwrap().to_string(), text);
     }
 
     #[test]

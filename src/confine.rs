@@ -34,11 +34,11 @@ pub struct Confined {
     pub landlock: bool,
 }
 
-/// Gives up what a server with this configuration does not need.
+/// Gives up what a server with this configuration, which serves these roots and homes, does not need.
 ///
 /// # Errors
 /// One sentence for the person at the terminal.
-pub fn confine(config: &Config, homes: &[PathBuf]) -> Result<Confined, ConfigError> {
+pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigError> {
     let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
     let limit = Rlimit { current: Some(0), maximum: Some(0) };
     // A core would have passwords and keys in it.
@@ -53,7 +53,7 @@ pub fn confine(config: &Config, homes: &[PathBuf]) -> Result<Confined, ConfigErr
         })?;
     }
     set_no_new_privs(true).map_err(|error| wrong(format!("{}.", io::Error::from(error))))?;
-    let landlock = close_file_system(config, homes).map_err(|error| wrong(format!("{error}.")))?;
+    let landlock = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     Ok(Confined { is_root: geteuid().is_root(), landlock })
 }
 
@@ -89,14 +89,18 @@ fn become_user(name: &str) -> Result<(), String> {
 
 /// By Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
 /// anew are replaced, too: so it is the directories where they are that stay open.
-fn close_file_system(config: &Config, homes: &[PathBuf]) -> Result<bool, landlock::RulesetError> {
+fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute;
-    let served =
-        if config.write || config.users.is_some() { all & !AccessFs::Execute } else { read };
-    let roots = [&config.root].into_iter().chain(homes).map(|path| around(path));
-    let keys = config.tls.keys.iter().flat_map(|key| [&key.certificate, &key.key]);
-    let files = config.users.iter().chain(keys).chain(&config.tls.client_authorities);
+    let hosts = &config.virtual_hosts;
+    let writes =
+        config.write || config.users.is_some() || hosts.iter().any(|host| host.users.is_some());
+    let served = if writes { all & !AccessFs::Execute } else { read };
+    let roots = places.iter().map(|path| around(path));
+    let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
+    let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
+    let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
+    let files = users.chain(keys).chain(&config.tls.client_authorities);
     let status = Ruleset::default()
         .handle_access(all)?
         .create()?

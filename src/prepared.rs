@@ -1,19 +1,21 @@
 //! What a server needs rights for, opened before it gives them up: its ports, its root, its users.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError};
 use crate::net::listener;
 use crate::net::tls::Acceptor;
-use crate::storage::{Accounts, Permissions, Root};
+use crate::storage::{Accounts, Hosts, Permissions, Root};
 
 /// What has been opened.
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) root: Arc<Root>,
-    pub(crate) accounts: Accounts,
+    pub(crate) hosts: Hosts,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// Where TLS begins at once.
     pub(crate) implicit: Option<TcpListener>,
@@ -30,15 +32,8 @@ impl Prepared {
     /// One sentence for the person at the terminal.
     pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
         let mut inherited = inherited.into_iter();
-        let root = Root::open(&config.root).map_err(|error| {
-            let place = config.root.display();
-            ConfigError(format!(
-                "cannot serve {place}: {}. Name a directory with --root.",
-                reason(&error)
-            ))
-        })?;
-        let root = Arc::new(root);
-        let accounts = accounts(config, Arc::clone(&root))?;
+        let root = open_root(&config.root, "--root")?;
+        let hosts = hosts(config, Arc::clone(&root))?;
         let acceptor = acceptor(config)?;
         let front = inherited.next().map_or_else(|| bind(config, config.port), Ok)?;
         let implicit = match (inherited.next(), config.implicit_tls) {
@@ -52,40 +47,61 @@ impl Prepared {
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, accounts, acceptor, implicit, front, own })
+        Ok(Self { root, hosts, acceptor, implicit, front, own })
     }
 }
 
 impl Prepared {
-    /// The homes of all users who have one.
+    /// Every root, and the homes of all users who have one.
     #[must_use]
-    pub fn homes(&self) -> Vec<std::path::PathBuf> {
-        self.accounts.homes()
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.hosts.places()
     }
 }
 
 /// Who takes TLS connections, where there is a certificate.
 pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigError> {
-    if config.tls.keys.is_empty() {
+    let mut files = config.tls.clone();
+    files.keys.extend(config.virtual_hosts.iter().filter_map(|host| host.key.clone()));
+    if files.keys.is_empty() {
         return Ok(None);
     }
-    let opened = Acceptor::open(config.tls.clone());
+    let opened = Acceptor::open(files);
     opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
 }
 
-/// Who may log in.
-pub(crate) fn accounts(config: &Config, root: Arc<Root>) -> Result<Accounts, ConfigError> {
+fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
+    Root::open(path).map(Arc::new).map_err(|error| {
+        let place = path.display();
+        let hint = format!("Name a directory with {option}.");
+        ConfigError(format!("cannot serve {place}: {}. {hint}", reason(&error)))
+    })
+}
+
+/// Who may log in, by the name that they ask for.
+pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
     let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
-    match &config.users {
-        None => Ok(Accounts::anonymous(root, permissions)),
-        Some(path) => {
-            let anonymous = config.anonymous.then_some(permissions);
-            Accounts::of_file(root, path.clone(), anonymous).map_err(|what| {
-                ConfigError(format!(
-                    "cannot read the users of {what}. Make the file with ftppasswd."
-                ))
-            })
-        }
+    let anonymous = config.anonymous.then_some(permissions);
+    let usual = accounts(root, config.users.as_ref(), anonymous)?;
+    let mut named = BTreeMap::new();
+    for host in &config.virtual_hosts {
+        let root = open_root(&host.root, "--virtual-host NAME,root=DIR")?;
+        let anonymous = host.anonymous.then_some(permissions);
+        named.insert(host.name.clone(), accounts(root, host.users.as_ref(), anonymous)?);
+    }
+    Ok(Hosts::new(usual, named))
+}
+
+fn accounts(
+    root: Arc<Root>,
+    users: Option<&PathBuf>,
+    anonymous: Option<Permissions>,
+) -> Result<Accounts, ConfigError> {
+    match users {
+        None => Ok(Accounts::anonymous(root, anonymous.unwrap_or(Permissions::READ_ONLY))),
+        Some(path) => Accounts::of_file(root, path.clone(), anonymous).map_err(|what| {
+            ConfigError(format!("cannot read the users of {what}. Make the file with ftppasswd."))
+        }),
     }
 }
 

@@ -18,9 +18,9 @@ use crate::net::listener::{self, Reserve, Stop};
 use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
 use crate::pool::Pool;
-use crate::prepared::{Prepared, acceptor, accounts, bind, cannot_start};
+use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{Accounts, Crew, Root};
+use crate::storage::{Crew, Hosts, Root};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -85,10 +85,10 @@ impl Server {
         log: Log,
     ) -> Result<Self, ConfigError> {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
-        let accounts = accounts(config, Arc::new(root))?;
+        let hosts = hosts(config, Arc::new(root))?;
         let acceptor = acceptor(config)?;
         let start = || {
-            let mut server = Self::new(config, accounts, acceptor, log)?;
+            let mut server = Self::new(config, hosts, acceptor, log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![station], None));
             if let Some(listener) = own {
@@ -101,7 +101,7 @@ impl Server {
 
     fn new(
         config: &Config,
-        accounts: Accounts,
+        hosts: Hosts,
         acceptor: Option<Arc<Acceptor>>,
         log: Log,
     ) -> io::Result<Self> {
@@ -121,7 +121,7 @@ impl Server {
             stations: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
-            service: Service::new(config, accounts, security, checkers, flusher, log),
+            service: Service::new(config, hosts, security, checkers, flusher, log),
             seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
         })
     }
@@ -129,16 +129,17 @@ impl Server {
     /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
     /// behind the front.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, accounts, acceptor, implicit, front, own } = prepared;
+        let Prepared { root, hosts, acceptor, implicit, front, own } = prepared;
         let mut config = config.clone();
         if let Some(listener) = &implicit {
             config.implicit_tls = Some(listener.local_addr()?.port());
         }
         let config = &config;
         let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(config, accounts, acceptor, log)?;
-        if config.write || config.users.is_some() {
-            server.run_sweeper(root)?;
+        let mut server = Self::new(config, hosts, acceptor, log)?;
+        let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
+        if config.write || config.users.is_some() || hosts_write {
+            server.run_sweeper()?;
         }
         let registry = server.open_registry(front.local_addr()?.port(), outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
@@ -191,15 +192,14 @@ impl Server {
 
     /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and
     /// then now and then.
-    fn run_sweeper(&mut self, root: Arc<Root>) -> io::Result<()> {
+    fn run_sweeper(&mut self) -> io::Result<()> {
         let (stop, service) = (self.stop.clone(), self.service.clone());
         let age = service.limits.partial_age_max;
         let run = move || {
             loop {
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-                sweep(&root, before, &stop, &service.log);
-                for home in service.accounts.open_homes() {
-                    sweep(&home, before, &stop, &service.log);
+                for place in service.hosts.open_places() {
+                    sweep(&place, before, &stop, &service.log);
                 }
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;
@@ -286,12 +286,14 @@ impl Server {
     /// Reads anew what can change while it runs: the users. What cannot be read changes nothing; the log tells.
     pub fn reload(&self) {
         let service = &self.service;
-        let users = service.accounts.reload().map(Option::unwrap_or_default);
-        let keys = service.security.as_ref().map_or(Ok(()), |security| security.acceptor.reload());
-        for what in [users.as_ref().err(), keys.as_ref().err()].into_iter().flatten() {
+        let (users, mut wrong) = service.hosts.reload();
+        if let Some(security) = &service.security {
+            wrong.extend(security.acceptor.reload().err());
+        }
+        for what in &wrong {
             service.log.server(&Event::NotReloaded { what });
         }
-        if let (Ok(users), Ok(())) = (users, keys) {
+        if wrong.is_empty() {
             service.log.server(&Event::Reloaded { users });
         }
         if let Some(registry) = &self.registry {

@@ -288,3 +288,41 @@ fn a_root_that_is_replaced_while_the_server_runs_is_served_to_who_logs_in() {
     fs::remove_dir_all(server.root.path().with_extension("old")).unwrap();
     assert!(before.ask("SIZE a").starts_with("550 "));
 }
+
+#[test]
+fn host_chooses_a_root_and_the_users_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join("a"), name).unwrap();
+    }
+    let users = folder.path().join("users");
+    add(&users, "alice");
+    let place = folder.path().display();
+    let server = TestServer::start(|config| {
+        config.limits.login_delay = Duration::ZERO;
+        config.virtual_hosts = [
+            format!("One.example,root={place}/one"),
+            format!("two.example,root={place}/two,users={}", users.display()),
+        ]
+        .map(|host| host.parse().unwrap())
+        .to_vec();
+    });
+    server.write("a", "usual");
+    assert_eq!(RawClient::log_in(server.address()).retrieve("a"), b"usual");
+    let mut client = RawClient::greeted(server.address());
+    assert_eq!(client.ask("HOST three.example"), "504 There is no such host here.");
+    assert!(client.ask("HOST ONE.EXAMPLE").starts_with("220 "));
+    assert!(client.try_log_in("alice", "alice").starts_with("530 "));
+    assert!(client.try_log_in("anonymous", "x").starts_with("230 "));
+    assert!(client.ask("HOST two.example").starts_with("503 "));
+    assert_eq!(client.retrieve("a"), b"one");
+    assert!(client.ask("REIN").starts_with("220 "));
+    assert!(client.ask("HOST two.example").starts_with("220 "));
+    assert!(client.try_log_in("anonymous", "x").starts_with("530 "));
+    assert!(client.try_log_in("alice", "alice").starts_with("230 "));
+    assert_eq!(client.retrieve("a"), b"two");
+    assert!(client.ask("REIN").starts_with("220 "));
+    assert!(client.try_log_in("anonymous", "x").starts_with("230 "));
+    assert_eq!(client.retrieve("a"), b"usual");
+}

@@ -452,6 +452,59 @@ fn limits_of_clients_are_told_in_421_and_places_are_given_back() {
 }
 
 #[test]
+fn a_client_that_says_too_much_in_a_second_is_dismissed_and_others_are_served() {
+    let server = TestServer::start(|config| config.limits.commands_per_second_max = 1000);
+    let mut other = RawClient::log_in(server.address());
+    let mut client = RawClient::log_in(server.address());
+    let mut writer = client.stream.try_clone().unwrap();
+    let writing =
+        thread::spawn(move || while writer.write_all(&b"NOOP\r\n".repeat(1000)).is_ok() {});
+    let last = std::iter::from_fn(|| Some(client.line())).find(|line| !line.starts_with("200 "));
+    let last = last.unwrap();
+    // What was on its way to it may be lost with the connection.
+    assert!(last.is_empty() || last == "421 Too many commands in a second; closing.", "{last}");
+    drop(client);
+    writing.join().unwrap();
+    assert!(other.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn passive_ports_that_wait_are_limited_in_all_and_given_back() {
+    let server = TestServer::start(|config| config.limits.passive_ports_open_max = 2);
+    let [mut first, mut second, mut third] = [(); 3].map(|()| RawClient::log_in(server.address()));
+    // One client has one, however often it asks.
+    for _ in 0..5 {
+        assert!(first.ask("EPSV").starts_with("229 "));
+    }
+    assert!(second.ask("PASV").starts_with("227 "));
+    assert_eq!(third.ask("PASV"), "425 Too many passive ports are open; try again later.");
+    assert!(second.ask("ABOR").starts_with("225 "));
+    assert!(third.ask("PASV").starts_with("227 "));
+}
+
+#[test]
+fn a_path_may_be_long_or_deep_but_not_endless() {
+    let server = TestServer::writable();
+    let mut client = RawClient::log_in(server.address());
+    for _ in 0..300 {
+        if !client.ask("MKD d").starts_with("257 ") {
+            break;
+        }
+        assert!(client.ask("CWD d").starts_with("250 "));
+    }
+    assert_eq!(client.ask("MKD d"), "553 Path too long.");
+    assert_eq!(client.ask(&format!("MKD {}", "x/".repeat(3000))), "553 Path too long.");
+    server.write("a", "x");
+    client.open_data();
+    assert!(client.ask("REST 9223372036854775807").starts_with("350 "));
+    assert!(client.ask("RETR /a").starts_with("554 "));
+    for number in ["9223372036854775808", "18446744073709551616", &"9".repeat(100)] {
+        assert!(client.ask(&format!("REST {number}")).starts_with("501 "));
+        assert!(client.ask(&format!("ALLO {number}")).starts_with("501 "));
+    }
+}
+
+#[test]
 fn deadlines_end_what_does_not_go_on() {
     let short = Duration::from_millis(300);
     let server = TestServer::start(|config| {

@@ -46,7 +46,7 @@ fn confine_and_look() {
     fs::write(&users, "").unwrap();
     let mut config = Config::new(root.clone());
     config.users = Some(users.clone());
-    let confined = confine(&config, std::slice::from_ref(&home)).unwrap();
+    let confined = confine(&config, &[root.clone(), home.clone()]).unwrap();
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     assert!(status.is_empty() || status.contains("NoNewPrivs:\t1"), "{status}");
     fs::write(root.join("a"), "x").unwrap();

@@ -210,7 +210,7 @@ fn a_client_knows_its_server_by_a_pin_or_an_authority_and_says_5_where_not() {
     assert!(status == 5 && said.contains(&pin), "{said}");
     assert_eq!(get(&["--pin", "abc"]).0, 2);
     assert_eq!(get(&["--pin", &pin, "--insecure"]).0, 2);
-    assert_eq!(get(&["--ca", "/nonexistent"]).0, 5);
+    assert_eq!(get(&["--ca", "/nonexistent"]).0, 7);
     assert_eq!(get(&["--tls", "implicit"]).0, 5, "it is no port of implicit TLS");
 }
 

@@ -370,6 +370,26 @@ fn each_name_has_its_certificate_and_they_are_read_anew() {
 }
 
 #[test]
+fn the_name_of_the_handshake_chooses_a_root_as_host_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = certificate(folder.path(), "own.example");
+    fs::write(folder.path().join("a"), "own").unwrap();
+    let scene = Scene::new(|config| {
+        let (place, KeyFiles { certificate, key }) = (folder.path().display(), &keys);
+        let files = format!("cert={},key={}", certificate.display(), key.display());
+        config.virtual_hosts = vec![format!("own.example,root={place},{files}").parse().unwrap()];
+    });
+    scene.server.write("a", "usual");
+    for (name, content) in [("own.example", "own"), ("localhost", "usual")] {
+        let config = config(rustls::ALL_VERSIONS);
+        let mut client = SecureClient::connect_with(scene.address(), config, name);
+        client.log_in_here();
+        assert_eq!(client.retrieve("a"), content.as_bytes());
+        assert_eq!(shown(&client) == read(&keys.certificate), name == "own.example");
+    }
+}
+
+#[test]
 fn where_clients_need_a_certificate_others_are_not_let_in() {
     let folder = tempfile::tempdir().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();

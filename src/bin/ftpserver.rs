@@ -13,7 +13,7 @@ use argh::FromArgs;
 use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::cli;
-use poolftpd::config::{self, Config, ConfigError, Limits};
+use poolftpd::config::{self, Config, ConfigError, Limits, VirtualHost};
 use poolftpd::confine::confine;
 use poolftpd::log::{Event, Level, Log};
 use poolftpd::net::data::Resumption;
@@ -70,6 +70,11 @@ struct Arguments {
     /// once the ports are open, give up root's rights for those of this user
     #[argh(option, arg_name = "name")]
     user: Option<String>,
+
+    /// serve another root to clients that ask for this name by HOST or in their TLS handshake:
+    /// NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE,key=FILE]
+    #[argh(option, arg_name = "host")]
+    virtual_host: Vec<VirtualHost>,
 
     /// offer TLS with this certificate, in PEM with those that it is signed by; several for several names
     #[argh(option, arg_name = "file")]
@@ -171,6 +176,7 @@ impl Arguments {
             // A slave process may have another current directory.
             users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
             user: self.user,
+            virtual_hosts: self.virtual_host,
             tls,
             require_tls: self.require_tls,
             implicit_tls: self.implicit_tls,
@@ -200,8 +206,9 @@ impl Arguments {
             certificates.push(path.clone());
             keys.push(path);
         }
+        let of_hosts = self.virtual_host.iter().any(|host| host.key.is_some());
         let needs = self.require_tls || self.implicit_tls.is_some() || self.tls_client_ca.is_some();
-        if needs && certificates.is_empty() {
+        if needs && certificates.is_empty() && !of_hosts {
             return Err("TLS needs a certificate: --tls-cert and --tls-key, or --self-signed");
         }
         let both = certificates.into_iter().zip(keys);
@@ -295,7 +302,7 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let sentence = |error: ConfigError| error.to_string();
     let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
     // Before any thread.
-    let confined = confine(config, &prepared.homes()).map_err(sentence)?;
+    let confined = confine(config, &prepared.places()).map_err(sentence)?;
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
     let server = Server::serve(config, prepared, log).map_err(sentence)?;

@@ -145,7 +145,14 @@ impl Client {
             connection.secure(&place, &agreed)?;
             secrecy = Some(agreed);
         }
-        let mut greeting = connection.reply()?;
+        let mut greeting = connection.reply().map_err(|error| {
+            let hint = if options.tls == Tls::Implicit {
+                ""
+            } else {
+                ". Does this port speak TLS from the first byte on? Then say --tls implicit, or ftps://"
+            };
+            error.with(Kind::NoConnection, hint)
+        })?;
         while greeting.code.is_preliminary() {
             // 120: ready in a moment.
             greeting = connection.reply()?;

@@ -111,7 +111,7 @@ fn system_roots() -> RootCertStore {
 
 #[allow(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
 fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
-    let wrong = |what: &str| ClientError::new(Kind::Tls, format!("{}: {what}", path.display()));
+    let wrong = |what: &str| ClientError::new(Kind::Local, format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| wrong(&reason(&error)))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {

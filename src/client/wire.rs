@@ -121,6 +121,9 @@ impl Read for Wire {
         loop {
             match tls.reader().read(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(io::Error::new(error.kind(), "cut off: no end was said by TLS"));
+                }
                 outcome => return outcome,
             }
             fill(tls, &mut self.socket)?;

@@ -5,6 +5,9 @@ use std::fmt;
 /// The longest virtual path, in bytes: Linux' `PATH_MAX` without the final NUL.
 pub const PATH_BYTES_MAX: usize = 4095;
 
+/// How many directories a path may lead through: programs that walk through a tree are not prepared for any number.
+pub const PATH_DEPTH_MAX: usize = 256;
+
 /// An absolute path without `.`, `..` and empty names: whatever a client says, it names a place beneath the root. Names are
 /// bytes; they need not be UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -27,7 +30,7 @@ impl VirtualPath {
     /// Where `name` leads from here: absolute if it begins with `/`; `..` above the root stays at the root.
     ///
     /// # Errors
-    /// When the path would be longer than [`PATH_BYTES_MAX`].
+    /// When the path would be longer than [`PATH_BYTES_MAX`], or deeper than [`PATH_DEPTH_MAX`].
     pub fn join(&self, name: &[u8]) -> Result<Self, PathTooLong> {
         let mut path = if name.first() == Some(&b'/') { Self::root() } else { self.clone() };
         for part in name.split(|byte| *byte == b'/') {
@@ -37,7 +40,12 @@ impl VirtualPath {
                 part => path.push(part),
             }
         }
-        if path.bytes.len() > PATH_BYTES_MAX { Err(PathTooLong) } else { Ok(path) }
+        let depth = path.beneath_root().split(|byte| *byte == b'/').count();
+        if path.bytes.len() > PATH_BYTES_MAX || depth > PATH_DEPTH_MAX {
+            Err(PathTooLong)
+        } else {
+            Ok(path)
+        }
     }
 
     /// The directory this is in; the root's is the root.

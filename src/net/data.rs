@@ -145,6 +145,11 @@ impl DataConnection {
         if !tls.shake_hands(&self.stream).map_err(Failure::Handshake)? {
             return Ok(Err(Opening::Securing(self)));
         }
+        if protection.direction == Direction::FromClient {
+            // We say nothing now, and the client's first bytes wait for the acknowledgement of its handshake (Nagle).
+            sockopt::set_tcp_quickack(&self.stream, true)
+                .map_err(|error| Failure::Connect(error.into()))?;
+        }
         if tls.has_resumed() {
             tls.trust();
         } else if protection.resumption == Resumption::Required {

@@ -5,7 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::canonical;
 use super::socket::{bound_waits, open};
@@ -26,22 +27,31 @@ const GUESSES: u32 = 4;
 #[derive(Debug)]
 pub struct PassivePorts {
     range: Option<RangeInclusive<u16>>,
+    /// How many may be open at once, and are.
+    open_max: usize,
+    open: Arc<AtomicUsize>,
     /// Where the next search begins, so that a port just used rests.
     next: AtomicU32,
 }
 
 impl PassivePorts {
-    /// Of this range, or any.
+    /// Of this range, or any; so many at once.
     #[must_use]
-    pub fn new(range: Option<RangeInclusive<u16>>) -> Self {
-        Self { range, next: AtomicU32::new(0) }
+    pub fn new(range: Option<RangeInclusive<u16>>, open_max: usize) -> Self {
+        Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0) }
     }
 
     /// Opens a listener on the host of `address` for a data connection from `peer`.
     ///
     /// # Errors
-    /// `AddrInUse` when every port of the range is taken.
+    /// `AddrInUse` when every port of the range is taken, `QuotaExceeded` when as many are open as allowed.
     pub fn listen(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
+        let token = Token::take(&self.open, self.open_max)?;
+        let listener = self.search(address, peer)?;
+        Ok(PassiveListener { _token: Some(token), ..listener })
+    }
+
+    fn search(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
         let Some(range) = &self.range else { return self.listen_anywhere(address, peer) };
         let count = u32::from(range.end() - range.start()) + 1;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
@@ -76,12 +86,31 @@ impl PassivePorts {
     }
 }
 
+/// One of the listeners that may be open; given back when dropped.
+#[derive(Debug)]
+struct Token(Arc<AtomicUsize>);
+
+impl Token {
+    fn take(open: &Arc<AtomicUsize>, most: usize) -> io::Result<Self> {
+        let take = |open: usize| (open < most).then_some(open + 1);
+        let taken = open.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.map(|_| Self(Arc::clone(open))).map_err(|_| io::ErrorKind::QuotaExceeded.into())
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A port reserved for one client's data connection.
 #[derive(Debug)]
 pub struct PassiveListener {
     listener: TcpListener,
     peer: IpAddr,
     port: u16,
+    _token: Option<Token>,
 }
 
 impl PassiveListener {
@@ -90,7 +119,7 @@ impl PassiveListener {
         let listener = open(address, BACKLOG)?;
         bound_waits(listener.as_fd())?;
         let port = listener.local_addr()?.port();
-        Ok(Self { listener, peer, port })
+        Ok(Self { listener, peer, port, _token: None })
     }
 
     /// The port.

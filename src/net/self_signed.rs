@@ -5,8 +5,13 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rcgen::{CertificateParams, DnType, KeyPair};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustix::system::uname;
+
+/// Long: its clients know it by itself, and would have to be told of another.
+const VALID_YEARS: i32 = 20;
 
 /// Only its owner reads the key.
 const FILE_MODE: u32 = 0o600;
@@ -36,6 +41,11 @@ fn generate() -> Result<String, rcgen::Error> {
     let names = [node, "localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let mut parameters = CertificateParams::new(names)?;
     parameters.distinguished_name.push(DnType::CommonName, node);
+    let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
+    let year = i32::from(today.year());
+    // From the first of January: whose clock is behind takes it as well.
+    parameters.not_before = date_time_ymd(year, 1, 1);
+    parameters.not_after = date_time_ymd(year + VALID_YEARS, 1, 1);
     let key = KeyPair::generate()?;
     let certificate = parameters.self_signed(&key)?;
     Ok(format!("{}{}", certificate.pem(), key.serialize_pem()))

@@ -95,7 +95,7 @@ impl Session {
     pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Result<Reply, Refusal> {
         self.check_login_security()?;
         // The same words whether or not there is such a user.
-        let text = if self.service.accounts.serve_anonymous() && Accounts::is_anonymous(&name) {
+        let text = if self.accounts().serve_anonymous() && Accounts::is_anonymous(&name) {
             "Give your e-mail address as password."
         } else {
             "Password required."
@@ -130,7 +130,7 @@ impl Session {
             }
             Ok(()) => {}
         }
-        match service.accounts.verify(&name, password, from) {
+        match self.accounts().verify(&name, password, from) {
             Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
             Verification::Later(check) => {
                 let Some(verdict) = service.checkers.try_run(|| Ok(check())) else {
@@ -232,16 +232,26 @@ impl Session {
         }
     }
 
-    /// HOST comes before USER (RFC 7151 §3.1); every name is this server.
-    pub(super) fn host(&self) -> Result<Reply, Refusal> {
-        match self.login {
-            Login::Stranger => Ok(Reply::new(Code::READY, self.service.greeting())),
-            _ => Err(Refusal::OutOfSequence("HOST comes before USER.")),
+    /// HOST comes before USER (RFC 7151 §3.1).
+    pub(super) fn host(&mut self, name: &str) -> Result<Reply, Refusal> {
+        if !matches!(self.login, Login::Stranger) {
+            return Err(Refusal::OutOfSequence("HOST comes before USER."));
         }
+        self.host = Some(self.service.hosts.find(name).ok_or(Refusal::UnknownHost)?);
+        Ok(Reply::new(Code::READY, self.service.greeting()))
+    }
+
+    /// The accounts of the host that the client asked for: by HOST, else by the name of its TLS handshake.
+    fn accounts(&self) -> &Accounts {
+        let named =
+            || self.control.tls()?.server_name().and_then(|name| self.service.hosts.find(name));
+        let host = self.host.clone().or_else(named);
+        self.service.hosts.accounts(host.as_deref())
     }
 
     pub(super) fn reinitialize(&mut self, now: Instant) {
         self.become_stranger(now);
+        self.host = None;
         self.forget_protection();
     }
 

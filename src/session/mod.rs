@@ -129,6 +129,8 @@ pub struct Session {
     control: ControlConnection,
     login: Login,
     secured: Secured,
+    /// What HOST said.
+    host: Option<String>,
     parameters: Parameters,
     route: Option<Route>,
     pending: Pending,
@@ -140,6 +142,7 @@ pub struct Session {
     failures: u8,
     /// When the client last said something, or a transfer of its ended.
     heard_at: Instant,
+    flow: Flow,
     _seat: Seat,
 }
 
@@ -182,6 +185,7 @@ impl Session {
             control,
             login: Login::default(),
             secured,
+            host: None,
             parameters: Parameters::default(),
             route: None,
             pending: Pending::default(),
@@ -190,6 +194,7 @@ impl Session {
             stranger_since: now,
             failures: 0,
             heard_at: now,
+            flow: Flow::new(now),
             _seat: seat,
         })
     }
@@ -262,6 +267,10 @@ impl Session {
             Err(gone) => return Err(gone),
         };
         self.heard_at = now;
+        if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
+            self.dismiss("Too many commands in a second; closing.", now);
+            return Ok(Step::More);
+        }
         self.serve(&line, now);
         if let Line::Complete(mut line) = line {
             // It may have been a password.
@@ -324,7 +333,7 @@ impl Session {
             Command::ProtectionBuffer         => self.protection_buffer().map(Some),
             Command::Protect(level)           => self.protect(level).map(Some),
             Command::ClearCommandChannel      => self.clear_command_channel().map(Some),
-            Command::Host(_)                  => self.host().map(Some),
+            Command::Host(name)               => self.host(&name).map(Some),
             Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
             Command::Quit                     => { self.quit(now); Ok(None) }
             Command::ChangeDirectory(path)    => self.member_mut()?.change_directory(&path).map(Some),
@@ -473,6 +482,28 @@ impl Session {
 
     fn member_mut(&mut self) -> Result<&mut Member, Refusal> {
         self.login.member_mut().ok_or(Refusal::NotLoggedIn)
+    }
+}
+
+/// How many commands came in the second that is running.
+#[derive(Debug)]
+struct Flow {
+    since: Instant,
+    count: u32,
+}
+
+impl Flow {
+    fn new(now: Instant) -> Self {
+        Self { since: now, count: 0 }
+    }
+
+    /// Whether one more may come.
+    fn admits(&mut self, most: u32, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= most
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     /// As many passwords are being checked as allowed.
     TooManyLogins,
     NotPermitted,
+    /// HOST of a name that is not served (RFC 7151 §3.1).
+    UnknownHost,
     OutOfSequence(&'static str),
     /// No PASV, EPSV, PORT or EPRT came before.
     NoRoute,
@@ -102,6 +104,7 @@ impl Refusal {
             Self::DataInTheClear(code) => (*code, "Data travels by TLS only; say PBSZ 0 and PROT P."),
             Self::ProtectionLevel => (Code::LEVEL_NOT_SUPPORTED, "TLS has the levels C and P."),
             Self::ClearCommandChannel => (Code::DENIED_BY_POLICY, "The control connection stays by TLS."),
+            Self::UnknownHost => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "There is no such host here."),
             Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
             Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
             Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),
@@ -111,6 +114,7 @@ impl Refusal {
             Self::OtherProtocol(Protocol::Ipv4) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (1)"),
             Self::OtherProtocol(Protocol::Ipv6) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (2)"),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::AddrInUse => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
+            Self::NoPassivePort(error) if error.kind() == io::ErrorKind::QuotaExceeded => (Code::DATA_CONNECTION_FAILED, "Too many passive ports are open; try again later."),
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
             Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is under way; try again later."),
@@ -132,6 +136,7 @@ impl Refusal {
     /// The reason for the log, where it is more than the client should know.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
         match self {
+            Self::NoPassivePort(error) if error.kind() == io::ErrorKind::QuotaExceeded => None,
             Self::NoPassivePort(error) | Self::NoHome(error) => Some(error),
             Self::Storage(error) if storage(error).0 == Code::LOCAL_ERROR => Some(error),
             _ => None,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
-use crate::storage::{Accounts, Crew};
+use crate::storage::{Crew, Hosts};
 
 use super::guard::Guard;
 use super::security::Security;
@@ -15,8 +15,8 @@ use super::security::Security;
 /// What the sessions of a server share; those of one slave, where there are slaves.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Who may log in.
-    pub accounts: Arc<Accounts>,
+    /// Who may log in, by the name that the client asks for.
+    pub hosts: Arc<Hosts>,
     /// The limits.
     pub limits: Arc<Limits>,
     /// The ports for passive data connections.
@@ -81,16 +81,19 @@ impl Service {
     #[must_use]
     pub fn new(
         config: &Config,
-        accounts: Accounts,
+        hosts: Hosts,
         security: Option<Security>,
         checkers: Crew,
         flusher: Option<Crew>,
         log: Log,
     ) -> Self {
         Self {
-            accounts: Arc::new(accounts),
+            hosts: Arc::new(hosts),
             limits: Arc::new(config.limits.clone()),
-            passive_ports: Arc::new(PassivePorts::new(config.passive_ports.clone())),
+            passive_ports: Arc::new(PassivePorts::new(
+                config.passive_ports.clone(),
+                config.limits.passive_ports_open_max,
+            )),
             public_address: config.public_address,
             security,
             checkers: Arc::new(checkers),

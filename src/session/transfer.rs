@@ -366,7 +366,7 @@ impl Session {
                 let reply = match &failure {
                     Failure::Connect(error) => cannot_connect(error),
                     Failure::Handshake(error) => self.handshake_failed(error),
-                    Failure::Stranger => not_resumed(),
+                    Failure::Stranger => self.not_resumed(),
                 };
                 self.finish(order, 0, &reply, Outcome::Failed, now);
                 Ok(Step::More)
@@ -489,6 +489,15 @@ impl Session {
         Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
     }
 
+    /// RFC 4217 §10: the negotiation was unacceptable.
+    fn not_resumed(&self) -> Reply {
+        let why = "its data connection did not resume the TLS session of its control connection; for clients that cannot, \
+                   or that share sessions between connections, there is --no-tls-reuse";
+        self.log(&Event::Refused { peer: self.control.peer(), why });
+        let text = "The data connection did not resume the TLS session of this control connection.";
+        Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
+    }
+
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
         let Awaiting { opening, order, work, .. } = awaiting;
@@ -600,12 +609,6 @@ pub(super) fn aborted() -> Reply {
 
 pub(super) fn abort_done() -> Reply {
     Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
-}
-
-/// RFC 4217 §10: the negotiation was unacceptable.
-fn not_resumed() -> Reply {
-    let text = "The data connection did not resume the TLS session of the control connection.";
-    Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
 }
 
 fn cannot_connect(error: &io::Error) -> Reply {

@@ -322,24 +322,24 @@ impl Accounts {
         self.anonymous.is_some()
     }
 
-    /// The homes of all users who have one, opened.
-    #[must_use]
-    pub fn open_homes(&self) -> Vec<Root> {
+    /// The root, and the homes of all users who have one, opened.
+    pub(super) fn open_places(&self) -> Vec<Root> {
+        let root = self.root().again().ok();
         let known = self.users.iter().flat_map(|users| {
             let known: Vec<_> = users.known.read().values().cloned().collect();
             known.into_iter().filter_map(|known| known.open_home(&users.usages)).collect::<Vec<_>>()
         });
-        known.collect()
+        root.into_iter().chain(known).collect()
     }
 
-    /// The homes of all users who have one.
-    #[must_use]
-    pub fn homes(&self) -> Vec<PathBuf> {
+    /// Where the root is, if that is known, and the homes of all users who have one.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let root = self.root.read().path().cloned();
         let known = self.users.iter().flat_map(|users| {
             let known = users.known.read();
             known.values().filter_map(|known| known.user.settings.home.clone()).collect::<Vec<_>>()
         });
-        known.collect()
+        root.into_iter().chain(known).collect()
     }
 }
 

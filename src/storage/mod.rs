@@ -6,6 +6,7 @@
 pub mod account;
 mod crew;
 mod hidden;
+mod hosts;
 mod leftovers;
 pub mod password;
 mod place;
@@ -16,5 +17,6 @@ pub mod users;
 
 pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
 pub use crew::{Crew, Errand};
+pub use hosts::Hosts;
 pub use root::{Directory, Found, Root};
 pub use upload::{Committed, Durability, Start, Unable, Upload};

@@ -1,8 +1,10 @@
 //! Passwords: only their argon2id hashes are kept, in the PHC string format.
 
-use argon2::Argon2;
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use std::cell::RefCell;
+
+use argon2::password_hash::PasswordHasher;
+use argon2::password_hash::phc::{Output, PasswordHash};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 
 /// Costs what the hash of a new password costs, and fits none: whoever gives the name of nobody waits as long as for a
 /// wrong password.
@@ -23,12 +25,34 @@ pub(super) fn is_hash(text: &str) -> bool {
     PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
 }
 
+thread_local! {
+    /// Asked for once by each thread that checks: given back and asked for anew each time, so much memory in pieces is kept
+    /// by the allocator many times over.
+    static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Whether a hash is that of this password. Takes some ten milliseconds, and 19 MiB, on purpose; without a hash, too.
 #[must_use]
 pub(super) fn is_of(hash: Option<&str>, password: &[u8]) -> bool {
-    let fits = PasswordHash::new(hash.unwrap_or(NOBODYS))
-        .is_ok_and(|parsed| Argon2::default().verify_password(password, &parsed).is_ok());
+    let fits = compute(hash.unwrap_or(NOBODYS), password).unwrap_or_default();
     fits && hash.is_some()
+}
+
+/// Whether they fit; `None` when the hash is none that can be computed.
+fn compute(hash: &str, password: &[u8]) -> Option<bool> {
+    let parsed = PasswordHash::new(hash).ok()?;
+    let (salt, expected) = (parsed.salt?, parsed.hash?);
+    let algorithm = Algorithm::new(parsed.algorithm.as_str()).ok()?;
+    let version = parsed.version.map_or_else(|| Ok(Version::default()), Version::try_from).ok()?;
+    let parameters = Params::try_from(&parsed).ok()?;
+    let mut computed = vec![0; expected.len()];
+    MEMORY.with_borrow_mut(|memory| {
+        memory.resize(parameters.block_count(), Block::default());
+        let argon2 = Argon2::new(algorithm, version, parameters);
+        argon2.hash_password_into_with_memory(password, &salt, &mut computed, &mut *memory).ok()
+    })?;
+    // Compares in the same time, however much is alike.
+    Some(Output::new(&computed).ok()? == expected)
 }
 
 #[cfg(test)]

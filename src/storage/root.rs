@@ -74,6 +74,11 @@ impl Root {
         self.quota.as_ref()
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+
     /// Device and inode.
     pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
         let found = self.directory.dir_metadata()?;

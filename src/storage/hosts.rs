@@ -1,0 +1,65 @@
+//! Virtual hosts: names that a client can ask for (HOST, RFC 7151; SNI of TLS), each with accounts of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{Accounts, Root};
+
+/// The accounts of every name that is served.
+#[derive(Debug)]
+pub struct Hosts {
+    /// For clients that ask for no name, and, where there are no others, for any.
+    usual: Accounts,
+    /// By name, in small letters.
+    named: BTreeMap<String, Accounts>,
+}
+
+impl Hosts {
+    /// With names, in small letters, beside the usual.
+    #[must_use]
+    pub fn new(usual: Accounts, named: BTreeMap<String, Accounts>) -> Self {
+        Self { usual, named }
+    }
+
+    /// The accounts of a client that asked for this name, or for none.
+    #[must_use]
+    pub fn accounts(&self, name: Option<&str>) -> &Accounts {
+        name.and_then(|name| self.named.get(name)).unwrap_or(&self.usual)
+    }
+
+    /// The name as it is known here, if it is served. Where there are no names, every one is this server's.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<String> {
+        let known = name.trim_end_matches('.').to_ascii_lowercase();
+        (self.named.is_empty() || self.named.contains_key(&known)).then_some(known)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Accounts> {
+        std::iter::once(&self.usual).chain(self.named.values())
+    }
+
+    /// Reads all users anew; those who are logged in stay. Returns how many there are, and what is wrong with the files that
+    /// were left as they are.
+    pub fn reload(&self) -> (usize, Vec<String>) {
+        let (mut users, mut wrong) = (0, Vec::new());
+        for accounts in self.all() {
+            match accounts.reload() {
+                Ok(count) => users += count.unwrap_or_default(),
+                Err(what) => wrong.push(what),
+            }
+        }
+        (users, wrong)
+    }
+
+    /// Every root and home.
+    #[must_use]
+    pub fn places(&self) -> Vec<PathBuf> {
+        self.all().flat_map(Accounts::places).collect()
+    }
+
+    /// The same, opened.
+    #[must_use]
+    pub fn open_places(&self) -> Vec<Root> {
+        self.all().flat_map(Accounts::open_places).collect()
+    }
+}
