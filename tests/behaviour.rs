@@ -500,8 +500,9 @@ fn a_path_may_be_long_or_deep_but_not_endless() {
     assert!(client.ask("RETR /a").starts_with("554 "));
     for number in ["9223372036854775808", "18446744073709551616", &"9".repeat(100)] {
         assert!(client.ask(&format!("REST {number}")).starts_with("501 "));
-        assert!(client.ask(&format!("ALLO {number}")).starts_with("501 "));
     }
+    assert!(client.ask(&format!("ALLO {}", u64::MAX)).starts_with("200 "));
+    assert!(client.ask("ALLO 18446744073709551616").starts_with("501 "));
 }
 
 #[test]
