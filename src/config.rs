@@ -99,12 +99,15 @@ impl FromStr for VirtualHost {
         if name.is_empty() {
             return Err("a virtual host needs a name".to_owned());
         }
+        if key.is_some() && certificate.is_none() {
+            return Err("key= needs cert=".to_owned());
+        }
         let key = certificate.map(|certificate| {
             let key = key.unwrap_or_else(|| certificate.clone());
             KeyFiles { certificate, key }
         });
         Ok(Self {
-            name: name.to_ascii_lowercase(),
+            name: name.trim_end_matches('.').to_ascii_lowercase(),
             root: root.ok_or("a virtual host needs root=DIR")?,
             anonymous: anonymous || users.is_none(),
             users,
@@ -420,7 +423,7 @@ mod tests {
     fn a_virtual_host_is_a_name_a_root_and_what_it_has_of_its_own() {
         let host: VirtualHost = "FTP.Example.net,root=/srv".parse().unwrap();
         assert_eq!((host.name.as_str(), host.anonymous), ("ftp.example.net", true));
-        for text in ["", ",root=/a", "a", "a,root", "a,root=/b,colour=blue"] {
+        for text in ["", ",root=/a", "a", "a,root", "a,root=/b,colour=blue", "a,root=/b,key=/c"] {
             assert!(text.parse::<VirtualHost>().is_err(), "{text}");
         }
         let text = "a,root=/b,users=/c,cert=/d,key=/e";

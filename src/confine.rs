@@ -40,21 +40,27 @@ pub struct Confined {
 /// One sentence for the person at the terminal.
 pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigError> {
     let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
-    let limit = Rlimit { current: Some(0), maximum: Some(0) };
-    // A core would have passwords and keys in it.
-    let unreadable = setrlimit(Resource::Core, limit)
-        .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
-    unreadable.map_err(|error| wrong(format!("core dumps cannot be switched off: {error}.")))?;
     if let Some(name) = &config.user {
         become_user(name).map_err(wrong)?;
         // What root could open, the user may not.
-        Root::open(&config.root).and_then(|root| root.probe()).map_err(|error| {
-            ConfigError(format!("cannot serve {} as {name}: {error}.", config.root.display()))
-        })?;
+        let hosts = config.virtual_hosts.iter().map(|host| &host.root);
+        for place in [&config.root].into_iter().chain(hosts) {
+            Root::open(place).and_then(|root| root.probe()).map_err(|error| {
+                ConfigError(format!("cannot serve {} as {name}: {error}.", place.display()))
+            })?;
+        }
     }
-    set_no_new_privs(true).map_err(|error| wrong(format!("{}.", io::Error::from(error))))?;
+    harden().map_err(|error| wrong(format!("{error}.")))?;
     let landlock = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     Ok(Confined { is_root: geteuid().is_root(), landlock })
+}
+
+/// What every process gives up that serves clients: core dumps, which would have passwords and keys in them, and ever gaining
+/// a privilege. After a change of user, by which the kernel forgets it.
+pub fn harden() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(set_no_new_privs(true)?)
 }
 
 /// Takes a user's identity for good.

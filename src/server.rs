@@ -198,9 +198,7 @@ impl Server {
         let run = move || {
             loop {
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-                for place in service.hosts.open_places() {
-                    sweep(&place, before, &stop, &service.log);
-                }
+                service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.log));
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;
                 }

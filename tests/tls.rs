@@ -444,6 +444,18 @@ fn block_mode_works_by_tls_and_one_connection_serves_many_files() {
     data.write_all(&[0, 0, 3, b'a', b'b', b'c', 64, 0, 1, b'd']).unwrap();
     assert!(client.reply().starts_with("250 "));
     assert_eq!(scene.server.read("b"), b"abcd");
+    // And one that began with an upload serves downloads behind it.
+    let mut data = client.open_data();
+    assert!(client.ask("STOR c").starts_with("150 "));
+    data.write_all(&[64, 0, 1, b'e']).unwrap();
+    assert!(client.reply().starts_with("250 "));
+    assert!(client.ask("RETR b").starts_with("125 "));
+    let mut block = [0; 7];
+    data.read_exact(&mut block).unwrap();
+    assert_eq!(&block[3..], b"abcd");
+    assert!(client.reply().starts_with("250 "));
+    assert!(client.ask("RETR a").starts_with("125 "));
+    data.read_exact(&mut vec![0; content.len()]).unwrap();
 }
 
 #[test]

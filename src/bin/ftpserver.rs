@@ -144,6 +144,13 @@ struct Arguments {
 impl Arguments {
     fn config(mut self) -> Result<Config, &'static str> {
         let tls = self.tls_files()?;
+        let needs_client_certificates = tls.client_authorities.is_some();
+        let mut names: Vec<&str> =
+            self.virtual_host.iter().map(|host| host.name.as_str()).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err("two --virtual-host have the same name");
+        }
         let level = match (self.quiet, self.verbose) {
             (true, true) => return Err("--quiet and --verbose exclude each other"),
             (true, false) => Level::Quiet,
@@ -178,7 +185,8 @@ impl Arguments {
             user: self.user,
             virtual_hosts: self.virtual_host,
             tls,
-            require_tls: self.require_tls,
+            // Who has no certificate does not get in by saying no AUTH.
+            require_tls: self.require_tls || needs_client_certificates,
             implicit_tls: self.implicit_tls,
             resumption: if self.no_tls_reuse { Resumption::Optional } else { Resumption::Required },
             flush: !self.no_fsync,

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use poolftpd::cli;
 use poolftpd::config;
+use poolftpd::confine::harden;
 use poolftpd::net::listener::Stop;
 use poolftpd::slave::{Ending, Slave, find_master};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
@@ -130,6 +131,7 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
     // A parent that is killed must not leave slaves behind that nobody starts anew.
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| text(error.into()))?;
     cli::raise_descriptor_limit();
+    harden().map_err(text)?;
     cli::log_panics(PROGRAM);
     let stop = Stop::new().map_err(text)?;
     let stopping = stop.clone();

@@ -277,6 +277,11 @@ impl Client {
         let what = format!("the data connection could not be secured: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
         let error = ClientError::new(Kind::Incomplete, what);
+        if reply.code == Code::UNSUPPORTED_PROTOCOL {
+            // Nothing is left to resume by: a new control connection brings that.
+            self.connection.give_up();
+            return Err(error);
+        }
         Err(if reply.code.is_completion() { error } else { error.answered(reply) })
     }
 

@@ -139,8 +139,13 @@ impl Client {
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
         let place = format!("{host}:{port}");
+        // SECURITY: who says by what the server is known means that server, and no other without a word.
+        let tls = match (options.tls, &options.trust) {
+            (Tls::Auto, Trust::Pin(_) | Trust::Authorities(_)) => Tls::Require,
+            (tls, _) => tls,
+        };
         let mut secrecy = None;
-        if options.tls == Tls::Implicit {
+        if tls == Tls::Implicit {
             let agreed = options.trust.secrecy(host)?;
             connection.secure(&place, &agreed)?;
             secrecy = Some(agreed);
@@ -167,7 +172,7 @@ impl Client {
         let way = if options.active { Way::Active } else { Way::ExtendedPassive };
         let mut client = Self {
             connection,
-            options: options.clone(),
+            options: Options { tls, ..options.clone() },
             place: (host.to_owned(), port),
             login: None,
             directory: None,
@@ -182,7 +187,7 @@ impl Client {
             representation: None,
             features: Features::default(),
         };
-        if matches!(options.tls, Tls::Auto | Tls::Require) {
+        if matches!(tls, Tls::Auto | Tls::Require) {
             client.secure(host, &place)?;
         }
         Ok(client)

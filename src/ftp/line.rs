@@ -27,6 +27,8 @@ pub enum Line {
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     received: Vec<u8>,
+    /// How many of them have been taken; they are wiped already.
+    taken: usize,
     /// A line over the limit is under way: drop bytes until its end.
     skipping: bool,
 }
@@ -34,6 +36,8 @@ pub struct LineBuffer {
 impl LineBuffer {
     /// Adds received bytes.
     pub fn extend(&mut self, bytes: &[u8]) {
+        self.received.drain(..self.taken);
+        self.taken = 0;
         self.received.extend_from_slice(bytes);
         if !self.received.contains(&b'\n') && self.received.len() > LINE_BYTES_MAX {
             self.received.clear();
@@ -43,26 +47,25 @@ impl LineBuffer {
 
     /// Takes the next whole line out.
     pub fn next_line(&mut self) -> Option<Line> {
-        let end = self.received.iter().position(|byte| *byte == b'\n')?;
-        let rest = self.received.split_off(end + 1);
-        let mut line = std::mem::replace(&mut self.received, rest);
-        if std::mem::take(&mut self.skipping) || line.len() > LINE_BYTES_MAX {
-            return Some(Line::TooLong);
-        }
-        line.truncate(end);
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        let text = strip_telnet(&line);
+        let waiting = self.received.get_mut(self.taken..).unwrap_or_default();
+        let end = waiting.iter().position(|byte| *byte == b'\n')?;
+        let line = waiting.get_mut(..end).unwrap_or_default();
+        self.taken += end + 1;
+        let too_long = std::mem::take(&mut self.skipping) || line.len() > LINE_BYTES_MAX;
+        let text = strip_telnet(line.strip_suffix(b"\r").unwrap_or(line));
         // It may have been a password; of what is given out, its taker takes care.
         line.zeroize();
-        Some(Line::Complete(text))
+        if self.taken == self.received.len() {
+            // An idle connection keeps no buffer.
+            (self.received, self.taken) = (Vec::new(), 0);
+        }
+        Some(if too_long { Line::TooLong } else { Line::Complete(text) })
     }
 
     /// Whether no byte waits here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.received.is_empty()
+        self.taken == self.received.len()
     }
 }
 

@@ -100,9 +100,13 @@ fn send_file_secure(
             return Ok(Moved::End);
         }
         let bytes = room.get(..count).unwrap_or_default();
-        let sent = tls.send(stream, bytes).map_err(Fault::Connection)? as u64;
-        *offset += sent;
-        Ok(Moved::Bytes(sent))
+        match tls.send(stream, bytes).map_err(Fault::Connection)? {
+            0 => Ok(Moved::WouldBlock),
+            sent => {
+                *offset += sent as u64;
+                Ok(Moved::Bytes(sent as u64))
+            }
+        }
     })
 }
 

@@ -193,7 +193,10 @@ impl DataConnection {
 
     /// Sends what is encrypted already; `true` when all of it has left.
     pub fn flush(&mut self) -> io::Result<bool> {
-        self.tls.as_mut().map_or(Ok(true), |tls| tls.flush(&self.stream))
+        self.tls.as_mut().map_or(Ok(true), |tls| {
+            tls.release();
+            tls.flush(&self.stream)
+        })
     }
 
     /// Whether only the other end's close is waited for.

@@ -22,6 +22,10 @@ const FILE_MODE: u32 = 0o600;
 /// One sentence, with the file.
 pub fn make(path: &Path) -> Result<(), String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    if path.exists() {
+        return Ok(());
+    }
+    let text = generate().map_err(|error| wrong(&error))?;
     let mut options = OpenOptions::new();
     let mut file = match options.write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -31,8 +35,11 @@ pub fn make(path: &Path) -> Result<(), String> {
         }
         Ok(file) => file,
     };
-    let text = generate().map_err(|error| wrong(&error))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| wrong(&error))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
+        // Half a key would be taken for one the next time.
+        let _removed = std::fs::remove_file(path);
+        wrong(&error)
+    })
 }
 
 fn generate() -> Result<String, rcgen::Error> {

@@ -27,6 +27,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 use crate::ftp::checksum::digits;
 
@@ -41,6 +42,9 @@ const OWN_SESSIONS_MAX: usize = 4;
 
 /// How many tickets a client gets with its control connection. Most use one again and again, some each only once.
 const CONTROL_TICKETS: usize = 4;
+
+/// What is no longer than this may have been a password, and is wiped.
+const WIPED_BYTES_MAX: usize = 16 * 1024;
 
 /// How often is read in vain, because only parts of records came, before others have their turn.
 const READS_MAX: u32 = 8;
@@ -482,7 +486,11 @@ impl Tls {
             }
             let (given, rest) = plaintext.split_at_checked(bytes_max).unwrap_or((plaintext, &[]));
             self.surplus.extend_from_slice(rest);
-            Ok((Received::Bytes(given.len()), Some(keep(given))))
+            let outcome = (Received::Bytes(given.len()), Some(keep(given)));
+            if plaintext.len() <= WIPED_BYTES_MAX {
+                plaintext.zeroize();
+            }
+            Ok(outcome)
         })
     }
 
@@ -561,6 +569,11 @@ impl Tls {
         let is_over = !self.connection.is_handshaking()
             && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         self.connection.wants_write() && !(self.holds_back && is_over)
+    }
+
+    /// An upload has ended, and the connection goes on (block mode): what was held back may go.
+    pub(super) fn release(&mut self) {
+        self.holds_back = false;
     }
 
     /// Says that this was all; sent by [`Tls::flush`].

@@ -1,8 +1,8 @@
 //! Logins that failed, remembered by address and by user: who guesses waits longer each time, and is locked out.
 //!
-//! The answer to a wrong password comes late, and as late for a name that nobody has. After `lockout_failures` in a row an
-//! address is refused for `lockout`, and so is a user, who may have been guessed at from many addresses. A login that
-//! succeeds forgets both; networks that are trusted are never locked out.
+//! The answer to a wrong password comes late, and as late for a name that nobody has. After `lockout_failures`, none of which
+//! is older than `lockout`, an address is refused for that long, and so is a user, who may have been guessed at from many
+//! addresses. A user who logs in is forgiven; networks that are trusted are never locked out.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,6 +15,9 @@ use crate::config::Limits;
 
 /// How many addresses and how many users are remembered. Beyond, those are forgotten that failed longest ago.
 const REMEMBERED_MAX: usize = 16 * 1024;
+
+/// How much of a name is remembered, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// How often the delay is doubled.
 const DOUBLINGS_MAX: u32 = 3;
@@ -45,50 +48,53 @@ pub(super) enum LockedOut {
 }
 
 impl Guard {
-    /// Whether this user may try from this address.
-    pub(super) fn check(
+    /// Lets a user try from an address. The try counts as a failure until it is known to be none, so that many at once are
+    /// not more than one after the other. Returns how long the answer has to wait if it is one.
+    pub(super) fn attempt(
         &self,
         user: &[u8],
         from: IpAddr,
         limits: &Limits,
         now: Instant,
-    ) -> Result<(), LockedOut> {
-        if is_trusted(from, limits) {
-            return Ok(());
-        }
-        let remaining = |at: Instant| (at + limits.lockout).saturating_duration_since(now);
-        let found = self.addresses.lock().find(&network_of(from), limits.lockout, now);
-        match found {
-            Some(Failures { count, last }) if count >= limits.lockout_failures => {
-                return Err(LockedOut::Address { remaining: remaining(last) });
+    ) -> Result<Duration, LockedOut> {
+        let (network, user) = (network_of(from), key_of(user));
+        let trusted = is_trusted(from, limits);
+        // Both are held: who is refused for one of them counts for neither.
+        let (mut addresses, mut users) = (self.addresses.lock(), self.users.lock());
+        if !trusted {
+            let found = addresses.find(&network, limits.lockout, now);
+            if let Some(found) = found.filter(|found| found.count >= limits.lockout_failures) {
+                let remaining = (found.last + limits.lockout).saturating_duration_since(now);
+                return Err(LockedOut::Address { remaining });
             }
-            _ => {}
+            let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
+            let found = users.find(&user, limits.lockout, now);
+            if found.is_some_and(|found| found.count >= most) {
+                return Err(LockedOut::User);
+            }
+            users.add(user, limits.lockout, now);
         }
-        let found = self.users.lock().find(&user.to_vec(), limits.lockout, now);
-        let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
-        if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
+        let count = addresses.add(network, limits.lockout, now);
+        Ok(limits.login_delay * 2_u32.pow(count.saturating_sub(1).min(DOUBLINGS_MAX)))
     }
 
-    /// Notes a failure; how long its answer has to wait.
-    pub(super) fn failed(
-        &self,
-        user: &[u8],
-        from: IpAddr,
-        limits: &Limits,
-        now: Instant,
-    ) -> Duration {
-        let count = self.addresses.lock().add(network_of(from), limits.lockout, now);
-        if !is_trusted(from, limits) {
-            self.users.lock().add(user.to_vec(), limits.lockout, now);
-        }
-        limits.login_delay * 2_u32.pow(count.saturating_sub(1).min(DOUBLINGS_MAX))
+    /// A try was none that failed.
+    pub(super) fn undo(&self, user: &[u8], from: IpAddr) {
+        self.addresses.lock().take_back(&network_of(from));
+        self.users.lock().take_back(&key_of(user));
     }
 
-    /// Forgets the failures.
+    /// The password was right: what was tried before at this user is forgotten. What was tried from this address at others
+    /// is not: who has one account, or is anonymous, may be guessing at another.
     pub(super) fn succeeded(&self, user: &[u8], from: IpAddr) {
-        self.addresses.lock().0.remove(&network_of(from));
-        self.users.lock().0.remove(user);
+        self.undo(user, from);
+        self.users.lock().0.remove(&key_of(user));
     }
+}
+
+/// A name as it is remembered: nobody has a longer one.
+fn key_of(user: &[u8]) -> Vec<u8> {
+    user.get(..NAME_BYTES_MAX).unwrap_or(user).to_vec()
 }
 
 fn is_trusted(address: IpAddr, limits: &Limits) -> bool {
@@ -135,6 +141,16 @@ impl<K: Hash + Eq + Clone> Memory<K> {
         count
     }
 
+    /// One less.
+    fn take_back(&mut self, key: &K) {
+        if let Some(found) = self.0.get_mut(key) {
+            found.count = found.count.saturating_sub(1);
+            if found.count == 0 {
+                self.0.remove(key);
+            }
+        }
+    }
+
     /// The older half goes; most of it has been forgiven by then.
     fn make_room(&mut self, memory: Duration, now: Instant) {
         self.0.retain(|_, found| now < found.last + memory);
@@ -168,19 +184,35 @@ mod tests {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
         let from = IpAddr::from([127, 0, 0, 1]);
         for seconds in [1, 2, 4] {
-            assert_eq!(guard.check(b"a", from, &limits, now), Ok(()));
-            assert_eq!(guard.failed(b"a", from, &limits, now), Duration::from_secs(seconds));
+            let delay = guard.attempt(b"a", from, &limits, now);
+            assert_eq!(delay, Ok(Duration::from_secs(seconds)));
         }
-        let remaining = limits.lockout;
-        assert_eq!(
-            guard.check(b"other", from, &limits, now),
-            Err(LockedOut::Address { remaining })
-        );
-        let elsewhere = IpAddr::from([127, 0, 0, 2]);
-        assert_eq!(guard.check(b"a", elsewhere, &limits, now), Ok(()));
-        assert_eq!(guard.check(b"a", from, &limits, now + limits.lockout), Ok(()));
-        guard.succeeded(b"a", from);
-        assert_eq!(guard.failed(b"a", from, &limits, now), Duration::from_secs(1));
+        let locked = Err(LockedOut::Address { remaining: limits.lockout });
+        assert_eq!(guard.attempt(b"other", from, &limits, now), locked);
+        assert!(guard.attempt(b"a", IpAddr::from([127, 0, 0, 2]), &limits, now).is_ok());
+        // Trying meanwhile does not make it longer.
+        assert!(guard.attempt(b"a", from, &limits, now + limits.lockout).is_ok());
+    }
+
+    #[test]
+    fn who_logs_in_is_forgiven_and_what_was_tried_at_others_is_not() {
+        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let from = IpAddr::from([127, 0, 0, 1]);
+        for _ in 0..2 {
+            // One guess, and one login of one's own.
+            assert!(guard.attempt(b"victim", from, &limits, now).is_ok());
+            assert!(guard.attempt(b"own", from, &limits, now).is_ok());
+            guard.succeeded(b"own", from);
+        }
+        assert!(guard.attempt(b"victim", from, &limits, now).is_ok());
+        assert!(guard.attempt(b"victim", from, &limits, now).is_err());
+        // However many logins succeed, there is nothing left of them.
+        for _ in 0..10 {
+            let elsewhere = IpAddr::from([127, 0, 0, 9]);
+            assert!(guard.attempt(b"own", elsewhere, &limits, now).is_ok());
+            guard.succeeded(b"own", elsewhere);
+        }
+        assert_eq!(guard.addresses.lock().0.len(), 1);
     }
 
     #[test]
@@ -188,33 +220,36 @@ mod tests {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
         for last in 0..15 {
             let from = IpAddr::from([198, 51, 100, last]);
-            assert_eq!(guard.check(b"a", from, &limits, now), Ok(()));
-            guard.failed(b"a", from, &limits, now);
+            assert!(guard.attempt(b"a", from, &limits, now).is_ok());
         }
         let from = IpAddr::from([203, 0, 113, 1]);
-        assert_eq!(guard.check(b"a", from, &limits, now), Err(LockedOut::User));
-        assert_eq!(guard.check(b"b", from, &limits, now), Ok(()));
-        assert_eq!(guard.check(b"a", IpAddr::from([192, 0, 2, 9]), &limits, now), Ok(()));
+        for seconds in 0..5 {
+            let later = now + Duration::from_secs(seconds);
+            assert_eq!(guard.attempt(b"a", from, &limits, later), Err(LockedOut::User));
+        }
+        assert!(guard.attempt(b"b", from, &limits, now).is_ok());
+        assert!(guard.attempt(b"a", IpAddr::from([192, 0, 2, 9]), &limits, now).is_ok());
+        // That it was tried again meanwhile does not count.
+        assert!(guard.attempt(b"a", from, &limits, now + limits.lockout).is_ok());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address_and_memory_is_bounded() {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
         for last in 1..=3_u128 {
-            guard.failed(
-                b"a",
-                Ipv6Addr::from_bits((0x2001_0db8 << 96) + last).into(),
-                &limits,
-                now,
-            );
+            let from = Ipv6Addr::from_bits((0x2001_0db8 << 96) + last).into();
+            assert!(guard.attempt(b"a", from, &limits, now).is_ok());
         }
         let other = Ipv6Addr::from_bits((0x2001_0db8 << 96) + 99).into();
-        assert!(guard.check(b"b", other, &limits, now).is_err());
+        assert!(guard.attempt(b"b", other, &limits, now).is_err());
         for number in 0..40_000_u32 {
             let now = now + Duration::from_millis(number.into());
-            guard.failed(&number.to_be_bytes(), IpAddr::from(number.to_be_bytes()), &limits, now);
+            let (name, from) = (number.to_be_bytes(), IpAddr::from(number.to_be_bytes()));
+            assert!(guard.attempt(&name.repeat(1000), from, &limits, now).is_ok());
         }
         assert!(guard.addresses.lock().0.len() <= REMEMBERED_MAX);
-        assert!(guard.users.lock().0.len() <= REMEMBERED_MAX);
+        let users = guard.users.lock();
+        assert!(users.0.len() <= REMEMBERED_MAX);
+        assert!(users.0.keys().all(|name| name.len() <= NAME_BYTES_MAX));
     }
 }

@@ -12,6 +12,9 @@ use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::{Committed, Crew, Durability, Errand, Upload};
 
+/// How much of what goes before the client's bytes is copied in a step, at least.
+const PREPARE_BYTES: usize = 256 * 1024;
+
 /// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
 /// system's memory does not fill with what the disk has yet to take.
 const FLUSH_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -117,7 +120,8 @@ impl Incoming {
         connection: &mut DataConnection,
         budget: usize,
     ) -> Result<Moved, Fault> {
-        if !self.upload.prepare(budget).map_err(Fault::Storage)? {
+        // Not by the rate of the client, whose bytes these are not.
+        if !self.upload.prepare(budget.max(PREPARE_BYTES)).map_err(Fault::Storage)? {
             // What goes before the client's bytes is still copied.
             return Ok(Moved::Bytes(0));
         }

@@ -20,7 +20,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) enum LoggingIn {
     /// The password is being checked.
-    Checking { name: Vec<u8>, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    Checking { name: Vec<u8>, verdict: Errand<Verdict>, refuse_at: Instant, until: Instant },
     /// It was wrong; who guesses has to wait.
     Refused { until: Instant },
 }
@@ -114,7 +114,8 @@ impl Session {
             }
         };
         let (service, from) = (&self.service, self.control.peer().ip());
-        match service.guard.check(&name, from, &service.limits, now) {
+        let attempt = service.guard.attempt(&name, from, &service.limits, now);
+        let refuse_at = match attempt {
             Err(LockedOut::Address { remaining }) => {
                 self.log(&Event::LoginFailed { user: &name, why: "the address is locked out" });
                 let minutes = remaining.as_secs().div_ceil(60);
@@ -125,20 +126,21 @@ impl Session {
                 return Ok(());
             }
             Err(LockedOut::User) => {
-                self.fail_login(&name, "the user is locked out", now, now);
+                let refuse_at = now + service.limits.login_delay;
+                self.fail_login(&name, "the user is locked out", refuse_at, now);
                 return Ok(());
             }
-            Ok(()) => {}
-        }
+            Ok(delay) => now + delay,
+        };
         match self.accounts().verify(&name, password, from) {
-            Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
+            Verification::Now(verdict) => self.conclude_login(&name, verdict, refuse_at, now),
             Verification::Later(check) => {
-                let Some(verdict) = service.checkers.try_run(|| Ok(check())) else {
+                let Some(Ok(verdict)) = service.checkers.try_run(|| Ok(check())) else {
+                    service.guard.undo(&name, from);
                     return Err(Refusal::TooManyLogins);
                 };
-                let verdict = verdict?;
                 let until = now + CHECK_TIMEOUT;
-                let checking = LoggingIn::Checking { name, verdict, begun: now, until };
+                let checking = LoggingIn::Checking { name, verdict, refuse_at, until };
                 self.enter(Activity::LoggingIn(Box::new(checking)));
             }
         }
@@ -147,9 +149,9 @@ impl Session {
 
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
         match logging_in {
-            LoggingIn::Checking { name, verdict, begun, until } => match verdict.outcome() {
+            LoggingIn::Checking { name, verdict, refuse_at, until } => match verdict.outcome() {
                 Some(Ok(verdict)) => {
-                    self.conclude_login(&name, verdict, begun, now);
+                    self.conclude_login(&name, verdict, refuse_at, now);
                     Step::More
                 }
                 Some(Err(error)) => {
@@ -158,7 +160,7 @@ impl Session {
                     Step::More
                 }
                 None => {
-                    let checking = LoggingIn::Checking { name, verdict, begun, until };
+                    let checking = LoggingIn::Checking { name, verdict, refuse_at, until };
                     self.enter(Activity::LoggingIn(Box::new(checking)));
                     Step::Wait
                 }
@@ -171,17 +173,22 @@ impl Session {
         }
     }
 
-    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, begun: Instant, now: Instant) {
+    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, refuse_at: Instant, now: Instant) {
+        let (service, from) = (&self.service, self.control.peer().ip());
+        match &verdict {
+            Ok(_) => service.guard.succeeded(name, from),
+            Err(Denied::Incorrect) => {}
+            Err(Denied::NoHome(_) | Denied::TooManySessions) => service.guard.undo(name, from),
+        }
         self.enter(Activity::Commands);
         match verdict {
             Ok(account) => {
                 self.log(&Event::Login { user: name });
-                self.service.guard.succeeded(name, self.control.peer().ip());
                 let directory = VirtualPath::root();
                 self.login = Login::Member(Box::new(Member { account, directory }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
-            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", begun, now),
+            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", refuse_at, now),
             Err(Denied::NoHome(error)) => {
                 self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
                 self.refuse(&Refusal::NoHome(error));
@@ -193,12 +200,10 @@ impl Session {
         }
     }
 
-    /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
-    fn fail_login(&mut self, name: &[u8], why: &'static str, begun: Instant, now: Instant) {
+    /// The answer comes at a moment that was fixed by PASS, however long the check took: nobody sees by the time what was wrong.
+    fn fail_login(&mut self, name: &[u8], why: &'static str, until: Instant, now: Instant) {
         self.log(&Event::LoginFailed { user: name, why });
         self.failures += 1;
-        let (service, from) = (&self.service, self.control.peer().ip());
-        let until = begun + service.guard.failed(name, from, &service.limits, now);
         if until > now {
             self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
         } else {

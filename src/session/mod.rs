@@ -520,8 +520,8 @@ impl Command {
     /// Whether a marker of REST stays for the transfer that comes after this.
     fn prepares_a_transfer(&self) -> bool {
         use Command::{
-            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Range, Restart,
-            Set, Structure, Type,
+            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Protect,
+            ProtectionBuffer, Range, Restart, Set, Structure, Type,
         };
         matches!(
             self,
@@ -534,6 +534,8 @@ impl Command {
                 | Structure
                 | Allocate(_)
                 | Noop
+                | Protect(_)
+                | ProtectionBuffer
                 | Restart(_)
                 | Range(_)
                 | Set(Setting::Hash(_))

@@ -32,6 +32,8 @@ pub struct Security {
 pub(super) struct Secured {
     /// The control connection is by TLS; its data connections are known by this.
     pub(super) binding: Option<Binding>,
+    /// TLS began at once: data is private unless the client says otherwise.
+    at_once: bool,
     /// PBSZ was said, without which PROT is not taken (RFC 2228 §3).
     buffer_agreed: bool,
     data_private: bool,
@@ -51,7 +53,7 @@ impl Secured {
         }
         let binding = security.acceptor.bind();
         control.begin_tls(binding.accept_control()?, now);
-        Ok(Self { binding: Some(binding), buffer_agreed: true, data_private: true })
+        Ok(Self { binding: Some(binding), at_once: true, buffer_agreed: true, data_private: true })
     }
 }
 
@@ -70,7 +72,10 @@ impl Session {
         let tls = binding.accept_control()?;
         self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
         // Who it was in the clear, it must say again (RFC 4217 §11).
+        let host = self.host.take();
         self.reinitialize(now);
+        // HOST is said before AUTH, that it may choose (RFC 7151 §3.2).
+        self.host = host;
         if let Err(gone) = self.control.secure(tls, now) {
             // A client that does not even read the reply to AUTH gets no other.
             self.log_disconnect(&gone.to_string(), now);
@@ -78,8 +83,12 @@ impl Session {
             return Ok(());
         }
         let with_data = mechanism == Mechanism::WithData;
-        self.secured =
-            Secured { binding: Some(binding), buffer_agreed: with_data, data_private: with_data };
+        self.secured = Secured {
+            binding: Some(binding),
+            at_once: false,
+            buffer_agreed: with_data,
+            data_private: with_data,
+        };
         Ok(())
     }
 
@@ -155,7 +164,8 @@ impl Session {
 
     /// After REIN everything is as after AUTH.
     pub(super) fn forget_protection(&mut self) {
-        self.secured = Secured { binding: self.secured.binding.take(), ..Secured::default() };
+        let Secured { binding, at_once, .. } = std::mem::take(&mut self.secured);
+        self.secured = Secured { binding, at_once, buffer_agreed: at_once, data_private: at_once };
         self.parameters = Parameters::default();
         self.route = None;
     }

@@ -322,14 +322,14 @@ impl Accounts {
         self.anonymous.is_some()
     }
 
-    /// The root, and the homes of all users who have one, opened.
-    pub(super) fn open_places(&self) -> Vec<Root> {
-        let root = self.root().again().ok();
-        let known = self.users.iter().flat_map(|users| {
-            let known: Vec<_> = users.known.read().values().cloned().collect();
-            known.into_iter().filter_map(|known| known.open_home(&users.usages)).collect::<Vec<_>>()
-        });
-        root.into_iter().chain(known).collect()
+    /// Opens the root, and the home of each user who has one, one after the other.
+    pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
+        visit(&self.root());
+        let Some(users) = &self.users else { return };
+        let known: Vec<_> = users.known.read().values().cloned().collect();
+        for home in known.iter().filter_map(|known| known.open_home(&users.usages)) {
+            visit(&home);
+        }
     }
 
     /// Where the root is, if that is known, and the homes of all users who have one.
@@ -347,12 +347,14 @@ impl UsersFile {
     fn reload(&self) -> Result<usize, String> {
         let users = Users::read(&self.path)?;
         let mut standings = self.standings.lock();
+        let before = self.known.read().clone();
         let known: BTreeMap<_, _> = users
             .0
             .into_iter()
             .map(|(name, user)| {
                 let standing = Arc::clone(standings.entry(name.clone()).or_default());
-                (name, Arc::new(Known::new(user, standing)))
+                let before = before.get(&name);
+                (name, Arc::new(Known::new(user, standing, before.map(AsRef::as_ref))))
             })
             .collect();
         let count = known.len();
@@ -362,10 +364,19 @@ impl UsersFile {
 }
 
 impl Known {
-    fn new(user: User, standing: Arc<Standing>) -> Self {
+    /// A rate that has not changed is still shared with the sessions of before.
+    fn new(user: User, standing: Arc<Standing>, before: Option<&Self>) -> Self {
         let UserSettings { up, down, .. } = user.settings;
-        let pace = |rate: Option<NonZeroU64>| rate.map(|rate| Arc::new(Pace::new(rate)));
-        Self { up: pace(up), down: pace(down), user, standing }
+        let pace = |rate: Option<NonZeroU64>, before: Option<&Arc<Pace>>| {
+            let same = before.filter(|pace| Some(pace.bytes_per_second) == rate);
+            same.cloned().or_else(|| rate.map(|rate| Arc::new(Pace::new(rate))))
+        };
+        Self {
+            up: pace(up, before.and_then(|known| known.up.as_ref())),
+            down: pace(down, before.and_then(|known| known.down.as_ref())),
+            user,
+            standing,
+        }
     }
 
     /// The password was right: opens the home and takes a place.

@@ -57,9 +57,8 @@ impl Hosts {
         self.all().flat_map(Accounts::places).collect()
     }
 
-    /// The same, opened.
-    #[must_use]
-    pub fn open_places(&self) -> Vec<Root> {
-        self.all().flat_map(Accounts::open_places).collect()
+    /// Opens each, one after the other.
+    pub fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
+        self.all().for_each(|accounts| accounts.each_place(visit));
     }
 }

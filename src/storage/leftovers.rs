@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cap_std::fs::{Dir, Metadata};
+use cap_std::fs::{Dir, Metadata, MetadataExt};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -37,6 +37,7 @@ impl Root {
     }
 
     /// Whether an upload that was to replace this file, as it stands, was interrupted or is under way.
+    #[must_use]
     pub fn is_being_replaced(&self, path: &VirtualPath) -> bool {
         Place::of(self, path)
             .is_ok_and(|place| place.stat(&place.part).is_ok_and(|part| part.is_some()))
@@ -63,8 +64,8 @@ impl Root {
     /// Renames, within the root. What was kept of uploads under the new name is worth nothing any more.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
         let before = Place::of(self, to);
-        // To its own name, nothing goes away.
-        let found = if from == to { None } else { self.counted(to) };
+        // To another name of the same file, nothing goes away.
+        let found = if self.is_same(from, to) { None } else { self.counted(to) };
         self.directory().rename(real(from)?, self.directory(), real(to)?)?;
         self.uncount(found);
         forget(self, to, before);
@@ -76,6 +77,14 @@ impl Root {
         self.quota()?;
         let found = self.directory().symlink_metadata(real(path).ok()?).ok()?;
         found.is_file().then(|| found.len())
+    }
+
+    fn is_same(&self, one: &VirtualPath, other: &VirtualPath) -> bool {
+        let identity = |path: &VirtualPath| {
+            let found = self.directory().symlink_metadata(real(path).ok()?).ok()?;
+            Some((found.dev(), found.ino()))
+        };
+        self.quota().is_some() && identity(one) == identity(other)
     }
 
     fn uncount(&self, bytes: Option<u64>) {

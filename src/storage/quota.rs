@@ -3,9 +3,9 @@
 //! What is there is counted when the first session of a home begins, and from then on by what is written, removed and
 //! replaced here; what others put there in the meantime is seen the next time. An upload takes its bytes before it writes
 //! them. Of one that replaces a file, as many bytes as that has cost nothing, because that goes away; should it not, they are
-//! taken before the upload is kept or gets its name.
+//! taken before the upload is kept or gets its name. Of several that replace the same file one at a time has its room.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -16,7 +16,14 @@ use super::root::Root;
 
 /// What a tree holds, for all who see it.
 #[derive(Debug, Default)]
-pub(super) struct Usage(Mutex<Used>);
+pub(super) struct Usage {
+    used: Mutex<Used>,
+    /// The files that uploads are to replace and have their room: each has it once.
+    credited: Mutex<HashSet<FileId>>,
+}
+
+/// Device and inode.
+pub(super) type FileId = (u64, u64);
 
 /// In bytes, those of parts too, and in files that have their name.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +47,7 @@ impl Usages {
         known.retain(|_, usage| usage.strong_count() > 0);
         // Somebody may have been faster.
         Ok(known.get(&identity).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let usage = Arc::new(Usage(Mutex::new(used)));
+            let usage = Arc::new(Usage { used: Mutex::new(used), ..Usage::default() });
             known.insert(identity, Arc::downgrade(&usage));
             usage
         }))
@@ -63,7 +70,7 @@ pub(super) struct Quota {
 
 impl Quota {
     fn take_bytes(&self, bytes: u64) -> io::Result<()> {
-        let mut used = self.usage.0.lock();
+        let mut used = self.usage.used.lock();
         let after = used.bytes.saturating_add(bytes);
         if after > self.bytes_max {
             return Err(Errno::DQUOT.into());
@@ -73,7 +80,7 @@ impl Quota {
     }
 
     fn take_file(&self) -> io::Result<()> {
-        let mut used = self.usage.0.lock();
+        let mut used = self.usage.used.lock();
         if used.files >= self.files_max {
             return Err(Errno::DQUOT.into());
         }
@@ -83,19 +90,19 @@ impl Quota {
 
     /// Something is not there any more.
     pub(super) fn give_back(&self, bytes: u64, files: u64) {
-        let mut used = self.usage.0.lock();
+        let mut used = self.usage.used.lock();
         used.bytes = used.bytes.saturating_sub(bytes);
         used.files = used.files.saturating_sub(files);
     }
 
     /// How many bytes there is room for.
     pub(super) fn room(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.usage.0.lock().bytes)
+        self.bytes_max.saturating_sub(self.usage.used.lock().bytes)
     }
 
     #[cfg(test)]
     pub(super) fn used(&self) -> Used {
-        *self.usage.0.lock()
+        *self.usage.used.lock()
     }
 }
 
@@ -109,6 +116,8 @@ pub(super) struct Charge {
     credit: u64,
     /// Whether a new name is taken.
     files: u64,
+    /// The file whose room this upload has.
+    credited: Option<FileId>,
 }
 
 impl Charge {
@@ -117,15 +126,23 @@ impl Charge {
     pub(super) fn begin(
         quota: Option<&Quota>,
         length: u64,
-        replaces: Option<u64>,
+        replaces: Option<(u64, FileId)>,
     ) -> io::Result<Self> {
         let Some(quota) = quota else { return Ok(Self::default()) };
-        if replaces.is_none() {
-            quota.take_file()?;
+        let mut charge = Self { quota: Some(quota.clone()), bytes: length, ..Self::default() };
+        let Some((credit, file)) = replaces else {
+            if let Err(error) = quota.take_file() {
+                // What is kept stays.
+                charge.keep_part();
+                return Err(error);
+            }
+            charge.files = 1;
+            return Ok(charge);
+        };
+        if quota.usage.credited.lock().insert(file) {
+            charge.credited = Some(file);
+            charge.set_credit(credit)?;
         }
-        let files = u64::from(replaces.is_none());
-        let mut charge = Self { quota: Some(quota.clone()), bytes: length, credit: 0, files };
-        charge.set_credit(replaces.unwrap_or_default())?;
         Ok(charge)
     }
 
@@ -168,7 +185,7 @@ impl Charge {
                 // If it was made meanwhile, it was counted by who made it.
                 Some(_) => {}
                 // It was there at the beginning, and was removed meanwhile.
-                None if self.files == 0 => quota.usage.0.lock().files += 1,
+                None if self.files == 0 => quota.usage.used.lock().files += 1,
                 None => self.files = 0,
             }
         }
@@ -180,6 +197,9 @@ impl Drop for Charge {
     fn drop(&mut self) {
         if let Some(quota) = &self.quota {
             quota.give_back(self.cost(), self.files);
+            if let Some(file) = &self.credited {
+                quota.usage.credited.lock().remove(file);
+            }
         }
     }
 }
@@ -238,6 +258,19 @@ mod tests {
         root.remove(&path("b")).unwrap();
         store(&root, "c", 40).unwrap();
         assert_eq!(quota.used(), Used { bytes: 100, files: 2 });
+    }
+
+    #[test]
+    fn of_many_who_replace_one_file_one_has_its_room() {
+        let (_folder, root, _) = root(100, 2);
+        store(&root, "a", 90).unwrap();
+        let begin = || Upload::begin(&root, &path("a"), Start::Overwrite).unwrap();
+        let [mut first, mut second] = [begin(), begin()];
+        first.write(&[1; 90]).unwrap();
+        assert!(is_over(&second.write(&[2; 11]).unwrap_err()));
+        first.commit(Durability::Cached, || true).unwrap();
+        drop(second);
+        store(&root, "a", 100).unwrap();
     }
 
     #[test]

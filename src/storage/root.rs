@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
@@ -41,7 +42,7 @@ pub struct Root {
     path: Option<PathBuf>,
     quota: Option<Quota>,
     /// Where the next search for a new name begins.
-    next_unique: AtomicU32,
+    next_unique: Arc<AtomicU32>,
 }
 
 impl Root {
@@ -61,7 +62,8 @@ impl Root {
     }
 
     fn new(directory: Dir) -> Self {
-        Self { directory, path: None, quota: None, next_unique: AtomicU32::new(1) }
+        let next_unique = Arc::new(AtomicU32::new(1));
+        Self { directory, path: None, quota: None, next_unique }
     }
 
     /// The same with a limit to what it may hold.
@@ -93,8 +95,9 @@ impl Root {
 
     /// The same directory once more, for itself.
     pub(super) fn again(&self) -> io::Result<Self> {
-        let directory = self.directory.try_clone()?;
-        Ok(Self { path: self.path.clone(), ..Self::new(directory) })
+        let (directory, path) = (self.directory.try_clone()?, self.path.clone());
+        let next_unique = Arc::clone(&self.next_unique);
+        Ok(Self { directory, path, quota: None, next_unique })
     }
 
     /// Counts what it holds.

@@ -150,7 +150,8 @@ impl Upload {
 
     /// What is there of it counts already; what comes is counted as it comes.
     fn charged(mut self) -> Result<Self, Unable> {
-        let (length, replaces) = (self.file.metadata()?.len(), self.replaces.as_ref().map(size));
+        let length = self.file.metadata()?.len();
+        let replaces = self.replaces.as_ref().map(|stat| (size(stat), (stat.st_dev, stat.st_ino)));
         self.charge = Charge::begin(self.place.quota.as_ref(), length, replaces)?;
         Ok(self)
     }
