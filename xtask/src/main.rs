@@ -10,7 +10,7 @@ const HELP: &str = "\
 cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
-cargo xtask fuzz T   fuzz a parser with cargo-fuzz (line, command, reply, path, address, listing, url, block)
+cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
 cargo xtask stress   every script of stress/, a verdict line each
 ";
 
