@@ -48,46 +48,50 @@ pub(super) enum LockedOut {
 }
 
 impl Guard {
-    /// Lets a user try from an address. The try counts as a failure until it is known to be none, so that many at once are
-    /// not more than one after the other. Returns how long the answer has to wait if it is one.
-    pub(super) fn attempt(
+    /// Whether this user may log in from this address. Asked before a password is checked, and again when it was right: of
+    /// many guesses at once no more count than one after the other, and many who are right at once are all let in.
+    pub(super) fn check(
         &self,
         user: &[u8],
         from: IpAddr,
         limits: &Limits,
         now: Instant,
-    ) -> Result<Duration, LockedOut> {
-        let (network, user) = (network_of(from), key_of(user));
-        let trusted = is_trusted(from, limits);
-        // Both are held: who is refused for one of them counts for neither.
-        let (mut addresses, mut users) = (self.addresses.lock(), self.users.lock());
-        if !trusted {
-            let found = addresses.find(&network, limits.lockout, now);
-            if let Some(found) = found.filter(|found| found.count >= limits.lockout_failures) {
-                let remaining = (found.last + limits.lockout).saturating_duration_since(now);
-                return Err(LockedOut::Address { remaining });
-            }
-            let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
-            let found = users.find(&user, limits.lockout, now);
-            if found.is_some_and(|found| found.count >= most) {
-                return Err(LockedOut::User);
-            }
-            users.add(user, limits.lockout, now);
+    ) -> Result<(), LockedOut> {
+        if is_trusted(from, limits) {
+            return Ok(());
         }
-        let count = addresses.add(network, limits.lockout, now);
-        Ok(limits.login_delay * 2_u32.pow(count.saturating_sub(1).min(DOUBLINGS_MAX)))
+        let found = self.addresses.lock().find(&network_of(from), limits.lockout, now);
+        if let Some(found) = found.filter(|found| found.count >= limits.lockout_failures) {
+            let remaining = (found.last + limits.lockout).saturating_duration_since(now);
+            return Err(LockedOut::Address { remaining });
+        }
+        let found = self.users.lock().find(&key_of(user), limits.lockout, now);
+        let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
+        if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
-    /// A try was none that failed.
-    pub(super) fn undo(&self, user: &[u8], from: IpAddr) {
-        self.addresses.lock().take_back(&network_of(from));
-        self.users.lock().take_back(&key_of(user));
+    /// Notes a failure; how long after PASS its answer may come. Who is locked out already makes that no longer by trying.
+    pub(super) fn failed(
+        &self,
+        user: &[u8],
+        from: IpAddr,
+        limits: &Limits,
+        now: Instant,
+    ) -> Duration {
+        let mut doublings = DOUBLINGS_MAX;
+        if self.check(user, from, limits, now).is_ok() {
+            let count = self.addresses.lock().add(network_of(from), limits.lockout, now);
+            if !is_trusted(from, limits) {
+                self.users.lock().add(key_of(user), limits.lockout, now);
+            }
+            doublings = count.saturating_sub(1).min(DOUBLINGS_MAX);
+        }
+        limits.login_delay * 2_u32.pow(doublings)
     }
 
     /// The password was right: what was tried before at this user is forgotten. What was tried from this address at others
     /// is not: who has one account, or is anonymous, may be guessing at another.
-    pub(super) fn succeeded(&self, user: &[u8], from: IpAddr) {
-        self.undo(user, from);
+    pub(super) fn succeeded(&self, user: &[u8]) {
         self.users.lock().0.remove(&key_of(user));
     }
 }
@@ -141,16 +145,6 @@ impl<K: Hash + Eq + Clone> Memory<K> {
         count
     }
 
-    /// One less.
-    fn take_back(&mut self, key: &K) {
-        if let Some(found) = self.0.get_mut(key) {
-            found.count = found.count.saturating_sub(1);
-            if found.count == 0 {
-                self.0.remove(key);
-            }
-        }
-    }
-
     /// The older half goes; most of it has been forgiven by then.
     fn make_room(&mut self, memory: Duration, now: Instant) {
         self.0.retain(|_, found| now < found.last + memory);
@@ -179,58 +173,74 @@ mod tests {
         }
     }
 
+    /// A wrong password; how long its answer takes.
+    fn guess(
+        guard: &Guard,
+        user: &[u8],
+        from: [u8; 4],
+        limits: &Limits,
+        now: Instant,
+    ) -> Option<Duration> {
+        guard.check(user, from.into(), limits, now).ok()?;
+        Some(guard.failed(user, from.into(), limits, now))
+    }
+
     #[test]
     fn who_fails_waits_longer_each_time_and_is_locked_out_until_the_time_is_over() {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
-        let from = IpAddr::from([127, 0, 0, 1]);
         for seconds in [1, 2, 4] {
-            let delay = guard.attempt(b"a", from, &limits, now);
-            assert_eq!(delay, Ok(Duration::from_secs(seconds)));
+            let delay = guess(&guard, b"a", [127, 0, 0, 1], &limits, now);
+            assert_eq!(delay, Some(Duration::from_secs(seconds)));
         }
         let locked = Err(LockedOut::Address { remaining: limits.lockout });
-        assert_eq!(guard.attempt(b"other", from, &limits, now), locked);
-        assert!(guard.attempt(b"a", IpAddr::from([127, 0, 0, 2]), &limits, now).is_ok());
-        // Trying meanwhile does not make it longer.
-        assert!(guard.attempt(b"a", from, &limits, now + limits.lockout).is_ok());
+        assert_eq!(guard.check(b"other", [127, 0, 0, 1].into(), &limits, now), locked);
+        assert!(guess(&guard, b"a", [127, 0, 0, 2], &limits, now).is_some());
+        // Failing meanwhile does not make it longer.
+        let later = now + Duration::from_secs(5);
+        guard.failed(b"a", [127, 0, 0, 1].into(), &limits, later);
+        assert_eq!(guard.check(b"a", [127, 0, 0, 1].into(), &limits, now + limits.lockout), Ok(()));
+    }
+
+    #[test]
+    fn of_guesses_at_once_no_more_count_than_one_after_the_other() {
+        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let from = IpAddr::from([127, 0, 0, 1]);
+        // All are let in to be checked, and three have failed when the one that is right is known.
+        for _ in 0..10 {
+            assert_eq!(guard.check(b"a", from, &limits, now), Ok(()));
+        }
+        for _ in 0..3 {
+            guard.failed(b"a", from, &limits, now);
+        }
+        assert!(guard.check(b"a", from, &limits, now).is_err());
     }
 
     #[test]
     fn who_logs_in_is_forgiven_and_what_was_tried_at_others_is_not() {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
-        let from = IpAddr::from([127, 0, 0, 1]);
-        for _ in 0..2 {
+        for _ in 0..3 {
             // One guess, and one login of one's own.
-            assert!(guard.attempt(b"victim", from, &limits, now).is_ok());
-            assert!(guard.attempt(b"own", from, &limits, now).is_ok());
-            guard.succeeded(b"own", from);
+            assert!(guess(&guard, b"victim", [127, 0, 0, 1], &limits, now).is_some());
+            guard.succeeded(b"own");
         }
-        assert!(guard.attempt(b"victim", from, &limits, now).is_ok());
-        assert!(guard.attempt(b"victim", from, &limits, now).is_err());
-        // However many logins succeed, there is nothing left of them.
-        for _ in 0..10 {
-            let elsewhere = IpAddr::from([127, 0, 0, 9]);
-            assert!(guard.attempt(b"own", elsewhere, &limits, now).is_ok());
-            guard.succeeded(b"own", elsewhere);
-        }
-        assert_eq!(guard.addresses.lock().0.len(), 1);
+        assert!(guess(&guard, b"victim", [127, 0, 0, 1], &limits, now).is_none());
+        guard.succeeded(b"victim");
+        assert!(guard.users.lock().0.is_empty());
     }
 
     #[test]
     fn a_user_who_is_guessed_at_from_everywhere_is_locked_out_but_for_trusted_networks() {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
         for last in 0..15 {
-            let from = IpAddr::from([198, 51, 100, last]);
-            assert!(guard.attempt(b"a", from, &limits, now).is_ok());
+            assert!(guess(&guard, b"a", [198, 51, 100, last], &limits, now).is_some());
         }
         let from = IpAddr::from([203, 0, 113, 1]);
-        for seconds in 0..5 {
-            let later = now + Duration::from_secs(seconds);
-            assert_eq!(guard.attempt(b"a", from, &limits, later), Err(LockedOut::User));
-        }
-        assert!(guard.attempt(b"b", from, &limits, now).is_ok());
-        assert!(guard.attempt(b"a", IpAddr::from([192, 0, 2, 9]), &limits, now).is_ok());
-        // That it was tried again meanwhile does not count.
-        assert!(guard.attempt(b"a", from, &limits, now + limits.lockout).is_ok());
+        assert_eq!(guard.check(b"a", from, &limits, now), Err(LockedOut::User));
+        assert_eq!(guard.check(b"b", from, &limits, now), Ok(()));
+        assert_eq!(guard.check(b"a", [192, 0, 2, 9].into(), &limits, now), Ok(()));
+        // Failing meanwhile does not make it longer.
+        guard.failed(b"a", from, &limits, now + Duration::from_secs(5));
+        assert_eq!(guard.check(b"a", from, &limits, now + limits.lockout), Ok(()));
     }
 
     #[test]
@@ -238,14 +248,14 @@ mod tests {
         let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
         for last in 1..=3_u128 {
             let from = Ipv6Addr::from_bits((0x2001_0db8 << 96) + last).into();
-            assert!(guard.attempt(b"a", from, &limits, now).is_ok());
+            guard.failed(b"a", from, &limits, now);
         }
         let other = Ipv6Addr::from_bits((0x2001_0db8 << 96) + 99).into();
-        assert!(guard.attempt(b"b", other, &limits, now).is_err());
+        assert!(guard.check(b"b", other, &limits, now).is_err());
         for number in 0..40_000_u32 {
             let now = now + Duration::from_millis(number.into());
             let (name, from) = (number.to_be_bytes(), IpAddr::from(number.to_be_bytes()));
-            assert!(guard.attempt(&name.repeat(1000), from, &limits, now).is_ok());
+            guard.failed(&name.repeat(1000), from, &limits, now);
         }
         assert!(guard.addresses.lock().0.len() <= REMEMBERED_MAX);
         let users = guard.users.lock();

@@ -20,7 +20,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) enum LoggingIn {
     /// The password is being checked.
-    Checking { name: Vec<u8>, verdict: Errand<Verdict>, refuse_at: Instant, until: Instant },
+    Checking { name: Vec<u8>, verdict: Errand<Verdict>, begun: Instant, until: Instant },
     /// It was wrong; who guesses has to wait.
     Refused { until: Instant },
 }
@@ -113,34 +113,18 @@ impl Session {
                 return Err(Refusal::OutOfSequence("Say USER first."));
             }
         };
+        if self.is_locked_out(&name, now) {
+            return Ok(());
+        }
         let (service, from) = (&self.service, self.control.peer().ip());
-        let attempt = service.guard.attempt(&name, from, &service.limits, now);
-        let refuse_at = match attempt {
-            Err(LockedOut::Address { remaining }) => {
-                self.log(&Event::LoginFailed { user: &name, why: "the address is locked out" });
-                let minutes = remaining.as_secs().div_ceil(60);
-                let text = format!(
-                    "Too many failed logins from your address; try again in {minutes} minutes."
-                );
-                self.dismiss(&text, now);
-                return Ok(());
-            }
-            Err(LockedOut::User) => {
-                let refuse_at = now + service.limits.login_delay;
-                self.fail_login(&name, "the user is locked out", refuse_at, now);
-                return Ok(());
-            }
-            Ok(delay) => now + delay,
-        };
         match self.accounts().verify(&name, password, from) {
-            Verification::Now(verdict) => self.conclude_login(&name, verdict, refuse_at, now),
+            Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
             Verification::Later(check) => {
                 let Some(Ok(verdict)) = service.checkers.try_run(|| Ok(check())) else {
-                    service.guard.undo(&name, from);
                     return Err(Refusal::TooManyLogins);
                 };
                 let until = now + CHECK_TIMEOUT;
-                let checking = LoggingIn::Checking { name, verdict, refuse_at, until };
+                let checking = LoggingIn::Checking { name, verdict, begun: now, until };
                 self.enter(Activity::LoggingIn(Box::new(checking)));
             }
         }
@@ -149,9 +133,9 @@ impl Session {
 
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
         match logging_in {
-            LoggingIn::Checking { name, verdict, refuse_at, until } => match verdict.outcome() {
+            LoggingIn::Checking { name, verdict, begun, until } => match verdict.outcome() {
                 Some(Ok(verdict)) => {
-                    self.conclude_login(&name, verdict, refuse_at, now);
+                    self.conclude_login(&name, verdict, begun, now);
                     Step::More
                 }
                 Some(Err(error)) => {
@@ -160,7 +144,7 @@ impl Session {
                     Step::More
                 }
                 None => {
-                    let checking = LoggingIn::Checking { name, verdict, refuse_at, until };
+                    let checking = LoggingIn::Checking { name, verdict, begun, until };
                     self.enter(Activity::LoggingIn(Box::new(checking)));
                     Step::Wait
                 }
@@ -173,22 +157,40 @@ impl Session {
         }
     }
 
-    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, refuse_at: Instant, now: Instant) {
+    /// Whether nobody is let in under this name or from there; then it is answered.
+    fn is_locked_out(&mut self, name: &[u8], now: Instant) -> bool {
         let (service, from) = (&self.service, self.control.peer().ip());
-        match &verdict {
-            Ok(_) => service.guard.succeeded(name, from),
-            Err(Denied::Incorrect) => {}
-            Err(Denied::NoHome(_) | Denied::TooManySessions) => service.guard.undo(name, from),
+        match service.guard.check(name, from, &service.limits, now) {
+            Ok(()) => false,
+            Err(LockedOut::Address { remaining }) => {
+                self.log(&Event::LoginFailed { user: name, why: "the address is locked out" });
+                let minutes = remaining.as_secs().div_ceil(60);
+                let text = format!(
+                    "Too many failed logins from your address; try again in {minutes} minutes."
+                );
+                self.dismiss(&text, now);
+                true
+            }
+            Err(LockedOut::User) => {
+                self.fail_login(name, "the user is locked out", now, now);
+                true
+            }
         }
+    }
+
+    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, begun: Instant, now: Instant) {
         self.enter(Activity::Commands);
         match verdict {
+            // What has failed meanwhile counts: see `Guard::check`.
+            Ok(_) if self.is_locked_out(name, now) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
+                self.service.guard.succeeded(name);
                 let directory = VirtualPath::root();
                 self.login = Login::Member(Box::new(Member { account, directory }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
-            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", refuse_at, now),
+            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", begun, now),
             Err(Denied::NoHome(error)) => {
                 self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
                 self.refuse(&Refusal::NoHome(error));
@@ -200,10 +202,12 @@ impl Session {
         }
     }
 
-    /// The answer comes at a moment that was fixed by PASS, however long the check took: nobody sees by the time what was wrong.
-    fn fail_login(&mut self, name: &[u8], why: &'static str, until: Instant, now: Instant) {
+    /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
+    fn fail_login(&mut self, name: &[u8], why: &'static str, begun: Instant, now: Instant) {
         self.log(&Event::LoginFailed { user: name, why });
         self.failures += 1;
+        let (service, from) = (&self.service, self.control.peer().ip());
+        let until = begun + service.guard.failed(name, from, &service.limits, now);
         if until > now {
             self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
         } else {
