@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError};
+use crate::ftp::path::Escaped;
 use crate::net::listener;
 use crate::net::tls::Acceptor;
 use crate::storage::{Accounts, Hosts, Permissions, Root};
@@ -31,6 +32,7 @@ impl Prepared {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
+        check_paths(config)?;
         let mut inherited = inherited.into_iter();
         let root = open_root(&config.root, "--root")?;
         let hosts = hosts(config, Arc::clone(&root))?;
@@ -68,6 +70,23 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
     }
     let opened = Acceptor::open(files);
     opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
+}
+
+/// Slave processes are told of these in lines of text.
+fn check_paths(config: &Config) -> Result<(), ConfigError> {
+    let hosts = &config.virtual_hosts;
+    let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
+    let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
+    let paths = keys
+        .flat_map(|key| [&key.certificate, &key.key])
+        .chain(users)
+        .chain(hosts.iter().map(|host| &host.root))
+        .chain(&config.tls.client_authorities);
+    let is_text = |path: &PathBuf| path.to_str().is_some_and(|text| !text.contains(['\n', '\r']));
+    paths.filter(|path| !is_text(path)).try_for_each(|path| {
+        let shown = Escaped(path.as_os_str().as_encoded_bytes());
+        Err(ConfigError(format!("{shown}: a path here must be UTF-8, without line ends.")))
+    })
 }
 
 fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {

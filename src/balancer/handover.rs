@@ -11,13 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    sockopt,
 };
 use rustix::process::geteuid;
 
 /// The longest message, in bytes.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// How many descriptors one message carries at most: a client's connection and its claim.
 const DESCRIPTORS_MAX: usize = 2;
@@ -109,6 +110,10 @@ impl Channel {
         )?;
         if received.bytes == 0 {
             return Ok(None);
+        }
+        if received.flags.contains(ReturnFlags::TRUNC) {
+            // The beginning of settings could mean something else than the whole.
+            return Err(io::ErrorKind::InvalidData.into());
         }
         message.truncate(received.bytes);
         let mut descriptors = Vec::new();

@@ -72,7 +72,7 @@ struct Arguments {
     user: Option<String>,
 
     /// serve another root to clients that ask for this name by HOST or in their TLS handshake:
-    /// NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE,key=FILE]
+    /// NAME,root=DIR and, as wanted, users=FILE, anonymous, cert=FILE and key=FILE
     #[argh(option, arg_name = "host")]
     virtual_host: Vec<VirtualHost>,
 

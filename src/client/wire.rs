@@ -15,6 +15,11 @@ const CIPHERTEXT_BYTES: usize = 64 * 1024;
 /// How long the other end may take to say its end when we have said ours.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often is read in a handshake, and at the end, each time for as long as the socket waits: a server that sends a byte at
+/// a time is given up.
+const HANDSHAKE_READS_MAX: u32 = 64;
+const END_READS_MAX: u32 = 16;
+
 /// How TLS is spoken with one server: the data connections resume the session of the control connection.
 #[derive(Clone)]
 pub(super) struct Secrecy {
@@ -56,11 +61,15 @@ impl Wire {
         let mut tls = Box::new(ClientConnection::new(config, name).map_err(io::Error::other)?);
         let socket = self.socket.get_ref().try_clone()?;
         self.socket = BufReader::with_capacity(CIPHERTEXT_BYTES, socket);
-        while tls.is_handshaking() {
+        for _ in 0..HANDSHAKE_READS_MAX {
             flush(&mut tls, &self.socket)?;
-            if tls.is_handshaking() {
-                fill(&mut tls, &mut self.socket)?;
+            if !tls.is_handshaking() {
+                break;
             }
+            fill(&mut tls, &mut self.socket)?;
+        }
+        if tls.is_handshaking() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake has no end"));
         }
         flush(&mut tls, &self.socket)?;
         self.tls = Some(tls);
@@ -87,7 +96,13 @@ impl Wire {
         self.socket().shutdown(Shutdown::Write)?;
         self.socket().set_read_timeout(Some(END_TIMEOUT))?;
         // It has told its end already, or does so now, or its end does not matter any more.
-        while self.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
+        for _ in 0..END_READS_MAX {
+            match self.read(&mut [0; 1024]) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => break,
+            }
+        }
         Ok(())
     }
 }
@@ -128,6 +143,11 @@ impl Read for Wire {
             }
             fill(tls, &mut self.socket)?;
             flush(tls, &self.socket)?;
+            if !tls.wants_read() {
+                continue;
+            }
+            // Who waits looks whether it still wants to: a record may come byte by byte, or have nothing in it.
+            return Err(io::ErrorKind::Interrupted.into());
         }
     }
 }
