@@ -195,6 +195,10 @@ impl Session {
                 self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
                 self.refuse(&Refusal::NoHome(error));
             }
+            Err(Denied::OutOfMemory) => {
+                self.log(&Event::LoginFailed { user: name, why: "out of memory" });
+                self.refuse(&Refusal::OutOfMemory);
+            }
             Err(Denied::TooManySessions) => {
                 self.log(&Event::LoginFailed { user: name, why: "too many sessions" });
                 self.refuse(&Refusal::TooManySessions);

@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     TooManySessions,
     /// As many passwords are being checked as allowed.
     TooManyLogins,
+    /// There is no memory to check the password with.
+    OutOfMemory,
     NotPermitted,
     /// HOST of a name that is not served (RFC 7151 §3.1).
     UnknownHost,
@@ -99,6 +101,7 @@ impl Refusal {
             Self::NoHome(_) => (Code::NOT_LOGGED_IN, "Your home directory is not available."),
             Self::TooManySessions => (Code::NOT_LOGGED_IN, "You have as many sessions as you may; close one first."),
             Self::TooManyLogins => (Code::NOT_LOGGED_IN, "Too many logins at once; try again later."),
+            Self::OutOfMemory => (Code::NOT_LOGGED_IN, "Out of memory; try again later."),
             Self::NoTls => (Code::NOT_IMPLEMENTED, "TLS is not set up here."),
             Self::LoginInTheClear => (Code::NOT_LOGGED_IN, "Logins are by TLS only; say AUTH TLS first."),
             Self::DataInTheClear(code) => (*code, "Data travels by TLS only; say PBSZ 0 and PROT P."),

@@ -185,6 +185,8 @@ pub enum Denied {
     Incorrect,
     /// The password is right, but the home cannot be opened.
     NoHome(io::Error),
+    /// There is no memory to check the password with.
+    OutOfMemory,
     /// The password is right, but the user has as many sessions as allowed.
     TooManySessions,
 }
@@ -291,7 +293,9 @@ impl Accounts {
         let usages = self.users.as_ref().map(|users| Arc::clone(&users.usages));
         Verification::Later(Box::new(move || {
             let hash = known.as_ref().map(|known| known.user.hash.as_str());
-            let fits = password::is_of(hash, &password.0);
+            let Ok(fits) = password::is_of(hash, &password.0) else {
+                return Err(Denied::OutOfMemory);
+            };
             match known {
                 Some(known) if fits && known.user.settings.lets_in(from) => {
                     known.admit(&root, &usages.unwrap_or_default())
