@@ -11,6 +11,7 @@ use crate::ftp::path::Escaped;
 use crate::net::listener;
 use crate::net::tls::Acceptor;
 use crate::storage::{Accounts, Hosts, Permissions, Root};
+use crate::units::reason;
 
 /// What has been opened.
 #[derive(Debug)]
@@ -161,10 +162,4 @@ fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {
         ),
         _ => format!("cannot listen on {place}: {}.", reason(error)),
     })
-}
-
-/// What the system says, without its error number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -1,5 +1,6 @@
-//! Values as people write them: numbers of bytes, networks.
+//! Values as people write and read them: numbers of bytes, networks, what the system says.
 
+use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -19,6 +20,13 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         return Err(wrong());
     }
     digits.parse().ok().and_then(|number: u64| number.checked_mul(unit)).ok_or_else(wrong)
+}
+
+/// What the system says, without its error number, as the end of a sentence.
+#[must_use]
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 /// Networks, a client of any of which fits.

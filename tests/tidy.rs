@@ -26,10 +26,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("pool", &[]),
     ("ftp", &[]),
     ("storage", &["ftp", "units"]),
-    ("net", &["ftp"]),
+    ("net", &["ftp", "units"]),
     ("session", &["net", "storage", "ftp", "pool", "config", "log"]),
     ("balancer", &["net", "pool"]),
-    ("client", &["ftp", "cli"]),
+    ("client", &["ftp", "cli", "units"]),
 ];
 
 #[test]

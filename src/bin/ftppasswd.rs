@@ -9,6 +9,7 @@ use poolftpd::cli;
 use poolftpd::ftp::path::Escaped;
 use poolftpd::storage::password;
 use poolftpd::storage::users::{User, UserSettings, Users};
+use poolftpd::units;
 use zeroize::Zeroizing;
 
 const PROGRAM: &str = "ftppasswd";
@@ -146,10 +147,9 @@ fn change(arguments: &Arguments, settings: &mut UserSettings) -> Result<(), Stri
 
 fn directory(home: &Path) -> Result<PathBuf, String> {
     let shown = home.display();
-    let found = home.canonicalize().map_err(|error| {
-        let text = error.to_string();
-        format!("--home: {shown}: {}", text.split(" (os").next().unwrap_or(&text).to_lowercase())
-    })?;
+    let found = home
+        .canonicalize()
+        .map_err(|error| format!("--home: {shown}: {}", units::reason(&error)))?;
     if found.is_dir() { Ok(found) } else { Err(format!("--home: {shown} is no directory")) }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::ftp::Reply;
 use crate::ftp::path::Escaped;
+use crate::units;
 
 /// Who has to act. Its number is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,13 +115,10 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// What the system says, without its error number, as the end of a sentence.
+/// The same as [`units::reason`], for who waits with a deadline.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timed out".to_owned(),
-        _ => {
-            let text = error.to_string();
-            text.split(" (os error").next().unwrap_or(&text).to_lowercase()
-        }
+        _ => units::reason(error),
     }
 }

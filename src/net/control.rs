@@ -141,18 +141,16 @@ impl ControlConnection {
     }
 
     fn receive_plain(&mut self) -> Result<bool, Gone> {
-        {
-            let mut bytes = [0; READ_BYTES];
-            match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
-                Ok((0, _)) => self.ended = true,
-                Ok((count, _)) => {
-                    let received = bytes.get_mut(..count).unwrap_or_default();
-                    self.received.extend(received);
-                    received.zeroize();
-                }
-                Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
-                Err(error) => return Err(error.into()),
+        let mut bytes = [0; READ_BYTES];
+        match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => self.ended = true,
+            Ok((count, _)) => {
+                let received = bytes.get_mut(..count).unwrap_or_default();
+                self.received.extend(received);
+                received.zeroize();
             }
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
         Ok(true)
     }

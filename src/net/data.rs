@@ -161,12 +161,6 @@ impl DataConnection {
         Ok(Ok(self))
     }
 
-    /// Whether it is by TLS.
-    #[must_use]
-    pub fn is_secure(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// What has to become ready for it to go on by itself: in a handshake, at its end.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {

@@ -10,6 +10,8 @@ use jiff::tz::TimeZone;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use rustix::system::uname;
 
+use crate::units::reason;
+
 /// Long: its clients know it by itself, and would have to be told of another.
 const VALID_YEARS: i32 = 20;
 
@@ -29,10 +31,7 @@ pub fn make(path: &Path) -> Result<(), String> {
     let mut options = OpenOptions::new();
     let mut file = match options.write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(error) => {
-            let text = error.to_string();
-            return Err(wrong(&text.split(" (os error").next().unwrap_or(&text).to_lowercase()));
-        }
+        Err(error) => return Err(wrong(&reason(&error))),
         Ok(file) => file,
     };
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {

@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use crate::ftp::checksum::digits;
+use crate::units::reason;
 
 /// How much is taken from a socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
@@ -341,10 +342,7 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
 
 #[allow(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
 fn open(path: &Path) -> Result<BufReader<File>, String> {
-    File::open(path).map(BufReader::new).map_err(|error| {
-        let text = error.to_string();
-        in_file(path, &text.split(" (os error").next().unwrap_or(&text).to_lowercase())
-    })
+    File::open(path).map(BufReader::new).map_err(|error| in_file(path, &reason(&error)))
 }
 
 fn in_file(path: &Path, what: &dyn std::fmt::Display) -> String {

@@ -307,11 +307,10 @@ impl Accounts {
 
     /// The root as it is now: it may have been replaced.
     fn root(&self) -> Arc<Root> {
-        let replacement = self.root.read().replacement();
-        if let Some(root) = replacement {
-            *self.root.write() = Arc::new(root);
-        }
-        Arc::clone(&self.root.read())
+        let known = Arc::clone(&self.root.read());
+        let Some(other) = known.replacement().map(Arc::new) else { return known };
+        *self.root.write() = Arc::clone(&other);
+        other
     }
 
     /// Whether this name asks for anonymous access (RFC 1635).
@@ -361,6 +360,9 @@ impl UsersFile {
                 (name, Arc::new(Known::new(user, standing, before.map(AsRef::as_ref))))
             })
             .collect();
+        // Of who is gone, only those who are still here are remembered.
+        standings
+            .retain(|name, standing| known.contains_key(name) || Arc::strong_count(standing) > 1);
         let count = known.len();
         *self.known.write() = known;
         Ok(count)

@@ -293,9 +293,7 @@ fn lock(path: &Path) -> io::Result<File> {
 }
 
 fn complaint(path: &Path, error: &io::Error) -> String {
-    let text = error.to_string();
-    let reason = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-    format!("{}: {reason}", path.display())
+    format!("{}: {}", path.display(), units::reason(error))
 }
 
 #[cfg(test)]
