@@ -5,6 +5,7 @@
 //! `ARCHITECTURE.md` is the guide.
 
 pub mod balancer;
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -30,6 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("session", &["net", "storage", "ftp", "pool", "config", "log"]),
     ("balancer", &["net", "pool"]),
     ("client", &["ftp", "cli", "units"]),
+    ("bench", &["client", "ftp", "units"]),
 ];
 
 #[test]

@@ -1,0 +1,98 @@
+//! The limit of the machine, as an FTP server: a thread a client, one sendfile for a whole file, splice for what comes, and
+//! nothing that a server needs besides: no accounts, no bounds, no safe names. `stress/compare.sh` measures it beside real
+//! ones: what is between it and a server is what that server costs.
+//!
+//! Usage: bare DIRECTORY, which it serves on a port of 127.0.0.1 that it prints.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "not a server to run: it opens what it is told"
+)]
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
+
+const SLICE_BYTES: usize = 1 << 30;
+const PIPE_BYTES: usize = 1 << 20;
+
+fn main() -> io::Result<()> {
+    let root = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| ".".into()));
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("listening on {}", listener.local_addr()?);
+    for client in listener.incoming() {
+        let (client, root) = (client?, root.clone());
+        std::thread::spawn(move || converse(&client, &root));
+    }
+    Ok(())
+}
+
+fn converse(mut control: &TcpStream, root: &Path) -> io::Result<()> {
+    let mut passive = None;
+    control.write_all(b"220 bare\r\n")?;
+    for line in BufReader::new(control).lines() {
+        let line = line?;
+        let (verb, argument) = line.split_once(' ').unwrap_or((&line, ""));
+        let path = root.join(argument.trim_start_matches('/'));
+        let reply = match verb {
+            "USER" => "331 go on".to_owned(),
+            "PASS" => "230 go on".to_owned(),
+            "QUIT" => return control.write_all(b"221 bye\r\n"),
+            "SIZE" => fs::metadata(path)
+                .map_or_else(|_| "550 no".to_owned(), |found| format!("213 {}", found.len())),
+            "DELE" => fs::remove_file(path)
+                .map_or_else(|_| "550 no".to_owned(), |()| "250 done".to_owned()),
+            "EPSV" => {
+                let listener = TcpListener::bind("127.0.0.1:0")?;
+                let port = listener.local_addr()?.port();
+                passive = Some(listener);
+                format!("229 here (|||{port}|)")
+            }
+            "RETR" | "STOR" => {
+                control.write_all(b"150 now\r\n")?;
+                let listener = passive.take().ok_or(io::ErrorKind::NotConnected)?;
+                let (data, _) = listener.accept()?;
+                if verb == "RETR" {
+                    send(&path, &data)?;
+                } else {
+                    receive(&path, &data)?;
+                }
+                drop(data);
+                "226 done".to_owned()
+            }
+            "TYPE" | "NOOP" => "200 fine".to_owned(),
+            _ => "500 no".to_owned(),
+        };
+        control.write_all(format!("{reply}\r\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn send(path: &Path, data: &TcpStream) -> io::Result<()> {
+    let file = File::open(path)?;
+    while rustix::fs::sendfile(data, &file, None, SLICE_BYTES)? > 0 {}
+    Ok(())
+}
+
+fn receive(path: &Path, data: &TcpStream) -> io::Result<()> {
+    let file = File::create(path)?;
+    let (out, into) = pipe()?;
+    fcntl_setpipe_size(&into, PIPE_BYTES)?;
+    let move_on = |from: std::os::fd::BorrowedFd<'_>, to: std::os::fd::BorrowedFd<'_>, count| {
+        splice(from, None, to, None, count, SpliceFlags::MOVE)
+    };
+    loop {
+        let mut left = move_on(data.as_fd(), into.as_fd(), PIPE_BYTES)?;
+        if left == 0 {
+            return Ok(());
+        }
+        while left > 0 {
+            left -= move_on(out.as_fd(), file.as_fd(), left)?;
+        }
+    }
+}

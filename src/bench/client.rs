@@ -1,0 +1,512 @@
+//! One client of a load: its dialogue, and the data that it moves.
+//!
+//! A client is given a [`Task`] and driven by readiness until the task is done. A small file is there whole when the 226
+//! comes, so its data connection is looked at then and never watched: less work for the client is more for the server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use crate::ftp::address::{parse_extended_passive, parse_passive_port};
+use crate::ftp::block::{Decoder, Item};
+use crate::ftp::line::{Line, LineBuffer};
+use crate::ftp::reply::ReplyReader;
+use crate::ftp::{Code, Reply};
+
+/// How much is received at once. Nothing is copied, so the pages behind it are never there.
+const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
+/// How often in a row one data connection is received from, or sent to, before others are looked at.
+const ROUNDS_MAX: u32 = 8;
+/// How many connections leave from one address: fewer than the kernel has ports for.
+const CLIENTS_PER_ADDRESS: usize = 20_000;
+
+/// Who logs in, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: String,
+    pub(super) block: bool,
+}
+
+/// What the clients share.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) epoll: OwnedFd,
+    server: SocketAddr,
+    login: Login,
+    /// How large the file is that is fetched.
+    pub(super) file_size: u64,
+    buffer: Vec<u8>,
+}
+
+impl Wires {
+    pub(super) fn new(server: SocketAddr, login: Login) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll, server, login, file_size: 0, buffer: vec![0; RECEIVE_BYTES] })
+    }
+
+    /// Begins to connect. On loopback each of many clients needs an address with free ports.
+    fn connect(&self, port: u16, number: usize) -> Result<OwnedFd, Errno> {
+        let mut to = self.server;
+        to.set_port(port);
+        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let step = u8::try_from(number / CLIENTS_PER_ADDRESS).unwrap_or(u8::MAX);
+        if step > 0 && to.ip().is_loopback() && to.is_ipv4() {
+            let from = SocketAddr::from((Ipv4Addr::new(127, 0, 1, step), 0));
+            rustix::net::bind(&socket, &from)?;
+        }
+        match rustix::net::connect(&socket, &to) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn watch(&self, socket: &OwnedFd, watched: u64, flags: epoll::EventFlags) -> Result<(), Errno> {
+        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(watched), flags)
+    }
+}
+
+/// Which socket of which client an event is about.
+pub(super) fn watched(number: usize, data: bool) -> u64 {
+    (number as u64) << 1 | u64::from(data)
+}
+
+/// What a client is to do next.
+#[derive(Debug, Clone)]
+pub(super) enum Task<'a> {
+    Noop,
+    Quit,
+    Fetch { path: &'a str, rate: Option<u64> },
+    Store { path: String, source: BorrowedFd<'a>, size: u64 },
+    List { verb: &'static str, directory: &'a str },
+}
+
+/// Why a client cannot go on.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server said this.
+    Refused(Reply),
+    /// The connection broke.
+    Broken(Errno),
+    /// What the server said makes no sense.
+    Nonsense(&'static str),
+    /// So many bytes came instead of so many.
+    Bytes { came: u64, expected: u64 },
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(reply) => reply.fmt(formatter),
+            Self::Broken(error) => {
+                formatter.write_str(&crate::units::reason(&std::io::Error::from(*error)))
+            }
+            Self::Nonsense(what) => formatter.write_str(what),
+            Self::Bytes { came, expected } => {
+                write!(formatter, "{came} bytes of {expected} came, and the server said it was all")
+            }
+        }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(error: Errno) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// What a client has come for: what it says when it has logged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Nothing.
+    Visit,
+    /// Commands.
+    Talk,
+    /// Transfers, in image type, and in block mode where that is asked for.
+    Transfer,
+}
+
+/// Where a client is in its dialogue: the reply that it waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Greeting,
+    User,
+    Password,
+    Type,
+    Mode,
+    Route,
+    Transfer,
+    Noop,
+    Farewell,
+    /// Nothing is asked.
+    Ready,
+}
+
+/// One client.
+#[derive(Debug)]
+pub(super) struct Client<'a> {
+    number: usize,
+    purpose: Purpose,
+    control: OwnedFd,
+    lines: LineBuffer,
+    replies: ReplyReader,
+    step: Step,
+    task: Option<Task<'a>>,
+    data: Option<Data>,
+    /// Whether PASV is said, because the server does not know EPSV.
+    passive: bool,
+    /// Whether the server has confirmed the transfer under way.
+    confirmed: bool,
+    connected: Instant,
+    begun: Instant,
+    /// How many bytes of data it has moved, in all.
+    pub(super) bytes: u64,
+    /// How long lists were: all must be as long.
+    list_bytes: Option<u64>,
+}
+
+/// A data connection.
+#[derive(Debug)]
+struct Data {
+    socket: Option<OwnedFd>,
+    moved: u64,
+    /// Block mode.
+    blocks: Option<Decoder>,
+    watched: bool,
+    /// Whether the transfer's last byte has passed.
+    ended: bool,
+}
+
+impl<'a> Client<'a> {
+    /// Begins to connect and to log in.
+    pub(super) fn connect(
+        wires: &Wires,
+        number: usize,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Result<Self, Failure> {
+        let control = wires.connect(wires.server.port(), number)?;
+        wires.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
+        Ok(Self {
+            number,
+            purpose,
+            control,
+            lines: LineBuffer::default(),
+            replies: ReplyReader::default(),
+            step: Step::Greeting,
+            task: None,
+            data: None,
+            passive: false,
+            confirmed: false,
+            connected: now,
+            begun: now,
+            bytes: 0,
+            list_bytes: None,
+        })
+    }
+
+    /// Begins a task; the client must be ready.
+    pub(super) fn begin(
+        &mut self,
+        wires: &Wires,
+        task: Task<'a>,
+        now: Instant,
+    ) -> Result<(), Failure> {
+        debug_assert!(self.step == Step::Ready, "one task at a time");
+        self.begun = now;
+        let next = match &task {
+            Task::Noop => ("NOOP".to_owned(), Step::Noop),
+            Task::Quit => ("QUIT".to_owned(), Step::Farewell),
+            // Block mode: the connection of before is still open.
+            _ if self.data.is_some() => {
+                self.task = Some(task);
+                return self.transfer(wires);
+            }
+            _ if self.passive => ("PASV".to_owned(), Step::Route),
+            _ => ("EPSV".to_owned(), Step::Route),
+        };
+        self.task = Some(task);
+        self.say(&next.0, next.1)
+    }
+
+    /// The last task that was begun.
+    pub(super) fn last(&self) -> Option<&Task<'a>> {
+        self.task.as_ref()
+    }
+
+    /// How long the last task has taken.
+    pub(super) fn took(&self, now: Instant) -> Duration {
+        now.duration_since(self.begun)
+    }
+
+    /// How long it has been here.
+    pub(super) fn here(&self, now: Instant) -> Duration {
+        now.duration_since(self.connected)
+    }
+
+    /// Takes what has come over the control connection; `true` when the task is done, or the login.
+    pub(super) fn hear(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
+        let mut bytes = [0; 4096];
+        match rustix::net::recv(&self.control, &mut bytes, RecvFlags::DONTWAIT) {
+            Ok((0, _)) if self.step == Step::Farewell => return Ok(true),
+            Ok((0, _)) => return Err(Failure::Nonsense("the server closed the connection")),
+            Ok((count, _)) => self.lines.extend(bytes.get(..count).unwrap_or_default()),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        let mut done = false;
+        while let Some(line) = self.lines.next_line() {
+            let Line::Complete(line) = line else {
+                return Err(Failure::Nonsense("the server sent an endless line"));
+            };
+            let reply = self.replies.line(&line);
+            let reply = reply.map_err(|_| Failure::Nonsense("the server does not speak FTP"))?;
+            if let Some(reply) = reply {
+                done = self.answer(wires, reply)?;
+            }
+        }
+        if self.step == Step::Transfer && !done {
+            done = self.look(wires)?;
+        }
+        Ok(done)
+    }
+
+    fn answer(&mut self, wires: &Wires, reply: Reply) -> Result<bool, Failure> {
+        let code = reply.code;
+        let expect = |fits: bool| if fits { Ok(()) } else { Err(Failure::Refused(reply.clone())) };
+        match self.step {
+            Step::Greeting | Step::Transfer if code.is_preliminary() => Ok(false),
+            Step::Greeting => {
+                expect(code.is_completion())?;
+                self.say(&format!("USER {}", wires.login.user), Step::User)?;
+                Ok(false)
+            }
+            Step::User | Step::Password if code.is_completion() => {
+                if self.purpose == Purpose::Transfer {
+                    self.say("TYPE I", Step::Type)?;
+                    return Ok(false);
+                }
+                self.step = Step::Ready;
+                Ok(true)
+            }
+            Step::User => {
+                expect(code.is_intermediate())?;
+                self.say(&format!("PASS {}", wires.login.password), Step::Password)?;
+                Ok(false)
+            }
+            Step::Type if wires.login.block => {
+                expect(code.is_completion())?;
+                self.say("MODE B", Step::Mode)?;
+                Ok(false)
+            }
+            Step::Type | Step::Mode | Step::Noop | Step::Farewell => {
+                expect(code.is_completion())?;
+                self.step = Step::Ready;
+                Ok(true)
+            }
+            Step::Route => self.open_data(wires, &reply).map(|()| false),
+            Step::Transfer => {
+                expect(code.is_completion())?;
+                self.confirmed = true;
+                Ok(false)
+            }
+            Step::Password | Step::Ready => Err(Failure::Refused(reply)),
+        }
+    }
+
+    fn say(&mut self, line: &str, next: Step) -> Result<(), Failure> {
+        self.step = next;
+        let line = format!("{line}\r\n");
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match rustix::net::send(&self.control, line.as_bytes(), flags)? {
+            sent if sent == line.len() => Ok(()),
+            _ => Err(Failure::Nonsense("the server does not read its commands")),
+        }
+    }
+
+    fn open_data(&mut self, wires: &Wires, reply: &Reply) -> Result<(), Failure> {
+        if !self.passive && reply.code.0 / 100 == 5 {
+            self.passive = true;
+            return self.say("PASV", Step::Route);
+        }
+        let text = reply.text();
+        let port = match reply.code {
+            Code::EXTENDED_PASSIVE => parse_extended_passive(&text),
+            Code::PASSIVE => parse_passive_port(&text),
+            _ => return Err(Failure::Refused(reply.clone())),
+        };
+        let port = port.ok_or(Failure::Nonsense("the server did not name a port"))?;
+        let socket = wires.connect(port, self.number)?;
+        let blocks = wires.login.block.then(Decoder::default);
+        self.data =
+            Some(Data { socket: Some(socket), moved: 0, blocks, watched: false, ended: false });
+        self.transfer(wires)
+    }
+
+    fn transfer(&mut self, wires: &Wires) -> Result<(), Failure> {
+        self.confirmed = false;
+        if let Some(data) = &mut self.data {
+            (data.moved, data.ended) = (0, false);
+            data.blocks = wires.login.block.then(Decoder::default);
+        }
+        let line = match &self.task {
+            Some(Task::Fetch { path, .. }) => format!("RETR {path}"),
+            Some(Task::Store { path, .. }) => format!("STOR {path}"),
+            Some(Task::List { verb, directory }) => format!("{verb} {directory}"),
+            Some(Task::Noop | Task::Quit) | None => return Ok(()),
+        };
+        self.say(&line, Step::Transfer)
+    }
+
+    /// Moves data and asks whether the transfer is over.
+    pub(super) fn look(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
+        let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
+        if !is_slow {
+            self.move_data(wires, usize::MAX)?;
+        }
+        self.conclude(wires)
+    }
+
+    /// A slow reader's sip of so many bytes.
+    pub(super) fn sip(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<bool, Failure> {
+        self.move_data(wires, bytes_max)?;
+        self.conclude(wires)
+    }
+
+    fn conclude(&mut self, wires: &Wires) -> Result<bool, Failure> {
+        let Some(data) = &mut self.data else { return Ok(false) };
+        if !self.confirmed || !data.ended {
+            let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
+            if let Some(socket) = data.socket.as_ref().filter(|_| !data.watched && !is_slow) {
+                let flags = match self.task {
+                    Some(Task::Store { .. }) => epoll::EventFlags::OUT,
+                    _ => epoll::EventFlags::IN,
+                };
+                wires.watch(socket, watched(self.number, true), flags)?;
+                data.watched = true;
+            }
+            return Ok(false);
+        }
+        let (came, list_bytes) = (data.moved, self.list_bytes.unwrap_or(data.moved));
+        let expected = match &self.task {
+            Some(Task::Fetch { .. }) => wires.file_size,
+            Some(Task::Store { size, .. }) => *size,
+            _ => list_bytes,
+        };
+        self.list_bytes = Some(expected);
+        if came != expected {
+            return Err(Failure::Bytes { came, expected });
+        }
+        if !wires.login.block {
+            self.data = None;
+        }
+        self.step = Step::Ready;
+        Ok(true)
+    }
+
+    fn move_data(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<(), Failure> {
+        let Some(data) = self.data.as_mut().filter(|data| !data.ended) else { return Ok(()) };
+        let before = data.moved;
+        match &self.task {
+            Some(Task::Store { source, size, .. }) => data.send(*source, *size)?,
+            _ => data.receive(&mut wires.buffer, bytes_max)?,
+        }
+        self.bytes += data.moved - before;
+        if data.ended && data.blocks.is_none() {
+            // What is stored ends so; what is fetched has ended.
+            data.socket = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Client<'_> {
+    /// It leaves as people do. Of some servers the process of a client that only vanishes goes on for a while, and would
+    /// be measured with what comes next.
+    fn drop(&mut self) {
+        if matches!(self.task, Some(Task::Quit)) {
+            return;
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let _said = rustix::net::send(&self.control, b"QUIT\r\n", flags);
+    }
+}
+
+impl Data {
+    fn receive(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<(), Failure> {
+        for _ in 0..ROUNDS_MAX {
+            let moved = match &mut self.blocks {
+                Some(_) => self.receive_blocks(buffer)?,
+                None => self.discard(buffer, bytes_max)?,
+            };
+            if self.ended || !moved || bytes_max < usize::MAX {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was anything.
+    fn discard(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<bool, Failure> {
+        let Some(socket) = &self.socket else { return Ok(false) };
+        let room = buffer.len().min(bytes_max);
+        let room = buffer.get_mut(..room).unwrap_or_default();
+        match rustix::net::recv(socket, room, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((_, 0)) => self.ended = true,
+            Ok((_, count)) => self.moved += count as u64,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(true)
+    }
+
+    fn receive_blocks(&mut self, buffer: &mut [u8]) -> Result<bool, Failure> {
+        let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else {
+            return Ok(false);
+        };
+        // Nothing of the next file is here before it is asked for.
+        let count = match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => {
+                return Err(Failure::Nonsense("the data connection was closed in a block"));
+            }
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = buffer.get(..count).unwrap_or_default();
+        loop {
+            match blocks.next(&mut bytes) {
+                Ok(Some(Item::Data(part))) => self.moved += part.len() as u64,
+                Ok(Some(Item::Marker(_))) => {}
+                Ok(Some(Item::End)) => self.ended = true,
+                Ok(None) => return Ok(true),
+                Err(_) => return Err(Failure::Nonsense("what came is no block")),
+            }
+        }
+    }
+
+    fn send(&mut self, source: BorrowedFd<'_>, size: u64) -> Result<(), Failure> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        for _ in 0..ROUNDS_MAX {
+            let left = usize::try_from(size - self.moved).unwrap_or(usize::MAX);
+            if left == 0 {
+                self.ended = true;
+                break;
+            }
+            let mut offset = self.moved;
+            match rustix::fs::sendfile(socket.as_fd(), source, Some(&mut offset), left) {
+                Ok(count) => self.moved += count as u64,
+                // Still connecting, or full.
+                Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,485 @@
+//! The clients of a load together, driven by one loop.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+
+use super::client::{Client, Failure, Purpose, Task, Wires};
+use super::load::{Group, Routine};
+use super::report::Row;
+use super::usage::Usage;
+use super::{BenchError, now};
+
+/// How many clients log in at once before the measurement: fewer than the shortest queue of a listener in use.
+const LOGINS_AT_ONCE_MAX: usize = 16;
+/// How many of an idle crowd are asked at once.
+const QUESTIONS_AT_ONCE_MAX: usize = 16;
+/// How long a server may do nothing at all.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How often a slow reader reads.
+const SIP_EVERY: Duration = Duration::from_millis(100);
+const EVENTS_MAX: usize = 256;
+/// How long the loop waits at most, so that it sees the end of a measurement.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// What becomes of a client that has done its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It waits for the others.
+    Gather,
+    /// It begins anew, and is counted.
+    Measure,
+    /// It is counted, and done.
+    Once,
+    /// It is done.
+    Finish,
+}
+
+/// One client, what it does, and what it came to.
+#[derive(Debug)]
+struct Member<'a> {
+    client: Option<Client<'a>>,
+    group: usize,
+    routine: Routine<'a>,
+    took: Vec<Duration>,
+    /// Bytes of the clients before this one.
+    bytes: u64,
+    failed: u64,
+    failure: Option<String>,
+}
+
+impl Member<'_> {
+    fn bytes(&self) -> u64 {
+        self.bytes + self.client.as_ref().map_or(0, |client| client.bytes)
+    }
+
+    fn purpose(&self) -> Purpose {
+        match self.routine {
+            Routine::Visit => Purpose::Visit,
+            Routine::Noop { .. } | Routine::Rest => Purpose::Talk,
+            Routine::Fetch { .. } | Routine::Store { .. } | Routine::List { .. } => {
+                Purpose::Transfer
+            }
+        }
+    }
+}
+
+/// The clients of a load.
+pub(super) struct Crowd<'w, 'a> {
+    wires: &'w mut Wires,
+    members: Vec<Member<'a>>,
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    phase: Phase,
+    /// How many clients are busy.
+    busy: usize,
+    heard_at: Instant,
+    now: Instant,
+}
+
+impl<'w, 'a> Crowd<'w, 'a> {
+    pub(super) fn new(wires: &'w mut Wires) -> Self {
+        let (members, timers, now) = (Vec::new(), BinaryHeap::new(), now());
+        Self { wires, members, timers, phase: Phase::Gather, busy: 0, heard_at: now, now }
+    }
+
+    /// Stores one file.
+    pub(super) fn store_once(
+        mut self,
+        path: &'a str,
+        file: &'a File,
+        size: u64,
+    ) -> Result<(), String> {
+        let store = Routine::Store { path, numbered: false, source: file.as_fd(), size };
+        self.gather(&[Group { name: "", clients: 1, routine: store }], &|_| ())
+            .map_err(|error| error.to_string())?;
+        self.phase = Phase::Once;
+        self.next_task(0);
+        while self.busy > 0 {
+            self.turn().map_err(|error| error.to_string())?;
+        }
+        self.members.pop().and_then(|member| member.failure).map_or(Ok(()), Err)
+    }
+
+    /// Every client does what it does over and over, for so long.
+    pub(super) fn during(
+        mut self,
+        groups: &[Group<'a>],
+        time: Duration,
+        process: Option<u32>,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Vec<Row>, Usage), BenchError> {
+        self.gather(groups, progress)?;
+        progress("measuring");
+        let before = Usage::of(process)?;
+        self.phase = Phase::Measure;
+        self.now = now();
+        let begun = self.now;
+        let bytes_before: Vec<u64> = self.members.iter().map(Member::bytes).collect();
+        for number in 0..self.members.len() {
+            self.stagger(number);
+        }
+        while self.now < begun + time {
+            self.turn()?;
+        }
+        let used = Usage::of(process)?.since(&before);
+        let took = self.now.duration_since(begun);
+        let bytes =
+            self.members.iter().zip(bytes_before).map(|(member, before)| member.bytes() - before);
+        let bytes: Vec<u64> = bytes.collect();
+        self.finish()?;
+        Ok((self.rows(groups, took, &bytes), used))
+    }
+
+    /// All clients at once come, fetch and leave; again and again for so long.
+    pub(super) fn bursts(
+        mut self,
+        groups: &[Group<'a>],
+        time: Duration,
+        process: Option<u32>,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Vec<Row>, Usage), BenchError> {
+        progress("measuring");
+        let before = Usage::of(process)?;
+        let begun = now();
+        let (mut all, mut spreads) = (Vec::new(), Vec::new());
+        self.populate(groups);
+        self.phase = Phase::Once;
+        loop {
+            self.now = now();
+            let (round, done) =
+                (self.now, self.members.first().map_or(0, |member| member.took.len()));
+            for number in 0..self.members.len() {
+                self.connect(number);
+            }
+            while self.busy > 0 {
+                self.turn()?;
+            }
+            all.push(self.now.duration_since(round));
+            let took = self.members.iter().filter_map(|member| member.took.get(done));
+            spreads.extend(spread(took.map(Duration::as_secs_f64)));
+            if self.now >= begun + time || self.members.iter().any(|member| member.failed > 0) {
+                break;
+            }
+        }
+        let used = Usage::of(process)?.since(&before);
+        let took: Duration = all.iter().sum();
+        let bytes: Vec<u64> = self.members.iter().map(Member::bytes).collect();
+        let mut rows = self.rows(groups, took, &bytes);
+        if let Some(row) = rows.first_mut() {
+            row.spread = median(spreads);
+        }
+        rows.push(Row { name: "all of them", clients: 1, time: took, took: all, ..Row::default() });
+        Ok((rows, used))
+    }
+
+    /// The clients are there for so long, and do nothing; then each is asked something.
+    pub(super) fn idle(
+        mut self,
+        groups: &[Group<'a>],
+        time: Duration,
+        process: Option<u32>,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Vec<Row>, Usage), BenchError> {
+        self.gather(groups, progress)?;
+        progress("holding");
+        let before = Usage::of(process)?;
+        let until = now() + time;
+        while self.now < until {
+            self.turn()?;
+            // Nothing is to be heard.
+            self.heard_at = self.now;
+        }
+        let used = Usage::of(process)?.since(&before);
+        self.phase = Phase::Once;
+        let begun = self.now;
+        for number in 0..self.members.len() {
+            while self.busy >= QUESTIONS_AT_ONCE_MAX {
+                self.turn()?;
+            }
+            self.begin(number, Task::Noop);
+        }
+        while self.busy > 0 {
+            self.turn()?;
+        }
+        let took = self.now.duration_since(begun);
+        let none = vec![0; self.members.len()];
+        Ok((self.rows(groups, took, &none), used))
+    }
+
+    fn populate(&mut self, groups: &[Group<'a>]) {
+        for (group, Group { clients, routine, .. }) in groups.iter().enumerate() {
+            self.members.extend((0..*clients).map(|_| Member {
+                client: None,
+                group,
+                routine: *routine,
+                took: Vec::new(),
+                bytes: 0,
+                failed: 0,
+                failure: None,
+            }));
+        }
+    }
+
+    /// All clients log in, but for those whose work that is.
+    fn gather(&mut self, groups: &[Group<'a>], progress: &dyn Fn(&str)) -> Result<(), BenchError> {
+        self.populate(groups);
+        let count = self.members.len();
+        for number in 0..count {
+            while self.busy >= LOGINS_AT_ONCE_MAX {
+                self.turn()?;
+            }
+            if number % 1000 == 999 {
+                progress(&format!("logging in, {number} of {count}"));
+            }
+            if !matches!(
+                self.members.get(number).map(|member| member.routine),
+                Some(Routine::Visit)
+            ) {
+                self.connect(number);
+            }
+        }
+        while self.busy > 0 {
+            self.turn()?;
+        }
+        match self.members.iter_mut().find_map(|member| member.failure.take()) {
+            Some(why) => Err(BenchError::Wrong(format!("a client cannot log in: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Those that wait between their tasks do not all begin at once.
+    fn stagger(&mut self, number: usize) {
+        match self.members.get(number).map(|member| member.routine) {
+            Some(Routine::Noop { every }) => {
+                let part = u32::try_from(number).unwrap_or_default() % 16;
+                self.timers.push(Reverse((self.now + every * part / 16, number)));
+            }
+            _ => self.next_task(number),
+        }
+    }
+
+    /// Waits for what happens next, once, and lets each client whose turn it is go on.
+    fn turn(&mut self) -> Result<(), BenchError> {
+        let due =
+            self.timers.peek().map(|Reverse((due, _))| due.saturating_duration_since(self.now));
+        let timeout = due.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
+        let events = match epoll::wait(&self.wires.epoll, &mut buffer, Some(&timeout)) {
+            Ok((events, _)) => &*events,
+            Err(Errno::INTR) => &[],
+            Err(error) => return Err(error.into()),
+        };
+        self.now = now();
+        if !events.is_empty() {
+            self.heard_at = self.now;
+        }
+        for event in events {
+            let word = event.data.u64();
+            let number = usize::try_from(word >> 1).unwrap_or(usize::MAX);
+            self.drive(
+                number,
+                |client, wires| {
+                    if word & 1 == 1 { client.look(wires) } else { client.hear(wires) }
+                },
+            );
+        }
+        while let Some(Reverse((due, number))) = self.timers.peek().copied()
+            && due <= self.now
+        {
+            self.timers.pop();
+            self.ring(number, due);
+        }
+        if self.now.duration_since(self.heard_at) > SILENCE_MAX {
+            let seconds = SILENCE_MAX.as_secs();
+            return Err(BenchError::Wrong(format!(
+                "the server does nothing for {seconds} seconds"
+            )));
+        }
+        Ok(())
+    }
+
+    /// A timer: time for a command, or for a sip.
+    fn ring(&mut self, number: usize, due: Instant) {
+        match self.members.get(number).map(|member| member.routine) {
+            Some(Routine::Noop { .. }) if self.phase == Phase::Measure => {
+                self.begin(number, Task::Noop);
+            }
+            Some(Routine::Fetch { rate: Some(rate), .. }) if self.phase == Phase::Measure => {
+                let sip = rate * u64::try_from(SIP_EVERY.as_millis()).unwrap_or_default() / 1000;
+                let sip = usize::try_from(sip).unwrap_or(usize::MAX);
+                self.drive(number, |client, wires| client.sip(wires, sip));
+                self.timers.push(Reverse((due + SIP_EVERY, number)));
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets a client go on, and sees what that came to.
+    fn drive(
+        &mut self,
+        number: usize,
+        go_on: impl FnOnce(&mut Client<'a>, &mut Wires) -> Result<bool, Failure>,
+    ) {
+        let Some(member) = self.members.get_mut(number) else { return };
+        let Some(client) = &mut member.client else { return };
+        match go_on(client, self.wires) {
+            Ok(false) => {}
+            Ok(true) => self.done(number),
+            Err(failure) => self.fail(number, &failure),
+        }
+    }
+
+    fn fail(&mut self, number: usize, failure: &Failure) {
+        let Some(member) = self.members.get_mut(number) else { return };
+        member.failed += 1;
+        member.failure.get_or_insert_with(|| failure.to_string());
+        member.bytes = member.bytes();
+        member.client = None;
+        self.busy = self.busy.saturating_sub(1);
+        if self.phase == Phase::Measure && matches!(member.routine, Routine::Visit) {
+            self.connect(number);
+        }
+    }
+
+    /// A client has done its task, or has logged in.
+    fn done(&mut self, number: usize) {
+        self.busy = self.busy.saturating_sub(1);
+        let Some(member) = self.members.get_mut(number) else { return };
+        let Some(client) = &member.client else { return };
+        let (counts, purpose) =
+            (matches!(self.phase, Phase::Measure | Phase::Once), member.purpose());
+        match (purpose, client.last()) {
+            // It has logged in, and does what it came for.
+            (Purpose::Visit, None) => return self.begin(number, Task::Quit),
+            (_, None) if self.phase == Phase::Once => return self.next_task(number),
+            (_, None) => return,
+            (Purpose::Visit, Some(_)) => {
+                if counts {
+                    member.took.push(client.here(self.now));
+                }
+                member.client = None;
+            }
+            (_, Some(_)) if self.phase == Phase::Once && purpose == Purpose::Transfer => {
+                member.took.push(client.here(self.now));
+                member.bytes = member.bytes();
+                member.client = None;
+            }
+            (_, Some(_)) => {
+                if counts {
+                    member.took.push(client.took(self.now));
+                }
+            }
+        }
+        if self.phase == Phase::Measure {
+            match member.routine {
+                Routine::Noop { every } => self.timers.push(Reverse((self.now + every, number))),
+                _ => self.next_task(number),
+            }
+        }
+    }
+
+    /// Begins what a member does.
+    fn next_task(&mut self, number: usize) {
+        let Some(member) = self.members.get(number) else { return };
+        let task = match member.routine {
+            Routine::Visit => return self.connect(number),
+            Routine::Fetch { path, rate } => {
+                if rate.is_some() {
+                    self.timers.push(Reverse((self.now + SIP_EVERY, number)));
+                }
+                Task::Fetch { path, rate }
+            }
+            Routine::Store { path, numbered: true, source, size } => {
+                Task::Store { path: numbered(path, number), source, size }
+            }
+            Routine::Store { path, source, size, .. } => {
+                Task::Store { path: path.to_owned(), source, size }
+            }
+            Routine::List { verb, directory } => Task::List { verb, directory },
+            Routine::Noop { .. } => Task::Noop,
+            Routine::Rest => return,
+        };
+        self.begin(number, task);
+    }
+
+    fn connect(&mut self, number: usize) {
+        let Some(member) = self.members.get_mut(number) else { return };
+        self.busy += 1;
+        match Client::connect(self.wires, number, member.purpose(), self.now) {
+            Ok(client) => member.client = Some(client),
+            Err(failure) => self.fail(number, &failure),
+        }
+    }
+
+    fn begin(&mut self, number: usize, task: Task<'a>) {
+        let Some(client) = self.members.get_mut(number).and_then(|member| member.client.as_mut())
+        else {
+            return;
+        };
+        self.busy += 1;
+        if let Err(failure) = client.begin(self.wires, task, self.now) {
+            self.fail(number, &failure);
+        }
+    }
+
+    /// Those that are in the middle of something come to its end, but for slow readers.
+    fn finish(&mut self) -> Result<(), BenchError> {
+        self.phase = Phase::Finish;
+        for member in &mut self.members {
+            if matches!(member.routine, Routine::Fetch { rate: Some(_), .. }) {
+                self.busy -= usize::from(member.client.take().is_some());
+            }
+        }
+        while self.busy > 0 {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn rows(self, groups: &[Group<'a>], time: Duration, bytes: &[u64]) -> Vec<Row> {
+        let mut rows: Vec<Row> = groups
+            .iter()
+            .map(|group| Row { name: group.name, clients: group.clients, time, ..Row::default() })
+            .collect();
+        for (number, row) in rows.iter_mut().enumerate() {
+            let mine = |(member, _): &(&Member<'_>, &u64)| member.group == number;
+            #[allow(clippy::cast_precision_loss, reason = "for people to read")]
+            let shares =
+                self.members.iter().zip(bytes).filter(mine).map(|(_, bytes)| *bytes as f64);
+            row.spread = spread(shares);
+        }
+        for (member, bytes) in self.members.into_iter().zip(bytes) {
+            let Some(row) = rows.get_mut(member.group) else { continue };
+            row.bytes += bytes;
+            row.took.extend(member.took);
+            row.failed += member.failed;
+            row.failure = row.failure.take().or(member.failure);
+        }
+        rows
+    }
+}
+
+/// Where a member stores its file, in this directory.
+pub(super) fn numbered(directory: &str, number: usize) -> String {
+    format!("{directory}ftpbench-{number}.bin")
+}
+
+/// The largest of several, to the smallest.
+fn spread(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    let most = values.iter().copied().fold(0.0, f64::max);
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    (values.len() > 1 && most > 0.0).then(|| most / least.max(f64::MIN_POSITIVE))
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

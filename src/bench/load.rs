@@ -1,0 +1,173 @@
+//! The loads: who does what, and how many of them.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How fast a slow reader reads, in bytes a second.
+pub(super) const SLOW_RATE: u64 = 10 * 1024;
+const SLOW_READERS: usize = 50;
+const INTERACTIVE_CLIENTS: usize = 20;
+/// How long an interactive client thinks from one command to the next.
+const THINKING: Duration = Duration::from_millis(20);
+
+const MIB: u64 = 1024 * 1024;
+
+/// A load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Large files are fetched.
+    Download,
+    /// Large files are stored.
+    Upload,
+    /// Many small files are fetched.
+    Small,
+    /// Clients connect, log in and leave.
+    Login,
+    /// Many clients at once connect, fetch a file and leave.
+    Burst,
+    /// Many clients are logged in and do nothing.
+    Idle,
+    /// Interactive clients beside downloads.
+    Interactive,
+    /// The same, and slow readers.
+    Mix,
+    /// A directory is listed as people read it (LIST).
+    List,
+    /// The same for programs (MLSD).
+    MachineList,
+}
+
+impl Load {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Download,
+        Self::Upload,
+        Self::Small,
+        Self::Login,
+        Self::Burst,
+        Self::Idle,
+        Self::Interactive,
+        Self::Mix,
+        Self::List,
+        Self::MachineList,
+    ];
+
+    /// What it is called on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Download => "download",
+            Self::Upload => "upload",
+            Self::Small => "small",
+            Self::Login => "login",
+            Self::Burst => "burst",
+            Self::Idle => "idle",
+            Self::Interactive => "interactive",
+            Self::Mix => "mix",
+            Self::List => "list",
+            Self::MachineList => "mlsd",
+        }
+    }
+
+    /// How many clients it has; of those with several kinds, how many downloads.
+    #[must_use]
+    pub fn sessions(self) -> usize {
+        match self {
+            Self::Download | Self::Upload | Self::Interactive | Self::Mix => 4,
+            Self::Small | Self::Login => 16,
+            Self::Burst => 100,
+            Self::Idle => 1000,
+            Self::List | Self::MachineList => 1,
+        }
+    }
+
+    /// How large the file is, in bytes.
+    pub(super) fn size(self) -> u64 {
+        match self {
+            Self::Download | Self::Upload | Self::Interactive | Self::Mix => 256 * MIB,
+            Self::Small => 1024,
+            Self::Burst => MIB,
+            Self::Login | Self::Idle | Self::List | Self::MachineList => 0,
+        }
+    }
+
+    pub(super) fn fetches(self) -> bool {
+        !matches!(self, Self::Upload | Self::Login | Self::Idle | Self::List | Self::MachineList)
+    }
+
+    pub(super) fn stores(self) -> bool {
+        self == Self::Upload
+    }
+}
+
+impl FromStr for Load {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|load| load.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|load| load.name()).collect();
+            format!("'{name}' is no load; there are {}", names.join(", "))
+        })
+    }
+}
+
+/// What a client does, over and over.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Routine<'a> {
+    /// Connects, logs in and leaves.
+    Visit,
+    /// Fetches a file; so many bytes a second, if it is slow.
+    Fetch { path: &'a str, rate: Option<u64> },
+    /// Stores a file under this name; or in this directory, where the names are numbered.
+    Store { path: &'a str, numbered: bool, source: BorrowedFd<'a>, size: u64 },
+    /// Lists a directory by this verb.
+    List { verb: &'static str, directory: &'a str },
+    /// Says NOOP, so often.
+    Noop { every: Duration },
+    /// Nothing.
+    Rest,
+}
+
+/// Clients that do the same.
+#[derive(Debug, Clone)]
+pub(super) struct Group<'a> {
+    pub(super) name: &'static str,
+    pub(super) clients: usize,
+    pub(super) routine: Routine<'a>,
+}
+
+/// Who there is in a load of so many sessions.
+pub(super) fn groups<'a>(
+    load: Load,
+    sessions: usize,
+    path: &'a str,
+    directory: &'a str,
+    source: Option<&'a File>,
+    size: u64,
+) -> Vec<Group<'a>> {
+    let fetch = Routine::Fetch { path, rate: None };
+    let slow = Routine::Fetch { path, rate: Some(SLOW_RATE) };
+    let store = source.map_or(Routine::Rest, |file| {
+        let source = file.as_fd();
+        Routine::Store { path: directory, numbered: true, source, size }
+    });
+    let group = |name, clients, routine| Group { name, clients, routine };
+    let noop = group("commands", INTERACTIVE_CLIENTS, Routine::Noop { every: THINKING });
+    let list = |verb| group(verb, sessions, Routine::List { verb, directory });
+    match load {
+        Load::Download => vec![group("RETR", sessions, fetch)],
+        Load::Upload => vec![group("STOR", sessions, store)],
+        Load::Small => vec![group("files", sessions, fetch)],
+        Load::Login => vec![group("logins", sessions, Routine::Visit)],
+        Load::Burst => vec![group("clients", sessions, fetch)],
+        Load::Idle => vec![group("NOOP", sessions, Routine::Rest)],
+        Load::Interactive => vec![noop, group("RETR", sessions, fetch)],
+        Load::Mix => {
+            vec![noop, group("RETR", sessions, fetch), group("slow readers", SLOW_READERS, slow)]
+        }
+        Load::List => vec![list("LIST")],
+        Load::MachineList => vec![list("MLSD")],
+    }
+}

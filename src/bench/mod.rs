@@ -1,0 +1,290 @@
+//! Loads for any FTP server, and what they measure: what `ftpbench` runs.
+//!
+//! One thread and one epoll set drive every client of a load, thousands of them, so that the server is what is measured:
+//! data is received without being copied (`MSG_TRUNC`), sent by sendfile, and small files are fetched without a round
+//! through epoll. How much of a processor this took stands beside each figure. Every byte is counted and every reply
+//! checked; what is fetched and stored is compared by its checksum before or after the measurement.
+//!
+//! Depends on `client` for what is prepared and compared, and on `ftp`.
+
+mod client;
+mod crowd;
+mod load;
+mod report;
+mod usage;
+
+pub use load::Load;
+pub use report::Report;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::client::{Client, ClientError, Interrupt, Options, Tls};
+use client::{Login, Wires};
+use crowd::Crowd;
+use usage::Usage;
+
+/// Where files are stored that have no place of their own.
+const FILE_NAME: &str = "ftpbench.bin";
+
+/// What to measure, and how.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Who logs in.
+    pub user: String,
+    /// By which password.
+    pub password: String,
+    /// How many clients there are, where not as many as the load has by itself.
+    pub sessions: Option<usize>,
+    /// The size of the file in bytes, where not that of the load itself.
+    pub size: Option<u64>,
+    /// How long each load is measured.
+    pub time: Duration,
+    /// A file of the server's to fetch, instead of one that is stored for it.
+    pub path: Option<String>,
+    /// Where files are stored, and what is listed; ends with a slash.
+    pub directory: String,
+    /// Whether block mode is used.
+    pub block: bool,
+    /// The server's process on this machine, if it is to be looked at.
+    pub process: Option<u32>,
+}
+
+/// Why there is no measurement.
+#[derive(Debug)]
+pub enum BenchError {
+    /// What the server said, or the network.
+    Client(ClientError),
+    /// This machine refused something.
+    Local(io::Error),
+    /// One sentence.
+    Wrong(String),
+}
+
+impl fmt::Display for BenchError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(formatter),
+            Self::Local(error) => write!(formatter, "{}", crate::units::reason(error)),
+            Self::Wrong(what) => formatter.write_str(what),
+        }
+    }
+}
+
+impl From<ClientError> for BenchError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for BenchError {
+    fn from(error: io::Error) -> Self {
+        Self::Local(error)
+    }
+}
+
+impl From<rustix::io::Errno> for BenchError {
+    fn from(error: rustix::io::Errno) -> Self {
+        Self::Local(error.into())
+    }
+}
+
+/// Measures one load.
+///
+/// # Errors
+/// When the server cannot be reached, does not let us in, or does not have or take the file.
+pub fn measure(
+    settings: &Settings,
+    load: Load,
+    progress: &dyn Fn(&str),
+) -> Result<Report, BenchError> {
+    let mut bench = Bench::new(settings, load)?;
+    progress("preparing");
+    bench.prepare()?;
+    let measured = bench.run(progress);
+    progress("cleaning up");
+    let compared = bench.clean_up(measured.is_ok());
+    let report = measured?;
+    compared.map(|()| report)
+}
+
+/// One load on its way.
+struct Bench<'a> {
+    settings: &'a Settings,
+    load: Load,
+    helper: Client,
+    wires: Wires,
+    /// What is stored, and its checksum.
+    source: Option<(File, u32)>,
+    /// What has been stored and is to be removed.
+    stored: Vec<String>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(settings: &'a Settings, load: Load) -> Result<Self, BenchError> {
+        let options = Options {
+            tls: Tls::Off,
+            retries: 0,
+            interrupt: Interrupt::default(),
+            ..Options::default()
+        };
+        let mut helper = Client::connect(&settings.host, settings.port, &options)?;
+        helper.login(&settings.user, &settings.password)?;
+        let server = SocketAddr::new(canonical(helper.peer()), settings.port);
+        let login = Login {
+            user: settings.user.clone(),
+            password: settings.password.clone(),
+            block: settings.block && !load.stores(),
+        };
+        let wires = Wires::new(server, login)?;
+        Ok(Self { settings, load, helper, wires, source: None, stored: Vec::new() })
+    }
+
+    fn sessions(&self) -> usize {
+        self.settings.sessions.unwrap_or_else(|| self.load.sessions())
+    }
+
+    fn size(&self) -> u64 {
+        self.settings.size.unwrap_or_else(|| self.load.size())
+    }
+
+    fn in_directory(&self, name: &str) -> String {
+        format!("{}{name}", self.settings.directory)
+    }
+
+    /// Stores the file that will be fetched, unless it is there, and makes the one that will be stored.
+    fn prepare(&mut self) -> Result<(), BenchError> {
+        if self.load.stores() {
+            self.source = Some(pattern(self.size())?);
+        }
+        if !self.load.fetches() {
+            return Ok(());
+        }
+        if let Some(path) = &self.settings.path {
+            self.wires.file_size = self.helper.size(path.as_bytes())?;
+            return Ok(());
+        }
+        let (path, size) = (self.in_directory(FILE_NAME), self.size());
+        let (file, checksum) = pattern(size)?;
+        let stored = Crowd::new(&mut self.wires).store_once(&path, &file, size);
+        stored.map_err(|why| {
+            BenchError::Wrong(format!(
+                "a file to fetch cannot be stored ({why}); let {} write, or name a file that is there with --path",
+                self.settings.user
+            ))
+        })?;
+        self.stored.push(path.clone());
+        self.wires.file_size = size;
+        self.compare(&path, checksum)
+    }
+
+    /// Fetches a file in whole, and compares its checksum.
+    fn compare(&mut self, path: &str, expected: u32) -> Result<(), BenchError> {
+        let mut sum = Sum(crc32fast::Hasher::new());
+        self.helper.read(path.as_bytes(), &mut sum)?;
+        if sum.0.finalize() == expected {
+            Ok(())
+        } else {
+            Err(BenchError::Wrong(format!("{path} came back as another file than was stored")))
+        }
+    }
+
+    fn run(&mut self, progress: &dyn Fn(&str)) -> Result<Report, BenchError> {
+        let Settings { directory, time, process, .. } = self.settings;
+        let (sessions, size) = (self.sessions(), self.size());
+        if self.load.stores() {
+            self.stored.extend((0..sessions).map(|number| crowd::numbered(directory, number)));
+        }
+        let path = self.settings.path.clone().unwrap_or_else(|| self.in_directory(FILE_NAME));
+        let source = self.source.as_ref().map(|(file, _)| file);
+        let groups = load::groups(self.load, sessions, &path, directory, source, size);
+        let before = Usage::of(*process)?;
+        let crowd = Crowd::new(&mut self.wires);
+        let (rows, used) = match self.load {
+            Load::Burst => crowd.bursts(&groups, *time, *process, progress)?,
+            Load::Idle => crowd.idle(&groups, *time, *process, progress)?,
+            _ => crowd.during(&groups, *time, *process, progress)?,
+        };
+        let memory = used.memory.less(&before.memory);
+        let clients = groups.iter().map(|group| group.clients).sum();
+        Ok(Report::new(self.load, clients, rows, used, memory))
+    }
+
+    /// What was stored is looked at once more, and removed.
+    fn clean_up(&mut self, compare: bool) -> Result<(), BenchError> {
+        let mut outcome = Ok(());
+        let stores = self.load == Load::Upload;
+        if let (true, true, Some((_, checksum)), Some(path)) =
+            (compare, stores, &self.source, self.stored.first().cloned())
+        {
+            outcome = self.compare(&path, *checksum);
+        }
+        for path in std::mem::take(&mut self.stored) {
+            // A server may let us store and not remove; its administrator sees the names.
+            let _removed = self.helper.remove_file(path.as_bytes());
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for Bench<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bench").field("load", &self.load).finish_non_exhaustive()
+    }
+}
+
+struct Sum(crc32fast::Hasher);
+
+impl Write for Sum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file in memory whose bytes do not repeat, and its checksum.
+fn pattern(size: u64) -> io::Result<(File, u32)> {
+    let mut file = File::from(memfd_create("ftpbench", MemfdFlags::CLOEXEC)?);
+    let mut sum = crc32fast::Hasher::new();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut left = size;
+    let mut block = Vec::new();
+    while left > 0 {
+        block.clear();
+        for _ in 0..8192 {
+            // Xorshift (Marsaglia 2003): fast, and no block like another.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            block.extend_from_slice(&state.to_le_bytes());
+        }
+        block.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        sum.update(&block);
+        file.write_all(&block)?;
+        left -= block.len() as u64;
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok((file, sum.finalize()))
+}
+
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the loop of the crowd: time enters here")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,157 @@
+//! `ftpbench`: arguments, the loads one after the other, a table.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use argh::FromArgs;
+use poolftpd::bench::{self, Load, Report, Settings};
+use poolftpd::{cli, units};
+
+const PROGRAM: &str = "ftpbench";
+
+/// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they took,
+/// and how much processor time that cost this program (and the server, with --pid).
+#[derive(FromArgs)]
+struct Arguments {
+    /// who logs in, user:password (default: anonymous)
+    #[argh(option, short = 'u', default = "\"anonymous:ftpbench\".to_owned()", arg_name = "user")]
+    user: String,
+
+    /// the loads, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands beside
+    /// downloads), mix (and slow readers), list, mlsd (default: all)
+    #[argh(option, short = 'l', arg_name = "loads")]
+    loads: Option<String>,
+
+    /// how many clients there are (default: as many as fit each load)
+    #[argh(option, short = 'n', arg_name = "clients")]
+    sessions: Option<usize>,
+
+    /// how large the file is, such as 64K or 1G (default: as it fits each load)
+    #[argh(option, short = 's', from_str_fn(size), arg_name = "size")]
+    size: Option<u64>,
+
+    /// how many seconds each load is measured (default: 3)
+    #[argh(option, short = 't', default = "3.0", arg_name = "seconds")]
+    time: f64,
+
+    /// fetch this file, which is there, instead of one that is stored first
+    #[argh(option, arg_name = "file")]
+    path: Option<String>,
+
+    /// store files in this directory of the server's, and list it (default: /)
+    #[argh(option, default = "\"/\".to_owned()", arg_name = "directory")]
+    directory: String,
+
+    /// fetch in block mode
+    #[argh(switch)]
+    block: bool,
+
+    /// the server's process, on this machine: show its processor time and memory, too
+    #[argh(option, arg_name = "process")]
+    pid: Option<u32>,
+
+    /// print a line of JSON for each line of the table
+    #[argh(switch)]
+    json: bool,
+
+    /// the server
+    #[argh(positional)]
+    host: String,
+
+    /// its port (default: 2121)
+    #[argh(positional, default = "2121")]
+    port: u16,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::bytes(text)
+}
+
+fn main() -> ExitCode {
+    let arguments: Arguments = match cli::arguments(PROGRAM) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    let loads = match loads(arguments.loads.as_deref()) {
+        Ok(loads) => loads,
+        Err(what) => return cli::usage(PROGRAM, &what),
+    };
+    if !(0.1..=3600.0).contains(&arguments.time) {
+        return cli::usage(PROGRAM, "--time is a number of seconds, from 0.1 to 3600");
+    }
+    if arguments.sessions == Some(0) {
+        return cli::usage(PROGRAM, "--sessions is one at least");
+    }
+    cli::raise_descriptor_limit();
+    let json = arguments.json;
+    let settings = settings(arguments);
+    if !json {
+        cli::print(&format!("{}\n", Report::head()));
+    }
+    run(&settings, &loads, json)
+}
+
+fn loads(names: Option<&str>) -> Result<Vec<Load>, String> {
+    let Some(names) = names else { return Ok(Load::ALL.to_vec()) };
+    names.split(',').map(|name| name.trim().parse()).collect()
+}
+
+fn settings(arguments: Arguments) -> Settings {
+    let (user, password) = match arguments.user.split_once(':') {
+        Some((user, password)) => (user.to_owned(), password.to_owned()),
+        None => (arguments.user, "ftpbench".to_owned()),
+    };
+    let slash = if arguments.directory.ends_with('/') { "" } else { "/" };
+    Settings {
+        host: arguments.host,
+        port: arguments.port,
+        user,
+        password,
+        sessions: arguments.sessions,
+        size: arguments.size,
+        time: Duration::from_secs_f64(arguments.time),
+        path: arguments.path,
+        directory: format!("{}{slash}", arguments.directory),
+        block: arguments.block,
+        process: arguments.pid,
+    }
+}
+
+/// Goes on with the next load after one that failed; the status tells.
+fn run(settings: &Settings, loads: &[Load], json: bool) -> ExitCode {
+    let shows = io::stderr().is_terminal();
+    let mut status = ExitCode::SUCCESS;
+    for load in loads {
+        let progress = |what: &str| {
+            if shows {
+                say(&format!("\r\x1b[K{}: {what}", load.name()));
+            }
+        };
+        let measured = bench::measure(settings, *load, &progress);
+        if shows {
+            say("\r\x1b[K");
+        }
+        match measured {
+            Ok(report) => {
+                cli::print(&if json { report.json() } else { report.lines() });
+                if let Some(why) = report.failure() {
+                    cli::complain(PROGRAM, &format!("{}: {why}", load.name()));
+                }
+                if !report.is_clean() {
+                    status = ExitCode::FAILURE;
+                }
+            }
+            Err(error) => {
+                cli::complain(PROGRAM, &format!("{}: {error}", load.name()));
+                status = ExitCode::FAILURE;
+            }
+        }
+    }
+    status
+}
+
+fn say(text: &str) {
+    // Nobody is left to be told that standard error is gone.
+    let _written = io::stderr().write_all(text.as_bytes());
+}
