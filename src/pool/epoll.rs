@@ -1,42 +1,54 @@
-//! [`Readiness`] by epoll: one-shot watches, and an eventfd to end a wait early.
+//! [`Readiness`] by epoll: one-shot watches, a timer for the earliest deadline, and an eventfd to end a wait early.
+//!
+//! Every idle worker waits in the same epoll set. The kernel wakes one for each event, the one that began to wait last,
+//! whose memory is still in the cache: from a client's word to the worker there is one wake-up.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use rustix::io::Errno;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
-use super::floor::Readiness;
+use super::floor::{Alarm, Patience, Readiness};
 use super::lot::Token;
 use super::task::{Class, Interest, Watch};
 
-/// How many events one wait takes in; the rest come with the next.
-const EVENTS_PER_WAIT_MAX: usize = 256;
-
-/// The longest single wait: epoll counts milliseconds in an `i32`.
-const WAIT_MAX: Duration = Duration::from_hours(24);
+/// How many events one wait takes in at most; the rest come with the next.
+const EVENTS_PER_WAIT_MAX: usize = 64;
 
 /// The bit above a token's own that tells the class of the turn.
 const BULK: u64 = 1 << 63;
 
-/// The event data of the eventfd: no token has all bits set together with the class bit in practice, and a wake for
-/// an unknown token would find nothing.
+/// The event data of the eventfd and the timer. No token has all bits, or all but the last, set together with the class
+/// bit in practice, and a wake for an unknown token would find nothing.
 const POKE: u64 = u64::MAX;
+const ALARM: u64 = u64::MAX - 1;
+
+/// Not to wait at all.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 #[derive(Debug)]
 pub(super) struct Epoll {
-    epoll: OwnedFd,
+    set: OwnedFd,
     poke: OwnedFd,
+    alarm: OwnedFd,
 }
 
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &poke, epoll::EventData::new_u64(POKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, poke })
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        // Edge-triggered: each write, and each time it rings, is told to one worker, and nobody has to read it.
+        let once = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&set, &poke, epoll::EventData::new_u64(POKE), once)?;
+        epoll::add(&set, &alarm, epoll::EventData::new_u64(ALARM), once)?;
+        Ok(Self { set, poke, alarm })
     }
 }
 
@@ -54,41 +66,53 @@ impl Readiness for Epoll {
                     Interest::Writable => epoll::EventFlags::OUT,
                 };
             // Most descriptors were watched before: the control connection at every park but its first.
-            match epoll::modify(&self.epoll, watched.descriptor, data, flags) {
-                Err(Errno::NOENT) => epoll::add(&self.epoll, watched.descriptor, data, flags)?,
+            match epoll::modify(&self.set, watched.descriptor, data, flags) {
+                Err(Errno::NOENT) => epoll::add(&self.set, watched.descriptor, data, flags)?,
                 armed => armed?,
             }
         }
         Ok(())
     }
 
-    fn wait(&self, until: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()> {
-        let timeout = until.map(|until| timespec(remaining(until).min(WAIT_MAX)));
+    fn set_alarm(&self, at: Instant) {
+        // Zero would stop it.
+        let first = remaining(at).max(Duration::from_nanos(1));
+        let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let time = Itimerspec { it_interval: never_again, it_value: timespec(first) };
+        // Fails only for times that there are not.
+        let _before = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &time);
+    }
+
+    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+        let (timeout, events_max) = match patience {
+            Patience::None => (Some(&AT_ONCE), EVENTS_PER_WAIT_MAX),
+            Patience::Alone => (None, EVENTS_PER_WAIT_MAX),
+            Patience::Shared => (None, 1),
+        };
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_PER_WAIT_MAX];
-        let (events, _) = epoll::wait(&self.epoll, &mut buffer, timeout.as_ref())?;
+        let room = buffer.get_mut(..events_max).unwrap_or_default();
+        let (events, _) = epoll::wait(&self.set, room, timeout)?;
+        let mut alarm = Alarm::Silent;
         for event in events {
-            let data = event.data.u64();
-            if data == POKE {
-                // What fired before in this wait must not be lost to an error here.
-                let _poked = rustix::io::read(self.poke.as_fd(), &mut [0; 8]);
-            } else {
-                let class = if data & BULK == 0 { Class::Interactive } else { Class::Bulk };
-                fired.push((Token::from_bits(data), class));
+            match event.data.u64() {
+                POKE => {}
+                ALARM => alarm = Alarm::Rang,
+                word => {
+                    let class = if word & BULK == 0 { Class::Interactive } else { Class::Bulk };
+                    fired.push((Token::from_bits(word), class));
+                }
             }
         }
-        Ok(())
+        Ok(alarm)
     }
 
     fn poke(&self) {
-        // Fails only when the counter is full, and then the poller is poked already.
+        // Fails only when the counter is full, after 2⁶⁴ pokes.
         let _poked = rustix::io::write(&self.poke, &1_u64.to_ne_bytes());
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "an epoll timeout is relative; this belongs to the poller's loop"
-)]
+#[allow(clippy::disallowed_methods, reason = "a timer's time is relative, and counts from now")]
 fn remaining(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }

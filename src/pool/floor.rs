@@ -1,27 +1,49 @@
-//! The floor: ready queue, lot and readiness source together, and the four steps by which a task moves between them.
+//! The floor: ready queue, lot and readiness source together, and the steps by which a task moves between them.
 //!
 //! Every hand-over of a task is a function of this file, so this is where the protocol of `README.md` can be checked. No
-//! thread and no clock here: the loops of `worker.rs`, the simulation and shuttle all drive the same steps.
+//! thread and no clock here: the loop of `worker.rs`, the simulation and shuttle all drive the same steps.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use super::lot::{Lot, Token};
-use super::ready::{Picker, Ready};
-use super::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use super::ready::{Due, INTERACTIVE_STREAK_MAX, Picker, Ready};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use super::task::{Admitted, Class, Turn, Watch};
 
-/// Tells when parked tasks' descriptors are ready: epoll, or a test's own.
+/// Tells when parked tasks' descriptors are ready: epoll, or a test's own. Any number of workers may wait at once.
 pub(super) trait Readiness {
     /// Watches these descriptors under this token, each until it has fired once.
     fn arm(&self, token: Token, watch: &Watch<'_>) -> io::Result<()>;
 
-    /// Waits until a descriptor fires, `until` comes, or [`Readiness::poke`] is called; adds what fired.
-    fn wait(&self, until: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()>;
+    /// Rings once when this time has come, instead of at the time that was set before.
+    fn set_alarm(&self, at: Instant);
 
-    /// Ends the current or the next wait.
+    /// Adds what has fired, and says whether the alarm has rung; with patience, waits until either, or a poke. What one
+    /// worker is told no other is.
+    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm>;
+
+    /// Ends the wait of one worker, or the next that begins.
     fn poke(&self);
+}
+
+/// How long a worker waits for readiness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It has something to do and looks only; it takes all there is.
+    None,
+    /// Nobody else waits: it takes all there is.
+    Alone,
+    /// Others wait, too: it takes one event and leaves the next to them.
+    Shared,
+}
+
+/// Whether the alarm has rung.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alarm {
+    Rang,
+    Silent,
 }
 
 #[derive(Debug)]
@@ -29,24 +51,37 @@ pub(super) struct Floor<R> {
     ready: Ready,
     parked: Mutex<Parked>,
     readiness: R,
+    /// How many workers wait for readiness, or are about to.
+    idle: AtomicUsize,
     /// How often [`Floor::rouse`] was called.
     rouses: AtomicU64,
     closed: AtomicBool,
 }
 
-/// The lot, and until when the poller sleeps (`None`: until something fires).
+/// The lot, and the time that the alarm is set to: never later than the earliest deadline.
 #[derive(Debug)]
 struct Parked {
     lot: Lot<Admitted>,
-    poller_sleeps_until: Option<Instant>,
+    alarm: Option<Instant>,
+}
+
+/// What a worker has at hand.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    picker: Picker,
+    /// Turns since it last looked for readiness.
+    turns: u32,
+    fired: Vec<(Token, Class)>,
 }
 
 impl<R: Readiness> Floor<R> {
-    pub(super) fn new(readiness: R) -> Self {
+    /// For so many workers.
+    pub(super) fn new(readiness: R, workers: usize) -> Self {
         Self {
-            ready: Ready::new(),
-            parked: Mutex::new(Parked { lot: Lot::new(), poller_sleeps_until: None }),
+            ready: Ready::new(workers),
+            parked: Mutex::new(Parked { lot: Lot::new(), alarm: None }),
             readiness,
+            idle: AtomicUsize::new(0),
             rouses: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
@@ -55,51 +90,83 @@ impl<R: Readiness> Floor<R> {
     /// A new task goes to the end of the ready queue.
     pub(super) fn admit(&self, task: Admitted) {
         self.ready.push(task, Class::Interactive);
+        self.poke_an_idle();
     }
 
-    /// One step of a worker: waits for a task, gives it a turn, hands it on. `false` once the pool is closed.
-    pub(super) fn work(&self, picker: &mut Picker, clock: impl Fn() -> Instant) -> bool {
-        let Some((task, class)) = self.ready.take(picker) else { return false };
+    /// One step of a worker: finds a task, waiting if there is none; gives it a turn, hands it on. `false` once the pool is
+    /// closed.
+    pub(super) fn work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
+        let Some((task, class)) = self.find(hands, &clock) else { return false };
         self.give_turn(task, class, clock());
         true
     }
 
-    /// The same step if a task is ready; `false` if none is.
-    #[cfg(all(test, not(shuttle)))]
-    pub(super) fn try_work(&self, picker: &mut Picker, now: Instant) -> bool {
-        let Some((task, class)) = self.ready.try_take(picker) else { return false };
-        self.give_turn(task, class, now);
-        true
+    fn find(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
+        loop {
+            if self.closed.load(Ordering::SeqCst) {
+                // The poke that woke this worker was for all.
+                self.readiness.poke();
+                return None;
+            }
+            if let Some(due) = self.pick(hands, clock) {
+                // What is left is for others, if there are any who do nothing.
+                if self.ready.has_turn() {
+                    self.poke_an_idle();
+                }
+                return Some(due);
+            }
+            let others = self.idle.fetch_add(1, Ordering::SeqCst);
+            // Who pushes looks for idle workers afterwards; so it sees this one, or this one sees what was pushed.
+            if !self.ready.has_turn() {
+                let patience = if others == 0 { Patience::Alone } else { Patience::Shared };
+                self.look(patience, hands, clock);
+            }
+            self.idle.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
-    /// One step of the poller: waits, then moves what fired and what expired to the ready queue.
-    /// `false` once the pool is closed.
-    pub(super) fn poll(
-        &self,
-        fired: &mut Vec<(Token, Class)>,
-        clock: impl Fn() -> Instant,
-    ) -> io::Result<bool> {
-        if self.closed.load(Ordering::Acquire) {
-            return Ok(false);
+    /// The next turn of the ready queue: interactive ones first. A worker that only ever finds something to do looks for
+    /// readiness now and then all the same, and before each bulk turn.
+    fn pick(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
+        hands.turns += 1;
+        if hands.turns > INTERACTIVE_STREAK_MAX {
+            self.look(Patience::None, hands, clock);
         }
-        let until = {
-            let mut parked = self.parked.lock();
-            parked.poller_sleeps_until = parked.lot.next_deadline();
-            parked.poller_sleeps_until
-        };
-        fired.clear();
-        self.readiness.wait(until, fired)?;
-        let now = clock();
+        if let Some(due) = self.ready.take_interactive(&mut hands.picker) {
+            return Some(due);
+        }
+        if !self.ready.has_turn() {
+            return None;
+        }
+        self.look(Patience::None, hands, clock);
+        let Hands { picker, .. } = hands;
+        self.ready.take_interactive(picker).or_else(|| self.ready.take_bulk(picker))
+    }
+
+    /// Moves what fired and what expired to the ready queue.
+    fn look(&self, patience: Patience, hands: &mut Hands, clock: &impl Fn() -> Instant) {
+        hands.turns = 0;
+        // Waiting on our own descriptors fails only for reasons that pass, a signal: the next look sees what there is.
+        let Ok(alarm) = self.readiness.wait(patience, &mut hands.fired) else { return };
+        if hands.fired.is_empty() && alarm == Alarm::Silent {
+            return;
+        }
         let mut parked = self.parked.lock();
-        for (token, class) in fired.drain(..) {
+        for (token, class) in hands.fired.drain(..) {
             if let Some(task) = parked.lot.wake(token) {
                 self.ready.push(task, class);
             }
         }
-        while let Some(task) = parked.lot.expire(now) {
-            self.ready.push(task, Class::Interactive);
+        if alarm == Alarm::Rang {
+            let now = clock();
+            while let Some(task) = parked.lot.expire(now) {
+                self.ready.push(task, Class::Interactive);
+            }
+            parked.alarm = parked.lot.next_deadline();
+            if let Some(at) = parked.alarm {
+                self.readiness.set_alarm(at);
+            }
         }
-        Ok(true)
     }
 
     /// Every parked task goes to the ready queue, and none parks again before it had a turn that began after this call.
@@ -109,12 +176,13 @@ impl<R: Readiness> Floor<R> {
         while let Some(task) = parked.lot.evict() {
             self.ready.push(task, Class::Interactive);
         }
+        drop(parked);
+        self.poke_an_idle();
     }
 
-    /// Ends the loops of workers and poller.
+    /// Ends the loops of the workers.
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        self.ready.close();
+        self.closed.store(true, Ordering::SeqCst);
         self.readiness.poke();
     }
 
@@ -127,22 +195,17 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// How many tasks are ready and how many are parked, and the earliest deadline of these.
-    #[cfg(all(test, not(shuttle)))]
-    pub(super) fn census(&self) -> (usize, usize, Option<Instant>) {
-        let parked = self.parked.lock();
-        (self.ready.len(), parked.lot.len(), parked.lot.next_deadline())
-    }
-
-    #[cfg(all(test, not(shuttle)))]
-    pub(super) fn readiness(&self) -> &R {
-        &self.readiness
+    fn poke_an_idle(&self) {
+        if self.idle.load(Ordering::SeqCst) > 0 {
+            self.readiness.poke();
+        }
     }
 
     fn give_turn(&self, mut task: Admitted, class: Class, now: Instant) {
         let rouses = self.rouses.load(Ordering::Acquire);
         // A panic ends this one task: it is dropped whole, so nobody sees a half-done state.
         let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
+        self.ready.end_turn(class);
         match turn {
             Ok(Turn::Again(class)) => self.ready.push(task, class),
             Ok(Turn::Park { until }) => self.park(task, until, rouses),
@@ -174,12 +237,39 @@ impl<R: Readiness> Floor<R> {
             }
             return;
         }
-        let poller_oversleeps =
-            parked.poller_sleeps_until.is_none_or(|sleeps_until| until < sleeps_until);
-        drop(parked);
-        if poller_oversleeps {
-            self.readiness.poke();
+        if parked.alarm.is_none_or(|alarm| until < alarm) {
+            parked.alarm = Some(until);
+            self.readiness.set_alarm(until);
         }
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+impl<R: Readiness> Floor<R> {
+    /// A worker's step if there is something to do without waiting; `false` if there is not.
+    pub(super) fn try_work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
+        self.ready.has_turn() && {
+            match self.pick(hands, &clock) {
+                Some((task, class)) => self.give_turn(task, class, clock()),
+                None => debug_assert!(false, "there was a turn"),
+            }
+            true
+        }
+    }
+
+    /// A worker's look, as between two turns.
+    pub(super) fn try_look(&self, hands: &mut Hands, clock: impl Fn() -> Instant) {
+        self.look(Patience::None, hands, &clock);
+    }
+
+    /// How many tasks are ready and how many are parked, the earliest deadline of these, and what the alarm is set to.
+    pub(super) fn census(&self) -> (usize, usize, Option<Instant>, Option<Instant>) {
+        let parked = self.parked.lock();
+        (self.ready.len(), parked.lot.len(), parked.lot.next_deadline(), parked.alarm)
+    }
+
+    pub(super) fn readiness(&self) -> &R {
+        &self.readiness
     }
 }
 

@@ -10,12 +10,12 @@ use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use super::floor::{Floor, Readiness};
+use super::floor::{Alarm, Floor, Hands, Patience, Readiness};
 use super::lot::Token;
-use super::ready::{Lane, Picker};
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SCHEDULES: usize = 3000;
+const WORKERS: usize = 2;
 
 /// One descriptor, level-triggered and one-shot as epoll's.
 #[derive(Debug, Default)]
@@ -45,17 +45,19 @@ impl Readiness for Arc<Descriptor> {
         Ok(())
     }
 
-    fn wait(&self, _: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()> {
+    fn set_alarm(&self, _: Instant) {}
+
+    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         let mut state = self.state.lock().unwrap();
         loop {
             if state.readable
                 && let Some(token) = state.armed.take()
             {
                 fired.push((token, Class::Interactive));
-                return Ok(());
+                return Ok(Alarm::Silent);
             }
-            if std::mem::take(&mut state.poked) {
-                return Ok(());
+            if std::mem::take(&mut state.poked) || patience == Patience::None {
+                return Ok(Alarm::Silent);
             }
             state = self.changed.wait(state).unwrap();
         }
@@ -120,7 +122,7 @@ struct Scene {
 impl Scene {
     fn start(letters: u32) -> Self {
         let descriptor = Arc::new(Descriptor::default());
-        let floor = Arc::new(Floor::new(Arc::clone(&descriptor)));
+        let floor = Arc::new(Floor::new(Arc::clone(&descriptor), WORKERS));
         let (alive, gone): (Sender<Infallible>, _) = bounded(0);
         let (sender, done) = shuttle::sync::mpsc::channel();
         let mailbox = Arc::new(Mutex::new(0));
@@ -135,18 +137,13 @@ impl Scene {
             far: Instant::now() + Duration::from_secs(3600),
         };
         let mut threads = Vec::new();
-        for lane in [Lane::InteractiveOnly, Lane::Both] {
+        for _ in 0..WORKERS {
             let floor = Arc::clone(&floor);
             threads.push(thread::spawn(move || {
-                let mut picker = Picker::new(lane);
-                while floor.work(&mut picker, Instant::now) {}
+                let mut hands = Hands::default();
+                while floor.work(&mut hands, Instant::now) {}
             }));
         }
-        let polled = Arc::clone(&floor);
-        threads.push(thread::spawn(move || {
-            let mut fired = Vec::new();
-            while polled.poll(&mut fired, Instant::now).unwrap() {}
-        }));
         floor.admit(Admitted::new(Box::new(task), alive));
         Self { floor, descriptor, mailbox, stop, done, gone, threads }
     }

@@ -5,7 +5,7 @@
 //! place at any time: the ready queue, a worker's hands, or the lot. `README.md` in this folder tells the protocol and
 //! argues why no wake-up is lost.
 //!
-//! Depends on no other room. Not here: sockets, files, the clock of anything but the two loops.
+//! Depends on no other room. Not here: sockets, files, the clock of anything but the workers' loop.
 
 mod epoll;
 mod floor;
@@ -34,11 +34,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use epoll::Epoll;
 use floor::Floor;
-use ready::Lane;
 use sync::Mutex;
 use task::Admitted;
 
-/// A fixed number of worker threads, one poller thread, and the tasks they serve.
+/// A fixed number of worker threads, and the tasks they serve.
 #[derive(Debug)]
 pub struct Pool {
     floor: Arc<Floor<Epoll>>,
@@ -49,23 +48,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Starts `workers` worker threads and the poller, whose names begin with `name`.
+    /// Starts `workers` worker threads, whose names begin with `name`.
     ///
     /// # Errors
     /// When the kernel refuses the epoll descriptors or a thread.
     pub fn start(name: &str, workers: NonZeroUsize) -> io::Result<Self> {
-        let floor = Arc::new(Floor::new(Epoll::new()?));
+        let floor = Arc::new(Floor::new(Epoll::new()?, workers.get()));
         let (alive, gone) = bounded(0);
         let mut pool = Self { floor, alive: Mutex::new(Some(alive)), gone, threads: Vec::new() };
         for number in 1..=workers.get() {
-            // With several workers the first never takes bulk turns, so a command never waits behind a full socket.
-            let lane =
-                if number == 1 && workers.get() > 1 { Lane::InteractiveOnly } else { Lane::Both };
             let floor = Arc::clone(&pool.floor);
-            pool.spawn(format!("{name} worker {number}"), move || worker::work(&floor, lane))?;
+            pool.spawn(format!("{name} worker {number}"), move || worker::work(&floor))?;
         }
-        let floor = Arc::clone(&pool.floor);
-        pool.spawn(format!("{name} poller"), move || worker::poll(&floor))?;
         Ok(pool)
     }
 

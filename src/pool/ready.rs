@@ -1,42 +1,27 @@
-//! The ready queue: two crossbeam channels, interactive before bulk, and the rule that keeps bulk from starving.
+//! The ready queue: two crossbeam channels, interactive before bulk; the rule that keeps bulk from starving, and the one
+//! that keeps it from taking every worker.
 
 use std::fmt;
 
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::sync::{AtomicUsize, Ordering};
 use super::task::{Admitted, Class};
 
 /// After so many interactive turns in a row a worker takes a bulk turn, if one waits.
 pub(super) const INTERACTIVE_STREAK_MAX: u32 = 16;
 
-/// Which turns a worker takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
-    /// Interactive turns and nothing else: the worker that is always free for a command.
-    InteractiveOnly,
-    /// Interactive turns first, and bulk turns.
-    Both,
-}
-
 /// A worker's place at the ready queue.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Picker {
-    lane: Lane,
     /// Interactive turns taken since the last bulk turn.
     streak: u32,
 }
 
 impl Picker {
-    pub(super) fn new(lane: Lane) -> Self {
-        Self { lane, streak: 0 }
-    }
-
-    #[cfg(all(test, not(shuttle)))]
-    pub(super) fn lane(&self) -> Lane {
-        self.lane
-    }
-
     /// Whether it is the turn of bulk, if any waits.
     fn owes_bulk(&self) -> bool {
-        self.lane == Lane::Both && self.streak >= INTERACTIVE_STREAK_MAX
+        self.streak >= INTERACTIVE_STREAK_MAX
     }
 
     fn took(&mut self, class: Class) {
@@ -50,7 +35,15 @@ impl Picker {
 /// A task whose turn has come, with the class of that turn.
 pub(super) type Due = (Admitted, Class);
 
-pub(super) use queue::Ready;
+/// Tasks that are ready. Not bounded here: it holds admitted tasks only, and their number is bounded by whoever admits
+/// them. Nobody waits at it: workers wait for readiness and are poked when something comes here.
+pub(super) struct Ready {
+    interactive: (Sender<Admitted>, Receiver<Admitted>),
+    bulk: (Sender<Admitted>, Receiver<Admitted>),
+    /// How many bulk turns are under way, and may be.
+    bulk_turns: AtomicUsize,
+    bulk_turns_max: usize,
+}
 
 impl fmt::Debug for Ready {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,158 +51,77 @@ impl fmt::Debug for Ready {
     }
 }
 
-#[cfg(not(shuttle))]
-mod queue {
-    use std::convert::Infallible;
-
-    use crossbeam_channel::{Receiver, Sender, bounded, never, select_biased, unbounded};
-    use parking_lot::Mutex;
-
-    use super::{Admitted, Class, Due, Lane, Picker};
-
-    /// Tasks that are ready. Not bounded here: it holds admitted tasks only, and their number is bounded by whoever
-    /// admits them.
-    pub(in crate::pool) struct Ready {
-        interactive: (Sender<Admitted>, Receiver<Admitted>),
-        bulk: (Sender<Admitted>, Receiver<Admitted>),
-        /// Dropped to close the queue: every worker that waits sees the other end disconnect.
-        open: Mutex<Option<Sender<Infallible>>>,
-        closed: Receiver<Infallible>,
-    }
-
-    impl Ready {
-        pub(in crate::pool) fn new() -> Self {
-            let (open, closed) = bounded(0);
-            Self {
-                interactive: unbounded(),
-                bulk: unbounded(),
-                open: Mutex::new(Some(open)),
-                closed,
-            }
-        }
-
-        /// Puts a task at the end of the queue of its class.
-        pub(in crate::pool) fn push(&self, task: Admitted, class: Class) {
-            let queue = match class {
-                Class::Interactive => &self.interactive.0,
-                Class::Bulk => &self.bulk.0,
-            };
-            // Invariant: the other end is a field of this same struct, so it cannot be gone.
-            let sent = queue.send(task);
-            debug_assert!(sent.is_ok(), "a ready queue lost its receiving end");
-        }
-
-        /// Waits for the next task; `None` once the queue is closed.
-        pub(in crate::pool) fn take(&self, picker: &mut Picker) -> Option<Due> {
-            if picker.owes_bulk()
-                && let Ok(task) = self.bulk.1.try_recv()
-            {
-                picker.took(Class::Bulk);
-                return Some((task, Class::Bulk));
-            }
-            let nothing = never();
-            let bulk = if picker.lane == Lane::Both { &self.bulk.1 } else { &nothing };
-            let (task, class) = select_biased! {
-                recv(self.closed) -> _ => return None,
-                recv(self.interactive.1) -> task => (task.ok()?, Class::Interactive),
-                recv(bulk) -> task => (task.ok()?, Class::Bulk),
-            };
-            picker.took(class);
-            Some((task, class))
-        }
-
-        /// Takes the next task if there is one.
-        #[cfg(test)]
-        pub(in crate::pool) fn try_take(&self, picker: &mut Picker) -> Option<Due> {
-            let bulk_waits = picker.lane == Lane::Both && !self.bulk.1.is_empty();
-            if self.interactive.1.is_empty() && !bulk_waits { None } else { self.take(picker) }
-        }
-
-        #[cfg(test)]
-        pub(in crate::pool) fn len(&self) -> usize {
-            self.interactive.1.len() + self.bulk.1.len()
-        }
-
-        /// Ends the waiting of every worker; tasks still queued stay until [`Ready::clear`].
-        pub(in crate::pool) fn close(&self) {
-            *self.open.lock() = None;
-        }
-
-        /// Drops every task still queued.
-        pub(in crate::pool) fn clear(&self) {
-            self.interactive.1.try_iter().chain(self.bulk.1.try_iter()).for_each(drop);
+impl Ready {
+    /// For so many workers. One of several is always free of bulk, so a command never waits behind a full socket.
+    pub(super) fn new(workers: usize) -> Self {
+        let bulk_turns_max = workers.saturating_sub(1).max(1);
+        Self {
+            interactive: unbounded(),
+            bulk: unbounded(),
+            bulk_turns: AtomicUsize::new(0),
+            bulk_turns_max,
         }
     }
-}
 
-/// The same queue on shuttle's lock: crossbeam's own threads of thought cannot be scheduled by it.
-#[cfg(shuttle)]
-mod queue {
-    use std::collections::VecDeque;
-
-    use shuttle::sync::{Condvar, Mutex};
-
-    use super::{Admitted, Class, Due, Lane, Picker};
-
-    #[derive(Default)]
-    struct State {
-        interactive: VecDeque<Admitted>,
-        bulk: VecDeque<Admitted>,
-        closed: bool,
+    /// Puts a task at the end of the queue of its class.
+    pub(super) fn push(&self, task: Admitted, class: Class) {
+        let queue = match class {
+            Class::Interactive => &self.interactive.0,
+            Class::Bulk => &self.bulk.0,
+        };
+        // Invariant: the other end is a field of this same struct, so it cannot be gone.
+        let sent = queue.send(task);
+        debug_assert!(sent.is_ok(), "a ready queue lost its receiving end");
     }
 
-    #[derive(Default)]
-    pub(in crate::pool) struct Ready {
-        state: Mutex<State>,
-        changed: Condvar,
+    /// Takes the next interactive turn, if one waits and it is not that of bulk.
+    pub(super) fn take_interactive(&self, picker: &mut Picker) -> Option<Due> {
+        if picker.owes_bulk() && self.may_take_bulk() {
+            return None;
+        }
+        let task = self.interactive.1.try_recv().ok()?;
+        picker.took(Class::Interactive);
+        Some((task, Class::Interactive))
     }
 
-    impl Ready {
-        pub(in crate::pool) fn new() -> Self {
-            Self::default()
+    /// Takes the next bulk turn, if one waits and one more may be under way. It is over with [`Ready::end_turn`].
+    pub(super) fn take_bulk(&self, picker: &mut Picker) -> Option<Due> {
+        if !self.may_take_bulk() {
+            return None;
         }
+        let one_more = |turns| (turns < self.bulk_turns_max).then_some(turns + 1);
+        self.bulk_turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        let Ok(task) = self.bulk.1.try_recv() else {
+            self.end_turn(Class::Bulk);
+            return None;
+        };
+        picker.took(Class::Bulk);
+        Some((task, Class::Bulk))
+    }
 
-        pub(in crate::pool) fn push(&self, task: Admitted, class: Class) {
-            let mut state = self.state.lock().unwrap();
-            match class {
-                Class::Interactive => state.interactive.push_back(task),
-                Class::Bulk => state.bulk.push_back(task),
-            }
-            self.changed.notify_all();
+    /// A turn of this class is over.
+    pub(super) fn end_turn(&self, class: Class) {
+        if class == Class::Bulk {
+            self.bulk_turns.fetch_sub(1, Ordering::SeqCst);
         }
+    }
 
-        pub(in crate::pool) fn take(&self, picker: &mut Picker) -> Option<Due> {
-            let mut state = self.state.lock().unwrap();
-            loop {
-                let owed = if picker.owes_bulk() { state.bulk.pop_front() } else { None };
-                let due = if state.closed {
-                    return None;
-                } else if let Some(task) = owed {
-                    Some((task, Class::Bulk))
-                } else if let Some(task) = state.interactive.pop_front() {
-                    Some((task, Class::Interactive))
-                } else if picker.lane == Lane::Both {
-                    state.bulk.pop_front().map(|task| (task, Class::Bulk))
-                } else {
-                    None
-                };
-                if let Some((task, class)) = due {
-                    picker.took(class);
-                    return Some((task, class));
-                }
-                state = self.changed.wait(state).unwrap();
-            }
-        }
+    /// Whether a worker would find a turn.
+    pub(super) fn has_turn(&self) -> bool {
+        !self.interactive.1.is_empty() || self.may_take_bulk()
+    }
 
-        pub(in crate::pool) fn close(&self) {
-            self.state.lock().unwrap().closed = true;
-            self.changed.notify_all();
-        }
+    fn may_take_bulk(&self) -> bool {
+        !self.bulk.1.is_empty() && self.bulk_turns.load(Ordering::SeqCst) < self.bulk_turns_max
+    }
 
-        pub(in crate::pool) fn clear(&self) {
-            let mut state = self.state.lock().unwrap();
-            state.interactive.clear();
-            state.bulk.clear();
-        }
+    #[cfg(all(test, not(shuttle)))]
+    pub(super) fn len(&self) -> usize {
+        self.interactive.1.len() + self.bulk.1.len()
+    }
+
+    /// Drops every task that is queued.
+    pub(super) fn clear(&self) {
+        self.interactive.1.try_iter().chain(self.bulk.1.try_iter()).for_each(drop);
     }
 }

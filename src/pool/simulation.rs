@@ -1,8 +1,7 @@
 //! The pool on one thread, with a virtual clock and a readiness source of our own: one seed, one history.
 //!
-//! The poller's wait is where the others live: while it sleeps, workers take steps, descriptors fire and time passes, in
-//! an order drawn from the seed. After each step every task is in exactly one place, no deadline has passed unserved and
-//! nobody waited longer than the fairness rule allows.
+//! Workers take steps, descriptors fire and time passes, in an order drawn from the seed. After each step every task is in
+//! exactly one place, no deadline has passed unserved and nobody waited longer than the fairness rule allows.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,14 +12,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
-use super::floor::{Floor, Readiness};
+use super::floor::{Alarm, Floor, Hands, Patience, Readiness};
 use super::lot::Token;
-use super::ready::{INTERACTIVE_STREAK_MAX, Lane, Picker};
+use super::ready::INTERACTIVE_STREAK_MAX;
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SEEDS: u64 = 1000;
-const STEPS_PER_WAIT_MAX: u64 = 30;
-const WAITS: u64 = 60;
+const STEPS: u64 = 1000;
 
 /// Deterministic numbers (splitmix64).
 struct Draw(u64);
@@ -39,12 +37,13 @@ struct World {
     draw: Draw,
     now: Instant,
     armed: Vec<(Token, Class)>,
-    poked: bool,
-    pickers: Vec<Picker>,
+    /// What has fired and no worker has looked for yet.
+    fired: Vec<(Token, Class)>,
+    alarm: Option<Instant>,
+    hands: Vec<Hands>,
     tasks_left_to_admit: u32,
     alive: u32,
     workers: u64,
-    /// Turns taken so far by the workers that take both lanes. The others only help, so fairness does not count them.
     turns: u64,
 }
 
@@ -130,8 +129,8 @@ impl Task for Scripted {
 }
 
 impl Simulated {
-    /// One thing that happens while the poller sleeps; `true` ends the sleep.
-    fn step(&self, until: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> bool {
+    /// One thing that happens.
+    fn step(&self) {
         let floor = self.floor.get().unwrap().upgrade().unwrap();
         let mut world = self.world.lock();
         match world.draw.below(8) {
@@ -139,8 +138,8 @@ impl Simulated {
                 let limit = world.armed.len() as u64;
                 let which = usize::try_from(world.draw.below(limit)).unwrap();
                 let event = world.armed.swap_remove(which);
-                fired.push(event);
-                return true;
+                world.fired.push(event);
+                drop(world);
             }
             1 => {
                 // Time passes, but only over work that is done: a worker's step takes none in this world.
@@ -148,16 +147,14 @@ impl Simulated {
                 drop(world);
                 while self.worker_step(&floor) {}
                 world = self.world.lock();
-                if world.poked {
-                    return true;
-                }
-                world.now = until.map_or(next, |until| until.min(next)).max(world.now);
-                let (_, _, deadline) = floor.census();
+                world.now = world.alarm.map_or(next, |alarm| alarm.min(next)).max(world.now);
+                let (_, _, deadline, alarm) = floor.census();
                 assert!(
-                    deadline.is_none_or(|deadline| deadline >= world.now),
-                    "the poller overslept"
+                    deadline.is_none_or(|deadline| alarm.is_some_and(|alarm| alarm <= deadline)),
+                    "the alarm is set to {alarm:?}, which is too late"
                 );
-                return until == Some(world.now);
+                assert!(deadline.is_none_or(|deadline| deadline >= world.now), "all overslept");
+                drop(world);
             }
             2 if world.tasks_left_to_admit > 0 => {
                 world.tasks_left_to_admit -= 1;
@@ -176,28 +173,29 @@ impl Simulated {
                 self.worker_step(&floor);
             }
         }
-        let world = self.world.lock();
-        let (ready, parked, _) = floor.census();
-        assert_eq!(ready + parked, world.alive as usize, "each task is in exactly one place");
-        world.poked
+        let alive = self.world.lock().alive;
+        let (ready, parked, ..) = floor.census();
+        assert_eq!(ready + parked, alive as usize, "each task is in exactly one place");
     }
 
+    /// Any worker's step, or its look if there is nothing to do; `false` if there was nothing to see, either.
     fn worker_step(&self, floor: &Floor<Self>) -> bool {
-        let (now, mut picker) = {
+        let mut hands = {
             let mut world = self.world.lock();
-            let limit = world.pickers.len() as u64;
-            // Any worker may be the next, but one that takes both lanes must come in the end.
+            let limit = world.hands.len() as u64;
             let which = usize::try_from(world.draw.below(limit)).unwrap();
-            let last = world.pickers.len() - 1;
-            world.pickers.swap(which, last);
-            (world.now, world.pickers.pop().unwrap())
+            if floor.census().0 > 0 {
+                world.turns += 1;
+            }
+            world.hands.swap_remove(which)
         };
-        if picker.lane() == Lane::Both && floor.census().0 > 0 {
-            self.world.lock().turns += 1;
-        }
-        let worked = floor.try_work(&mut picker, now);
-        self.world.lock().pickers.push(picker);
-        worked || floor.census().0 > 0
+        let clock = || self.world.lock().now;
+        let worked = floor.try_work(&mut hands, clock) || {
+            floor.try_look(&mut hands, clock);
+            floor.census().0 > 0
+        };
+        self.world.lock().hands.push(hands);
+        worked
     }
 }
 
@@ -213,53 +211,50 @@ impl Readiness for Simulated {
         Ok(())
     }
 
-    fn wait(&self, until: Option<Instant>, fired: &mut Vec<(Token, Class)>) -> io::Result<()> {
-        self.world.lock().poked = false;
-        for _ in 0..STEPS_PER_WAIT_MAX {
-            if self.step(until, fired) {
-                break;
-            }
-        }
-        Ok(())
+    fn set_alarm(&self, at: Instant) {
+        self.world.lock().alarm = Some(at);
     }
 
-    fn poke(&self) {
-        self.world.lock().poked = true;
+    fn wait(&self, _: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+        let mut world = self.world.lock();
+        fired.append(&mut world.fired);
+        if world.alarm.is_some_and(|alarm| alarm <= world.now) {
+            world.alarm = None;
+            return Ok(Alarm::Rang);
+        }
+        Ok(Alarm::Silent)
     }
+
+    fn poke(&self) {}
 }
 
 fn simulate(seed: u64) -> (u64, Receiver<Infallible>) {
     let (alive, gone) = bounded(0);
     let mut draw = Draw(seed);
     let workers = 1 + draw.below(4);
-    let pickers = (0..workers)
-        .map(|number| {
-            Picker::new(if number == 0 && workers > 1 { Lane::InteractiveOnly } else { Lane::Both })
-        })
-        .collect();
     let world = Arc::new(Mutex::new(World {
         tasks_left_to_admit: u32::try_from(1 + draw.below(40)).unwrap(),
         draw,
         now: start(),
         armed: Vec::new(),
-        poked: false,
-        pickers,
+        fired: Vec::new(),
+        alarm: None,
+        hands: (0..workers).map(|_| Hands::default()).collect(),
         alive: 0,
         turns: 0,
         workers,
     }));
     let simulated = Simulated { world: Arc::clone(&world), floor: OnceLock::new(), alive };
-    let floor = Arc::new(Floor::new(simulated));
+    let floor = Arc::new(Floor::new(simulated, usize::try_from(workers).unwrap()));
     floor.readiness().floor.set(Arc::downgrade(&floor)).unwrap();
-    let mut fired = Vec::new();
-    for _ in 0..WAITS {
-        let clock = || world.lock().now;
-        assert!(floor.poll(&mut fired, clock).unwrap());
+    for _ in 0..STEPS {
+        floor.readiness().step();
     }
     floor.close();
-    assert!(!floor.poll(&mut fired, start).unwrap());
+    assert!(!floor.work(&mut Hands::default(), start), "closed");
     floor.clear();
-    assert_eq!(floor.census(), (0, 0, None), "after shutdown nothing remains");
+    let (ready, parked, deadline, _) = floor.census();
+    assert_eq!((ready, parked, deadline), (0, 0, None), "after shutdown nothing remains");
     (world.lock().turns, gone)
 }
 
@@ -291,6 +286,53 @@ fn in_every_history_each_task_is_in_one_place_and_no_deadline_or_turn_is_missed(
     assert!(turns > 0);
 }
 
+/// Nothing is ever ready.
+#[derive(Debug)]
+struct Never;
+
+impl Readiness for Never {
+    fn arm(&self, _: Token, _: &Watch<'_>) -> io::Result<()> {
+        Ok(())
+    }
+    fn set_alarm(&self, _: Instant) {}
+    fn wait(&self, _: Patience, _: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+        Ok(Alarm::Silent)
+    }
+    fn poke(&self) {}
+}
+
+#[test]
+fn of_several_workers_one_is_always_free_of_bulk() {
+    /// Tells how many bulk turns another worker could begin while this one is under way.
+    struct Probe(Arc<OnceLock<Floor<Never>>>, Arc<Mutex<Vec<bool>>>);
+    impl Task for Probe {
+        fn turn(&mut self, _: Instant, class: Class) -> Turn {
+            if class == Class::Bulk {
+                let found = self.0.get().unwrap().try_work(&mut Hands::default(), start);
+                self.1.lock().push(found);
+                return Turn::Done;
+            }
+            Turn::Again(Class::Bulk)
+        }
+        fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+    }
+    let (alive, _gone) = bounded(0);
+    for workers in 1..=4 {
+        let (floor, log) = (Arc::new(OnceLock::new()), Arc::default());
+        floor.set(Floor::new(Never, workers)).unwrap();
+        let floor_itself: &Floor<Never> = floor.get().unwrap();
+        for _ in 0..6 {
+            let probe = Probe(Arc::clone(&floor), Arc::clone(&log));
+            floor_itself.admit(Admitted::new(Box::new(probe), alive.clone()));
+        }
+        while floor_itself.try_work(&mut Hands::default(), start) {}
+        // Each bulk turn gave others a worker, as often as there were some: one inside the other.
+        let deepest = log.lock().iter().filter(|found| **found).count();
+        assert_eq!(log.lock().len(), 6);
+        assert!(deepest <= 6 - 6_usize.div_ceil(workers.saturating_sub(1).max(1)), "{workers}");
+    }
+}
+
 #[test]
 fn bulk_gets_a_turn_after_a_bounded_streak_of_interactive_turns() {
     struct Ever(Class, Arc<Mutex<Vec<Class>>>);
@@ -301,26 +343,15 @@ fn bulk_gets_a_turn_after_a_bounded_streak_of_interactive_turns() {
         }
         fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
     }
-    #[derive(Debug)]
-    struct Never;
-    impl Readiness for Never {
-        fn arm(&self, _: Token, _: &Watch<'_>) -> io::Result<()> {
-            Ok(())
-        }
-        fn wait(&self, _: Option<Instant>, _: &mut Vec<(Token, Class)>) -> io::Result<()> {
-            Ok(())
-        }
-        fn poke(&self) {}
-    }
     let (alive, _gone) = bounded(0);
     let log = Arc::new(Mutex::new(Vec::new()));
-    let floor = Floor::new(Never);
+    let floor = Floor::new(Never, 1);
     for class in [Class::Interactive, Class::Interactive, Class::Bulk] {
         floor.admit(Admitted::new(Box::new(Ever(class, Arc::clone(&log))), alive.clone()));
     }
-    let mut picker = Picker::new(Lane::Both);
+    let mut hands = Hands::default();
     for _ in 0..(INTERACTIVE_STREAK_MAX as usize + 1) * 10 {
-        assert!(floor.try_work(&mut picker, start()));
+        assert!(floor.try_work(&mut hands, start));
     }
     let bulk = log.lock().iter().filter(|class| **class == Class::Bulk).count();
     assert!((9..=11).contains(&bulk), "{bulk} of ten");

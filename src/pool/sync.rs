@@ -3,10 +3,10 @@
 #[cfg(not(shuttle))]
 pub(super) use parking_lot::Mutex;
 #[cfg(not(shuttle))]
-pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(shuttle)]
-pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// `parking_lot`'s face on shuttle's lock.
 #[cfg(shuttle)]
