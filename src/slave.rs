@@ -17,6 +17,7 @@ use crate::log::{Log, Writer};
 use crate::net::listener::Stop;
 use crate::server::Server;
 use crate::storage::Root;
+use crate::units::reason;
 
 /// How often the master is told what this slave does, if that has changed.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -138,8 +139,10 @@ impl Slave {
         config.port = self.port.unwrap_or_default();
         let (log, writer) = Log::start(config.level, io::stderr())
             .map_err(|error| format!("cannot start: {error}."))?;
-        let server = Server::start_slave(&config, Root::from_descriptor(orders.root), number, log)
-            .map_err(|error| error.to_string())?;
+        let root = Root::from_descriptor(orders.root)
+            .map_err(|error| format!("cannot look at the root: {}.", reason(&error)))?;
+        let server =
+            Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
         Ok(Serving { text: orders.text, server, _writer: writer })
     }
 }

@@ -165,7 +165,7 @@ impl Lister {
         for _ in 0..ENTRIES_PER_STEP_MAX {
             match directory.next(self.member.root(), |name| self.shows(name))? {
                 Found::End => return Ok(true),
-                Found::Entry(entry) => take(*entry),
+                Found::Entry(entry) => take(entry),
                 Found::Hidden => {}
             }
         }

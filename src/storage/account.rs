@@ -396,7 +396,7 @@ impl Known {
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
-            let usage = usages.of(&root).map_err(Denied::NoHome)?;
+            let usage = usages.of(&root);
             root.with_quota(self.quota(usage))
         };
         Ok(Account {

@@ -38,25 +38,24 @@ pub(super) struct Usages(Mutex<HashMap<(u64, u64), Weak<Usage>>>);
 
 impl Usages {
     /// What a tree holds; counted if nobody else sees it at the moment.
-    pub(super) fn of(&self, root: &Root) -> io::Result<Arc<Usage>> {
+    pub(super) fn of(&self, root: &Root) -> Arc<Usage> {
         if let Some(usage) = self.known(root) {
-            return Ok(usage);
+            return usage;
         }
-        let (identity, used) = (root.identity()?, root.measure());
+        let (identity, used) = (root.identity(), root.measure());
         let mut known = self.0.lock();
         known.retain(|_, usage| usage.strong_count() > 0);
         // Somebody may have been faster.
-        Ok(known.get(&identity).and_then(Weak::upgrade).unwrap_or_else(|| {
+        known.get(&identity).and_then(Weak::upgrade).unwrap_or_else(|| {
             let usage = Arc::new(Usage { used: Mutex::new(used), ..Usage::default() });
             known.insert(identity, Arc::downgrade(&usage));
             usage
-        }))
+        })
     }
 
     /// What a tree holds, if somebody sees it at the moment.
     pub(super) fn known(&self, root: &Root) -> Option<Arc<Usage>> {
-        let identity = root.identity().ok()?;
-        self.0.lock().get(&identity).and_then(Weak::upgrade)
+        self.0.lock().get(&root.identity()).and_then(Weak::upgrade)
     }
 }
 
@@ -218,7 +217,7 @@ mod tests {
 
     fn root(bytes_max: u64, files_max: u64) -> (TempDir, Root, Quota) {
         let folder = tempfile::tempdir().unwrap();
-        let usage = Usages::default().of(&Root::open(folder.path()).unwrap()).unwrap();
+        let usage = Usages::default().of(&Root::open(folder.path()).unwrap());
         let quota = Quota { bytes_max, files_max, usage };
         let root = Root::open(folder.path()).unwrap().with_quota(quota.clone());
         (folder, root, quota)
