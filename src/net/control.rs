@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, sockopt};
+use rustix::net::{RecvFlags, SendFlags};
 
 use zeroize::Zeroize;
 
@@ -74,15 +74,14 @@ pub struct ControlConnection {
     unsent_since: Option<Instant>,
     /// The client has closed its side; what it said before still counts.
     ended: bool,
+    /// Nothing more is here, as far as was seen in this turn.
+    dry: bool,
 }
 
 impl ControlConnection {
-    /// Makes the socket fit: small replies leave at once, urgent data (a Telnet Synch) stays in the stream.
+    /// Of a connection that `listener` has accepted, which has made it fit.
     pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         let local = canonical(stream.local_addr()?);
-        stream.set_nodelay(true)?;
-        sockopt::set_socket_oobinline(&stream, true)?;
-        sockopt::set_socket_keepalive(&stream, true)?;
         Ok(Self {
             stream,
             tls: None,
@@ -94,6 +93,7 @@ impl ControlConnection {
             unsent: Vec::new(),
             unsent_since: None,
             ended: false,
+            dry: false,
         })
     }
 
@@ -109,7 +109,13 @@ impl ControlConnection {
         self.local
     }
 
-    /// The next line, if one is here. Reads once at most.
+    /// A turn begins: more may have come since the last.
+    pub fn begin_turn(&mut self) {
+        self.dry = false;
+    }
+
+    /// The next line, if one is here. Reads once at most, and not again in a turn in which everything was read: what comes
+    /// meanwhile wakes the session once more.
     ///
     /// # Errors
     /// [`Gone::Closed`] when the client has closed and all its lines are taken.
@@ -117,7 +123,8 @@ impl ControlConnection {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
         }
-        if !self.ended && !self.receive()? {
+        if !self.ended && (self.dry || !self.receive()?) {
+            self.dry = true;
             return Ok(None);
         }
         match self.received.next_line() {
@@ -146,6 +153,7 @@ impl ControlConnection {
             Ok((0, _)) => self.ended = true,
             Ok((count, _)) => {
                 let received = bytes.get_mut(..count).unwrap_or_default();
+                self.dry = count < READ_BYTES;
                 self.received.extend(received);
                 received.zeroize();
             }

@@ -4,12 +4,15 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, sockopt};
+use rustix::pipe::{
+    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
+};
 
 use super::data::DataConnection;
 use super::socket::is_ready;
@@ -17,6 +20,9 @@ use super::tls::{PLAINTEXT_BYTES_MAX, Received, Tls};
 
 /// The size of the buffer that each worker thread has for bytes it must see itself.
 pub const BUFFER_BYTES: usize = 128 * 1024;
+
+/// How large a worker's pipe is to be: as much as a turn moves, and as a user may ask for by default.
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,21 +44,75 @@ pub enum Fault {
     Storage(io::Error),
 }
 
-thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// What comes behind the bytes that are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// More, at some time.
+    Open,
+    /// More at once, or the end of the connection: they share a packet.
+    More,
 }
 
-/// Sends a slice of a file, from `offset` on, without waiting; in plain without the bytes passing through us.
+impl Then {
+    fn flags(self) -> SendFlags {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if self == Self::More { flags | SendFlags::MORE } else { flags }
+    }
+}
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static PIPE: RefCell<Option<Pipe>> = const { RefCell::new(None) };
+}
+
+/// A slice up to this size goes through the worker's buffer in one send, which is cheaper than the care that sendfile needs.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Sends a slice of a file, from `offset` on, without waiting; in plain without the bytes passing through us, if there are
+/// many.
 pub fn send_file(
     file: &File,
     offset: &mut u64,
     connection: &mut DataConnection,
     bytes_max: usize,
+    then: Then,
 ) -> Result<Moved, Fault> {
     match &mut connection.tls {
-        None => send_file_plain(file, offset, &connection.stream, bytes_max),
+        None if bytes_max <= COPIED_BYTES_MAX => {
+            send_file_copied(file, offset, &connection.stream, bytes_max, then)
+        }
+        None => {
+            connection.bound().map_err(Fault::Connection)?;
+            send_file_plain(file, offset, &connection.stream, bytes_max)
+        }
         Some(tls) => send_file_secure(file, offset, tls, &connection.stream, bytes_max),
     }
+}
+
+fn send_file_copied(
+    file: &File,
+    offset: &mut u64,
+    stream: &TcpStream,
+    bytes_max: usize,
+    then: Then,
+) -> Result<Moved, Fault> {
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(BUFFER_BYTES, 0);
+        let room = buffer.get_mut(..bytes_max).unwrap_or_default();
+        let count = file.read_at(room, *offset).map_err(Fault::Storage)?;
+        if count == 0 {
+            return Ok(Moved::End);
+        }
+        let bytes = room.get(..count).unwrap_or_default();
+        match rustix::net::send(stream, bytes, then.flags()) {
+            Ok(sent) => {
+                *offset += sent as u64;
+                Ok(Moved::Bytes(sent as u64))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
+            Err(error) => Err(Fault::Connection(error.into())),
+        }
+    })
 }
 
 /// sendfile has no `MSG_DONTWAIT`. But Linux calls a socket writable when a third of its send buffer is free: so we look,
@@ -111,32 +171,17 @@ fn send_file_secure(
 }
 
 /// Sends bytes from the front of `unsent` and takes them out.
-pub fn send_bytes(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
-    send(unsent, connection, SendFlags::empty())
-}
-
-/// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
-pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
-    match send(unsent, connection, SendFlags::MORE)? {
-        Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
-        _ => Ok(Moved::WouldBlock),
-    }
-}
-
-fn send(
+pub fn send_bytes(
     unsent: &mut Vec<u8>,
     connection: &mut DataConnection,
-    more: SendFlags,
+    then: Then,
 ) -> Result<Moved, Fault> {
     let sent = match &mut connection.tls {
-        None => {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | more;
-            match rustix::net::send(&connection.stream, unsent, flags) {
-                Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-                sent => sent.map_err(io::Error::from),
-            }
-        }
-        Some(tls) if more == SendFlags::MORE => tls.queue(&connection.stream, unsent),
+        None => match rustix::net::send(&connection.stream, unsent, then.flags()) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            sent => sent.map_err(io::Error::from),
+        },
+        Some(tls) if then == Then::More => tls.queue(&connection.stream, unsent),
         Some(tls) => tls.send(&connection.stream, unsent),
     };
     match sent.map_err(Fault::Connection)? {
@@ -146,6 +191,67 @@ fn send(
             Ok(Moved::Bytes(count as u64))
         }
     }
+}
+
+/// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
+pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
+    match send_bytes(unsent, connection, Then::More)? {
+        Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
+        _ => Ok(Moved::WouldBlock),
+    }
+}
+
+/// The pipe that each worker thread has, through which the kernel hands received pages on to a file.
+#[derive(Debug)]
+pub struct Pipe {
+    out: OwnedFd,
+    into: OwnedFd,
+    bytes_max: usize,
+}
+
+impl Pipe {
+    /// As large as the system lets us make it.
+    fn new() -> io::Result<Self> {
+        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        // A system that refuses (fs.pipe-user-pages-soft) leaves it smaller, and more calls do the same.
+        let _larger = fcntl_setpipe_size(&into, PIPE_BYTES);
+        let bytes_max = fcntl_getpipe_size(&into)?;
+        Ok(Self { out, into, bytes_max })
+    }
+}
+
+/// Receives what is here, up to `bytes_max`, without the bytes passing through us: `keep` is given the end of a pipe with so
+/// many bytes in it, which it takes out. In plain only.
+pub fn receive_spliced(
+    connection: &mut DataConnection,
+    bytes_max: usize,
+    keep: impl FnOnce(BorrowedFd<'_>, usize) -> io::Result<()>,
+) -> Result<Moved, Fault> {
+    connection.bound().map_err(Fault::Connection)?;
+    // splice has no `MSG_DONTWAIT`, so we look, as before sendfile. It takes what is here and does not wait for more.
+    if !is_ready(connection.stream.as_fd(), PollFlags::IN).map_err(Fault::Connection)? {
+        return Ok(Moved::WouldBlock);
+    }
+    PIPE.with_borrow_mut(|slot| {
+        // Taken out: a pipe in which an error has left bytes is nobody's.
+        let pipe = match slot.take() {
+            Some(pipe) => pipe,
+            None => Pipe::new().map_err(Fault::Storage)?,
+        };
+        let (stream, bytes_max) = (&connection.stream, bytes_max.min(pipe.bytes_max));
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        let moved = match splice(stream, None, &pipe.into, None, bytes_max, flags) {
+            Ok(0) => Moved::End,
+            Ok(count) => {
+                keep(pipe.out.as_fd(), count).map_err(Fault::Storage)?;
+                Moved::Bytes(count as u64)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Moved::WouldBlock,
+            Err(error) => return Err(Fault::Connection(error.into())),
+        };
+        *slot = Some(pipe);
+        Ok(moved)
+    })
 }
 
 /// Receives what is here, up to the worker's buffer or `bytes_max`, and gives it to `keep`.

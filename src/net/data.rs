@@ -4,12 +4,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
-use super::socket::{bound_waits, is_ready};
+use super::socket::{bound_waits, spare_loopback_pacing};
 use super::tls::{Binding, Direction, Received, Tls};
 
 /// How a data connection is to be protected (PROT).
@@ -62,6 +61,7 @@ impl Opening {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         bound_waits(socket.as_fd())?;
+        spare_loopback_pacing(&socket, to);
         sockopt::set_socket_reuseaddr(&socket, true)?;
         local.set_port(0);
         rustix::net::bind(&socket, &local)?;
@@ -73,14 +73,16 @@ impl Opening {
         Ok(Self::Active(TcpStream::from(socket)))
     }
 
-    /// The connection, if it is there now, and safe where it is to be; the opening again, if it is not.
+    /// The connection, if it is there now, and safe where it is to be; the opening again, if it is not. The listener that it
+    /// came by is left in `spare`.
     pub fn advance(
         self,
         protection: Option<&Protection>,
+        spare: &mut Option<PassiveListener>,
     ) -> Result<Result<DataConnection, Self>, Failure> {
         let opened = match self {
             Self::Securing(connection) => Ok(connection),
-            unopened => unopened.open(protection).map_err(Failure::Connect)?,
+            unopened => unopened.open(protection, spare).map_err(Failure::Connect)?,
         };
         match opened {
             Ok(connection) => connection.secure(protection),
@@ -88,15 +90,15 @@ impl Opening {
         }
     }
 
-    fn open(self, protection: Option<&Protection>) -> io::Result<Result<DataConnection, Self>> {
+    fn open(
+        self,
+        protection: Option<&Protection>,
+        spare: &mut Option<PassiveListener>,
+    ) -> io::Result<Result<DataConnection, Self>> {
         match self {
-            Self::Passive(listener) => match is_ready(listener.descriptor(), PollFlags::IN)?
-                .then(|| listener.accept())
-                .transpose()?
-                .flatten()
-            {
+            Self::Passive(listener) => match listener.accept()? {
                 Some(stream) => {
-                    bound_waits(stream.as_fd())?;
+                    *spare = Some(listener);
                     DataConnection::new(stream, protection).map(Ok)
                 }
                 None => Ok(Err(Self::Passive(listener))),
@@ -123,6 +125,8 @@ pub struct DataConnection {
     pub(super) tls: Option<Box<Tls>>,
     /// TLS: that this was all is said, and our side closed.
     hung_up: bool,
+    /// Whether no call on it waits longer than a moment: see [`DataConnection::bound`].
+    bounded: bool,
 }
 
 impl DataConnection {
@@ -134,7 +138,15 @@ impl DataConnection {
             // Records are whole; what is held back waits for nothing.
             stream.set_nodelay(true)?;
         }
-        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false })
+        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false })
+    }
+
+    /// Sees to it that calls which cannot be told not to wait (sendfile, splice) do so for a moment at most.
+    pub(super) fn bound(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.bounded, true) {
+            bound_waits(self.stream.as_fd())?;
+        }
+        Ok(())
     }
 
     /// Goes on with the handshake.
@@ -223,6 +235,12 @@ impl DataConnection {
             // By TLS, between two transfers of block mode, nothing comes but the end.
             _ => true,
         }
+    }
+
+    /// Whether it is by TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// The descriptor to watch.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, sockopt};
 
 use super::canonical;
-use super::socket::{bound_waits, is_ready, open};
+use super::socket::{is_ready, open};
 use crate::ftp::{Code, Reply};
 
 /// How many connections the kernel keeps for us between two accepts: a burst of thousands (it cuts this to
@@ -123,8 +123,9 @@ pub fn accept_all(
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
-    // A client that connects and resets at once could leave the accept waiting for the next one.
-    bound_waits(listener.as_fd())?;
+    // One that systemd has opened may block; see `socket::open`.
+    listener.set_nonblocking(true)?;
+    prepare_clients(listener)?;
     loop {
         if wait(&[listener.as_fd(), stop.0.as_fd()], None)? {
             return Ok(());
@@ -143,6 +144,15 @@ pub fn accept_all(
             }
         }
     }
+}
+
+/// What each control connection needs, which on Linux it has from its listener: small replies leave at once, urgent data (a
+/// Telnet Synch) stays in the stream, and a client that has vanished is noticed.
+fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(listener, true)?;
+    sockopt::set_socket_oobinline(listener, true)?;
+    sockopt::set_socket_keepalive(listener, true)?;
+    Ok(())
 }
 
 /// Whether the next accept may do better at once.

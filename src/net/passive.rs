@@ -8,8 +8,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use rustix::event::PollFlags;
+
 use super::canonical;
-use super::socket::{bound_waits, open};
+use super::socket::{is_ready, open};
 
 /// A few connections may wait: strangers that are turned away must not keep the client out.
 const BACKLOG: i32 = 8;
@@ -39,6 +41,12 @@ impl PassivePorts {
     #[must_use]
     pub fn new(range: Option<RangeInclusive<u16>>, open_max: usize) -> Self {
         Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0) }
+    }
+
+    /// Whether a port must be given back as soon as its connection is there: there may be no other.
+    #[must_use]
+    pub fn are_scarce(&self) -> bool {
+        self.range.is_some()
     }
 
     /// Opens a listener on the host of `address` for a data connection from `peer`.
@@ -117,8 +125,7 @@ impl PassiveListener {
     fn open(mut address: SocketAddr, port: u16, peer: IpAddr) -> io::Result<Self> {
         address.set_port(port);
         let listener = open(address, BACKLOG)?;
-        bound_waits(listener.as_fd())?;
-        let port = listener.local_addr()?.port();
+        let port = if port == 0 { listener.local_addr()?.port() } else { port };
         Ok(Self { listener, peer, port, _token: None })
     }
 
@@ -142,6 +149,13 @@ impl PassiveListener {
                 _ => Err(error),
             },
         }
+    }
+
+    /// Turns away whoever has connected already, before the port is told once more.
+    pub fn turn_away(&self) {
+        while is_ready(self.descriptor(), PollFlags::IN).unwrap_or(false)
+            && self.listener.accept().is_ok()
+        {}
     }
 
     /// The descriptor to watch.

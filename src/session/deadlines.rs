@@ -25,8 +25,9 @@ impl Session {
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
         let unused = self.route.as_ref().and_then(Route::until);
+        let spare = self.spare.as_ref().map(|spare| spare.until);
         let handshake = self.handshake_deadline();
-        [unread, unused, handshake].into_iter().flatten().fold(activity, Instant::min)
+        [unread, unused, spare, handshake].into_iter().flatten().fold(activity, Instant::min)
     }
 
     fn handshake_deadline(&self) -> Option<Instant> {
@@ -37,6 +38,9 @@ impl Session {
     pub(super) fn expire(&mut self, now: Instant) -> Result<(), Gone> {
         if self.route.as_ref().and_then(Route::until).is_some_and(|until| until <= now) {
             self.route = None;
+        }
+        if self.spare.as_ref().is_some_and(|spare| spare.until <= now) {
+            self.spare = None;
         }
         if self
             .control

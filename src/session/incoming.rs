@@ -15,6 +15,9 @@ use crate::storage::{Committed, Crew, Durability, Errand, Upload};
 /// How much of what goes before the client's bytes is copied in a step, at least.
 const PREPARE_BYTES: usize = 256 * 1024;
 
+/// After so many bytes a file is large.
+const SPLICE_FROM_BYTES: u64 = 64 * 1024;
+
 /// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
 /// system's memory does not fill with what the disk has yet to take.
 const FLUSH_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -128,6 +131,13 @@ impl Incoming {
         if !self.keep_flushed().map_err(Fault::Storage)? {
             return Ok(Moved::WouldBlock);
         }
+        if self.is_to_splice(connection) {
+            let moved = copy::receive_spliced(connection, budget, |pipe, count| {
+                self.received += count as u64;
+                self.upload.write_from(pipe, count)
+            })?;
+            return self.received_some(moved, connection);
+        }
         let bytes_max = self.blocks.as_ref().map_or(budget, |blocks| budget.min(blocks.wanted()));
         let mut malformed = false;
         let moved = copy::receive(connection, bytes_max, |bytes| match self.blocks.take() {
@@ -142,6 +152,17 @@ impl Incoming {
         if malformed {
             return Err(Fault::Connection(io::ErrorKind::InvalidData.into()));
         }
+        self.received_some(moved, connection)
+    }
+
+    /// The bytes of a large file that nobody has to look at go from the connection to the file by themselves. For a small
+    /// one that would be more calls.
+    fn is_to_splice(&self, connection: &DataConnection) -> bool {
+        let looks = self.ascii.is_some() || self.blocks.is_some() || connection.is_secure();
+        !looks && self.received >= SPLICE_FROM_BYTES
+    }
+
+    fn received_some(&mut self, moved: Moved, connection: &DataConnection) -> Result<Moved, Fault> {
         if let Moved::Bytes(count) = moved {
             self.unflushed += count;
         }

@@ -43,7 +43,7 @@ use crate::pool::{Class, Task, Turn, Watch};
 use digest::Digesting;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
-use negotiate::{Parameters, Route};
+use negotiate::{Parameters, Route, Spare};
 use refusal::Refusal;
 use security::Secured;
 pub use security::Security;
@@ -133,6 +133,7 @@ pub struct Session {
     host: Option<String>,
     parameters: Parameters,
     route: Option<Route>,
+    spare: Option<Spare>,
     pending: Pending,
     activity: Activity,
     connected_at: Instant,
@@ -188,6 +189,7 @@ impl Session {
             host: None,
             parameters: Parameters::default(),
             route: None,
+            spare: None,
             pending: Pending::default(),
             activity: Activity::Commands,
             connected_at: now,
@@ -204,6 +206,7 @@ impl Session {
             self.expire(now)?;
         }
         let mut budget = transfer::budget(class);
+        self.control.begin_turn();
         self.control.flush(now)?;
         for _ in 0..STEPS_PER_TURN_MAX {
             let before = self.activity.name();
@@ -212,17 +215,21 @@ impl Session {
             if before != after && step != Step::Over {
                 self.log(&Event::Activity { from: before, to: after });
             }
-            let waited_for_room = !self.control.is_flushed();
-            self.control.flush(now)?;
+            // The replies of a turn leave together: a small file's 150 and 226 are one packet, one wake-up of its client.
+            let waits_for_room = step != Step::More && !self.control.is_flushed();
+            if waits_for_room || self.control.is_congested() {
+                self.control.flush(now)?;
+            }
             match step {
                 Step::More => {}
                 // What waited because replies were unsent goes on: parked, it would wait for what is here already.
-                Step::Wait if waited_for_room && self.control.is_flushed() => {}
+                Step::Wait if waits_for_room && self.control.is_flushed() => {}
                 Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
                 Step::Wait => return Ok(Turn::Park { until: self.deadline() }),
                 Step::Over => return Ok(Turn::Done),
             }
         }
+        self.control.flush(now)?;
         Ok(Turn::Again(if matches!(self.activity, Activity::Transfer(_)) {
             class
         } else {

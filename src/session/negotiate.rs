@@ -1,7 +1,7 @@
 //! How data will travel: TYPE and the facts of MLST, and where the next data connection comes from.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ftp::address::{Protocol, host_port};
 use crate::ftp::checksum::Algorithm;
@@ -43,6 +43,16 @@ impl Parameters {
         self.facts = Facts::select(names);
         Reply::new(Code::OK, format!("MLST OPTS {}", self.facts.selection()).trim_end())
     }
+}
+
+/// How long a passive port stays open for the next transfer. Clients that fetch many files ask for the next at once.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A passive port whose connection has come, kept for the next.
+#[derive(Debug)]
+pub(super) struct Spare {
+    listener: PassiveListener,
+    pub(super) until: Instant,
 }
 
 /// Where the next data connection comes from. Used once, and given back at its deadline.
@@ -145,11 +155,26 @@ impl Session {
         // The port of before is free again at once: the range may have only one.
         self.route = None;
         let (local, peer) = (self.control.local(), self.control.peer().ip());
-        let listener =
-            self.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?;
+        let listener = match self.spare.take() {
+            Some(Spare { listener, .. }) => {
+                // SECURITY: nobody who has found the port waits there already.
+                listener.turn_away();
+                listener
+            }
+            None => {
+                self.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?
+            }
+        };
         let port = listener.port();
         self.route = Some(Route::Passive { listener, until: self.route_deadline(now) });
         Ok(port)
+    }
+
+    /// Opening a port costs as much as sending a small file. Where ports are few it goes back at once.
+    pub(super) fn keep_listener(&mut self, listener: Option<PassiveListener>, now: Instant) {
+        if let Some(listener) = listener.filter(|_| !self.service.passive_ports.are_scarce()) {
+            self.spare = Some(Spare { listener, until: now + SPARE_TIMEOUT });
+        }
     }
 
     /// MODE: in stream mode no data connection outlasts its transfer.

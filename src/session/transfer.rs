@@ -346,7 +346,10 @@ impl Session {
                 return Ok(Step::More);
             }
         }
-        match opening.advance(protection.as_ref()) {
+        let mut spare = None;
+        let opened = opening.advance(protection.as_ref(), &mut spare);
+        self.keep_listener(spare, now);
+        match opened {
             Ok(Ok(connection)) => {
                 self.transfer(connection, order, work, now);
                 Ok(Step::More)

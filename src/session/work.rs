@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
-use crate::net::copy::{self, Fault, Moved};
+use crate::net::copy::{self, Fault, Moved, Then};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
@@ -120,7 +120,10 @@ impl Outgoing {
         if left == 0 {
             return Ok(Moved::End);
         }
-        match copy::send_file(&self.file, &mut self.offset, connection, left.min(budget))? {
+        // A small file and the end of its connection are one packet.
+        let then = if self.blocks.is_none() && left <= budget { Then::More } else { Then::Open };
+        let slice = left.min(budget);
+        match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
             Moved::End => Err(shrunk()),
             Moved::Bytes(count) => {
                 if let Some(blocks) = &mut self.blocks {
@@ -157,7 +160,7 @@ impl Blocks {
         let moved = if self.left > 0 {
             copy::send_ahead(&mut self.unsent, connection)?
         } else {
-            copy::send_bytes(&mut self.unsent, connection)?
+            copy::send_bytes(&mut self.unsent, connection, Then::Open)?
         };
         Ok(if self.unsent.is_empty() { Moved::End } else { moved })
     }
@@ -213,7 +216,9 @@ impl Text {
         if self.unsent.is_empty() {
             Ok(Moved::End)
         } else {
-            copy::send_bytes(&mut self.unsent, connection)
+            let last = self.ended && self.mode == Mode::Stream;
+            let then = if last { Then::More } else { Then::Open };
+            copy::send_bytes(&mut self.unsent, connection, then)
         }
     }
 }

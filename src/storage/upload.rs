@@ -19,12 +19,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FlockOperation, Gid, Mode, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 
 use super::place::{Create, Identity, Lock, Place, UNIQUE_NAMES_MAX, next_beside};
 use super::quota::Charge;
@@ -273,6 +274,26 @@ impl Upload {
             self.position += count as u64;
             rest = rest.get(count..).unwrap_or_default();
         }
+        Ok(())
+    }
+
+    /// Writes the next bytes, so many, which a pipe holds.
+    pub fn write_from(&mut self, pipe: BorrowedFd<'_>, count: usize) -> io::Result<()> {
+        debug_assert!(self.prefix.is_none(), "prepare comes first");
+        self.cut_behind()?;
+        self.charge.set_length(self.position + count as u64)?;
+        let mut left = count;
+        while left > 0 {
+            let to = Some(&mut self.position);
+            match splice(pipe, None, &self.file, to, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => left -= written,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // What comes next may be written without a place.
+        self.file.seek(SeekFrom::Start(self.position))?;
         Ok(())
     }
 
