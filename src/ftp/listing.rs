@@ -2,14 +2,11 @@
 //!
 //! LIST has no standard; this is the form of `ls -l` that every client reads (RFC 3659 §7 has the one that is standard).
 
-use std::fmt::{self, Write as _};
-use std::io::Write as _;
-
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
 use super::address::decimal;
-use super::time::{MONTHS, TimeValue, list_date, timestamp};
+use super::time::{Days, MONTHS, TimeValue, push_number, timestamp};
 
 /// What an entry of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,22 +42,22 @@ pub struct Entry {
 
 impl Entry {
     /// Appends its LIST line: `-rw-r--r--   1 ftp      ftp          1234 Nov 22 16:11 name`.
-    pub fn list_line(&self, now: Timestamp, out: &mut Vec<u8>) {
-        let kind = match self.kind {
-            Kind::File => '-',
-            Kind::Directory => 'd',
-            Kind::Link => 'l',
-            Kind::Other => 's',
-        };
-        let date = list_date(self.modified, now);
-        // Writing to a Vec cannot fail.
-        let _written = write!(
-            out,
-            "{kind}{} {:>3} ftp      ftp      {:>12} {date} ",
-            Mode(self.mode),
-            self.links,
-            self.size
-        );
+    pub fn list_line(&self, now: Timestamp, days: &mut Days, out: &mut Vec<u8>) {
+        out.push(match self.kind {
+            Kind::File => b'-',
+            Kind::Directory => b'd',
+            Kind::Link => b'l',
+            Kind::Other => b's',
+        });
+        let letter = |(bit, letter)| if self.mode >> bit & 1 == 1 { letter } else { b'-' };
+        out.extend((0..9_u32).rev().zip(*b"rwxrwxrwx").map(letter));
+        out.push(b' ');
+        push_number(out, self.links, 3, b' ');
+        out.extend_from_slice(b" ftp      ftp      ");
+        push_number(out, self.size, 12, b' ');
+        out.push(b' ');
+        days.list_date(self.modified, now, out);
+        out.push(b' ');
         self.name_line(out);
     }
 
@@ -71,26 +68,43 @@ impl Entry {
     }
 
     /// Appends its facts, each followed by `;`, a space, and `name` (RFC 3659 §7.2), without line end.
-    pub fn facts(&self, facts: Facts, kind: &str, perm: &str, name: &[u8], out: &mut Vec<u8>) {
-        for fact in facts.iter() {
-            // Writing to a Vec cannot fail.
-            let _written = match fact {
-                Fact::Type => write!(out, "type={kind};"),
-                Fact::Size if self.kind == Kind::File => write!(out, "size={};", self.size),
-                Fact::Size => Ok(()),
-                Fact::Modify => write!(out, "modify={};", TimeValue(self.modified)),
-                Fact::Perm => write!(out, "perm={perm};"),
-                Fact::Unique => write!(out, "unique={:x}g{:x};", self.identity.0, self.identity.1),
-                Fact::UnixMode => write!(out, "UNIX.mode=0{:03o};", self.mode & 0o7777),
-            };
+    pub fn facts(&self, facts: Facts, perm: &str, name: &[u8], days: &mut Days, out: &mut Vec<u8>) {
+        for (fact, word) in facts.iter() {
+            if fact == Fact::Size && self.kind != Kind::File {
+                continue;
+            }
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'=');
+            match fact {
+                Fact::Type => out.extend_from_slice(self.type_fact().as_bytes()),
+                Fact::Size => push_number(out, self.size, 1, b'0'),
+                Fact::Modify => days.time_value(self.modified, out),
+                Fact::Perm => out.extend_from_slice(perm.as_bytes()),
+                Fact::Unique => {
+                    push_hex(out, self.identity.0);
+                    out.push(b'g');
+                    push_hex(out, self.identity.1);
+                }
+                Fact::UnixMode => {
+                    out.push(b'0');
+                    let digit = |place: u32| b'0' + (self.mode >> (3 * place) & 7) as u8;
+                    // The bits above those of owner, group and others are told where there are any.
+                    out.extend(
+                        (0..4)
+                            .rev()
+                            .filter(|place| *place < 3 || self.mode & 0o7000 > 0)
+                            .map(digit),
+                    );
+                }
+            }
+            out.push(b';');
         }
         out.push(b' ');
         out.extend_from_slice(name);
     }
 
     /// The `type` fact of this entry.
-    #[must_use]
-    pub fn type_fact(&self) -> &'static str {
+    fn type_fact(&self) -> &'static str {
         match self.kind {
             Kind::File => "file",
             Kind::Directory => "dir",
@@ -100,16 +114,12 @@ impl Entry {
     }
 }
 
-/// `rwxr-xr-x`.
-struct Mode(u32);
-
-impl fmt::Display for Mode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (bit, letter) in (0..9_u32).rev().zip("rwxrwxrwx".chars()) {
-            formatter.write_char(if self.0 >> bit & 1 == 1 { letter } else { '-' })?;
-        }
-        Ok(())
-    }
+/// Appends a number in hexadecimal.
+fn push_hex(out: &mut Vec<u8>, number: u64) {
+    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
+    let digit =
+        |place: u32| b"0123456789abcdef".get((number >> (4 * place) & 0xF) as usize).copied();
+    out.extend((0..digits).rev().filter_map(digit));
 }
 
 /// A fact that MLST and MLSD can tell.
@@ -152,9 +162,7 @@ impl Facts {
     /// The selected ones, `type;size;`, as the reply to OPTS MLST has them.
     #[must_use]
     pub fn selection(self) -> String {
-        self.iter()
-            .filter_map(|fact| FACTS.iter().find(|(of, _)| *of == fact))
-            .fold(String::new(), |text, (_, name)| text + name + ";")
+        self.iter().fold(String::new(), |text, (_, name)| text + name + ";")
     }
 
     /// The line in FEAT: all facts, those selected with a star.
@@ -167,8 +175,9 @@ impl Facts {
             .fold("MLST ".to_owned(), |text, ((_, name), selected)| text + name + star(selected))
     }
 
-    fn iter(self) -> impl Iterator<Item = Fact> {
-        FACTS.into_iter().zip(self.0).filter(|(_, selected)| *selected).map(|((fact, _), _)| fact)
+    /// Those selected, with their names.
+    fn iter(self) -> impl Iterator<Item = (Fact, &'static str)> {
+        FACTS.into_iter().zip(self.0).filter(|(_, selected)| *selected).map(|(fact, _)| fact)
     }
 }
 
@@ -347,7 +356,11 @@ mod tests {
     #[test]
     fn a_list_line_is_that_of_ls() {
         let mut out = Vec::new();
-        entry(b"a b", Kind::File, 1234).list_line(time("20261122161139"), &mut out);
+        entry(b"a b", Kind::File, 1234).list_line(
+            time("20261122161139"),
+            &mut Days::default(),
+            &mut out,
+        );
         assert_eq!(out, b"-rw-r--r--   1 ftp      ftp              1234 Nov  1 12:00 a b\r\n");
     }
 
@@ -356,9 +369,9 @@ mod tests {
         let mut out = Vec::new();
         entry(b"", Kind::File, 5).facts(
             Facts::select("SIZE;Type;nonsense;unix.mode"),
-            "file",
             "r",
             b"a",
+            &mut Days::default(),
             &mut out,
         );
         assert_eq!(out, b"type=file;size=5;UNIX.mode=0644; a");
@@ -448,11 +461,11 @@ mod tests {
             let now = time("20261122161139");
             let entry = Entry { modified: Timestamp::new(second, 0).unwrap(), ..entry(name.as_bytes(), Kind::File, size) };
             let mut line = Vec::new();
-            entry.list_line(now, &mut line);
+            entry.list_line(now, &mut Days::default(), &mut line);
             let listed = parse_list(&line[..line.len() - 2], now).unwrap();
             prop_assert_eq!((&listed.name, listed.size), (&entry.name, Some(size)));
             let mut line = Vec::new();
-            entry.facts(Facts::default(), "file", "r", &entry.name, &mut line);
+            entry.facts(Facts::default(), "r", &entry.name, &mut Days::default(), &mut line);
             let listed = parse_facts(&line).unwrap();
             prop_assert_eq!((listed.name, listed.size, listed.modified), (entry.name, Some(size), Some(entry.modified)));
         }

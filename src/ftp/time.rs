@@ -9,7 +9,8 @@ use jiff::tz::{Offset, TimeZone};
 use super::address::decimal;
 
 /// How old a file may be for LIST to show its time of day; older ones show the year, as `ls` does.
-const RECENT_SECONDS: i64 = 182 * 24 * 3600;
+const RECENT_SECONDS: i64 = 182 * DAY_SECONDS;
+const DAY_SECONDS: i64 = 24 * 3600;
 
 /// A time shown as RFC 3659's `time-val`: `20261122161139`. A fraction is read but not written: no other server writes
 /// one, and scripts that take 14 digits are common.
@@ -39,36 +40,74 @@ impl TimeValue {
 
 impl fmt::Display for TimeValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = Offset::UTC.to_datetime(self.0);
-        write!(
-            formatter,
-            "{:04}{:02}{:02}{:02}{:02}{:02}",
-            at.year(),
-            at.month(),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second()
-        )
+        let mut text = Vec::new();
+        Days::default().time_value(self.0, &mut text);
+        formatter.write_str(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
-/// A time as `ls -l` shows it, in UTC: `Nov 22 16:11`, or `Nov 22  2024` for one that is not recent.
-pub(super) fn list_date(at: Timestamp, now: Timestamp) -> impl fmt::Display {
-    fmt::from_fn(move |formatter| {
-        let civil = Offset::UTC.to_datetime(at);
-        let month = usize::try_from(civil.month() - 1)
-            .ok()
-            .and_then(|month| MONTHS.get(month))
-            .unwrap_or(&"Jan");
-        write!(formatter, "{month} {:>2} ", civil.day())?;
+/// Writes times, and remembers the day of the last one: the files of a directory are often of one day, and finding out
+/// which takes longer than all the rest.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Days(Option<(i64, Date)>);
+
+impl Days {
+    /// Appends a `time-val`: `20261122161139`.
+    pub fn time_value(&mut self, at: Timestamp, out: &mut Vec<u8>) {
+        let (date, of_day) = self.split(at);
+        push_number(out, date.year().unsigned_abs().into(), 4, b'0');
+        let of_time = [of_day / 3600, of_day / 60 % 60, of_day % 60];
+        let of_date = [date.month(), date.day()].map(|part| u64::from(part.unsigned_abs()));
+        of_date.into_iter().chain(of_time).for_each(|part| push_number(out, part, 2, b'0'));
+    }
+
+    /// Appends a time as `ls -l` shows it, in UTC: `Nov 22 16:11`, or `Nov 22  2024` for one that is not recent.
+    pub fn list_date(&mut self, at: Timestamp, now: Timestamp, out: &mut Vec<u8>) {
+        let (date, of_day) = self.split(at);
+        let month = usize::from(date.month().unsigned_abs()).saturating_sub(1);
+        out.extend_from_slice(MONTHS.get(month).unwrap_or(&"Jan").as_bytes());
+        out.push(b' ');
+        push_number(out, date.day().unsigned_abs().into(), 2, b' ');
+        out.push(b' ');
         let age = now.as_second() - at.as_second();
         if (-60..RECENT_SECONDS).contains(&age) {
-            write!(formatter, "{:02}:{:02}", civil.hour(), civil.minute())
+            push_number(out, of_day / 3600, 2, b'0');
+            out.push(b':');
+            push_number(out, of_day / 60 % 60, 2, b'0');
         } else {
-            write!(formatter, "{:>5}", civil.year())
+            push_number(out, date.year().unsigned_abs().into(), 5, b' ');
         }
-    })
+    }
+
+    /// The day, and the second of that day.
+    fn split(&mut self, at: Timestamp) -> (Date, u64) {
+        let second = at.as_second() - i64::from(at.subsec_nanosecond() < 0);
+        let day = second.div_euclid(DAY_SECONDS);
+        let date = match self.0 {
+            Some((known, date)) if known == day => date,
+            _ => Offset::UTC.to_datetime(at).date(),
+        };
+        self.0 = Some((day, date));
+        (date, second.rem_euclid(DAY_SECONDS).unsigned_abs())
+    }
+}
+
+/// Appends a number in decimal, as wide as this at least. A list has several of these in each line.
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64, width: usize, pad: u8) {
+    let mut digits = [pad; 20];
+    let (mut left, mut count) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789"
+            .get(usize::try_from(left % 10).unwrap_or_default())
+            .copied()
+            .unwrap_or(b'0');
+        (left, count) = (left / 10, count + 1);
+        if left == 0 {
+            break;
+        }
+    }
+    let shown = digits.len() - count.max(width.min(digits.len()));
+    out.extend_from_slice(digits.get(shown..).unwrap_or_default());
 }
 
 pub(super) const MONTHS: [&str; 12] =
@@ -115,14 +154,40 @@ mod tests {
     #[test]
     fn a_list_date_has_the_year_when_it_is_not_recent() {
         let now = TimeValue::parse(b"20261122161139").unwrap().0;
-        let shown =
-            |text: &str| list_date(TimeValue::parse(text.as_bytes()).unwrap().0, now).to_string();
+        let shown = |text: &str| {
+            let (at, mut out) = (TimeValue::parse(text.as_bytes()).unwrap().0, Vec::new());
+            Days::default().list_date(at, now, &mut out);
+            String::from_utf8(out).unwrap()
+        };
         assert_eq!(shown("20261103000100"), "Nov  3 00:01");
         assert_eq!(shown("20240229120000"), "Feb 29  2024");
         assert_eq!(shown("20280101120000"), "Jan  1  2028", "a time to come");
     }
 
+    #[test]
+    fn a_number_is_as_wide_as_asked_for_at_least() {
+        let shown = |number, width, pad| {
+            let mut out = Vec::new();
+            push_number(&mut out, number, width, pad);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(0, 1, b'0'), "0");
+        assert_eq!(shown(7, 3, b' '), "  7");
+        assert_eq!(shown(12345, 2, b'0'), "12345");
+        assert_eq!(shown(u64::MAX, 30, b' '), u64::MAX.to_string());
+    }
+
     proptest! {
+        #[test]
+        fn the_day_of_before_changes_nothing(seconds in proptest::collection::vec(-200_000_i64..200_000, 1..8)) {
+            let mut days = Days::default();
+            for second in seconds {
+                let (at, mut out) = (Timestamp::new(second, 0).unwrap(), Vec::new());
+                days.time_value(at, &mut out);
+                prop_assert_eq!(String::from_utf8(out).unwrap(), TimeValue(at).to_string());
+            }
+        }
+
         #[test]
         fn what_is_written_is_read_back(second in -62_135_596_800_i64..253_402_207_200) {
             let time = TimeValue(Timestamp::new(second, 0).unwrap());

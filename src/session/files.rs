@@ -2,7 +2,7 @@
 
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::listing::{Entry, Facts, Kind};
-use crate::ftp::time::TimeValue;
+use crate::ftp::time::{Days, TimeValue};
 use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
 
@@ -131,7 +131,8 @@ impl Member {
         let path = self.resolve_or_here(path)?;
         let entry = self.root().look(&path)?;
         let mut line = Vec::new();
-        entry.facts(facts, entry.type_fact(), &self.perm_fact(&entry), path.as_bytes(), &mut line);
+        let perm = self.perm_fact(entry.kind);
+        entry.facts(facts, &perm, path.as_bytes(), &mut Days::default(), &mut line);
         Ok(Reply::multiline(
             Code::FILE_ACTION_DONE,
             vec![b"Listing".to_vec(), line, b"End".to_vec()],
@@ -139,9 +140,9 @@ impl Member {
     }
 
     /// The `perm` fact: what this account may do with an entry (RFC 3659 §7.5.5), as far as the account decides.
-    pub(super) fn perm_fact(&self, entry: &Entry) -> String {
+    pub(super) fn perm_fact(&self, kind: Kind) -> String {
         use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
-        let letters: &[(char, Permission)] = match entry.kind {
+        let letters: &[(char, Permission)] = match kind {
             Kind::File => &[('a', Append), ('d', Delete), ('f', Rename), ('r', Read), ('w', Write)],
             Kind::Directory => &[
                 ('c', Write),

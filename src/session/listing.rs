@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::ops::Range;
 
 use jiff::Timestamp;
 
@@ -13,7 +14,8 @@ use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Selection};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::pattern::{is_pattern, matches};
-use crate::storage::{Directory, Found};
+use crate::ftp::time::Days;
+use crate::storage::Directory;
 
 use super::login::Member;
 use super::refusal::Refusal;
@@ -23,6 +25,9 @@ const SORTED_ENTRIES_MAX: usize = 2048;
 
 /// How many entries one step looks at.
 const ENTRIES_PER_STEP_MAX: usize = 256;
+
+/// How a line ends.
+const LINE_END: &[u8] = b"\r\n";
 
 /// How each entry is written.
 #[derive(Debug, Clone, Copy)]
@@ -39,22 +44,99 @@ pub(super) enum Format {
 #[derive(Debug)]
 pub(super) struct Lister {
     source: Source,
-    format: Format,
-    /// What stands before each name in NLST, so that it can be used as a path (RFC 1123 §4.1.2.7).
-    prefix: Vec<u8>,
+    scribe: Scribe,
     hidden: bool,
     pattern: Option<Vec<u8>>,
-    now: Timestamp,
-    /// Whose permissions the facts tell.
+    /// Whose root it is.
     member: Member,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// Entries are collected, to be sorted.
-    Gathering { directory: Directory, entries: Vec<Entry> },
+    /// Lines are collected, to be sorted.
+    Gathering { directory: Directory, lines: Lines },
     /// What was gathered goes out; then, of a large directory, the rest as it comes.
-    Writing { entries: VecDeque<Entry>, rest: Option<Directory> },
+    Writing { lines: Lines, rest: Option<Directory> },
+}
+
+/// Lines, and the names that they are sorted by.
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<u8>,
+    places: VecDeque<Place>,
+}
+
+/// Where in the text a line is, and its name.
+#[derive(Debug)]
+struct Place {
+    line: Range<usize>,
+    name: Range<usize>,
+}
+
+impl Lines {
+    fn add(&mut self, scribe: &mut Scribe, entry: &Entry) {
+        let begin = self.text.len();
+        scribe.write(entry, &mut self.text);
+        // In every format the name is the last, and a line end follows.
+        let name = self.text.len().saturating_sub(entry.name.len() + LINE_END.len());
+        let line = begin..self.text.len();
+        self.places.push_back(Place { name: name..line.end, line });
+    }
+
+    fn sort(&mut self) {
+        let name = |place: &Place| self.text.get(place.name.clone());
+        self.places.make_contiguous().sort_unstable_by(|one, other| {
+            let without_end = |place| name(place).and_then(|text| text.strip_suffix(LINE_END));
+            without_end(one).cmp(&without_end(other))
+        });
+    }
+
+    /// Appends the next lines, so many at most.
+    fn take(&mut self, most: usize, out: &mut Vec<u8>) {
+        for place in self.places.drain(..most.min(self.places.len())) {
+            out.extend_from_slice(self.text.get(place.line).unwrap_or_default());
+        }
+    }
+}
+
+/// Writes lines.
+#[derive(Debug)]
+struct Scribe {
+    format: Format,
+    /// What stands before each name in NLST, so that it can be used as a path (RFC 1123 §4.1.2.7).
+    prefix: Vec<u8>,
+    now: Timestamp,
+    days: Days,
+    /// The `perm` facts of files, directories and what else there is.
+    perms: [String; 3],
+}
+
+impl Scribe {
+    fn new(member: &Member, format: Format) -> Self {
+        let perms = [Kind::File, Kind::Directory, Kind::Other].map(|kind| member.perm_fact(kind));
+        let (now, days) = (Timestamp::now(), Days::default());
+        Self { format, prefix: Vec::new(), now, days, perms }
+    }
+
+    fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+        match self.format {
+            Format::Long => entry.list_line(self.now, &mut self.days, out),
+            Format::Names => {
+                out.extend_from_slice(&self.prefix);
+                entry.name_line(out);
+            }
+            Format::Facts(facts) => {
+                let [file, directory, other] = &self.perms;
+                let perm = match entry.kind {
+                    Kind::File => file,
+                    Kind::Directory => directory,
+                    Kind::Link | Kind::Other => other,
+                };
+                entry.facts(facts, perm, &entry.name, &mut self.days, out);
+                out.extend_from_slice(LINE_END);
+            }
+        }
+    }
 }
 
 impl Lister {
@@ -67,28 +149,28 @@ impl Lister {
         let path = member.resolve_or_here(selection.path.as_ref())?;
         let given = selection.path.as_ref().map_or(b"".as_slice(), |PathName(path)| path);
         let mut lister = Self {
-            source: Source::Writing { entries: VecDeque::new(), rest: None },
-            format,
-            prefix: Vec::new(),
+            source: Source::Writing { lines: Lines::default(), rest: None },
+            scribe: Scribe::new(member, format),
             hidden: selection.hidden,
             pattern: None,
-            now: Timestamp::now(),
             member: member.clone(),
         };
         match member.root().look(&path) {
             Ok(entry) if entry.kind == Kind::Directory && !selection.itself => {
-                lister.prefix = with_slash(given);
+                lister.scribe.prefix = with_slash(given);
                 lister.gather(member, &path)?;
             }
             Ok(mut entry) => {
                 entry.name = if given.is_empty() { b".".to_vec() } else { given.to_vec() };
-                lister.source = Source::Writing { entries: [entry].into(), rest: None };
+                let mut lines = Lines::default();
+                lines.add(&mut lister.scribe, &entry);
+                lister.source = Source::Writing { lines, rest: None };
             }
             Err(_) if is_pattern(path.name()) => {
                 let directory = given.strip_suffix(b"/").unwrap_or(given);
                 let slash =
                     directory.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-                lister.prefix = directory.get(..slash).unwrap_or_default().to_vec();
+                lister.scribe.prefix = directory.get(..slash).unwrap_or_default().to_vec();
                 lister.hidden |= path.name().starts_with(b".");
                 lister.pattern = Some(path.name().to_vec());
                 lister.gather(member, &path.parent())?;
@@ -116,87 +198,72 @@ impl Lister {
     }
 
     fn gather(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
-        self.source =
-            Source::Gathering { directory: member.root().list(path)?, entries: Vec::new() };
+        let directory = member.root().list(path)?;
+        self.source = Source::Gathering { directory, lines: Lines::default() };
         Ok(())
     }
 
     /// Appends the next lines to `out`; `true` when there are no more.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
-        let placeholder = Source::Writing { entries: VecDeque::new(), rest: None };
+        let placeholder = Source::Writing { lines: Lines::default(), rest: None };
         match mem::replace(&mut self.source, placeholder) {
-            Source::Gathering { mut directory, mut entries } => {
-                let ended = self.read_some(&mut directory, |entry| entries.push(entry))?;
-                if ended || entries.len() >= SORTED_ENTRIES_MAX {
-                    entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-                    self.source = Source::Writing {
-                        entries: entries.into(),
-                        rest: (!ended).then_some(directory),
-                    };
-                    // A small directory goes out in the same step.
-                    return self.fill(out);
+            Source::Gathering { mut directory, mut lines } => {
+                let ended =
+                    self.read_some(&mut directory, |scribe, entry| lines.add(scribe, entry))?;
+                if !ended && lines.places.len() < SORTED_ENTRIES_MAX {
+                    self.source = Source::Gathering { directory, lines };
+                    return Ok(false);
                 }
-                self.source = Source::Gathering { directory, entries };
-                Ok(false)
+                lines.sort();
+                self.source = Source::Writing { lines, rest: (!ended).then_some(directory) };
+                // A small directory goes out in the same step.
+                self.fill(out)
             }
-            Source::Writing { mut entries, rest } => {
-                for entry in entries.drain(..entries.len().min(ENTRIES_PER_STEP_MAX)) {
-                    self.write(&entry, out);
+            Source::Writing { mut lines, rest } => {
+                lines.take(ENTRIES_PER_STEP_MAX, out);
+                if !lines.places.is_empty() {
+                    self.source = Source::Writing { lines, rest };
+                    return Ok(false);
                 }
-                let Some(mut directory) = rest else {
-                    let ended = entries.is_empty();
-                    self.source = Source::Writing { entries, rest: None };
-                    return Ok(ended);
-                };
-                let ended = entries.is_empty()
-                    && self.read_some(&mut directory, |entry| entries.push_back(entry))?;
-                self.source = Source::Writing { entries, rest: (!ended).then_some(directory) };
-                Ok(false)
+                let Some(mut directory) = rest else { return Ok(true) };
+                let ended =
+                    self.read_some(&mut directory, |scribe, entry| scribe.write(entry, out))?;
+                let rest = (!ended).then_some(directory);
+                self.source = Source::Writing { lines: Lines::default(), rest };
+                Ok(ended)
             }
         }
     }
 
-    /// Reads a bounded number of entries; `true` at the end of the directory.
+    /// Reads some entries; `true` at the end of the directory.
     fn read_some(
-        &self,
+        &mut self,
         directory: &mut Directory,
-        mut take: impl FnMut(Entry),
+        mut take: impl FnMut(&mut Scribe, &Entry),
     ) -> io::Result<bool> {
-        for _ in 0..ENTRIES_PER_STEP_MAX {
-            match directory.next(self.member.root(), |name| self.shows(name))? {
-                Found::End => return Ok(true),
-                Found::Entry(entry) => take(entry),
-                Found::Hidden => {}
-            }
-        }
-        Ok(false)
+        let (shows, scribe) =
+            (Shown { hidden: self.hidden, pattern: self.pattern.as_deref() }, &mut self.scribe);
+        directory.read_some(
+            self.member.root(),
+            |name| shows.shows(name),
+            |entry| take(scribe, entry),
+        )
     }
+}
 
+/// Which names a listing shows.
+#[derive(Debug, Clone, Copy)]
+struct Shown<'a> {
+    hidden: bool,
+    pattern: Option<&'a [u8]>,
+}
+
+impl Shown<'_> {
     fn shows(&self, name: &[u8]) -> bool {
         // No line can carry such a name, and no command could name it.
         let speakable = !name.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
-        let fits = self.pattern.as_ref().is_none_or(|pattern| matches(pattern, name));
+        let fits = self.pattern.is_none_or(|pattern| matches(pattern, name));
         speakable && fits && (self.hidden || !name.starts_with(b"."))
-    }
-
-    fn write(&self, entry: &Entry, out: &mut Vec<u8>) {
-        match self.format {
-            Format::Long => entry.list_line(self.now, out),
-            Format::Names => {
-                out.extend_from_slice(&self.prefix);
-                entry.name_line(out);
-            }
-            Format::Facts(facts) => {
-                entry.facts(
-                    facts,
-                    entry.type_fact(),
-                    &self.member.perm_fact(entry),
-                    &entry.name,
-                    out,
-                );
-                out.extend_from_slice(b"\r\n");
-            }
-        }
     }
 }
 

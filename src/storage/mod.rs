@@ -18,5 +18,5 @@ pub mod users;
 pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
 pub use crew::{Crew, Errand};
 pub use hosts::Hosts;
-pub use root::{Directory, Found, Root};
+pub use root::{Directory, Root};
 pub use upload::{Committed, Durability, Start, Unable, Upload};

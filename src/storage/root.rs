@@ -7,10 +7,10 @@
 //! along. The seam to another kind of storage is what is public in these three: open at an offset to read or write, look,
 //! list, rename, remove.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,9 @@ use cap_std::fs::{
     Permissions, PermissionsExt,
 };
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, FileType, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, UTIME_OMIT, openat, statat,
+};
 use rustix::io::Errno;
 
 use super::hidden::is_hidden;
@@ -36,6 +38,12 @@ use crate::ftp::listing::{Entry, Kind};
 const DIRECTORY_MODE: u32 = 0o775;
 /// The bits that a client may set: no set-id, no sticky, none for everybody to write.
 const MODE_MASK: u32 = 0o775;
+/// How much of the names of a directory is read at once: some two hundred.
+const NAMES_BYTES: usize = 8 * 1024;
+
+/// Fewer than so many do not take long to look at.
+const NAMES_FEW: usize = 100;
+
 /// A directory that is served as `/`.
 #[derive(Debug)]
 pub struct Root {
@@ -163,8 +171,10 @@ impl Root {
     /// Opens a directory to be listed, some entries at a time.
     pub fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
         let directory = self.directory.open_dir(real(path)?)?;
-        let names = rustix::fs::Dir::read_from(&directory)?;
-        Ok(Directory { names, within: directory, path: path.clone() })
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let names = openat(&directory, ".", flags, Mode::empty())?;
+        let entry = entry(Vec::new(), &directory.dir_metadata()?);
+        Ok(Directory { names, path: path.clone(), entry })
     }
 
     /// How many bytes can still be stored in a directory, or beside a file.
@@ -245,50 +255,66 @@ impl Root {
 }
 
 /// A directory being listed.
+#[derive(Debug)]
 pub struct Directory {
-    /// Reads the names, by buffers of its own.
-    names: rustix::fs::Dir,
-    within: Dir,
+    names: OwnedFd,
     path: VirtualPath,
-}
-
-impl fmt::Debug for Directory {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
-    }
+    /// The entry that was looked at last, whose room is used again.
+    entry: Entry,
 }
 
 impl Directory {
-    /// Looks at the next name, and at its entry if it is `wanted`.
-    pub fn next(&mut self, root: &Root, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Found> {
-        let Some(found) = self.names.read().transpose()? else { return Ok(Found::End) };
-        let name = found.file_name().to_bytes();
-        if matches!(name, b"." | b"..") || is_hidden(name) || !wanted(name) {
-            return Ok(Found::Hidden);
-        }
-        // It may have vanished meanwhile.
-        let looked = statat(&self.within, found.file_name(), AtFlags::SYMLINK_NOFOLLOW);
-        let Ok(stat) = looked else { return Ok(Found::Hidden) };
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-            let path = self.path.join(name).ok();
-            let target = path.and_then(|path| root.directory.metadata(real(&path).ok()?).ok());
-            if let Some(target) = target {
-                return Ok(Found::Entry(entry(name.to_vec(), &target)));
+    /// Looks at some more names, a few hundred at most, and gives the entries of those that are `wanted` to `take`; `true`
+    /// when there are no more.
+    pub fn read_some(
+        &mut self,
+        root: &Root,
+        wanted: impl Fn(&[u8]) -> bool,
+        mut take: impl FnMut(&Entry),
+    ) -> io::Result<bool> {
+        let Self { names, path, entry } = self;
+        let mut buffer = [const { MaybeUninit::uninit() }; NAMES_BYTES];
+        let mut found = RawDir::new(&*names, &mut buffer);
+        let mut looked = 0_usize;
+        while let Some(name) = found.next().transpose()? {
+            let name = name.file_name();
+            let bytes = name.to_bytes();
+            let shows = !matches!(bytes, b"." | b"..") && !is_hidden(bytes) && wanted(bytes);
+            if shows && look_at(root, names, path, name, entry) {
+                take(entry);
+            }
+            looked += 1;
+            // A small directory is done at once: only the next read tells that it was the whole.
+            if looked >= NAMES_FEW && found.is_buffer_empty() {
+                return Ok(false);
             }
         }
-        Ok(Found::Entry(entry_of(name.to_vec(), &stat)))
+        Ok(true)
     }
 }
 
-/// What stands next in a directory.
-#[derive(Debug)]
-pub enum Found {
-    /// An entry that is wanted.
-    Entry(Entry),
-    /// One that is not, or has vanished.
-    Hidden,
-    /// Nothing more.
-    End,
+/// Looks at a name in a directory; `false` if it has vanished meanwhile.
+fn look_at(
+    root: &Root,
+    within: &OwnedFd,
+    path: &VirtualPath,
+    name: &CStr,
+    into: &mut Entry,
+) -> bool {
+    let Ok(stat) = statat(within, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        let path = path.join(name.to_bytes()).ok();
+        let target = path.and_then(|path| root.directory.metadata(real(&path).ok()?).ok());
+        if let Some(target) = target {
+            *into = entry(name.to_bytes().to_vec(), &target);
+            return true;
+        }
+    }
+    let mut space = std::mem::take(&mut into.name);
+    space.clear();
+    space.extend_from_slice(name.to_bytes());
+    *into = entry_of(space, &stat);
+    true
 }
 
 /// The real path of a virtual one, relative to the root's directory.
@@ -380,13 +406,24 @@ mod tests {
 
     fn listed(root: &Root, path: &VirtualPath) -> Vec<Entry> {
         let (mut directory, mut entries) = (root.list(path).unwrap(), Vec::new());
-        loop {
-            match directory.next(root, |_| true).unwrap() {
-                Found::Entry(entry) => entries.push(entry),
-                Found::Hidden => {}
-                Found::End => return entries,
-            }
+        while !directory.read_some(root, |_| true, |entry| entries.push(entry.clone())).unwrap() {}
+        entries
+    }
+
+    #[test]
+    fn a_directory_of_many_buffers_is_listed_once_and_whole() {
+        let (directory, root) = root();
+        let names = (0..1000).map(|number| format!("a-name-that-takes-some-room-{number:04}"));
+        let names: Vec<String> = names.collect();
+        for name in &names {
+            fs::write(directory.path().join(name), "").unwrap();
         }
+        let mut found: Vec<String> = listed(&root, &VirtualPath::root())
+            .into_iter()
+            .map(|entry| String::from_utf8(entry.name).unwrap())
+            .collect();
+        found.sort_unstable();
+        assert_eq!(found, names);
     }
 
     #[test]
