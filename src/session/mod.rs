@@ -205,7 +205,7 @@ impl Session {
         if now >= self.deadline() {
             self.expire(now)?;
         }
-        let mut budget = transfer::budget(class);
+        let mut budget = self.budget(class);
         self.control.begin_turn();
         self.control.flush(now)?;
         for _ in 0..STEPS_PER_TURN_MAX {

@@ -45,6 +45,15 @@ impl Work {
         }
     }
 
+    /// Whether so many bytes are all of it, as far as that is known.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        match self {
+            Self::Send(outgoing) => outgoing.end - outgoing.offset <= bytes,
+            Self::SendText(_) => true,
+            Self::Receive(_) => false,
+        }
+    }
+
     /// Which way its data goes.
     pub(super) fn direction(&self) -> Direction {
         match self {
