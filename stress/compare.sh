@@ -62,6 +62,8 @@ for round in $(seq "$rounds"); do
             timeout 120 "$programs/ftpbench" --json -t "$seconds" -u "$login" --pid "$pid" $options 127.0.0.1 "$peer_port" \
                 2>>"$work/failures" | sed "s/^{/{\"case\":\"$name\",\"server\":\"$server_name\",/" >>"$work/results" ||
                 echo "$name, $server_name: $(tail -n 1 "$work/failures")" >&2
+            # The processes of clients that have left: one of Pure-FTPd's may go on for ever, and be measured with the next.
+            pkill -KILL -P "$pid" 2>/dev/null || true
         done
     done
 done

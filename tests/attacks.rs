@@ -302,3 +302,38 @@ fn a_reload_in_the_middle_of_transfers_costs_none_of_them() {
         assert!(client.reply().starts_with("226 "));
     }
 }
+
+#[test]
+fn who_waits_at_a_port_before_it_is_told_again_is_turned_away() {
+    let server = TestServer::start(|_| {});
+    server.write("a", "the content");
+    let mut client = RawClient::log_in(server.address());
+    let first = client.extended_passive();
+    let data = TcpStream::connect(first).unwrap();
+    client.ask("RETR a");
+    assert_eq!(read_all(data), b"the content");
+    client.reply();
+    // The port may still be open, for the next transfer of the same client.
+    let early = TcpStream::connect(first);
+    assert_eq!(client.retrieve("a"), b"the content");
+    if let Ok(early) = early {
+        let mut early = early;
+        // Closed, or reset: it gets nothing.
+        assert!(matches!(early.read(&mut [0; 100]), Ok(0) | Err(_)));
+    }
+}
+
+#[test]
+fn a_port_of_a_range_is_free_for_others_once_its_connection_is_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let server = TestServer::start(|config| config.passive_ports = Some(port..=port));
+    server.write("a", "the content");
+    let mut one = RawClient::log_in(server.address());
+    let mut other = RawClient::log_in(server.address());
+    for _ in 0..3 {
+        assert_eq!(one.retrieve("a"), b"the content");
+        assert_eq!(other.retrieve("a"), b"the content");
+    }
+}

@@ -49,6 +49,12 @@ impl Wires {
         Ok(Self { epoll, server, login, file_size: 0, buffer: vec![0; RECEIVE_BYTES] })
     }
 
+    /// The same for others, who are driven apart.
+    pub(super) fn again(&self) -> Result<Self, Errno> {
+        let other = Self::new(self.server, self.login.clone())?;
+        Ok(Self { file_size: self.file_size, ..other })
+    }
+
     /// Begins to connect. On loopback each of many clients needs an address with free ports.
     fn connect(&self, port: u16, number: usize) -> Result<OwnedFd, Errno> {
         let mut to = self.server;

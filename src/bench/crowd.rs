@@ -106,16 +106,14 @@ impl<'w, 'a> Crowd<'w, 'a> {
         self.members.pop().and_then(|member| member.failure).map_or(Ok(()), Err)
     }
 
-    /// Every client does what it does over and over, for so long.
+    /// Every client, all of whom are logged in, does what it does over and over, for so long, and until the others are done.
     pub(super) fn during(
         mut self,
         groups: &[Group<'a>],
         time: Duration,
         process: Option<u32>,
-        progress: &dyn Fn(&str),
+        others_are_done: &dyn Fn() -> bool,
     ) -> Result<(Vec<Row>, Usage), BenchError> {
-        self.gather(groups, progress)?;
-        progress("measuring");
         let before = Usage::of(process)?;
         self.phase = Phase::Measure;
         self.now = now();
@@ -124,7 +122,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         for number in 0..self.members.len() {
             self.stagger(number);
         }
-        while self.now < begun + time {
+        while self.now < begun + time || !others_are_done() {
             self.turn()?;
         }
         let used = Usage::of(process)?.since(&before);
@@ -227,7 +225,11 @@ impl<'w, 'a> Crowd<'w, 'a> {
     }
 
     /// All clients log in, but for those whose work that is.
-    fn gather(&mut self, groups: &[Group<'a>], progress: &dyn Fn(&str)) -> Result<(), BenchError> {
+    pub(super) fn gather(
+        &mut self,
+        groups: &[Group<'a>],
+        progress: &dyn Fn(&str),
+    ) -> Result<(), BenchError> {
         self.populate(groups);
         let count = self.members.len();
         for number in 0..count {

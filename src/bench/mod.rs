@@ -27,6 +27,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::client::{Client, ClientError, Interrupt, Options, Tls};
 use client::{Login, Wires};
 use crowd::Crowd;
+use load::{Group, Routine};
+use report::Row;
 use usage::Usage;
 
 /// Where files are stored that have no place of their own.
@@ -208,11 +210,12 @@ impl<'a> Bench<'a> {
         let source = self.source.as_ref().map(|(file, _)| file);
         let groups = load::groups(self.load, sessions, &path, directory, source, size);
         let before = Usage::of(*process)?;
-        let crowd = Crowd::new(&mut self.wires);
         let (rows, used) = match self.load {
-            Load::Burst => crowd.bursts(&groups, *time, *process, progress)?,
-            Load::Idle => crowd.idle(&groups, *time, *process, progress)?,
-            _ => crowd.during(&groups, *time, *process, progress)?,
+            Load::Burst => {
+                Crowd::new(&mut self.wires).bursts(&groups, *time, *process, progress)?
+            }
+            Load::Idle => Crowd::new(&mut self.wires).idle(&groups, *time, *process, progress)?,
+            _ => together(&mut self.wires, groups.clone(), *time, *process, progress)?,
         };
         let memory = used.memory.less(&before.memory);
         let clients = groups.iter().map(|group| group.clients).sum();
@@ -234,6 +237,37 @@ impl<'a> Bench<'a> {
         }
         outcome
     }
+}
+
+/// All groups at once, over and over. Those who say commands have a thread of their own: they measure how long the server
+/// takes, not how long the downloads of this program do.
+fn together(
+    wires: &mut Wires,
+    groups: Vec<Group<'_>>,
+    time: Duration,
+    process: Option<u32>,
+    progress: &dyn Fn(&str),
+) -> Result<(Vec<Row>, Usage), BenchError> {
+    let talks = |group: &Group<'_>| matches!(group.routine, Routine::Noop { .. });
+    let (talkers, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(talks);
+    let mut wires_apart = wires.again()?;
+    let mut crowd = Crowd::new(wires);
+    crowd.gather(&others, progress)?;
+    progress("measuring");
+    std::thread::scope(|scope| {
+        let apart = scope.spawn(|| {
+            let mut crowd = Crowd::new(&mut wires_apart);
+            crowd.gather(&talkers, &|_| ())?;
+            let time = if talkers.is_empty() { Duration::ZERO } else { time };
+            crowd.during(&talkers, time, None, &|| true)
+        });
+        let measured = crowd.during(&others, time, process, &|| apart.is_finished());
+        let ended = || BenchError::Wrong("a thread of this program has ended".to_owned());
+        let (mut rows, _) = apart.join().map_err(|_| ended())??;
+        let (of_others, used) = measured?;
+        rows.extend(of_others);
+        Ok((rows, used))
+    })
 }
 
 impl fmt::Debug for Bench<'_> {
