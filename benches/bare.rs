@@ -27,6 +27,7 @@ fn main() -> io::Result<()> {
     println!("listening on {}", listener.local_addr()?);
     for client in listener.incoming() {
         let (client, root) = (client?, root.clone());
+        client.set_nodelay(true)?;
         std::thread::spawn(move || converse(&client, &root));
     }
     Ok(())

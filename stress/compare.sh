@@ -12,7 +12,7 @@ rounds=${1:-3} seconds=${2:-1} pattern=${3:-.}
 command -v python3 >/dev/null || { echo "SKIP compare: python3 is not installed"; exit 0; }
 trap finish_peers EXIT INT TERM
 ulimit -Hn 200000 2>/dev/null || true
-crowd=$(($(ulimit -Hn) > 25000 ? 10000 : 1000))
+crowd=$(($(ulimit -Hn) > 10100 ? 10000 : 1000))
 mkdir -p "$work/root/up" && chmod 755 "$work" "$work/root" && chmod 777 "$work/root/up"
 for size in 1024 65536 1048576 33554432 268435456; do head -c $size /dev/urandom >"$work/root/f$size"; done
 for count in 1000 10000 100000; do

@@ -19,6 +19,9 @@ const BACKLOG: i32 = 8;
 /// How many ports are tried for one data connection: a search through a large range that is full must not hold a worker.
 const TRIES_MAX: u32 = 256;
 
+/// When more ports than this are open, none is kept for the next transfer.
+const KEPT_MAX: usize = 1000;
+
 /// Where ports are chosen at random: the kernel's own range, as Linux has it by default.
 const DYNAMIC_PORTS_START: u16 = 32_768;
 const DYNAMIC_PORTS_COUNT: u64 = 28_232;
@@ -43,10 +46,11 @@ impl PassivePorts {
         Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0) }
     }
 
-    /// Whether a port must be given back as soon as its connection is there: there may be no other.
+    /// Whether a port must be given back as soon as its connection is there: in a range there may be no other, and of a
+    /// crowd each keeps a descriptor with it.
     #[must_use]
     pub fn are_scarce(&self) -> bool {
-        self.range.is_some()
+        self.range.is_some() || self.open.load(Ordering::Acquire) > KEPT_MAX
     }
 
     /// Opens a listener on the host of `address` for a data connection from `peer`.
