@@ -46,14 +46,14 @@ pub enum Fault {
 
 /// What comes behind the bytes that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum Behind {
     /// More, at some time.
     Open,
     /// More at once, or the end of the connection: they share a packet.
     More,
 }
 
-impl Then {
+impl Behind {
     fn flags(self) -> SendFlags {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         if self == Self::More { flags | SendFlags::MORE } else { flags }
@@ -75,7 +75,7 @@ pub fn send_file(
     offset: &mut u64,
     connection: &mut DataConnection,
     bytes_max: usize,
-    then: Then,
+    then: Behind,
 ) -> Result<Moved, Fault> {
     match &mut connection.tls {
         None if bytes_max <= COPIED_BYTES_MAX => {
@@ -94,7 +94,7 @@ fn send_file_copied(
     offset: &mut u64,
     stream: &TcpStream,
     bytes_max: usize,
-    then: Then,
+    then: Behind,
 ) -> Result<Moved, Fault> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
@@ -174,14 +174,14 @@ fn send_file_secure(
 pub fn send_bytes(
     unsent: &mut Vec<u8>,
     connection: &mut DataConnection,
-    then: Then,
+    then: Behind,
 ) -> Result<Moved, Fault> {
     let sent = match &mut connection.tls {
         None => match rustix::net::send(&connection.stream, unsent, then.flags()) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             sent => sent.map_err(io::Error::from),
         },
-        Some(tls) if then == Then::More => tls.queue(&connection.stream, unsent),
+        Some(tls) if then == Behind::More => tls.queue(&connection.stream, unsent),
         Some(tls) => tls.send(&connection.stream, unsent),
     };
     match sent.map_err(Fault::Connection)? {
@@ -195,7 +195,7 @@ pub fn send_bytes(
 
 /// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
 pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
-    match send_bytes(unsent, connection, Then::More)? {
+    match send_bytes(unsent, connection, Behind::More)? {
         Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
         _ => Ok(Moved::WouldBlock),
     }
@@ -203,7 +203,7 @@ pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Resu
 
 /// The pipe that each worker thread has, through which the kernel hands received pages on to a file.
 #[derive(Debug)]
-pub struct Pipe {
+struct Pipe {
     out: OwnedFd,
     into: OwnedFd,
     bytes_max: usize,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
-use crate::net::copy::{self, Fault, Moved, Then};
+use crate::net::copy::{self, Behind, Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
@@ -130,7 +130,8 @@ impl Outgoing {
             return Ok(Moved::End);
         }
         // A small file and the end of its connection are one packet.
-        let then = if self.blocks.is_none() && left <= budget { Then::More } else { Then::Open };
+        let then =
+            if self.blocks.is_none() && left <= budget { Behind::More } else { Behind::Open };
         let slice = left.min(budget);
         match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
             Moved::End => Err(shrunk()),
@@ -169,7 +170,7 @@ impl Blocks {
         let moved = if self.left > 0 {
             copy::send_ahead(&mut self.unsent, connection)?
         } else {
-            copy::send_bytes(&mut self.unsent, connection, Then::Open)?
+            copy::send_bytes(&mut self.unsent, connection, Behind::Open)?
         };
         Ok(if self.unsent.is_empty() { Moved::End } else { moved })
     }
@@ -226,7 +227,7 @@ impl Text {
             Ok(Moved::End)
         } else {
             let last = self.ended && self.mode == Mode::Stream;
-            let then = if last { Then::More } else { Then::Open };
+            let then = if last { Behind::More } else { Behind::Open };
             copy::send_bytes(&mut self.unsent, connection, then)
         }
     }
