@@ -69,32 +69,39 @@ impl Entry {
 
     /// Appends its facts, each followed by `;`, a space, and `name` (RFC 3659 §7.2), without line end.
     pub fn facts(&self, facts: Facts, perm: &str, name: &[u8], days: &mut Days, out: &mut Vec<u8>) {
-        for (fact, word) in facts.iter() {
-            if fact == Fact::Size && self.kind != Kind::File {
-                continue;
-            }
-            out.extend_from_slice(word.as_bytes());
-            out.push(b'=');
+        for fact in facts.iter() {
             match fact {
-                Fact::Type => out.extend_from_slice(self.type_fact().as_bytes()),
-                Fact::Size => push_number(out, self.size, 1, b'0'),
-                Fact::Modify => days.time_value(self.modified, out),
-                Fact::Perm => out.extend_from_slice(perm.as_bytes()),
+                Fact::Type => {
+                    out.extend_from_slice(b"type=");
+                    out.extend_from_slice(self.type_fact().as_bytes());
+                }
+                Fact::Size if self.kind != Kind::File => continue,
+                Fact::Size => {
+                    out.extend_from_slice(b"size=");
+                    push_number(out, self.size, 1, b'0');
+                }
+                Fact::Modify => {
+                    out.extend_from_slice(b"modify=");
+                    days.time_value(self.modified, out);
+                }
+                Fact::Perm => {
+                    out.extend_from_slice(b"perm=");
+                    out.extend_from_slice(perm.as_bytes());
+                }
                 Fact::Unique => {
+                    out.extend_from_slice(b"unique=");
                     push_hex(out, self.identity.0);
                     out.push(b'g');
                     push_hex(out, self.identity.1);
                 }
                 Fact::UnixMode => {
-                    out.push(b'0');
-                    let digit = |place: u32| b'0' + (self.mode >> (3 * place) & 7) as u8;
+                    out.extend_from_slice(b"UNIX.mode=0");
+                    let digits = [9, 6, 3, 0].map(|place| b'0' + (self.mode >> place & 7) as u8);
                     // The bits above those of owner, group and others are told where there are any.
-                    out.extend(
-                        (0..4)
-                            .rev()
-                            .filter(|place| *place < 3 || self.mode & 0o7000 > 0)
-                            .map(digit),
-                    );
+                    match digits {
+                        [b'0', below @ ..] => out.extend_from_slice(&below),
+                        all => out.extend_from_slice(&all),
+                    }
                 }
             }
             out.push(b';');
@@ -116,10 +123,19 @@ impl Entry {
 
 /// Appends a number in hexadecimal.
 fn push_hex(out: &mut Vec<u8>, number: u64) {
-    let digits = (64 - number.leading_zeros()).div_ceil(4).max(1);
-    let digit =
-        |place: u32| b"0123456789abcdef".get((number >> (4 * place) & 0xF) as usize).copied();
-    out.extend((0..digits).rev().filter_map(digit));
+    let mut digits = [b'0'; 16];
+    let (mut left, mut count) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = match (left & 0xF) as u8 {
+            value @ ..=9 => b'0' + value,
+            value => b'a' - 10 + value,
+        };
+        (left, count) = (left >> 4, count + 1);
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
 /// A fact that MLST and MLSD can tell.
@@ -133,14 +149,21 @@ enum Fact {
     UnixMode,
 }
 
-const FACTS: [(Fact, &str); 6] = [
-    (Fact::Type, "type"),
-    (Fact::Size, "size"),
-    (Fact::Modify, "modify"),
-    (Fact::Perm, "perm"),
-    (Fact::Unique, "unique"),
-    (Fact::UnixMode, "UNIX.mode"),
-];
+const FACTS: [Fact; 6] =
+    [Fact::Type, Fact::Size, Fact::Modify, Fact::Perm, Fact::Unique, Fact::UnixMode];
+
+impl Fact {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Size => "size",
+            Self::Modify => "modify",
+            Self::Perm => "perm",
+            Self::Unique => "unique",
+            Self::UnixMode => "UNIX.mode",
+        }
+    }
+}
 
 /// The facts that a client selected by `OPTS MLST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,13 +179,15 @@ impl Facts {
     /// Reads a selection, `type;size;`; what is not known is left out (RFC 3659 §7.9).
     #[must_use]
     pub fn select(names: &str) -> Self {
-        Self(FACTS.map(|(_, known)| names.split(';').any(|name| name.eq_ignore_ascii_case(known))))
+        let selects =
+            |fact: Fact| names.split(';').any(|name| name.eq_ignore_ascii_case(fact.name()));
+        Self(FACTS.map(selects))
     }
 
     /// The selected ones, `type;size;`, as the reply to OPTS MLST has them.
     #[must_use]
     pub fn selection(self) -> String {
-        self.iter().fold(String::new(), |text, (_, name)| text + name + ";")
+        self.iter().fold(String::new(), |text, fact| text + fact.name() + ";")
     }
 
     /// The line in FEAT: all facts, those selected with a star.
@@ -172,11 +197,11 @@ impl Facts {
         FACTS
             .iter()
             .zip(self.0)
-            .fold("MLST ".to_owned(), |text, ((_, name), selected)| text + name + star(selected))
+            .fold("MLST ".to_owned(), |text, (fact, selected)| text + fact.name() + star(selected))
     }
 
-    /// Those selected, with their names.
-    fn iter(self) -> impl Iterator<Item = (Fact, &'static str)> {
+    /// Those selected.
+    fn iter(self) -> impl Iterator<Item = Fact> {
         FACTS.into_iter().zip(self.0).filter(|(_, selected)| *selected).map(|(fact, _)| fact)
     }
 }

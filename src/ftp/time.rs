@@ -49,21 +49,38 @@ impl fmt::Display for TimeValue {
 /// Writes times, and remembers the day of the last one: the files of a directory are often of one day, and finding out
 /// which takes longer than all the rest.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Days(Option<(i64, Date)>);
+pub struct Days(Option<Day>);
+
+/// A day, counted from 1970, and how it is written.
+#[derive(Debug, Clone, Copy)]
+struct Day {
+    number: i64,
+    date: Date,
+    /// The digits of year, month and day, by twos.
+    text: [[u8; 2]; 4],
+}
+
+impl Day {
+    fn new(number: i64, date: Date) -> Self {
+        let year = u64::from(date.year().unsigned_abs());
+        let [month, day] = [date.month(), date.day()].map(|part| u64::from(part.unsigned_abs()));
+        let text = [year / 100, year % 100, month, day].map(two_digits);
+        Self { number, date, text }
+    }
+}
 
 impl Days {
     /// Appends a `time-val`: `20261122161139`.
     pub fn time_value(&mut self, at: Timestamp, out: &mut Vec<u8>) {
-        let (date, of_day) = self.split(at);
-        push_number(out, date.year().unsigned_abs().into(), 4, b'0');
-        let of_time = [of_day / 3600, of_day / 60 % 60, of_day % 60];
-        let of_date = [date.month(), date.day()].map(|part| u64::from(part.unsigned_abs()));
-        of_date.into_iter().chain(of_time).for_each(|part| push_number(out, part, 2, b'0'));
+        let (day, of_day) = self.split(at);
+        let time = [of_day / 3600, of_day / 60 % 60, of_day % 60].map(two_digits);
+        out.extend_from_slice(day.text.as_flattened());
+        out.extend_from_slice(time.as_flattened());
     }
 
     /// Appends a time as `ls -l` shows it, in UTC: `Nov 22 16:11`, or `Nov 22  2024` for one that is not recent.
     pub fn list_date(&mut self, at: Timestamp, now: Timestamp, out: &mut Vec<u8>) {
-        let (date, of_day) = self.split(at);
+        let (Day { date, .. }, of_day) = self.split(at);
         let month = usize::from(date.month().unsigned_abs()).saturating_sub(1);
         out.extend_from_slice(MONTHS.get(month).unwrap_or(&"Jan").as_bytes());
         out.push(b' ');
@@ -80,27 +97,31 @@ impl Days {
     }
 
     /// The day, and the second of that day.
-    fn split(&mut self, at: Timestamp) -> (Date, u64) {
+    fn split(&mut self, at: Timestamp) -> (Day, u64) {
         let second = at.as_second() - i64::from(at.subsec_nanosecond() < 0);
-        let day = second.div_euclid(DAY_SECONDS);
-        let date = match self.0 {
-            Some((known, date)) if known == day => date,
-            _ => Offset::UTC.to_datetime(at).date(),
+        let number = second.div_euclid(DAY_SECONDS);
+        let day = match self.0 {
+            Some(day) if day.number == number => day,
+            _ => Day::new(number, Offset::UTC.to_datetime(at).date()),
         };
-        self.0 = Some((day, date));
-        (date, second.rem_euclid(DAY_SECONDS).unsigned_abs())
+        self.0 = Some(day);
+        (day, second.rem_euclid(DAY_SECONDS).unsigned_abs())
     }
 }
 
+/// The last two digits of a number.
+#[allow(clippy::cast_possible_truncation, reason = "below 10 each")]
+fn two_digits(number: u64) -> [u8; 2] {
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
+}
+
 /// Appends a number in decimal, as wide as this at least. A list has several of these in each line.
+#[allow(clippy::cast_possible_truncation, reason = "below 10 each")]
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64, width: usize, pad: u8) {
     let mut digits = [pad; 20];
     let (mut left, mut count) = (number, 0);
     for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789"
-            .get(usize::try_from(left % 10).unwrap_or_default())
-            .copied()
-            .unwrap_or(b'0');
+        *digit = b'0' + (left % 10) as u8;
         (left, count) = (left / 10, count + 1);
         if left == 0 {
             break;
