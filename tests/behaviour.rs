@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::raw::{RawClient, read_all};
+use common::raw::{RawClient, read_all, read_blocks};
 use common::{PATIENCE, TestServer, noise, until};
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
@@ -188,6 +188,36 @@ fn files_over_four_gibibytes_are_sent_from_any_offset() {
     assert_eq!(client.ask("SIZE sparse"), format!("213 {size}"));
     assert!(client.ask(&format!("REST {}", size - 10)).starts_with("350 "));
     assert_eq!(client.retrieve("sparse"), [0; 10]);
+}
+
+#[test]
+fn in_block_mode_files_of_any_size_come_whole_over_one_connection_also_to_a_late_reader() {
+    let server = TestServer::start(|config| config.workers = workers(1));
+    let mut client = RawClient::log_in(server.address());
+    client.ask("MODE B");
+    let mut data = client.open_data();
+    // About what fits a block, what is sent at once, what a turn moves, and beyond a marker.
+    let around = [1, 0xFFFF, 64 * 1024, 2 * 0xFFFF, 128 * 1024, LARGE]
+        .map(|size| [size - 1, size, size + 1]);
+    for size in around.into_iter().flatten() {
+        let content = noise(size);
+        server.write("a", &content);
+        client.say("RETR a");
+        assert!(client.reply().starts_with('1'));
+        assert!(read_blocks(&mut data) == content, "{size}");
+        assert!(client.reply().starts_with("250 "), "{size}");
+    }
+    let content = noise(64 * 1024);
+    server.write("a", &content);
+    // Said at once, and nobody reads before the connection is full.
+    for _ in 0..LARGE / content.len() {
+        client.say("RETR a");
+    }
+    for _ in 0..LARGE / content.len() {
+        assert!(client.reply().starts_with("125 "));
+        assert!(read_blocks(&mut data) == content);
+        assert!(client.reply().starts_with("250 "));
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::raw::RawClient;
+use common::raw::{RawClient, read_blocks};
 use common::secure::{SecureClient, certificate, config, finish, finish_at_once, secure};
 use common::{TestServer, noise};
 use poolftpd::config::Config;
@@ -426,18 +426,7 @@ fn block_mode_works_by_tls_and_one_connection_serves_many_files() {
     let mut data = client.open_data();
     for code in ["150 ", "125 "] {
         assert!(client.ask("RETR a").starts_with(code));
-        let mut bytes = Vec::new();
-        loop {
-            let mut header = [0; 3];
-            data.read_exact(&mut header).unwrap();
-            let mut block = vec![0; usize::from(u16::from_be_bytes([header[1], header[2]]))];
-            data.read_exact(&mut block).unwrap();
-            bytes.extend_from_slice(&block);
-            if header[0] & 64 != 0 {
-                break;
-            }
-        }
-        assert_eq!(bytes, content);
+        assert_eq!(read_blocks(&mut data), content);
         assert!(client.reply().starts_with("250 "));
     }
     assert!(client.ask("STOR b").starts_with("125 "));

@@ -115,12 +115,12 @@ impl Transfer {
         matches!(&self.work, Work::Receive(incoming) if incoming.owes_a_marker())
     }
 
-    /// A client that waits for our disk is not the one that stalls.
     /// Whether everything is sent and only the client's close is waited for.
     pub(super) fn is_hung_up(&self) -> bool {
         self.connection.is_hung_up()
     }
 
+    /// A client that waits for our disk is not the one that stalls.
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
         let timeout = if self.waits_for_a_flush() {
             FLUSH_TIMEOUT
@@ -427,6 +427,11 @@ impl Session {
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Wait);
         }
+        if *budget == 0 && !transfer.work.is_over() {
+            // The one before it took what there was for this turn.
+            self.enter(Activity::Transfer(transfer));
+            return Ok(Step::Bulk);
+        }
         let waited = transfer.waits_for_a_flush();
         let slice = transfer.slice(*budget);
         let advanced = transfer.work.advance(&mut transfer.connection, slice);
@@ -464,7 +469,8 @@ impl Session {
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
                 transfer.progressed_at = now;
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
-                if *budget == 0 { Step::Bulk } else { Step::More }
+                // One that is over ends in this turn.
+                if *budget == 0 && !transfer.work.is_over() { Step::Bulk } else { Step::More }
             }
             Ok(Moved::WouldBlock) => Step::Wait,
             Ok(Moved::End) => match self.hang_up(&mut transfer) {

@@ -20,6 +20,10 @@ use super::listing::Lister;
 /// How much text is read from a file or a directory before it is sent.
 const TEXT_BYTES: usize = 32 * 1024;
 
+/// In block mode, how much of a file is put together with its headers: to copy so much costs less than the calls that are
+/// saved.
+const COMPOSED_BYTES_MAX: usize = 64 * 1024;
+
 /// In block mode, how many bytes of a file there are from one restart marker to the next.
 const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -52,6 +56,11 @@ impl Work {
             Self::SendText(_) => true,
             Self::Receive(_) => false,
         }
+    }
+
+    /// Whether all of a file has left.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Send(outgoing) if outgoing.is_over())
     }
 
     /// Which way its data goes.
@@ -101,10 +110,12 @@ pub(super) struct Outgoing {
     blocks: Option<Blocks>,
 }
 
-/// Block mode: the header that is not sent yet, and how much of its block.
+/// Block mode: what is not sent yet, headers and what small blocks hold, and how much of a larger one is still to come.
 #[derive(Debug)]
 struct Blocks {
     unsent: Vec<u8>,
+    /// How many bytes of the file are among the unsent, or have left with others that are.
+    carried: u64,
     left: usize,
     next_marker: u64,
     ended: bool,
@@ -113,18 +124,25 @@ struct Blocks {
 impl Outgoing {
     pub(super) fn new(file: File, offset: u64, end: u64, mode: Mode) -> Self {
         let next_marker = offset + MARKER_EVERY_BYTES;
-        let blocks = Blocks { unsent: Vec::new(), left: 0, next_marker, ended: false };
+        let blocks = Blocks { unsent: Vec::new(), carried: 0, left: 0, next_marker, ended: false };
         Self { file, offset, end, blocks: (mode == Mode::Block).then_some(blocks) }
     }
 
+    fn is_over(&self) -> bool {
+        self.offset == self.end
+            && self.blocks.as_ref().is_none_or(|blocks| blocks.ended && blocks.unsent.is_empty())
+    }
+
     fn advance(&mut self, connection: &mut DataConnection, budget: usize) -> Result<Moved, Fault> {
-        let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         let left = match &mut self.blocks {
-            None => left,
-            Some(blocks) => match blocks.advance(self.offset, left, connection)? {
-                Moved::End => blocks.left,
-                moved => return Ok(moved),
-            },
+            None => usize::try_from(self.end - self.offset).unwrap_or(usize::MAX),
+            Some(blocks) => {
+                blocks.compose(&self.file, &mut self.offset, self.end, budget)?;
+                match blocks.send(connection)? {
+                    Moved::End => blocks.left,
+                    moved => return Ok(moved),
+                }
+            }
         };
         if left == 0 {
             return Ok(Moved::End);
@@ -147,33 +165,74 @@ impl Outgoing {
 }
 
 impl Blocks {
-    /// Sends the header of the next block when its time has come; `End` when only data is to be sent now, or nothing.
-    fn advance(
+    /// Begins the next block when its time has come: its header, behind which the data goes from the file to the connection;
+    /// or, when little is left of the file, all of that, to leave in one send.
+    fn compose(
         &mut self,
-        offset: u64,
-        rest: usize,
-        connection: &mut DataConnection,
-    ) -> Result<Moved, Fault> {
-        if self.left == 0 && self.unsent.is_empty() && !self.ended {
-            if offset >= self.next_marker {
-                block::encode_marker(offset, &mut self.unsent);
-                self.next_marker = offset + MARKER_EVERY_BYTES;
-            }
-            self.left = rest.min(BLOCK_BYTES_MAX);
-            self.ended = self.left == rest;
-            let last = if self.ended { Last::Yes } else { Last::No };
-            self.unsent.extend_from_slice(&block::header(self.left, last));
+        file: &File,
+        offset: &mut u64,
+        end: u64,
+        budget: usize,
+    ) -> Result<(), Fault> {
+        if self.left > 0 || self.ended || !self.unsent.is_empty() {
+            return Ok(());
         }
+        if *offset >= self.next_marker {
+            block::encode_marker(*offset, &mut self.unsent);
+            self.next_marker = *offset + MARKER_EVERY_BYTES;
+        }
+        let mut rest = usize::try_from(end - *offset).unwrap_or(usize::MAX);
+        let composed = rest <= budget.min(COMPOSED_BYTES_MAX);
+        loop {
+            let count = rest.min(BLOCK_BYTES_MAX);
+            rest -= count;
+            self.ended = rest == 0;
+            let last = if self.ended { Last::Yes } else { Last::No };
+            self.unsent.extend_from_slice(&block::header(count, last));
+            if !composed {
+                self.left = count;
+                return Ok(());
+            }
+            read_exactly(file, *offset, count, &mut self.unsent)?;
+            *offset += count as u64;
+            self.carried += count as u64;
+            if self.ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends what was composed; `End` when only data is to be sent now, or nothing.
+    fn send(&mut self, connection: &mut DataConnection) -> Result<Moved, Fault> {
         if self.unsent.is_empty() {
             return Ok(Moved::End);
         }
-        let moved = if self.left > 0 {
-            copy::send_ahead(&mut self.unsent, connection)?
-        } else {
-            copy::send_bytes(&mut self.unsent, connection, Behind::Open)?
-        };
-        Ok(if self.unsent.is_empty() { Moved::End } else { moved })
+        if self.left > 0 {
+            return copy::send_ahead(&mut self.unsent, connection);
+        }
+        Ok(match copy::send_bytes(&mut self.unsent, connection, Behind::Open)? {
+            // What is told are the file's bytes, in the end all of them.
+            Moved::Bytes(count) => {
+                let told =
+                    if self.unsent.is_empty() { self.carried } else { count.min(self.carried) };
+                self.carried -= told;
+                match told {
+                    0 if self.unsent.is_empty() => Moved::End,
+                    0 => Moved::WouldBlock,
+                    told => Moved::Bytes(told),
+                }
+            }
+            moved => moved,
+        })
     }
+}
+
+/// Appends so many bytes of a file.
+fn read_exactly(file: &File, offset: u64, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let begin = out.len();
+    out.resize(begin + count, 0);
+    let room = out.get_mut(begin..).unwrap_or_default();
+    file.read_exact_at(room, offset).map_err(Fault::Storage)
 }
 
 /// Text that is made as it is sent: a file in TYPE A, or a listing.

@@ -190,3 +190,22 @@ pub fn read_all(mut data: TcpStream) -> Vec<u8> {
     data.read_to_end(&mut bytes).unwrap();
     bytes
 }
+
+/// A file in block mode, up to the block that ends it, and not a byte further; of markers, what is said of them is checked.
+pub fn read_blocks(data: &mut impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut header = [0; 3];
+        data.read_exact(&mut header).unwrap();
+        let mut block = vec![0; usize::from(u16::from_be_bytes([header[1], header[2]]))];
+        data.read_exact(&mut block).unwrap();
+        if header[0] & 16 != 0 {
+            assert_eq!(String::from_utf8(block).unwrap(), bytes.len().to_string());
+        } else {
+            bytes.extend_from_slice(&block);
+        }
+        if header[0] & 64 != 0 {
+            return bytes;
+        }
+    }
+}
