@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # How fast is it beside vsftpd, ProFTPD, Pure-FTPd, pyftpdlib and unFTP, and how far from what the machine can do?
 # A good answer: ahead of the best of them in each row. Prints a Markdown table; every byte counted, every reply checked.
-# Usage: stress/compare.sh [ROUNDS=3] [SECONDS=1] [CASES=all, or a pattern such as 'RETR|STOR']
+# Usage: stress/compare.sh [ROUNDS=5] [SECONDS=0.6] [CASES=all, or a pattern such as 'RETR|STOR']
 #
 # The rounds are interleaved: in each, every case is put to every server, one after the other, by ftpbench. The figures are
-# medians of the rounds. "The limit" is benches/bare.rs, which does sendfile and splice and nothing else.
+# medians of the rounds, the ratios those of the ratios in each round: what else the machine does hits both alike. "The limit" is benches/bare.rs, which does sendfile and splice and nothing else.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/peers.sh"
-rounds=${1:-3} seconds=${2:-1} pattern=${3:-.}
+rounds=${1:-5} seconds=${2:-0.6} pattern=${3:-.}
 [ -x "$programs/examples/bare" ] || { echo "build first: cargo build --release --bins --examples" >&2; exit 2; }
 command -v python3 >/dev/null || { echo "SKIP compare: python3 is not installed"; exit 0; }
 trap finish_peers EXIT INT TERM
@@ -46,7 +46,8 @@ for size in 1048576 33554432; do case_of "burst-$size" "$others" -l burst -n 100
 case_of "idle-$crowd" "poolftpd|Pure-FTPd|pyftpdlib|unftp" -l idle -n "$crowd"
 case_of "idle-1000" "vsftpd|ProFTPD" -l idle -n 1000
 case_of "interactive" "$others" -l interactive --path /f268435456
-case_of "mix" "$others" -l mix --path /f268435456
+case_of "mix-4" "$others" -l mix --path /f268435456
+case_of "mix-100" "poolftpd|ProFTPD|pyftpdlib|unftp" -l mix -n 100 --path /f268435456
 for count in 1000 10000 100000; do
     for verb in list mlsd; do case_of "$verb-$count" "$others" -l $verb --directory /d$count; done
 done
@@ -60,7 +61,7 @@ for round in $(seq "$rounds"); do
             echo "round $round: $name, $server_name" >&2
             # shellcheck disable=SC2086
             timeout 120 "$programs/ftpbench" --json -t "$seconds" -u "$login" --pid "$pid" $options 127.0.0.1 "$peer_port" \
-                2>>"$work/failures" | sed "s/^{/{\"case\":\"$name\",\"server\":\"$server_name\",/" >>"$work/results" ||
+                2>>"$work/failures" | sed "s/^{/{\"case\":\"$name\",\"round\":$round,\"server\":\"$server_name\",/" >>"$work/results" ||
                 echo "$name, $server_name: $(tail -n 1 "$work/failures")" >&2
             # The processes of clients that have left: one of Pure-FTPd's may go on for ever, and be measured with the next.
             pkill -KILL -P "$pid" 2>/dev/null || true
