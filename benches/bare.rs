@@ -2,7 +2,7 @@
 //! nothing that a server needs besides: no accounts, no bounds, no safe names. `stress/compare.sh` measures it beside real
 //! ones: what is between it and a server is what that server costs.
 //!
-//! Usage: bare DIRECTORY, which it serves on a port of 127.0.0.1 that it prints.
+//! Usage: bare DIRECTORY [ADDRESS=127.0.0.1], which it serves on a port of this address that it prints.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,7 +23,8 @@ const PIPE_BYTES: usize = 1 << 20;
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| ".".into()));
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = std::env::args().nth(2).unwrap_or_else(|| "127.0.0.1".into());
+    let listener = TcpListener::bind((address.as_str(), 0))?;
     println!("listening on {}", listener.local_addr()?);
     for client in listener.incoming() {
         let (client, root) = (client?, root.clone());
@@ -49,7 +50,7 @@ fn converse(mut control: &TcpStream, root: &Path) -> io::Result<()> {
             "DELE" => fs::remove_file(path)
                 .map_or_else(|_| "550 no".to_owned(), |()| "250 done".to_owned()),
             "EPSV" => {
-                let listener = TcpListener::bind("127.0.0.1:0")?;
+                let listener = TcpListener::bind((control.local_addr()?.ip(), 0))?;
                 let port = listener.local_addr()?.port();
                 passive = Some(listener);
                 format!("229 here (|||{port}|)")

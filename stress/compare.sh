@@ -60,7 +60,7 @@ for round in $(seq "$rounds"); do
             [[ $server_name =~ ^($whom)$ || $whom = . ]] || continue
             echo "round $round: $name, $server_name" >&2
             # shellcheck disable=SC2086
-            timeout 120 "$programs/ftpbench" --json -t "$seconds" -u "$login" --pid "$pid" $options 127.0.0.1 "$peer_port" \
+            timeout 40 "$programs/ftpbench" --json -t "$seconds" -u "$login" --pid "$pid" $options 127.0.0.1 "$peer_port" \
                 2>>"$work/failures" | sed "s/^{/{\"case\":\"$name\",\"round\":$round,\"server\":\"$server_name\",/" >>"$work/results" ||
                 echo "$name, $server_name: $(tail -n 1 "$work/failures")" >&2
             # The processes of clients that have left: one of Pure-FTPd's may go on for ever, and be measured with the next.
