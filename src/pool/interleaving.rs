@@ -144,6 +144,8 @@ impl Scene {
                 while floor.work(&mut hands, Instant::now) {}
             }));
         }
+        // Without this, no schedule has a worker that found nothing and is about to wait when the task comes.
+        thread::yield_now();
         floor.admit(Admitted::new(Box::new(task), alive));
         Self { floor, descriptor, mailbox, stop, done, gone, threads }
     }
