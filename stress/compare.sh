@@ -58,6 +58,7 @@ for round in $(seq "$rounds"); do
         for peer in "${peers[@]}"; do
             read -r server_name pid peer_port login <<<"$peer"
             [[ $server_name =~ ^($whom)$ || $whom = . ]] || continue
+            [[ $name != STOR* ]] || login=${writers[$server_name]:-$login}
             echo "round $round: $name, $server_name" >&2
             # shellcheck disable=SC2086
             timeout 40 "$programs/ftpbench" --json -t "$seconds" -u "$login" --pid "$pid" $options 127.0.0.1 "$peer_port" \

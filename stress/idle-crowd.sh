@@ -8,7 +8,7 @@
 clients=${1:-10000} downloads=${2:-64}
 command -v python3 >/dev/null || { echo "SKIP idle-crowd: python3 is not installed"; exit 0; }
 make_file file.bin 64
-start_server --workers 4 --max-clients 200000 --max-per-ip 200000
+start_server --workers 4 --max-clients 200000 --max-per-ip 200000 --idle-timeout 3600
 most=$(($(ulimit -Hn) - 200))
 [ "$clients" -le $most ] || { echo "only $most clients: ulimit -Hn is $(ulimit -Hn) (stress/uml.sh has no limit)"; clients=$most; }
 python3 - "$port" "$clients" "$server" "$downloads" "$programs/ftpbench" <<'END'

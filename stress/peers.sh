@@ -2,8 +2,9 @@
 # into $work/root/up. Those of the PATH are used, else those unpacked in target/servers, as .ci/run does.
 # shellcheck shell=bash
 
-# peers: "name pid port login" of each that runs.
+# peers: "name pid port login" of each that runs; writers: who stores, where that is another.
 peers=()
+declare -A writers=()
 find_server() { command -v "$1" || ls "$here/target/servers/usr/sbin/$1" "$here/target/servers/usr/bin/$1" 2>/dev/null || true; }
 # free_port: one that nobody listens on.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
@@ -51,15 +52,20 @@ start_proftpd() {
     start_peer ProFTPD anonymous:x@ "$peer_port" "$program" -n -c "$work/proftpd.conf"
 }
 
-# start_pure_ftpd [OPTIONS...]: its anonymous needs a user of the system called ftp; a user of its own file needs nothing.
+# start_pure_ftpd [OPTIONS...]: its anonymous is served the home of a user of the system called ftp, which it is made to
+# see, and may not overwrite; so who stores is a user of its own file, whose password takes it a second of argon2 at each login.
 start_pure_ftpd() {
-    local program pw peer_port
+    local program pw peer_port login=anonymous:x@ wrapper
     program=$(find_server pure-ftpd | head -n 1) pw=$(find_server pure-pw | head -n 1)
     [ -n "$program" ] && [ "$(id -u)" = 0 ] || { missing Pure-FTPd "apt-get install pure-ftpd; it must be started as root"; return 0; }
+    wrapper=$(ls /usr/lib/*/libnss_wrapper.so 2>/dev/null | head -n 1)
+    [ -n "$wrapper" ] || { login=joe:secret; missing "Pure-FTPd's anonymous" "apt-get install libnss-wrapper; without it, each login takes a second"; }
+    { cat /etc/passwd; echo "ftp:x:65534:65534::$work/root:/bin/false"; } >"$work/passwd"
     peer_port=$(free_port)
     printf 'secret\nsecret\n' | "$pw" useradd joe -u nobody -g nogroup -d "$work/root" -f "$work/users" -F "$work/users.pdb" -m >/dev/null 2>&1
-    start_peer Pure-FTPd joe:secret "$peer_port" "$program" -A -H -4 -c 20000 -C 20000 -L 200000:5 \
-        -S "127.0.0.1,$peer_port" -l "puredb:$work/users.pdb" -g "$work/pure.pid" "$@"
+    start_peer Pure-FTPd $login "$peer_port" env LD_PRELOAD="$wrapper" NSS_WRAPPER_PASSWD="$work/passwd" NSS_WRAPPER_GROUP=/etc/group \
+        "$program" -A -H -4 -c 20000 -C 20000 -L 200000:5 -S "127.0.0.1,$peer_port" -l "puredb:$work/users.pdb" -g "$work/pure.pid" "$@"
+    writers[Pure-FTPd]=joe:secret
 }
 
 start_pyftpdlib() {
