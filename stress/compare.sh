@@ -55,6 +55,8 @@ done
 for round in $(seq "$rounds"); do
     for entry in "${cases[@]}"; do
         read -r name whom options <<<"$entry"
+        # Once: a server that has held a crowd has the memory for the next.
+        [[ $name != idle* || $round = 1 ]] || continue
         for peer in "${peers[@]}"; do
             read -r server_name pid peer_port login <<<"$peer"
             [[ $server_name =~ ^($whom)$ || $whom = . ]] || continue

@@ -47,16 +47,18 @@ pub enum Fault {
 /// What comes behind the bytes that are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
-    /// More, at some time.
+    /// Perhaps nothing for a while: it leaves now.
     Open,
-    /// More at once, or the end of the connection: they share a packet.
+    /// A little more, or the end of the connection: they share a packet.
     More,
+    /// Much more of the same file, and then the end of the connection.
+    Much,
 }
 
 impl Behind {
     fn flags(self) -> SendFlags {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if self == Self::More { flags | SendFlags::MORE } else { flags }
+        if self == Self::Open { flags } else { flags | SendFlags::MORE }
     }
 }
 
@@ -83,6 +85,9 @@ pub fn send_file(
         }
         None => {
             connection.bound().map_err(Fault::Connection)?;
+            if then == Behind::Much {
+                connection.cork().map_err(Fault::Connection)?;
+            }
             send_file_plain(file, offset, &connection.stream, bytes_max)
         }
         Some(tls) => send_file_secure(file, offset, tls, &connection.stream, bytes_max),

@@ -127,6 +127,8 @@ pub struct DataConnection {
     hung_up: bool,
     /// Whether no call on it waits longer than a moment: see [`DataConnection::bound`].
     bounded: bool,
+    /// Whether only whole packets leave: see [`DataConnection::cork`].
+    corked: bool,
 }
 
 impl DataConnection {
@@ -138,13 +140,23 @@ impl DataConnection {
             // Records are whole; what is held back waits for nothing.
             stream.set_nodelay(true)?;
         }
-        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false })
+        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
     }
 
     /// Sees to it that calls which cannot be told not to wait (sendfile, splice) do so for a moment at most.
     pub(super) fn bound(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.bounded, true) {
             bound_waits(self.stream.as_fd())?;
+        }
+        Ok(())
+    }
+
+    /// Has only whole packets leave (`TCP_CORK`), until it is closed, or a fifth of a second has passed: for one that carries
+    /// a large file, slice by slice, and then ends. Without, the end of each slice is a packet of its own, or makes one; with
+    /// it, 1.2 times as much goes over loopback.
+    pub(super) fn cork(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.corked, true) {
+            sockopt::set_tcp_cork(&self.stream, true)?;
         }
         Ok(())
     }

@@ -148,8 +148,11 @@ impl Outgoing {
             return Ok(Moved::End);
         }
         // A small file and the end of its connection are one packet.
-        let then =
-            if self.blocks.is_none() && left <= budget { Behind::More } else { Behind::Open };
+        let then = match self.blocks {
+            Some(_) => Behind::Open,
+            None if left <= budget => Behind::More,
+            None => Behind::Much,
+        };
         let slice = left.min(budget);
         match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
             Moved::End => Err(shrunk()),
