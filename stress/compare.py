@@ -39,9 +39,9 @@ MEASURES = [
     ("RETR", "RETR of 256 MiB, {1} at once", "RETR", "CPU s/GB", cpu_per_gigabyte, False),
     ("STOR", "STOR of 256 MiB, {1} at once", "STOR", "GB/s", gigabytes_per_second, True),
     ("STOR", "STOR of 256 MiB, {1} at once", "STOR", "CPU s/GB", cpu_per_gigabyte, False),
-    ("files", "files of {1}, {2} sessions", "files", "files/s", per_second, True),
-    ("files", "files of {1}, {2} sessions", "files", "CPU µs/file", cpu_each, False),
-    ("files", "files of {1}, {2} sessions", "files", "p50 ms", milliseconds("p50"), False),
+    ("files", "files of {1}, {2} at once", "files", "files/s", per_second, True),
+    ("files", "files of {1}, {2} at once", "files", "CPU µs/file", cpu_each, False),
+    ("files", "files of {1}, {2} at once", "files", "p50 ms", milliseconds("p50"), False),
     ("blocks", "the same in block mode; others in stream mode", "files", "files/s", per_second, True),
     ("login", "connect, log in, leave, {1} at once", "logins", "logins/s", per_second, True),
     ("login", "connect, log in, leave, {1} at once", "logins", "CPU µs each", cpu_each, False),
@@ -49,7 +49,7 @@ MEASURES = [
     ("burst", "100 at once get {1}", "all of them", "all, ms", milliseconds("p50"), False),
     ("burst", "100 at once get {1}", "clients", "slowest/fastest", lambda row: row["spread"], False),
     ("idle", "{1} idle sessions", "NOOP", "KiB each", lambda row: row["server_kib"] / row["clients"], False),
-    ("idle", "{1} idle sessions", "NOOP", "kernel KiB, both ends", lambda row: row["kernel_kib"] / row["clients"], False),
+    ("idle", "{1} idle sessions", "NOOP", "kernel KiB each, both ends", lambda row: row["kernel_kib"] / row["clients"], False),
     ("interactive", "NOOP beside 4 downloads", "commands", "p99 ms", milliseconds("p99"), False),
     ("interactive", "NOOP beside 4 downloads", "RETR", "GB/s beside", gigabytes_per_second, True),
     ("mix", "NOOP beside {1} downloads and 50 slow readers", "commands", "p99 ms", milliseconds("p99"), False),
@@ -89,10 +89,10 @@ def ratio(ours, other):
 
 def main():
     found = defaultdict(lambda: defaultdict(list))
-    order, failed = [], 0
+    order, failed = [], defaultdict(int)
     for line in open(sys.argv[1]):
         row = json.loads(line)
-        failed += row["failed"]
+        failed[row["server"], row["case"]] += row["failed"]
         if row["case"] not in order:
             order.append(row["case"])
         found[row["case"], row["what"]][row["server"]].append(row)
@@ -115,7 +115,8 @@ def main():
             cells += [show(ratio(ours, best)), show(ratio(ours, known.get(LIMIT, {})))]
             label = name.format(kind, *[SIZES.get(size, f"{int(size):,}" if size.isdigit() else size) for size in sizes])
             print(f"| {label}, {unit} | " + " | ".join(cells) + " |")
-    print(f"\n{failed} transfers or commands failed")
+    told = [f"{count} of {server}'s {case}" for (server, case), count in failed.items() if count]
+    print(f"\nTransfers or commands that failed: {', '.join(told) or 'none'}")
 
 
 main()

@@ -37,26 +37,26 @@ for n in 1 4; do case_of "RETR-$n" "." -l download -n $n --path /f268435456; don
 for n in 1 4; do case_of "STOR-$n" "." -l upload -n $n --directory /up; done
 for size in 1024 65536; do
     for n in 1 16; do
-        case_of "files-$size-$n" "." -l small -n $n --path /f$size
+        case_of "files-$size-$n" "$others" -l small -n $n --path /f$size
         case_of "blocks-$size-$n" "poolftpd" -l small -n $n --path /f$size --block
     done
 done
 for n in 1 16; do case_of "login-$n" "$others" -l login -n $n; done
 for size in 1048576 33554432; do case_of "burst-$size" "$others" -l burst -n 100 --path /f$size; done
-case_of "idle-$crowd" "poolftpd|Pure-FTPd|pyftpdlib|unftp" -l idle -n "$crowd"
-case_of "idle-1000" "vsftpd|ProFTPD" -l idle -n 1000
 case_of "interactive" "$others" -l interactive --path /f268435456
 case_of "mix-4" "$others" -l mix --path /f268435456
 case_of "mix-100" "poolftpd|ProFTPD|pyftpdlib|unftp" -l mix -n 100 --path /f268435456
 for count in 1000 10000 100000; do
     for verb in list mlsd; do case_of "$verb-$count" "$others" -l $verb --directory /d$count; done
 done
+# The last, once, and only then: a server that has held a crowd has the memory for the next, and unFTP does not recover.
+case_of "idle-$crowd" "poolftpd|Pure-FTPd|pyftpdlib|unftp" -l idle -n "$crowd"
+case_of "idle-1000" "vsftpd|ProFTPD" -l idle -n 1000
 
 for round in $(seq "$rounds"); do
     for entry in "${cases[@]}"; do
         read -r name whom options <<<"$entry"
-        # Once: a server that has held a crowd has the memory for the next.
-        [[ $name != idle* || $round = 1 ]] || continue
+        [[ $name != idle* || $round = "$rounds" ]] || continue
         for peer in "${peers[@]}"; do
             read -r server_name pid peer_port login <<<"$peer"
             [[ $server_name =~ ^($whom)$ || $whom = . ]] || continue
