@@ -16,12 +16,11 @@ start_server --workers 4 --write --no-fsync
 peers+=("poolftpd $server $port anonymous:x@")
 start_vsftpd && start_proftpd && start_pure_ftpd && start_pyftpdlib && start_unftp
 
-# sleeps PID: how often its threads, and those of its children, have gone to sleep. What a client's process did is gone with it.
+# sleeps PID: how often its own threads have gone to sleep; what its children did for a client is gone with them.
 sleeps() {
-    local pid=$1 child
-    cat /proc/"$pid"/task/*/status 2>/dev/null | awk '/^voluntary/ { n += $2 } END { print n + 0 }'
+    cat /proc/"$1"/task/*/status 2>/dev/null | awk '/^voluntary/ { n += $2 } END { print n + 0 }'
 }
-# one LOAD...: calls and sleeps of each.
+# one PID PORT LOGIN LOAD...: calls and sleeps of each.
 one() {
     local pid=$1 peer_port=$2 login=$3 before tracer
     shift 3

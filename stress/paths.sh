@@ -11,7 +11,13 @@ skip() { echo "SKIP paths: $1"; exit 0; }
 [ -x "$programs/examples/bare" ] || { echo "build first: cargo build --release --bins --examples" >&2; exit 2; }
 command -v python3 >/dev/null || skip "python3 is not installed"
 here_ns=pool-$$-here there_ns=pool-$$-there
-finish_paths() { ip netns del $here_ns 2>/dev/null; ip netns del $there_ns 2>/dev/null; finish; }
+finish_paths() {
+    for namespace in $here_ns $there_ns; do
+        # A namespace that is deleted lives on with the servers in it.
+        { ip netns pids $namespace | xargs -r kill; ip netns del $namespace; } 2>/dev/null || true
+    done
+    finish
+}
 trap finish_paths EXIT INT TERM
 ip netns add $here_ns 2>/dev/null && ip netns add $there_ns || skip "this kernel has no network namespaces"
 here() { ip netns exec $here_ns "$@"; }
@@ -22,7 +28,7 @@ there ip addr add 10.77.0.2/24 dev pool1 && there ip link set pool1 up && there 
 
 mkdir -p "$work/root/up" && chmod 755 "$work" && chmod 777 "$work/root/up"
 head -c 268435456 /dev/urandom >"$work/root/big"
-# serve PROGRAM...: in its namespace; says its port.
+# serve NAME PROGRAM...: in its namespace; says its port.
 serve() { mkfifo "$work/$1.line"; here "${@:2}" >"$work/$1.line" & read -r line <"$work/$1.line"; echo "${line##*:}"; }
 ours=$(serve ours "$programs/ftpserver" --root "$work/root" --port 0 --write --no-fsync --quiet)
 limit=$(serve limit "$programs/examples/bare" "$work/root" 0.0.0.0)

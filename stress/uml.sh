@@ -2,13 +2,14 @@
 # Runs a script of this folder in a kernel of its own, User Mode Linux, as root: for machines whose limits are too low
 # (descriptors, for a crowd of 50,000) or whose kernel lacks something (netem, for paths.sh). That kernel has one processor
 # and is slow: what it shows is whether, not how fast.
-# Usage: stress/uml.sh SCRIPT [ARGUMENTS...], as in stress/uml.sh stress/crowd.sh 50000
+# Usage: stress/uml.sh SCRIPT [ARGUMENTS...], as in stress/uml.sh stress/paths.sh 3
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 command -v linux.uml >/dev/null || { echo "SKIP uml: not installed (apt-get install user-mode-linux)"; exit 0; }
 script=$(realpath "$1")
 shift
 # What it runs first, instead of an init. It lies where its own /tmp does not hide it.
+mkdir -p "$here/target"
 init=$(mktemp "$here/target/uml.XXXXXX")
 trap 'rm -f "$init"' EXIT INT TERM
 cat >"$init" <<INIT
