@@ -13,17 +13,25 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use common::TestServer;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs ftpbench for a short time; its status, its lines of JSON and its complaints.
 fn bench(address: SocketAddr, words: &[&str]) -> (Option<i32>, Vec<String>, String) {
+    outcome(command(address, "0.1", words).output().unwrap())
+}
+
+fn command(address: SocketAddr, seconds: &str, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftpbench"));
-    command.args(["--json", "-t", "0.1"]).args(words);
+    command.args(["--json", "-t", seconds]).args(words);
     command.args([address.ip().to_string(), address.port().to_string()]);
-    let output = command.output().unwrap();
+    command
+}
+
+fn outcome(output: Output) -> (Option<i32>, Vec<String>, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let lines = text(output.stdout).lines().map(str::to_owned).collect();
     (output.status.code(), lines, text(output.stderr))
@@ -52,6 +60,26 @@ fn every_load_is_done_without_a_failure_and_leaves_nothing_behind() {
     }
     let download = lines.iter().find(|line| line.contains("\"load\":\"download\"")).unwrap();
     assert!(number(download, "bytes") >= number(download, "done") * 204_800, "{download}");
+    assert_eq!(fs::read_dir(server.root.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn ctrl_c_ends_the_measurement_shows_it_and_leaves_nothing_behind() {
+    let server = TestServer::writable();
+    let words = ["-l", "upload,list", "-n", "3", "-s", "200K"];
+    let child = command(server.address(), "3600", &words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::until("the last of its clients stores nothing", || {
+        server.path("ftpbench-2.bin").exists()
+    });
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (status, lines, complaints) = outcome(child.wait_with_output().unwrap());
+    assert_eq!((status, complaints.as_str()), (Some(130), ""));
+    assert_eq!(lines.len(), 1, "the load that was under way, and none after it: {lines:#?}");
+    assert!(number(&lines[0], "done") >= 1 && number(&lines[0], "failed") == 0, "{lines:#?}");
     assert_eq!(fs::read_dir(server.root.path()).unwrap().count(), 0);
 }
 

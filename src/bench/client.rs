@@ -11,6 +11,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use crate::client::Interrupt;
 use crate::ftp::address::{parse_extended_passive, parse_passive_port};
 use crate::ftp::block::{Decoder, Item};
 use crate::ftp::line::{Line, LineBuffer};
@@ -41,17 +42,22 @@ pub(super) struct Wires {
     /// How large the file is that is fetched.
     pub(super) file_size: u64,
     buffer: Vec<u8>,
+    pub(super) interrupt: Interrupt,
 }
 
 impl Wires {
-    pub(super) fn new(server: SocketAddr, login: Login) -> Result<Self, Errno> {
+    pub(super) fn new(
+        server: SocketAddr,
+        login: Login,
+        interrupt: Interrupt,
+    ) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, server, login, file_size: 0, buffer: vec![0; RECEIVE_BYTES] })
+        Ok(Self { epoll, server, login, file_size: 0, buffer: vec![0; RECEIVE_BYTES], interrupt })
     }
 
     /// The same for others, who are driven apart.
     pub(super) fn again(&self) -> Result<Self, Errno> {
-        let other = Self::new(self.server, self.login.clone())?;
+        let other = Self::new(self.server, self.login.clone(), self.interrupt.clone())?;
         Ok(Self { file_size: self.file_size, ..other })
     }
 

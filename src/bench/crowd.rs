@@ -94,16 +94,26 @@ impl<'w, 'a> Crowd<'w, 'a> {
         path: &'a str,
         file: &'a File,
         size: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), BenchError> {
         let store = Routine::Store { path, numbered: false, source: file.as_fd(), size };
-        self.gather(&[Group { name: "", clients: 1, routine: store }], &|_| ())
-            .map_err(|error| error.to_string())?;
+        self.gather(&[Group { name: "", clients: 1, routine: store }], &|_| ())?;
         self.phase = Phase::Once;
         self.next_task(0);
         while self.busy > 0 {
-            self.turn().map_err(|error| error.to_string())?;
+            self.go_on()?;
+            self.turn()?;
         }
-        self.members.pop().and_then(|member| member.failure).map_or(Ok(()), Err)
+        let failure = self.members.pop().and_then(|member| member.failure);
+        failure.map_or(Ok(()), |why| Err(BenchError::Wrong(why)))
+    }
+
+    /// Before there is a measurement, an interrupt ends everything; later, it is only over sooner.
+    fn go_on(&self) -> Result<(), BenchError> {
+        if self.is_interrupted() { Err(BenchError::Interrupted) } else { Ok(()) }
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.wires.interrupt.is_set()
     }
 
     /// Every client, all of whom are logged in, does what it does over and over, for so long, and until the others are done.
@@ -122,7 +132,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         for number in 0..self.members.len() {
             self.stagger(number);
         }
-        while self.now < begun + time || !others_are_done() {
+        while (self.now < begun + time && !self.is_interrupted()) || !others_are_done() {
             self.turn()?;
         }
         let used = Usage::of(process)?.since(&before);
@@ -161,7 +171,8 @@ impl<'w, 'a> Crowd<'w, 'a> {
             all.push(self.now.duration_since(round));
             let took = self.members.iter().filter_map(|member| member.took.get(done));
             spreads.extend(spread(took.map(Duration::as_secs_f64)));
-            if self.now >= begun + time || self.members.iter().any(|member| member.failed > 0) {
+            let over = self.now >= begun + time || self.is_interrupted();
+            if over || self.members.iter().any(|member| member.failed > 0) {
                 break;
             }
         }
@@ -188,7 +199,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         progress("holding");
         let before = Usage::of(process)?;
         let until = now() + time;
-        while self.now < until {
+        while self.now < until && !self.is_interrupted() {
             self.turn()?;
             // Nothing is to be heard.
             self.heard_at = self.now;
@@ -234,6 +245,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         let count = self.members.len();
         for number in 0..count {
             while self.busy >= LOGINS_AT_ONCE_MAX {
+                self.go_on()?;
                 self.turn()?;
             }
             if number % 1000 == 999 {
@@ -247,6 +259,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
             }
         }
         while self.busy > 0 {
+            self.go_on()?;
             self.turn()?;
         }
         match self.members.iter_mut().find_map(|member| member.failure.take()) {

@@ -59,6 +59,8 @@ pub struct Settings {
     pub block: bool,
     /// The server's process on this machine, if it is to be looked at.
     pub process: Option<u32>,
+    /// Ends a measurement before its time, in order: what is under way is finished, what was stored is removed.
+    pub interrupt: Interrupt,
 }
 
 /// Why there is no measurement.
@@ -70,6 +72,8 @@ pub enum BenchError {
     Local(io::Error),
     /// One sentence.
     Wrong(String),
+    /// It was interrupted before there was anything to measure.
+    Interrupted,
 }
 
 impl fmt::Display for BenchError {
@@ -78,6 +82,7 @@ impl fmt::Display for BenchError {
             Self::Client(error) => error.fmt(formatter),
             Self::Local(error) => write!(formatter, "{}", crate::units::reason(error)),
             Self::Wrong(what) => formatter.write_str(what),
+            Self::Interrupted => formatter.write_str("interrupted"),
         }
     }
 }
@@ -111,8 +116,7 @@ pub fn measure(
 ) -> Result<Report, BenchError> {
     let mut bench = Bench::new(settings, load)?;
     progress("preparing");
-    bench.prepare()?;
-    let measured = bench.run(progress);
+    let measured = bench.prepare().and_then(|()| bench.run(progress));
     progress("cleaning up");
     let compared = bench.clean_up(measured.is_ok());
     let report = measured?;
@@ -147,7 +151,7 @@ impl<'a> Bench<'a> {
             password: settings.password.clone(),
             block: settings.block && !load.stores(),
         };
-        let wires = Wires::new(server, login)?;
+        let wires = Wires::new(server, login, settings.interrupt.clone())?;
         Ok(Self { settings, load, helper, wires, source: None, stored: Vec::new() })
     }
 
@@ -177,14 +181,15 @@ impl<'a> Bench<'a> {
         }
         let (path, size) = (self.in_directory(FILE_NAME), self.size());
         let (file, checksum) = pattern(size)?;
+        self.stored.push(path.clone());
         let stored = Crowd::new(&mut self.wires).store_once(&path, &file, size);
-        stored.map_err(|why| {
-            BenchError::Wrong(format!(
+        stored.map_err(|error| match error {
+            BenchError::Interrupted => error,
+            why => BenchError::Wrong(format!(
                 "a file to fetch cannot be stored ({why}); let {} write, or name a file that is there with --path",
                 self.settings.user
-            ))
+            )),
         })?;
-        self.stored.push(path.clone());
         self.wires.file_size = size;
         self.compare(&path, checksum)
     }
@@ -232,7 +237,8 @@ impl<'a> Bench<'a> {
             outcome = self.compare(&path, *checksum);
         }
         for path in std::mem::take(&mut self.stored) {
-            // A server may let us store and not remove; its administrator sees the names.
+            // A server may let us store and not remove; its administrator sees the names. Not all are there if it was
+            // interrupted.
             let _removed = self.helper.remove_file(path.as_bytes());
         }
         outcome

@@ -5,10 +5,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::FromArgs;
-use poolftpd::bench::{self, Load, Report, Settings};
+use poolftpd::bench::{self, BenchError, Load, Report, Settings};
+use poolftpd::client::Interrupt;
 use poolftpd::{cli, units};
+use signal_hook::consts::SIGINT;
 
 const PROGRAM: &str = "ftpbench";
+
+/// The exit status after Ctrl-C, as of a program that the signal ends.
+const INTERRUPTED: u8 = 130;
 
 /// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they took,
 /// and how much processor time that cost this program (and the server, with --pid).
@@ -83,13 +88,24 @@ fn main() -> ExitCode {
     if arguments.sessions == Some(0) {
         return cli::usage(PROGRAM, "--sessions is one at least");
     }
+    let interrupt = Interrupt::default();
+    if let Err(error) = catch_ctrl_c(&interrupt) {
+        cli::complain(PROGRAM, &format!("cannot catch Ctrl-C: {error}"));
+        return ExitCode::FAILURE;
+    }
     cli::raise_descriptor_limit();
     let json = arguments.json;
-    let settings = settings(arguments);
+    let settings = settings(arguments, interrupt);
     if !json {
         cli::print(&format!("{}\n", Report::head()));
     }
     run(&settings, &loads, json)
+}
+
+/// The first Ctrl-C ends the measurement, in order; the second ends the program.
+fn catch_ctrl_c(interrupt: &Interrupt) -> io::Result<()> {
+    signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), interrupt.flag())?;
+    signal_hook::flag::register(SIGINT, interrupt.flag()).map(drop)
 }
 
 fn loads(names: Option<&str>) -> Result<Vec<Load>, String> {
@@ -97,7 +113,7 @@ fn loads(names: Option<&str>) -> Result<Vec<Load>, String> {
     names.split(',').map(|name| name.trim().parse()).collect()
 }
 
-fn settings(arguments: Arguments) -> Settings {
+fn settings(arguments: Arguments, interrupt: Interrupt) -> Settings {
     let (user, password) = match arguments.user.split_once(':') {
         Some((user, password)) => (user.to_owned(), password.to_owned()),
         None => (arguments.user, "ftpbench".to_owned()),
@@ -115,6 +131,7 @@ fn settings(arguments: Arguments) -> Settings {
         directory: format!("{}{slash}", arguments.directory),
         block: arguments.block,
         process: arguments.pid,
+        interrupt,
     }
 }
 
@@ -142,10 +159,14 @@ fn run(settings: &Settings, loads: &[Load], json: bool) -> ExitCode {
                     status = ExitCode::FAILURE;
                 }
             }
+            Err(BenchError::Interrupted) => {}
             Err(error) => {
                 cli::complain(PROGRAM, &format!("{}: {error}", load.name()));
                 status = ExitCode::FAILURE;
             }
+        }
+        if settings.interrupt.is_set() {
+            return ExitCode::from(INTERRUPTED);
         }
     }
     status
