@@ -32,11 +32,13 @@ impl VirtualPath {
     /// # Errors
     /// When the path would be longer than [`PATH_BYTES_MAX`], or deeper than [`PATH_DEPTH_MAX`].
     pub fn join(&self, name: &[u8]) -> Result<Self, PathTooLong> {
-        let mut path = if name.first() == Some(&b'/') { Self::root() } else { self.clone() };
+        let from: &[u8] = if name.first() == Some(&b'/') { b"/" } else { &self.bytes };
+        let mut path = Self { bytes: Vec::with_capacity(from.len() + 1 + name.len()) };
+        path.bytes.extend_from_slice(from);
         for part in name.split(|byte| *byte == b'/') {
             match part {
                 b"" | b"." => {}
-                b".." => path = path.parent(),
+                b".." => path.bytes.truncate(path.parent_length()),
                 part => path.push(part),
             }
         }
@@ -51,10 +53,12 @@ impl VirtualPath {
     /// The directory this is in; the root's is the root.
     #[must_use]
     pub fn parent(&self) -> Self {
-        match self.bytes.iter().rposition(|byte| *byte == b'/') {
-            None | Some(0) => Self::root(),
-            Some(slash) => Self { bytes: self.bytes.get(..slash).unwrap_or_default().to_vec() },
-        }
+        Self { bytes: self.bytes.get(..self.parent_length()).unwrap_or_default().to_vec() }
+    }
+
+    /// How much of the path is that of the directory this is in.
+    fn parent_length(&self) -> usize {
+        self.bytes.iter().rposition(|byte| *byte == b'/').unwrap_or_default().max(1)
     }
 
     /// The last name; empty for the root.

@@ -79,6 +79,10 @@ impl Code {
     pub fn is_intermediate(self) -> bool {
         self.0 / 100 == 3
     }
+
+    fn digits(self) -> [u8; 3] {
+        [100, 10, 1].map(|place| b'0' + u8::try_from(self.0 / place % 10).unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Code {
@@ -149,13 +153,12 @@ impl Reply {
     /// be taken for the last (RFC 959 §4.2).
     pub fn encode(&self, out: &mut Vec<u8>) {
         let last = self.lines.len().saturating_sub(1);
+        out.reserve(self.lines.iter().map(|line| line.len() + b"123-\r\n".len()).sum());
         for (number, line) in self.lines.iter().enumerate() {
-            let lead = match number {
-                number if number == last => format!("{} ", self.code),
-                0 => format!("{}-", self.code),
-                _ => " ".to_owned(),
-            };
-            out.extend_from_slice(lead.as_bytes());
+            if number == last || number == 0 {
+                out.extend_from_slice(&self.code.digits());
+            }
+            out.push(if number == 0 && number != last { b'-' } else { b' ' });
             encode_text(line, out);
             out.extend_from_slice(b"\r\n");
         }
