@@ -1,5 +1,5 @@
-//! The limit of the machine, as an FTP server: a thread a client, one sendfile for a whole file, splice for what comes, and
-//! nothing that a server needs besides: no accounts, no bounds, no safe names. `stress/compare.sh` measures it beside real
+//! The limit of the machine, as an FTP server: a thread a client, one sendfile for a whole file, splice for what comes, one
+//! look at each name of a directory, and nothing that a server needs besides: no accounts, no bounds, no safe names. `stress/compare.sh` measures it beside real
 //! ones: what is between it and a server is what that server costs.
 //!
 //! Usage: bare DIRECTORY [ADDRESS=127.0.0.1], which it serves on a port of this address that it prints.
@@ -12,14 +12,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, RawDir, statat};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, pipe, splice};
 
 const SLICE_BYTES: usize = 1 << 30;
 const PIPE_BYTES: usize = 1 << 20;
+const NAMES_BYTES: usize = 32 * 1024;
 
 fn main() -> io::Result<()> {
     let root = PathBuf::from(std::env::args_os().nth(1).unwrap_or_else(|| ".".into()));
@@ -55,14 +58,14 @@ fn converse(mut control: &TcpStream, root: &Path) -> io::Result<()> {
                 passive = Some(listener);
                 format!("229 here (|||{port}|)")
             }
-            "RETR" | "STOR" => {
+            "RETR" | "STOR" | "LIST" | "MLSD" => {
                 control.write_all(b"150 now\r\n")?;
                 let listener = passive.take().ok_or(io::ErrorKind::NotConnected)?;
                 let (data, _) = listener.accept()?;
-                if verb == "RETR" {
-                    send(&path, &data)?;
-                } else {
-                    receive(&path, &data)?;
+                match verb {
+                    "RETR" => send(&path, &data)?,
+                    "STOR" => receive(&path, &data)?,
+                    _ => list(&path, &data)?,
                 }
                 drop(data);
                 "226 done".to_owned()
@@ -97,4 +100,22 @@ fn receive(path: &Path, data: &TcpStream) -> io::Result<()> {
             left -= move_on(out.as_fd(), file.as_fd(), left)?;
         }
     }
+}
+
+/// Each name as the system gives it, and what it says of it, of which only the size is told.
+fn list(path: &Path, mut data: &TcpStream) -> io::Result<()> {
+    let directory = File::open(path)?;
+    let mut buffer = vec![MaybeUninit::uninit(); NAMES_BYTES];
+    let mut found = RawDir::new(&directory, &mut buffer);
+    let mut lines = Vec::new();
+    while let Some(name) = found.next().transpose()? {
+        let looked = statat(&directory, name.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        lines.extend_from_slice(name.file_name().to_bytes());
+        write!(lines, " {}\r\n", looked.st_size)?;
+        if lines.len() > NAMES_BYTES {
+            data.write_all(&lines)?;
+            lines.clear();
+        }
+    }
+    data.write_all(&lines)
 }

@@ -4,7 +4,8 @@
 # Usage: stress/compare.sh [ROUNDS=5] [SECONDS=0.6] [CASES=all, or a pattern such as 'RETR|STOR']
 #
 # The rounds are interleaved: in each, every case is put to every server, one after the other, by ftpbench. The figures are
-# medians of the rounds, the ratios those of the ratios in each round: what else the machine does hits both alike. "The limit" is benches/bare.rs, which does sendfile and splice and nothing else.
+# medians of the rounds, the ratios those of the ratios in each round: what else the machine does hits both alike. "The limit" is
+# benches/bare.rs, which does sendfile, splice and a look at each name, and nothing else.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/peers.sh"
 rounds=${1:-5} seconds=${2:-0.6} pattern=${3:-.}
@@ -47,7 +48,7 @@ case_of "interactive" "$others" -l interactive --path /f268435456
 case_of "mix-4" "$others" -l mix --path /f268435456
 case_of "mix-100" "poolftpd|ProFTPD|pyftpdlib|unftp" -l mix -n 100 --path /f268435456
 for count in 1000 10000 100000; do
-    for verb in list mlsd; do case_of "$verb-$count" "$others" -l $verb --directory /d$count; done
+    for verb in list mlsd; do case_of "$verb-$count" "$others|the-limit" -l $verb --directory /d$count; done
 done
 # The last, once, and only then: a server that has held a crowd has the memory for the next, and unFTP does not recover.
 case_of "idle-$crowd" "poolftpd|Pure-FTPd|pyftpdlib|unftp" -l idle -n "$crowd"
