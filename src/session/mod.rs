@@ -15,6 +15,7 @@ mod inform;
 mod listing;
 mod login;
 mod negotiate;
+mod opening;
 mod refusal;
 mod security;
 mod service;
@@ -44,12 +45,13 @@ use digest::Digesting;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
+use opening::Awaiting;
 use refusal::Refusal;
 use security::Secured;
 pub use security::Security;
 use service::Metered;
 pub use service::{Meter, Service};
-use transfer::{Awaiting, Then, Transfer};
+use transfer::{Then, Transfer};
 use upload::Committing;
 
 /// How many commands or steps one turn does before others have theirs.

@@ -1,33 +1,29 @@
-//! Transfers: from RETR, STOR or LIST to 226, in the order it happens.
-//!
-//! A command makes an [`Order`] and answers 150; the data connection comes ([`Awaiting`]); data moves in slices
-//! ([`Transfer`]); the data connection is closed first, then 226 is queued.
+//! Transfers, from the data connection to 226: data moves in slices ([`Transfer`]); the data connection is closed first,
+//! then 226 is queued. How it came to one is told by `opening`.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::ftp::command::{Mode, PathName, Selection, Type};
+use crate::ftp::command::Mode;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
 use crate::net::control::Gone;
 use crate::net::copy::{Fault, Moved};
-use crate::net::data::{DataConnection, Failure, Opening, Protection};
+use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::Pace;
 
-use super::listing::{Format, Lister};
 use super::negotiate::Route;
-use super::refusal::{Refusal, fault_reply};
+use super::refusal::fault_reply;
 use super::upload::FLUSH_TIMEOUT;
-use super::work::{Outgoing, Text, Work};
-use super::{Activity, Heard, Metered, Pending, Session, Step};
+use super::work::Work;
+use super::{Activity, Heard, Metered, Session, Step};
 
 /// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
-const INTERACTIVE_BYTES: usize = 64 * 1024;
+pub(super) const INTERACTIVE_BYTES: usize = 64 * 1024;
 /// How much data one bulk turn moves: long enough that what a turn costs besides does not count, short enough that a command
 /// waits no longer for it than for its way through the network.
 const BULK_BYTES: usize = 256 * 1024;
@@ -51,35 +47,10 @@ pub(super) enum Then {
 /// What is to be transferred.
 #[derive(Debug)]
 pub(super) struct Order {
-    verb: &'static Verb,
-    path: VirtualPath,
-    begun: Instant,
+    pub(super) verb: &'static Verb,
+    pub(super) path: VirtualPath,
+    pub(super) begun: Instant,
     pub(super) then: Then,
-}
-
-/// An order whose data connection is not there yet.
-#[derive(Debug)]
-pub(super) struct Awaiting {
-    opening: Opening,
-    protection: Option<Protection>,
-    pub(super) order: Order,
-    work: Work,
-    pub(super) until: Instant,
-}
-
-impl Awaiting {
-    pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        match &self.opening {
-            Opening::Passive(listener) => watch.readable(listener.descriptor(), Class::Interactive),
-            Opening::Active(stream) => watch.writable(stream.as_fd(), Class::Interactive),
-            Opening::Securing(connection) if connection.wants_to_send() => {
-                watch.writable(connection.descriptor(), Class::Interactive);
-            }
-            Opening::Securing(connection) => {
-                watch.readable(connection.descriptor(), Class::Interactive);
-            }
-        }
-    }
 }
 
 /// Data on its way.
@@ -184,154 +155,14 @@ impl Session {
         }
     }
 
-    pub(super) fn retrieve(
+    /// The data connection is there.
+    pub(super) fn transfer(
         &mut self,
-        path: &PathName,
-        verb: &'static Verb,
-        pending: &Pending,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let member = self.member()?;
-        let path = member.resolve(path)?;
-        let (file, entry) = member.root().read(&path)?;
-        let (offset, end) = match pending.range {
-            Some(_) if self.parameters.representation == Type::Ascii => {
-                return Err(Refusal::Marker(
-                    "RANG needs TYPE I: an offset has no meaning in TYPE A.",
-                ));
-            }
-            Some(range) => (range.first, range.last.saturating_add(1)),
-            None => (self.marker(pending)?, entry.size),
-        };
-        if offset > entry.size {
-            return Err(Refusal::Marker("REST is beyond the end of the file."));
-        }
-        let end = end.min(entry.size);
-        // Clients take the size for their progress bars from here.
-        let about = match self.parameters.representation {
-            Type::Image => format!(" ({} bytes).", end - offset),
-            Type::Ascii => ".".to_owned(),
-        };
-        let mode = self.parameters.mode;
-        let work = match self.parameters.representation {
-            Type::Image => Work::Send(Outgoing::new(file, offset, end, mode)),
-            Type::Ascii => Work::SendText(Text::of_file(file, end, mode)),
-        };
-        self.begin(work, path, verb, &about, now)
-    }
-
-    pub(super) fn list(
-        &mut self,
-        selection: &Selection,
-        format: Format,
-        verb: &'static Verb,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let format = match format {
-            Format::Names if selection.long => Format::Long,
-            format => format,
-        };
-        let member = self.member()?;
-        let path = member.resolve_or_here(selection.path.as_ref())?;
-        let lister = Lister::open(member, selection, format)?;
-        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
-        self.begin(work, path, verb, ".", now)
-    }
-
-    pub(super) fn machine_list_directory(
-        &mut self,
-        path: Option<PathName>,
-        verb: &'static Verb,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let member = self.member()?;
-        let at = member.resolve_or_here(path.as_ref())?;
-        let lister = Lister::open_directory(member, path, self.parameters.facts)?;
-        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
-        self.begin(work, at, verb, ".", now)
-    }
-
-    /// The offset that REST set for this transfer.
-    pub(super) fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
-        match pending.restart {
-            1.. if self.parameters.representation == Type::Ascii => {
-                Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."))
-            }
-            offset => Ok(offset),
-        }
-    }
-
-    pub(super) fn begin(
-        &mut self,
+        connection: DataConnection,
+        order: Order,
         work: Work,
-        path: VirtualPath,
-        verb: &'static Verb,
-        about: &str,
         now: Instant,
-    ) -> Result<(), Refusal> {
-        let kind = match self.parameters.representation {
-            Type::Ascii => "ASCII",
-            Type::Image => "BINARY",
-        };
-        let text = [
-            b"Opening ",
-            kind.as_bytes(),
-            b" mode data connection for ",
-            path.as_bytes(),
-            about.as_bytes(),
-        ]
-        .concat();
-        self.begin_with(work, path, verb, text, now)
-    }
-
-    /// Takes the route, answers 150 and waits for the data connection; or, in block mode, answers 125 and goes on with
-    /// the one that is open.
-    pub(super) fn begin_with(
-        &mut self,
-        work: Work,
-        path: VirtualPath,
-        verb: &'static Verb,
-        text: Vec<u8>,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        self.check_route()?;
-        let order = Order { verb, path, begun: now, then: Then::Commands };
-        let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
-            Route::Open { connection } => {
-                self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
-                self.transfer(connection, order, work, now);
-                return Ok(());
-            }
-            Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
-            Route::Active { to, .. } => Opening::connect(self.control.local(), to),
-        };
-        self.reply(&Reply::new(Code::OPENING_DATA_CONNECTION, text));
-        if !work.fits(INTERACTIVE_BYTES as u64) {
-            // Of a large file the client hears before it comes; of a small one, together with its end. A connection that is
-            // broken shows at the next flush.
-            let _sent = self.control.flush(now);
-        }
-        let until = now + self.service.limits.data_connect_timeout;
-        let protection = self.protection(work.direction());
-        match opening {
-            Ok(opening) => {
-                self.enter(Activity::Opening(Box::new(Awaiting {
-                    opening,
-                    protection,
-                    order,
-                    work,
-                    until,
-                })));
-            }
-            Err(error) => {
-                drop(work);
-                self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
-            }
-        }
-        Ok(())
-    }
-
-    fn transfer(&mut self, connection: DataConnection, order: Order, work: Work, now: Instant) {
+    ) {
         let metered = Metered::new(self.service.meter());
         let pace = self.login.member().and_then(|member| work.pace(&member.account));
         self.enter(Activity::Transfer(Box::new(Transfer {
@@ -344,54 +175,6 @@ impl Session {
             paused_until: None,
             _metered: metered,
         })));
-    }
-
-    pub(super) fn await_data_connection(
-        &mut self,
-        awaiting: Awaiting,
-        now: Instant,
-    ) -> Result<Step, Gone> {
-        let Awaiting { opening, protection, mut order, work, until } = awaiting;
-        let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
-        match self.hear_during_transfer(&mut order.then, waiting, now)? {
-            Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
-            Heard::HangUp | Heard::Nothing => {}
-            Heard::Abort => {
-                drop(work);
-                self.finish(order, 0, &aborted(), Outcome::Aborted, now);
-                self.reply(&abort_done());
-                return Ok(Step::More);
-            }
-        }
-        let mut spare = None;
-        let opened = opening.advance(protection.as_ref(), &mut spare);
-        self.keep_listener(spare, now);
-        match opened {
-            Ok(Ok(connection)) => {
-                self.transfer(connection, order, work, now);
-                Ok(Step::More)
-            }
-            Ok(Err(opening)) => {
-                self.enter(Activity::Opening(Box::new(Awaiting {
-                    opening,
-                    protection,
-                    order,
-                    work,
-                    until,
-                })));
-                Ok(Step::Wait)
-            }
-            Err(failure) => {
-                drop(work);
-                let reply = match &failure {
-                    Failure::Connect(error) => cannot_connect(error),
-                    Failure::Handshake(error) => self.handshake_failed(error),
-                    Failure::Stranger => self.not_resumed(),
-                };
-                self.finish(order, 0, &reply, Outcome::Failed, now);
-                Ok(Step::More)
-            }
-        }
     }
 
     pub(super) fn move_data(
@@ -510,32 +293,6 @@ impl Session {
         }
     }
 
-    fn handshake_failed(&self, error: &io::Error) -> Reply {
-        self.log(&Event::Trouble { what: "a data connection could not be secured", error });
-        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
-    }
-
-    /// RFC 4217 §10: the negotiation was unacceptable.
-    fn not_resumed(&self) -> Reply {
-        let why = "its data connection did not resume the TLS session of its control connection; for clients that cannot, \
-                   or that share sessions between connections, there is --no-tls-reuse";
-        self.log(&Event::Refused { peer: self.control.peer(), why });
-        let text = "The data connection did not resume the TLS session of this control connection.";
-        Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
-    }
-
-    /// The data connection did not come in time.
-    pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, order, work, .. } = awaiting;
-        drop((opening, work));
-        let seconds = self.service.limits.data_connect_timeout.as_secs();
-        let reply = Reply::new(
-            Code::DATA_CONNECTION_FAILED,
-            format!("No data connection within {seconds} seconds."),
-        );
-        self.finish(order, 0, &reply, Outcome::Failed, now);
-    }
-
     /// The data connection has moved nothing for too long.
     pub(super) fn end_stalled(&mut self, transfer: Transfer, now: Instant) {
         if transfer.is_hung_up() {
@@ -635,10 +392,4 @@ pub(super) fn aborted() -> Reply {
 
 pub(super) fn abort_done() -> Reply {
     Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
-}
-
-fn cannot_connect(error: &io::Error) -> Reply {
-    let why =
-        if error.kind() == io::ErrorKind::ConnectionRefused { "refused" } else { "not possible" };
-    Reply::new(Code::DATA_CONNECTION_FAILED, format!("Data connection {why}."))
 }
