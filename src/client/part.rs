@@ -133,7 +133,14 @@ impl Part {
 
     /// Forgets what is behind so many bytes.
     pub(super) fn cut(&self, length: u64) -> Result<(), ClientError> {
-        self.file.set_len(length).map_err(|error| ClientError::local(&self.path, &error))
+        let is_longer = |found: fs::Metadata| found.len() > length;
+        // Only if there is something: ext4 starts to write out a file that was cut to nothing when it is closed.
+        let cut = self
+            .file
+            .metadata()
+            .map(is_longer)
+            .and_then(|longer| if longer { self.file.set_len(length) } else { Ok(()) });
+        cut.map_err(|error| ClientError::local(&self.path, &error))
     }
 
     /// So many bytes before a place.

@@ -299,7 +299,11 @@ impl Upload {
 
     fn cut_behind(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.cut) {
-            self.file.set_len(self.position)?;
+            // Only if there is something: a file that was cut to nothing is one that ext4 starts to write out when it is
+            // closed, which for a large upload takes as long as receiving it did.
+            if self.file.metadata()?.len() != self.position {
+                self.file.set_len(self.position)?;
+            }
             self.charge.set_length(self.position)?;
             self.file.seek(SeekFrom::Start(self.position))?;
         }
