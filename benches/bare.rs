@@ -1,6 +1,6 @@
 //! The limit of the machine, as an FTP server: a thread a client, one sendfile for a whole file, splice for what comes, one
-//! look at each name of a directory, and nothing that a server needs besides: no accounts, no bounds, no safe names. `stress/compare.sh` measures it beside real
-//! ones: what is between it and a server is what that server costs.
+//! look at each name of a directory, and nothing that a server needs besides: no accounts, no bounds, no safe names.
+//! `stress/compare.sh` measures it beside real ones: what is between it and a server is what that server costs.
 //!
 //! Usage: bare DIRECTORY [ADDRESS=127.0.0.1], which it serves on a port of this address that it prints.
 
