@@ -14,20 +14,24 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use common::proxy::Cable;
 use common::{PATIENCE, TestServer, noise};
-use poolftpd::client::{Client, From, Options, Watcher};
+use poolftpd::client::{Client, ClientError, Coming, From, Interrupt, Known, Options, Watcher};
 use poolftpd::ftp::command::Type;
+use poolftpd::ftp::listing::Listed;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// More than the overlap that is compared, and several blocks.
@@ -101,8 +105,11 @@ fn options() -> Options {
 }
 
 fn log_in(address: SocketAddr) -> Client {
-    let mut client =
-        Client::connect(&address.ip().to_string(), address.port(), &options()).unwrap();
+    log_in_with(address, &options())
+}
+
+fn log_in_with(address: SocketAddr, options: &Options) -> Client {
+    let mut client = Client::connect(&address.ip().to_string(), address.port(), options).unwrap();
     client.login("anonymous", "x").unwrap();
     client
 }
@@ -193,6 +200,163 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         cable.hold();
         client.remove_file(b"a").unwrap();
         assert!(names(server.root.path()).is_empty());
+    }
+}
+
+/// How many files are fetched one behind the other.
+const FILES: u64 = 40;
+
+/// What happens to one of many files while those behind it have been asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mishap {
+    None,
+    /// It is no longer on the server.
+    Gone,
+    /// It is longer than the listing said.
+    Changed,
+    /// Something of the user's has its name here.
+    InTheWay,
+    /// Some of it is here, of another file.
+    PartThere,
+    /// Ctrl-C, when so often something was heard of it.
+    Interrupted(u64),
+}
+
+impl Mishap {
+    fn roll(dice: &mut Dice) -> Self {
+        match dice.below(15) {
+            0 => Self::Gone,
+            1 => Self::Changed,
+            2 => Self::InTheWay,
+            3 => Self::PartThere,
+            4 => Self::Interrupted(dice.below(3)),
+            _ => Self::None,
+        }
+    }
+
+    /// Before any is asked for.
+    fn befall_there(self, server: &TestServer, name: &str, content: &mut Vec<u8>) {
+        match self {
+            Self::Gone => fs::remove_file(server.path(name)).unwrap(),
+            Self::Changed => {
+                content.extend_from_slice(b"more");
+                server.write(name, content);
+            }
+            Self::None | Self::InTheWay | Self::PartThere | Self::Interrupted(_) => {}
+        }
+    }
+
+    /// When its turn has come: then it was asked for already.
+    fn befall_here(self, local: &Path) {
+        match self {
+            Self::InTheWay => fs::create_dir(local).unwrap(),
+            Self::PartThere => {
+                fs::write(local.with_extension("part"), "of another").unwrap();
+                let identity = "ftpclient: what the .part beside this is a part of\nanother\n";
+                fs::write(local.with_extension("part.id"), identity).unwrap();
+            }
+            Self::None | Self::Gone | Self::Changed | Self::Interrupted(_) => {}
+        }
+    }
+}
+
+/// Presses Ctrl-C when it has been told so often of progress.
+struct Presser {
+    interrupt: Interrupt,
+    left: Option<u64>,
+    notes: Vec<String>,
+}
+
+impl Watcher for Presser {
+    fn progress(&mut self, _: u64, _: Option<u64>) {
+        if self.left == Some(0) {
+            self.interrupt.flag().store(true, Ordering::SeqCst);
+        }
+        self.left = self.left.and_then(|left| left.checked_sub(1));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+}
+
+/// Fetches a file, and once more if Ctrl-C was pressed. What was told meanwhile comes with it.
+fn fetch(
+    client: &mut Client,
+    interrupt: &Interrupt,
+    file: &Coming,
+    mishap: Mishap,
+) -> (Result<u64, ClientError>, Vec<String>) {
+    let Coming { path, local, known } = file;
+    let left = match mishap {
+        Mishap::Interrupted(left) => Some(left),
+        _ => None,
+    };
+    let mut presser = Presser { interrupt: interrupt.clone(), left, notes: Vec::new() };
+    let mut outcome = client.download(path, local, Type::Image, *known, &mut presser);
+    interrupt.clear();
+    if outcome.as_ref().is_err_and(|error| error.status() == 130) {
+        outcome = client.download(path, local, Type::Image, *known, &mut presser);
+    }
+    (outcome, presser.notes)
+}
+
+#[test]
+fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_others() {
+    for seed in seeds() {
+        eprintln!("seed {seed}");
+        let (server, folder) = (TestServer::start(|_| {}), tempfile::tempdir().unwrap());
+        let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
+        let mut files: Vec<(Mishap, Vec<u8>)> = Vec::new();
+        for number in 0..FILES {
+            let size = usize::try_from(dice.below(9000)).unwrap();
+            files.push((
+                Mishap::roll(&mut dice),
+                [format!("{number} "), "x".repeat(size)].concat().into(),
+            ));
+        }
+        let name = |number: usize| format!("f{number:02}");
+        for (number, (_, content)) in files.iter().enumerate() {
+            server.write(&name(number), content);
+        }
+        let options = options();
+        let mut client = log_in_with(cable.address, &options);
+        let listed = client.read_dir(b"").unwrap();
+        let coming = |number: usize| {
+            let Listed { name, size, modified, .. } = listed[number].clone();
+            let (path, local) = (name.clone(), folder.path().join(OsStr::from_bytes(&name)));
+            Coming { path, local, known: Some(Known { size, modified }) }
+        };
+        for (number, (mishap, content)) in files.iter_mut().enumerate() {
+            mishap.befall_there(&server, &name(number), content);
+        }
+        let is_cut = seed % 2 == 1;
+        if is_cut {
+            cable.cut_after(dice.below(FILES * 4500));
+        }
+        for (number, (mishap, content)) in files.iter().enumerate() {
+            client.ask_ahead((number..files.len()).map(coming), Type::Image);
+            let file = coming(number);
+            mishap.befall_here(&file.local);
+            let (outcome, notes) = fetch(&mut client, &options.interrupt, &file, *mishap);
+            match mishap {
+                Mishap::Gone => assert_eq!(outcome.unwrap_err().status(), 1),
+                Mishap::InTheWay => assert_eq!(outcome.unwrap_err().status(), 7),
+                _ => {
+                    outcome.unwrap();
+                    assert!(&fs::read(&file.local).unwrap() == content, "{number} {mishap:?}");
+                }
+            }
+            // None suffers from what happened to those before it.
+            let is_told = matches!(mishap, Mishap::Changed | Mishap::PartThere);
+            assert!(is_cut || is_told || notes.is_empty(), "{number} {mishap:?}: {notes:?}");
+            assert!(is_cut || !client.is_lost(), "{number} {mishap:?}");
+        }
+        // Nobody's reply is left over.
+        server.write("last", "of all");
+        assert_eq!(client.size(b"last").unwrap(), 6);
+        let gone = files.iter().filter(|(mishap, _)| *mishap == Mishap::Gone).count();
+        assert_eq!(names(folder.path()).len(), files.len() - gone, "{:?}", names(folder.path()));
     }
 }
 

@@ -618,6 +618,32 @@ fn a_silent_server_is_given_up_at_the_timeout() {
 }
 
 #[test]
+fn small_files_are_asked_for_before_the_one_in_front_has_come() {
+    let server = TestServer::start(|_| {});
+    fs::create_dir(server.path("many")).unwrap();
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        server.write(&format!("many/{name}"), name);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let port = server.address().port().to_string();
+    for (script, into) in [("cd many; mget *", ""), ("get -r many", "many/")] {
+        let (status, _, trace) =
+            client_in(folder.path(), &["-v", "-c", script, "127.0.0.1", &port], "");
+        assert_eq!(status, 0, "{trace}");
+        let place = |line: &str| trace.find(line).unwrap_or_else(|| panic!("no {line}: {trace}"));
+        // The first one opens the data connection, and shows that there are blocks.
+        let said = |verb: &str, name: &str| place(&format!("> {verb} {into}{name}\n"));
+        let (second, last) = (said("RETR", "b"), said("RETR", "d"));
+        assert!(!trace[second..last].contains("\n<"), "{trace}");
+        for name in names {
+            let local = folder.path().join(into).join(name);
+            assert_eq!(fs::read(local).unwrap(), name.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn ctrl_c_in_a_transfer_ends_a_script_with_130() {
     let server = TestServer::start(|_| {});
     fs::File::create(server.path("endless")).unwrap().set_len(1 << 40).unwrap();

@@ -57,7 +57,7 @@ impl Client {
             return Ok(Comparison::Unknown);
         };
         // Both sides work at the same time.
-        self.connection.send(&command.encode())?;
+        self.say(&command.encode())?;
         let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
             .map_err(|error| error.at(local));
         if self.options.interrupt.is_set() {

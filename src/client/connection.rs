@@ -1,5 +1,6 @@
 //! The control connection: found among a host's addresses, lines out, replies in, a deadline on each wait.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::thread;
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     trace: bool,
     /// Final replies that the server still owes: a command that was interrupted, or failed half way, left them.
     owed: u32,
+    /// Lines that were sent before their time, in their order, and have no reply yet.
+    ahead: VecDeque<Vec<u8>>,
     /// Lost: nothing that comes may be taken for an answer any more.
     dead: bool,
 }
@@ -73,6 +76,7 @@ impl Connection {
                 trace: options.trace,
                 // The greeting.
                 owed: 1,
+                ahead: VecDeque::new(),
                 dead: false,
             })
         };
@@ -107,17 +111,64 @@ impl Connection {
         self.wire.version()
     }
 
-    /// Sends one line. Replies that are still owed are read first: they must not be taken for this one's.
+    /// Sends one line, unless it was sent ahead; nothing else may be ahead. Replies that are still owed are read first: they
+    /// must not be taken for this one's.
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
         while self.owed > 0 {
             self.reply()?;
         }
-        self.send_at_once(line)
+        if self.ahead.pop_front().is_none() {
+            return self.send_at_once(line);
+        }
+        self.owed += 1;
+        Ok(())
     }
 
     /// Sends one line although a reply is owed: ABOR in the middle of a transfer.
     pub(super) fn send_at_once(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        if line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+        self.write(&[line])?;
+        self.owed += 1;
+        Ok(())
+    }
+
+    /// Sends lines before their time: [`Self::send`] will find them said.
+    pub(super) fn send_ahead(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
+        self.write(&lines)?;
+        self.ahead.extend(lines);
+        Ok(())
+    }
+
+    /// How long the lines are that were sent ahead.
+    pub(super) fn bytes_ahead(&self) -> usize {
+        self.ahead.iter().map(Vec::len).sum()
+    }
+
+    pub(super) fn is_ahead(&self, line: &[u8]) -> bool {
+        self.ahead.iter().any(|said| said == line)
+    }
+
+    /// Counts what was sent ahead of a line as owed, as far as it may be left; `false` when something that may not is in
+    /// front of it.
+    pub(super) fn skip_ahead(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
+        while let Some(said) = self.ahead.front().filter(|said| *said != line) {
+            if !may_be_left(said) {
+                return false;
+            }
+            self.ahead.pop_front();
+            self.owed += 1;
+        }
+        true
+    }
+
+    /// Forgets what was sent ahead, and says how many replies that will have.
+    pub(super) fn forget_ahead(&mut self) -> usize {
+        std::mem::take(&mut self.ahead).len()
+    }
+
+    fn write(&mut self, lines: &[impl AsRef<[u8]>]) -> Result<(), ClientError> {
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\0');
+        let lines = lines.iter().map(AsRef::as_ref);
+        if let Some(line) = lines.clone().find(|line| line.iter().any(is_end)) {
             return Err(ClientError::usage(format!(
                 "FTP has no way to say a name with a line end in it: {}",
                 Escaped(line)
@@ -126,12 +177,15 @@ impl Connection {
         if self.dead {
             return Err(lost("it was given up"));
         }
-        if self.trace {
-            let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
-            trace('>', if secret { b"PASS ***" } else { line });
+        let mut whole = Vec::new();
+        for line in lines {
+            if self.trace {
+                let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
+                trace('>', if secret { b"PASS ***" } else { line });
+            }
+            whole.extend_from_slice(line);
+            whole.extend_from_slice(b"\r\n");
         }
-        let whole = [line, b"\r\n"].concat();
-        self.owed += 1;
         self.wire.write_all(&whole).map_err(|error| {
             self.dead = true;
             lost(&reason(&error))

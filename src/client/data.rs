@@ -208,7 +208,7 @@ impl Client {
 
     /// How data is framed: in blocks where the server can, so that a file has an end of its own and the data connection
     /// serves the next one, too.
-    fn framing(&self) -> Mode {
+    pub(super) fn framing(&self) -> Mode {
         self.framing.unwrap_or_default()
     }
 
@@ -239,8 +239,10 @@ impl Client {
     /// Prepares the data connection, says the command and reads the 150.
     fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
         self.choose_framing()?;
+        // It may take the open data connection with it.
+        self.catch_up(&restart(offset).as_ref().unwrap_or(command).encode());
         if let Some(wire) = self.open_data.take() {
-            let reply = self.say(command, offset)?;
+            let reply = self.order(command, offset)?;
             if reply.code.is_preliminary() {
                 return Ok(wire);
             }
@@ -251,7 +253,7 @@ impl Client {
             }
         }
         let prepared = self.prepare()?;
-        let reply = self.say(command, offset)?;
+        let reply = self.order(command, offset)?;
         if !reply.code.is_preliminary() {
             return Err(ClientError::refused(Kind::Refused, what, reply));
         }
@@ -286,9 +288,9 @@ impl Client {
     }
 
     /// The command, behind REST if it does not begin at the beginning.
-    fn say(&mut self, command: &Command, offset: u64) -> Result<Reply, ClientError> {
-        if offset > 0 {
-            let reply = self.ask(&Command::Restart(offset))?;
+    fn order(&mut self, command: &Command, offset: u64) -> Result<Reply, ClientError> {
+        if let Some(restart) = restart(offset) {
+            let reply = self.ask(&restart)?;
             if !reply.code.is_intermediate() {
                 self.restarts = false;
                 return Err(ClientError::refused(Kind::Refused, "the server cannot resume", reply));
@@ -338,8 +340,12 @@ impl Client {
     pub(super) fn abort(&mut self) -> Result<(), ClientError> {
         self.options.interrupt.clear();
         self.open_data = None;
+        // Of files that were asked for ahead the server says that there is no data connection any more.
+        let unwanted = self.connection.forget_ahead();
         self.connection.send_at_once(&Command::Abort.encode())?;
-        self.final_reply(Duration::ZERO)?;
+        for _ in 0..=unwanted {
+            self.final_reply(Duration::ZERO)?;
+        }
         self.connection.send_at_once(&Command::Noop.encode())?;
         loop {
             match self.final_reply(Duration::ZERO)?.code.0 {
@@ -441,6 +447,11 @@ impl Client {
             }
         }
     }
+}
+
+/// REST, for what does not begin at the beginning.
+fn restart(offset: u64) -> Option<Command> {
+    (offset > 0).then_some(Command::Restart(offset))
 }
 
 fn no_blocks() -> ClientError {

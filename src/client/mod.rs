@@ -5,6 +5,7 @@
 //!
 //! Depends on `ftp` alone, which it shares with the server.
 
+mod ahead;
 mod checks;
 mod connection;
 mod data;
@@ -22,6 +23,7 @@ mod upload;
 pub mod url;
 mod wire;
 
+pub use ahead::Coming;
 pub use connection::Family;
 pub use download::Known;
 pub use error::{ClientError, Kind};
@@ -288,13 +290,19 @@ impl Client {
     /// # Errors
     /// Only when there is no reply: [`Kind::NoConnection`].
     pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        self.connection.send(&command.encode())?;
+        self.say(&command.encode())?;
         self.connection.reply()
+    }
+
+    /// Sends a line, unless it was said ahead.
+    fn say(&mut self, line: &[u8]) -> Result<(), ClientError> {
+        self.catch_up(line);
+        self.connection.send(line)
     }
 
     /// Sends a line as it is and reads its reply (`quote`).
     pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
-        self.connection.send(line.as_bytes())?;
+        self.say(line.as_bytes())?;
         // It may have been anything.
         self.representation = None;
         self.framing = None;

@@ -106,6 +106,11 @@ impl Part {
         Ok((part, found))
     }
 
+    /// Whether something of a file is there.
+    pub(super) fn is_there(local: &Path) -> bool {
+        beside(local, PART_SUFFIX).symlink_metadata().is_ok()
+    }
+
     /// Takes a copy of a file under its final name for the beginning of what is to be fetched (`reget`), unless there is a
     /// part already.
     pub(super) fn copy_of(local: &Path, identity: &Identity) -> Result<(), ClientError> {

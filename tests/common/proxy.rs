@@ -77,6 +77,7 @@ impl Cable {
     }
 
     fn register(&self, stream: &TcpStream) {
+        stream.set_nodelay(true).unwrap();
         self.ends.lock().unwrap().push(stream.try_clone().unwrap());
     }
 

@@ -14,7 +14,7 @@ use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::time::TimeValue;
 
 use super::Shell;
-use super::transfers::{Begin, Named};
+use super::transfers::Begin;
 use super::words::plain;
 
 /// What a command leads to.
@@ -274,7 +274,7 @@ pub(super) fn rm(shell: &mut Shell, words: &[&str]) -> Done {
     for word in words {
         paths.extend(shell.expand(word)?.into_iter().map(|named| named.path));
     }
-    shell.for_each(paths, |shell, path| shell.client()?.remove_file(&path))
+    shell.for_each(&paths, |shell, path, _| shell.client()?.remove_file(path))
 }
 
 pub(super) fn rename(shell: &mut Shell, words: &[&str]) -> Done {
@@ -300,8 +300,7 @@ fn each(
     words: &[&str],
     act: fn(&mut Client, &[u8]) -> Result<(), ClientError>,
 ) -> Done {
-    let paths = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-    shell.for_each(paths, |shell, path| act(shell.client()?, &path))
+    shell.for_each(words, |shell, path, _| act(shell.client()?, path.as_bytes()))
 }
 
 // Files there and back.
@@ -343,10 +342,8 @@ pub(super) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
         let found = shell.expand(word)?;
         files.extend(found.into_iter().filter(|named| named.kind != Some(EntryKind::Directory)));
     }
-    shell.for_each(files, |shell, Named { path, known, .. }| {
-        let local = shell.local.join(local_name(&path)?);
-        shell.get_file(&path, &local, known, Begin::Anew)
-    })
+    let folder = shell.local.clone();
+    shell.for_each(&files, |shell, _, on| shell.get_next(on, &folder))
 }
 
 pub(super) fn put(shell: &mut Shell, words: &[&str]) -> Done {
@@ -393,10 +390,10 @@ pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
     for word in words {
         files.extend(shell.expand_local(word)?);
     }
-    shell.for_each(files, |shell, local| {
+    shell.for_each(&files, |shell, local, _| {
         let name =
             local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        shell.put_file(&local, &name, Begin::Anew)
+        shell.put_file(local, &name, Begin::Anew)
     })
 }
 

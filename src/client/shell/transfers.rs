@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, From, Kind, Known};
+use crate::client::{Client, ClientError, Coming, From, Kind, Known};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
@@ -24,6 +24,13 @@ pub(super) struct Named {
     pub(super) path: Vec<u8>,
     pub(super) kind: Option<EntryKind>,
     pub(super) known: Option<Known>,
+}
+
+impl Named {
+    /// Where it lands in a local directory.
+    fn local(&self, folder: &Path) -> Result<PathBuf, ClientError> {
+        Ok(folder.join(local_name(&self.path)?))
+    }
 }
 
 /// How an upload or a download begins.
@@ -59,6 +66,20 @@ impl Shell {
         Ok(())
     }
 
+    /// Fetches the first of several files into a local directory; those behind it are asked for ahead.
+    pub(super) fn get_next(&mut self, files: &[Named], folder: &Path) -> Result<(), ClientError> {
+        let Some(next) = files.first() else { return Ok(()) };
+        let local = next.local(folder)?;
+        let is_file = |named: &&Named| named.kind == Some(EntryKind::File);
+        let coming = files.iter().take_while(is_file).map_while(|named| {
+            let (path, local) = (named.path.clone(), named.local(folder).ok()?);
+            Some(Coming { path, local, known: named.known })
+        });
+        let representation = self.representation;
+        self.client()?.ask_ahead(coming, representation);
+        self.get_file(&next.path, &local, next.known, Begin::Anew)
+    }
+
     pub(super) fn put_file(
         &mut self,
         local: &Path,
@@ -89,20 +110,17 @@ impl Shell {
     ) -> Result<(), ClientError> {
         check_depth(depth, remote)?;
         let entries = self.read_dir(remote)?;
+        let entries = self.named(&[remote, b"/"].concat(), entries);
         fs::create_dir_all(local).map_err(|error| ClientError::local(local, &error))?;
-        self.for_each(entries, |shell, entry| {
-            let path = [remote, b"/", entry.name.as_slice()].concat();
-            let place = local.join(local_name(&entry.name)?);
-            match entry.kind {
-                EntryKind::Directory => shell.get_tree(&path, &place, depth + 1),
-                EntryKind::File => {
-                    let known = shell.known(&entry);
-                    shell.get_file(&path, &place, known, Begin::Anew)
-                }
-                EntryKind::Link | EntryKind::Other => {
-                    shell.note(&format!("{}: skipped, neither file nor directory", shown(&path)));
-                    Ok(())
-                }
+        self.for_each(&entries, |shell, entry, on| match entry.kind {
+            Some(EntryKind::Directory) => {
+                shell.get_tree(&entry.path, &entry.local(local)?, depth + 1)
+            }
+            Some(EntryKind::File) | None => shell.get_next(on, local),
+            Some(EntryKind::Link | EntryKind::Other) => {
+                let path = shown(&entry.path);
+                shell.note(&format!("{path}: skipped, neither file nor directory"));
+                Ok(())
             }
         })
         .map(drop)
@@ -123,7 +141,7 @@ impl Shell {
             // It may be there already.
             self.client()?.read_dir(remote).map_err(|_| refused)?;
         }
-        self.for_each(entries, |shell, entry| {
+        self.for_each(&entries, |shell, entry, _| {
             let path = [remote, b"/", entry.file_name().as_encoded_bytes()].concat();
             let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
@@ -141,15 +159,17 @@ impl Shell {
         .map(drop)
     }
 
-    /// Does the same for each; goes on after one that failed, and fails with the last error that was not told yet.
+    /// Does the same for each, which is told all from that one on; goes on after one that failed, and fails with the last
+    /// error that was not told yet.
     pub(super) fn for_each<T>(
         &mut self,
-        all: Vec<T>,
-        mut act: impl FnMut(&mut Self, T) -> Result<(), ClientError>,
+        mut all: &[T],
+        mut act: impl FnMut(&mut Self, &T, &[T]) -> Result<(), ClientError>,
     ) -> Done {
         let mut last = Ok(Flow::Continue);
-        for one in all {
-            if let Err(error) = act(self, one) {
+        while let [one, behind @ ..] = all {
+            let on = std::mem::replace(&mut all, behind);
+            if let Err(error) = act(self, one, on) {
                 let hung_up = self.client.as_ref().is_none_or(Client::is_lost);
                 let fatal = hung_up || error.kind == Kind::Interrupted;
                 if let Err(earlier) = std::mem::replace(&mut last, Err(error)) {
@@ -182,15 +202,18 @@ impl Shell {
         let directory = plain(split_path(word).0).into_bytes();
         match self.matching(word)? {
             None => Ok(vec![Named { path: plain(word).into_bytes(), kind: None, known: None }]),
-            Some(found) => Ok(found
-                .into_iter()
-                .map(|entry| Named {
-                    path: [&*directory, &entry.name].concat(),
-                    kind: Some(entry.kind),
-                    known: self.known(&entry),
-                })
-                .collect()),
+            Some(found) => Ok(self.named(&directory, found)),
         }
+    }
+
+    /// The entries of a directory, whose path ends with a slash or is empty.
+    fn named(&self, directory: &[u8], entries: Vec<Listed>) -> Vec<Named> {
+        let named = |entry: Listed| Named {
+            path: [directory, &entry.name].concat(),
+            kind: Some(entry.kind),
+            known: self.known(&entry),
+        };
+        entries.into_iter().map(named).collect()
     }
 
     /// The entries that a word matches; `None` if it is no pattern.
