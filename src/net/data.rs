@@ -143,6 +143,12 @@ impl DataConnection {
         Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
     }
 
+    /// Has everything leave at once (`TCP_NODELAY`): the end of a file behind which the connection stays open would else wait
+    /// until the client has acknowledged the file before it, up to 40 ms.
+    pub fn hold_nothing_back(&self) -> io::Result<()> {
+        self.stream.set_nodelay(true)
+    }
+
     /// Sees to it that calls which cannot be told not to wait (sendfile, splice) do so for a moment at most.
     pub(super) fn bound(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.bounded, true) {

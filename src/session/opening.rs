@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use crate::ftp::command::{PathName, Selection, Type};
+use crate::ftp::command::{Mode, PathName, Selection, Type};
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
@@ -215,6 +215,10 @@ impl Session {
         self.keep_listener(spare, now);
         match opened {
             Ok(Ok(connection)) => {
+                if self.parameters.mode == Mode::Block {
+                    // It fails on a connection that is broken, which shows when data moves.
+                    let _set = connection.hold_nothing_back();
+                }
                 self.transfer(connection, order, work, now);
                 Ok(Step::More)
             }
