@@ -43,6 +43,7 @@ MEASURES = [
     ("files", "files of {1}, {2} at once", "files", "CPU µs/file", cpu_each, False),
     ("files", "files of {1}, {2} at once", "files", "p50 ms", milliseconds("p50"), False),
     ("blocks", "the same in block mode; others in stream mode", "files", "files/s", per_second, True),
+    ("ahead", "the same, each asking for 16 ahead", "files", "files/s", per_second, True),
     ("login", "connect, log in, leave, {1} at once", "logins", "logins/s", per_second, True),
     ("login", "connect, log in, leave, {1} at once", "logins", "CPU µs each", cpu_each, False),
     ("login", "connect, log in, leave, {1} at once", "logins", "p50 ms", milliseconds("p50"), False),
@@ -105,7 +106,8 @@ def main():
             if of != kind or not rows:
                 continue
             # Nobody else has block mode: their stream mode is what it is compared with.
-            beside = found.get((case.replace("blocks", "files"), what), rows)
+            like = case.replace("blocks", "files").replace("ahead", "files")
+            beside = found.get((like, what), rows)
             known = {server: values(rows[server], measure) for server in rows}
             others = {server: values(beside[server], measure) for server in OTHERS if server in beside}
             ranked = sorted((median(each.values()), server) for server, each in others.items() if each)

@@ -40,6 +40,7 @@ for size in 1024 65536; do
     for n in 1 16; do
         case_of "files-$size-$n" "$others" -l small -n $n --path /f$size
         case_of "blocks-$size-$n" "poolftpd" -l small -n $n --path /f$size --block
+        case_of "ahead-$size-$n" "poolftpd" -l small -n $n --path /f$size --block --ahead 16
     done
 done
 for n in 1 16; do case_of "login-$n" "$others" -l login -n $n; done

@@ -91,10 +91,14 @@ fn ctrl_c_ends_the_measurement_shows_it_and_leaves_nothing_behind() {
 fn files_are_fetched_in_block_mode_too() {
     let server = TestServer::start(|_| {});
     server.write("file", vec![7; 100_000]);
-    let words = ["-l", "small", "-n", "2", "--block", "--path", "/file"];
-    let (status, lines, complaints) = bench(server.address(), &words);
-    assert_eq!((status, complaints.as_str()), (Some(0), ""));
-    assert!(number(&lines[0], "done") > 0);
+    for ahead in ["0", "1", "20"] {
+        let words = ["-l", "small", "-n", "2", "--block", "--ahead", ahead, "--path", "/file"];
+        let (status, lines, complaints) = bench(server.address(), &words);
+        assert_eq!((status, complaints.as_str()), (Some(0), ""), "{ahead}");
+        let (done, bytes) = (number(&lines[0], "done"), number(&lines[0], "bytes"));
+        // The last ones may be on their way, and no file is counted that has not come whole.
+        assert!(done > 0 && bytes >= done * 100_000, "{ahead}: {lines:?}");
+    }
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn what_cannot_be_measured_is_one_line_that_says_why() {
         assert!(complaints.starts_with("ftpbench: ") && complaints.contains(what), "{complaints}");
         assert_eq!(complaints.lines().count(), 1, "{complaints}");
     }
-    for words in [["-l", "nonsense"], ["-t", "0"], ["-n", "0"]] {
+    for words in [["-l", "nonsense"], ["-t", "0"], ["-n", "0"], ["--ahead", "1"]] {
         assert_eq!(bench(closed, &words).0, Some(2), "{words:?}");
     }
 }

@@ -3,13 +3,14 @@
 //! A client is given a [`Task`] and driven by readiness until the task is done. A small file is there whole when the 226
 //! comes, so its data connection is looked at then and never watched: less work for the client is more for the server.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
 
 use crate::client::Interrupt;
 use crate::ftp::address::{parse_extended_passive, parse_passive_port};
@@ -31,6 +32,8 @@ pub(super) struct Login {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) block: bool,
+    /// In block mode, how many files are asked for before the one in front has come.
+    pub(super) ahead: usize,
 }
 
 /// What the clients share.
@@ -173,8 +176,10 @@ pub(super) struct Client<'a> {
     data: Option<Data>,
     /// Whether PASV is said, because the server does not know EPSV.
     passive: bool,
-    /// Whether the server has confirmed the transfer under way.
-    confirmed: bool,
+    /// When each transfer was asked for that is not over: one, or in block mode several.
+    asked: VecDeque<Instant>,
+    /// How many of these the server has confirmed.
+    confirmed: usize,
     connected: Instant,
     begun: Instant,
     /// How many bytes of data it has moved, in all.
@@ -187,12 +192,13 @@ pub(super) struct Client<'a> {
 #[derive(Debug)]
 struct Data {
     socket: Option<OwnedFd>,
+    /// How much of a transfer has passed.
     moved: u64,
+    /// How much that was of each whose last byte has passed.
+    whole: VecDeque<u64>,
     /// Block mode.
     blocks: Option<Decoder>,
     watched: bool,
-    /// Whether the transfer's last byte has passed.
-    ended: bool,
 }
 
 impl<'a> Client<'a> {
@@ -204,6 +210,10 @@ impl<'a> Client<'a> {
         now: Instant,
     ) -> Result<Self, Failure> {
         let control = wires.connect(wires.server.port(), number)?;
+        if wires.login.ahead > 0 {
+            // The next lines leave before the last are acknowledged.
+            sockopt::set_tcp_nodelay(&control, true)?;
+        }
         wires.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
         Ok(Self {
             number,
@@ -215,7 +225,8 @@ impl<'a> Client<'a> {
             task: None,
             data: None,
             passive: false,
-            confirmed: false,
+            asked: VecDeque::new(),
+            confirmed: 0,
             connected: now,
             begun: now,
             bytes: 0,
@@ -231,20 +242,25 @@ impl<'a> Client<'a> {
         now: Instant,
     ) -> Result<(), Failure> {
         debug_assert!(self.step == Step::Ready, "one task at a time");
-        self.begun = now;
+        self.begun = self.asked.front().copied().unwrap_or(now);
         let next = match &task {
             Task::Noop => ("NOOP".to_owned(), Step::Noop),
             Task::Quit => ("QUIT".to_owned(), Step::Farewell),
             // Block mode: the connection of before is still open.
             _ if self.data.is_some() => {
                 self.task = Some(task);
-                return self.transfer(wires);
+                return self.transfer(wires, now);
             }
             _ if self.passive => ("PASV".to_owned(), Step::Route),
             _ => ("EPSV".to_owned(), Step::Route),
         };
         self.task = Some(task);
         self.say(&next.0, next.1)
+    }
+
+    /// Whether what it has begun may be here already, so that nothing more will wake it.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.asked.len() > 1
     }
 
     /// The last task that was begun.
@@ -325,9 +341,11 @@ impl<'a> Client<'a> {
             Step::Route => self.open_data(wires, &reply).map(|()| false),
             Step::Transfer => {
                 expect(code.is_completion())?;
-                self.confirmed = true;
+                self.confirmed += 1;
                 Ok(false)
             }
+            // Asked for ahead, and the measurement is over.
+            Step::Ready if !self.asked.is_empty() => Ok(false),
             Step::Password | Step::Ready => Err(Failure::Refused(reply)),
         }
     }
@@ -356,28 +374,34 @@ impl<'a> Client<'a> {
         let port = port.ok_or(Failure::Nonsense("the server did not name a port"))?;
         let socket = wires.connect(port, self.number)?;
         let blocks = wires.login.block.then(Decoder::default);
-        self.data =
-            Some(Data { socket: Some(socket), moved: 0, blocks, watched: false, ended: false });
-        self.transfer(wires)
+        let (socket, whole) = (Some(socket), VecDeque::new());
+        self.data = Some(Data { socket, moved: 0, whole, blocks, watched: false });
+        self.transfer(wires, self.begun)
     }
 
-    fn transfer(&mut self, wires: &Wires) -> Result<(), Failure> {
-        self.confirmed = false;
-        if let Some(data) = &mut self.data {
-            (data.moved, data.ended) = (0, false);
-            data.blocks = wires.login.block.then(Decoder::default);
-        }
+    fn transfer(&mut self, wires: &Wires, now: Instant) -> Result<(), Failure> {
         let line = match &self.task {
             Some(Task::Fetch { path, .. }) => format!("RETR {path}"),
             Some(Task::Store { path, .. }) => format!("STOR {path}"),
             Some(Task::List { verb, directory }) => format!("{verb} {directory}"),
             Some(Task::Noop | Task::Quit) | None => return Ok(()),
         };
-        self.say(&line, Step::Transfer)
+        self.step = Step::Transfer;
+        let most = wires.login.ahead + 1;
+        if self.asked.len() > most / 2 {
+            // Not before half of them have come: so many leave together.
+            return Ok(());
+        }
+        let count = most - self.asked.len();
+        self.asked.extend(std::iter::repeat_n(now, count));
+        self.say(&vec![line; count].join("\r\n"), Step::Transfer)
     }
 
     /// Moves data and asks whether the transfer is over.
     pub(super) fn look(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
+        if self.step != Step::Transfer {
+            return Ok(false);
+        }
         let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
         if !is_slow {
             self.move_data(wires, usize::MAX)?;
@@ -393,7 +417,7 @@ impl<'a> Client<'a> {
 
     fn conclude(&mut self, wires: &Wires) -> Result<bool, Failure> {
         let Some(data) = &mut self.data else { return Ok(false) };
-        if !self.confirmed || !data.ended {
+        if self.confirmed == 0 || data.whole.is_empty() {
             let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
             if let Some(socket) = data.socket.as_ref().filter(|_| !data.watched && !is_slow) {
                 let flags = match self.task {
@@ -405,7 +429,10 @@ impl<'a> Client<'a> {
             }
             return Ok(false);
         }
-        let (came, list_bytes) = (data.moved, self.list_bytes.unwrap_or(data.moved));
+        self.confirmed -= 1;
+        self.asked.pop_front();
+        let came = data.whole.pop_front().unwrap_or_default();
+        let list_bytes = self.list_bytes.unwrap_or(came);
         let expected = match &self.task {
             Some(Task::Fetch { .. }) => wires.file_size,
             Some(Task::Store { size, .. }) => *size,
@@ -423,14 +450,14 @@ impl<'a> Client<'a> {
     }
 
     fn move_data(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<(), Failure> {
-        let Some(data) = self.data.as_mut().filter(|data| !data.ended) else { return Ok(()) };
-        let before = data.moved;
-        match &self.task {
+        let Some(data) = self.data.as_mut().filter(|data| data.whole.is_empty()) else {
+            return Ok(());
+        };
+        self.bytes += match &self.task {
             Some(Task::Store { source, size, .. }) => data.send(*source, *size)?,
             _ => data.receive(&mut wires.buffer, bytes_max)?,
-        }
-        self.bytes += data.moved - before;
-        if data.ended && data.blocks.is_none() {
+        };
+        if !data.whole.is_empty() && data.blocks.is_none() {
             // What is stored ends so; what is fetched has ended.
             data.socket = None;
         }
@@ -451,64 +478,75 @@ impl Drop for Client<'_> {
 }
 
 impl Data {
-    fn receive(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<(), Failure> {
+    /// Receives what is here, and tells how much that was.
+    fn receive(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<u64, Failure> {
+        let mut bytes = 0;
         for _ in 0..ROUNDS_MAX {
             let moved = match &mut self.blocks {
                 Some(_) => self.receive_blocks(buffer)?,
                 None => self.discard(buffer, bytes_max)?,
             };
-            if self.ended || !moved || bytes_max < usize::MAX {
+            bytes += moved;
+            if !self.whole.is_empty() || moved == 0 || bytes_max < usize::MAX {
                 break;
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
-    /// Whether there was anything.
-    fn discard(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<bool, Failure> {
-        let Some(socket) = &self.socket else { return Ok(false) };
+    fn discard(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<u64, Failure> {
+        let Some(socket) = &self.socket else { return Ok(0) };
         let room = buffer.len().min(bytes_max);
         let room = buffer.get_mut(..room).unwrap_or_default();
         match rustix::net::recv(socket, room, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Ok((_, 0)) => self.ended = true,
-            Ok((_, count)) => self.moved += count as u64,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Ok((_, 0)) => self.whole.push_back(self.moved),
+            Ok((_, count)) => {
+                self.moved += count as u64;
+                return Ok(count as u64);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(true)
+        Ok(0)
     }
 
-    fn receive_blocks(&mut self, buffer: &mut [u8]) -> Result<bool, Failure> {
-        let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else {
-            return Ok(false);
-        };
-        // Nothing of the next file is here before it is asked for.
+    /// Of files that were asked for ahead several may be here.
+    fn receive_blocks(&mut self, buffer: &mut [u8]) -> Result<u64, Failure> {
+        let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else { return Ok(0) };
         let count = match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
                 return Err(Failure::Nonsense("the data connection was closed in a block"));
             }
             Ok((count, _)) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
-        let mut bytes = buffer.get(..count).unwrap_or_default();
+        let (mut bytes, mut of_files) = (buffer.get(..count).unwrap_or_default(), 0);
         loop {
             match blocks.next(&mut bytes) {
-                Ok(Some(Item::Data(part))) => self.moved += part.len() as u64,
+                Ok(Some(Item::Data(part))) => {
+                    self.moved += part.len() as u64;
+                    of_files += part.len() as u64;
+                }
                 Ok(Some(Item::Marker(_))) => {}
-                Ok(Some(Item::End)) => self.ended = true,
-                Ok(None) => return Ok(true),
+                Ok(Some(Item::End)) => {
+                    self.whole.push_back(std::mem::take(&mut self.moved));
+                    *blocks = Decoder::default();
+                }
+                Ok(None) => return Ok(of_files),
                 Err(_) => return Err(Failure::Nonsense("what came is no block")),
             }
         }
     }
 
-    fn send(&mut self, source: BorrowedFd<'_>, size: u64) -> Result<(), Failure> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+    /// Sends what is taken now, and tells how much that was.
+    fn send(&mut self, source: BorrowedFd<'_>, size: u64) -> Result<u64, Failure> {
+        let Some(socket) = &self.socket else { return Ok(0) };
+        let before = self.moved;
         for _ in 0..ROUNDS_MAX {
             let left = usize::try_from(size - self.moved).unwrap_or(usize::MAX);
             if left == 0 {
-                self.ended = true;
+                self.whole.push_back(self.moved);
                 break;
             }
             let mut offset = self.moved;
@@ -519,6 +557,6 @@ impl Data {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
+        Ok(self.moved - before)
     }
 }

@@ -75,6 +75,8 @@ pub(super) struct Crowd<'w, 'a> {
     wires: &'w mut Wires,
     members: Vec<Member<'a>>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Clients whose files may be here already, so that no event tells.
+    at_hand: Vec<usize>,
     phase: Phase,
     /// How many clients are busy.
     busy: usize,
@@ -85,7 +87,16 @@ pub(super) struct Crowd<'w, 'a> {
 impl<'w, 'a> Crowd<'w, 'a> {
     pub(super) fn new(wires: &'w mut Wires) -> Self {
         let (members, timers, now) = (Vec::new(), BinaryHeap::new(), now());
-        Self { wires, members, timers, phase: Phase::Gather, busy: 0, heard_at: now, now }
+        Self {
+            wires,
+            members,
+            timers,
+            at_hand: Vec::new(),
+            phase: Phase::Gather,
+            busy: 0,
+            heard_at: now,
+            now,
+        }
     }
 
     /// Stores one file.
@@ -283,7 +294,8 @@ impl<'w, 'a> Crowd<'w, 'a> {
     fn turn(&mut self) -> Result<(), BenchError> {
         let due =
             self.timers.peek().map(|Reverse((due, _))| due.saturating_duration_since(self.now));
-        let timeout = due.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let wait_max = if self.at_hand.is_empty() { WAIT_MAX } else { Duration::ZERO };
+        let timeout = due.unwrap_or(wait_max).min(wait_max);
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let events = match epoll::wait(&self.wires.epoll, &mut buffer, Some(&timeout)) {
@@ -304,6 +316,9 @@ impl<'w, 'a> Crowd<'w, 'a> {
                     if word & 1 == 1 { client.look(wires) } else { client.hear(wires) }
                 },
             );
+        }
+        for number in std::mem::take(&mut self.at_hand) {
+            self.drive(number, Client::look);
         }
         while let Some(Reverse((due, number))) = self.timers.peek().copied()
             && due <= self.now
@@ -439,8 +454,10 @@ impl<'w, 'a> Crowd<'w, 'a> {
             return;
         };
         self.busy += 1;
-        if let Err(failure) = client.begin(self.wires, task, self.now) {
-            self.fail(number, &failure);
+        match client.begin(self.wires, task, self.now) {
+            Ok(()) if client.is_ahead() => self.at_hand.push(number),
+            Ok(()) => {}
+            Err(failure) => self.fail(number, &failure),
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Settings {
     pub directory: String,
     /// Whether block mode is used.
     pub block: bool,
+    /// In block mode, how many small files each client asks for before the one in front has come.
+    pub ahead: usize,
     /// The server's process on this machine, if it is to be looked at.
     pub process: Option<u32>,
     /// Ends a measurement before its time, in order: what is under way is finished, what was stored is removed.
@@ -150,6 +152,7 @@ impl<'a> Bench<'a> {
             user: settings.user.clone(),
             password: settings.password.clone(),
             block: settings.block && !load.stores(),
+            ahead: if load == Load::Small { settings.ahead } else { 0 },
         };
         let wires = Wires::new(server, login, settings.interrupt.clone())?;
         Ok(Self { settings, load, helper, wires, source: None, stored: Vec::new() })

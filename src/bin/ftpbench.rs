@@ -15,6 +15,9 @@ const PROGRAM: &str = "ftpbench";
 /// The exit status after Ctrl-C, as of a program that the signal ends.
 const INTERRUPTED: u8 = 130;
 
+/// How many commands are sent ahead at most: so many any socket takes at once.
+const AHEAD_MAX: usize = 100;
+
 /// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they took,
 /// and how much processor time that cost this program (and the server, with --pid).
 #[derive(FromArgs)]
@@ -52,6 +55,10 @@ struct Arguments {
     #[argh(switch)]
     block: bool,
 
+    /// in block mode, ask for so many small files before the one in front has come (default: 0, at most 100)
+    #[argh(option, default = "0", arg_name = "files")]
+    ahead: usize,
+
     /// the server's process, on this machine: show its processor time and memory, too
     #[argh(option, arg_name = "process")]
     pid: Option<u32>,
@@ -84,6 +91,12 @@ fn main() -> ExitCode {
     };
     if !(0.1..=3600.0).contains(&arguments.time) {
         return cli::usage(PROGRAM, "--time is a number of seconds, from 0.1 to 3600");
+    }
+    if arguments.ahead > AHEAD_MAX || (arguments.ahead > 0 && !arguments.block) {
+        return cli::usage(
+            PROGRAM,
+            "--ahead is a number of files, up to 100, and goes with --block",
+        );
     }
     if arguments.sessions == Some(0) {
         return cli::usage(PROGRAM, "--sessions is one at least");
@@ -130,6 +143,7 @@ fn settings(arguments: Arguments, interrupt: Interrupt) -> Settings {
         path: arguments.path,
         directory: format!("{}{slash}", arguments.directory),
         block: arguments.block,
+        ahead: arguments.ahead,
         process: arguments.pid,
         interrupt,
     }
