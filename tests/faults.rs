@@ -523,16 +523,21 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
     }
 }
 
-/// Replaces the file on the server, once, when the cable is cut.
+/// Cuts the cable when some of a file has come, and replaces it on the server, once, when that is noticed.
 struct Changer<'a> {
     server: &'a TestServer,
+    cable: Cable,
     new: Option<Vec<u8>>,
     time: SystemTime,
     notes: Vec<String>,
 }
 
 impl Watcher for Changer<'_> {
-    fn progress(&mut self, _: u64, _: Option<u64>) {}
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if bytes > 0 && self.cable.cuts() == 0 {
+            self.cable.cut();
+        }
+    }
 
     fn note(&mut self, text: &str) {
         self.notes.push(text.to_owned());
@@ -557,8 +562,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
         let mut client = log_in(cable.address);
         let later = time + Duration::from_secs(if same_time { 0 } else { 60 });
         let (new_file, notes) = (Some(new.clone()), Vec::new());
-        let mut changer = Changer { server: &server, new: new_file, time: later, notes };
-        cable.cut_after(200_000);
+        let mut changer = Changer { server: &server, cable, new: new_file, time: later, notes };
         client.download(b"a", &local, Type::Image, None, &mut changer).unwrap();
         assert!(fs::read(&local).unwrap() == new, "{:?}", changer.notes);
         let told = if same_time { "is not what was fetched" } else { "has changed" };

@@ -192,6 +192,13 @@ impl Part {
     }
 }
 
+impl Drop for Part {
+    /// The lock goes with the part, even if a process that was started meanwhile still has the file open.
+    fn drop(&mut self) {
+        let _unlocked = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 /// Opens a part, or makes an empty one, which is nobody's yet; and takes its lock.
 fn open_locked(path: &Path) -> Result<File, ClientError> {
     let failed = |error: io::Error| match Errno::from_io_error(&error) {

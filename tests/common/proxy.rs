@@ -68,7 +68,8 @@ impl Cable {
         self.cuts.load(Ordering::SeqCst)
     }
 
-    fn cut(&self) {
+    /// Cuts everything now; afterwards it is whole again.
+    pub fn cut(&self) {
         self.left.store(ENDLESS, Ordering::SeqCst);
         self.cuts.fetch_add(1, Ordering::SeqCst);
         for end in self.ends.lock().unwrap().drain(..) {
