@@ -33,4 +33,4 @@ echo o >/proc/sysrq-trigger; sleep 100
 INIT
 chmod +x "$init"
 linux.uml rootfstype=hostfs rootflags=/ ro mem="${UML_MEMORY:-10G}" init="$init" con=null con0=fd:0,fd:1 </dev/null 2>&1 |
-    sed -n '/^BEGIN/,/^END/p' | sed '1d;$d'
+    sed -un "/^BEGIN/,/^END/p" | sed -u "1d;\$d"
