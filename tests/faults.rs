@@ -29,9 +29,7 @@ use std::time::{Duration, SystemTime};
 
 use common::proxy::Cable;
 use common::{PATIENCE, TestServer, noise};
-use poolftpd::client::{
-    Client, ClientError, Coming, From, Going, Interrupt, Known, Options, Watcher,
-};
+use poolftpd::client::{Client, ClientError, Coming, From, Interrupt, Known, Options, Watcher};
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
 use rustix::process::{Pid, Signal, kill_process};
@@ -359,102 +357,6 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         assert_eq!(client.size(b"last").unwrap(), 6);
         let gone = files.iter().filter(|(mishap, _)| *mishap == Mishap::Gone).count();
         assert_eq!(names(folder.path()).len(), files.len() - gone, "{:?}", names(folder.path()));
-    }
-}
-
-/// What happens to one of many files while those behind it have been offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hitch {
-    None,
-    /// It is no longer here.
-    Vanished,
-    /// It is longer than when it was offered.
-    Grown,
-    /// The server has a directory of that name.
-    Refused,
-    /// Ctrl-C, when so often something was heard of it.
-    Interrupted(u64),
-}
-
-impl Hitch {
-    fn roll(dice: &mut Dice) -> Self {
-        match dice.below(12) {
-            0 => Self::Vanished,
-            1 => Self::Grown,
-            2 => Self::Refused,
-            3 => Self::Interrupted(dice.below(4)),
-            _ => Self::None,
-        }
-    }
-}
-
-#[test]
-fn of_files_that_are_offered_ahead_each_arrives_whole_whatever_becomes_of_the_others() {
-    for seed in seeds() {
-        eprintln!("seed {seed}");
-        let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
-        let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
-        let options = options();
-        let mut client = log_in_with(cable.address, &options);
-        let going = |number: u64| {
-            let name = format!("f{number:02}");
-            Going { local: folder.path().join(&name), path: name.into_bytes() }
-        };
-        let mut files = Vec::new();
-        for number in 0..FILES {
-            let size = usize::try_from(dice.below(9000)).unwrap();
-            let (hitch, content) =
-                (Hitch::roll(&mut dice), format!("{number} ") + &"x".repeat(size));
-            fs::write(going(number).local, &content).unwrap();
-            if hitch == Hitch::Refused {
-                fs::create_dir(server.path(&format!("f{number:02}"))).unwrap();
-            }
-            files.push((number, hitch, content));
-        }
-        let is_cut = seed % 2 == 1;
-        if is_cut {
-            cable.cut_after(dice.below(FILES * 4500));
-        }
-        for (number, hitch, content) in &mut files {
-            client.offer_ahead((*number..FILES).map(going), Type::Image);
-            let Going { local, path } = going(*number);
-            let mut left = None;
-            match *hitch {
-                Hitch::None | Hitch::Refused => {}
-                Hitch::Vanished => fs::remove_file(&local).unwrap(),
-                Hitch::Grown => {
-                    *content += "more";
-                    fs::write(&local, &*content).unwrap();
-                }
-                Hitch::Interrupted(count) => left = Some(count),
-            }
-            let (interrupt, notes) = (options.interrupt.clone(), Vec::new());
-            let mut presser = Presser { interrupt, left, notes };
-            let mut put =
-                || client.upload(&local, &path, Type::Image, From::Beginning, &mut presser);
-            let mut outcome = put();
-            options.interrupt.clear();
-            if outcome.as_ref().is_err_and(|error| error.status() == 130) {
-                outcome = put();
-            }
-            match hitch {
-                Hitch::Vanished => assert_eq!(outcome.unwrap_err().status(), 7),
-                Hitch::Refused => assert_eq!(outcome.unwrap_err().status(), 1),
-                _ => {
-                    outcome.unwrap();
-                    let name = format!("f{number:02}");
-                    assert!(server.read(&name) == content.as_bytes(), "{number} {hitch:?}");
-                }
-            }
-            assert!(is_cut || presser.notes.is_empty(), "{number} {hitch:?}: {:?}", presser.notes);
-            assert!(is_cut || !client.is_lost(), "{number} {hitch:?}");
-        }
-        // Nobody's reply is left over, and nothing of those that did not come.
-        server.write("last", "of all");
-        assert_eq!(client.size(b"last").unwrap(), 6);
-        let vanished = files.iter().filter(|(_, hitch, _)| *hitch == Hitch::Vanished).count();
-        let there = names(server.root.path());
-        assert_eq!(there.len(), files.len() - vanished + 1, "{there:?}");
     }
 }
 

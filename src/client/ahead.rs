@@ -1,28 +1,25 @@
-//! Many small files: what will be said next is said before its time, so that no file waits for the way there and back.
+//! Many small files: what will be asked next is said before its time, so that no file waits for the way there and back.
 //!
 //! In block mode every file has an end of its own and all go over one data connection, and the server answers one line
-//! after the other. So the commands of the files that come next can be on their way while this one is. Nothing else
-//! changes: who says a command finds that it was said already, and reads its reply; and what is sent waits for the server's
-//! word, as before.
+//! after the other. So the commands of the files that come next can be on their way while this one arrives. Nothing else
+//! changes: who says a command finds that it was said already, and reads its reply.
 //!
 //! Whatever goes otherwise than it was foreseen (a file that is to be resumed, a server that refuses, Ctrl-C) ends in
 //! [`Client::catch_up`]: what was said too much is answered and read away, without its data.
 
-use std::fs;
 use std::path::PathBuf;
 
 use crate::ftp::command::{Command, Mode, Type};
 
 use super::files::{destination, name};
 use super::part::Part;
-use super::upload::modification_time;
 use super::{Client, Known};
 
 /// How many bytes of commands are said ahead: no more than any socket takes at once, so that never both ends wait for the
 /// other to read. Of usual names that is some fifty files.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// The largest file that is spoken of ahead, in bytes: of a larger one the way there and back is a small part. It bounds
+/// The largest file that is asked for ahead, in bytes: of a larger one the way there and back is a small part. It bounds
 /// what a server sums up in vain, should the files not be wanted after all.
 const SMALL_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -36,30 +33,11 @@ pub struct Coming {
     pub known: Option<Known>,
 }
 
-/// A file that is about to be sent, under this path.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "each name says it")]
-pub struct Going {
-    pub local: PathBuf,
-    pub path: Vec<u8>,
-}
-
 impl Client {
     /// Says ahead what [`Client::download`] will say of these files, in this order. Does nothing where that cannot be
     /// known: before the first file has come in block mode, in another type than image, of a server that makes no checksums
     /// (HASH), of files that are large or that a part is there of.
     pub fn ask_ahead(&mut self, coming: impl IntoIterator<Item = Coming>, representation: Type) {
-        self.say_ahead(coming.into_iter().map_while(|file| to_fetch(&file)), representation);
-    }
-
-    /// The same for [`Client::upload`], from the beginning of each file.
-    pub fn offer_ahead(&mut self, going: impl IntoIterator<Item = Going>, representation: Type) {
-        let with_time = self.features.set_modified;
-        let lines = going.into_iter().map_while(|file| to_send(&file, with_time));
-        self.say_ahead(lines, representation);
-    }
-
-    fn say_ahead(&mut self, files: impl Iterator<Item = Vec<Vec<u8>>>, representation: Type) {
         let foreseeable = self.framing() == Mode::Block
             && self.open_data.is_some()
             && (representation, self.representation) == (Type::Image, Some(Type::Image))
@@ -70,23 +48,23 @@ impl Client {
             return;
         }
         let mut lines = Vec::new();
-        for file in files {
-            if file.iter().all(|line| self.connection.is_ahead(line)) {
+        for file in coming {
+            let Some(said) = lines_of(&file) else { break };
+            if said.iter().all(|line| self.connection.is_ahead(line)) {
                 continue;
             }
-            bytes += file.iter().map(Vec::len).sum::<usize>();
+            bytes += said.iter().map(Vec::len).sum::<usize>();
             if bytes > AHEAD_BYTES_MAX {
                 break;
             }
-            lines.extend(file);
+            lines.extend(said);
         }
-        // A connection that is lost shows in the transfer, which knows what to do.
+        // A connection that is lost shows in the download, which knows what to do.
         let _said = self.connection.send_ahead(lines);
     }
 
     /// Before a line is said: what was said ahead instead is counted as owed, so that its replies are read away. With a
-    /// file that nobody waits for any more goes the data connection: its bytes must have nowhere to go, and come from
-    /// nowhere.
+    /// file that nobody waits for any more goes the data connection: its bytes must have nowhere to go.
     pub(super) fn catch_up(&mut self, line: &[u8]) {
         if !self.connection.skip_ahead(line, |said| !moves_data(said)) {
             self.open_data = None;
@@ -95,28 +73,16 @@ impl Client {
     }
 }
 
-/// What is said of a file that is fetched, if that is known before.
-fn to_fetch(file: &Coming) -> Option<Vec<Vec<u8>>> {
+/// What is said of a file, if that is known before.
+fn lines_of(file: &Coming) -> Option<[Vec<u8>; 2]> {
     let is_small = file.known?.size? <= SMALL_BYTES_MAX;
     if !is_small || Part::is_there(&destination(&file.local).ok()?) {
         return None;
     }
     let path = name(&file.path).ok()?;
-    Some(vec![Command::Retrieve(path.clone()).encode(), Command::Hash(path).encode()])
-}
-
-/// The same for one that is sent.
-fn to_send(file: &Going, with_time: bool) -> Option<Vec<Vec<u8>>> {
-    let metadata = fs::metadata(&file.local).ok()?;
-    if !metadata.is_file() || metadata.len() > SMALL_BYTES_MAX {
-        return None;
-    }
-    let path = name(&file.path).ok()?;
-    let time = modification_time(&metadata, &path).filter(|_| with_time);
-    let commands = [Command::Store(path.clone()), Command::Size(path.clone()), Command::Hash(path)];
-    Some(commands.into_iter().chain(time).map(|command| command.encode()).collect())
+    Some([Command::Retrieve(path.clone()).encode(), Command::Hash(path).encode()])
 }
 
 fn moves_data(line: &[u8]) -> bool {
-    line.starts_with(b"RETR ") || line.starts_with(b"STOR ")
+    line.starts_with(b"RETR ")
 }

@@ -23,7 +23,7 @@ mod upload;
 pub mod url;
 mod wire;
 
-pub use ahead::{Coming, Going};
+pub use ahead::Coming;
 pub use connection::Family;
 pub use download::Known;
 pub use error::{ClientError, Kind};

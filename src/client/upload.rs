@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::ftp::ascii::ToWire;
-use crate::ftp::command::{Command, Mode, PathName, Type};
+use crate::ftp::command::{Command, Mode, Type};
 use crate::ftp::time::TimeValue;
 
 use super::checks::{Comparison, Whole};
@@ -242,19 +242,21 @@ impl Client {
     }
 
     fn set_modified(&mut self, upload: &Upload<'_>) -> Result<(), ClientError> {
-        let command = modification_time(&upload.metadata, &name(upload.path)?);
-        if let Some(command) = command.filter(|_| self.features.set_modified) {
+        if self.features.set_modified
+            && let Ok(modified) = upload
+                .metadata
+                .modified()
+                .map_err(drop)
+                .and_then(|time| Timestamp::try_from(time).map_err(drop))
+        {
             // A courtesy: a server that refuses has the file all the same.
-            let _reply = self.ask(&command)?;
+            let _reply = self.ask(&Command::SetModificationTime {
+                time: TimeValue(modified),
+                path: name(upload.path)?,
+            })?;
         }
         Ok(())
     }
-}
-
-/// What tells the server when a local file was last changed.
-pub(super) fn modification_time(metadata: &Metadata, path: &PathName) -> Option<Command> {
-    let time = TimeValue(Timestamp::try_from(metadata.modified().ok()?).ok()?);
-    Some(Command::SetModificationTime { time, path: path.clone() })
 }
 
 fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {

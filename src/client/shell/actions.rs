@@ -390,7 +390,11 @@ pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
     for word in words {
         files.extend(shell.expand_local(word)?);
     }
-    shell.for_each(&files, |shell, _, on| shell.put_next(on, b""))
+    shell.for_each(&files, |shell, local, _| {
+        let name =
+            local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
+        shell.put_file(local, &name, Begin::Anew)
+    })
 }
 
 /// Whether `-r` stands in front, and the words behind it.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, Coming, From, Going, Kind, Known};
+use crate::client::{Client, ClientError, Coming, From, Kind, Known};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
@@ -102,21 +102,6 @@ impl Shell {
         Ok(())
     }
 
-    /// Sends the first of several files into a directory of the server's, whose path ends with a slash or is empty; those
-    /// behind it are offered ahead.
-    pub(super) fn put_next(&mut self, files: &[PathBuf], folder: &[u8]) -> Result<(), ClientError> {
-        let Some(next) = files.first() else { return Ok(()) };
-        let is_file = |local: &&PathBuf| {
-            // A tree skips links.
-            local.symlink_metadata().is_ok_and(|found| found.is_file())
-        };
-        let going = files.iter().take_while(is_file);
-        let going = going.map(|local| Going { local: local.clone(), path: inside(folder, local) });
-        let representation = self.representation;
-        self.client()?.offer_ahead(going, representation);
-        self.put_file(next, &inside(folder, next), Begin::Anew)
-    }
-
     pub(super) fn get_tree(
         &mut self,
         remote: &[u8],
@@ -149,25 +134,25 @@ impl Shell {
     ) -> Result<(), ClientError> {
         check_depth(depth, remote)?;
         let failed = |error: io::Error| ClientError::local(local, &error);
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(local).map_err(failed)? {
-            entries.push(entry.map_err(failed)?.path());
-        }
-        entries.sort_unstable();
+        let mut entries =
+            fs::read_dir(local).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        entries.sort_by_key(fs::DirEntry::file_name);
         if let Err(refused) = self.client()?.create_dir(remote) {
             // It may be there already.
             self.client()?.read_dir(remote).map_err(|_| refused)?;
         }
-        let folder = [remote, b"/"].concat();
-        self.for_each(&entries, |shell, entry, on| {
-            let kind = entry.symlink_metadata().map_err(failed)?.file_type();
+        self.for_each(&entries, |shell, entry, _| {
+            let path = [remote, b"/", entry.file_name().as_encoded_bytes()].concat();
+            let kind = entry.file_type().map_err(failed)?;
             if kind.is_dir() {
-                shell.put_tree(entry, &inside(&folder, entry), depth + 1)
+                shell.put_tree(&entry.path(), &path, depth + 1)
             } else if kind.is_file() {
-                shell.put_next(on, &folder)
+                shell.put_file(&entry.path(), &path, Begin::Anew)
             } else {
-                let local = shown_local(entry);
-                shell.note(&format!("{local}: skipped, neither file nor directory"));
+                shell.note(&format!(
+                    "{}: skipped, neither file nor directory",
+                    shown_local(&entry.path())
+                ));
                 Ok(())
             }
         })
@@ -284,11 +269,6 @@ impl Shell {
             inside
         }
     }
-}
-
-/// The path of a local file's namesake in a directory of the server's.
-fn inside(folder: &[u8], local: &Path) -> Vec<u8> {
-    [folder, local.file_name().unwrap_or_default().as_encoded_bytes()].concat()
 }
 
 /// A local path as short as it can be said.
