@@ -22,8 +22,8 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -220,6 +220,8 @@ enum Mishap {
     PartThere,
     /// Ctrl-C, when so often something was heard of it.
     Interrupted(u64),
+    /// Ctrl-C again and again, from the middle of it on: also while the first one is dealt with.
+    Hammered,
 }
 
 impl Mishap {
@@ -230,6 +232,7 @@ impl Mishap {
             2 => Self::InTheWay,
             3 => Self::PartThere,
             4 => Self::Interrupted(dice.below(3)),
+            5 => Self::Hammered,
             _ => Self::None,
         }
     }
@@ -242,7 +245,11 @@ impl Mishap {
                 content.extend_from_slice(b"more");
                 server.write(name, content);
             }
-            Self::None | Self::InTheWay | Self::PartThere | Self::Interrupted(_) => {}
+            Self::None
+            | Self::InTheWay
+            | Self::PartThere
+            | Self::Interrupted(_)
+            | Self::Hammered => {}
         }
     }
 
@@ -255,7 +262,7 @@ impl Mishap {
                 let identity = "ftpclient: what the .part beside this is a part of\nanother\n";
                 fs::write(local.with_extension("part.id"), identity).unwrap();
             }
-            Self::None | Self::Gone | Self::Changed | Self::Interrupted(_) => {}
+            Self::None | Self::Gone | Self::Changed | Self::Interrupted(_) | Self::Hammered => {}
         }
     }
 }
@@ -263,12 +270,24 @@ impl Mishap {
 /// Presses Ctrl-C when it has been told so often of progress.
 struct Presser {
     interrupt: Interrupt,
+    hammers: bool,
+    hammer: Option<thread::JoinHandle<()>>,
+    ended: Arc<AtomicBool>,
     left: Option<u64>,
     notes: Vec<String>,
 }
 
 impl Watcher for Presser {
-    fn progress(&mut self, _: u64, _: Option<u64>) {
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if self.hammers && bytes > 0 {
+            self.hammers = false;
+            let (flag, ended) = (self.interrupt.flag(), Arc::clone(&self.ended));
+            self.hammer = Some(thread::spawn(move || {
+                while !ended.load(Ordering::SeqCst) {
+                    flag.store(true, Ordering::SeqCst);
+                }
+            }));
+        }
         if self.left == Some(0) {
             self.interrupt.flag().store(true, Ordering::SeqCst);
         }
@@ -292,8 +311,19 @@ fn fetch(
         Mishap::Interrupted(left) => Some(left),
         _ => None,
     };
-    let mut presser = Presser { interrupt: interrupt.clone(), left, notes: Vec::new() };
+    let mut presser = Presser {
+        interrupt: interrupt.clone(),
+        hammers: mishap == Mishap::Hammered,
+        hammer: None,
+        ended: Arc::default(),
+        left,
+        notes: Vec::new(),
+    };
     let mut outcome = client.download(path, local, Type::Image, *known, &mut presser);
+    presser.ended.store(true, Ordering::SeqCst);
+    if let Some(hammer) = presser.hammer.take() {
+        hammer.join().unwrap();
+    }
     interrupt.clear();
     if outcome.as_ref().is_err_and(|error| error.status() == 130) {
         outcome = client.download(path, local, Type::Image, *known, &mut presser);
@@ -309,11 +339,11 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
         let mut files: Vec<(Mishap, Vec<u8>)> = Vec::new();
         for number in 0..FILES {
-            let size = usize::try_from(dice.below(9000)).unwrap();
-            files.push((
-                Mishap::roll(&mut dice),
-                [format!("{number} "), "x".repeat(size)].concat().into(),
-            ));
+            let mishap = Mishap::roll(&mut dice);
+            // Several blocks, where it is to be in the middle.
+            let least = if mishap == Mishap::Hammered { 200_000 } else { 0 };
+            let size = usize::try_from(least + dice.below(9000)).unwrap();
+            files.push((mishap, [format!("{number} "), "x".repeat(size)].concat().into()));
         }
         let name = |number: usize| format!("f{number:02}");
         for (number, (_, content)) in files.iter().enumerate() {

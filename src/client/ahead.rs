@@ -16,12 +16,19 @@ use super::part::Part;
 use super::{Client, Known};
 
 /// How many bytes of commands are said ahead: no more than any socket takes at once, so that never both ends wait for the
-/// other to read. Of usual names that is some fifty files.
+/// other to read.
 const AHEAD_BYTES_MAX: usize = 8 * 1024;
 
-/// The largest file that is asked for ahead, in bytes: of a larger one the way there and back is a small part. It bounds
-/// what a server sums up in vain, should the files not be wanted after all.
-const SMALL_BYTES_MAX: u64 = 1024 * 1024;
+/// How many lines are, two a file. With [`SMALL_BYTES_MAX`] it bounds what a server sums up in vain, 8 MiB, should the files
+/// not be wanted after all.
+const AHEAD_LINES_MAX: usize = 64;
+
+/// The largest file that is asked for ahead, in bytes: of a larger one the way there and back is a small part.
+const SMALL_BYTES_MAX: u64 = 256 * 1024;
+
+/// How often files that were asked for ahead may turn out not to be wanted, on one connection: each time costs a data
+/// connection, and all that was under way.
+const WASTED_MAX: u32 = 3;
 
 /// A file that is about to be fetched, into this place.
 #[derive(Debug)]
@@ -36,15 +43,18 @@ pub struct Coming {
 impl Client {
     /// Says ahead what [`Client::download`] will say of these files, in this order. Does nothing where that cannot be
     /// known: before the first file has come in block mode, in another type than image, of a server that makes no checksums
-    /// (HASH), of files that are large or that a part is there of.
+    /// (HASH), of files that are large or that a part is there of; nor with a limit of the rate.
     pub fn ask_ahead(&mut self, coming: impl IntoIterator<Item = Coming>, representation: Type) {
         let foreseeable = self.framing() == Mode::Block
             && self.open_data.is_some()
             && (representation, self.representation) == (Type::Image, Some(Type::Image))
-            && self.features.hash.is_some();
-        let mut bytes = self.connection.bytes_ahead();
+            && self.features.hash.is_some()
+            && self.wasted < WASTED_MAX
+            // Else the server would have answered all long before it is read, and take us for idle.
+            && self.options.limit.is_none();
+        let (mut count, mut bytes) = self.connection.ahead();
         // Not before half of it is answered: so many lines leave together.
-        if !foreseeable || bytes > AHEAD_BYTES_MAX / 2 {
+        if !foreseeable || count > AHEAD_LINES_MAX / 2 || bytes > AHEAD_BYTES_MAX / 2 {
             return;
         }
         let mut lines = Vec::new();
@@ -53,8 +63,9 @@ impl Client {
             if said.iter().all(|line| self.connection.is_ahead(line)) {
                 continue;
             }
+            count += said.len();
             bytes += said.iter().map(Vec::len).sum::<usize>();
-            if bytes > AHEAD_BYTES_MAX {
+            if count > AHEAD_LINES_MAX || bytes > AHEAD_BYTES_MAX {
                 break;
             }
             lines.extend(said);
@@ -68,6 +79,7 @@ impl Client {
     pub(super) fn catch_up(&mut self, line: &[u8]) {
         if !self.connection.skip_ahead(line, |said| !moves_data(said)) {
             self.open_data = None;
+            self.wasted += 1;
             self.connection.skip_ahead(line, |_| true);
         }
     }

@@ -138,9 +138,9 @@ impl Connection {
         Ok(())
     }
 
-    /// How long the lines are that were sent ahead.
-    pub(super) fn bytes_ahead(&self) -> usize {
-        self.ahead.iter().map(Vec::len).sum()
+    /// How many lines were sent ahead, and how many bytes that is.
+    pub(super) fn ahead(&self) -> (usize, usize) {
+        (self.ahead.len(), self.ahead.iter().map(Vec::len).sum())
     }
 
     pub(super) fn is_ahead(&self, line: &[u8]) -> bool {
@@ -160,9 +160,11 @@ impl Connection {
         true
     }
 
-    /// Forgets what was sent ahead, and says how many replies that will have.
-    pub(super) fn forget_ahead(&mut self) -> usize {
-        std::mem::take(&mut self.ahead).len()
+    /// Counts all that was sent ahead as owed, and says how many replies that is.
+    pub(super) fn disown_ahead(&mut self) -> u32 {
+        let count = u32::try_from(std::mem::take(&mut self.ahead).len()).unwrap_or(u32::MAX);
+        self.owed += count;
+        count
     }
 
     fn write(&mut self, lines: &[impl AsRef<[u8]>]) -> Result<(), ClientError> {

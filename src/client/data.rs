@@ -341,7 +341,7 @@ impl Client {
         self.options.interrupt.clear();
         self.open_data = None;
         // Of files that were asked for ahead the server says that there is no data connection any more.
-        let unwanted = self.connection.forget_ahead();
+        let unwanted = self.connection.disown_ahead();
         self.connection.send_at_once(&Command::Abort.encode())?;
         for _ in 0..=unwanted {
             self.final_reply(Duration::ZERO)?;

@@ -113,6 +113,8 @@ pub struct Client {
     restarts: bool,
     /// Whether ALLO was never refused.
     allocates: bool,
+    /// How often files that were asked for ahead were not wanted.
+    wasted: u32,
     /// How far into its file the current transfer has ever been: by this progress is known.
     reached: u64,
     /// The type that the server was told last.
@@ -185,6 +187,7 @@ impl Client {
             protects_data: false,
             restarts: true,
             allocates: true,
+            wasted: 0,
             reached: 0,
             representation: None,
             features: Features::default(),
@@ -335,6 +338,8 @@ impl Client {
 
     fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {
         if self.representation != Some(representation) {
+            // Unknown, should its reply be interrupted.
+            self.representation = None;
             self.demand(&Command::Type(representation), "the type of transfer was refused")?;
             self.representation = Some(representation);
         }
