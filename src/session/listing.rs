@@ -1,7 +1,8 @@
 //! The lines of a directory, made some entries at a time, for LIST, NLST, MLSD and STAT.
 //!
-//! A directory of up to [`SORTED_ENTRIES_MAX`] entries is sorted by name. A larger one comes in the order of the file
-//! system: memory stays bounded, and the first lines leave at once.
+//! For people (LIST, NLST, STAT), a directory of up to [`SORTED_ENTRIES_MAX`] entries is sorted by name. A larger one comes
+//! in the order of the file system, as does each for a program (MLSD; RFC 3659 §7 promises no order): memory stays bounded,
+//! and the first lines leave at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -198,8 +199,11 @@ impl Lister {
     }
 
     fn gather(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
-        let directory = member.root().list(path)?;
-        self.source = Source::Gathering { directory, lines: Lines::default() };
+        let (directory, lines) = (member.root().list(path)?, Lines::default());
+        self.source = match self.scribe.format {
+            Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
+            Format::Long | Format::Names => Source::Gathering { directory, lines },
+        };
         Ok(())
     }
 
