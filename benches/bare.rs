@@ -102,7 +102,7 @@ fn receive(path: &Path, data: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Each name as the system gives it, and what it says of it, of which only the size is told.
+/// Each name as the system gives it, and what it says of it. A line is as long as one of LIST, but only the size in it is told.
 fn list(path: &Path, mut data: &TcpStream) -> io::Result<()> {
     let directory = File::open(path)?;
     let mut buffer = vec![MaybeUninit::uninit(); NAMES_BYTES];
@@ -110,8 +110,9 @@ fn list(path: &Path, mut data: &TcpStream) -> io::Result<()> {
     let mut lines = Vec::new();
     while let Some(name) = found.next().transpose()? {
         let looked = statat(&directory, name.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+        write!(lines, "-rw-r--r--   1 ftp      ftp      {:12} Jan  1 00:00 ", looked.st_size)?;
         lines.extend_from_slice(name.file_name().to_bytes());
-        write!(lines, " {}\r\n", looked.st_size)?;
+        lines.extend_from_slice(b"\r\n");
         if lines.len() > NAMES_BYTES {
             data.write_all(&lines)?;
             lines.clear();
