@@ -23,17 +23,18 @@ transfer() {
         client=$!
         sleep "0.0$((RANDOM % 90 + 10))"
         kill -0 "$client" 2>/dev/null || { wait "$client" 2>/dev/null && break; continue; }
-        killed=$((killed + 1))
         if [ $((RANDOM % 4)) = 0 ]; then
             # The server dies; its client goes on by itself when there is another.
             kill -9 "$server"
+            killed=$((killed + 1))
             wait "$server" 2>/dev/null || true
             whole "$final" || torn=$((torn + 1))
             "$programs/ftpserver" --root "$work/root" --bind 127.0.0.1 --port "$port" --quiet --write --workers 4 >/dev/null &
             server=$!
             wait "$client" 2>/dev/null && break
         else
-            kill -9 "$client"
+            # It may have ended by itself just now.
+            kill -9 "$client" 2>/dev/null && killed=$((killed + 1))
             wait "$client" 2>/dev/null || true
             whole "$final" || torn=$((torn + 1))
         fi
