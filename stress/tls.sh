@@ -72,11 +72,11 @@ for _ in $(seq "$rounds"); do
 done
 median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 verdict=$([ "$failed" = 0 ] && echo PASS || echo FAIL)
-printf '%s tls: server CPU seconds a GB:' "$verdict"
+printf '%s tls: server CPU seconds a GB' "$verdict"
 for name in poolftpd vsftpd Pure-FTPd; do
-    [ -e "$work/$name.retr" ] || { printf ' %s not here;' "$name"; continue; }
+    [ -e "$work/$name.retr" ] || { printf '; %s not here' "$name"; continue; }
     awk -v n="$name" -v r="$(median "$work/$name.retr")" -v s="$(median "$work/$name.stor")" -v g="$(awk -v b="$size" 'BEGIN { print b / 1e9 }')" \
-        'BEGIN { printf " %s RETR %.2f STOR %.2f;", n, r / g, s / g }'
+        'BEGIN { printf "; %s RETR %.2f STOR %.2f", n, r / g, s / g }'
 done
 echo
 [ "$failed" = 0 ]
