@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -29,8 +30,15 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 /// How many threads flush. Disks are fastest with a few requests at a time.
 const FLUSHERS: usize = 4;
 
-/// How many threads check passwords: each takes a processor, and 19 MiB, for some ten milliseconds.
-const CHECKERS: usize = 2;
+/// How many threads check passwords at most: each takes a processor, and 19 MiB, for some ten milliseconds.
+const CHECKERS_MAX: usize = 2;
+
+/// One processor is left to those who are logged in: with a thread on each, a command waits for a slice of the scheduler's,
+/// three milliseconds.
+fn checkers() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    processors.saturating_sub(1).clamp(1, CHECKERS_MAX)
+}
 
 /// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +119,7 @@ impl Server {
             implicit_port: config.implicit_tls,
             resumption: config.resumption,
         });
-        let checkers = Crew::start("checker", CHECKERS, config.limits.logins_pending_max)?;
+        let checkers = Crew::start("checker", checkers(), config.limits.logins_pending_max)?;
         let flusher =
             if config.flush { Some(Crew::start_unbounded("flusher", FLUSHERS)?) } else { None };
         Ok(Self {
@@ -186,7 +194,7 @@ impl Server {
                 });
             }
         };
-        self.threads.push(std::thread::Builder::new().name("registry".to_owned()).spawn(run)?);
+        self.threads.push(thread::Builder::new().name("registry".to_owned()).spawn(run)?);
         Ok(())
     }
 
@@ -204,7 +212,7 @@ impl Server {
                 }
             }
         };
-        self.threads.push(std::thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
+        self.threads.push(thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
         Ok(())
     }
 
@@ -251,7 +259,7 @@ impl Server {
             (self.service.clone(), Arc::clone(&self.seats), self.stop.clone());
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
-        self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
+        self.threads.push(thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
         self.doors.push(Door { address, slave });
         Ok(())
