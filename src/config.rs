@@ -341,8 +341,13 @@ impl Config {
 /// Twice the processors, four at least: workers wait for disks as well as for processors.
 #[must_use]
 pub fn default_workers() -> NonZeroUsize {
-    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-    NonZeroUsize::new((processors * 2).max(4)).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new((processors() * 2).max(4)).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How many processors there are for this process; one, if that cannot be told.
+#[must_use]
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// What keeps a server from starting: one sentence that says what to do.

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use crate::balancer::Balancer;
 use crate::balancer::registry::{Outfit, Registry};
 use crate::balancer::station::Station;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::listener::{self, Reserve, Stop};
@@ -33,11 +32,10 @@ const FLUSHERS: usize = 4;
 /// How many threads check passwords at most: each takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
 
-/// One processor is left to those who are logged in: with a thread on each, a command waits for a slice of the scheduler's,
-/// three milliseconds.
+/// Where there are several processors one is left to those who are logged in: with a thread on each, a command waits for a
+/// slice of the scheduler's, three milliseconds (`stress/guessing.sh`).
 fn checkers() -> usize {
-    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    processors.saturating_sub(1).clamp(1, CHECKERS_MAX)
+    processors().saturating_sub(1).clamp(1, CHECKERS_MAX)
 }
 
 /// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
@@ -194,7 +192,7 @@ impl Server {
                 });
             }
         };
-        self.threads.push(thread::Builder::new().name("registry".to_owned()).spawn(run)?);
+        self.threads.push(std::thread::Builder::new().name("registry".to_owned()).spawn(run)?);
         Ok(())
     }
 
@@ -212,7 +210,7 @@ impl Server {
                 }
             }
         };
-        self.threads.push(thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
+        self.threads.push(std::thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
         Ok(())
     }
 
@@ -259,7 +257,7 @@ impl Server {
             (self.service.clone(), Arc::clone(&self.seats), self.stop.clone());
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
-        self.threads.push(thread::Builder::new().name(name).spawn(accept)?);
+        self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
         self.doors.push(Door { address, slave });
         Ok(())

@@ -6,7 +6,7 @@
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 command -v linux.uml >/dev/null || { echo "SKIP uml: not installed (apt-get install user-mode-linux)"; exit 0; }
-command -v insmod >/dev/null || { echo "SKIP uml: no insmod for its modules (apt-get install kmod)"; exit 0; }
+command -v insmod >/dev/null || echo "no insmod, so no veth and netem for paths.sh (apt-get install kmod)" >&2
 script=$(realpath "$1")
 shift
 # What it runs first, instead of an init. It lies where its own /tmp does not hide it.

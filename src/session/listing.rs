@@ -56,7 +56,7 @@ pub(super) struct Lister {
 enum Source {
     /// Lines are collected, to be sorted.
     Gathering { directory: Directory, lines: Lines },
-    /// What was gathered goes out; then, of a large directory, the rest as it comes.
+    /// What was gathered goes out; then the rest as it comes, of a large directory or for a program.
     Writing { lines: Lines, rest: Option<Directory> },
 }
 
@@ -159,7 +159,7 @@ impl Lister {
         match member.root().look(&path) {
             Ok(entry) if entry.kind == Kind::Directory && !selection.itself => {
                 lister.scribe.prefix = with_slash(given);
-                lister.gather(member, &path)?;
+                lister.read(member, &path)?;
             }
             Ok(mut entry) => {
                 entry.name = if given.is_empty() { b".".to_vec() } else { given.to_vec() };
@@ -174,7 +174,7 @@ impl Lister {
                 lister.scribe.prefix = directory.get(..slash).unwrap_or_default().to_vec();
                 lister.hidden |= path.name().starts_with(b".");
                 lister.pattern = Some(path.name().to_vec());
-                lister.gather(member, &path.parent())?;
+                lister.read(member, &path.parent())?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -198,7 +198,8 @@ impl Lister {
         )
     }
 
-    fn gather(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
+    /// Makes a directory the source.
+    fn read(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
         let (directory, lines) = (member.root().list(path)?, Lines::default());
         self.source = match self.scribe.format {
             Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
