@@ -14,7 +14,7 @@ mod common;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
-use common::outside::{find, run_script};
+use common::outside::{find, run_script, skip};
 use common::raw::{RawClient, read_all};
 use common::{TestServer, noise, until};
 use poolftpd::balancer::Load;
@@ -149,8 +149,7 @@ fn transfers_finish_and_idle_clients_are_told_when_a_balanced_server_stops() {
 #[test]
 fn lftp_mirrors_through_the_balancer_over_parallel_connections() {
     if find("lftp").is_none() {
-        eprintln!("SKIPPED: lftp is not installed");
-        return;
+        return skip("lftp is not installed");
     }
     let server = with_slaves(3);
     fs::create_dir(server.path("d")).unwrap();

@@ -15,11 +15,11 @@ mod common;
 use std::fs;
 use std::net::SocketAddr;
 
-use common::outside::{find, run_script};
+use common::outside::{find, has_ipv6, run_script, trial};
 use common::raw::RawClient;
 use common::secure::certificate;
 use common::{TestServer, noise};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use tempfile::TempDir;
 
 const SIZE: usize = 3_000_000;
@@ -223,6 +223,7 @@ END",
 
 fn main() {
     let arguments = Arguments::from_args();
+    let has_ipv6 = has_ipv6();
     let mut trials = Vec::new();
     for client in CLIENTS {
         for (mode, words) in client.modes {
@@ -233,15 +234,16 @@ fn main() {
                     continue;
                 }
                 let here = client.program == "ftpclient" || find(client.program).is_some();
+                let missing = match family {
+                    _ if !here => Some("not installed"),
+                    "IPv6" if !has_ipv6 => Some("this machine has no IPv6"),
+                    _ => None,
+                };
                 for (slaves, through) in [(0, ""), (2, ", through the balancer")] {
-                    let skipped = if here { "" } else { ": SKIPPED, not installed" };
-                    let title = format!(
-                        "{} in {mode} mode over {family}{through}{skipped}",
-                        client.program
-                    );
+                    let title = format!("{} in {mode} mode over {family}{through}", client.program);
                     let play =
                         move || play(client, (mode, words), host, slaves).map_err(Failed::from);
-                    trials.push(Trial::test(title, play).with_ignored_flag(!here));
+                    trials.push(trial(title, missing, play));
                 }
             }
         }

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, makes its own files, and looks at the system"
 )]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
@@ -15,6 +17,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 
+use common::outside::{is_root, skip};
 use poolftpd::client::{Client, From, Options, Watcher};
 use poolftpd::config::Config;
 use poolftpd::confine::confine;
@@ -58,8 +61,7 @@ fn confine_and_look() {
     fs::write(root.join("a"), "x").unwrap();
     assert!(fs::read(&users).is_ok());
     if !confined.landlock {
-        eprintln!("SKIPPED in part: this kernel has no Landlock");
-        return;
+        return skip("in part: this kernel has no Landlock");
     }
     assert!(fs::read(folder.path().join("other/secret")).is_err());
     assert!(fs::read("/etc/passwd").is_err());
@@ -78,9 +80,8 @@ impl Drop for Running {
 
 #[test]
 fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: this takes root");
-        return;
+    if !is_root() {
+        return skip("needs root");
     }
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::outside::{find, run_script, unpacked};
+use common::outside::{find, is_root, run_script, trial, unpacked};
 use common::proxy::Cable;
 use common::raw::RawClient;
 use common::secure::certificate;
 use common::{PATIENCE, noise};
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Failed};
 use poolftpd::client::{Client, ClientError, From, Options, Tls, Watcher};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
@@ -37,6 +37,8 @@ struct RealServer {
     login: &'static str,
     program: fn() -> Option<PathBuf>,
     tls: bool,
+    /// Whether it starts for root alone: it serves as nobody.
+    needs_root: bool,
     command: fn(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command,
 }
 
@@ -46,6 +48,7 @@ const SERVERS: &[RealServer] = &[
         login: "",
         program: || find("vsftpd"),
         tls: true,
+        needs_root: true,
         command: vsftpd,
     },
     RealServer {
@@ -53,6 +56,7 @@ const SERVERS: &[RealServer] = &[
         login: "",
         program: || find("proftpd"),
         tls: false,
+        needs_root: true,
         command: proftpd,
     },
     RealServer {
@@ -60,6 +64,7 @@ const SERVERS: &[RealServer] = &[
         login: "-u joe:secret",
         program: || find("pure-ftpd"),
         tls: true,
+        needs_root: true,
         command: pure_ftpd,
     },
     RealServer {
@@ -67,6 +72,7 @@ const SERVERS: &[RealServer] = &[
         login: "",
         program: pyftpdlib_program,
         tls: false,
+        needs_root: false,
         command: pyftpdlib,
     },
 ];
@@ -99,7 +105,7 @@ fn proftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
     let text = format!(
         "ServerName test\nServerType standalone\nPort {port}\nDefaultAddress 127.0.0.1\nUseIPv6 off\nUser nobody\nGroup nogroup\n\
          PidFile {0}/pid\nScoreboardFile {0}/scoreboard\nDelayTable {0}/delay\nWtmpLog off\nTransferLog none\nSystemLog none\n\
-         UseReverseDNS off\nRequireValidShell off\n<Anonymous {1}>\nUser nobody\nGroup nogroup\nUserAlias anonymous nobody\n\
+         UseReverseDNS off\nRequireValidShell off\nUseFtpUsers off\n<Anonymous {1}>\nUser nobody\nGroup nogroup\nUserAlias anonymous nobody\n\
          RequireValidShell off\nAnonRequirePassword off\nAllowOverwrite on\nAllowStoreRestart on\n\
          AllowRetrieveRestart on\n</Anonymous>\n",
         scratch.display(),
@@ -178,14 +184,16 @@ fn main() {
         for (what, play) in DEEDS.iter().chain(by_tls) {
             let program = (server.program)();
             let title = format!("ftpclient {what} {}", server.name);
-            let title =
-                if program.is_some() { title } else { format!("{title}: SKIPPED, not installed") };
-            let ignored = program.is_none();
+            let missing = match &program {
+                None => Some("not installed"),
+                Some(_) if server.needs_root && !is_root() => Some("needs root"),
+                Some(_) => None,
+            };
             let play = move || {
                 let scene = Scene::start(server, &program.unwrap())?;
                 play(server, &scene).map_err(Failed::from)
             };
-            trials.push(Trial::test(title, play).with_ignored_flag(ignored));
+            trials.push(trial(title, missing, play));
         }
     }
     libtest_mimic::run(&arguments, trials).exit();

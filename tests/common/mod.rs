@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    clippy::indexing_slicing,
     clippy::disallowed_methods,
     unreachable_pub,
     missing_docs,

@@ -2,14 +2,66 @@
 
 #![allow(
     dead_code,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    clippy::unwrap_used,
     unreachable_pub,
     missing_docs,
     reason = "each test program uses its own part of this"
 )]
 
 use std::env;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use libtest_mimic::{Failed, Trial};
+
+/// Reports that this test, or a part of it, cannot run here, and why.
+pub fn skip(reason: &str) {
+    report_skipped(thread::current().name().unwrap_or("a test"), reason);
+}
+
+/// The same for a test of this name. `cargo xtask check` counts and prints the lines of this file.
+pub fn report_skipped(test: &str, reason: &str) {
+    eprintln!("SKIPPED {test}: {reason}");
+    if let Some(path) = env::var_os("SKIPPED_TESTS") {
+        let line = format!("{test}: {reason}\n");
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
+    }
+}
+
+/// A test of a program that lists its own; one that misses something is ignored, and named as skipped.
+pub fn trial(
+    title: String,
+    missing: Option<&str>,
+    play: impl FnOnce() -> Result<(), Failed> + Send + 'static,
+) -> Trial {
+    match missing {
+        None => Trial::test(title, play),
+        Some(reason) => {
+            // Once, by the run itself, not by a listing of names.
+            if !env::args().any(|word| word == "--list") {
+                report_skipped(&title, reason);
+            }
+            Trial::test(format!("{title}: SKIPPED, {reason}"), play).with_ignored_flag(true)
+        }
+    }
+}
+
+/// Whether this machine has IPv6, at least for itself.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind("[::1]:0").is_ok()
+}
+
+/// Whether this test may do what only root may.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
 
 /// Where `.ci/run` unpacks servers that cannot be installed side by side.
 pub fn unpacked() -> PathBuf {

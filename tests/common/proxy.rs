@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    clippy::indexing_slicing,
     unreachable_pub,
     missing_docs,
     reason = "each test program uses its own part of this"
@@ -10,87 +11,129 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 /// Never cuts.
 const ENDLESS: i64 = i64::MAX;
 
+/// A relay in front of a server. When the last clone is dropped, its connections are closed and its threads end.
 #[derive(Clone)]
 pub struct Cable {
     /// Where clients connect.
     pub address: SocketAddr,
+    relay: Relay,
+    _end: Arc<End>,
+}
+
+/// Closes everything when it is dropped; the relay's own threads do not hold it.
+struct End(Relay);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.cut();
+        // Ends the wait for the next client.
+        let _woken = TcpStream::connect(self.0.address);
+    }
+}
+
+/// The part of a cable that its threads share.
+#[derive(Clone)]
+struct Relay {
+    address: SocketAddr,
     target: SocketAddr,
     /// Bytes of data until it is cut.
     left: Arc<AtomicI64>,
     cuts: Arc<AtomicU32>,
-    ends: Arc<Mutex<Vec<TcpStream>>>,
-    /// Whether MODE B is made to be refused.
+    /// The connections that are open.
+    ends: Arc<Mutex<Vec<Weak<TcpStream>>>>,
+    /// Whether MODE B is refused.
     stream_only: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Cable {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let cable = Self {
-            address: listener.local_addr().unwrap(),
+        let address = listener.local_addr().unwrap();
+        let relay = Relay {
+            address,
             target,
             left: Arc::new(AtomicI64::new(ENDLESS)),
             cuts: Arc::default(),
             ends: Arc::default(),
             stream_only: Arc::default(),
+            closed: Arc::default(),
         };
-        let own = cable.clone();
+        let own = relay.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let cable = own.clone();
-                thread::spawn(move || cable.relay_control(&stream));
+                if own.closed.load(Ordering::SeqCst) {
+                    break;
+                }
+                let relay = own.clone();
+                thread::spawn(move || relay.relay_control(stream));
             }
         });
-        cable
+        Self { address, _end: Arc::new(End(relay.clone())), relay }
     }
 
     pub fn refuse_block_mode(&self) {
-        self.stream_only.store(true, Ordering::SeqCst);
+        self.relay.stream_only.store(true, Ordering::SeqCst);
     }
 
-    /// Cuts everything after so many more bytes of data; afterwards it is whole again.
+    /// Cuts everything after this many more bytes of data; afterwards it is whole again.
     pub fn cut_after(&self, bytes: u64) {
-        self.left.store(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
+        self.relay.left.store(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
     }
 
     /// Cuts nothing any more.
     pub fn hold(&self) {
-        self.left.store(ENDLESS, Ordering::SeqCst);
+        self.relay.left.store(ENDLESS, Ordering::SeqCst);
     }
 
     pub fn cuts(&self) -> u32 {
-        self.cuts.load(Ordering::SeqCst)
+        self.relay.cuts.load(Ordering::SeqCst)
     }
 
     /// Cuts everything now; afterwards it is whole again.
     pub fn cut(&self) {
+        self.relay.cut();
+    }
+}
+
+impl Relay {
+    fn cut(&self) {
         self.left.store(ENDLESS, Ordering::SeqCst);
         self.cuts.fetch_add(1, Ordering::SeqCst);
-        for end in self.ends.lock().unwrap().drain(..) {
+        for end in self.ends.lock().unwrap().drain(..).filter_map(|end| end.upgrade()) {
             let _closed = end.shutdown(Shutdown::Both);
         }
     }
 
-    fn register(&self, stream: &TcpStream) {
+    /// Counts a connection among those that a cut ends.
+    fn register(&self, stream: TcpStream) -> Arc<TcpStream> {
         stream.set_nodelay(true).unwrap();
-        self.ends.lock().unwrap().push(stream.try_clone().unwrap());
+        let stream = Arc::new(stream);
+        let mut ends = self.ends.lock().unwrap();
+        ends.retain(|end| end.strong_count() > 0);
+        ends.push(Arc::downgrade(&stream));
+        drop(ends);
+        if self.closed.load(Ordering::SeqCst) {
+            let _closed = stream.shutdown(Shutdown::Both);
+        }
+        stream
     }
 
-    fn relay_control(&self, client: &TcpStream) {
+    fn relay_control(&self, client: TcpStream) {
         let Ok(server) = TcpStream::connect(self.target) else { return };
-        self.register(client);
-        self.register(&server);
-        let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-        let cable = self.clone();
-        thread::spawn(move || cable.relay_commands(up, down));
-        let mut client = client;
-        for line in BufReader::new(&server).split(b'\n') {
+        let (client, server) = (self.register(client), self.register(server));
+        let (up, down) = (Arc::clone(&client), Arc::clone(&server));
+        let relay = self.clone();
+        thread::spawn(move || relay.relay_commands(&up, &down));
+        let mut to_client = &*client;
+        for line in BufReader::new(&*server).split(b'\n') {
             let Ok(mut line) = line else { break };
             line.push(b'\n');
             if line.starts_with(b"229 ") {
@@ -98,7 +141,7 @@ impl Cable {
                 let port: u16 = text.rsplit('|').nth(1).unwrap().parse().unwrap();
                 line = format!("229 ok (|||{}|)\r\n", self.relay_data(port)).into_bytes();
             }
-            if client.write_all(&line).is_err() {
+            if to_client.write_all(&line).is_err() {
                 break;
             }
         }
@@ -106,7 +149,7 @@ impl Cable {
         let _closed = server.shutdown(Shutdown::Both);
     }
 
-    fn relay_commands(&self, client: TcpStream, mut server: TcpStream) {
+    fn relay_commands(&self, client: &TcpStream, mut server: &TcpStream) {
         for line in BufReader::new(client).split(b'\n') {
             let Ok(mut line) = line else { break };
             line.push(b'\n');
@@ -124,17 +167,18 @@ impl Cable {
     fn relay_data(&self, port: u16) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = listener.local_addr().unwrap().port();
-        let cable = self.clone();
+        let relay = self.clone();
         let target = SocketAddr::new(self.target.ip(), port);
         thread::spawn(move || {
-            let (client, _) = listener.accept().unwrap();
+            let Ok((client, _)) = listener.accept() else { return };
+            // Only one connection comes; the port is not kept for another.
+            drop(listener);
             let Ok(server) = TcpStream::connect(target) else { return };
-            cable.register(&client);
-            cable.register(&server);
-            let (up, down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-            let other = cable.clone();
+            let (client, server) = (relay.register(client), relay.register(server));
+            let (up, down) = (Arc::clone(&client), Arc::clone(&server));
+            let other = relay.clone();
             thread::spawn(move || other.relay_bytes(&up, &down));
-            cable.relay_bytes(&server, &client);
+            relay.relay_bytes(&server, &client);
         });
         ours
     }

@@ -2,13 +2,16 @@
 
 use std::env;
 use std::error::Error;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 
 const HELP: &str = "\
 cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
+cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
 cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
 cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
     let outcome = match words.next().as_deref() {
         Some("demo") => demo(),
         Some("check") => check(),
+        Some("ordinary") => ordinary(),
         Some("shuttle") => shuttle(),
         Some("fuzz") => fuzz(&words.next().unwrap_or_else(|| "command".to_owned())),
         Some("stress") => stress(),
@@ -111,9 +115,33 @@ fn check() -> Outcome {
         "-D",
         "warnings",
     ]))?;
-    run(&mut cargo(&["test", "--workspace"]))?;
+    test(&mut cargo(&["test", "--workspace"]))?;
     shuttle()?;
     run(cargo(&["doc", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Runs tests, and prints which were skipped, and how many.
+fn test(command: &mut Command) -> Outcome {
+    let list = target().join("skipped-tests");
+    std::fs::create_dir_all(target())?;
+    std::fs::write(&list, "")?;
+    // Whatever user the tests run as.
+    std::fs::set_permissions(&list, Permissions::from_mode(0o666))?;
+    let outcome = run(command.env("SKIPPED_TESTS", &list));
+    let skipped = std::fs::read_to_string(&list)?;
+    println!("{} tests were skipped, in whole or in part", skipped.lines().count());
+    for line in skipped.lines() {
+        println!("  {line}");
+    }
+    outcome
+}
+
+/// The tests as most people run them: most sandboxes, containers and login shells allow less than a developer's machine.
+fn ordinary() -> Outcome {
+    let runner = root().join("xtask/ordinary-user.sh");
+    let mut command = cargo(&["test", "--workspace", "--config"]);
+    let setting = format!("target.'cfg(unix)'.runner = '{}'", runner.display());
+    test(command.arg(setting))
 }
 
 /// In a target directory of its own: the flag would rebuild everything back and forth.
