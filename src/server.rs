@@ -118,8 +118,7 @@ impl Server {
             resumption: config.resumption,
         });
         let checkers = Crew::start("checker", checkers(), config.limits.logins_pending_max)?;
-        let flusher =
-            if config.flush { Some(Crew::start_unbounded("flusher", FLUSHERS)?) } else { None };
+        let flusher = Crew::start_unbounded("flusher", FLUSHERS)?;
         Ok(Self {
             doors: Vec::new(),
             stop: Stop::new()?,

@@ -742,3 +742,140 @@ fn a_full_disk_is_452_and_the_session_lives() {
     assert!(size.starts_with("213 "), "nothing is kept: {size}");
     assert!(unmounted.unwrap().success());
 }
+
+/// Bytes of a client, and whether they are sent as urgent data.
+type Piece = (&'static [u8], bool);
+
+/// The ways in which clients say ABOR (RFC 959 §4.1.3): with what, in how many pieces, and which of them are urgent.
+const ABORTS: [(&str, &[Piece]); 6] = [
+    ("plain", &[(b"ABOR\r\n", false)]),
+    ("Synch", &[(b"\xff\xf4\xff", true), (b"\xf2ABOR\r\n", false)]),
+    ("Synch in one", &[(b"\xff\xf4\xff\xf2ABOR\r\n", true)]),
+    ("interrupt first", &[(b"\xff\xf4", false), (b"\xff\xf2", true), (b"abor\r\n", false)]),
+    ("split", &[(b"AB", false), (b"OR\r", false), (b"\n", false)]),
+    ("behind others", &[(b"NOOP\r\nSTAT\r\n", false), (b" ABOR\r\n", false)]),
+];
+
+/// How often each is tried.
+const ABORT_RUNS: u64 = 1000;
+
+/// Overwrites a file and aborts that: pieces of ABOR are sent before the data connection is closed, and after it those that
+/// come behind the first `before`.
+fn abort_an_overwrite(client: &mut RawClient, pieces: &[Piece], before: usize, size: usize) {
+    let mut data = client.open_data();
+    assert!(client.ask("STOR good").starts_with("150 "));
+    data.write_all(&vec![b'x'; size]).unwrap();
+    let send = |client: &RawClient, (bytes, urgent): &Piece| {
+        let flags = if *urgent { SendFlags::OOB } else { SendFlags::empty() };
+        rustix::net::send(&client.stream, bytes, flags).unwrap();
+    };
+    pieces[..before].iter().for_each(|piece| send(client, piece));
+    drop(data);
+    pieces[before..].iter().for_each(|piece| send(client, piece));
+    loop {
+        let reply = client.reply();
+        assert!(!reply.starts_with("226 Transfer"), "{reply}");
+        if reply.starts_with("226 ABOR") {
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_abor_that_was_sent_before_the_data_ended_always_wins() {
+    for flush in [true, false] {
+        let server = TestServer::start(|config| (config.write, config.flush) = (true, flush));
+        server.write("good", "the good file");
+        for (name, pieces) in ABORTS {
+            let mut client = RawClient::log_in(server.address());
+            for run in 0..ABORT_RUNS / 2 {
+                let size = usize::try_from(run * 7919 % 100_000).unwrap();
+                // Of what comes in pieces, the first alone must be enough.
+                let before = if name == "behind others" || run % 3 > 0 { pieces.len() } else { 1 };
+                abort_an_overwrite(&mut client, pieces, before, size);
+                assert_eq!(server.read("good"), b"the good file", "{name}, run {run}");
+            }
+        }
+    }
+}
+
+#[test]
+fn quit_and_half_a_line_at_the_end_of_the_data_abort_nothing() {
+    let server = TestServer::writable();
+    for run in 0..50 {
+        let mut client = RawClient::log_in(server.address());
+        let mut data = client.open_data();
+        assert!(client.ask("STOR a").starts_with("150 "));
+        data.write_all(b"whole").unwrap();
+        client.send(if run % 2 == 0 { b"QUIT\r\n" } else { b"NO" });
+        if run % 4 == 0 {
+            client.stream.shutdown(Shutdown::Write).unwrap();
+        }
+        drop(data);
+        let reply = client.reply();
+        assert!(reply.starts_with("226 Transfer"), "{reply}");
+        assert_eq!(server.read("a"), b"whole");
+        fs::remove_file(server.path("a")).unwrap();
+    }
+}
+
+/// Stores these bytes with REST and ALLO, waits for the end, and returns the reply.
+fn store_announced(
+    client: &mut RawClient,
+    offset: usize,
+    announced: usize,
+    bytes: &[u8],
+) -> String {
+    let mut data = client.open_data();
+    assert!(client.ask(&format!("ALLO {announced}")).starts_with("200 "));
+    assert!(client.ask(&format!("REST {offset}")).starts_with("350 "));
+    assert!(client.ask("STOR a").starts_with("150 "));
+    data.write_all(bytes).unwrap();
+    drop(data);
+    client.reply()
+}
+
+#[test]
+fn a_resumed_upload_that_lost_its_end_is_not_complete() {
+    let server = TestServer::writable();
+    let content = noise(100);
+    let mut client = RawClient::log_in(server.address());
+    client.cut_off("a", &content[..40]);
+    let mut data = client.open_data();
+    for line in ["ALLO 60", "REST 40"] {
+        client.ask(line);
+    }
+    assert!(client.ask("STOR a").starts_with("150 "));
+    data.write_all(&content[40..60]).unwrap();
+    // It is killed when it has sent as many bytes as make up the number that it announced.
+    drop((client, data));
+    let mut client = RawClient::log_in(server.address());
+    until("what has come is kept", || client.ask("SIZE a") == "213 60");
+    assert!(!server.path("a").exists());
+    assert_eq!(store_announced(&mut client, 60, 40, &content[60..]), "226 Transfer complete.");
+    assert_eq!(server.read("a"), content);
+}
+
+#[test]
+fn a_client_that_announces_more_than_it_sends_can_complete() {
+    let server = TestServer::writable();
+    let content = noise(4000);
+    for resumes in [true, false] {
+        let mut client = RawClient::log_in(server.address());
+        let reply = store_announced(&mut client, 0, 4096, &content);
+        let told = "426 Cut off: fewer bytes than ALLO announced. 4000 bytes are kept.";
+        assert_eq!(reply, told);
+        assert_eq!(client.ask("SIZE a"), "213 4000");
+        let reply = if resumes {
+            store_announced(&mut client, 4000, 4096, b"")
+        } else {
+            store_announced(&mut client, 0, 4096, &content)
+        };
+        assert_eq!((reply.as_str(), server.read("a")), ("226 Transfer complete.", content.clone()));
+        assert!(client.ask("DELE a").starts_with("250 "));
+        // Another length is another end.
+        store_announced(&mut client, 0, 4096, &content);
+        assert!(store_announced(&mut client, 0, 4096, &content[1..]).starts_with("426 "));
+        assert!(client.ask("DELE a").starts_with("250 "));
+    }
+}

@@ -23,6 +23,19 @@ pub enum Line {
     TooLong,
 }
 
+/// Kinds of lines that have not come whole, for whoever must not miss an ABOR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// Telnet commands alone, which clients send before ABOR (RFC 959 §4.1.3).
+    Interrupt,
+    /// The beginning of ABOR.
+    Abort,
+    /// Nothing, or the beginning of another line.
+    Other,
+}
+
+const ABOR: &[u8] = b"ABOR";
+
 /// Received bytes that are not yet a line taken.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
@@ -60,6 +73,21 @@ impl LineBuffer {
             (self.received, self.taken) = (Vec::new(), 0);
         }
         Some(if too_long { Line::TooLong } else { Line::Complete(text) })
+    }
+
+    /// Whether the line that has not come whole may become an ABOR, or follows a Telnet interrupt.
+    #[must_use]
+    pub fn unfinished(&self) -> Unfinished {
+        let waiting = self.received.get(self.taken..).unwrap_or_default();
+        let text = strip_telnet(waiting).to_ascii_uppercase();
+        let text = text.trim_ascii();
+        if text.is_empty() && waiting.iter().any(|byte| *byte >= PLAIN_FIRST) {
+            Unfinished::Interrupt
+        } else if !text.is_empty() && (ABOR.starts_with(text) || text == ABOR) {
+            Unfinished::Abort
+        } else {
+            Unfinished::Other
+        }
     }
 
     /// Whether no byte waits here.

@@ -16,7 +16,7 @@ use super::canonical;
 use super::socket::is_ready;
 use super::tls::{Received, Tls};
 use crate::ftp::Reply;
-use crate::ftp::line::{Line, LineBuffer};
+use crate::ftp::line::{Line, LineBuffer, Unfinished};
 
 /// How many bytes of replies may wait for a client that does not read them; beyond, its commands wait.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
@@ -174,6 +174,26 @@ impl ControlConnection {
         self.held.is_none() && !self.ended
     }
 
+    /// Whether bytes of the client wait to be read, and nothing keeps them from being read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.is_open() && has_unread(self.stream.as_fd())
+    }
+
+    /// Whether a line is coming that may be an ABOR: its beginning is here, or the urgent mark that clients send with it.
+    #[must_use]
+    pub fn unfinished(&self) -> Unfinished {
+        if !self.is_open() {
+            return Unfinished::Other;
+        }
+        match self.received.unfinished() {
+            Unfinished::Other if is_ready(self.stream.as_fd(), PollFlags::PRI).unwrap_or(false) => {
+                Unfinished::Interrupt
+            }
+            unfinished => unfinished,
+        }
+    }
+
     /// Whether the client has closed its side, whether or not all that it said before has been read.
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -316,6 +336,12 @@ impl ControlConnection {
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether bytes, or the end, wait to be read from a socket.
+#[must_use]
+pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
+    is_ready(socket, PollFlags::IN).unwrap_or(true)
 }
 
 /// Whether the other end of a socket has closed its side.

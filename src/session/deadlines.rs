@@ -19,7 +19,7 @@ impl Session {
             Activity::LoggingIn(logging_in) => logging_in.until(),
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
-            Activity::Committing(committing) => committing.until,
+            Activity::Finishing(finishing) => finishing.until,
             Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
         };
@@ -67,11 +67,14 @@ impl Session {
             }
             Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
-            Activity::Transfer(transfer) if transfer.is_paused() => {
+            Activity::Transfer(transfer)
+                if transfer.is_paused()
+                    || transfer.only_flushes(now, self.service.limits.stall_timeout) =>
+            {
                 self.enter(Activity::Transfer(transfer));
             }
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
-            Activity::Committing(committing) => self.give_up_commit(*committing, now),
+            Activity::Finishing(finishing) => self.give_up_finishing(*finishing, now),
             Activity::Farewell { .. } => return Err(Gone::Stalled),
         }
         Ok(())

@@ -170,7 +170,10 @@ impl Member {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.may_resume() => {
                 self.root().kept(&path).map_err(|_| error)?.1
             }
-            Ok(_) if self.may_resume() && self.root().is_being_replaced(&path) => {
+            Ok(_)
+                if self.may_resume()
+                    && self.root().is_being_replaced(&path, self.account.owner()) =>
+            {
                 // Clients resume by this number, and would take the old file for the beginning of the new.
                 return Err(Refusal::UploadInterrupted);
             }

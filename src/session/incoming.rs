@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::ftp::ascii::FromWire;
 use crate::ftp::block::{Decoder, Item};
@@ -10,10 +11,10 @@ use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
-use crate::storage::{Committed, Crew, Durability, Errand, Upload};
-
-/// How much of what goes before the client's bytes is copied in a step, at least.
-const PREPARE_BYTES: usize = 256 * 1024;
+use crate::storage::{
+    CancelOnDrop, ClientState, Committed, Completeness, Crew, DataEnd, Durability, Errand, Go,
+    Signs, Upload, judge,
+};
 
 /// After so many bytes a file is large.
 const SPLICE_FROM_BYTES: u64 = 64 * 1024;
@@ -22,10 +23,18 @@ const SPLICE_FROM_BYTES: u64 = 64 * 1024;
 /// system's memory does not fill with what the disk has yet to take.
 const FLUSH_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The same after this time: what a client that comes back after a power failure has lost is no more.
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
 /// A file on its way from the client.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    upload: Upload,
+    /// None while it is prepared, and when it has been handed over to be stored or kept.
+    upload: Option<Upload>,
+    /// What goes before the client's bytes is being copied.
+    preparing: Option<(Errand<Upload>, Option<CancelOnDrop>)>,
+    /// The offset in the file of the client's first byte.
+    offset: u64,
     /// TYPE A: the converter, and room for what it makes.
     ascii: Option<(FromWire, Vec<u8>)>,
     /// Block mode.
@@ -42,8 +51,11 @@ pub(super) struct Incoming {
     said_end: Option<bool>,
     /// How many bytes of the file came over the data connection.
     received: u64,
-    flusher: Option<Arc<Crew>>,
+    flusher: Arc<Crew>,
+    durability: Durability,
     unflushed: u64,
+    /// When the last flush began.
+    flushed_at: Instant,
     flushing: Option<Errand<()>>,
 }
 
@@ -62,46 +74,20 @@ impl Marker {
     }
 }
 
-/// How far a commit is.
-#[derive(Debug)]
-pub(super) enum Commit {
-    Done(Committed),
-    UnderWay(Errand<Committed>),
-}
-
-/// Whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Something says so: it has the size that ALLO announced, or the block that ends a file.
-    Complete,
-    /// Nothing says otherwise.
-    AssumedComplete,
-    /// Something says that it did not.
-    CutOff(&'static str),
-}
-
-/// Why an upload counts as cut off whose client has gone.
-pub(super) const VANISHED: &str = "the control connection had ended, and nothing tells the size";
-
-/// What there is to judge by, besides the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Client {
-    /// It waits for the reply, or has said QUIT.
-    Present,
-    /// It has closed its control connection without QUIT: most probably it was killed.
-    Vanished,
-}
-
 impl Incoming {
     pub(super) fn new(
         upload: Upload,
         ascii: bool,
         mode: Mode,
         announced: Option<u64>,
-        flusher: Option<Arc<Crew>>,
+        flusher: Arc<Crew>,
+        durability: Durability,
+        now: Instant,
     ) -> Self {
         Self {
-            upload,
+            offset: upload.position(),
+            upload: Some(upload),
+            preparing: None,
             ascii: ascii.then(Default::default),
             blocks: (mode == Mode::Block).then(Decoder::default),
             marker: None,
@@ -112,7 +98,9 @@ impl Incoming {
             said_end: None,
             received: 0,
             flusher,
+            durability,
             unflushed: 0,
+            flushed_at: now,
             flushing: None,
         }
     }
@@ -122,19 +110,21 @@ impl Incoming {
         &mut self,
         connection: &mut DataConnection,
         budget: usize,
+        now: Instant,
     ) -> Result<Moved, Fault> {
-        // Not by the rate of the client, whose bytes these are not.
-        if !self.upload.prepare(budget.max(PREPARE_BYTES)).map_err(Fault::Storage)? {
-            // What goes before the client's bytes is still copied.
-            return Ok(Moved::Bytes(0));
-        }
-        if !self.keep_flushed().map_err(Fault::Storage)? {
+        if !self.prepare().map_err(Fault::Storage)?
+            || !self.keep_flushed(now).map_err(Fault::Storage)?
+        {
             return Ok(Moved::WouldBlock);
         }
+        self.receive(connection, budget)
+    }
+
+    fn receive(&mut self, connection: &mut DataConnection, budget: usize) -> Result<Moved, Fault> {
         if self.is_to_splice(connection) {
             let moved = copy::receive_spliced(connection, budget, |pipe, count| {
                 self.received += count as u64;
-                self.upload.write_from(pipe, count)
+                self.upload_mut()?.write_from(pipe, count)
             })?;
             return self.received_some(moved, connection);
         }
@@ -153,6 +143,31 @@ impl Incoming {
             return Err(Fault::Connection(io::ErrorKind::InvalidData.into()));
         }
         self.received_some(moved, connection)
+    }
+
+    /// Has done elsewhere what must be done before the first byte, and may take long; `true` when it is.
+    fn prepare(&mut self) -> io::Result<bool> {
+        if let Some((job, _)) = &self.preparing {
+            let Some(prepared) = job.outcome() else { return Ok(false) };
+            self.preparing = None;
+            self.upload = Some(prepared?);
+        }
+        match self.upload.take() {
+            Some(upload) if upload.needs_preparation() => {
+                let cancel = upload.cancel_on_drop();
+                let job = self.flusher.run(move || upload.prepare())?;
+                self.preparing = Some((job, cancel));
+                Ok(false)
+            }
+            upload => {
+                self.upload = upload;
+                Ok(true)
+            }
+        }
+    }
+
+    fn upload_mut(&mut self) -> io::Result<&mut Upload> {
+        self.upload.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// The bytes of a large file that nobody has to look at go from the connection to the file by themselves. For a small
@@ -181,7 +196,7 @@ impl Incoming {
             match blocks.next(&mut bytes) {
                 Ok(Some(Item::Data(data))) => self.store(data)?,
                 Ok(Some(Item::Marker(theirs))) => {
-                    let ours = self.upload.position();
+                    let ours = self.upload_mut()?.position();
                     self.marker = Some(Marker { theirs, ours });
                 }
                 Ok(Some(Item::End) | None) => return Ok(true),
@@ -193,11 +208,12 @@ impl Incoming {
     fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.received += bytes.len() as u64;
         match &mut self.ascii {
-            None => self.upload.write(bytes),
+            None => self.upload_mut()?.write(bytes),
             Some((converter, text)) => {
                 text.clear();
                 converter.convert(bytes, text);
-                self.upload.write(text)
+                let upload = self.upload.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+                upload.write(text)
             }
         }
     }
@@ -207,15 +223,16 @@ impl Incoming {
         let Some((converter, text)) = &mut self.ascii else { return Ok(()) };
         text.clear();
         converter.finish(text);
-        self.upload.write(text)
+        let upload = self.upload.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        upload.write(text)
     }
 
     /// Begins a flush when one is due; `false` when the one before is not done and nothing more may come meanwhile.
-    fn keep_flushed(&mut self) -> io::Result<bool> {
-        let Some(flusher) = &self.flusher else {
+    fn keep_flushed(&mut self, now: Instant) -> io::Result<bool> {
+        if self.durability == Durability::Cached {
             self.safe_marker = self.marker.take();
             return Ok(true);
-        };
+        }
         if let Some(flushing) = &self.flushing {
             match flushing.outcome() {
                 Some(outcome) => {
@@ -226,13 +243,21 @@ impl Incoming {
                 None => return Ok(self.unflushed < FLUSH_EVERY_BYTES),
             }
         }
-        if self.unflushed >= FLUSH_EVERY_BYTES || self.marker.is_some() {
-            let file = self.upload.file()?;
-            self.flushing = Some(flusher.run(move || file.sync_data())?);
+        let is_due = self.flush_due().is_some_and(|due| due <= now);
+        if is_due || self.unflushed >= FLUSH_EVERY_BYTES || self.marker.is_some() {
+            let flush = self.upload_mut()?.flush()?;
+            self.flushing = Some(self.flusher.run(move || flush.run())?);
             self.flushing_marker = self.marker.take();
-            self.unflushed = 0;
+            (self.unflushed, self.flushed_at) = (0, now);
         }
         Ok(true)
+    }
+
+    /// When it must be looked at to flush what has arrived.
+    pub(super) fn flush_due(&self) -> Option<Instant> {
+        let waits =
+            self.unflushed > 0 && self.flushing.is_none() && self.durability == Durability::Flushed;
+        waits.then(|| self.flushed_at + FLUSH_EVERY)
     }
 
     /// More of the file wakes it, and the end of a flush that something waits for.
@@ -242,7 +267,10 @@ impl Incoming {
         class: Class,
         watch: &mut Watch<'a>,
     ) {
-        let full = self.waits_for_a_flush();
+        if let Some((preparing, _)) = &self.preparing {
+            return watch.readable(preparing.descriptor(), class);
+        }
+        let full = self.is_full();
         if let Some(flushing) = &self.flushing
             && (full || self.owes_a_marker())
         {
@@ -253,8 +281,12 @@ impl Incoming {
         }
     }
 
-    /// Whether nothing more is taken until what came before is flushed.
-    pub(super) fn waits_for_a_flush(&self) -> bool {
+    /// Whether nothing more is taken until what came before is flushed, or copied.
+    pub(super) fn waits_for_storage(&self) -> bool {
+        self.preparing.is_some() || self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
         self.flushing.is_some() && self.unflushed >= FLUSH_EVERY_BYTES
     }
 
@@ -278,48 +310,64 @@ impl Incoming {
         self.received
     }
 
-    /// Ends it early; returns how many bytes are kept to resume from.
-    pub(super) fn settle(self) -> u64 {
-        self.upload.settle()
+    /// The offset in the file behind the last byte.
+    pub(super) fn position(&self) -> u64 {
+        self.upload.as_ref().map_or(0, Upload::position)
     }
 
     /// Judges by every sign there is, now that the data has ended in order.
-    pub(super) fn judge(&self, client: Client) -> Verdict {
-        let stored = self.upload.position();
-        match &self.blocks {
-            Some(blocks) if blocks.has_ended() => return Verdict::Complete,
-            Some(_) => return Verdict::CutOff("the block that ends a file did not come"),
-            None => {}
+    pub(super) fn judge(&self, client: ClientState, repeated: bool) -> Completeness {
+        let end = match (&self.blocks, self.said_end) {
+            (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
+            (None, Some(notified)) => DataEnd::Tls { notified },
+            (None, None) => DataEnd::Plain,
+        };
+        let (offset, received, announced) = (self.offset, self.received, self.announced);
+        judge(&Signs { offset, received, announced, end, client, repeated })
+    }
+
+    /// Ends it early: what has arrived is flushed and kept to be resumed; how many bytes. Done at once where nothing is to
+    /// be flushed.
+    pub(super) fn settle(self) -> Result<u64, Errand<u64>> {
+        let Self { upload, flusher, durability, flushing, preparing, .. } = self;
+        // What is only being prepared ends by itself.
+        drop(preparing);
+        let Some(upload) = upload else { return Ok(0) };
+        if durability == Durability::Cached {
+            return Ok(upload.settle());
         }
-        match (self.announced, client) {
-            // Of a resumed upload some clients announce the rest, some the whole.
-            (Some(size), _) if size == stored || size == self.received => Verdict::Complete,
-            (Some(size), _) if self.received < size => {
-                Verdict::CutOff("fewer bytes than ALLO announced")
-            }
-            _ if self.said_end == Some(true) => Verdict::Complete,
-            _ if self.said_end == Some(false) => {
-                Verdict::CutOff("TLS ended without close_notify, and nothing tells the size")
-            }
-            (_, Client::Vanished) => Verdict::CutOff(VANISHED),
-            (_, Client::Present) => Verdict::AssumedComplete,
+        let settle = move || {
+            // Its record is written before the one of the end.
+            let _flushed = flushing.map(Errand::wait);
+            Ok(upload.settle())
+        };
+        match flusher.run(settle) {
+            Ok(job) => Err(job),
+            // Dropped, it was kept.
+            Err(_) => Ok(0),
         }
     }
 
-    /// Gives the file its name, if `go_on` still says so when it is flushed. Done at once where nobody asked for a flush.
+    /// Gives the file its name, if `go` still says so when it is flushed. Done at once where nothing is to be flushed.
     pub(super) fn commit(
-        self,
-        go_on: impl FnOnce() -> bool + Send + 'static,
-    ) -> io::Result<Commit> {
-        let Self { upload, flusher, flushing, .. } = self;
-        let Some(flusher) = flusher else {
-            return upload.commit(Durability::Cached, go_on).map(Commit::Done);
-        };
+        &mut self,
+        go: impl FnOnce() -> Go + Send + 'static,
+    ) -> io::Result<Result<Committed, Errand<Committed>>> {
+        let upload = self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        if self.durability == Durability::Cached {
+            return upload.commit(go).map(Ok);
+        }
+        let flushing = self.flushing.take();
         let commit = move || {
             // An error of the disk is told once: to the flush that was under way, maybe.
             flushing.map_or(Ok(()), Errand::wait)?;
-            upload.commit(Durability::Flushed, go_on)
+            upload.commit(go)
         };
-        flusher.run(commit).map(Commit::UnderWay)
+        self.flusher.run(commit).map(Err)
+    }
+
+    /// The upload was not given its name yet.
+    pub(super) fn take_back(&mut self, upload: Upload) {
+        self.upload = Some(upload);
     }
 }

@@ -35,7 +35,7 @@ use zeroize::Zeroize;
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
 use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
-use crate::ftp::{Code, Reply};
+use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
 use crate::net::control::{ControlConnection, Gone};
 use crate::net::seats::Seat;
@@ -52,7 +52,7 @@ pub use security::Security;
 use service::Metered;
 pub use service::{Meter, Service};
 use transfer::{Then, Transfer};
-use upload::Committing;
+use upload::Finishing;
 
 /// How many commands or steps one turn does before others have theirs.
 const STEPS_PER_TURN_MAX: u32 = 32;
@@ -71,7 +71,7 @@ struct Pending {
     /// ALLO: how many bytes the next upload will have.
     allocated: Option<u64>,
     /// RNFR.
-    rename: Option<crate::ftp::VirtualPath>,
+    rename: Option<VirtualPath>,
 }
 
 /// What a session is doing.
@@ -86,8 +86,8 @@ enum Activity {
     Opening(Box<Awaiting>),
     /// Data moves.
     Transfer(Box<Transfer>),
-    /// An upload has come whole and gets its name.
-    Committing(Box<Committing>),
+    /// The data of an upload has ended: it gets its name, or is kept.
+    Finishing(Box<Finishing>),
     /// HASH or one of its kin sums a file up.
     Digesting(Box<Digesting>),
     /// STAT lists over the control connection.
@@ -103,7 +103,7 @@ impl Activity {
             Self::LoggingIn(_) => "logging in",
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
-            Self::Committing(_) => "committing",
+            Self::Finishing(_) => "finishing",
             Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
             Self::Farewell { .. } => "farewell",
@@ -146,6 +146,8 @@ pub struct Session {
     /// When the client last said something, or a transfer of its ended.
     heard_at: Instant,
     flow: Flow,
+    /// The last upload, and its length, that ended in order before the size that ALLO announced.
+    short_upload: Option<(VirtualPath, u64)>,
     _seat: Seat,
 }
 
@@ -199,6 +201,7 @@ impl Session {
             failures: 0,
             heard_at: now,
             flow: Flow::new(now),
+            short_upload: None,
             _seat: seat,
         })
     }
@@ -245,7 +248,7 @@ impl Session {
             Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
-            Activity::Committing(committing) => Ok(self.await_commit(committing, now)),
+            Activity::Finishing(finishing) => Ok(self.finish_upload(*finishing, now)),
             Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
@@ -566,7 +569,7 @@ impl Task for Session {
 
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         let hears = match &self.activity {
-            Activity::Committing(committing) => committing.hears() && self.control.is_open(),
+            Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
             Activity::Opening(awaiting) => {
                 awaiting.order.then == Then::Commands && self.control.is_open()
@@ -591,7 +594,7 @@ impl Task for Session {
         match &self.activity {
             Activity::Opening(awaiting) => awaiting.watch(watch),
             Activity::Transfer(transfer) => transfer.watch(watch),
-            Activity::Committing(committing) => committing.watch(watch),
+            Activity::Finishing(finishing) => finishing.watch(watch),
             Activity::LoggingIn(logging_in) => logging_in.watch(watch),
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
-use crate::storage::{Crew, Hosts};
+use crate::storage::{Crew, Durability, Hosts};
 
 use super::guard::Guard;
 use super::security::Security;
@@ -27,8 +27,10 @@ pub struct Service {
     pub security: Option<Security>,
     /// What checks passwords.
     pub checkers: Arc<Crew>,
-    /// What flushes uploads to the disk; none where nobody wants that.
-    pub flusher: Option<Arc<Crew>>,
+    /// Threads for what waits for a disk: flushes, copies, commits.
+    pub flusher: Arc<Crew>,
+    /// When what is stored counts as stored.
+    pub durability: Durability,
     /// Where events go.
     pub log: Arc<Log>,
     pub(super) guard: Arc<Guard>,
@@ -84,7 +86,7 @@ impl Service {
         hosts: Hosts,
         security: Option<Security>,
         checkers: Crew,
-        flusher: Option<Crew>,
+        flusher: Crew,
         log: Log,
     ) -> Self {
         Self {
@@ -97,7 +99,8 @@ impl Service {
             public_address: config.public_address,
             security,
             checkers: Arc::new(checkers),
-            flusher: flusher.map(Arc::new),
+            flusher: Arc::new(flusher),
+            durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),
             guard: Arc::default(),
             slave: None,
@@ -111,6 +114,11 @@ impl Service {
     #[must_use]
     pub fn of_slave(&self, number: u32) -> Self {
         Self { slave: Some(number), meter: Arc::default(), ..self.clone() }
+    }
+
+    /// The threads that wait for disks.
+    pub(super) fn flusher(&self) -> Arc<Crew> {
+        Arc::clone(&self.flusher)
     }
 
     /// What its sessions do.

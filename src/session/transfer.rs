@@ -18,7 +18,7 @@ use crate::storage::Pace;
 
 use super::negotiate::Route;
 use super::refusal::fault_reply;
-use super::upload::FLUSH_TIMEOUT;
+use super::upload::{Ending, FLUSH_TIMEOUT};
 use super::work::Work;
 use super::{Activity, Heard, Metered, Session, Step};
 
@@ -93,7 +93,7 @@ impl Transfer {
 
     /// A client that waits for our disk is not the one that stalls.
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        let timeout = if self.waits_for_a_flush() {
+        let timeout = if self.waits_for_storage() {
             FLUSH_TIMEOUT
         } else if self.is_hung_up() {
             HANG_UP_TIMEOUT
@@ -103,8 +103,18 @@ impl Transfer {
         self.progressed_at + timeout
     }
 
-    fn waits_for_a_flush(&self) -> bool {
-        matches!(&self.work, Work::Receive(incoming) if incoming.waits_for_a_flush())
+    fn waits_for_storage(&self) -> bool {
+        matches!(&self.work, Work::Receive(incoming) if incoming.waits_for_storage())
+    }
+
+    /// When what has arrived is to be flushed although nothing more comes.
+    fn flush_due(&self) -> Option<Instant> {
+        if let Work::Receive(incoming) = &self.work { incoming.flush_due() } else { None }
+    }
+
+    /// Whether it is looked at for that alone.
+    pub(super) fn only_flushes(&self, now: Instant, stall_timeout: Duration) -> bool {
+        self.flush_due().is_some_and(|due| due <= now) && self.stalls_at(stall_timeout) > now
     }
 
     /// Whether its rate lets it move nothing now.
@@ -119,7 +129,8 @@ impl Transfer {
 
     /// When it must be looked at although nothing happened: it may go on, or has stalled.
     pub(super) fn due_at(&self, stall_timeout: Duration) -> Instant {
-        self.paused_until.unwrap_or_else(|| self.stalls_at(stall_timeout))
+        let due = self.paused_until.unwrap_or_else(|| self.stalls_at(stall_timeout));
+        self.flush_due().map_or(due, |flush| flush.min(due))
     }
 
     /// Whether it waits for its own rate alone.
@@ -196,8 +207,7 @@ impl Session {
         };
         match heard {
             Heard::Abort => {
-                self.end(*transfer, &aborted(), Outcome::Aborted, now);
-                self.reply(&abort_done());
+                self.end_with(*transfer, Ending::Aborted, now);
                 return Ok(Step::More);
             }
             Heard::HangUp if transfer.work.ends_with_the_control_connection() => {
@@ -215,10 +225,10 @@ impl Session {
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Bulk);
         }
-        let waited = transfer.waits_for_a_flush();
+        let waited = transfer.waits_for_storage();
         let slice = transfer.slice(*budget);
-        let advanced = transfer.work.advance(&mut transfer.connection, slice);
-        if waited && !transfer.waits_for_a_flush() {
+        let advanced = transfer.work.advance(&mut transfer.connection, slice, now);
+        if waited && !transfer.waits_for_storage() {
             // The client's time begins anew.
             transfer.progressed_at = now;
         }
@@ -272,7 +282,7 @@ impl Session {
                     Fault::Connection(_) => Outcome::CutOff,
                     Fault::Storage(_) => Outcome::Failed,
                 };
-                self.end(*transfer, &fault_reply(&fault), outcome, now);
+                self.end(*transfer, fault_reply(&fault), outcome, now);
                 return Step::More;
             }
         };
@@ -303,14 +313,17 @@ impl Session {
             Code::TRANSFER_ABORTED,
             format!("No data for {seconds} seconds; transfer aborted."),
         );
-        self.end(transfer, &reply, Outcome::CutOff, now);
+        self.end(transfer, reply, Outcome::CutOff, now);
     }
 
     /// The session ends in the middle of a transfer: at least it is told to the log.
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
             let Transfer { order, work, bytes, .. } = *transfer;
-            self.put_away(work);
+            if let Work::Receive(incoming) = work {
+                // It ends by itself; nobody waits for it.
+                drop(incoming.settle());
+            }
             self.log_transfer(order, bytes, Outcome::CutOff, now);
         }
     }
@@ -325,7 +338,7 @@ impl Session {
             drop(connection);
         }
         match work {
-            Work::Receive(incoming) => self.conclude_upload(order, *incoming, now),
+            Work::Receive(incoming) => self.conclude_upload(order, incoming, now),
             Work::Send(_) | Work::SendText(_) => {
                 // The file is closed before the reply, too.
                 drop(work);
@@ -345,18 +358,20 @@ impl Session {
     }
 
     /// Ends a transfer early; the order of things is as above.
-    fn end(&mut self, transfer: Transfer, reply: &Reply, outcome: Outcome, now: Instant) {
-        let Transfer { connection, order, work, bytes, .. } = transfer;
-        drop(connection);
-        self.put_away(work);
-        self.finish(order, bytes, reply, outcome, now);
+    fn end(&mut self, transfer: Transfer, reply: Reply, outcome: Outcome, now: Instant) {
+        self.end_with(transfer, Ending::Told(reply, outcome), now);
     }
 
-    /// What has arrived of an upload is kept, and the log says so.
-    fn put_away(&self, work: Work) {
-        if let Work::Receive(incoming) = work {
-            let kept = incoming.settle();
-            self.log(&Event::CutOff { why: "it did not come to its end", kept });
+    fn end_with(&mut self, transfer: Transfer, ending: Ending, now: Instant) {
+        let Transfer { connection, order, work, bytes, .. } = transfer;
+        drop(connection);
+        match (work, ending) {
+            (Work::Receive(incoming), ending) => self.keep(order, *incoming, ending, now),
+            (_, Ending::Told(reply, outcome)) => self.finish(order, bytes, &reply, outcome, now),
+            (_, Ending::CutOff(_) | Ending::Aborted) => {
+                self.finish(order, bytes, &aborted(), Outcome::Aborted, now);
+                self.reply(&abort_done());
+            }
         }
     }
 

@@ -1,51 +1,92 @@
-//! STOR, APPE and STOU: from the command to the moment when the file has its name.
+//! STOR, APPE and STOU: from the command to the moment when the file has its name, or is kept to be resumed.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use crate::ftp::command::{PathName, Type};
+use crate::ftp::line::Unfinished;
 use crate::ftp::verb::Verb;
-use crate::ftp::{Code, Reply};
+use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
-use crate::net::control::has_ended;
+use crate::net::control::{has_ended, has_unread};
 use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
-use crate::storage::{Committed, Errand, Start, Unable, Upload};
+use crate::storage::{
+    ABORTED, ClientState, Committed, Completeness, Errand, Go, Start, Terms, Unable, Upload,
+    VANISHED,
+};
 
-use super::incoming::{Client, Commit, Incoming, Marker, VANISHED, Verdict};
+use super::incoming::Incoming;
+use super::login::Member;
 use super::refusal::{Refusal, fault_reply};
-use super::transfer::{Order, Then, abort_done};
+use super::transfer::{Order, Then, abort_done, aborted};
 use super::work::Work;
 use super::{Activity, Heard, Pending, Session, Step};
 
 /// How long a flush may take. It cannot be called back.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// An upload that has come whole and is being flushed.
+/// How long the rest of a line may take that began before the data ended, and may be ABOR.
+const LINE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many names STOU tries.
+const UNIQUE_NAMES_MAX: u32 = 1000;
+
+/// How often the control connection is read when the data has ended: as often as a client's commands may fill it.
+const READS_MAX: u32 = 256;
+
+/// An upload whose data has ended.
 #[derive(Debug)]
-pub(super) struct Committing {
-    flushing: Errand<Committed>,
-    /// To be answered when everything is safe.
-    markers: Vec<Marker>,
+pub(super) struct Finishing {
     order: Order,
     bytes: u64,
-    outcome: Outcome,
-    /// ABOR came too late; it is answered all the same.
-    aborted: bool,
+    stage: Stage,
     pub(super) until: Instant,
 }
 
-impl Committing {
+#[derive(Debug)]
+enum Stage {
+    /// A line of the client is coming that may be ABOR.
+    Hearing(Box<Incoming>),
+    /// It is flushed and gets its name.
+    Committing {
+        job: Errand<Committed>,
+        incoming: Box<Incoming>,
+        outcome: Outcome,
+        aborted: Arc<AtomicBool>,
+    },
+    /// It did not come whole, and what has arrived is flushed.
+    Keeping { job: Errand<u64>, ending: Ending },
+}
+
+/// How the end of an upload that did not come whole is told.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With the reason, and the number of bytes that are kept.
+    CutOff(&'static str),
+    /// With this reply.
+    Told(Reply, Outcome),
+    /// With the two replies to ABOR.
+    Aborted,
+}
+
+impl Finishing {
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        watch.readable(self.flushing.descriptor(), Class::Interactive);
+        match &self.stage {
+            Stage::Hearing(_) => {}
+            Stage::Committing { job, .. } => watch.readable(job.descriptor(), Class::Interactive),
+            Stage::Keeping { job, .. } => watch.readable(job.descriptor(), Class::Interactive),
+        }
     }
 
     /// Whether commands are heard meanwhile.
     pub(super) fn hears(&self) -> bool {
-        self.order.then == Then::Commands
+        self.order.then == Then::Commands && !matches!(self.stage, Stage::Keeping { .. })
     }
 }
 
@@ -86,8 +127,8 @@ impl Session {
         self.check_route()?;
         let member = self.member()?;
         let path = member.resolve(path)?;
-        let upload = Upload::begin(member.root(), &path, start)?;
-        let work = self.incoming(upload, pending);
+        let upload = Upload::begin(member.root(), &path, start, self.upload_terms()?)?;
+        let work = self.incoming(upload, pending, now);
         self.begin(work, path, verb, ".", now)
     }
 
@@ -100,103 +141,274 @@ impl Session {
     ) -> Result<(), Refusal> {
         self.check_route()?;
         let member = self.member()?;
-        let (upload, path) = Upload::begin_unique(member.root(), &member.directory)?;
-        let work = self.incoming(upload, pending);
+        let terms = self.upload_terms()?;
+        let (upload, path) = begin_unique(member, terms)?;
+        let work = self.incoming(upload, pending, now);
         let text = [b"FILE: ", path.name()].concat();
         self.begin_with(work, path, verb, text, now)
     }
 
-    fn incoming(&self, upload: Upload, pending: &Pending) -> Work {
+    fn upload_terms(&self) -> Result<Terms, Refusal> {
+        let owner = self.member()?.account.owner();
+        Ok(Terms { owner, durability: self.service.durability })
+    }
+
+    fn incoming(&self, upload: Upload, pending: &Pending, now: Instant) -> Work {
         let (ascii, mode) = (self.parameters.representation == Type::Ascii, self.parameters.mode);
-        let flusher = self.service.flusher.clone();
-        Work::Receive(Box::new(Incoming::new(upload, ascii, mode, pending.allocated, flusher)))
+        let (service, announced) = (&self.service, pending.allocated);
+        let incoming = Incoming::new(
+            upload,
+            ascii,
+            mode,
+            announced,
+            service.flusher(),
+            service.durability,
+            now,
+        );
+        Work::Receive(Box::new(incoming))
     }
 
-    /// The data has ended in order.
-    pub(super) fn conclude_upload(&mut self, order: Order, mut incoming: Incoming, now: Instant) {
-        let (bytes, quits) = (incoming.received(), order.then == Then::Farewell);
-        let vanished = !quits && self.control.has_ended();
-        let client = if vanished { Client::Vanished } else { Client::Present };
-        let outcome = match incoming.judge(client) {
-            Verdict::Complete => Outcome::Complete,
-            Verdict::AssumedComplete => Outcome::AssumedComplete,
-            Verdict::CutOff(why) => {
-                let kept = incoming.settle();
-                return self.cut_off(order, bytes, why, kept, now);
-            }
-        };
-        let markers = incoming.unanswered_markers();
-        // While it is flushed, a client that was killed shows.
-        let assumes = outcome == Outcome::AssumedComplete && !quits;
-        let watched = if assumes { self.control.watched().ok() } else { None };
-        let go_on = move || watched.is_none_or(|control| !has_ended(control.as_fd()));
-        let committed = match incoming.commit(go_on) {
-            Ok(Commit::Done(committed)) => Ok(committed),
-            Err(error) => Err(error),
-            Ok(Commit::UnderWay(flushing)) => {
-                let (aborted, until) = (false, now + FLUSH_TIMEOUT);
-                let committing =
-                    Committing { flushing, markers, order, bytes, outcome, aborted, until };
-                return self.enter(Activity::Committing(Box::new(committing)));
-            }
-        };
-        self.conclude_commit(order, markers, bytes, outcome, committed, now);
+    /// The data has ended in order. What the client has sent before counts before what the data connection says: an ABOR
+    /// that is here, or is coming, wins.
+    pub(super) fn conclude_upload(&mut self, order: Order, incoming: Box<Incoming>, now: Instant) {
+        self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
     }
 
-    pub(super) fn await_commit(&mut self, mut committing: Box<Committing>, now: Instant) -> Step {
-        let storing = || Reply::new(Code::STATUS, "Storing what has come.");
-        match self.hear_during_transfer(&mut committing.order.then, storing, now) {
-            Ok(Heard::Abort) => committing.aborted = true,
-            Ok(Heard::HangUp | Heard::Nothing) => {}
-            // What becomes of the file is still to be logged; nothing more is heard.
-            Err(_) => committing.order.then = Then::Farewell,
+    fn hear_end(
+        &mut self,
+        mut order: Order,
+        incoming: Box<Incoming>,
+        until: Instant,
+        now: Instant,
+    ) {
+        let bytes = incoming.received();
+        let client = match self.look_for_abort(&mut order.then, now) {
+            Ok(client) => client,
+            Err(_) if now < until => {
+                let stage = Stage::Hearing(incoming);
+                return self.enter_finishing(order, bytes, stage, until);
+            }
+            // Who sends a Telnet interrupt means to abort, whatever became of the word.
+            Err(Unfinished::Interrupt) => ClientState::Aborted,
+            Err(Unfinished::Abort | Unfinished::Other) => ClientState::Present,
+        };
+        let ended = (order.path.clone(), incoming.position());
+        let is_repeated = self.short_upload.take().is_some_and(|short| short == ended);
+        let outcome = match incoming.judge(client, is_repeated) {
+            Completeness::Complete => Outcome::Complete,
+            Completeness::AssumedComplete => Outcome::AssumedComplete,
+            Completeness::CutOff(ABORTED) => {
+                return self.keep(order, *incoming, Ending::Aborted, now);
+            }
+            Completeness::CutOff(why) => {
+                if client == ClientState::Present {
+                    self.short_upload = Some(ended);
+                }
+                return self.keep(order, *incoming, Ending::CutOff(why), now);
+            }
+        };
+        self.commit(order, incoming, outcome, now);
+    }
+
+    /// Whether the client has sent ABOR, or is gone. The error is the beginning of a line that may become ABOR.
+    fn look_for_abort(&mut self, then: &mut Then, now: Instant) -> Result<ClientState, Unfinished> {
+        for _ in 0..READS_MAX {
+            self.control.begin_turn();
+            match self.hear_during_transfer(then, storing, now) {
+                Ok(Heard::Abort) => return Ok(ClientState::Aborted),
+                Ok(Heard::HangUp) | Err(_) if *then == Then::Commands => {
+                    return Ok(ClientState::Vanished);
+                }
+                _ => {}
+            }
+            if *then != Then::Commands || !self.listens() || !self.control.has_unread() {
+                break;
+            }
         }
-        let Some(committed) = committing.flushing.outcome() else {
-            self.enter(Activity::Committing(committing));
-            return Step::Wait;
-        };
-        let Committing { markers, order, bytes, outcome, aborted, .. } = *committing;
-        self.conclude_commit(order, markers, bytes, outcome, committed, now);
-        if aborted {
-            self.reply(&abort_done());
+        if *then == Then::Farewell {
+            return Ok(ClientState::Present);
+        }
+        if self.control.has_ended() {
+            return Ok(ClientState::Vanished);
+        }
+        match self.control.unfinished() {
+            Unfinished::Other => Ok(ClientState::Present),
+            unfinished => Err(unfinished),
+        }
+    }
+
+    /// Whether the client sends ABOR while its upload is flushed.
+    fn hears_abort(&mut self, then: &mut Then, now: Instant) -> bool {
+        let heard = self.hear_during_transfer(then, storing, now);
+        if heard.is_err() {
+            // What becomes of the file is still to be logged; nothing more is heard.
+            *then = Then::Farewell;
+        }
+        matches!(heard, Ok(Heard::Abort))
+    }
+
+    /// Whether lines of the client can be read.
+    fn listens(&self) -> bool {
+        self.control.is_open() && !self.control.is_congested()
+    }
+
+    /// Flushes the file and gives it its name, unless the client says otherwise meanwhile.
+    fn commit(
+        &mut self,
+        order: Order,
+        mut incoming: Box<Incoming>,
+        outcome: Outcome,
+        now: Instant,
+    ) {
+        let bytes = incoming.received();
+        let assumes = outcome == Outcome::AssumedComplete && order.then == Then::Commands;
+        let listens = order.then == Then::Commands && self.listens();
+        let aborted = Arc::default();
+        let go = go_on(self.control.watched().ok(), listens, assumes, Arc::clone(&aborted));
+        match incoming.commit(go) {
+            Ok(Ok(committed)) => {
+                self.conclude_commit(order, incoming, outcome, Ok(committed), now);
+            }
+            Ok(Err(job)) => {
+                let stage = Stage::Committing { job, incoming, outcome, aborted };
+                self.enter_finishing(order, bytes, stage, now + FLUSH_TIMEOUT);
+            }
+            Err(error) => self.conclude_commit(order, incoming, outcome, Err(error), now),
+        }
+    }
+
+    fn enter_finishing(&mut self, order: Order, bytes: u64, stage: Stage, until: Instant) {
+        self.enter(Activity::Finishing(Box::new(Finishing { order, bytes, stage, until })));
+    }
+
+    pub(super) fn finish_upload(&mut self, finishing: Finishing, now: Instant) -> Step {
+        let Finishing { mut order, bytes, stage, until } = finishing;
+        match stage {
+            Stage::Hearing(incoming) => {
+                self.hear_end(order, incoming, until, now);
+                if self.is_hearing() {
+                    return Step::Wait;
+                }
+            }
+            Stage::Committing { job, incoming, outcome, aborted } => {
+                if self.hears_abort(&mut order.then, now) {
+                    aborted.store(true, Ordering::Release);
+                }
+                let Some(committed) = job.outcome() else {
+                    let stage = Stage::Committing { job, incoming, outcome, aborted };
+                    self.enter_finishing(order, bytes, stage, until);
+                    return Step::Wait;
+                };
+                let is_aborted = aborted.load(Ordering::Acquire);
+                match committed {
+                    Ok(Committed::Stopped { kept }) if is_aborted => {
+                        self.conclude_keep(order, bytes, Ending::Aborted, kept, now);
+                    }
+                    Ok(Committed::Asked(upload)) if is_aborted => {
+                        let mut incoming = incoming;
+                        incoming.take_back(*upload);
+                        self.keep(order, *incoming, Ending::Aborted, now);
+                    }
+                    committed => {
+                        self.conclude_commit(order, incoming, outcome, committed, now);
+                        if is_aborted {
+                            // It came too late.
+                            self.reply(&abort_done());
+                        }
+                    }
+                }
+            }
+            Stage::Keeping { job, ending } => {
+                let Some(kept) = job.outcome() else {
+                    self.enter_finishing(order, bytes, Stage::Keeping { job, ending }, until);
+                    return Step::Wait;
+                };
+                self.conclude_keep(order, bytes, ending, kept.unwrap_or_default(), now);
+            }
         }
         Step::More
+    }
+
+    fn is_hearing(&self) -> bool {
+        matches!(&self.activity, Activity::Finishing(finishing) if matches!(finishing.stage, Stage::Hearing(_)))
     }
 
     fn conclude_commit(
         &mut self,
         order: Order,
-        markers: Vec<Marker>,
-        bytes: u64,
+        mut incoming: Box<Incoming>,
         outcome: Outcome,
         committed: io::Result<Committed>,
         now: Instant,
     ) {
+        let bytes = incoming.received();
         match committed {
-            Ok(Committed::Yes) => {
-                for marker in markers {
+            Ok(Committed::Stored) => {
+                for marker in incoming.unanswered_markers() {
                     self.reply(&marker.reply());
                 }
                 self.finish(order, bytes, &self.complete(), outcome, now);
             }
-            Ok(Committed::No { kept }) => self.cut_off(order, bytes, VANISHED, kept, now),
+            Ok(Committed::Asked(upload)) => {
+                incoming.take_back(*upload);
+                self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
+            }
+            Ok(Committed::Stopped { kept }) => {
+                self.conclude_keep(order, bytes, Ending::CutOff(VANISHED), kept, now);
+            }
             Err(error) => self.fail_to_commit(order, bytes, error, now),
         }
     }
 
-    fn cut_off(&mut self, order: Order, bytes: u64, why: &str, kept: u64, now: Instant) {
+    /// Ends an upload that did not come whole: what has arrived is flushed, and then answered.
+    pub(super) fn keep(&mut self, order: Order, incoming: Incoming, ending: Ending, now: Instant) {
+        let bytes = incoming.received();
+        match incoming.settle() {
+            Ok(kept) => self.conclude_keep(order, bytes, ending, kept, now),
+            Err(job) => {
+                let stage = Stage::Keeping { job, ending };
+                self.enter_finishing(order, bytes, stage, now + FLUSH_TIMEOUT);
+            }
+        }
+    }
+
+    fn conclude_keep(&mut self, order: Order, bytes: u64, ending: Ending, kept: u64, now: Instant) {
+        let why = match &ending {
+            Ending::CutOff(why) => why,
+            Ending::Told(..) => "it did not come to its end",
+            Ending::Aborted => ABORTED,
+        };
         self.log(&Event::CutOff { why, kept });
         // What comes next over it would not be the beginning of a file.
         self.route = None;
-        let text = format!("Cut off: {why}. {kept} bytes are kept.");
-        let reply = Reply::new(Code::TRANSFER_ABORTED, text);
-        self.finish(order, bytes, &reply, Outcome::CutOff, now);
+        let is_aborted = matches!(ending, Ending::Aborted);
+        let (reply, outcome) = match ending {
+            Ending::CutOff(why) => {
+                let text = format!("Cut off: {why}. {kept} bytes are kept.");
+                (Reply::new(Code::TRANSFER_ABORTED, text), Outcome::CutOff)
+            }
+            Ending::Told(reply, outcome) => (reply, outcome),
+            Ending::Aborted => (aborted(), Outcome::Aborted),
+        };
+        let then = order.then;
+        self.finish(Order { then: Then::Commands, ..order }, bytes, &reply, outcome, now);
+        if is_aborted {
+            self.reply(&abort_done());
+        }
+        if then == Then::Farewell {
+            self.quit(now);
+        }
     }
 
     /// The disk has not answered for very long. It may still do so: whether the file is stored is not known.
-    pub(super) fn give_up_commit(&mut self, committing: Committing, now: Instant) {
-        let Committing { order, bytes, .. } = committing;
-        self.fail_to_commit(order, bytes, io::ErrorKind::TimedOut.into(), now);
+    pub(super) fn give_up_finishing(&mut self, finishing: Finishing, now: Instant) {
+        let Finishing { order, bytes, stage, until } = finishing;
+        match stage {
+            Stage::Hearing(incoming) => self.hear_end(order, incoming, until, now),
+            Stage::Committing { .. } | Stage::Keeping { .. } => {
+                self.fail_to_commit(order, bytes, io::ErrorKind::TimedOut.into(), now);
+            }
+        }
     }
 
     fn fail_to_commit(&mut self, order: Order, bytes: u64, error: io::Error, now: Instant) {
@@ -209,6 +421,40 @@ impl Session {
         };
         self.finish(order, bytes, &reply, Outcome::Failed, now);
     }
+}
+
+/// The answer to STAT.
+fn storing() -> Reply {
+    Reply::new(Code::STATUS, "Storing what has come.")
+}
+
+/// Decides, when everything is on the disk, whether the file gets its name. It does not if the client has sent something that
+/// may be ABOR, or, where nothing proves that the upload is whole, if the client is gone.
+fn go_on(
+    control: Option<OwnedFd>,
+    listens: bool,
+    assumes: bool,
+    aborted: Arc<AtomicBool>,
+) -> impl FnOnce() -> Go + Send + 'static {
+    move || match control {
+        _ if aborted.load(Ordering::Acquire) => Go::Stop,
+        Some(control) if listens && has_unread(control.as_fd()) => Go::Ask,
+        Some(control) if assumes && has_ended(control.as_fd()) => Go::Stop,
+        _ => Go::On,
+    }
+}
+
+/// Begins to store under a name that is free.
+fn begin_unique(member: &Member, terms: Terms) -> Result<(Upload, VirtualPath), Refusal> {
+    for _ in 0..UNIQUE_NAMES_MAX {
+        let name = format!("upload.{}", member.root().next_unique());
+        let path = member.directory.join(name.as_bytes())?;
+        match Upload::begin_unique(member.root(), &path, terms) {
+            Err(Unable::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            begun => return Ok((begun?, path)),
+        }
+    }
+    Err(Refusal::Storage(Errno::EXIST.into()))
 }
 
 impl From<Unable> for Refusal {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
@@ -41,11 +42,12 @@ impl Work {
         &mut self,
         connection: &mut DataConnection,
         budget: usize,
+        now: Instant,
     ) -> Result<Moved, Fault> {
         match self {
             Self::Send(outgoing) => outgoing.advance(connection, budget),
             Self::SendText(text) => text.advance(connection),
-            Self::Receive(incoming) => incoming.advance(connection, budget),
+            Self::Receive(incoming) => incoming.advance(connection, budget, now),
         }
     }
 

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
+use sha2::{Digest, Sha256};
 
 use super::quota::{Quota, Usage, Usages};
 use super::users::{User, UserSettings, Users};
-use super::{Root, password};
+use super::{Owner, Root, password};
 use crate::ftp::command::Password;
 use crate::ftp::verb::Permission;
 
@@ -149,6 +150,7 @@ pub struct Account {
     permissions: Permissions,
     up: Option<Arc<Pace>>,
     down: Option<Arc<Pace>>,
+    owner: Owner,
     _place: Option<Arc<Place>>,
 }
 
@@ -157,6 +159,18 @@ impl Account {
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// The tree once more, for work that is done elsewhere.
+    #[must_use]
+    pub fn shared_root(&self) -> Arc<Root> {
+        Arc::clone(&self.root)
+    }
+
+    /// Whose partial uploads are its own: the user's at this address.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
     }
 
     /// What it may do.
@@ -209,6 +223,13 @@ impl fmt::Debug for Verification {
             Self::Later(_) => formatter.write_str("Later"),
         }
     }
+}
+
+/// A user at an address, the same in every session.
+fn owner(name: &[u8], from: IpAddr) -> Owner {
+    let hash = Sha256::new().chain_update(name).chain_update([0]).chain_update(from.to_string());
+    let hash = hash.finalize();
+    Owner(u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default()))
 }
 
 /// Everybody who may log in.
@@ -278,12 +299,13 @@ impl Accounts {
     #[must_use]
     pub fn verify(&self, name: &[u8], password: Password, from: IpAddr) -> Verification {
         let known = self.users.as_ref().and_then(|users| users.known.read().get(name).cloned());
+        let owner = owner(name, from);
         if known.is_none()
             && Self::is_anonymous(name)
             && let Some(permissions) = self.anonymous
         {
             let root = self.root();
-            let account = Account { root, permissions, up: None, down: None, _place: None };
+            let account = Account { root, permissions, up: None, down: None, owner, _place: None };
             return Verification::Now(Ok(account));
         }
         if self.users.is_none() {
@@ -298,7 +320,7 @@ impl Accounts {
             };
             match known {
                 Some(known) if fits && known.user.settings.lets_in(from) => {
-                    known.admit(&root, &usages.unwrap_or_default())
+                    known.admit(&root, &usages.unwrap_or_default(), owner)
                 }
                 _ => Err(Denied::Incorrect),
             }
@@ -386,7 +408,7 @@ impl Known {
     }
 
     /// The password was right: opens the home and takes a place.
-    fn admit(&self, shared: &Arc<Root>, usages: &Usages) -> Verdict {
+    fn admit(&self, shared: &Arc<Root>, usages: &Usages, owner: Owner) -> Verdict {
         let settings = &self.user.settings;
         let place = self.take_place().ok_or(Denied::TooManySessions)?;
         let root = match &settings.home {
@@ -404,6 +426,7 @@ impl Known {
             permissions: settings.may,
             up: self.up.clone(),
             down: self.down.clone(),
+            owner,
             _place: Some(Arc::new(place)),
         })
     }

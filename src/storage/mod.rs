@@ -5,12 +5,11 @@
 
 pub mod account;
 mod crew;
-mod hidden;
 mod hosts;
-mod leftovers;
+mod partials;
 pub mod password;
-mod place;
 mod quota;
+mod reserved_names;
 mod root;
 mod upload;
 pub mod users;
@@ -19,4 +18,7 @@ pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verific
 pub use crew::{Crew, Errand};
 pub use hosts::Hosts;
 pub use root::{Directory, Root};
-pub use upload::{Committed, Durability, Start, Unable, Upload};
+pub use upload::{
+    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Flush, Go,
+    Owner, Signs, Start, Terms, Unable, Upload, VANISHED, judge,
+};

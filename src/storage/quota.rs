@@ -2,14 +2,16 @@
 //!
 //! What is there is counted when the first session of a home begins, and from then on by what is written, removed and
 //! replaced here; what others put there in the meantime is seen the next time. An upload takes its bytes before it writes
-//! them. Of one that replaces a file, as many bytes as that has cost nothing, because that goes away; should it not, they are
-//! taken before the upload is kept or gets its name. Of several that replace the same file one at a time has its room.
+//! them. Of one that replaces a file, the bytes and the inode of that cost nothing, because it goes away; should it not, they
+//! are taken before the upload is kept or gets its name. Of several that replace the same file one at a time has its room.
+//!
+//! Invariant: whoever changes a name looks, changes and counts under [`Quota::lock_names`], so that nothing comes between.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
 use super::root::Root;
@@ -18,6 +20,8 @@ use super::root::Root;
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     used: Mutex<Used>,
+    /// Held by whoever changes names.
+    names: Mutex<()>,
     /// The files that uploads are to replace and have their room: each has it once.
     credited: Mutex<HashSet<FileId>>,
 }
@@ -25,7 +29,7 @@ pub(super) struct Usage {
 /// Device and inode.
 pub(super) type FileId = (u64, u64);
 
-/// In bytes, those of parts too, and in files that have their name.
+/// In bytes, and in inodes: files, partial uploads, directories, links.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) bytes: u64,
@@ -78,13 +82,25 @@ impl Quota {
         Ok(())
     }
 
-    fn take_file(&self) -> io::Result<()> {
+    /// Takes room for a new file, directory or link.
+    pub(super) fn take_file(&self) -> io::Result<()> {
         let mut used = self.usage.used.lock();
         if used.files >= self.files_max {
             return Err(Errno::DQUOT.into());
         }
         used.files += 1;
         Ok(())
+    }
+
+    /// Keeps every other change of names in the tree out.
+    pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
+        self.usage.names.lock()
+    }
+
+    /// Counts bytes that are there already.
+    pub(super) fn add(&self, bytes: u64) {
+        let mut used = self.usage.used.lock();
+        used.bytes = used.bytes.saturating_add(bytes);
     }
 
     /// Something is not there any more.
@@ -109,93 +125,115 @@ impl Quota {
 #[derive(Debug, Default)]
 pub(super) struct Charge {
     quota: Option<Quota>,
-    /// How long its file is.
+    /// The length of its file.
     bytes: u64,
-    /// How many of them cost nothing.
-    credit: u64,
-    /// Whether a new name is taken.
+    /// Whether its file is an inode more.
     files: u64,
+    /// What goes away when it gets its name: bytes and inodes.
+    credit: (u64, u64),
     /// The file whose room this upload has.
     credited: Option<FileId>,
 }
 
 impl Charge {
-    /// For a file that has so many bytes already, which are counted, and a name under which stands a file of so many bytes,
-    /// or none.
+    /// Of an upload whose file has `counted` bytes that are counted already, or is new; and of the file that it replaces.
     pub(super) fn begin(
         quota: Option<&Quota>,
-        length: u64,
+        counted: Option<u64>,
         replaces: Option<(u64, FileId)>,
     ) -> io::Result<Self> {
         let Some(quota) = quota else { return Ok(Self::default()) };
-        let mut charge = Self { quota: Some(quota.clone()), bytes: length, ..Self::default() };
-        let Some((credit, file)) = replaces else {
-            if let Err(error) = quota.take_file() {
-                // What is kept stays.
-                charge.keep_part();
-                return Err(error);
-            }
-            charge.files = 1;
-            return Ok(charge);
-        };
-        if quota.usage.credited.lock().insert(file) {
-            charge.credited = Some(file);
-            charge.set_credit(credit)?;
+        let mut charge = Self { quota: Some(quota.clone()), ..Self::default() };
+        if let Some(bytes) = counted {
+            (charge.bytes, charge.files) = (bytes, 1);
         }
+        if let Some((bytes, file)) = replaces
+            && quota.usage.credited.lock().insert(file)
+        {
+            charge.credited = Some(file);
+            let changed = charge.change(charge.bytes, charge.files, (bytes, 1));
+            changed.inspect_err(|_| charge.forget_if(counted.is_some()))?;
+        }
+        let changed = charge.change(charge.bytes, 1, charge.credit);
+        changed.inspect_err(|_| charge.forget_if(counted.is_some()))?;
         Ok(charge)
+    }
+
+    /// Of the bytes that are appended to a file; these go away when they are.
+    pub(super) fn of_tail(quota: Option<&Quota>, replaced: u64) -> Self {
+        Self { quota: quota.cloned(), credit: (replaced, 0), ..Self::default() }
+    }
+
+    /// A partial that was counted before stays so.
+    fn forget_if(&mut self, is_counted: bool) {
+        if is_counted {
+            self.keep_part();
+        }
     }
 
     /// Before the file gets longer, or when it has become shorter.
     pub(super) fn set_length(&mut self, length: u64) -> io::Result<()> {
-        self.change(length, self.credit)
+        self.change(length, self.files, self.credit)
     }
 
-    /// So many bytes go away when the file has its name.
-    pub(super) fn set_credit(&mut self, credit: u64) -> io::Result<()> {
-        self.change(self.bytes, credit)
+    /// What goes away when the file has its name: a file of this many bytes, or nothing.
+    pub(super) fn set_credit(&mut self, replaced: Option<u64>) -> io::Result<()> {
+        self.change(
+            self.bytes,
+            self.files,
+            (replaced.unwrap_or_default(), u64::from(replaced.is_some())),
+        )
     }
 
-    fn change(&mut self, bytes: u64, credit: u64) -> io::Result<()> {
+    /// Takes and gives back, so that what is counted is what this costs; of several changes all or none.
+    fn change(&mut self, bytes: u64, files: u64, credit: (u64, u64)) -> io::Result<()> {
         let Some(quota) = &self.quota else { return Ok(()) };
-        let (before, after) = (self.cost(), bytes.saturating_sub(credit));
-        if after > before {
-            quota.take_bytes(after - before)?;
-        } else {
-            quota.give_back(before - after, 0);
+        let before = self.cost();
+        let after = (bytes.saturating_sub(credit.0), files.saturating_sub(credit.1));
+        if after.1 > before.1 {
+            quota.take_file()?;
         }
-        (self.bytes, self.credit) = (bytes, credit);
+        if after.0 > before.0
+            && let Err(error) = quota.take_bytes(after.0 - before.0)
+        {
+            quota.give_back(0, after.1.saturating_sub(before.1));
+            return Err(error);
+        }
+        quota.give_back(before.0.saturating_sub(after.0), before.1.saturating_sub(after.1));
+        (self.bytes, self.files, self.credit) = (bytes, files, credit);
         Ok(())
     }
 
-    fn cost(&self) -> u64 {
-        self.bytes.saturating_sub(self.credit)
+    fn cost(&self) -> (u64, u64) {
+        (self.bytes.saturating_sub(self.credit.0), self.files.saturating_sub(self.credit.1))
     }
 
-    /// What has arrived stays, as a part.
+    /// What has arrived stays.
     pub(super) fn keep_part(&mut self) {
-        (self.bytes, self.credit) = (0, 0);
+        (self.bytes, self.files, self.credit) = (0, 0, (0, 0));
     }
 
-    /// The file has its name; what stood under it, of so many bytes, has gone.
+    /// The file has its name; what stood under it, of this many bytes, has gone. Under the lock of the names, after
+    /// [`Charge::set_credit`] of the same.
     pub(super) fn keep_file(&mut self, replaced: Option<u64>) {
         if let Some(quota) = &self.quota {
+            // More has gone than has come.
             quota.give_back(replaced.unwrap_or_default().saturating_sub(self.bytes), 0);
-            match replaced {
-                // If it was made meanwhile, it was counted by who made it.
-                Some(_) => {}
-                // It was there at the beginning, and was removed meanwhile.
-                None if self.files == 0 => quota.usage.used.lock().files += 1,
-                None => self.files = 0,
-            }
         }
         self.keep_part();
+    }
+
+    /// The bytes are appended, in place of this many.
+    pub(super) fn keep_tail(&mut self, replaced: u64) {
+        self.keep_file(Some(replaced));
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         if let Some(quota) = &self.quota {
-            quota.give_back(self.cost(), self.files);
+            let (bytes, files) = self.cost();
+            quota.give_back(bytes, files);
             if let Some(file) = &self.credited {
                 quota.usage.credited.lock().remove(file);
             }
@@ -213,7 +251,9 @@ mod tests {
 
     use super::*;
     use crate::ftp::VirtualPath;
-    use crate::storage::{Durability, Start, Upload};
+    use crate::storage::{Durability, Go, Owner, Start, Terms, Upload};
+
+    const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 
     fn root(bytes_max: u64, files_max: u64) -> (TempDir, Root, Quota) {
         let folder = tempfile::tempdir().unwrap();
@@ -232,13 +272,14 @@ mod tests {
     }
 
     fn store(root: &Root, name: &str, bytes: usize) -> io::Result<()> {
-        let mut upload =
-            Upload::begin(root, &path(name), Start::Overwrite).map_err(|unable| match unable {
+        let mut upload = Upload::begin(root, &path(name), Start::Overwrite, TERMS)
+            .map_err(|unable| match unable {
                 crate::storage::Unable::Io(error) => error,
                 other => panic!("{other:?}"),
-            })?;
+            })?
+            .prepare()?;
         upload.write(&vec![7; bytes])?;
-        upload.commit(Durability::Cached, || true).map(drop)
+        upload.commit(|| Go::On).map(drop)
     }
 
     #[test]
@@ -263,11 +304,11 @@ mod tests {
     fn of_many_who_replace_one_file_one_has_its_room() {
         let (_folder, root, _) = root(100, 2);
         store(&root, "a", 90).unwrap();
-        let begin = || Upload::begin(&root, &path("a"), Start::Overwrite).unwrap();
+        let begin = || Upload::begin(&root, &path("a"), Start::Overwrite, TERMS).unwrap();
         let [mut first, mut second] = [begin(), begin()];
         first.write(&[1; 90]).unwrap();
         assert!(is_over(&second.write(&[2; 11]).unwrap_err()));
-        first.commit(Durability::Cached, || true).unwrap();
+        first.commit(|| Go::On).unwrap();
         drop(second);
         store(&root, "a", 100).unwrap();
     }
@@ -291,6 +332,61 @@ mod tests {
             .sum();
         assert!(held <= 100_000 && held > 98_000, "{held}");
         assert_eq!(quota.used(), root.measure());
+    }
+
+    #[test]
+    fn partials_and_directories_count_as_files() {
+        let (_folder, root, quota) = root(1000, 2);
+        let cut_off = |name: &str| {
+            let mut upload = Upload::begin(&root, &path(name), Start::Overwrite, TERMS)?;
+            upload.write(b"x")?;
+            assert_eq!(upload.settle(), 1);
+            Ok::<(), crate::storage::Unable>(())
+        };
+        cut_off("a").unwrap();
+        root.make_directory(&path("d")).unwrap();
+        assert!(cut_off("b").is_err() && is_over(&root.make_directory(&path("e")).unwrap_err()));
+        // One that is continued is there already; one that gets its name is the same file.
+        store(&root, "a", 3).unwrap();
+        root.remove_directory(&path("d")).unwrap();
+        cut_off("b").unwrap();
+        root.remove(&path("b")).unwrap();
+        root.rename(&path("a"), &path("c")).unwrap();
+        assert_eq!((quota.used(), quota.used()), (root.measure(), Used { bytes: 3, files: 1 }));
+    }
+
+    /// How often each of several sessions changes the same names at once.
+    const ROUNDS: usize = 2500;
+
+    #[test]
+    fn what_is_counted_does_not_drift_however_many_change_the_same_names() {
+        let (_folder, root, quota) = root(100_000_000, 1000);
+        std::thread::scope(|scope| {
+            for session in 0..4_usize {
+                let root = &root;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let size = (session * 7919 + round * 31) % 2000;
+                        let name = ["t", "s"][(session + round) % 2];
+                        match (session + round) % 5 {
+                            0 | 1 => drop(store(root, name, size)),
+                            2 => drop(root.rename(&path("s"), &path("t"))),
+                            3 => drop(root.remove(&path(name))),
+                            _ => drop(Upload::begin(root, &path("t"), Start::End, TERMS).map(
+                                |mut upload| {
+                                    upload.write(&[1; 100]).and_then(|()| upload.commit(|| Go::On))
+                                },
+                            )),
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(quota.used(), root.measure());
+        for name in ["s", "t"] {
+            let _removed = root.remove(&path(name));
+        }
+        assert_eq!(quota.used(), Used::default());
     }
 
     #[derive(Debug, Clone)]
@@ -328,21 +424,19 @@ mod tests {
                             2 => Start::At(5),
                             _ => Start::End,
                         };
-                        open.extend(Upload::begin(&root, &name(file), start).ok());
+                        let begun = Upload::begin(&root, &name(file), start, TERMS).ok();
+                        open.extend(begun.and_then(|upload| upload.prepare().ok()));
                     }
                     Act::Write(at, count) if !open.is_empty() => {
                         let at = usize::from(at) % open.len();
                         let upload = &mut open[at];
-                        let ready = upload.prepare(usize::MAX).is_ok_and(|ready| ready);
-                        if !ready || upload.write(&vec![1; count.into()]).is_err() {
+                        if upload.write(&vec![1; count.into()]).is_err() {
                             let _kept = open.remove(at).settle();
                         }
                     }
                     Act::Commit(at) if !open.is_empty() => {
-                        let mut upload = open.remove(usize::from(at) % open.len());
-                        if upload.prepare(usize::MAX).is_ok_and(|ready| ready) {
-                            let _done = upload.commit(Durability::Cached, || true);
-                        }
+                        let upload = open.remove(usize::from(at) % open.len());
+                        let _done = upload.commit(|| Go::On);
                     }
                     Act::Settle(at) if !open.is_empty() => {
                         let _kept = open.remove(usize::from(at) % open.len()).settle();

@@ -3,7 +3,7 @@
 //! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`, so neither `..` nor a symbolic link leads
 //! out, whatever changes meanwhile. A symbolic link to a place inside, written relative, works.
 //!
-//! What is written goes through `upload`; `leftovers` has what removes and renames, because what is kept of an upload goes
+//! What is written goes through `upload`; `partials` has what removes and renames, because what is kept of an upload goes
 //! along. The seam to another kind of storage is what is public in these three: open at an offset to read or write, look,
 //! list, rename, remove.
 
@@ -28,9 +28,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::hidden::is_hidden;
 use super::quota::{Quota, Used};
-use super::upload::size;
+use super::reserved_names::{is_record, is_reserved};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
@@ -122,13 +121,16 @@ impl Root {
             // What vanishes meanwhile, or cannot be read, is not counted.
             let Ok(entries) = self.directory.read_dir(&path) else { continue };
             for found in entries.flatten() {
-                match found.metadata() {
-                    Ok(metadata) if metadata.is_dir() => waiting.push(path.join(found.file_name())),
-                    Ok(metadata) if metadata.is_file() => {
-                        used.bytes += metadata.len();
-                        used.files += u64::from(!is_hidden(found.file_name().as_bytes()));
-                    }
-                    _ => {}
+                let name = found.file_name();
+                let Ok(metadata) = found.metadata() else { continue };
+                if is_record(name.as_bytes()) {
+                    continue;
+                }
+                used.files += 1;
+                if metadata.is_dir() {
+                    waiting.push(path.join(name));
+                } else if metadata.is_file() {
+                    used.bytes += metadata.len();
                 }
             }
         }
@@ -192,9 +194,16 @@ impl Root {
 
     /// Makes a directory.
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        let real = real(path)?;
         let mut builder = DirBuilder::new();
         builder.mode(DIRECTORY_MODE);
-        self.directory.create_dir_with(real(path)?, &builder)
+        let Some(quota) = &self.quota else {
+            return self.directory.create_dir_with(real, &builder);
+        };
+        let _names = quota.lock_names();
+        quota.take_file()?;
+        let made = self.directory.create_dir_with(real, &builder);
+        made.inspect_err(|_| quota.give_back(0, 1))
     }
 
     /// Where a file of this path is to be written: the directory, and the name in it. A symbolic link is what it leads to.
@@ -209,7 +218,8 @@ impl Root {
     }
 
     /// A number that no upload had before, for a name of its own.
-    pub(super) fn next_unique(&self) -> u32 {
+    #[must_use]
+    pub fn next_unique(&self) -> u32 {
         self.next_unique.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -279,7 +289,7 @@ impl Directory {
         while let Some(name) = found.next().transpose()? {
             let name = name.file_name();
             let bytes = name.to_bytes();
-            let shows = !matches!(bytes, b"." | b"..") && !is_hidden(bytes) && wanted(bytes);
+            let shows = !matches!(bytes, b"." | b"..") && !is_reserved(bytes) && wanted(bytes);
             if shows && look_at(root, names, path, name, entry) {
                 take(entry);
             }
@@ -320,13 +330,18 @@ fn look_at(
 /// The real path of a virtual one, relative to the root's directory.
 ///
 /// # Errors
-/// Permission denied, when the path has a name that is ours (see `hidden`).
+/// Permission denied, when the path has a name that is ours (see `reserved_names`).
 pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
     match path.beneath_root() {
         b"" => Ok(Path::new(".")),
-        path if path.split(|byte| *byte == b'/').any(is_hidden) => Err(Errno::ACCESS.into()),
+        path if path.split(|byte| *byte == b'/').any(is_reserved) => Err(Errno::ACCESS.into()),
         path => Ok(Path::new(OsStr::from_bytes(path))),
     }
+}
+
+/// The size of a file in bytes.
+pub(super) fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
 }
 
 /// Nanoseconds count forward, before 1970 as well.
@@ -392,7 +407,9 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::storage::{Start, Unable, Upload};
+    use crate::storage::{Durability, Owner, Start, Terms, Unable, Upload};
+
+    const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 
     fn root() -> (TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -438,7 +455,7 @@ mod tests {
         symlink("../inside", directory.path().join("sub/in")).unwrap();
         for name in ["out/secret", "up/etc/passwd"] {
             assert!(root.read(&path(name)).is_err(), "{name}");
-            assert!(Upload::begin(&root, &path(name), Start::Overwrite).is_err(), "{name}");
+            assert!(Upload::begin(&root, &path(name), Start::Overwrite, TERMS).is_err(), "{name}");
             assert!(root.rename(&path("inside"), &path(name)).is_err(), "{name}");
             assert!(root.set_modified(&path(name), Timestamp::UNIX_EPOCH).is_err(), "{name}");
         }
@@ -462,7 +479,7 @@ mod tests {
             Some(Errno::NXIO.raw_os_error())
         );
         assert!(matches!(
-            Upload::begin(&root, &path("pipe"), Start::End),
+            Upload::begin(&root, &path("pipe"), Start::End, TERMS),
             Err(Unable::Io(error)) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
         ));
     }

@@ -1,7 +1,7 @@
-//! What is kept of interrupted uploads, seen from outside: it counts as the file where nothing else stands under its name,
-//! goes along when a file is removed or renamed, and is swept when it is old.
+//! Partial uploads, seen from outside: a partial counts as the file where nothing else stands under its name, goes along when
+//! a file is removed or renamed, and is swept when it is old.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -12,45 +12,43 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::hidden::is_hidden;
-use super::place::{Create, Lock, Place, modified, part_of};
-use super::root::{Root, entry, real};
-use super::upload::size;
+use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
+use super::root::{Root, entry, real, size};
+use super::upload::{Lock, Owner, UploadTarget, modified, recover};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
 impl Root {
-    /// What is kept of an interrupted upload of a name that nothing stands under: its size tells where to resume.
+    /// The partial upload of a name under which nothing stands; its size is where to resume.
     ///
     /// # Errors
-    /// Not found when there is nothing.
+    /// Not found when there is none, or nothing of it has reached the disk.
     pub fn kept(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
-        let place = Place::of(self, path)?;
-        if place.stat(&place.name)?.is_some() {
+        let target = UploadTarget::of(self, path)?;
+        if target.stat(&target.name)?.is_some() {
             return Err(Errno::NOENT.into());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let part: File =
-            rustix::fs::openat(&place.directory, &place.part, flags, Mode::empty())?.into();
+            rustix::fs::openat(&target.directory, &target.part, flags, Mode::empty())?.into();
+        let size = target.kept_length(&part)?;
+        if size == 0 {
+            return Err(Errno::NOENT.into());
+        }
         let entry = entry(path.name().to_vec(), &Metadata::from_file(&part)?);
-        Ok((part, entry))
+        Ok((part, Entry { size, ..entry }))
     }
 
-    /// Whether an upload that was to replace this file, as it stands, was interrupted or is under way.
+    /// Whether an upload of this client that was to replace this file, as it stands, was interrupted, or one is under way.
     #[must_use]
-    pub fn is_being_replaced(&self, path: &VirtualPath) -> bool {
-        Place::of(self, path)
-            .is_ok_and(|place| place.stat(&place.part).is_ok_and(|part| part.is_some()))
+    pub fn is_being_replaced(&self, path: &VirtualPath, owner: Owner) -> bool {
+        UploadTarget::of(self, path).is_ok_and(|target| target.is_interrupted_by(owner))
     }
 
     /// Removes a file, or a symbolic link itself, and what is kept of uploads of that name.
     pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
-        let before = Place::of(self, path);
-        let found = self.counted(path);
-        let removed = self.directory().remove_file(real(path)?);
-        if removed.is_ok() {
-            self.uncount(found);
-        }
+        let before = UploadTarget::of(self, path);
+        let removed = self.remove_counted(path, |directory, path| directory.remove_file(path));
         let gone = !matches!(&removed, Err(error) if error.kind() != io::ErrorKind::NotFound);
         let was_kept = gone && forget(self, path, before);
         match removed {
@@ -61,22 +59,37 @@ impl Root {
         }
     }
 
-    /// Renames, within the root. What was kept of uploads under the new name is worth nothing any more.
+    /// Renames, within the root. What was kept of uploads under the new name is void.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
-        let before = Place::of(self, to);
+        let before = UploadTarget::of(self, to);
+        let names = self.quota().map(|quota| quota.lock_names());
         // To another name of the same file, nothing goes away.
         let found = if self.is_same(from, to) { None } else { self.counted(to) };
         self.directory().rename(real(from)?, self.directory(), real(to)?)?;
         self.uncount(found);
+        drop(names);
         forget(self, to, before);
         Ok(())
     }
 
-    /// The bytes of a file that counts for the quota.
+    /// Removes a name, and counts what went away.
+    fn remove_counted(
+        &self,
+        path: &VirtualPath,
+        remove: impl Fn(&Dir, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let _names = self.quota().map(|quota| quota.lock_names());
+        let found = self.counted(path);
+        remove(self.directory(), real(path)?)?;
+        self.uncount(found);
+        Ok(())
+    }
+
+    /// The bytes that a name counts for the quota, if it stands.
     fn counted(&self, path: &VirtualPath) -> Option<u64> {
         self.quota()?;
         let found = self.directory().symlink_metadata(real(path).ok()?).ok()?;
-        found.is_file().then(|| found.len())
+        Some(if found.is_file() { found.len() } else { 0 })
     }
 
     fn is_same(&self, one: &VirtualPath, other: &VirtualPath) -> bool {
@@ -93,28 +106,28 @@ impl Root {
         }
     }
 
-    /// Removes a directory that is empty but for leftovers.
+    /// Removes a directory that is empty but for what is left of uploads.
     pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
-        let path = real(path)?;
-        match self.directory().remove_dir(path) {
+        let remove = |directory: &Dir, path: &Path| directory.remove_dir(path);
+        match self.remove_counted(path, remove) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                let directory = self.directory().open_dir(path)?;
+                let directory = self.directory().open_dir(real(path)?)?;
                 for found in directory.entries()? {
-                    if !is_hidden(found?.file_name().as_bytes()) {
+                    if !is_reserved(found?.file_name().as_bytes()) {
                         return Err(error);
                     }
                 }
                 for found in directory.entries()? {
                     sweep_one(self, &directory, &found?.file_name(), None)?;
                 }
-                self.directory().remove_dir(path)
+                self.remove_counted(path, remove)
             }
             outcome => outcome,
         }
     }
 
-    /// Removes everything that is kept of uploads that were interrupted before this time; returns how many. Asks before each
-    /// directory whether to go on.
+    /// Removes the partial uploads that have not changed since this time; returns how many. Carries out appends that a server
+    /// had begun to write when it died. Asks before each directory whether to go on.
     pub fn sweep(&self, before: Timestamp, go_on: impl Fn() -> bool) -> io::Result<u64> {
         let mut swept = 0;
         let mut waiting = vec![PathBuf::from(".")];
@@ -139,7 +152,9 @@ impl Root {
         // What cannot be looked at now is looked at the next time.
         for found in directory.entries()?.flatten() {
             let name = found.file_name();
-            if is_hidden(name.as_bytes()) {
+            if is_redo(name.as_bytes()) {
+                let _recovered = recover(&directory, &name, self.quota());
+            } else if is_reserved(name.as_bytes()) {
                 let removed = sweep_one(self, &directory, &name, Some(before));
                 swept += u64::from(removed.unwrap_or_default());
             } else if found.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -152,36 +167,45 @@ impl Root {
 
 /// Removes what is kept of uploads of a name: over what stood there before, and of a name that nothing stood under.
 /// Whether there was something.
-fn forget(root: &Root, path: &VirtualPath, before: io::Result<Place>) -> bool {
+fn forget(root: &Root, path: &VirtualPath, before: io::Result<UploadTarget>) -> bool {
     let mut found = false;
-    for place in [before, Place::of(root, path)].into_iter().flatten() {
-        let plain = part_of(place.name.as_bytes(), None);
-        found |= place.remove_leftover(&place.part) | place.remove_leftover(&plain);
+    for target in [before, UploadTarget::of(root, path)].into_iter().flatten() {
+        let plain: OsString = part_of(target.name.as_bytes());
+        found |= target.remove_leftover(&target.part);
+        found |= plain != target.part && target.remove_leftover(&plain);
     }
     found
 }
 
-/// Removes a leftover if nobody writes it and it is old enough; whether it was.
+/// Removes what is left of an upload if no upload writes it and it is old enough; whether it was a partial.
 fn sweep_one(
     root: &Root,
     directory: &Dir,
     name: &OsStr,
     before: Option<Timestamp>,
 ) -> io::Result<bool> {
-    let place = Place {
+    let target = UploadTarget {
         directory: directory.try_clone()?,
         name: name.to_owned(),
         part: name.to_owned(),
         quota: root.quota().cloned(),
     };
-    // Locked until it is gone.
-    let Lock::Got(file) = place.lock(name, Create::No)? else { return Ok(false) };
+    // Locked until it is gone. Where there are no locks, an upload that still writes it has changed it lately.
+    let file = match target.lock(name)? {
+        Lock::Got(file) => file,
+        Lock::Unlockable(file) if before.is_some() => file,
+        _ => return Ok(false),
+    };
     let stat = rustix::fs::fstat(&file)?;
     let (second, _) = modified(&stat);
     if before.is_some_and(|before| second >= before.as_second()) {
         return Ok(false);
     }
+    let _names = target.lock_names();
     rustix::fs::unlinkat(directory, name, AtFlags::empty())?;
-    place.uncount(size(&stat));
+    if is_record(name.as_bytes()) {
+        return Ok(false);
+    }
+    target.uncount(size(&stat), 1);
     Ok(true)
 }

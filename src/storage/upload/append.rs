@@ -1,0 +1,297 @@
+//! Appends to a complete file, so that it has its old length or the new one whenever the server dies.
+//!
+//! Only the new bytes are written while they arrive, to a file of their own, the *tail*. At the end:
+//!
+//! 1. The tail is renamed to `.poolftpd-append.NAME`. That name is free, or another append is written: one at a time.
+//! 2. A footer behind the bytes says where they belong; tail and footer are flushed.
+//! 3. The tail is renamed to `.poolftpd-redo.NAME`, and the directory is flushed. From here on the append takes place, now
+//!    or, when the server dies, by [`recover`].
+//! 4. The bytes are copied to their place in the file, which is flushed, and the tail is removed.
+//!
+//! The cost is that of the appended bytes, written twice, whatever the size of the file. A file system that can share blocks
+//! between files does not come here.
+//!
+//! Invariant: a redo that is found changes nothing if the file is another one, or has grown beyond it: it was carried out
+//! before, and what came later stays.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicBool;
+
+use cap_std::fs::Dir;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync};
+use rustix::io::Errno;
+
+use super::record::identity;
+use super::target::{Durability, Identity, open_directory};
+use super::{Committed, Go, Upload, copy, rename_new};
+use crate::storage::quota::Quota;
+use crate::storage::root::size;
+
+/// How often the name of an append is tried that other appends take, too.
+const TRIES_MAX: u32 = 1000;
+
+/// The longest footer, in bytes.
+const FOOTER_BYTES_MAX: u64 = 512;
+
+/// The end of each footer.
+const MAGIC: &str = "poolftpd-append";
+
+/// Where the bytes of a tail belong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Footer {
+    /// The offset in the file of the first byte.
+    base: u64,
+    /// The number of bytes.
+    count: u64,
+    /// The file: see [`identity`].
+    file: String,
+    /// The name of the file, in the same directory.
+    name: Vec<u8>,
+}
+
+impl Footer {
+    fn encode(&self) -> Vec<u8> {
+        let Self { base, count, file, name } = self;
+        let text = format!("\n{base} {count} {} {MAGIC} {file}\n", name.len());
+        [name, text.as_bytes()].concat()
+    }
+
+    /// Reads the footer of a redo file, which no client can have written: only this module gives files that name.
+    fn read(file: &File) -> io::Result<Option<Self>> {
+        let length = file.metadata()?.len();
+        let start = length.saturating_sub(FOOTER_BYTES_MAX);
+        let mut bytes = vec![0; usize::try_from(length - start).unwrap_or_default()];
+        file.read_exact_at(&mut bytes, start)?;
+        Ok(Self::parse(&bytes, length))
+    }
+
+    fn parse(end: &[u8], length: u64) -> Option<Self> {
+        let end = end.strip_suffix(b"\n")?;
+        let line = end.iter().rposition(|byte| *byte == b'\n')?;
+        let text = std::str::from_utf8(end.get(line + 1..)?).ok()?;
+        let (numbers, file) = text.split_once(MAGIC)?;
+        let (mut words, file) = (numbers.split(' '), file.strip_prefix(' ')?.to_owned());
+        let mut number = || words.next()?.parse::<u64>().ok();
+        let (base, count, name_length) = (number()?, number()?, number()?);
+        let name_start = line.checked_sub(usize::try_from(name_length).ok()?)?;
+        let name = end.get(name_start..line)?.to_vec();
+        let footer = Self { base, count, file, name };
+        (length == count + footer.encode().len() as u64).then_some(footer)
+    }
+}
+
+/// Appends what has arrived to the file; see the steps above.
+pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<Committed> {
+    upload.cut_behind()?;
+    if upload.terms.durability == Durability::Flushed {
+        upload.file.sync_data()?;
+    }
+    match go() {
+        Go::On => {}
+        Go::Ask => return Ok(Committed::Asked(Box::new(upload))),
+        Go::Stop => return Ok(Committed::Stopped { kept: upload.settle() }),
+    }
+    if upload.position == upload.base && upload.at_end {
+        upload.remove_own();
+        upload.settled = true;
+        return Ok(Committed::Stored);
+    }
+    enter(&mut upload)?;
+    // It stays open: no other file can get its inode.
+    let file = upload.target.open_standing(OFlags::WRONLY)?;
+    let footer = arm(&mut upload, &file)?;
+    let target = &upload.target;
+    let _names = target.lock_names();
+    if !target.is_called(&target.name, &file)? {
+        return Err(Errno::BUSY.into());
+    }
+    let before = file.metadata()?.len();
+    apply(&upload.file, &footer, &file, upload.terms.durability)?;
+    upload.settled = true;
+    let _removed = rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
+    upload.charge.keep_tail(before.saturating_sub(footer.base));
+    Ok(Committed::Stored)
+}
+
+/// Step 1: waits until no other append to the file is written.
+fn enter(upload: &mut Upload) -> io::Result<()> {
+    let target = &upload.target;
+    let (entrance, redo) = (target.append_name(), target.redo_name());
+    for _ in 0..TRIES_MAX {
+        match rename_new(&target.directory, &upload.written_as, &entrance) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // One that no server writes never got to its third step: it is void.
+                if wait_for(&target.directory, &entrance)?.is_some() {
+                    rustix::fs::unlinkat(&target.directory, &entrance, AtFlags::empty())?;
+                }
+            }
+            entered => {
+                entered?;
+                upload.written_as = entrance;
+                return recover(&target.directory, &redo, target.quota.as_ref());
+            }
+        }
+    }
+    Err(Errno::BUSY.into())
+}
+
+/// Waits until nobody writes a file of this name; the file, locked, if it is left over.
+fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<File>> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file: File = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
+        Ok(file) => file.into(),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match flock(&file, FlockOperation::LockExclusive) {
+        Ok(()) => {}
+        // Where there are no locks, it may be written: the client comes again.
+        Err(_) => return Err(Errno::BUSY.into()),
+    }
+    let own = rustix::fs::fstat(&file)?;
+    let found = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(((own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)).then_some(file))
+}
+
+/// Steps 2 and 3.
+fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
+    let count = upload.position - upload.base;
+    let target = &upload.target;
+    let stands = rustix::fs::fstat(file)?;
+    let is_unchanged = upload.replaces.as_ref().map(Identity::of) == Some(Identity::of(&stands));
+    let base = if upload.at_end {
+        // Behind what else was appended meanwhile.
+        size(&stands)
+    } else if is_unchanged {
+        upload.base
+    } else {
+        return Err(Errno::BUSY.into());
+    };
+    let name = target.name.as_bytes().to_vec();
+    let footer = Footer { base, count, file: identity(file)?, name };
+    upload.file.write_all_at(&footer.encode(), count)?;
+    let redo = target.redo_name();
+    let is_flushed = upload.terms.durability == Durability::Flushed;
+    if is_flushed {
+        upload.file.sync_data()?;
+    }
+    rustix::fs::renameat(&target.directory, &upload.written_as, &target.directory, &redo)?;
+    upload.written_as = redo;
+    if is_flushed && let Some(directory) = target.open_directory()? {
+        fsync(directory)?;
+    }
+    Ok(footer)
+}
+
+/// Step 4, as often as it takes.
+fn apply(tail: &File, footer: &Footer, file: &File, durability: Durability) -> io::Result<()> {
+    if file.metadata()?.len() > footer.base {
+        file.set_len(footer.base)?;
+    }
+    copy::copy(tail, 0..footer.count, file, footer.base, &AtomicBool::new(false))?;
+    if durability == Durability::Flushed {
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Carries out an append that a server had begun to write when it died, and removes it. Waits for one that is written now.
+pub(in crate::storage) fn recover(
+    directory: &Dir,
+    redo: &OsStr,
+    quota: Option<&Quota>,
+) -> io::Result<()> {
+    let Some(tail) = wait_for(directory, redo)? else { return Ok(()) };
+    let _names = quota.map(Quota::lock_names);
+    let mut grown = 0;
+    if let Some(footer) = Footer::read(&tail)? {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let name = OsStr::from_bytes(&footer.name);
+        let end = footer.base + footer.count;
+        if let Ok(file) = rustix::fs::openat(directory, name, flags, Mode::empty()).map(File::from)
+            && identity(&file)? == footer.file
+            && (footer.base..=end).contains(&file.metadata()?.len())
+        {
+            grown = end - file.metadata()?.len();
+            apply(&tail, &footer, &file, Durability::Flushed)?;
+        }
+    }
+    let length = tail.metadata()?.len();
+    rustix::fs::unlinkat(directory, redo, AtFlags::empty())?;
+    if let Some(quota) = quota {
+        quota.give_back(length, 1);
+        quota.add(grown);
+    }
+    if let Some(directory) = open_directory(directory)? {
+        fsync(directory)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test makes its own files")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_is_read_back_and_nothing_else_is_taken_for_one() {
+        let file = tempfile::tempfile().unwrap();
+        let own = identity(&file).unwrap();
+        let footer =
+            Footer { base: 7, count: 5, file: own.clone(), name: b"a \n\xFF name".to_vec() };
+        file.write_all_at(b"bytes", 0).unwrap();
+        assert_eq!(Footer::read(&file).unwrap(), None);
+        file.write_all_at(&footer.encode(), 5).unwrap();
+        assert_eq!(Footer::read(&file).unwrap(), Some(footer.clone()));
+        let longest = Footer { name: vec![b'x'; 255], base: u64::MAX - 9, ..footer };
+        assert!(longest.encode().len() as u64 <= FOOTER_BYTES_MAX);
+        file.set_len(5).unwrap();
+        file.write_all_at(&longest.encode(), 5).unwrap();
+        assert_eq!(Footer::read(&file).unwrap(), Some(longest));
+        file.write_all_at(b"!", 6 + file.metadata().unwrap().len()).unwrap();
+        assert_eq!(Footer::read(&file).unwrap(), None);
+    }
+
+    /// What stands under the name, with another inode if it is another file.
+    fn recovered(found: &str, tail: &str, base: u64, is_same: bool) -> (String, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("log"), found).unwrap();
+        let file = File::open(path("log")).unwrap();
+        let file = if is_same { identity(&file).unwrap() } else { "another".to_owned() };
+        let footer = Footer { base, count: tail.len() as u64, file, name: b"log".to_vec() };
+        std::fs::write(path(".poolftpd-redo.log"), [tail.as_bytes(), &footer.encode()].concat())
+            .unwrap();
+        let root = crate::storage::Root::open(directory.path()).unwrap();
+        root.sweep(jiff::Timestamp::UNIX_EPOCH, || true).unwrap();
+        let names = std::fs::read_dir(directory.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        (std::fs::read_to_string(path("log")).unwrap(), names)
+    }
+
+    #[test]
+    fn an_append_that_the_server_died_in_is_carried_out_once() {
+        for (found, is_same, expected) in [
+            ("0123", true, "012345"),
+            ("01234", true, "012345"),
+            ("0123\0\0", true, "012345"),
+            ("012345", true, "012345"),
+            // More was appended since.
+            ("0123456", true, "0123456"),
+            // Another file, or one that was cut.
+            ("0123", false, "0123"),
+            ("012", true, "012"),
+        ] {
+            let (content, names) = recovered(found, "45", 4, is_same);
+            assert_eq!((content.as_str(), names), (expected, vec!["log".to_owned()]), "{found}");
+        }
+    }
+}

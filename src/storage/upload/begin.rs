@@ -1,0 +1,271 @@
+//! The beginning of an upload: which file it continues, by the first table of `README.md`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::target::{Lock, UploadTarget};
+use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
+use crate::ftp::VirtualPath;
+use crate::storage::quota::{Charge, FileId};
+use crate::storage::root::{Root, size};
+
+impl Upload {
+    /// Begins to write a file; what stands under its name stays as it is until [`Upload::commit`].
+    ///
+    /// # Errors
+    /// See [`Unable`].
+    pub fn begin(
+        root: &Root,
+        path: &VirtualPath,
+        start: Start,
+        terms: Terms,
+    ) -> Result<Self, Unable> {
+        let (target, stands) = UploadTarget::to_write(root, path)?;
+        if stands.is_some() && target.has_redo()? {
+            recover(&target.directory, &target.redo_name(), target.quota.as_ref())?;
+            return Self::begin_at(UploadTarget::to_write(root, path)?, start, terms);
+        }
+        Self::begin_at((target, stands), start, terms)
+    }
+
+    fn begin_at(
+        (target, stands): (UploadTarget, Option<Stat>),
+        start: Start,
+        terms: Terms,
+    ) -> Result<Self, Unable> {
+        match start {
+            Start::Overwrite | Start::At(0) => target.overwrite(stands, terms),
+            Start::At(offset) => target.resume(offset, stands, terms),
+            Start::End => target.append(stands, terms),
+        }?
+        .charged()
+    }
+
+    /// Begins to write a new file under this name, if it is free.
+    ///
+    /// # Errors
+    /// See [`Unable`]; [`Errno::EXIST`] when it is not free.
+    pub fn begin_unique(root: &Root, path: &VirtualPath, terms: Terms) -> Result<Self, Unable> {
+        let (target, stands) = UploadTarget::to_write(root, path)?;
+        if stands.is_some() {
+            return Err(Errno::EXIST.into());
+        }
+        // Whoever has the partial has the name.
+        let (file, locked) = target.create(&target.part, None)?;
+        let part = target.part.clone();
+        let mut upload = Self::new(target, file, part, Role::Unique, None, terms);
+        upload.locked = locked;
+        upload.charged()
+    }
+
+    pub(super) fn new(
+        target: UploadTarget,
+        file: File,
+        written_as: OsString,
+        role: Role,
+        replaces: Option<Stat>,
+        terms: Terms,
+    ) -> Self {
+        Self {
+            target,
+            file,
+            written_as,
+            replaces,
+            terms,
+            role,
+            position: 0,
+            base: 0,
+            at_end: false,
+            untouched: true,
+            preparation: None,
+            locked: true,
+            recorded: false,
+            kept_before: 0,
+            settled: false,
+            charge: Charge::default(),
+        }
+    }
+
+    /// What is there of it counts already; what comes is counted as it comes.
+    fn charged(mut self) -> Result<Self, Unable> {
+        // A partial that is continued is counted already.
+        let is_continued = self.recorded;
+        let length = self.file.metadata()?.len();
+        let counted = is_continued.then_some(length);
+        let replaces = self.replaces.as_ref().map(|stat| (size(stat), (stat.st_dev, stat.st_ino)));
+        let quota = self.target.quota.as_ref();
+        let begun = match self.role {
+            Role::Tail => Ok(Charge::of_tail(quota, size_behind(replaces, self.base))),
+            _ => Charge::begin(quota, counted, replaces),
+        };
+        match begun {
+            Ok(charge) => self.charge = charge,
+            Err(error) => {
+                // Nothing of it counts: what is new goes away again, and a partial stays.
+                if !is_continued {
+                    self.remove_own();
+                }
+                self.settled = true;
+                return Err(error.into());
+            }
+        }
+        self.charge.set_length(length)?;
+        Ok(self)
+    }
+
+    fn prepared_by(mut self, step: PreparationStep, position: u64) -> Self {
+        self.preparation = Some(Preparation { step, cancelled: Arc::default() });
+        self.position = position;
+        self
+    }
+}
+
+impl UploadTarget {
+    fn overwrite(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+        match self.create(&self.part, stands.as_ref()) {
+            Ok((file, true)) => {
+                let part = self.part.clone();
+                return Ok(Upload::new(self, file, part, Role::Part, stands, terms));
+            }
+            // Without a lock, others would take it for a leftover.
+            Ok((_, false)) => {
+                rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty())?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if let Lock::Got(file) = self.lock(&self.part)? {
+                    let kept = self.kept_length_locked(&file)?;
+                    return self.go_on(file, 0, kept, stands, terms);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.new_upload(Role::Own, stands, terms)?)
+    }
+
+    fn new_upload(self, role: Role, stands: Option<Stat>, terms: Terms) -> io::Result<Upload> {
+        let (file, name, locked) = self.create_own(stands.as_ref())?;
+        let mut upload = Upload::new(self, file, name, role, stands, terms);
+        upload.locked = locked;
+        Ok(upload)
+    }
+
+    fn resume(self, offset: u64, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+        let stands_up_to = stands.as_ref().map(size);
+        let found = self.lock(&self.part)?;
+        if !matches!(found, Lock::Missing) && stands_up_to == Some(offset) {
+            drop(found);
+            // That size is all that a client is told where both stand: which of the two it means is not known.
+            if self.is_interrupted_by(terms.owner) {
+                return Err(Unable::Interrupted);
+            }
+            return self.extend(Start::At(offset), stands, terms);
+        }
+        match found {
+            Lock::Got(file) => {
+                let kept = self.kept_length_locked(&file)?;
+                if kept == 0 && stands.is_some() {
+                    return self.extend(Start::At(offset), stands, terms);
+                }
+                self.go_on(file, offset, kept, stands, terms)
+            }
+            Lock::Busy(part) | Lock::Unlockable(part) => {
+                if offset > self.kept_length(&part)? {
+                    return Err(Unable::BeyondEnd);
+                }
+                // What is before the offset is written and stays; what comes behind it is the other's.
+                let upload = self.new_upload(Role::Own, stands, terms)?;
+                Ok(upload.prepared_by(PreparationStep::CopyPart(part), offset))
+            }
+            Lock::Missing if stands.is_some() => self.extend(Start::At(offset), stands, terms),
+            Lock::Missing => Err(Unable::BeyondEnd),
+        }
+    }
+
+    fn append(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+        match (self.lock(&self.part)?, &stands) {
+            (Lock::Busy(_), None) => Err(Unable::Busy),
+            (Lock::Got(_) | Lock::Busy(_) | Lock::Unlockable(_), Some(_)) => {
+                if self.is_interrupted_by(terms.owner) {
+                    return Err(Unable::Interrupted);
+                }
+                self.extend(Start::End, stands, terms)
+            }
+            (Lock::Got(file), None) => {
+                let end = self.kept_length_locked(&file)?;
+                self.go_on(file, end, end, stands, terms)
+            }
+            (Lock::Unlockable(part), None) => {
+                let end = self.kept_length(&part)?;
+                let upload = self.new_upload(Role::Own, stands, terms)?;
+                Ok(upload.prepared_by(PreparationStep::CopyPart(part), end))
+            }
+            (Lock::Missing, Some(_)) => self.extend(Start::End, stands, terms),
+            (Lock::Missing, None) => {
+                // Whoever has the partial has the name: of two that append to a new file, neither loses what it sent.
+                let (file, locked) = match self.create(&self.part, None) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        return Err(Unable::Busy);
+                    }
+                    created => created?,
+                };
+                let part = self.part.clone();
+                let mut upload = Upload::new(self, file, part, Role::Part, stands, terms);
+                upload.locked = locked;
+                Ok(upload)
+            }
+        }
+    }
+
+    /// Continues the complete file at an offset: in a copy that shares its blocks, where the file system can do that; else
+    /// the new bytes are written alone, and appended at the end.
+    fn extend(self, start: Start, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+        let end = stands.as_ref().map_or(0, size);
+        let offset = match start {
+            Start::Overwrite => 0,
+            Start::At(offset) => offset,
+            Start::End => end,
+        };
+        if offset > end {
+            return Err(Unable::BeyondEnd);
+        }
+        let old = self.open_standing(OFlags::RDONLY)?;
+        let mut upload = self.new_upload(Role::Copy, stands, terms)?;
+        upload.position = offset;
+        if copy::share(&old, &upload.file) {
+            return Ok(upload);
+        }
+        (upload.role, upload.base) = (Role::Tail, offset);
+        upload.at_end = start == Start::End;
+        Ok(upload)
+    }
+
+    /// Continues a partial that is ours now.
+    fn go_on(
+        self,
+        file: File,
+        offset: u64,
+        kept: u64,
+        stands: Option<Stat>,
+        terms: Terms,
+    ) -> Result<Upload, Unable> {
+        if offset > kept {
+            return Err(Unable::BeyondEnd);
+        }
+        let lowers = offset < kept;
+        let part = self.part.clone();
+        let mut upload = Upload::new(self, file, part, Role::Part, stands, terms);
+        upload.recorded = true;
+        (upload.position, upload.kept_before) = (offset, kept);
+        Ok(if lowers { upload.prepared_by(PreparationStep::LowerRecord, offset) } else { upload })
+    }
+}
+
+/// How many bytes there are behind an offset of the file that is replaced.
+fn size_behind(replaces: Option<(u64, FileId)>, offset: u64) -> u64 {
+    replaces.map_or(0, |(size, _)| size.saturating_sub(offset))
+}

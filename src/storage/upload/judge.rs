@@ -1,0 +1,188 @@
+//! Judges whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
+//!
+//! `README.md` beside this has the table. Not here: sockets; the session gathers the signs.
+
+/// The signs there are when the data has ended in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Signs {
+    /// Offset in bytes at which the client began: of REST, or the size of the file that APPE extends.
+    pub offset: u64,
+    /// Number of bytes that came over the data connection.
+    pub received: u64,
+    /// Number of bytes that ALLO announced.
+    pub announced: Option<u64>,
+    /// How the data ended.
+    pub end: DataEnd,
+    /// What the client did meanwhile.
+    pub client: ClientState,
+    /// Whether the same session sent this file before, and it ended in order at the same length.
+    pub repeated: bool,
+}
+
+/// The ways in which the data of an upload ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataEnd {
+    /// Block mode: with the block that ends a file, or without.
+    Block {
+        /// Whether that block came.
+        marked: bool,
+    },
+    /// Over TLS: with `close_notify`, or without.
+    Tls {
+        /// Whether it came.
+        notified: bool,
+    },
+    /// Over a plain connection, which ends without a sign.
+    Plain,
+}
+
+/// What a client did while its upload ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientState {
+    /// It waits for the reply, or has sent QUIT.
+    Present,
+    /// It has closed its control connection without QUIT: most probably it was killed.
+    Vanished,
+    /// It has sent ABOR.
+    Aborted,
+}
+
+/// Whether an upload came whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completeness {
+    /// A sign proves it.
+    Complete,
+    /// No sign contradicts it.
+    AssumedComplete,
+    /// A sign contradicts it, for this reason.
+    CutOff(&'static str),
+}
+
+/// The reason for an upload whose client is gone.
+pub const VANISHED: &str = "the control connection had ended, and nothing proves the size";
+
+/// The reason for an upload that its client aborted.
+pub const ABORTED: &str = "the client sent ABOR";
+
+/// Judges by every sign.
+#[must_use]
+pub fn judge(signs: &Signs) -> Completeness {
+    if signs.client == ClientState::Aborted {
+        return Completeness::CutOff(ABORTED);
+    }
+    match signs.end {
+        DataEnd::Block { marked: true } => return Completeness::Complete,
+        DataEnd::Block { marked: false } => {
+            return Completeness::CutOff("the block that ends a file did not come");
+        }
+        DataEnd::Tls { .. } | DataEnd::Plain => {}
+    }
+    match allocation(signs) {
+        Allocation::Proves => return Completeness::Complete,
+        Allocation::Contradicts => return Completeness::CutOff("fewer bytes than ALLO announced"),
+        Allocation::Silent => {}
+    }
+    match (signs.end, signs.client) {
+        (DataEnd::Tls { notified: true }, _) => Completeness::Complete,
+        (DataEnd::Tls { notified: false }, _) => {
+            Completeness::CutOff("TLS ended without close_notify, and nothing proves the size")
+        }
+        (_, ClientState::Vanished) => Completeness::CutOff(VANISHED),
+        _ => Completeness::AssumedComplete,
+    }
+}
+
+/// What ALLO says of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allocation {
+    Proves,
+    Contradicts,
+    Silent,
+}
+
+/// Compares with ALLO. Some clients announce the rest of a resumed upload, some the whole file.
+fn allocation(signs: &Signs) -> Allocation {
+    let Some(announced) = signs.announced else { return Allocation::Silent };
+    let whole = signs.offset.saturating_add(signs.received);
+    if signs.received == announced {
+        // Of the rest it is all. The whole file cannot be meant: with an offset it would be longer than announced.
+        return Allocation::Proves;
+    }
+    if signs.received > announced || whole == announced {
+        // A resumed upload of this length is the whole file, or a rest that was cut off right here.
+        return Allocation::Silent;
+    }
+    let nothing_new = signs.offset > 0 && signs.received == 0;
+    if nothing_new || signs.repeated {
+        // A client that reserves more than it sends (RFC 959 §4.1.3 allows it) has confirmed where the file ends.
+        return Allocation::Silent;
+    }
+    Allocation::Contradicts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PRESENT: ClientState = ClientState::Present;
+    const GONE: ClientState = ClientState::Vanished;
+
+    fn signs(offset: u64, received: u64, announced: Option<u64>, client: ClientState) -> Signs {
+        Signs { offset, received, announced, end: DataEnd::Plain, client, repeated: false }
+    }
+
+    #[test]
+    fn what_allo_proves_is_as_the_table_says() {
+        let assumed = Completeness::AssumedComplete;
+        let short = Completeness::CutOff("fewer bytes than ALLO announced");
+        for (offset, received, announced, client, expected) in [
+            (0, 60, Some(60), PRESENT, Completeness::Complete),
+            (0, 60, Some(60), GONE, Completeness::Complete),
+            (0, 59, Some(60), PRESENT, short),
+            (0, 61, Some(60), PRESENT, assumed),
+            (0, 61, Some(60), GONE, Completeness::CutOff(VANISHED)),
+            // The rest, all of it.
+            (40, 60, Some(60), GONE, Completeness::Complete),
+            // The whole, or the rest cut off after 20 bytes: nothing is proved.
+            (40, 20, Some(60), PRESENT, assumed),
+            (40, 20, Some(60), GONE, Completeness::CutOff(VANISHED)),
+            (40, 10, Some(60), PRESENT, short),
+            (40, 30, Some(60), PRESENT, short),
+            // The client reserves more than it sends, and says so again without a byte.
+            (40, 0, Some(60), PRESENT, assumed),
+            (40, 0, Some(60), GONE, Completeness::CutOff(VANISHED)),
+            (0, 0, Some(60), PRESENT, short),
+            (0, 60, None, PRESENT, assumed),
+            (0, 60, None, GONE, Completeness::CutOff(VANISHED)),
+        ] {
+            let signs = signs(offset, received, announced, client);
+            assert_eq!(judge(&signs), expected, "{signs:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_end_at_the_same_length_outweighs_a_reservation() {
+        let repeated = Signs { repeated: true, ..signs(0, 4000, Some(4096), PRESENT) };
+        assert_eq!(judge(&repeated), Completeness::AssumedComplete);
+        assert_eq!(judge(&Signs { client: GONE, ..repeated }), Completeness::CutOff(VANISHED));
+    }
+
+    #[test]
+    fn over_tls_an_ambiguous_size_needs_close_notify() {
+        for (notified, complete) in [(true, true), (false, false)] {
+            let end = DataEnd::Tls { notified };
+            let ambiguous = Signs { end, ..signs(40, 20, Some(60), PRESENT) };
+            assert_eq!(judge(&ambiguous) == Completeness::Complete, complete);
+        }
+    }
+
+    #[test]
+    fn abor_outweighs_every_other_sign() {
+        for end in
+            [DataEnd::Block { marked: true }, DataEnd::Tls { notified: true }, DataEnd::Plain]
+        {
+            let aborted = Signs { end, ..signs(0, 60, Some(60), ClientState::Aborted) };
+            assert_eq!(judge(&aborted), Completeness::CutOff(ABORTED));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The end of an upload that did not come whole: what becomes of its file, by the second table of `README.md`.
+
+use std::io;
+
+use rustix::fs::AtFlags;
+
+use super::record::PartRecord;
+use super::target::{Durability, Identity, UploadTarget};
+use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
+
+/// What is left of an upload that ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// Nothing.
+    Gone,
+    /// A partial, of which this many bytes count.
+    Counted(u64),
+}
+
+impl Upload {
+    /// Ends an upload that did not come whole; returns how many bytes are kept to resume from. Takes as long as a flush.
+    #[must_use]
+    pub fn settle(mut self) -> u64 {
+        self.settle_now()
+    }
+
+    fn settle_now(&mut self) -> u64 {
+        self.settled = true;
+        // What a write has taken and not written is not there.
+        let length = self.file.metadata().map_or(0, |found| found.len());
+        let _shorter = self.charge.set_length(length);
+        // What it was to replace stays as well: there must be room for both.
+        let keepable = self.charge.set_credit(None).is_ok();
+        // A partial that cannot be put in order now is swept when it is old.
+        match self.keep(length, keepable) {
+            Ok(Kept::Gone) | Err(_) => 0,
+            Ok(Kept::Counted(bytes)) => {
+                self.charge.keep_part();
+                bytes
+            }
+        }
+    }
+
+    /// Keeps what has arrived for who resumes, unless there is nothing, or something newer stands under the name.
+    fn keep(&mut self, length: u64, keepable: bool) -> io::Result<Kept> {
+        if !self.target.is_called(&self.written_as, &self.file)? {
+            return Ok(Kept::Gone);
+        }
+        let is_partial = matches!(self.role, Role::Part | Role::Unique);
+        let keeps = match self.role {
+            Role::Copy | Role::Tail => false,
+            Role::Own => self.preparation.is_none(),
+            Role::Part | Role::Unique => true,
+        };
+        if !keeps
+            || self.is_outdated()?
+            || !keepable
+            || length == 0
+            || (!is_partial && !self.take_part_name()?)
+        {
+            self.remove_own();
+            return Ok(Kept::Gone);
+        }
+        let Terms { owner, durability } = self.terms;
+        let UploadTarget { directory, part, .. } = &self.target;
+        // Untouched, it is as it was before.
+        let mut flushed = if self.untouched { self.kept_before.min(length) } else { length };
+        if !self.untouched && durability == Durability::Flushed {
+            self.file.sync_data()?;
+            // Meanwhile another upload may have taken its place, or stored the file.
+            if !self.target.is_called(part, &self.file)? {
+                return Ok(Kept::Gone);
+            }
+            if self.is_outdated()? {
+                self.remove_own();
+                return Ok(Kept::Gone);
+            }
+        }
+        match (PartRecord { flushed, owner }).write(directory, part, &self.file, durability) {
+            // On a full disk the end of the file makes room for its record.
+            Err(error) if is_full(&error) && length > RECORD_ROOM_BYTES => {
+                flushed = flushed.min(length - RECORD_ROOM_BYTES);
+                self.file.set_len(flushed)?;
+                let _shorter = self.charge.set_length(flushed);
+                let record = PartRecord { flushed, owner };
+                record.write(directory, part, &self.file, durability)?;
+            }
+            written => written?,
+        }
+        if durability == Durability::Flushed
+            && let Some(directory) = self.target.open_directory()?
+        {
+            rustix::fs::fsync(directory)?;
+        }
+        Ok(Kept::Counted(flushed))
+    }
+
+    /// Whether another file stands under the name than when it began.
+    pub(super) fn is_outdated(&self) -> io::Result<bool> {
+        let now = self.target.stat(&self.target.name)?;
+        Ok(now.as_ref().map(Identity::of) != self.replaces.as_ref().map(Identity::of))
+    }
+
+    /// Removes the file that it is written to.
+    pub(super) fn remove_own(&self) {
+        let directory = &self.target.directory;
+        // One that stays is swept when it is old.
+        let _removed = rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty());
+        if self.recorded {
+            PartRecord::remove(directory, &self.target.part);
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.settle_now();
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The final name of an upload, the directory that it is in, and the files beside it that the server writes there.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use cap_std::fs::Dir;
+use parking_lot::MutexGuard;
+use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock};
+use rustix::io::Errno;
+
+use super::record::{Owner, PartRecord};
+use crate::ftp::VirtualPath;
+use crate::storage::quota::Quota;
+use crate::storage::reserved_names as names;
+use crate::storage::root::{Root, size};
+
+/// The mode of a file that a client creates, before the umask: only owner and group may write it.
+const FILE_MODE: u32 = 0o664;
+/// The mode bits without which the server could not continue a file.
+const OWNER_MODE: u32 = 0o600;
+/// The permission bits that a new file takes from the one that it replaces: no set-id, no sticky.
+pub(super) const KEPT_MODE: u32 = 0o777;
+/// How many names are tried for a new file.
+pub(super) const UNIQUE_NAMES_MAX: u32 = 1000;
+/// How often a partial is opened again that was renamed while its lock was asked for.
+const OPEN_TRIES_MAX: u32 = 8;
+
+/// When data counts as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When data and name have reached the disk (fsync).
+    Flushed,
+    /// At once: it outlasts the death of the server, but not a power failure.
+    Cached,
+}
+
+/// A final name, and the directory that it is in.
+#[derive(Debug)]
+pub(in crate::storage) struct UploadTarget {
+    pub(in crate::storage) directory: Dir,
+    pub(in crate::storage) name: OsString,
+    /// The name of a partial upload.
+    pub(in crate::storage) part: OsString,
+    /// The limits of the tree.
+    pub(in crate::storage) quota: Option<Quota>,
+}
+
+/// What asking for the lock of a file came to. The kernel takes it back from a process that dies.
+#[derive(Debug)]
+pub(in crate::storage) enum Lock {
+    Got(File),
+    /// An upload writes it.
+    Busy(File),
+    /// The file system has no locks: whether an upload writes it is unknown.
+    Unlockable(File),
+    /// There is no such file.
+    Missing,
+}
+
+impl UploadTarget {
+    /// The target of a path; through a symbolic link, the target of that.
+    pub(in crate::storage) fn of(root: &Root, path: &VirtualPath) -> io::Result<Self> {
+        let target = Self::without_part(root, path)?;
+        let stands = target.stat(&target.name)?;
+        Ok(target.with_part_for(stands.as_ref()))
+    }
+
+    /// The same for a file that is to be written, and what stands there now.
+    pub(super) fn to_write(root: &Root, path: &VirtualPath) -> io::Result<(Self, Option<Stat>)> {
+        let target = Self::without_part(root, path)?;
+        let stands = target.standing()?;
+        Ok((target.with_part_for(stands.as_ref()), stands))
+    }
+
+    fn without_part(root: &Root, path: &VirtualPath) -> io::Result<Self> {
+        let (directory, name) = root.place(path)?;
+        Ok(Self { directory, name, part: OsString::new(), quota: root.quota().cloned() })
+    }
+
+    fn with_part_for(self, stands: Option<&Stat>) -> Self {
+        let name = self.name.as_bytes();
+        let part = match stands {
+            None => names::part_of(name),
+            Some(stat) => names::part_over(name, &Identity::of(stat).bytes()),
+        };
+        Self { part, ..self }
+    }
+
+    /// Keeps every other change of names in the tree out, where they are counted.
+    pub(in crate::storage) fn lock_names(&self) -> Option<MutexGuard<'_, ()>> {
+        self.quota.as_ref().map(Quota::lock_names)
+    }
+
+    pub(in crate::storage) fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What stands under the name, if it is a file that the server may write. It is not opened: a watcher of the directory
+    /// would take the close of it for the end of an upload (inotify, `CLOSE_WRITE`).
+    pub(super) fn standing(&self) -> io::Result<Option<Stat>> {
+        let Some(stat) = self.stat(&self.name)? else { return Ok(None) };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {}
+            FileType::Directory => return Err(Errno::ISDIR.into()),
+            FileType::Symlink => return Err(Errno::LOOP.into()),
+            _ => return Err(Errno::NXIO.into()),
+        }
+        let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::accessat(&self.directory, &self.name, Access::WRITE_OK, flags) {
+            Ok(()) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens what stands under the name.
+    pub(super) fn open_standing(&self, access: OFlags) -> io::Result<File> {
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty())?.into())
+    }
+
+    /// Opens a file and takes its lock, which lasts as long as the file is open.
+    pub(in crate::storage) fn lock(&self, name: &OsStr) -> io::Result<Lock> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        for _ in 0..OPEN_TRIES_MAX {
+            let file: File = match rustix::fs::openat(&self.directory, name, flags, Mode::empty()) {
+                Ok(file) => file.into(),
+                Err(Errno::NOENT) => return Ok(Lock::Missing),
+                Err(error) => return Err(error.into()),
+            };
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => return Ok(Lock::Busy(file)),
+                Err(error) if has_no_locks(error) => return Ok(Lock::Unlockable(file)),
+                Err(error) => return Err(error.into()),
+            }
+            // Between opening and locking, its last owner may have given it another name.
+            if self.is_called(name, &file)? {
+                return Ok(Lock::Got(file));
+            }
+        }
+        Err(Errno::BUSY.into())
+    }
+
+    /// Creates a file under this name, which must be free, and locks it; whether the file system has locks comes with it.
+    pub(super) fn create(&self, name: &OsStr, replaces: Option<&Stat>) -> io::Result<(File, bool)> {
+        // Never more open than the file that it replaces: not every file system lets the mode be changed.
+        let mode = replaces.map_or(FILE_MODE, |stat| (stat.st_mode & KEPT_MODE) | OWNER_MODE);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(mode);
+        // Nobody takes it for a leftover before it is locked.
+        let _names = self.lock_names();
+        let file: File = rustix::fs::openat(&self.directory, name, flags, mode)?.into();
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if self.is_called(name, &file)? => Ok((file, true)),
+            // Another process was faster.
+            Ok(()) | Err(Errno::WOULDBLOCK) => Err(Errno::EXIST.into()),
+            Err(error) if has_no_locks(error) => Ok((file, false)),
+            Err(error) => {
+                let _removed = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Creates a file under a random name.
+    pub(super) fn create_own(&self, replaces: Option<&Stat>) -> io::Result<(File, OsString, bool)> {
+        for _ in 0..UNIQUE_NAMES_MAX {
+            let name = names::own();
+            match self.create(&name, replaces) {
+                Ok((file, lockable)) => return Ok((file, name, lockable)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    /// Opens the directory itself; none where it may be written and not read, as drop boxes are.
+    pub(super) fn open_directory(&self) -> io::Result<Option<File>> {
+        open_directory(&self.directory)
+    }
+
+    /// Takes the lock of the directory, by which an upload that is given its name and one that supersedes it keep each other
+    /// out; none where that is not possible at once.
+    pub(super) fn lock_directory(&self) -> io::Result<Option<File>> {
+        let Some(directory) = self.open_directory()? else { return Ok(None) };
+        Ok(flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(directory))
+    }
+
+    /// The same target once more.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            directory: self.directory.try_clone()?,
+            name: self.name.clone(),
+            part: self.part.clone(),
+            quota: self.quota.clone(),
+        })
+    }
+
+    /// The name of an append that is written to the file.
+    pub(super) fn redo_name(&self) -> OsString {
+        names::redo_of(self.name.as_bytes())
+    }
+
+    /// The name of an append that is about to be written to the file.
+    pub(super) fn append_name(&self) -> OsString {
+        names::append_to(self.name.as_bytes())
+    }
+
+    /// Whether an append is written to the file, or was when the server died.
+    pub(in crate::storage) fn has_redo(&self) -> io::Result<bool> {
+        Ok(self.stat(&self.redo_name())?.is_some())
+    }
+
+    /// Whether a file still has this name.
+    pub(super) fn is_called(&self, name: &OsStr, file: &File) -> io::Result<bool> {
+        let own = rustix::fs::fstat(file)?;
+        Ok(self
+            .stat(name)?
+            .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino)))
+    }
+
+    /// How many bytes of a partial count. While an upload writes it, all: who resumes copies them from there.
+    pub(in crate::storage) fn kept_length(&self, part: &File) -> io::Result<u64> {
+        let length = part.metadata()?.len();
+        let flushed = self.record(part).map_or(0, |record| record.flushed);
+        if flushed >= length {
+            return Ok(length);
+        }
+        Ok(if is_locked(part) { length } else { flushed })
+    }
+
+    /// The same of a partial that this upload has locked.
+    pub(super) fn kept_length_locked(&self, part: &File) -> io::Result<u64> {
+        let length = part.metadata()?.len();
+        Ok(self.record(part).map_or(0, |record| record.flushed.min(length)))
+    }
+
+    /// The record of a partial.
+    pub(in crate::storage) fn record(&self, part: &File) -> Option<PartRecord> {
+        PartRecord::read(&self.directory, &self.part, part)
+    }
+
+    /// Whether a partial that this client sent stands beside a complete file. While an upload is so young that its owner is
+    /// not recorded, it may be anybody's.
+    pub(in crate::storage) fn is_interrupted_by(&self, owner: Owner) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let part = rustix::fs::openat(&self.directory, &self.part, flags, Mode::empty());
+        let Ok(part) = part.map(File::from) else { return false };
+        match self.record(&part) {
+            Some(record) => record.owner == owner && record.flushed > 0,
+            None => is_locked(&part),
+        }
+    }
+
+    /// Removes a partial, unless an upload writes it; whether there was one.
+    pub(in crate::storage) fn remove_leftover(&self, part: &OsStr) -> bool {
+        let names = self.lock_names();
+        // Locked until it is gone. Without locks no upload writes under this name. One that stays is swept when it is old.
+        let Ok(Lock::Got(held) | Lock::Unlockable(held)) = self.lock(part) else { return false };
+        let length = held.metadata().map_or(0, |found| found.len());
+        let removed = rustix::fs::unlinkat(&self.directory, part, AtFlags::empty()).is_ok();
+        if removed {
+            self.uncount(length, 1);
+            PartRecord::remove(&self.directory, part);
+        }
+        drop(names);
+        removed
+    }
+
+    /// Says that these bytes and files are not there any more.
+    pub(in crate::storage) fn uncount(&self, bytes: u64, files: u64) {
+        if let Some(quota) = &self.quota {
+            quota.give_back(bytes, files);
+        }
+    }
+}
+
+/// Opens a directory, to be flushed or locked; none where it may be written and not read, as drop boxes are.
+pub(in crate::storage) fn open_directory(directory: &Dir) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::openat(directory, ".", flags, Mode::empty()) {
+        Ok(directory) => Ok(Some(directory.into())),
+        Err(Errno::ACCESS) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an upload holds the lock of a file.
+fn is_locked(file: &File) -> bool {
+    let locked = flock(file, FlockOperation::NonBlockingLockShared);
+    if locked.is_ok() {
+        // Not to be in the way of who resumes.
+        let _unlocked = flock(file, FlockOperation::Unlock);
+    }
+    locked == Err(Errno::WOULDBLOCK)
+}
+
+/// Whether flock fails because the file system has no locks: NFS without lockd, Lustre without `-o flock`, some FUSE.
+fn has_no_locks(error: Errno) -> bool {
+    matches!(error, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+/// The state of a file when it was looked at: another file, or the same one changed, is not equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Identity {
+    pub(super) fn of(stat: &Stat) -> Self {
+        let (device, inode) = (stat.st_dev, stat.st_ino);
+        Self { device, inode, size: size(stat), modified: modified(stat) }
+    }
+
+    /// The same bytes for the same state.
+    fn bytes(&self) -> Vec<u8> {
+        let Self { device, inode, size, modified: (second, nanosecond) } = self;
+        format!("{device} {inode} {size} {second} {nanosecond}").into_bytes()
+    }
+}
+
+/// The time of the last change: seconds and nanoseconds.
+#[allow(
+    clippy::unnecessary_cast,
+    clippy::cast_possible_wrap,
+    reason = "types differ by architecture"
+)]
+pub(in crate::storage) fn modified(stat: &Stat) -> (i64, i64) {
+    (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
+}
