@@ -13,6 +13,7 @@ pub mod listing;
 pub mod path;
 pub mod pattern;
 pub mod reply;
+mod selection;
 pub mod time;
 pub mod verb;
 
