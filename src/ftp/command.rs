@@ -151,7 +151,8 @@ pub enum Command {
     ExtendedPassive(ExtendedPassive),
     Retrieve(PathName),
     Store(PathName),
-    StoreUnique,
+    /// The name that the file should have, where the client gives one.
+    StoreUnique(Option<PathName>),
     Append(PathName),
     Restart(u64),
     /// `None` takes back what was said before.
@@ -504,7 +505,7 @@ impl Command {
             Self::ExtendedPassive(ExtendedPassive::All) => "EPSV ALL".into(),
             Self::Retrieve(path) => with("RETR", &path.0),
             Self::Store(path) => with("STOR", &path.0),
-            Self::StoreUnique => "STOU".into(),
+            Self::StoreUnique(path) => optional("STOU", path.as_ref()),
             Self::Append(path) => with("APPE", &path.0),
             Self::Restart(offset) => format!("REST {offset}").into(),
             Self::Range(Some(Range { first, last })) => format!("RANG {first} {last}").into(),

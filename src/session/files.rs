@@ -72,6 +72,19 @@ impl Member {
         if path.is_root() { Err(Refusal::TheRootItself) } else { Ok(path) }
     }
 
+    /// STOU: the directory, and the name that the file should have there; without a name in `wanted`, no name.
+    pub(super) fn wanted_place(
+        &self,
+        wanted: Option<&PathName>,
+    ) -> Result<(VirtualPath, Option<Vec<u8>>), Refusal> {
+        let path = self.resolve_or_here(wanted)?;
+        let is_directory = wanted.is_none_or(|wanted| wanted.0.ends_with(b"/")) || path.is_root();
+        if is_directory {
+            return Ok((path, None));
+        }
+        Ok((path.parent(), Some(path.name().to_vec())))
+    }
+
     pub(super) fn size(&self, path: &PathName, representation: Type) -> Result<Reply, Refusal> {
         let entry = self.look_at_upload(path)?;
         // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4).

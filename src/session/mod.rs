@@ -366,7 +366,7 @@ impl Session {
             Command::Available(path)          => self.member()?.available(path.as_ref()).map(Some),
             Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
             Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
-            Command::StoreUnique              => self.store_unique(verb, pending, now).map(|()| None),
+            Command::StoreUnique(path)        => self.store_unique(path.as_ref(), verb, pending, now).map(|()| None),
             Command::Append(path)             => self.append(&path, verb, pending, now).map(|()| None),
             Command::Allocate(size)           => { self.pending.allocated = Some(size);
                                                    Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::line::Unfinished;
 use crate::ftp::verb::Verb;
-use crate::ftp::{Code, Reply, VirtualPath};
+use crate::ftp::{Code, Reply};
 use crate::log::{Event, Outcome};
 use crate::net::control::{has_ended, has_unread};
 use crate::net::copy::Fault;
@@ -22,7 +22,6 @@ use crate::storage::{
 };
 
 use super::incoming::Incoming;
-use super::login::Member;
 use super::refusal::{Refusal, fault_reply};
 use super::transfer::{Order, Then, abort_done, aborted};
 use super::work::Work;
@@ -33,9 +32,6 @@ pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// How long the rest of a line may take that began before the data ended, and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How many names STOU tries.
-const UNIQUE_NAMES_MAX: u32 = 1000;
 
 /// How often the control connection is read when the data has ended: as often as a client's commands may fill it.
 const READS_MAX: u32 = 256;
@@ -135,14 +131,17 @@ impl Session {
     /// STOU: the name stands in the 150 (RFC 1123 §4.1.2.9).
     pub(super) fn store_unique(
         &mut self,
+        wanted: Option<&PathName>,
         verb: &'static Verb,
         pending: &Pending,
         now: Instant,
     ) -> Result<(), Refusal> {
         self.check_route()?;
         let member = self.member()?;
+        let (directory, name) = member.wanted_place(wanted)?;
         let terms = self.upload_terms()?;
-        let (upload, path) = begin_unique(member, terms)?;
+        let (upload, path) =
+            Upload::begin_unique(member.root(), &directory, name.as_deref(), terms)?;
         let work = self.incoming(upload, pending, now);
         let text = [b"FILE: ", path.name()].concat();
         self.begin_with(work, path, verb, text, now)
@@ -442,19 +441,6 @@ fn go_on(
         Some(control) if assumes && has_ended(control.as_fd()) => Go::Stop,
         _ => Go::On,
     }
-}
-
-/// Begins to store under a name that is free.
-fn begin_unique(member: &Member, terms: Terms) -> Result<(Upload, VirtualPath), Refusal> {
-    for _ in 0..UNIQUE_NAMES_MAX {
-        let name = format!("upload.{}", member.root().next_unique());
-        let path = member.directory.join(name.as_bytes())?;
-        match Upload::begin_unique(member.root(), &path, terms) {
-            Err(Unable::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            begun => return Ok((begun?, path)),
-        }
-    }
-    Err(Refusal::Storage(Errno::EXIST.into()))
 }
 
 impl From<Unable> for Refusal {

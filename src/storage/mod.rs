@@ -11,6 +11,7 @@ pub mod password;
 mod quota;
 mod reserved_names;
 mod root;
+mod unique;
 mod upload;
 pub mod users;
 

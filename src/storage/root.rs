@@ -218,8 +218,7 @@ impl Root {
     }
 
     /// A number that no upload had before, for a name of its own.
-    #[must_use]
-    pub fn next_unique(&self) -> u32 {
+    pub(super) fn next_unique(&self) -> u32 {
         self.next_unique.fetch_add(1, Ordering::Relaxed)
     }
 

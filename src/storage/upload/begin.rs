@@ -8,11 +8,12 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::target::{Lock, UploadTarget};
+use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
 use crate::ftp::VirtualPath;
 use crate::storage::quota::{Charge, FileId};
 use crate::storage::root::{Root, size};
+use crate::storage::unique::unique_name;
 
 impl Upload {
     /// Begins to write a file; what stands under its name stays as it is until [`Upload::commit`].
@@ -46,12 +47,30 @@ impl Upload {
         .charged()
     }
 
-    /// Begins to write a new file under this name, if it is free.
+    /// Begins to write a new file in a directory, under the wanted name or one like it that is free.
     ///
     /// # Errors
-    /// See [`Unable`]; [`Errno::EXIST`] when it is not free.
-    pub fn begin_unique(root: &Root, path: &VirtualPath, terms: Terms) -> Result<Self, Unable> {
-        let (target, stands) = UploadTarget::to_write(root, path)?;
+    /// See [`Unable`].
+    pub fn begin_unique(
+        root: &Root,
+        directory: &VirtualPath,
+        wanted: Option<&[u8]>,
+        terms: Terms,
+    ) -> Result<(Self, VirtualPath), Unable> {
+        for attempt in 0..UNIQUE_NAMES_MAX {
+            let name = unique_name(wanted, attempt, || root.next_unique());
+            let path = directory.join(&name).map_err(|_| Errno::NAMETOOLONG)?;
+            match Self::begin_free(root, &path, terms) {
+                Err(Unable::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                begun => return Ok((begun?, path)),
+            }
+        }
+        Err(Errno::EXIST.into())
+    }
+
+    fn begin_free(root: &Root, path: &VirtualPath, terms: Terms) -> Result<Self, Unable> {
+        let target = UploadTarget::of(root, path)?;
+        let stands = target.stat(&target.name)?;
         if stands.is_some() {
             return Err(Errno::EXIST.into());
         }

@@ -303,18 +303,18 @@ fn an_upload_that_ends_while_another_copies_from_it_loses_nothing() {
 }
 
 #[test]
-fn a_name_that_must_be_free_is_taken_once() {
+fn stou_finds_names_that_are_nobodys() {
     let scene = Scene::new();
-    fs::write(scene.directory.path().join("taken"), "x").unwrap();
-    let begin = |name: &str| Upload::begin_unique(&scene.root, &path(name), TERMS);
-    let is_taken = |begun: Result<Upload, Unable>| matches!(begun, Err(Unable::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists);
-    assert!(is_taken(begin("taken")));
-    let mut first = begin("free").unwrap();
-    assert!(is_taken(begin("free")), "while another upload has it");
-    first.write(b"u").unwrap();
-    first.commit(|| Go::On).unwrap();
-    assert!(is_taken(begin("free")));
-    assert_eq!(scene.names(), ["free", "taken"]);
+    fs::write(scene.directory.path().join("scan.pdf"), "x").unwrap();
+    let begin = |wanted: Option<&[u8]>| {
+        Upload::begin_unique(&scene.root, &VirtualPath::root(), wanted, TERMS).unwrap()
+    };
+    let begun = [begin(None), begin(None), begin(Some(b"scan.pdf")), begin(Some(b"scan.pdf"))];
+    for (mut upload, _) in begun {
+        upload.write(b"u").unwrap();
+        upload.commit(|| Go::On).unwrap();
+    }
+    assert_eq!(scene.names(), ["scan.1.pdf", "scan.2.pdf", "scan.pdf", "upload.1", "upload.2"]);
 }
 
 #[test]
