@@ -93,11 +93,12 @@ fn play(text: &str) -> Result<(), String> {
 fn given(server: &TestServer, what: &str) {
     let (kind, rest) = what.split_once(' ').unwrap_or((what, ""));
     let (name, content) = rest.split_once(' ').unwrap_or((rest, "\"\""));
+    let name = str::from_utf8(&unescape(name)).unwrap().to_owned();
     match kind {
         "write" => {}
-        "file" => server.write(name, unquote(content)),
-        "dir" => fs::create_dir(server.path(name)).unwrap(),
-        "link" => symlink(content, server.path(name)).unwrap(),
+        "file" => server.write(&name, unquote(content)),
+        "dir" => fs::create_dir(server.path(&name)).unwrap(),
+        "link" => symlink(content, server.path(&name)).unwrap(),
         other => panic!("GIVEN {other}?"),
     }
 }

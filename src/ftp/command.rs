@@ -206,6 +206,8 @@ pub enum ArgumentError {
     Protocol,
     /// A SITE command that is not known: 500.
     UnknownSite,
+    /// A SITE command that other servers have, and this one does not: 504.
+    ForeignSite,
 }
 
 /// The bytes behind a verb; `None` when there are none.
@@ -278,7 +280,7 @@ impl<'a> Argument<'a> {
     pub(super) fn representation(self) -> Result<Command, ArgumentError> {
         let word = self.word()?.to_ascii_uppercase();
         match word.split_ascii_whitespace().collect::<Vec<_>>().as_slice() {
-            ["A"] | ["A", "N"] => Ok(Command::Type(Type::Ascii)),
+            ["A" | "AN"] | ["A", "N"] => Ok(Command::Type(Type::Ascii)),
             ["I" | "L8"] | ["L", "8"] => Ok(Command::Type(Type::Image)),
             ["E" | "L"] | ["A", "T" | "C"] | ["E", "N" | "T" | "C"] => {
                 Err(ArgumentError::Unsupported)
@@ -420,6 +422,7 @@ impl<'a> Argument<'a> {
                 }
             }
             b"UTIME" => site_time(rest)?,
+            b"UMASK" | b"IDLE" | b"WHO" => return Err(ArgumentError::ForeignSite),
             _ => return Err(ArgumentError::UnknownSite),
         };
         Ok(Command::Site(site))

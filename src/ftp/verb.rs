@@ -134,7 +134,7 @@ pub static VERBS: &[Verb] = &[
     verb("MLST", "[pathname]",             Member, Idle,   Some(List),             Some(FACTS),         |a| Ok(Command::MachineList(a.optional_path()?))),
     verb("STAT", "[[-al] pathname]",       Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_selection()?))),
     verb("SIZE", "pathname",               Member, Idle,   Some(List),             Some("SIZE"),        |a| Ok(Command::Size(a.path()?))),
-    verb("MDTM", "pathname",               Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
+    verb("MDTM", "[time] pathname",        Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
     verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
     verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   None,                   None,                |a| a.site()),
     verb("FEAT", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Features)),
@@ -340,6 +340,9 @@ mod tests {
         }
         assert_eq!(refused("EPSV 3"), ArgumentError::Protocol);
         assert_eq!(refused("SITE NUKE x"), ArgumentError::UnknownSite);
+        for line in ["SITE UMASK 022", "site idle 60", "SITE WHO"] {
+            assert_eq!(refused(line), ArgumentError::ForeignSite, "{line}");
+        }
         assert!(matches!(Command::parse(b"FOO"), Err(Unserved::Unknown)));
         assert!(matches!(Command::parse(b""), Err(Unserved::Unknown)));
         assert!(matches!(Command::parse(b"smnt x"), Err(Unserved::NotImplemented)));

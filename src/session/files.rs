@@ -10,6 +10,9 @@ use super::Pending;
 use super::login::Member;
 use super::refusal::Refusal;
 
+/// The digits of a time-val before its fraction (RFC 3659 §2.3).
+const TIME_DIGITS: usize = 14;
+
 impl Member {
     pub(super) fn change_directory(&mut self, path: &PathName) -> Result<Reply, Refusal> {
         self.change_to(self.resolve(path)?)
@@ -85,10 +88,15 @@ impl Member {
         Ok((path.parent(), Some(path.name().to_vec())))
     }
 
-    pub(super) fn size(&self, path: &PathName, representation: Type) -> Result<Reply, Refusal> {
+    pub(super) fn size(
+        &self,
+        path: &PathName,
+        chosen_type: Option<Type>,
+    ) -> Result<Reply, Refusal> {
         let entry = self.look_at_upload(path)?;
-        // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4).
-        if representation == Type::Ascii {
+        // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4). A client that
+        // asks before it chooses a type means the file's bytes: .NET's FtpWebRequest does.
+        if chosen_type == Some(Type::Ascii) {
             return Err(Refusal::SizeInAscii);
         }
         Ok(Reply::new(Code::FILE_STATUS, entry.size.to_string()))
@@ -100,9 +108,25 @@ impl Member {
         Ok(Reply::new(Code::FILE_STATUS, bytes.to_string()))
     }
 
-    pub(super) fn modification_time(&self, path: &PathName) -> Result<Reply, Refusal> {
-        let entry = self.root().look(&self.resolve(path)?)?;
-        Ok(Reply::new(Code::FILE_STATUS, TimeValue(entry.modified).to_string()))
+    /// MDTM tells the time of a file; `MDTM 20170714024000 name` sets it, as in servers from before MFMT, where no file has
+    /// the whole argument for its name.
+    pub(super) fn modification_time(&self, argument: &PathName) -> Result<Reply, Refusal> {
+        let found = self
+            .resolve(argument)
+            .map_err(Refusal::from)
+            .and_then(|path| Ok(self.root().look(&path)?));
+        match (found, time_in_front(&argument.0)) {
+            (Ok(entry), _) if entry.kind == Kind::File => {
+                Ok(Reply::new(Code::FILE_STATUS, TimeValue(entry.modified).to_string()))
+            }
+            (Ok(_), _) => Err(Refusal::NotAFile),
+            (Err(refusal), None) => Err(refusal),
+            (Err(_), Some((time, name))) => {
+                self.may_change_attributes()?;
+                let time = TimeValue::parse(time).ok_or(Refusal::NoSuchTime)?;
+                self.set_modification_time(time, &name)
+            }
+        }
     }
 
     pub(super) fn set_modification_time(
@@ -122,8 +146,10 @@ impl Member {
 
     pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
         self.may_change_attributes()?;
-        self.root().set_mode(&self.not_the_root(path)?, mode)?;
-        Ok(Reply::new(Code::OK, "Mode set."))
+        let set = self.root().set_mode(&self.not_the_root(path)?, mode)?;
+        let why =
+            if set == mode { "" } else { "; set-id, sticky and world-writable bits are never set" };
+        Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
     }
 
     /// SITE has one row for commands that need it and commands that do not.
@@ -197,5 +223,34 @@ impl Member {
 
     pub(super) fn may_resume(&self) -> bool {
         self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
+    }
+}
+
+/// Splits what may be a time and a name: the first word is 14 digits, with or without a fraction, and more follows.
+fn time_in_front(argument: &[u8]) -> Option<(&[u8], PathName)> {
+    let space = argument.iter().position(|byte| *byte == b' ')?;
+    let (word, name) = (argument.get(..space)?, argument.get(space + 1..)?);
+    let (digits, fraction) = word.split_at_checked(TIME_DIGITS)?;
+    let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let is_time = is_number(digits)
+        && (fraction.is_empty() || fraction.strip_prefix(b".").is_some_and(is_number));
+    (is_time && !name.is_empty()).then(|| (word, PathName(name.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_in_front_of_a_name_is_fourteen_digits_and_a_fraction() {
+        let name = |text: &str| time_in_front(text.as_bytes()).map(|(_, PathName(name))| name);
+        assert_eq!(name("20170714024000 a b"), Some(b"a b".to_vec()));
+        assert_eq!(name("20170714024000.25 a"), Some(b"a".to_vec()));
+        for text in ["20170714024000", "20170714024000 ", "2017071402400 a", "201707140240000 a"] {
+            assert_eq!(name(text), None, "{text}");
+        }
+        for text in ["20170714024000. a", "20170714024000.x a", "2017071402400x a", " a", "a"] {
+            assert_eq!(name(text), None, "{text}");
+        }
     }
 }

@@ -382,7 +382,7 @@ impl Session {
             Command::MachineList(path)        => self.member()?.machine_list(path.as_ref(), self.parameters.facts).map(Some),
             Command::Status(None)             => Ok(Some(self.status(now))),
             Command::Status(Some(selection))  => self.status_of(selection).map(|()| None),
-            Command::Size(path)               => self.member()?.size(&path, self.parameters.representation).map(Some),
+            Command::Size(path)               => self.member()?.size(&path, self.parameters.chosen_type).map(Some),
             Command::ModificationTime(path)   => self.member()?.modification_time(&path).map(Some),
             Command::SetModificationTime { time, path } => self.member()?.set_modification_time(time, &path).map(Some),
             Command::Features                 => Ok(Some(self.features())),

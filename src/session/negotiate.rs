@@ -21,6 +21,8 @@ const SYSTEM_PORTS_END: u16 = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     pub(super) representation: Type,
+    /// The type that the client chose by TYPE.
+    pub(super) chosen_type: Option<Type>,
     pub(super) mode: Mode,
     pub(super) facts: Facts,
     /// What HASH uses.
@@ -32,6 +34,7 @@ pub(super) struct Parameters {
 impl Parameters {
     pub(super) fn set_type(&mut self, representation: Type) -> Reply {
         self.representation = representation;
+        self.chosen_type = Some(representation);
         let text = match representation {
             Type::Ascii => "Type set to A.",
             Type::Image => "Type set to I.",

@@ -11,6 +11,9 @@ use crate::ftp::verb::Unserved;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
 
+/// The SITE commands that are served.
+const SITE_WORDS: &str = "there are CHMOD, UTIME and HELP.";
+
 /// Why a command is not carried out.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -66,6 +69,8 @@ pub(super) enum Refusal {
     MachineListOfFile,
     SizeInAscii,
     UnknownLanguage,
+    /// MDTM with a time in front of the name that no calendar has.
+    NoSuchTime,
     TheRootItself,
     PathTooLong,
     Storage(io::Error),
@@ -129,6 +134,7 @@ impl Refusal {
             Self::MachineListOfFile => (Code::BAD_ARGUMENT, "MLSD lists directories; use MLST."),
             Self::SizeInAscii => (Code::UNAVAILABLE, "SIZE is not available in TYPE A; use TYPE I."),
             Self::UnknownLanguage => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Only EN is spoken here."),
+            Self::NoSuchTime => (Code::BAD_ARGUMENT, "There is no such time."),
             Self::TheRootItself => (Code::UNAVAILABLE, "Not possible with the root directory."),
             Self::PathTooLong => (Code::BAD_NAME, "Path too long."),
             Self::Storage(error) => storage(error),
@@ -164,8 +170,12 @@ fn unserved_reply(unserved: Unserved) -> Reply {
                 (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (1,2)".to_owned())
             }
             ArgumentError::UnknownSite => {
-                (Code::UNKNOWN_COMMAND, "SITE command not understood.".to_owned())
+                (Code::UNKNOWN_COMMAND, format!("SITE command not understood; {SITE_WORDS}"))
             }
+            ArgumentError::ForeignSite => (
+                Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
+                format!("SITE UMASK, IDLE and WHO are not served; {SITE_WORDS}"),
+            ),
         },
     };
     Reply::new(code, text)

@@ -227,9 +227,11 @@ impl Root {
         &self.directory
     }
 
-    /// Sets the permission bits, those that a client may set.
-    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<()> {
-        self.directory.set_permissions(real(path)?, Permissions::from_mode(mode & MODE_MASK))
+    /// Sets the permission bits that a client may set, and returns them.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
+        let mode = mode & MODE_MASK;
+        self.directory.set_permissions(real(path)?, Permissions::from_mode(mode))?;
+        Ok(mode)
     }
 
     /// Sets the time of the last change.
