@@ -77,9 +77,19 @@ impl Member {
         self.account.root()
     }
 
-    /// Where a pathname leads from the current directory.
+    /// Returns where a pathname leads from the current directory. `~` in front is the home, which is the root, where nothing
+    /// has that name.
     pub(super) fn resolve(&self, path: &PathName) -> Result<VirtualPath, PathTooLong> {
-        self.directory.join(&path.0)
+        match path.0.strip_prefix(b"~") {
+            Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
+                if self.root().look(&self.directory.join(b"~")?).is_ok() {
+                    self.directory.join(&path.0)
+                } else {
+                    VirtualPath::root().join(rest)
+                }
+            }
+            _ => self.directory.join(&path.0),
+        }
     }
 
     /// The same, or the current directory when there is none.
