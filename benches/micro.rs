@@ -60,6 +60,9 @@ fn main() {
         mode: 0o644,
         links: 1,
         identity: (2049, 1_234_567),
+        owner: 0,
+        group: 0,
+        linked: false,
     };
     measure("an entry as LIST writes it", 100_000, |count| {
         let (mut out, mut days, now) = (Vec::new(), Days::default(), Timestamp::UNIX_EPOCH);

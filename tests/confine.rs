@@ -15,9 +15,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::outside::{is_root, skip};
+use common::raw::{RawClient, read_all};
 use poolftpd::client::{Client, From, Options, Watcher};
 use poolftpd::config::Config;
 use poolftpd::confine::confine;
@@ -116,6 +118,60 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     assert_eq!(fs::metadata(root.join("a")).unwrap().uid(), nobody.uid.as_raw());
     client.quote("SITE CHMOD 600 a").unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn perm_facts_are_those_of_the_user_that_the_server_has_become() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let bits = |path: &Path, bits| {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    };
+    for (name, mode) in [("", 0o777), ("shut", 0o700), ("read", 0o755), ("enter", 0o711)] {
+        fs::create_dir(root.join(name)).unwrap();
+        bits(&root.join(name), mode);
+    }
+    for (name, mode) in [("secret", 0o600), ("public", 0o644), ("open", 0o666), ("read/a", 0o666)] {
+        fs::write(root.join(name), "x").unwrap();
+        bits(&root.join(name), mode);
+    }
+    bits(folder.path(), 0o755);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+        .args(["--bind=127.0.0.1", "--port=0", "--write", "--user=nobody", "--root"])
+        .arg(&root)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let _running = Running(child);
+    let mut client = RawClient::log_in(line.trim().rsplit(' ').next().unwrap().parse().unwrap());
+    for (name, perm) in [
+        ("/", "celmp"),
+        ("secret", "df"),
+        ("public", "dfr"),
+        ("open", "adfrw"),
+        ("shut", "df"),
+        ("read", "defl"),
+        ("enter", "def"),
+        // What stands in a directory that cannot be written stays, whoever may write the file.
+        ("read/a", "r"),
+    ] {
+        client.say(&format!("MLST {name}"));
+        assert!(client.line().starts_with("250-"));
+        let facts = client.line();
+        assert!(facts.contains(&format!("perm={perm};")), "{name}: {facts}");
+        client.line();
+    }
+    let data = client.open_data();
+    assert!(client.ask("MLSD").starts_with("150 "));
+    let listed = String::from_utf8(read_all(data)).unwrap();
+    let secret = listed.lines().find(|line| line.ends_with(" secret")).unwrap();
+    assert!(secret.contains("perm=df;"), "{listed}");
 }
 
 #[test]

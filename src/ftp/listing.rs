@@ -38,6 +38,12 @@ pub struct Entry {
     pub links: u64,
     /// Device and inode, which are the same for two names of one file.
     pub identity: (u64, u64),
+    /// The user whose it is.
+    pub owner: u32,
+    /// The group whose it is.
+    pub group: u32,
+    /// Whether a symbolic link has the name, and this is what it leads to.
+    pub linked: bool,
 }
 
 impl Entry {
@@ -375,6 +381,9 @@ mod tests {
             mode: 0o644,
             links: 1,
             identity: (1, 255),
+            owner: 0,
+            group: 0,
+            linked: false,
         }
     }
 

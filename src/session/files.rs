@@ -5,6 +5,7 @@ use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::time::{Days, TimeValue};
 use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
+use crate::storage::{Permissions, Rights, Surroundings};
 
 use super::Pending;
 use super::login::Member;
@@ -170,35 +171,14 @@ impl Member {
         let path = self.resolve_or_here(path)?;
         let entry = self.root().look(&path)?;
         let mut line = Vec::new();
-        let perm = self.perm_fact(entry.kind);
+        let surroundings = self.root().surroundings(&path).unwrap_or_default();
+        let mut perm = String::new();
+        perm_fact(self.permissions(), &entry, surroundings, &mut perm);
         entry.facts(facts, &perm, path.as_bytes(), &mut Days::default(), &mut line);
         Ok(Reply::multiline(
             Code::FILE_ACTION_DONE,
             vec![b"Listing".to_vec(), line, b"End".to_vec()],
         ))
-    }
-
-    /// The `perm` fact: what this account may do with an entry (RFC 3659 §7.5.5), as far as the account decides.
-    pub(super) fn perm_fact(&self, kind: Kind) -> String {
-        use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
-        let letters: &[(char, Permission)] = match kind {
-            Kind::File => &[('a', Append), ('d', Delete), ('f', Rename), ('r', Read), ('w', Write)],
-            Kind::Directory => &[
-                ('c', Write),
-                ('d', Delete),
-                ('e', List),
-                ('f', Rename),
-                ('l', List),
-                ('m', MakeDirectory),
-                ('p', Delete),
-            ],
-            Kind::Link | Kind::Other => &[('d', Delete), ('f', Rename)],
-        };
-        letters
-            .iter()
-            .filter(|(_, permission)| self.permissions().allow(*permission))
-            .map(|(letter, _)| *letter)
-            .collect()
     }
 
     /// A file; or, for those who may resume it, what is kept of an upload that was cut off.
@@ -224,6 +204,43 @@ impl Member {
     pub(super) fn may_resume(&self) -> bool {
         self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
     }
+}
+
+/// Appends the `perm` fact (RFC 3659 §7.5.5): what an account may do with an entry, and the file system lets the server do.
+pub(super) fn perm_fact(
+    permissions: Permissions,
+    entry: &Entry,
+    surroundings: Surroundings,
+    out: &mut String,
+) {
+    use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
+    let Rights { read, write, enter } = surroundings.rights(entry);
+    let removable = surroundings.let_remove(entry);
+    // A file is replaced by a new one beside it; what is appended to is copied.
+    let replaceable = write && surroundings.let_replace(entry);
+    let fills = write && enter;
+    let letters: &[(char, Permission, bool)] = match entry.kind {
+        Kind::File => &[
+            ('a', Append, replaceable && read),
+            ('d', Delete, removable),
+            ('f', Rename, removable),
+            ('r', Read, read),
+            ('w', Write, replaceable),
+        ],
+        Kind::Directory => &[
+            ('c', Write, fills),
+            ('d', Delete, removable),
+            ('e', List, enter),
+            ('f', Rename, removable),
+            ('l', List, enter && read),
+            ('m', MakeDirectory, fills),
+            ('p', Delete, fills),
+        ],
+        Kind::Link | Kind::Other => &[('d', Delete, removable), ('f', Rename, removable)],
+    };
+    let granted =
+        letters.iter().filter(|(_, permission, can)| *can && permissions.allow(*permission));
+    out.extend(granted.map(|(letter, ..)| *letter));
 }
 
 /// Splits what may be a time and a name: the first word is 14 digits, with or without a fraction, and more follows.

@@ -16,8 +16,9 @@ use crate::ftp::command::{PathName, Selection};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::pattern::{is_pattern, matches};
 use crate::ftp::time::Days;
-use crate::storage::Directory;
+use crate::storage::{Directory, Permissions, Surroundings};
 
+use super::files::perm_fact;
 use super::login::Member;
 use super::refusal::Refusal;
 
@@ -108,15 +109,24 @@ struct Scribe {
     prefix: Vec<u8>,
     now: Timestamp,
     days: Days,
-    /// The `perm` facts of files, directories and what else there is.
-    perms: [String; 3],
+    permissions: Permissions,
+    /// The rights to the names of the directory that is listed.
+    surroundings: Surroundings,
+    /// Room for a `perm` fact.
+    perm: String,
 }
 
 impl Scribe {
     fn new(member: &Member, format: Format) -> Self {
-        let perms = [Kind::File, Kind::Directory, Kind::Other].map(|kind| member.perm_fact(kind));
-        let (now, days) = (Timestamp::now(), Days::default());
-        Self { format, prefix: Vec::new(), now, days, perms }
+        Self {
+            format,
+            prefix: Vec::new(),
+            now: Timestamp::now(),
+            days: Days::default(),
+            permissions: member.permissions(),
+            surroundings: Surroundings::default(),
+            perm: String::new(),
+        }
     }
 
     fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
@@ -127,13 +137,9 @@ impl Scribe {
                 entry.name_line(out);
             }
             Format::Facts(facts) => {
-                let [file, directory, other] = &self.perms;
-                let perm = match entry.kind {
-                    Kind::File => file,
-                    Kind::Directory => directory,
-                    Kind::Link | Kind::Other => other,
-                };
-                entry.facts(facts, perm, &entry.name, &mut self.days, out);
+                self.perm.clear();
+                perm_fact(self.permissions, entry, self.surroundings, &mut self.perm);
+                entry.facts(facts, &self.perm, &entry.name, &mut self.days, out);
                 out.extend_from_slice(LINE_END);
             }
         }
@@ -201,6 +207,7 @@ impl Lister {
     /// Makes a directory the source.
     fn read(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
         let (directory, lines) = (member.root().list(path)?, Lines::default());
+        self.scribe.surroundings = directory.surroundings();
         self.source = match self.scribe.format {
             Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
             Format::Long | Format::Names => Source::Gathering { directory, lines },

@@ -10,6 +10,7 @@ mod partials;
 pub mod password;
 mod quota;
 mod reserved_names;
+mod rights;
 mod root;
 mod unique;
 mod upload;
@@ -18,6 +19,7 @@ pub mod users;
 pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
 pub use crew::{Crew, Errand};
 pub use hosts::Hosts;
+pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{
     ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Flush, Go,

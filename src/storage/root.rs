@@ -24,12 +24,14 @@ use cap_std::fs::{
 };
 use jiff::Timestamp;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Stat, Timespec, Timestamps, UTIME_OMIT, openat, statat,
+    AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfsMountFlags, Timespec, Timestamps,
+    UTIME_OMIT, openat, statat,
 };
 use rustix::io::Errno;
 
 use super::quota::{Quota, Used};
 use super::reserved_names::{is_record, is_reserved};
+use super::rights::Surroundings;
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
@@ -176,7 +178,21 @@ impl Root {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let names = openat(&directory, ".", flags, Mode::empty())?;
         let entry = entry(Vec::new(), &directory.dir_metadata()?);
-        Ok(Directory { names, path: path.clone(), entry })
+        let surroundings = Surroundings::within(&entry, is_read_only(&directory));
+        Ok(Directory { names, path: path.clone(), entry, surroundings })
+    }
+
+    /// The rights to the names in the directory of a path; to the root itself, none.
+    pub fn surroundings(&self, path: &VirtualPath) -> io::Result<Surroundings> {
+        if path.is_root() {
+            return Ok(Surroundings::default());
+        }
+        let parent = path.parent();
+        let parent = real(&parent)?;
+        let entry = entry(Vec::new(), &self.directory.metadata(parent)?);
+        // One that may be written and not read cannot be opened.
+        let read_only = self.directory.open_dir(parent).is_ok_and(|opened| is_read_only(&opened));
+        Ok(Surroundings::within(&entry, read_only))
     }
 
     /// How many bytes can still be stored in a directory, or beside a file.
@@ -272,9 +288,16 @@ pub struct Directory {
     path: VirtualPath,
     /// The entry that was looked at last, whose room is used again.
     entry: Entry,
+    surroundings: Surroundings,
 }
 
 impl Directory {
+    /// The rights to the names in it.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings {
+        self.surroundings
+    }
+
     /// Looks at some more names, a few hundred at most, and gives the entries of those that are `wanted` to `take`; `true`
     /// when there are no more.
     pub fn read_some(
@@ -283,7 +306,7 @@ impl Directory {
         wanted: impl Fn(&[u8]) -> bool,
         mut take: impl FnMut(&Entry),
     ) -> io::Result<bool> {
-        let Self { names, path, entry } = self;
+        let Self { names, path, entry, .. } = self;
         let mut buffer = [const { MaybeUninit::uninit() }; NAMES_BYTES];
         let mut found = RawDir::new(&*names, &mut buffer);
         let mut looked = 0_usize;
@@ -304,6 +327,12 @@ impl Directory {
     }
 }
 
+/// Whether the file system of a directory takes no change.
+fn is_read_only(directory: &Dir) -> bool {
+    rustix::fs::fstatvfs(directory)
+        .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
 /// Looks at a name in a directory; `false` if it has vanished meanwhile.
 fn look_at(
     root: &Root,
@@ -317,7 +346,7 @@ fn look_at(
         let path = path.join(name.to_bytes()).ok();
         let target = path.and_then(|path| root.directory.metadata(real(&path).ok()?).ok());
         if let Some(target) = target {
-            *into = entry(name.to_bytes().to_vec(), &target);
+            *into = Entry { linked: true, ..entry(name.to_bytes().to_vec(), &target) };
             return true;
         }
     }
@@ -371,6 +400,9 @@ pub(super) fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
         mode: metadata.mode() & 0o7777,
         links: metadata.nlink(),
         identity: (metadata.dev(), metadata.ino()),
+        owner: metadata.uid(),
+        group: metadata.gid(),
+        linked: false,
     }
 }
 
@@ -397,6 +429,9 @@ fn entry_of(name: Vec<u8>, stat: &Stat) -> Entry {
         mode: stat.st_mode & 0o7777,
         links: u64::from(stat.st_nlink),
         identity: (stat.st_dev, stat.st_ino),
+        owner: stat.st_uid,
+        group: stat.st_gid,
+        linked: false,
     }
 }
 

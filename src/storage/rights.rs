@@ -1,0 +1,196 @@
+//! The rights of this process to what is in a tree, from mode bits that have been read already: a listing of 100,000 entries
+//! costs no system call more for them.
+//!
+//! Not here: access control lists, which only tighten or widen what the mode bits say. A command that they forbid is refused
+//! when it is tried.
+
+use std::sync::OnceLock;
+
+use rustix::process::{Gid, getegid, geteuid, getgroups};
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::ftp::listing::{Entry, Kind};
+
+/// The sticky bit: only its owner removes a file from such a directory.
+const STICKY: u32 = 0o1000;
+
+/// The identity by which the kernel decides.
+#[derive(Debug, Clone)]
+struct Process {
+    user: u32,
+    groups: Vec<u32>,
+    capabilities: CapabilitySet,
+}
+
+impl Process {
+    /// Reads the identity of this process. A server changes its user before it serves anybody, so it is read once.
+    fn current() -> &'static Self {
+        static CURRENT: OnceLock<Process> = OnceLock::new();
+        CURRENT.get_or_init(|| {
+            let others = getgroups().unwrap_or_default();
+            let groups = [getegid()].into_iter().chain(others).map(Gid::as_raw);
+            let capabilities = capabilities(None).map(|sets| sets.effective);
+            Self {
+                user: geteuid().as_raw(),
+                groups: groups.collect(),
+                capabilities: capabilities.unwrap_or_else(|_| CapabilitySet::empty()),
+            }
+        })
+    }
+
+    fn may(&self, capability: CapabilitySet) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    /// The three bits of a mode that are about this process.
+    fn bits(&self, entry: &Entry) -> u32 {
+        let shift = if entry.owner == self.user {
+            6
+        } else if self.groups.contains(&entry.group) {
+            3
+        } else {
+            0
+        };
+        entry.mode >> shift & 0o7
+    }
+}
+
+/// The rights of this process to an entry itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// The file can be read; the names of the directory can be read.
+    pub read: bool,
+    /// The file can be written; names in the directory can be made and removed.
+    pub write: bool,
+    /// The directory can be entered.
+    pub enter: bool,
+}
+
+impl Rights {
+    /// Tells the rights to an entry.
+    #[must_use]
+    pub fn to(entry: &Entry) -> Self {
+        Self::of(Process::current(), entry)
+    }
+
+    fn of(process: &Process, entry: &Entry) -> Self {
+        let bits = process.bits(entry);
+        let overrides = process.may(CapabilitySet::DAC_OVERRIDE);
+        let reads = overrides || process.may(CapabilitySet::DAC_READ_SEARCH);
+        Self {
+            read: reads || bits & 0o4 != 0,
+            write: overrides || bits & 0o2 != 0,
+            enter: entry.kind == Kind::Directory && (reads || bits & 0o1 != 0),
+        }
+    }
+}
+
+/// The rights of this process to the names in one directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// Names can be made and removed.
+    writable: bool,
+    /// The owner of the directory, where it is sticky.
+    sticky: Option<u32>,
+    /// The file system takes no change.
+    read_only: bool,
+}
+
+impl Surroundings {
+    /// The rights in a directory, of which only mode and owner count, on a file system that may be read-only.
+    #[must_use]
+    pub(super) fn within(directory: &Entry, read_only: bool) -> Self {
+        let rights = Rights::to(directory);
+        let sticky = (directory.mode & STICKY != 0).then_some(directory.owner);
+        Self { writable: rights.write && rights.enter && !read_only, sticky, read_only }
+    }
+
+    /// The rights to an entry in this directory.
+    #[must_use]
+    pub fn rights(&self, entry: &Entry) -> Rights {
+        let rights = Rights::to(entry);
+        Rights { write: rights.write && !self.read_only, ..rights }
+    }
+
+    /// Whether files can be made here. What a link leads to is in a directory that has not been looked at.
+    #[must_use]
+    pub fn let_replace(&self, entry: &Entry) -> bool {
+        self.writable || entry.linked
+    }
+
+    /// Whether an entry can be removed or renamed.
+    #[must_use]
+    pub fn let_remove(&self, entry: &Entry) -> bool {
+        self.writable
+            && self.sticky.is_none_or(|owner| lets_owner(Process::current(), owner, entry))
+    }
+}
+
+/// Whether the sticky bit of a directory lets a process remove an entry.
+fn lets_owner(process: &Process, directory_owner: u32, entry: &Entry) -> bool {
+    process.user == directory_owner
+        || process.user == entry.owner
+        || process.may(CapabilitySet::FOWNER)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn entry(kind: Kind, mode: u32, owner: u32, group: u32) -> Entry {
+        Entry {
+            name: b"a".to_vec(),
+            kind,
+            size: 0,
+            modified: Timestamp::UNIX_EPOCH,
+            mode,
+            links: 1,
+            identity: (1, 1),
+            owner,
+            group,
+            linked: false,
+        }
+    }
+
+    fn rights(process: &Process, kind: Kind, mode: u32, owner: u32, group: u32) -> [bool; 3] {
+        let Rights { read, write, enter } = Rights::of(process, &entry(kind, mode, owner, group));
+        [read, write, enter]
+    }
+
+    #[test]
+    fn the_first_class_that_fits_decides() {
+        let nobody = Process { user: 7, groups: vec![8, 9], capabilities: CapabilitySet::empty() };
+        let file = |mode, owner, group| rights(&nobody, Kind::File, mode, owner, group);
+        assert_eq!(file(0o600, 7, 1), [true, true, false]);
+        assert_eq!(file(0o066, 7, 8), [false, false, false]);
+        assert_eq!(file(0o640, 1, 9), [true, false, false]);
+        assert_eq!(file(0o606, 1, 9), [false, false, false]);
+        assert_eq!(file(0o602, 1, 1), [false, true, false]);
+        let directory = |mode, owner| rights(&nobody, Kind::Directory, mode, owner, 1);
+        assert_eq!(directory(0o700, 1), [false, false, false]);
+        assert_eq!(directory(0o711, 1), [false, false, true]);
+        assert_eq!(directory(0o500, 7), [true, false, true]);
+    }
+
+    #[test]
+    fn capabilities_pass_over_the_bits() {
+        let all = CapabilitySet::DAC_OVERRIDE;
+        let root = Process { user: 0, groups: vec![0], capabilities: all };
+        assert_eq!(rights(&root, Kind::Directory, 0, 1, 1), [true, true, true]);
+        // Root without capabilities, as in a container, is a user like another.
+        let bare = Process { capabilities: CapabilitySet::empty(), ..root };
+        assert_eq!(rights(&bare, Kind::Directory, 0o700, 1, 1), [false, false, false]);
+        let reader = Process { capabilities: CapabilitySet::DAC_READ_SEARCH, ..bare };
+        assert_eq!(rights(&reader, Kind::File, 0, 1, 1), [true, false, false]);
+    }
+
+    #[test]
+    fn a_sticky_directory_keeps_the_files_of_others() {
+        let nobody = Process { user: 7, groups: vec![8], capabilities: CapabilitySet::empty() };
+        assert!(lets_owner(&nobody, 7, &entry(Kind::File, 0o666, 1, 1)));
+        assert!(lets_owner(&nobody, 1, &entry(Kind::File, 0o666, 7, 1)));
+        assert!(!lets_owner(&nobody, 1, &entry(Kind::File, 0o666, 2, 8)));
+    }
+}
