@@ -4,6 +4,7 @@ use super::command::{Argument, ArgumentError, PathName};
 
 /// Flags and pathname of LIST and NLST: `-la pattern`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "one field a flag")]
 pub struct Selection {
     /// `-a`, `-A`: names that begin with a dot, too.
     pub hidden: bool,
@@ -11,6 +12,8 @@ pub struct Selection {
     pub long: bool,
     /// `-d`: a directory itself, not what is in it.
     pub itself: bool,
+    /// `-R`: the directories in a directory, too.
+    pub recursive: bool,
     /// A file, a directory, or a pattern of names.
     pub path: Option<PathName>,
 }
@@ -27,6 +30,7 @@ impl Selection {
                     b'a' | b'A' => selection.hidden = true,
                     b'l' => selection.long = true,
                     b'd' => selection.itself = true,
+                    b'R' => selection.recursive = true,
                     // Flags of `ls` that clients send by habit change nothing here.
                     _ => {}
                 }
@@ -41,7 +45,8 @@ impl Selection {
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let flags = [(self.hidden, 'a'), (self.long, 'l'), (self.itself, 'd')];
+        let flags =
+            [(self.hidden, 'a'), (self.long, 'l'), (self.itself, 'd'), (self.recursive, 'R')];
         let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
         if !flags.is_empty() {
             out.extend_from_slice(format!(" -{flags}").as_bytes());

@@ -128,8 +128,8 @@ pub static VERBS: &[Verb] = &[
     verb("XMKD", "pathname",               Member, Idle,   Some(MakeDirectory),    None,                |a| Ok(Command::MakeDirectory(a.path()?))),
     verb("RMD",  "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
     verb("XRMD", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
-    verb("LIST", "[-al] [pathname]",       Member, Idle,   Some(List),             None,                |a| Ok(Command::List(a.selection()?))),
-    verb("NLST", "[-al] [pathname]",       Member, Idle,   Some(List),             None,                |a| Ok(Command::NameList(a.selection()?))),
+    verb("LIST", "[-alR] [pathname]",      Member, Idle,   Some(List),             None,                |a| Ok(Command::List(a.selection()?))),
+    verb("NLST", "[-alR] [pathname]",      Member, Idle,   Some(List),             None,                |a| Ok(Command::NameList(a.selection()?))),
     verb("MLSD", "[pathname]",             Member, Idle,   Some(List),             None,                |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
     verb("MLST", "[pathname]",             Member, Idle,   Some(List),             Some(FACTS),         |a| Ok(Command::MachineList(a.optional_path()?))),
     verb("STAT", "[[-al] pathname]",       Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_selection()?))),
@@ -363,6 +363,10 @@ mod tests {
             select("LIST -a -l a b "),
             Selection { hidden: true, long: true, path: path("a b "), ..Selection::default() }
         );
+        assert_eq!(
+            select("LIST -alnR"),
+            Selection { hidden: true, long: true, recursive: true, ..Selection::default() }
+        );
         assert_eq!(select("LIST -- -x"), Selection { path: path("-x"), ..Selection::default() });
         assert_eq!(select("list"), Selection::default());
     }
@@ -461,11 +465,12 @@ mod tests {
             .prop_map(|(ip, port)| (std::net::IpAddr::from(ip), port).into());
         let socket6 = any::<([u8; 16], u16)>()
             .prop_map(|(ip, port)| (std::net::IpAddr::from(ip), port).into());
-        let selection = (any::<[bool; 3]>(), proptest::option::of("[^\r\n\0 -][^\r\n\0]{0,20}"))
-            .prop_map(|([hidden, long, itself], path)| Selection {
+        let selection = (any::<[bool; 4]>(), proptest::option::of("[^\r\n\0 -][^\r\n\0]{0,20}"))
+            .prop_map(|([hidden, long, itself, recursive], path)| Selection {
                 hidden,
                 long,
                 itself,
+                recursive,
                 path: path.map(|path| PathName(path.into_bytes())),
             });
         let time = TimeValue::parse(b"20261122161139").unwrap();

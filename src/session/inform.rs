@@ -69,7 +69,7 @@ impl Session {
         if !member.permissions().allow(Permission::List) {
             return Err(Refusal::NotPermitted);
         }
-        let selection = Selection { hidden: true, ..selection };
+        let selection = Selection { hidden: true, recursive: false, ..selection };
         let lister = Lister::open(member, &selection, Format::Long)?;
         self.control.write(b"213-Status follows:\r\n");
         self.enter(Activity::Status(Box::new(StatusListing { lister })));

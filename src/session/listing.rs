@@ -20,6 +20,7 @@ use crate::storage::{Directory, Permissions, Surroundings};
 
 use super::files::perm_fact;
 use super::login::Member;
+use super::recursion::Recursion;
 use super::refusal::Refusal;
 
 /// How many entries are kept to be sorted.
@@ -27,6 +28,9 @@ const SORTED_ENTRIES_MAX: usize = 2048;
 
 /// How many entries one step looks at.
 const ENTRIES_PER_STEP_MAX: usize = 256;
+
+/// The number of reads of a directory by which a pattern with a backslash is tried before anything is promised.
+const LOOKS_MAX: usize = 64;
 
 /// How a line ends.
 const LINE_END: &[u8] = b"\r\n";
@@ -51,6 +55,12 @@ pub(super) struct Lister {
     pattern: Option<Vec<u8>>,
     /// Whose root it is.
     member: Member,
+    /// `-R`: the directories still to be listed; the directory that it began with, and what stands before names in it.
+    recursion: Option<Recursion>,
+    start: VirtualPath,
+    base: Vec<u8>,
+    /// The line above a directory of a recursive listing, when it is due.
+    heading: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -161,26 +171,38 @@ impl Lister {
             hidden: selection.hidden,
             pattern: None,
             member: member.clone(),
+            recursion: (selection.recursive && !selection.itself).then(Recursion::default),
+            start: path.clone(),
+            base: with_slash(given),
+            heading: Vec::new(),
         };
         match member.root().look(&path) {
             Ok(entry) if entry.kind == Kind::Directory && !selection.itself => {
-                lister.scribe.prefix = with_slash(given);
-                lister.read(member, &path)?;
+                lister.scribe.prefix.clone_from(&lister.base);
+                lister.read(&path)?;
+                lister.begin_recursion(given);
             }
             Ok(mut entry) => {
                 entry.name = if given.is_empty() { b".".to_vec() } else { given.to_vec() };
                 let mut lines = Lines::default();
                 lines.add(&mut lister.scribe, &entry);
                 lister.source = Source::Writing { lines, rest: None };
+                lister.recursion = None;
             }
-            Err(_) if is_pattern(path.name()) => {
+            Err(error) if is_pattern(path.name()) => {
                 let directory = given.strip_suffix(b"/").unwrap_or(given);
                 let slash =
                     directory.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-                lister.scribe.prefix = directory.get(..slash).unwrap_or_default().to_vec();
+                lister.base = directory.get(..slash).unwrap_or_default().to_vec();
+                lister.scribe.prefix.clone_from(&lister.base);
                 lister.hidden |= path.name().starts_with(b".");
                 lister.pattern = Some(path.name().to_vec());
-                lister.read(member, &path.parent())?;
+                lister.start = path.parent();
+                // A path of Windows: an empty listing would say that there is nothing in that directory.
+                if path.name().contains(&b'\\') && !lister.finds_any()? {
+                    return Err(error.into());
+                }
+                lister.read(&path.parent())?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -205,8 +227,8 @@ impl Lister {
     }
 
     /// Makes a directory the source.
-    fn read(&mut self, member: &Member, path: &VirtualPath) -> io::Result<()> {
-        let (directory, lines) = (member.root().list(path)?, Lines::default());
+    fn read(&mut self, path: &VirtualPath) -> io::Result<()> {
+        let (directory, lines) = (self.member.root().list(path)?, Lines::default());
         self.scribe.surroundings = directory.surroundings();
         self.source = match self.scribe.format {
             Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
@@ -215,8 +237,75 @@ impl Lister {
         Ok(())
     }
 
+    /// Looks whether the directory has a name that fits the pattern. Of a very large one only the beginning is looked at.
+    fn finds_any(&mut self) -> io::Result<bool> {
+        let mut directory = self.member.root().list(&self.start)?;
+        let (mut found, mut ended) = (false, false);
+        for _ in 0..LOOKS_MAX {
+            ended = self.read_some(&mut directory, |_, _| found = true)?;
+            if found || ended {
+                break;
+            }
+        }
+        Ok(found || !ended)
+    }
+
+    /// Puts the heading over the directory that a recursive listing begins with.
+    fn begin_recursion(&mut self, given: &[u8]) {
+        if self.recursion.is_none() || !matches!(self.scribe.format, Format::Long) {
+            return;
+        }
+        let name = match given.strip_suffix(b"/").unwrap_or(given) {
+            b"" if given.is_empty() => b".".as_slice(),
+            b"" => b"/",
+            name => name,
+        };
+        if matches!(name, b".") {
+            // As `ls` names the directories in the current one.
+            self.base = b"./".to_vec();
+        }
+        self.heading = [name, b":", LINE_END].concat();
+    }
+
+    /// Goes on with the next directory of a recursive listing; `false` if there is none.
+    fn next_directory(&mut self) -> bool {
+        let Some(recursion) = &mut self.recursion else { return false };
+        let Some(below) = recursion.next() else { return false };
+        let name = [self.base.as_slice(), below].concat();
+        let path = self.start.join(below);
+        self.pattern = None;
+        match path
+            .map_err(|_| io::ErrorKind::InvalidFilename.into())
+            .and_then(|path| self.read(&path))
+        {
+            Ok(()) if matches!(self.scribe.format, Format::Names) => {
+                self.scribe.prefix = with_slash(&name);
+            }
+            Ok(()) => self.heading = [LINE_END, name.as_slice(), b":", LINE_END].concat(),
+            Err(_) => self.note_unreadable(),
+        }
+        true
+    }
+
+    fn note_unreadable(&mut self) {
+        if let Some(recursion) = &mut self.recursion {
+            recursion.skip();
+        }
+    }
+
+    /// Tells what is missing in the listing, for the final reply.
+    pub(super) fn remark(&self) -> Option<String> {
+        self.recursion.as_ref().and_then(Recursion::remark)
+    }
+
     /// Appends the next lines to `out`; `true` when there are no more.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        out.append(&mut self.heading);
+        Ok(self.fill_directory(out)? && !self.next_directory())
+    }
+
+    /// The same for the directory that is listed now.
+    fn fill_directory(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let placeholder = Source::Writing { lines: Lines::default(), rest: None };
         match mem::replace(&mut self.source, placeholder) {
             Source::Gathering { mut directory, mut lines } => {
@@ -229,7 +318,7 @@ impl Lister {
                 lines.sort();
                 self.source = Source::Writing { lines, rest: (!ended).then_some(directory) };
                 // A small directory goes out in the same step.
-                self.fill(out)
+                self.fill_directory(out)
             }
             Source::Writing { mut lines, rest } => {
                 lines.take(ENTRIES_PER_STEP_MAX, out);
@@ -253,13 +342,21 @@ impl Lister {
         directory: &mut Directory,
         mut take: impl FnMut(&mut Scribe, &Entry),
     ) -> io::Result<bool> {
-        let (shows, scribe) =
-            (Shown { hidden: self.hidden, pattern: self.pattern.as_deref() }, &mut self.scribe);
-        directory.read_some(
+        let (shows, scribe, recursion) = (
+            Shown { hidden: self.hidden, pattern: self.pattern.as_deref() },
+            &mut self.scribe,
+            &mut self.recursion,
+        );
+        let ended = directory.read_some(
             self.member.root(),
             |name| shows.shows(name),
-            |entry| take(scribe, entry),
-        )
+            |entry| {
+                if recursion.as_mut().is_none_or(|recursion| recursion.admits(entry)) {
+                    take(scribe, entry);
+                }
+            },
+        )?;
+        Ok(ended || recursion.as_ref().is_some_and(Recursion::is_full))
     }
 }
 

@@ -16,6 +16,7 @@ mod listing;
 mod login;
 mod negotiate;
 mod opening;
+mod recursion;
 mod refusal;
 mod security;
 mod service;

@@ -340,9 +340,15 @@ impl Session {
         match work {
             Work::Receive(incoming) => self.conclude_upload(order, incoming, now),
             Work::Send(_) | Work::SendText(_) => {
+                let reply = match work.remark() {
+                    None => self.complete(),
+                    Some(remark) => {
+                        Reply::new(self.complete().code, format!("Transfer complete. {remark}"))
+                    }
+                };
                 // The file is closed before the reply, too.
                 drop(work);
-                self.finish(order, bytes, &self.complete(), Outcome::Complete, now);
+                self.finish(order, bytes, &reply, Outcome::Complete, now);
             }
         }
     }

@@ -21,6 +21,9 @@ use super::listing::Lister;
 /// How much text is read from a file or a directory before it is sent.
 const TEXT_BYTES: usize = 32 * 1024;
 
+/// The number of times that text is read in a step: of a tree of small directories, each is opened and gives little.
+const FILLS_PER_STEP_MAX: usize = 16;
+
 /// In block mode, how much of a file is put together with its headers: to copy so much costs less than the calls that are
 /// saved.
 const COMPOSED_BYTES_MAX: usize = 64 * 1024;
@@ -63,6 +66,14 @@ impl Work {
     /// Whether all of a file has left.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Send(outgoing) if outgoing.is_over())
+    }
+
+    /// Tells what is missing in a listing, for the final reply.
+    pub(super) fn remark(&self) -> Option<String> {
+        match self {
+            Self::SendText(Text { source: Source::List(lister), .. }) => lister.remark(),
+            Self::Send(_) | Self::SendText(_) | Self::Receive(_) => None,
+        }
     }
 
     /// Which way its data goes.
@@ -269,7 +280,10 @@ impl Text {
     }
 
     fn advance(&mut self, connection: &mut DataConnection) -> Result<Moved, Fault> {
-        while !self.ended && self.unsent.len() < TEXT_BYTES {
+        for _ in 0..FILLS_PER_STEP_MAX {
+            if self.ended || self.unsent.len() >= TEXT_BYTES {
+                break;
+            }
             let before = self.unsent.len();
             match self.mode {
                 Mode::Stream => self.ended = self.source.fill(&mut self.unsent)?,
