@@ -147,7 +147,7 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long a data connection may take to come about, and a reserved passive port may stay unused.
     pub data_connect_timeout: Duration,
-    /// How long the data connection of a transfer may move nothing.
+    /// `--stall-timeout`: how long the data connection of a transfer may move nothing.
     pub stall_timeout: Duration,
     /// How long a client may leave its replies unread.
     pub reply_timeout: Duration,

@@ -266,6 +266,7 @@ fn what_keeps_a_server_from_starting_is_one_line_that_says_what_to_do() {
         (vec!["--public-address", "x"], 2, "public-address"),
         (vec!["--max-clients", "0"], 2, "--max-clients"),
         (vec!["--idle-timeout", "0"], 2, "--idle-timeout"),
+        (vec!["--stall-timeout", "0"], 2, "--stall-timeout"),
         (vec!["--no-such-option"], 2, "no-such-option"),
         (vec!["stray"], 2, "stray"),
         (vec!["-q", "-v"], 2, "exclude"),
@@ -663,4 +664,15 @@ fn ctrl_c_in_a_transfer_ends_a_script_with_130() {
         Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success()
     );
     assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_transfer_that_stalls_for_as_long_as_the_command_line_says_is_aborted() {
+    let program = Program::start(&["--write", "--stall-timeout=1"]);
+    let mut client = RawClient::log_in(program.address);
+    let mut data = client.open_data();
+    assert!(client.ask("STOR a").starts_with("150 "));
+    data.write_all(b"a part of it").unwrap();
+    let reply = client.reply();
+    assert!(reply.starts_with("426 No data for 1 second"), "{reply}");
 }

@@ -124,6 +124,10 @@ struct Arguments {
     #[argh(option, default = "Limits::default().idle_timeout.as_secs()", arg_name = "seconds")]
     idle_timeout: u64,
 
+    /// close a data connection on which nothing moves for this many seconds (default: 120)
+    #[argh(option, default = "Limits::default().stall_timeout.as_secs()", arg_name = "seconds")]
+    stall_timeout: u64,
+
     /// serve so many clients at once (default: 10000)
     #[argh(option, default = "Limits::default().clients_max", arg_name = "n")]
     max_clients: usize,
@@ -163,11 +167,16 @@ impl Arguments {
         if self.idle_timeout == 0 {
             return Err("--idle-timeout must be at least 1");
         }
+        if self.stall_timeout == 0 {
+            return Err("--stall-timeout must be at least 1");
+        }
+        // A century is never, and never overflows.
+        let seconds = |seconds: u64| Duration::from_secs(seconds.min(100 * 365 * 24 * 3600));
         let limits = Limits {
             clients_max: self.max_clients,
             per_address_max: self.max_per_ip,
-            // A century is never, and never overflows.
-            idle_timeout: Duration::from_secs(self.idle_timeout.min(100 * 365 * 24 * 3600)),
+            idle_timeout: seconds(self.idle_timeout),
+            stall_timeout: seconds(self.stall_timeout),
             trusted: self.trust.unwrap_or_default(),
             partial_age_max: Duration::from_secs(self.keep_partial.min(100 * 365 * 24) * 3600),
             ..Limits::default()
