@@ -22,6 +22,16 @@ const BACKLOG: i32 = 8192;
 /// How long accepting pauses when no descriptor is left.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The time without a word after which a control connection is probed: less than the few minutes after which a gateway
+/// forgets a connection, as during a long transfer. Linux has two hours.
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+
+/// The time between two probes that are not answered.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The number of probes without an answer after which the client has vanished.
+const KEEPALIVE_PROBES: u32 = 5;
+
 /// Tells the accepting loops to end.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<OwnedFd>);
@@ -63,19 +73,21 @@ impl AsFd for Stop {
 /// Opens a listener. Without an address: every address, IPv6 and IPv4 on one socket; IPv4 alone where there is no IPv6.
 pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
-        Some(address) => open(SocketAddr::new(address, port), BACKLOG),
-        None => {
-            open(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), BACKLOG).or_else(|error| {
-                if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
-                    || error.kind() == io::ErrorKind::AddrNotAvailable
-                {
-                    open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port), BACKLOG)
-                } else {
-                    Err(error)
-                }
-            })
-        }
+        Some(address) => listen(address, port),
+        None => listen(Ipv6Addr::UNSPECIFIED.into(), port).or_else(|error| {
+            if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+                || error.kind() == io::ErrorKind::AddrNotAvailable
+            {
+                listen(Ipv4Addr::UNSPECIFIED.into(), port)
+            } else {
+                Err(error)
+            }
+        }),
     }
+}
+
+fn listen(address: IpAddr, port: u16) -> io::Result<TcpListener> {
+    open(SocketAddr::new(address, port), BACKLOG, prepare_clients)
 }
 
 /// A descriptor kept in reserve: when there is no other, it is given up for a moment, so that a client hears why it
@@ -125,7 +137,7 @@ pub fn accept_all(
 ) -> io::Result<()> {
     // One that systemd has opened may block; see `socket::open`.
     listener.set_nonblocking(true)?;
-    prepare_clients(listener)?;
+    prepare_clients(listener.as_fd())?;
     loop {
         if wait(&[listener.as_fd(), stop.0.as_fd()], None)? {
             return Ok(());
@@ -148,10 +160,13 @@ pub fn accept_all(
 
 /// What each control connection needs, which on Linux it has from its listener: small replies leave at once, urgent data (a
 /// Telnet Synch) stays in the stream, and a client that has vanished is noticed.
-fn prepare_clients(listener: &TcpListener) -> io::Result<()> {
+fn prepare_clients(listener: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::set_tcp_nodelay(listener, true)?;
     sockopt::set_socket_oobinline(listener, true)?;
     sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listener, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listener, KEEPALIVE_PROBES)?;
     Ok(())
 }
 
@@ -186,4 +201,28 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result
 fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_connection_is_probed_before_a_gateway_forgets_it() {
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let (stop, mut found) = (Stop::new().unwrap(), None);
+        let ring = stop.clone();
+        accept_all(&listener, &stop, &mut Reserve::new(), |stream, _| {
+            found = Some(stream);
+            ring.ring();
+        })
+        .unwrap();
+        let accepted = found.unwrap();
+        assert!(sockopt::socket_keepalive(&accepted).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(sockopt::tcp_keepintvl(&accepted).unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(sockopt::tcp_keepcnt(&accepted).unwrap(), KEEPALIVE_PROBES);
+    }
 }

@@ -128,7 +128,7 @@ pub struct PassiveListener {
 impl PassiveListener {
     fn open(mut address: SocketAddr, port: u16, peer: IpAddr) -> io::Result<Self> {
         address.set_port(port);
-        let listener = open(address, BACKLOG)?;
+        let listener = open(address, BACKLOG, |_| Ok(()))?;
         let port = if port == 0 { listener.local_addr()?.port() } else { port };
         Ok(Self { listener, peer, port, _token: None })
     }

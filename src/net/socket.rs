@@ -12,7 +12,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 /// A listening socket on this address; on `[::]` it takes IPv4 clients, too. It is the one kind of socket that does not
 /// block: a client that connects and resets at once could leave an accept waiting for the next one. What is accepted
 /// blocks as all others.
-pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+///
+/// `prepare` sets what the connections that it accepts are to have: before the first can come.
+pub(super) fn open(
+    address: SocketAddr,
+    backlog: i32,
+    prepare: fn(BorrowedFd<'_>) -> io::Result<()>,
+) -> io::Result<TcpListener> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
@@ -21,6 +27,7 @@ pub(super) fn open(address: SocketAddr, backlog: i32) -> io::Result<TcpListener>
         sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
     }
     spare_loopback_pacing(&socket, address);
+    prepare(socket.as_fd())?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, backlog)?;
     Ok(TcpListener::from(socket))
