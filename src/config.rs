@@ -49,6 +49,8 @@ pub struct Config {
     pub flush: bool,
     /// The ports for passive data connections; `None` is any.
     pub passive_ports: Option<RangeInclusive<u16>>,
+    /// `--data-from`: networks that data connections may come from, besides the client's own address.
+    pub data_from: Networks,
     /// The address to tell in replies to PASV; `None` is that of the control connection.
     pub public_address: Option<Ipv4Addr>,
     /// The limits.
@@ -219,6 +221,7 @@ impl Config {
             resumption: Resumption::Required,
             flush: true,
             passive_ports: None,
+            data_from: Vec::new(),
             public_address: None,
             limits: Limits::default(),
             level: Level::Normal,
@@ -272,6 +275,7 @@ impl Config {
         let authorities = self.tls.client_authorities.as_ref();
         lines.extend(authorities.map(|path| format!("client_authorities {}", path.display())));
         lines.extend(self.virtual_hosts.iter().map(|host| format!("virtual_host {host}")));
+        lines.extend(self.data_from.iter().map(|network| format!("data_from {network}")));
         lines.extend(limits.trusted.iter().map(|network| format!("trusted {network}")));
         lines.extend(self.public_address.map(|address| format!("public_address {address}")));
         lines.join("\n")
@@ -324,6 +328,7 @@ impl Config {
             "commands_per_second_max" => limits.commands_per_second_max = value.parse().ok()?,
             "passive_ports_open_max" => limits.passive_ports_open_max = value.parse().ok()?,
             "logins_pending_max" => limits.logins_pending_max = value.parse().ok()?,
+            "data_from" => self.data_from.extend(networks(value).ok()?),
             "trusted" => limits.trusted.extend(networks(value).ok()?),
             "partial_age_max" => limits.partial_age_max = seconds()?,
             "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
@@ -396,6 +401,7 @@ mod tests {
         master.tls.keys = vec![files("one"), files("two")];
         master.tls.client_authorities = Some("authorities".into());
         master.passive_ports = Some(5..=9);
+        master.data_from = networks("192.0.2.0/24,2001:db8::/32").unwrap();
         master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
         master.level = Level::Verbose;
         master.limits = Limits {

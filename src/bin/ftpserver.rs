@@ -116,6 +116,10 @@ struct Arguments {
     #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
     passive_ports: Option<RangeInclusive<u16>>,
 
+    /// networks that data connections may come from, too, such as `10.0.0.0/8,::1` (default: the client's own address alone)
+    #[argh(option, from_str_fn(networks), arg_name = "networks")]
+    data_from: Option<Networks>,
+
     /// the IPv4 address to tell clients in replies to PASV (default: the one they connected to)
     #[argh(option, arg_name = "ip")]
     public_address: Option<Ipv4Addr>,
@@ -200,6 +204,7 @@ impl Arguments {
             resumption: if self.no_tls_reuse { Resumption::Optional } else { Resumption::Required },
             flush: !self.no_fsync,
             passive_ports: self.passive_ports,
+            data_from: self.data_from.unwrap_or_default(),
             public_address: self.public_address,
             limits,
             level,

@@ -90,13 +90,21 @@ impl Opening {
         }
     }
 
+    /// The first stranger who has connected to the passive port since this was last asked.
+    pub fn take_stranger(&mut self) -> Option<SocketAddr> {
+        match self {
+            Self::Passive(listener) => listener.take_stranger(),
+            Self::Active(_) | Self::Securing(_) => None,
+        }
+    }
+
     fn open(
         self,
         protection: Option<&Protection>,
         spare: &mut Option<PassiveListener>,
     ) -> io::Result<Result<DataConnection, Self>> {
         match self {
-            Self::Passive(listener) => match listener.accept()? {
+            Self::Passive(mut listener) => match listener.accept()? {
                 Some(stream) => {
                     *spare = Some(listener);
                     DataConnection::new(stream, protection).map(Ok)

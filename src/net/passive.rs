@@ -12,9 +12,13 @@ use rustix::event::PollFlags;
 
 use super::canonical;
 use super::socket::{is_ready, open};
+use crate::units::Networks;
 
 /// A few connections may wait: strangers that are turned away must not keep the client out.
 const BACKLOG: i32 = 8;
+
+/// The number of connections that are looked at in one step: a flood of strangers must not hold a worker.
+const ACCEPTED_MAX: usize = 2 * BACKLOG as usize;
 
 /// How many ports are tried for one data connection: a search through a large range that is full must not hold a worker.
 const TRIES_MAX: u32 = 256;
@@ -37,13 +41,22 @@ pub struct PassivePorts {
     open: Arc<AtomicUsize>,
     /// Where the next search begins, so that a port just used rests.
     next: AtomicU32,
+    /// Networks that data connections may come from, besides the client's own address.
+    others: Arc<Networks>,
 }
 
 impl PassivePorts {
     /// Of this range, or any; so many at once.
     #[must_use]
     pub fn new(range: Option<RangeInclusive<u16>>, open_max: usize) -> Self {
-        Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0) }
+        let others = Arc::default();
+        Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0), others }
+    }
+
+    /// The same, where data connections may come from these networks as well as from the client's own address.
+    #[must_use]
+    pub fn with_others(self, others: Networks) -> Self {
+        Self { others: Arc::new(others), ..self }
     }
 
     /// Whether a port must be given back as soon as its connection is there: in a range there may be no other, and of a
@@ -60,7 +73,7 @@ impl PassivePorts {
     pub fn listen(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
         let token = Token::take(&self.open, self.open_max)?;
         let listener = self.search(address, peer)?;
-        Ok(PassiveListener { _token: Some(token), ..listener })
+        Ok(PassiveListener { _token: Some(token), others: Arc::clone(&self.others), ..listener })
     }
 
     fn search(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
@@ -121,7 +134,10 @@ impl Drop for Token {
 pub struct PassiveListener {
     listener: TcpListener,
     peer: IpAddr,
+    others: Arc<Networks>,
     port: u16,
+    /// The first stranger since it was asked for.
+    stranger: Option<SocketAddr>,
     _token: Option<Token>,
 }
 
@@ -130,7 +146,8 @@ impl PassiveListener {
         address.set_port(port);
         let listener = open(address, BACKLOG, |_| Ok(()))?;
         let port = if port == 0 { listener.local_addr()?.port() } else { port };
-        Ok(Self { listener, peer, port, _token: None })
+        let others = Arc::default();
+        Ok(Self { listener, peer, others, port, stranger: None, _token: None })
     }
 
     /// The port.
@@ -139,32 +156,111 @@ impl PassiveListener {
         self.port
     }
 
-    /// Takes the client's connection if it is here; connections of others are closed.
+    /// Takes the client's connection if it is here; those of others are closed, and the first of them is remembered.
     ///
-    /// SECURITY: only the control connection's peer is taken, so nobody else can steal the data (port stealing).
-    pub fn accept(&self) -> io::Result<Option<TcpStream>> {
-        match self.listener.accept() {
-            Ok((stream, from)) if canonical(from).ip() == self.peer => Ok(Some(stream)),
-            Ok(_) => Ok(None),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::Interrupted => Ok(None),
-                _ => Err(error),
-            },
+    /// SECURITY: only the control connection's peer is taken, and the networks that the administrator has named, so nobody
+    /// else can steal the data (port stealing). A stranger who was first takes nothing from the client either: everybody who
+    /// waits is looked at before anything is decided.
+    pub fn accept(&mut self) -> io::Result<Option<TcpStream>> {
+        for _ in 0..ACCEPTED_MAX {
+            match self.listener.accept() {
+                Ok((stream, from)) => {
+                    let from = canonical(from);
+                    if self.lets_in(from.ip()) {
+                        return Ok(Some(stream));
+                    }
+                    self.stranger.get_or_insert(from);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(None),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
         }
+        Ok(None)
     }
 
-    /// Turns away whoever has connected already, before the port is told once more.
-    pub fn turn_away(&self) {
-        while is_ready(self.descriptor(), PollFlags::IN).unwrap_or(false)
-            && self.listener.accept().is_ok()
-        {}
+    fn lets_in(&self, from: IpAddr) -> bool {
+        from == self.peer || self.others.iter().any(|network| network.contains(&from))
+    }
+
+    /// The first stranger who has connected since this was last asked.
+    pub fn take_stranger(&mut self) -> Option<SocketAddr> {
+        self.stranger.take()
+    }
+
+    /// Turns away whoever has connected already, before the port is told once more; `false` if there are too many, and the
+    /// port should be given back.
+    #[must_use]
+    pub fn turn_away(&self) -> bool {
+        for _ in 0..ACCEPTED_MAX {
+            if !is_ready(self.descriptor(), PollFlags::IN).unwrap_or(false)
+                || self.listener.accept().is_err()
+            {
+                return true;
+            }
+        }
+        false
     }
 
     /// The descriptor to watch.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rustix::net::{AddressFamily, SocketType};
+
+    use super::*;
+    use crate::units::networks;
+
+    fn connect(from: [u8; 4], to: u16) -> TcpStream {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
+        rustix::net::connect(&socket, &SocketAddr::from(([127, 0, 0, 1], to))).unwrap();
+        TcpStream::from(socket)
+    }
+
+    fn listener(others: &str) -> PassiveListener {
+        let ports = PassivePorts::new(None, 1).with_others(networks(others).unwrap());
+        let local = Ipv4Addr::LOCALHOST;
+        ports.listen(SocketAddr::from((local, 0)), local.into()).unwrap()
+    }
+
+    #[test]
+    fn of_those_who_wait_the_client_is_taken_whoever_was_first() {
+        let mut listener = listener("192.0.2.0/24");
+        let _strangers = [2, 3].map(|last| connect([127, 0, 0, last], listener.port()));
+        assert!(listener.accept().unwrap().is_none());
+        assert_eq!(listener.take_stranger().unwrap().ip(), IpAddr::from([127, 0, 0, 2]));
+        assert_eq!(listener.take_stranger(), None);
+        let _other = connect([127, 0, 0, 2], listener.port());
+        let own = connect([127, 0, 0, 1], listener.port());
+        let taken = listener.accept().unwrap().unwrap();
+        assert_eq!(taken.peer_addr().unwrap(), own.local_addr().unwrap());
+    }
+
+    #[test]
+    fn networks_that_are_named_are_let_in_and_no_others() {
+        let mut listener = listener("127.0.0.2,127.0.1.0/24");
+        for (from, is_let_in) in
+            [([127, 0, 0, 2], true), ([127, 0, 1, 9], true), ([127, 0, 0, 3], false)]
+        {
+            let _data = connect(from, listener.port());
+            assert_eq!(listener.accept().unwrap().is_some(), is_let_in, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn a_flood_of_strangers_is_turned_away_in_bounded_steps() {
+        let listener = listener("192.0.2.0/24");
+        let _one = connect([127, 0, 0, 2], listener.port());
+        assert!(listener.turn_away() && listener.turn_away());
     }
 }

@@ -158,12 +158,10 @@ impl Session {
         // The port of before is free again at once: the range may have only one.
         self.route = None;
         let (local, peer) = (self.control.local(), self.control.peer().ip());
-        let listener = match self.spare.take() {
-            Some(Spare { listener, .. }) => {
-                // SECURITY: nobody who has found the port waits there already.
-                listener.turn_away();
-                listener
-            }
+        // SECURITY: nobody who has found the port waits there already.
+        let spare = self.spare.take().filter(|spare| spare.listener.turn_away());
+        let listener = match spare {
+            Some(Spare { listener, .. }) => listener,
             None => {
                 self.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?
             }

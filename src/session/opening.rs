@@ -2,8 +2,9 @@
 //! ([`Awaiting`]), and what it carries is told by `transfer`.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Mode, PathName, Selection, Type};
 use crate::ftp::verb::Verb;
@@ -11,6 +12,7 @@ use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
 use crate::net::control::Gone;
 use crate::net::data::{Failure, Opening, Protection};
+use crate::net::passive::PassiveListener;
 use crate::pool::{Class, Watch};
 
 use super::listing::{Format, Lister};
@@ -20,6 +22,14 @@ use super::transfer::{INTERACTIVE_BYTES, Order, Then, abort_done, aborted};
 use super::work::{Outgoing, Text, Work};
 use super::{Activity, Heard, Pending, Session, Step};
 
+/// The time that is left to the client when somebody else has connected to its passive port.
+///
+/// SECURITY: a choice between two evils. To refuse the transfer at the first stranger would let anybody who finds the port end
+/// it; to wait as long as without one would leave a client that comes from two addresses, which is the usual reason, without
+/// a word for half a minute. A client connects before its command or right behind it, so a second is enough for most, and who
+/// comes again and again does not make it shorter.
+const STRANGER_GRACE: Duration = Duration::from_secs(1);
+
 /// An order whose data connection is not there yet.
 #[derive(Debug)]
 pub(super) struct Awaiting {
@@ -28,6 +38,8 @@ pub(super) struct Awaiting {
     pub(super) order: Order,
     work: Work,
     pub(super) until: Instant,
+    /// Somebody else connected to the passive port.
+    stranger: Option<IpAddr>,
 }
 
 impl Awaiting {
@@ -183,6 +195,7 @@ impl Session {
                     order,
                     work,
                     until,
+                    stranger: None,
                 })));
             }
             Err(error) => {
@@ -198,7 +211,7 @@ impl Session {
         awaiting: Awaiting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Awaiting { opening, protection, mut order, work, until } = awaiting;
+        let Awaiting { opening, protection, mut order, work, mut until, mut stranger } = awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
             Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
@@ -212,6 +225,9 @@ impl Session {
         }
         let mut spare = None;
         let opened = opening.advance(protection.as_ref(), &mut spare);
+        if let Some(from) = spare.as_mut().and_then(PassiveListener::take_stranger) {
+            self.log_stranger(from);
+        }
         self.keep_listener(spare, now);
         match opened {
             Ok(Ok(connection)) => {
@@ -222,13 +238,21 @@ impl Session {
                 self.transfer(connection, order, work, now);
                 Ok(Step::More)
             }
-            Ok(Err(opening)) => {
+            Ok(Err(mut opening)) => {
+                if let Some(from) = opening.take_stranger() {
+                    if stranger.is_none() {
+                        self.log_stranger(from);
+                        until = until.min(now + STRANGER_GRACE);
+                    }
+                    stranger = Some(from.ip());
+                }
                 self.enter(Activity::Opening(Box::new(Awaiting {
                     opening,
                     protection,
                     order,
                     work,
                     until,
+                    stranger,
                 })));
                 Ok(Step::Wait)
             }
@@ -247,14 +271,27 @@ impl Session {
 
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, order, work, .. } = awaiting;
+        let Awaiting { opening, order, work, stranger, .. } = awaiting;
         drop((opening, work));
         let seconds = self.service.limits.data_connect_timeout.as_secs();
-        let reply = Reply::new(
-            Code::DATA_CONNECTION_FAILED,
-            format!("No data connection within {seconds} seconds."),
-        );
+        let own = self.control.peer().ip();
+        let text = match stranger {
+            None => format!("No data connection within {seconds} seconds."),
+            Some(from) => format!(
+                "Data connection from {from} refused: the control connection comes from {own}."
+            ),
+        };
+        let reply = Reply::new(Code::DATA_CONNECTION_FAILED, text);
         self.finish(order, 0, &reply, Outcome::Failed, now);
+    }
+
+    fn log_stranger(&self, from: SocketAddr) {
+        let own = self.control.peer().ip();
+        let why = format!(
+            "a data connection came from {from}, its control connection from {own}; for clients that have two addresses \
+             there is --data-from"
+        );
+        self.log(&Event::Refused { peer: from, why: &why });
     }
 
     fn handshake_failed(&self, error: &io::Error) -> Reply {

@@ -92,10 +92,13 @@ impl Service {
         Self {
             hosts: Arc::new(hosts),
             limits: Arc::new(config.limits.clone()),
-            passive_ports: Arc::new(PassivePorts::new(
-                config.passive_ports.clone(),
-                config.limits.passive_ports_open_max,
-            )),
+            passive_ports: Arc::new(
+                PassivePorts::new(
+                    config.passive_ports.clone(),
+                    config.limits.passive_ports_open_max,
+                )
+                .with_others(config.data_from.clone()),
+            ),
             public_address: config.public_address,
             security,
             checkers: Arc::new(checkers),

@@ -14,9 +14,10 @@ pub mod proxy;
 pub mod raw;
 pub mod secure;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use poolftpd::config::Config;
@@ -36,9 +37,42 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// What a server has logged.
+#[derive(Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Captured {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// Waits for a line with all of these.
+    pub fn expect(&self, words: &[&str]) {
+        let is_there =
+            || self.text().lines().any(|line| words.iter().all(|word| line.contains(word)));
+        let deadline = Instant::now() + PATIENCE;
+        while !is_there() {
+            assert!(Instant::now() < deadline, "{words:?} is not in:\n{}", self.text());
+            std::thread::yield_now();
+        }
+    }
+}
+
 pub struct TestServer {
     pub server: Option<Server>,
     pub root: TempDir,
+    pub log: Captured,
     _writer: Writer,
 }
 
@@ -50,9 +84,10 @@ impl TestServer {
         config.bind = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
         config.level = Level::Quiet;
         adjust(&mut config);
-        let (log, writer) = Log::start(config.level, io::sink()).unwrap();
+        let captured = Captured::default();
+        let (log, writer) = Log::start(config.level, captured.clone()).unwrap();
         let server = Server::start(&config, log).unwrap();
-        Self { server: Some(server), root, _writer: writer }
+        Self { server: Some(server), root, log: captured, _writer: writer }
     }
 
     /// One that lets anonymous write.
