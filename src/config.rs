@@ -53,6 +53,8 @@ pub struct Config {
     pub data_from: Networks,
     /// The address to tell in replies to PASV; `None` is that of the control connection.
     pub public_address: Option<Ipv4Addr>,
+    /// A name that is looked up for this address, at the start and then again and again.
+    pub public_name: Option<String>,
     /// The limits.
     pub limits: Limits,
     /// How much is logged.
@@ -223,6 +225,7 @@ impl Config {
             passive_ports: None,
             data_from: Vec::new(),
             public_address: None,
+            public_name: None,
             limits: Limits::default(),
             level: Level::Normal,
         }
@@ -277,6 +280,7 @@ impl Config {
         lines.extend(self.virtual_hosts.iter().map(|host| format!("virtual_host {host}")));
         lines.extend(self.data_from.iter().map(|network| format!("data_from {network}")));
         lines.extend(limits.trusted.iter().map(|network| format!("trusted {network}")));
+        lines.extend(self.public_name.as_ref().map(|name| format!("public_name {name}")));
         lines.extend(self.public_address.map(|address| format!("public_address {address}")));
         lines.join("\n")
     }
@@ -332,6 +336,7 @@ impl Config {
             "trusted" => limits.trusted.extend(networks(value).ok()?),
             "partial_age_max" => limits.partial_age_max = seconds()?,
             "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
+            "public_name" => self.public_name = Some(value.to_owned()),
             "public_address" => self.public_address = Some(value.parse().ok()?),
             "level" => {
                 let levels = [Level::Quiet, Level::Normal, Level::Verbose];
@@ -403,6 +408,7 @@ mod tests {
         master.passive_ports = Some(5..=9);
         master.data_from = networks("192.0.2.0/24,2001:db8::/32").unwrap();
         master.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
+        master.public_name = Some("ftp.example.net".to_owned());
         master.level = Level::Verbose;
         master.limits = Limits {
             clients_max: 1,

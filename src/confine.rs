@@ -25,6 +25,19 @@ const LANDLOCK: ABI = ABI::V5;
 /// nothing.
 const SYSTEM_PATHS: [&str; 2] = ["/proc/self", "/dev/null"];
 
+/// What the system's resolver reads, where a name is looked up while the server runs. Files of `/etc` are open by
+/// themselves: the directory has keys and passwords in it.
+const RESOLVER_PATHS: [&str; 8] = [
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/run/systemd/resolve",
+    "/run/resolvconf",
+    "/run/NetworkManager",
+];
+
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confined {
@@ -107,12 +120,15 @@ fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlo
     let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
     let files = users.chain(keys).chain(&config.tls.client_authorities);
+    let looks_up = config.public_name.is_some();
+    let resolver = RESOLVER_PATHS.into_iter().filter(|_| looks_up);
     let status = Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rules(path_beneath_rules(roots, served))?
         .add_rules(path_beneath_rules(files.map(|path| around(path)), read))?
         .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
+        .add_rules(path_beneath_rules(resolver, read))?
         .restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -112,6 +112,11 @@ pub enum Event<'a> {
     Swept {
         count: u64,
     },
+    /// The name of the public address has another one now.
+    PublicAddress {
+        name: &'a str,
+        address: Ipv4Addr,
+    },
     /// SIGHUP.
     Reloaded {
         users: usize,
@@ -182,6 +187,9 @@ impl fmt::Display for Event<'_> {
             Self::Swept { count } => write!(formatter, "event=swept parts={count}"),
             Self::CutOff { why, kept } => {
                 write!(formatter, "event=cut-off kept={kept} why=\"{why}\"")
+            }
+            Self::PublicAddress { name, address } => {
+                write!(formatter, "event=public-address name={name} address={address}")
             }
             Self::Reloaded { users } => write!(formatter, "event=reloaded users={users}"),
             Self::NotReloaded { what } => {

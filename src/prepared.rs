@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError};
 use crate::ftp::path::Escaped;
-use crate::net::listener;
 use crate::net::tls::Acceptor;
+use crate::net::{listener, public};
 use crate::storage::{Accounts, Hosts, Permissions, Root};
 use crate::units::reason;
 
@@ -19,6 +19,8 @@ pub struct Prepared {
     pub(crate) root: Arc<Root>,
     pub(crate) hosts: Hosts,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
+    /// The address of the name that clients are told.
+    pub(crate) public: Option<Ipv4Addr>,
     /// Where TLS begins at once.
     pub(crate) implicit: Option<TcpListener>,
     /// Where everybody comes in.
@@ -34,6 +36,7 @@ impl Prepared {
     /// One sentence for the person at the terminal.
     pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
         check_paths(config)?;
+        let public = config.public_name.as_deref().map(public_address).transpose()?;
         let mut inherited = inherited.into_iter();
         let root = open_root(&config.root, "--root")?;
         let hosts = hosts(config, Arc::clone(&root))?;
@@ -50,7 +53,7 @@ impl Prepared {
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, implicit, front, own })
+        Ok(Self { root, hosts, acceptor, public, implicit, front, own })
     }
 }
 
@@ -71,6 +74,17 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
     }
     let opened = Acceptor::open(files);
     opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
+}
+
+/// The address of the name of `--public-address`.
+fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
+    let wrong = |why: &str| {
+        ConfigError(format!(
+            "cannot look up {name} for --public-address: {why}. Name the address itself, or see to the name."
+        ))
+    };
+    let found = public::look_up(name).map_err(|why| wrong(&why))?;
+    found.first().copied().ok_or_else(|| wrong("it has no IPv4 address"))
 }
 
 /// Slave processes are told of these in lines of text.

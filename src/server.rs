@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::listener::{self, Reserve, Stop};
+use crate::net::public::{self, Renewed};
 use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
 use crate::pool::Pool;
@@ -25,6 +26,9 @@ use crate::storage::{Crew, Hosts, Root};
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
+
+/// The time between two look-ups of the name that clients are told the address of.
+const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How many threads flush. Disks are fastest with a few requests at a time.
 const FLUSHERS: usize = 4;
@@ -100,6 +104,7 @@ impl Server {
             if let Some(listener) = own {
                 server.open_door(listener, Some(number), Arc::clone(&server.balancer))?;
             }
+            server.run_resolver(config)?;
             Ok(server)
         };
         start().map_err(|error: io::Error| cannot_start(&error))
@@ -134,8 +139,9 @@ impl Server {
     /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
     /// behind the front.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, hosts, acceptor, implicit, front, own } = prepared;
+        let Prepared { root, hosts, acceptor, public, implicit, front, own } = prepared;
         let mut config = config.clone();
+        config.public_address = public.or(config.public_address);
         if let Some(listener) = &implicit {
             config.implicit_tls = Some(listener.local_addr()?.port());
         }
@@ -146,6 +152,7 @@ impl Server {
         if config.write || config.users.is_some() || hosts_write {
             server.run_sweeper()?;
         }
+        server.run_resolver(config)?;
         let registry = server.open_registry(front.local_addr()?.port(), outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
@@ -193,6 +200,28 @@ impl Server {
         };
         self.threads.push(std::thread::Builder::new().name("registry".to_owned()).spawn(run)?);
         Ok(())
+    }
+
+    /// Looks the name of the public address up again and again. The thread is not waited for at the end: the system's
+    /// resolver may take its time.
+    fn run_resolver(&self, config: &Config) -> io::Result<()> {
+        let Some(name) = config.public_name.clone() else { return Ok(()) };
+        let (stop, service) = (self.stop.clone(), self.service.clone());
+        let run = move || {
+            while !stop.wait(LOOK_UP_INTERVAL) {
+                match service.public_address.renew(public::look_up(&name)) {
+                    Renewed::Changed(address) => {
+                        service.log.server(&Event::PublicAddress { name: &name, address });
+                    }
+                    Renewed::Failed(why) => service.log.server(&Event::Trouble {
+                        what: "the name of --public-address cannot be looked up; the last address stays",
+                        error: &io::Error::other(why),
+                    }),
+                    Renewed::Same | Renewed::FailedAgain => {}
+                }
+            }
+        };
+        std::thread::Builder::new().name("resolver".to_owned()).spawn(run).map(drop)
     }
 
     /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and

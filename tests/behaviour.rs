@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use common::outside::{has_ipv6, skip};
 use common::raw::{RawClient, read_all, read_blocks};
 use common::{PATIENCE, TestServer, noise, until};
+use poolftpd::units::networks;
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 fn workers(count: usize) -> NonZeroUsize {
@@ -427,10 +428,16 @@ fn one_passive_port_serves_one_transfer_after_the_other_and_tells_when_it_is_tak
 
 #[test]
 fn the_public_address_is_told_in_pasv() {
-    let server =
-        TestServer::start(|config| config.public_address = Some(Ipv4Addr::new(192, 0, 2, 7)));
-    let mut client = RawClient::log_in(server.address());
-    assert!(client.ask("PASV").starts_with("227 Entering Passive Mode (192,0,2,7,"));
+    let pasv = |trusted: &str| {
+        let server = TestServer::start(|config| {
+            config.public_address = Some(Ipv4Addr::new(192, 0, 2, 7));
+            config.limits.trusted = networks(trusted).unwrap();
+        });
+        RawClient::log_in(server.address()).ask("PASV")
+    };
+    // By a gateway's address others come; whoever else is inside is told the address there.
+    assert!(pasv("127.0.0.1").starts_with("227 Entering Passive Mode (192,0,2,7,"));
+    assert!(pasv("192.0.2.0/24").starts_with("227 Entering Passive Mode (127,0,0,1,"));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use poolftpd::client::{Client, From, Options, Watcher};
 use poolftpd::config::Config;
 use poolftpd::confine::confine;
 use poolftpd::ftp::command::Type;
+use poolftpd::net::public::look_up;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;
@@ -51,6 +52,8 @@ fn confine_and_look() {
     fs::write(&users, "").unwrap();
     let mut config = Config::new(root.clone());
     config.users = Some(users.clone());
+    config.public_name = Some("localhost".to_owned());
+    look_up("localhost").unwrap();
     let confined = confine(&config, &[root.clone(), home.clone()]).unwrap();
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     assert!(status.is_empty() || status.contains("NoNewPrivs:\t1"), "{status}");
@@ -62,6 +65,7 @@ fn confine_and_look() {
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a"), "x").unwrap();
     assert!(fs::read(&users).is_ok());
+    assert!(look_up("localhost").is_ok());
     if !confined.landlock {
         return skip("in part: this kernel has no Landlock");
     }

@@ -263,7 +263,13 @@ fn what_keeps_a_server_from_starting_is_one_line_that_says_what_to_do() {
         (vec!["--workers=x"], 2, "workers"),
         (vec!["--port", "70000"], 2, "port"),
         (vec!["--passive-ports", "9-1"], 2, "LO-HI"),
-        (vec!["--public-address", "x"], 2, "public-address"),
+        (vec!["--root", root, "--public-address", "no-such.invalid"], 1, "--public-address"),
+        (vec!["--public-address", "0.0.0.0"], 2, "public-address"),
+        (vec!["--public-address", "224.0.0.1"], 2, "public-address"),
+        (vec!["--public-address", "255.255.255.255"], 2, "public-address"),
+        (vec!["--public-address", "1.2.3"], 2, "public-address"),
+        (vec!["--public-address", "192.0.2.1,192.0.2.2"], 2, "public-address"),
+        (vec!["--data-from", "x"], 2, "data-from"),
         (vec!["--max-clients", "0"], 2, "--max-clients"),
         (vec!["--idle-timeout", "0"], 2, "--idle-timeout"),
         (vec!["--stall-timeout", "0"], 2, "--stall-timeout"),
@@ -675,4 +681,13 @@ fn a_transfer_that_stalls_for_as_long_as_the_command_line_says_is_aborted() {
     data.write_all(b"a part of it").unwrap();
     let reply = client.reply();
     assert!(reply.starts_with("426 No data for 1 second"), "{reply}");
+}
+
+#[test]
+fn a_name_for_the_public_address_is_looked_up() {
+    let program = Program::start(&["--public-address", "localhost"]);
+    let mut client = RawClient::log_in(program.address);
+    assert!(client.ask("PASV").starts_with("227 Entering Passive Mode (127,0,0,1,"));
+    program.signal("TERM");
+    assert_eq!(program.end().1, Some(0));
 }

@@ -1,7 +1,7 @@
 //! `ftpserver`: arguments, the server, signals, an exit status.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use poolftpd::config::{self, Config, ConfigError, Limits, VirtualHost};
 use poolftpd::confine::confine;
 use poolftpd::log::{Event, Level, Log};
 use poolftpd::net::data::Resumption;
+use poolftpd::net::public::AddressOrName;
 use poolftpd::net::self_signed;
 use poolftpd::net::tls::{self, KeyFiles, TlsFiles};
 use poolftpd::prepared::Prepared;
@@ -120,9 +121,9 @@ struct Arguments {
     #[argh(option, from_str_fn(networks), arg_name = "networks")]
     data_from: Option<Networks>,
 
-    /// the IPv4 address to tell clients in replies to PASV (default: the one they connected to)
-    #[argh(option, arg_name = "ip")]
-    public_address: Option<Ipv4Addr>,
+    /// the IPv4 address, or a name that has one, to tell clients in replies to PASV (default: the one they connected to)
+    #[argh(option, arg_name = "ip|name")]
+    public_address: Option<AddressOrName>,
 
     /// close a session that says nothing for so many seconds (default: 300)
     #[argh(option, default = "Limits::default().idle_timeout.as_secs()", arg_name = "seconds")]
@@ -185,6 +186,11 @@ impl Arguments {
             partial_age_max: Duration::from_secs(self.keep_partial.min(100 * 365 * 24) * 3600),
             ..Limits::default()
         };
+        let (public_address, public_name) = match self.public_address {
+            Some(AddressOrName::Address(address)) => (Some(address), None),
+            Some(AddressOrName::Name(name)) => (None, Some(name)),
+            None => (None, None),
+        };
         Ok(Config {
             root: self.root,
             bind: self.bind,
@@ -205,7 +211,8 @@ impl Arguments {
             flush: !self.no_fsync,
             passive_ports: self.passive_ports,
             data_from: self.data_from.unwrap_or_default(),
-            public_address: self.public_address,
+            public_address,
+            public_name,
             limits,
             level,
         })

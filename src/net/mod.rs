@@ -10,6 +10,7 @@ pub mod copy;
 pub mod data;
 pub mod listener;
 pub mod passive;
+pub mod public;
 pub mod seats;
 pub mod self_signed;
 mod socket;

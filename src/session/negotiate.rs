@@ -127,7 +127,8 @@ impl Session {
             return Err(Refusal::PassiveNeedsIpv4);
         };
         let port = self.listen(now)?;
-        let told = self.service.public_address.unwrap_or(local);
+        let (service, client) = (&self.service, self.control.peer().ip());
+        let told = service.public_address.told(client, local, &service.limits.trusted);
         Ok(Reply::new(Code::PASSIVE, format!("Entering Passive Mode ({}).", host_port(told, port))))
     }
 

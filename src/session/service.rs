@@ -1,12 +1,12 @@
 //! What the sessions of a server share, and what they do, counted.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
+use crate::net::public::PublicAddress;
 use crate::storage::{Crew, Durability, Hosts};
 
 use super::guard::Guard;
@@ -22,7 +22,7 @@ pub struct Service {
     /// The ports for passive data connections.
     pub passive_ports: Arc<PassivePorts>,
     /// The address told in replies to PASV, if it is not the control connection's.
-    pub public_address: Option<Ipv4Addr>,
+    pub public_address: Arc<PublicAddress>,
     /// TLS, where there is any.
     pub security: Option<Security>,
     /// What checks passwords.
@@ -99,7 +99,7 @@ impl Service {
                 )
                 .with_others(config.data_from.clone()),
             ),
-            public_address: config.public_address,
+            public_address: Arc::new(PublicAddress::new(config.public_address)),
             security,
             checkers: Arc::new(checkers),
             flusher: Arc::new(flusher),
