@@ -1,4 +1,4 @@
-//! Clients that have more than one address, and those that others stand in the way of.
+//! Clients that have more than one address, that others stand in the way of, or that take more than their share.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,9 +11,11 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
 
 use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer};
+use common::{PATIENCE, TestServer, until};
 use poolftpd::log::Level;
 use poolftpd::units::networks;
 use rustix::net::{AddressFamily, SocketType};
@@ -87,4 +89,80 @@ fn data_comes_from_the_networks_that_are_named() {
     let _data = connect_from([127, 0, 0, 3], client.extended_passive());
     assert!(client.ask("RETR a").starts_with("150 "));
     assert!(client.reply().starts_with("425 "));
+}
+
+#[test]
+fn commands_during_a_transfer_count_and_what_has_come_of_an_upload_is_kept() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.level = Level::Normal;
+        config.limits.commands_per_second_max = 1000;
+    });
+    for words in [&b"NOOP\r\n"[..], b"STAT\r\n"] {
+        let mut client = RawClient::log_in(server.address());
+        let mut data = client.open_data();
+        assert!(client.ask("STOR a").starts_with("150 "));
+        data.write_all(b"part").unwrap();
+        until("the bytes do not arrive", || client.ask("STAT").contains(" 4 bytes "));
+        let mut writer = client.stream.try_clone().unwrap();
+        let writing = thread::spawn(move || while writer.write_all(&words.repeat(1000)).is_ok() {});
+        let is_last = |line: &String| !line.starts_with("200 ") && !line.starts_with("211 ");
+        let mut replies = std::iter::from_fn(|| Some(client.line()));
+        // What was on its way to it may be lost with the connection.
+        let last = replies.find(is_last).unwrap();
+        assert!(last.is_empty() || last.starts_with("426 "), "{last}");
+        let last = if last.is_empty() { last } else { client.line() };
+        assert!(last.is_empty() || last == "421 Too many commands in a second; closing.", "{last}");
+        drop((client, data));
+        writing.join().unwrap();
+        let mut other = RawClient::log_in(server.address());
+        until("the part is not kept", || other.ask("SIZE a") == "213 4");
+        assert!(other.ask("DELE a").starts_with("250 "));
+    }
+    server.log.expect(&["event=transfer", "verb=STOR", "cut off"]);
+}
+
+#[test]
+fn abor_and_quit_end_a_transfer_whatever_was_said_before() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        // Those of the login, and one more.
+        config.limits.commands_per_second_max = 6;
+    });
+    for (word, replies) in [("ABOR", ["426 ", "226 "]), ("QUIT", ["226 ", "221 "])] {
+        let mut client = RawClient::log_in(server.address());
+        let data = client.open_data();
+        assert!(client.ask("STOR a").starts_with("150 "));
+        client.say(word);
+        if word == "QUIT" {
+            drop(data);
+        }
+        for reply in replies {
+            let line = client.reply();
+            assert!(line.starts_with(reply), "{word}: {line}");
+        }
+    }
+}
+
+#[test]
+fn empty_blocks_and_markers_are_no_progress() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.limits.stall_timeout = Duration::from_millis(200);
+    });
+    for blocks in [&[0_u8, 0, 0][..], &[128, 0, 0], &[16, 0, 1, b'7']] {
+        let mut client = RawClient::log_in(server.address());
+        assert!(client.ask("MODE B").starts_with("200 "));
+        let mut data = client.open_data();
+        assert!(client.ask("STOR a").starts_with("150 "));
+        data.write_all(&[0, 0, 4]).unwrap();
+        data.write_all(b"part").unwrap();
+        let blocks = blocks.repeat(100);
+        let writing = thread::spawn(move || while data.write_all(&blocks).is_ok() {});
+        let markers = |line: &String| !line.starts_with("110 ");
+        let last = std::iter::from_fn(|| Some(client.line())).find(markers).unwrap();
+        assert!(last.starts_with("426 No data"), "{last}");
+        writing.join().unwrap();
+        assert!(client.ask("NOOP").starts_with("200 "));
+    }
 }

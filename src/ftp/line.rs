@@ -23,6 +23,17 @@ pub enum Line {
     TooLong,
 }
 
+impl Line {
+    /// The bytes of a line that was not too long.
+    #[must_use]
+    pub fn complete(&self) -> Option<&[u8]> {
+        match self {
+            Self::Complete(line) => Some(line),
+            Self::TooLong => None,
+        }
+    }
+}
+
 /// Kinds of lines that have not come whole, for whoever must not miss an ABOR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {

@@ -100,7 +100,7 @@ impl Session {
     ) -> Result<Step, Gone> {
         self.heard_at = now;
         match self.hear_abort() {
-            Ok(Heard::Nothing) => {}
+            Ok(Heard::Nothing | Heard::TooMuch) => {}
             Ok(Heard::Abort) => {
                 self.reply(&aborted());
                 self.reply(&abort_done());

@@ -58,6 +58,9 @@ use upload::Finishing;
 /// How many commands or steps one turn does before others have theirs.
 const STEPS_PER_TURN_MAX: u32 = 32;
 
+/// The reason for which a client is dismissed that says more in a second than it may.
+const TOO_MUCH: &str = "Too many commands in a second; closing.";
+
 /// How long a farewell may take to be read.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -281,7 +284,7 @@ impl Session {
         };
         self.heard_at = now;
         if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
-            self.dismiss("Too many commands in a second; closing.", now);
+            self.dismiss(TOO_MUCH, now);
             return Ok(Step::More);
         }
         self.serve(&line, now);
@@ -417,20 +420,25 @@ impl Session {
                 Err(gone) => return Err(gone),
             };
             self.heard_at = now;
-            let Line::Complete(text) = &line else {
-                self.refuse(&Refusal::LineTooLong);
-                continue;
-            };
-            if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
-                self.control.hold(line);
-                break;
+            if let Line::Complete(text) = &line {
+                if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
+                    self.control.hold(line);
+                    break;
+                }
+                self.log(&Event::Command { line: text });
             }
-            self.log(&Event::Command { line: text });
-            match Command::parse(text) {
-                Ok(Command::Abort) => return Ok(Heard::Abort),
-                Ok(Command::Quit) => *then = Then::Farewell,
-                Ok(Command::Status(None)) => self.reply(&status()),
-                Ok(Command::Status(Some(_))) => self.refuse(&Refusal::OutOfSequence(
+            let command = line.complete().map(Command::parse);
+            match command {
+                Some(Ok(Command::Abort)) => return Ok(Heard::Abort),
+                Some(Ok(Command::Quit)) => *then = Then::Farewell,
+                // What ends a transfer is free.
+                _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
+                    *then = Then::Dismissal;
+                    return Ok(Heard::TooMuch);
+                }
+                None => self.refuse(&Refusal::LineTooLong),
+                Some(Ok(Command::Status(None))) => self.reply(&status()),
+                Some(Ok(Command::Status(Some(_)))) => self.refuse(&Refusal::OutOfSequence(
                     "STAT of a path waits for the transfer to end.",
                 )),
                 _ => self.reply(&Reply::new(Code::OK, "Done.")),
@@ -527,6 +535,8 @@ enum Heard {
     Abort,
     /// The client has closed its side.
     HangUp,
+    /// More commands came in a second than may.
+    TooMuch,
 }
 
 impl Command {

@@ -216,6 +216,11 @@ impl Session {
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
             Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
             Heard::HangUp | Heard::Nothing => {}
+            Heard::TooMuch => {
+                drop(work);
+                self.finish(order, 0, &aborted(), Outcome::CutOff, now);
+                return Ok(Step::More);
+            }
             Heard::Abort => {
                 drop(work);
                 self.finish(order, 0, &aborted(), Outcome::Aborted, now);

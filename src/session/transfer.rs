@@ -20,7 +20,7 @@ use super::negotiate::Route;
 use super::refusal::fault_reply;
 use super::upload::{Ending, FLUSH_TIMEOUT};
 use super::work::Work;
-use super::{Activity, Heard, Metered, Session, Step};
+use super::{Activity, Heard, Metered, Session, Step, TOO_MUCH};
 
 /// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
 pub(super) const INTERACTIVE_BYTES: usize = 64 * 1024;
@@ -42,6 +42,8 @@ pub(super) enum Then {
     Commands,
     /// QUIT was said meanwhile.
     Farewell,
+    /// More was said meanwhile than may be.
+    Dismissal,
 }
 
 /// What is to be transferred.
@@ -64,6 +66,8 @@ pub(super) struct Transfer {
     /// The rate that it keeps to, with the other transfers of its user; and until when it pauses for that.
     pace: Option<Arc<Pace>>,
     paused_until: Option<Instant>,
+    /// What came last in block mode was no part of the file: headers and markers are no progress.
+    idles: bool,
     _metered: Metered,
 }
 
@@ -184,6 +188,7 @@ impl Session {
             progressed_at: now,
             pace,
             paused_until: None,
+            idles: false,
             _metered: metered,
         })));
     }
@@ -210,6 +215,10 @@ impl Session {
                 self.end_with(*transfer, Ending::Aborted, now);
                 return Ok(Step::More);
             }
+            Heard::TooMuch => {
+                self.end(*transfer, aborted(), Outcome::CutOff, now);
+                return Ok(Step::More);
+            }
             Heard::HangUp if transfer.work.ends_with_the_control_connection() => {
                 self.enter(Activity::Transfer(transfer));
                 return Err(Gone::Closed);
@@ -227,11 +236,13 @@ impl Session {
         }
         let waited = transfer.waits_for_storage();
         let slice = transfer.slice(*budget);
+        let received = transfer.work.received();
         let advanced = transfer.work.advance(&mut transfer.connection, slice, now);
         if waited && !transfer.waits_for_storage() {
             // The client's time begins anew.
             transfer.progressed_at = now;
         }
+        transfer.idles = received.is_some() && received == transfer.work.received();
         if let Work::Receive(incoming) = &mut transfer.work
             && let Some(marker) = incoming.take_safe_marker()
         {
@@ -260,7 +271,9 @@ impl Session {
                     pace.charge(count, now);
                 }
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
-                transfer.progressed_at = now;
+                if !transfer.idles {
+                    transfer.progressed_at = now;
+                }
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
                 // One that is over ends in this turn.
                 if *budget == 0 && !transfer.work.is_over() { Step::Bulk } else { Step::More }
@@ -394,9 +407,15 @@ impl Session {
         self.reply(reply);
         // Data activity counts as activity of the control connection.
         self.heard_at = now;
+        self.go_on_after(then, now);
+    }
+
+    /// Does what was asked for during a transfer, now that it has ended.
+    pub(super) fn go_on_after(&mut self, then: Then, now: Instant) {
         match then {
             Then::Commands => self.enter(Activity::Commands),
             Then::Farewell => self.quit(now),
+            Then::Dismissal => self.dismiss(TOO_MUCH, now),
         }
     }
 

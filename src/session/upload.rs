@@ -224,7 +224,7 @@ impl Session {
                 break;
             }
         }
-        if *then == Then::Farewell {
+        if *then != Then::Commands {
             return Ok(ClientState::Present);
         }
         if self.control.has_ended() {
@@ -394,9 +394,7 @@ impl Session {
         if is_aborted {
             self.reply(&abort_done());
         }
-        if then == Then::Farewell {
-            self.quit(now);
-        }
+        self.go_on_after(then, now);
     }
 
     /// The disk has not answered for very long. It may still do so: whether the file is stored is not known.

@@ -63,6 +63,14 @@ impl Work {
         }
     }
 
+    /// How many bytes of a file have come; `None` where none come.
+    pub(super) fn received(&self) -> Option<u64> {
+        match self {
+            Self::Receive(incoming) => Some(incoming.received()),
+            Self::Send(_) | Self::SendText(_) => None,
+        }
+    }
+
     /// Whether all of a file has left.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Send(outgoing) if outgoing.is_over())
