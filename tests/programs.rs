@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise};
+use poolftpd::balancer::handover::Channel;
 use poolftpd::net::tls::fingerprint;
 use tempfile::TempDir;
 
@@ -339,6 +340,27 @@ fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
     let deadline = Instant::now() + PATIENCE;
     while !RawClient::connect(program.address).line().starts_with("220 ") {
         assert!(Instant::now() < deadline, "it does not recover");
+    }
+}
+
+#[test]
+fn without_descriptors_the_server_still_answers_to_ctl() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", SERVER]);
+    let program = Program::start_by(command, &["--quiet"]);
+    let mut crowd: Vec<RawClient> = (0..60).map(|_| RawClient::connect(program.address)).collect();
+    let refused =
+        crowd.iter_mut().filter_map(|client| client.line().strip_prefix("421 ").map(drop));
+    assert!(refused.count() > 0, "40 descriptors are not enough for 60 clients");
+    let port = program.address.port();
+    // Visitors who say nothing do not keep out who asks.
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let words = ["ctl", "status", "--port", &port.to_string()];
+        let Output { status, stdout, .. } = Command::new(SERVER).args(words).output().unwrap();
+        assert!(status.success());
+        assert!(String::from_utf8(stdout).unwrap().contains("serving"));
+        silent.push(Channel::connect(port).unwrap());
     }
 }
 

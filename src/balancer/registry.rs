@@ -15,7 +15,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::handover::{Channel, Claim, Meeting};
 use super::{Balancer, Load, Taker, Unable};
-use crate::net::listener::Stop;
+use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
 use crate::net::seats::{Full, Seat};
 
 /// How long a slave may leave an offer untaken before it counts as silent and the client goes to another.
@@ -23,6 +23,9 @@ const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often offers under way are looked at.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
+
+/// The place of the meeting point among the descriptors that are waited for.
+const MEETING: usize = 2;
 
 /// How many connections that have not said yet what they want are kept.
 const VISITORS_MAX: usize = 64;
@@ -195,9 +198,14 @@ impl Registry {
         clock: impl Fn() -> Instant,
     ) -> io::Result<()> {
         let mut visitors: VecDeque<Channel> = VecDeque::new();
+        let mut reserve = Reserve::new();
+        // Without descriptors nobody is let in until then: who waits would be seen again and again.
+        let mut closed_until: Option<Instant> = None;
         loop {
             let slaves = self.slaves();
-            let (mut heard, stopped) = self.wait(stop, &visitors, &slaves)?;
+            closed_until = closed_until.filter(|until| clock() < *until);
+            let (mut heard, stopped) =
+                self.wait(stop, &visitors, &slaves, closed_until.is_none())?;
             if stopped {
                 return Ok(());
             }
@@ -209,7 +217,11 @@ impl Registry {
                     self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
                 }
             }
-            self.welcome(&mut visitors, &mut heard, balancer);
+            self.serve_visitors(&mut visitors, &mut heard, balancer);
+            reserve.restore();
+            if heard.pop().unwrap_or_default() && !self.welcome(&mut visitors, &mut reserve) {
+                closed_until = Some(clock() + PAUSE);
+            }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // Nobody else is able: the client hears that as if it had come now.
                 balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.seat, clock());
@@ -224,6 +236,7 @@ impl Registry {
         stop: &Stop,
         visitors: &VecDeque<Channel>,
         slaves: &[Arc<SlaveProcess>],
+        is_open: bool,
     ) -> io::Result<(Vec<bool>, bool)> {
         let channels = visitors
             .iter()
@@ -234,11 +247,25 @@ impl Registry {
                 .into_iter()
                 .chain(channels)
                 .collect();
-        let mut polled: Vec<PollFd<'_>> =
-            descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
+        let flags = |index| {
+            if index == MEETING && !is_open { PollFlags::empty() } else { PollFlags::IN }
+        };
+        let mut polled: Vec<PollFd<'_>> = descriptors
+            .iter()
+            .enumerate()
+            .map(|(index, descriptor)| PollFd::new(descriptor, flags(index)))
+            .collect();
         let under_way = slaves.iter().any(|slave| !slave.state.lock().offers.is_empty());
-        let check = Timespec { tv_sec: 0, tv_nsec: OFFER_CHECK.subsec_nanos().into() };
-        match poll(&mut polled, under_way.then_some(&check)) {
+        let timeout = if under_way {
+            Some(OFFER_CHECK)
+        } else if is_open {
+            None
+        } else {
+            Some(PAUSE)
+        };
+        let timeout =
+            timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
+        match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -247,8 +274,8 @@ impl Registry {
         Ok((heard.collect(), stopped))
     }
 
-    /// Lets visitors in, and does what those want that were let in before.
-    fn welcome(
+    /// Does what visitors want who were let in before.
+    fn serve_visitors(
         &self,
         visitors: &mut VecDeque<Channel>,
         heard: &mut Vec<bool>,
@@ -263,13 +290,31 @@ impl Registry {
                 visitors.push_front(visitor);
             }
         }
-        if heard.pop().unwrap_or_default()
-            && let Ok(Some(channel)) = self.meeting.accept()
-        {
-            visitors.push_back(channel);
-            if visitors.len() > VISITORS_MAX {
-                visitors.pop_front();
+    }
+
+    /// Lets a visitor in; `false` if that is not possible now.
+    ///
+    /// Without descriptors the one in reserve is given up, and then the visitor who has been silent for longest: just then
+    /// somebody asks what is the matter.
+    fn welcome(&self, visitors: &mut VecDeque<Channel>, reserve: &mut Reserve) -> bool {
+        let accepted = match self.meeting.accept() {
+            Err(error)
+                if is_shortage(&error) && (reserve.give_up() || visitors.pop_front().is_some()) =>
+            {
+                self.meeting.accept()
             }
+            accepted => accepted,
+        };
+        match accepted {
+            Ok(Some(channel)) => {
+                visitors.push_back(channel);
+                if visitors.len() > VISITORS_MAX {
+                    visitors.pop_front();
+                }
+                true
+            }
+            Ok(None) => true,
+            Err(error) => !is_shortage(&error),
         }
     }
 

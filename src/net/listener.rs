@@ -20,7 +20,7 @@ use crate::ftp::{Code, Reply};
 const BACKLOG: i32 = 8192;
 
 /// How long accepting pauses when no descriptor is left.
-const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// The time without a word after which a control connection is probed: less than the few minutes after which a gateway
 /// forgets a connection, as during a long transfer. Linux has two hours.
@@ -112,11 +112,23 @@ impl Reserve {
 
     /// Accepts one connection and refuses it.
     fn refuse_one(&mut self, listener: &TcpListener) {
-        drop(self.0.take());
+        self.give_up();
         if let Ok((stream, _)) = listener.accept() {
             refuse(&stream, "Out of descriptors; try again later.");
         }
-        self.0 = Self::open();
+        self.restore();
+    }
+
+    /// Gives the descriptor up for another; `false` if it is given up already.
+    pub fn give_up(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+
+    /// Takes the descriptor again, if there is one.
+    pub fn restore(&mut self) {
+        if self.0.is_none() {
+            self.0 = Self::open();
+        }
     }
 }
 
@@ -198,7 +210,9 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result
     }
 }
 
-fn is_shortage(error: &io::Error) -> bool {
+/// Whether there are no descriptors, or no memory for one.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     shortages.iter().any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
 }
