@@ -6,16 +6,24 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use parking_lot::Mutex;
 
 use crate::ftp::VirtualPath;
 use crate::ftp::path::Escaped;
 
 /// How many lines may wait for a standard error that is slow to take them; beyond, lines are lost, and counted.
 const LINES_MAX: usize = 8192;
+
+/// How many bytes these may have.
+const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How many bytes of a long name or line are logged, at its beginning and at its end.
+const HEAD_BYTES: usize = 256;
+const TAIL_BYTES: usize = 128;
 
 /// How long the last lines may take at the end.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -179,9 +187,9 @@ impl fmt::Display for Event<'_> {
                 if *is_root { formatter.write_str(advice) } else { Ok(()) }
             }
             Self::Connect => write!(formatter, "event=connect"),
-            Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Escaped(user)),
+            Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Shortened(user)),
             Self::LoginFailed { user, why } => {
-                write!(formatter, "event=login-failed user=\"{}\" why=\"{why}\"", Escaped(user))
+                write!(formatter, "event=login-failed user=\"{}\" why=\"{why}\"", Shortened(user))
             }
             Self::Transfer(transfer) => write!(formatter, "{transfer}"),
             Self::Swept { count } => write!(formatter, "event=swept parts={count}"),
@@ -199,9 +207,9 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "event=refused peer={peer} why=\"{why}\"")
             }
             Self::Command { line } => {
-                write!(formatter, "event=command line=\"{}\"", Escaped(without_password(line)))
+                write!(formatter, "event=command line=\"{}\"", Shortened(without_password(line)))
             }
-            Self::Reply { line } => write!(formatter, "event=reply line=\"{}\"", Escaped(line)),
+            Self::Reply { line } => write!(formatter, "event=reply line=\"{}\"", Shortened(line)),
             Self::Activity { from, to } => write!(formatter, "event=activity [{from}] -> [{to}]"),
             Self::Disconnect { why, seconds } => {
                 write!(formatter, "event=disconnect seconds={seconds} why=\"{why}\"")
@@ -228,7 +236,8 @@ impl fmt::Display for TransferEvent {
         let seconds = took.as_secs_f64();
         write!(
             formatter,
-            "event=transfer verb={verb} path=\"{path}\" bytes={bytes} seconds={seconds:.3} outcome={outcome}"
+            "event=transfer verb={verb} path=\"{}\" bytes={bytes} seconds={seconds:.3} outcome={outcome}",
+            Shortened(path.as_bytes())
         )
     }
 }
@@ -247,8 +256,16 @@ fn without_password(line: &[u8]) -> &[u8] {
 pub struct Log {
     level: Level,
     lines: Sender<String>,
-    /// How many lines were lost since the last that was kept.
-    lost: Mutex<u64>,
+    state: Arc<State>,
+}
+
+/// What the threads that log and the one that writes know together.
+#[derive(Debug, Default)]
+struct State {
+    /// The bytes of the lines that wait.
+    waiting: AtomicUsize,
+    /// The lines that were lost and have not been reported.
+    lost: AtomicU64,
 }
 
 /// The thread that writes; ends when the last [`Log`] is dropped.
@@ -257,19 +274,21 @@ pub struct Writer(Receiver<Infallible>);
 
 impl Log {
     /// Starts the thread that writes to `out`.
-    pub fn start(level: Level, mut out: impl Write + Send + 'static) -> io::Result<(Self, Writer)> {
+    pub fn start(level: Level, out: impl Write + Send + 'static) -> io::Result<(Self, Writer)> {
         let (lines, receiver): (_, Receiver<String>) = bounded(LINES_MAX);
         let (alive, ended) = bounded(0);
+        let state: Arc<State> = Arc::default();
+        let mut printer = Printer { out, state: Arc::clone(&state), torn: false };
         let write = move || {
             // Dropped at the end, by which the other side sees it.
             let _alive: Sender<Infallible> = alive;
             for line in receiver {
-                // Nobody is left to be told that standard error is gone.
-                let _written = out.write_all(line.as_bytes());
+                printer.print(&line);
             }
+            printer.report_lost();
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((Self { level, lines, lost: Mutex::new(0) }, Writer(ended)))
+        Ok((Self { level, lines, state }, Writer(ended)))
     }
 
     /// Whether events of this level are kept, for those that cost something to make.
@@ -293,15 +312,77 @@ impl Log {
     }
 
     fn line(&self, text: fmt::Arguments<'_>) {
-        let time = jiff::Timestamp::now();
-        let mut lost = self.lost.lock();
-        if *lost > 0
-            && self.lines.try_send(format!("{time:.3} event=log-lines-lost count={lost}\n")).is_ok()
-        {
-            *lost = 0;
+        let line = format!("{:.3} {text}\n", jiff::Timestamp::now());
+        let bytes = line.len();
+        let waiting = self.state.waiting.fetch_add(bytes, Ordering::AcqRel);
+        if waiting.saturating_add(bytes) > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {
+            self.state.waiting.fetch_sub(bytes, Ordering::AcqRel);
+            self.state.lost.fetch_add(1, Ordering::AcqRel);
         }
-        if self.lines.try_send(format!("{time:.3} {text}\n")).is_err() {
-            *lost += 1;
+    }
+}
+
+/// Writes lines, and counts those that cannot be written.
+struct Printer<W> {
+    out: W,
+    state: Arc<State>,
+    /// The last line was written in part.
+    torn: bool,
+}
+
+impl<W: Write> Printer<W> {
+    fn print(&mut self, line: &str) {
+        let written = self.report_lost() && self.write(line.as_bytes());
+        self.state.waiting.fetch_sub(line.len(), Ordering::AcqRel);
+        if !written {
+            // Nobody else is left to be told that a disk is full, or standard error gone.
+            self.state.lost.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Reports the lines that were lost; `false` if that cannot be written.
+    fn report_lost(&mut self) -> bool {
+        let lost = self.state.lost.load(Ordering::Acquire);
+        if lost == 0 {
+            return true;
+        }
+        let end = if self.torn { "\n" } else { "" };
+        let time = jiff::Timestamp::now();
+        let line = format!("{end}{time:.3} event=log-lines-lost count={lost}\n");
+        let written = self.write(line.as_bytes());
+        if written {
+            self.state.lost.fetch_sub(lost, Ordering::AcqRel);
+        }
+        written
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> bool {
+        let begun = bytes.len();
+        while !bytes.is_empty() {
+            match self.out.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => {
+                    self.torn |= bytes.len() < begun;
+                    return false;
+                }
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            }
+        }
+        self.torn = false;
+        true
+    }
+}
+
+/// A name or a line of a client, cut in the middle where it is long: its end tells which file it was.
+struct Shortened<'a>(&'a [u8]);
+
+impl fmt::Display for Shortened<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes) = self;
+        let ends = bytes.len().checked_sub(TAIL_BYTES).filter(|tail| *tail > HEAD_BYTES);
+        match ends.and_then(|tail| Some((bytes.get(..HEAD_BYTES)?, bytes.get(tail..)?))) {
+            None => Escaped(bytes).fmt(formatter),
+            Some((head, tail)) => write!(formatter, "{}...{}", Escaped(head), Escaped(tail)),
         }
     }
 }
@@ -330,5 +411,88 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    /// A disk that is full until it is told otherwise, and takes some bytes of a line before it is.
+    #[derive(Clone)]
+    struct Disk {
+        taken: Arc<parking_lot::Mutex<Vec<u8>>>,
+        room: Arc<AtomicUsize>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.room.load(Ordering::Acquire));
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room.fetch_sub(count, Ordering::AcqRel);
+            self.taken.lock().extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn disk(room: usize) -> Disk {
+        Disk { taken: Arc::default(), room: Arc::new(room.into()) }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_counted_and_reported_when_it_does() {
+        let disk = disk(10);
+        let mut printer = Printer { out: disk.clone(), state: Arc::default(), torn: false };
+        for _ in 0..3 {
+            printer.print("a line of more than ten bytes\n");
+        }
+        disk.room.store(usize::MAX, Ordering::Release);
+        printer.print("the next\n");
+        printer.print("and one\n");
+        let text = String::from_utf8(disk.taken.lock().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            matches!(lines.as_slice(), ["a line of ", lost, "the next", "and one"]
+                if lost.ends_with(" event=log-lines-lost count=3")),
+            "{text}"
+        );
+    }
+
+    /// A reader that takes nothing until it is let.
+    struct Gate(Receiver<()>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _open = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_wait_take_bounded_memory_and_those_beyond_are_counted() {
+        let (open, gate) = bounded(0);
+        let (log, _writer) = Log::start(Level::Verbose, Gate(gate)).unwrap();
+        let line = vec![b'\x1b'; 8000];
+        for _ in 0..20_000 {
+            log.server(&Event::Command { line: &line });
+        }
+        assert!(log.state.waiting.load(Ordering::Acquire) <= WAITING_BYTES_MAX);
+        assert!(log.state.lost.load(Ordering::Acquire) > 10_000);
+        drop((log, open));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_in_the_middle() {
+        let name = [b"head".as_slice(), &[b'x'; 4000], b"tail"].concat();
+        let text = Event::Login { user: &name }.to_string();
+        assert!(text.len() < 500 && text.contains("\"head") && text.ends_with("tail\""), "{text}");
+        assert!(text.contains("x...x"), "{text}");
+        let whole = vec![b'x'; HEAD_BYTES + TAIL_BYTES];
+        assert!(!Event::Login { user: &whole }.to_string().contains("..."));
     }
 }
