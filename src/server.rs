@@ -2,10 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
 
 use crate::balancer::Balancer;
@@ -64,6 +65,8 @@ pub struct Server {
     registry: Option<Arc<Registry>>,
     service: Service,
     seats: Arc<Seats>,
+    /// What wakes the thread that reloads, once there is one.
+    reloads: OnceLock<Sender<()>>,
 }
 
 impl Server {
@@ -133,6 +136,7 @@ impl Server {
             registry: None,
             service: Service::new(config, hosts, security, checkers, flusher, log),
             seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
+            reloads: OnceLock::new(),
         })
     }
 
@@ -315,22 +319,27 @@ impl Server {
         &self.balancer
     }
 
-    /// Reads anew what can change while it runs: the users. What cannot be read changes nothing; the log tells.
+    /// Reads again what can change while it runs: users and certificates. What cannot be read changes nothing; the log tells.
     pub fn reload(&self) {
-        let service = &self.service;
-        let (users, mut wrong) = service.hosts.reload();
-        if let Some(security) = &service.security {
-            wrong.extend(security.acceptor.reload().err());
-        }
-        for what in &wrong {
-            service.log.server(&Event::NotReloaded { what });
-        }
-        if wrong.is_empty() {
-            service.log.server(&Event::Reloaded { users });
-        }
-        if let Some(registry) = &self.registry {
-            registry.tell_slaves(b"reload");
-        }
+        reload(&self.service, self.registry.as_deref());
+    }
+
+    /// Does the same on a thread of its own: a file may be on a disk that hangs, and who asks has other signals to take.
+    /// While one is read, one more request waits; those beyond are covered by it.
+    pub fn reload_apart(&self) {
+        let requests = self.reloads.get_or_init(|| {
+            let (sender, requests) = bounded(1);
+            let (service, registry) = (self.service.clone(), self.registry.clone());
+            let run = move || requests.iter().for_each(|()| reload(&service, registry.as_deref()));
+            let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
+            if let Err(error) = spawned {
+                let what = "nothing can be reloaded";
+                self.service.log.server(&Event::Trouble { what, error: &error });
+            }
+            sender
+        });
+        // Full: the one that waits reads what there is then.
+        let _asked = requests.try_send(());
     }
 
     /// Takes no new clients, lets transfers finish for as long as the configuration says, and ends.
@@ -361,6 +370,23 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close_doors();
+    }
+}
+
+/// Reads users and certificates again, and tells slave processes to do so.
+fn reload(service: &Service, registry: Option<&Registry>) {
+    let (users, mut wrong) = service.hosts.reload();
+    if let Some(security) = &service.security {
+        wrong.extend(security.acceptor.reload().err());
+    }
+    for what in &wrong {
+        service.log.server(&Event::NotReloaded { what });
+    }
+    if wrong.is_empty() {
+        service.log.server(&Event::Reloaded { users });
+    }
+    if let Some(registry) = registry {
+        registry.tell_slaves(b"reload");
     }
 }
 

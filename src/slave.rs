@@ -208,7 +208,7 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
                         continue;
                     }
                     (b"reload", ..) => {
-                        server.reload();
+                        server.reload_apart();
                         continue;
                     }
                     (b"stop", ..) => return Parting::Stopped,

@@ -14,15 +14,17 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer, noise};
+use common::{PATIENCE, TestServer, noise, until};
 use poolftpd::balancer::handover::Channel;
 use poolftpd::net::tls::fingerprint;
+use rustix::fs::OFlags;
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
@@ -146,7 +148,7 @@ fn users_are_added_changed_and_removed_and_read_on_sighup() {
     assert!(text.contains("may=list,read\n") && text.contains("may=all quota=1048576\n"), "{text}");
     assert!(!text.contains("secret"));
     program.signal("HUP");
-    common::until("the new user is not let in", || may("bob", "word"));
+    until("the new user is not let in", || may("bob", "word"));
     assert!(may("alice", "secret"));
     assert_eq!(passwd(&[users, "bob", "--delete"], "").0, Some(0));
     assert!(!fs::read_to_string(&path).unwrap().contains("bob"));
@@ -712,4 +714,103 @@ fn a_name_for_the_public_address_is_looked_up() {
     assert!(client.ask("PASV").starts_with("227 Entering Passive Mode (127,0,0,1,"));
     program.signal("TERM");
     assert_eq!(program.end().1, Some(0));
+}
+
+fn make_pipe(path: &Path) {
+    let status = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+/// Waits until somebody has opened a pipe to read it, who then waits for what is never written.
+fn await_reader(path: &Path) -> fs::File {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    let mut opened = None;
+    until("nobody reads the pipe", || {
+        opened = options.open(path).ok();
+        opened.is_some()
+    });
+    opened.unwrap()
+}
+
+#[test]
+fn a_stop_is_heard_while_nobody_reads_standard_output() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    while (&writer).write(&[0; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let mut child = Command::new(SERVER)
+        .args(["--bind", "127.0.0.1", "--port", "0", "--root"])
+        .arg(root.path())
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = log.find_map(|line| {
+        let line = line.unwrap();
+        Some(line.split_once("event=listening address=")?.1.parse().unwrap())
+    });
+    drop(RawClient::log_in(address.unwrap()));
+    let program = Program { child, address: address.unwrap(), root };
+    program.signal("TERM");
+    assert!(log.any(|line| line.unwrap().contains("event=stopped in_time=true")));
+    let mut program = program;
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
+    drop(reader);
+}
+
+#[test]
+fn a_users_file_that_becomes_a_pipe_is_refused_and_a_stop_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    let name = users.to_str().unwrap();
+    assert_eq!(passwd(&[name, "alice"], "secret\n").0, Some(0));
+    let program = Program::start(&["--users", name]);
+    fs::remove_file(&users).unwrap();
+    make_pipe(&users);
+    program.signal("HUP");
+    let mut client = RawClient::greeted(program.address);
+    assert!(client.try_log_in("alice", "secret").starts_with("230 "));
+    drop(client);
+    program.signal("TERM");
+    let (log, status) = program.end();
+    assert_eq!(status, Some(0), "{log}");
+    // Whether the other signal was served before that one, or not at all.
+    assert!(!log.contains("event=reloaded"), "{log}");
+    let (status, message) = server_output(&["--users", name, "--port", "0"]);
+    assert_eq!(status, Some(1));
+    assert!(message.contains("not a regular file"), "{message}");
+}
+
+#[test]
+fn a_stop_is_heard_while_a_file_that_is_read_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = folder.path().join("pair.pem");
+    let name = pair.to_str().unwrap();
+    let program = Program::start(&["--self-signed", name]);
+    fs::remove_file(&pair).unwrap();
+    make_pipe(&pair);
+    program.signal("HUP");
+    let held = await_reader(&pair);
+    program.signal("HUP");
+    drop(RawClient::log_in(program.address));
+    program.signal("TERM");
+    assert_eq!(program.end().1, Some(0));
+    drop(held);
+    // The same while it starts.
+    let child = Command::new(SERVER)
+        .args(["--bind", "127.0.0.1", "--port", "0", "--tls-cert", name, "--root"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let program = Program { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), root };
+    let held = await_reader(&pair);
+    program.signal("TERM");
+    assert_eq!(program.end().1, Some(0));
+    drop(held);
 }

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use argh::FromArgs;
@@ -318,12 +319,29 @@ fn inherited() -> Vec<TcpListener> {
     (0..found.len()).filter_map(|index| found.take_tcp_listener(index).ok().flatten()).collect()
 }
 
+/// Says where the server listens, on a thread of its own: standard output may be a pipe that nobody reads.
+fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
+    let doors = server.doors().iter().map(|door| {
+        let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
+        format!("listening on {}{of_slave}\n", door.address)
+    });
+    let pin = pin.map(|pin| format!("certificate SHA-256 {pin} (ftpclient --pin)\n"));
+    let text: String = doors.chain(pin).collect();
+    std::thread::Builder::new().name("announcer".to_owned()).spawn(move || cli::print(&text))?;
+    Ok(())
+}
+
 /// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
 fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
-    let pin = self_signed.map(make_certificate).transpose()?;
     let text = |error: io::Error| format!("cannot start: {error}.");
-    // Before any thread, so that no signal is missed.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
+    // What is read now may be on a disk that hangs: until there is something to stop, a stop signal ends the process at once.
+    let is_starting = Arc::new(AtomicBool::new(true));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))
+            .map_err(text)?;
+    }
+    let mut signals = Signals::new([SIGHUP]).map_err(text)?;
+    let pin = self_signed.map(make_certificate).transpose()?;
     // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
@@ -332,21 +350,20 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
     // Before any thread.
     let confined = confine(config, &prepared.places()).map_err(sentence)?;
+    for signal in [SIGTERM, SIGINT] {
+        signals.add_signal(signal).map_err(text)?;
+    }
+    is_starting.store(false, Ordering::Release);
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
     let server = Server::serve(config, prepared, log).map_err(sentence)?;
-    for door in server.doors() {
-        let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
-        cli::print(&format!("listening on {}{of_slave}\n", door.address));
-    }
-    if let Some(pin) = pin {
-        cli::print(&format!("certificate SHA-256 {pin} (ftpclient --pin)\n"));
-    }
+    announce(&server, pin.as_deref()).map_err(text)?;
+    // Nothing here waits for a file or a reader: signals are taken whatever hangs.
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
         }
-        server.reload();
+        server.reload_apart();
     }
     let handle = std::thread::Builder::new()
         .name("stop".to_owned())

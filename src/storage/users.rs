@@ -17,7 +17,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::account::Permissions;
 use super::password;
@@ -153,11 +153,13 @@ impl Users {
     pub fn read(path: &Path) -> Result<Self, String> {
         let read = || {
             let mut text = String::new();
-            OpenOptions::new()
-                .read(true)
-                .open(path)?
-                .take(FILE_BYTES_MAX)
-                .read_to_string(&mut text)?;
+            // A pipe under this name would be waited for, with nobody at its other end.
+            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+            let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("not a regular file"));
+            }
+            file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
             Ok(text)
         };
         let text = read().map_err(|error| complaint(path, &error))?;
