@@ -10,7 +10,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -164,5 +164,43 @@ fn empty_blocks_and_markers_are_no_progress() {
         assert!(last.starts_with("426 No data"), "{last}");
         writing.join().unwrap();
         assert!(client.ask("NOOP").starts_with("200 "));
+    }
+}
+
+#[test]
+fn a_client_that_has_gone_behind_a_line_that_waits_is_noticed() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        // Longer than any test waits.
+        config.limits.data_connect_timeout = PATIENCE * 10;
+    });
+    server.write("a", "text");
+    let mut crowd = Vec::new();
+    for line in ["LIST", "RETR a", "STOR b", "STOU"] {
+        for behind in ["PWD\r\n", "QUIT\r\n", "LIST\r\nLIST\r\n", ""] {
+            let mut client = RawClient::log_in(server.address());
+            client.extended_passive();
+            client.send(format!("{line}\r\n{behind}").as_bytes());
+            let reply = client.line();
+            assert!(reply.starts_with("150 ") || reply.starts_with("450 "), "{line}: {reply}");
+            crowd.push(client);
+        }
+    }
+    drop(crowd);
+    let clients = || server.server.as_ref().unwrap().clients();
+    until("the seats are not given back", || clients() == 0);
+}
+
+#[test]
+fn a_client_that_has_said_everything_and_listens_is_served() {
+    let server = TestServer::writable();
+    server.write("a", "text");
+    let mut client = RawClient::log_in(server.address());
+    let data = client.open_data();
+    client.send(b"RETR a\r\nPWD\r\nQUIT\r\n");
+    client.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(data), b"text");
+    for reply in ["150 ", "226 ", "257 ", "221 "] {
+        assert!(client.line().starts_with(reply));
     }
 }

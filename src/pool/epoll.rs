@@ -64,6 +64,7 @@ impl Readiness for Epoll {
                 | match watched.interest {
                     Interest::Readable => epoll::EventFlags::IN,
                     Interest::Writable => epoll::EventFlags::OUT,
+                    Interest::HangUp => epoll::EventFlags::RDHUP,
                 };
             // Most descriptors were watched before: the control connection at every park but its first.
             match epoll::modify(&self.set, watched.descriptor, data, flags) {

@@ -47,6 +47,7 @@ pub enum Class {
 pub(super) enum Interest {
     Readable,
     Writable,
+    HangUp,
 }
 
 /// One descriptor, what it is watched for, and the class of the turn that its readiness calls for.
@@ -70,6 +71,12 @@ impl<'a> Watch<'a> {
     /// Wakes the task, for a turn of this class, when the descriptor has room to write (or is connected).
     pub fn writable(&mut self, descriptor: BorrowedFd<'a>, class: Class) {
         self.add(Watched { descriptor, interest: Interest::Writable, class });
+    }
+
+    /// Wakes the task, for a turn of this class, when the other end has closed its side or broken the connection, and not for
+    /// what it has said before. Once that is known it must not be asked for again: it stays so.
+    pub fn hang_up(&mut self, descriptor: BorrowedFd<'a>, class: Class) {
+        self.add(Watched { descriptor, interest: Interest::HangUp, class });
     }
 
     fn add(&mut self, watched: Watched<'a>) {

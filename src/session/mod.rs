@@ -601,6 +601,9 @@ impl Task for Session {
             watch.writable(self.control.descriptor(), Class::Interactive);
         } else if hears {
             watch.readable(self.control.descriptor(), Class::Interactive);
+        } else if matches!(&self.activity, Activity::Opening(awaiting) if awaiting.watches_hang_up())
+        {
+            watch.hang_up(self.control.descriptor(), Class::Interactive);
         }
         match &self.activity {
             Activity::Opening(awaiting) => awaiting.watch(watch),

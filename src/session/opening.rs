@@ -20,7 +20,7 @@ use super::negotiate::Route;
 use super::refusal::Refusal;
 use super::transfer::{INTERACTIVE_BYTES, Order, Then, abort_done, aborted};
 use super::work::{Outgoing, Text, Work};
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, FAREWELL_TIMEOUT, Heard, Pending, Session, Step};
 
 /// The time that is left to the client when somebody else has connected to its passive port.
 ///
@@ -29,6 +29,10 @@ use super::{Activity, Heard, Pending, Session, Step};
 /// a word for half a minute. A client connects before its command or right behind it, so a second is enough for most, and who
 /// comes again and again does not make it shorter.
 const STRANGER_GRACE: Duration = Duration::from_secs(1);
+
+/// The time that is left for the data connection of a client that has closed its side of the control connection: what is on
+/// its way may still arrive, and some close their side as soon as they have said everything.
+const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 
 /// An order whose data connection is not there yet.
 #[derive(Debug)]
@@ -40,9 +44,16 @@ pub(super) struct Awaiting {
     pub(super) until: Instant,
     /// Somebody else connected to the passive port.
     stranger: Option<IpAddr>,
+    /// The client has closed its side of the control connection.
+    hung_up: bool,
 }
 
 impl Awaiting {
+    /// Whether it is to be noticed that the client has closed its side.
+    pub(super) fn watches_hang_up(&self) -> bool {
+        !self.hung_up
+    }
+
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         match &self.opening {
             Opening::Passive(listener) => watch.readable(listener.descriptor(), Class::Interactive),
@@ -196,6 +207,7 @@ impl Session {
                     work,
                     until,
                     stranger: None,
+                    hung_up: false,
                 })));
             }
             Err(error) => {
@@ -211,7 +223,8 @@ impl Session {
         awaiting: Awaiting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Awaiting { opening, protection, mut order, work, mut until, mut stranger } = awaiting;
+        let Awaiting { opening, protection, mut order, work, mut until, mut stranger, hung_up } =
+            awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
             Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
@@ -227,6 +240,10 @@ impl Session {
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
+        }
+        let hung_up = hung_up || self.has_hung_up(&order);
+        if hung_up {
+            until = until.min(now + HANG_UP_GRACE);
         }
         let mut spare = None;
         let opened = opening.advance(protection.as_ref(), &mut spare);
@@ -258,6 +275,7 @@ impl Session {
                     work,
                     until,
                     stranger,
+                    hung_up,
                 })));
                 Ok(Step::Wait)
             }
@@ -274,9 +292,16 @@ impl Session {
         }
     }
 
+    /// Whether the client has closed its side, where nothing is heard from it any more: behind a line that waits for the
+    /// transfer, or QUIT, or its end.
+    fn has_hung_up(&self, order: &Order) -> bool {
+        let hears = self.control.is_open() && order.then == Then::Commands;
+        !hears && self.control.has_ended()
+    }
+
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, order, work, stranger, .. } = awaiting;
+        let Awaiting { opening, order, work, stranger, hung_up, .. } = awaiting;
         drop((opening, work));
         let seconds = self.service.limits.data_connect_timeout.as_secs();
         let own = self.control.peer().ip();
@@ -288,6 +313,10 @@ impl Session {
         };
         let reply = Reply::new(Code::DATA_CONNECTION_FAILED, text);
         self.finish(order, 0, &reply, Outcome::Failed, now);
+        if hung_up {
+            // Lines that it said before it left lead nowhere either.
+            self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+        }
     }
 
     fn log_stranger(&self, from: SocketAddr) {
