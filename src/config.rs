@@ -136,6 +136,19 @@ impl fmt::Display for VirtualHost {
     }
 }
 
+/// `--max-clients`, where nothing else is said.
+const CLIENTS_MAX: usize = 10_000;
+
+/// The part of all sessions that one address may have, where nothing else is said: no address takes the seats of all others.
+const ADDRESS_SHARE: usize = 4;
+
+/// The number of sessions that one address may have of so many, where nothing else is said: a quarter, and one at least.
+#[must_use]
+pub const fn per_address_share(clients_max: usize) -> usize {
+    let share = clients_max / ADDRESS_SHARE;
+    if share == 0 { 1 } else { share }
+}
+
 /// Every limit.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -180,8 +193,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            clients_max: 10_000,
-            per_address_max: 10_000,
+            clients_max: CLIENTS_MAX,
+            per_address_max: per_address_share(CLIENTS_MAX),
             login_timeout: Duration::from_mins(1),
             handshake_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_mins(5),

@@ -32,11 +32,11 @@ round() {
         "$verdict" "$1" $((clients - failed)) "$clients" "$megabytes" "$shares" "$(since "$begun")"
 }
 
-start_server --slaves 4 --workers 2
+start_server --max-per-ip 10000 --slaves 4 --workers 2
 round "4 slaves in process"
 kill "$server" && wait "$server"
 rm -f "$work/ready"
-start_server --workers 2
+start_server --max-per-ip 10000 --workers 2
 "$programs/ftpslaves" --count 4 --workers 2 "localhost:$port" 2>/dev/null &
 slaves=$!
 until [ "$("$programs/ftpserver" ctl status --port "$port" | grep -c serving)" = 5 ]; do :; done

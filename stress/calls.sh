@@ -12,7 +12,7 @@ trap finish_peers EXIT INT TERM
 mkdir -p "$work/root/up" "$work/root/d1000" && chmod 755 "$work" "$work/root" && chmod 777 "$work/root/up"
 for size in 1024 65536 33554432; do head -c $size /dev/urandom >"$work/root/f$size"; done
 (cd "$work/root/d1000" && seq -f 'file-%04g.txt' 1000 | xargs touch)
-start_server --workers 4 --write --no-fsync
+start_server --max-per-ip 10000 --workers 4 --write --no-fsync
 peers+=("poolftpd $server $port anonymous:x@")
 start_vsftpd && start_proftpd && start_pure_ftpd && start_pyftpdlib && start_unftp
 

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 kills=${1:-200} megabytes=${2:-16}
 make_file file.bin "$megabytes"
-start_server --workers 4 --write
+start_server --max-per-ip 10000 --workers 4 --write
 expected=$(sha256sum <"$work/root/file.bin")
 mkdir "$work/here"
 cp "$work/root/file.bin" "$work/here/up.bin"

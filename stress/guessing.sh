@@ -8,7 +8,7 @@ command -v python3 >/dev/null || { echo "SKIPPED guessing: python3 is not here";
 tries=${1:-90}
 printf 'right\n' | "$programs/ftppasswd" "$work/users" alice
 mkdir -p "$work/root"
-start_server --workers 2 --users "$work/users"
+start_server --max-per-ip 10000 --workers 2 --users "$work/users"
 python3 - "$port" "$tries" <<'PYTHON'
 import socket, statistics, sys, threading, time
 port, tries = int(sys.argv[1]), int(sys.argv[2])

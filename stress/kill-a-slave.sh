@@ -5,7 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 clients=${1:-300} kills=${2:-10}
 make_file file.bin 1
-start_server --workers 2
+start_server --max-per-ip 10000 --workers 2
 "$programs/ftpslaves" --count 3 --workers 2 "localhost:$port" 2>/dev/null &
 slaves=$!
 processes() { "$programs/ftpserver" ctl status --port "$port" | awk '$2 ~ /^[0-9]+$/ { print $2 }'; }

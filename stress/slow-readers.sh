@@ -6,7 +6,7 @@
 readers=${1:-50} megabytes=${2:-32}
 command -v python3 >/dev/null || { echo "SKIP slow-readers: python3 is not installed"; exit 0; }
 make_file file.bin "$megabytes"
-start_server --workers 2
+start_server --max-per-ip 10000 --workers 2
 python3 - "$port" "$readers" "$server" "$work" "$programs/ftpclient" "$megabytes" <<'END'
 import filecmp, os, re, socket, statistics, subprocess, sys, threading, time
 

@@ -6,7 +6,7 @@
 files=${1:-10000} bytes=${2:-1024} rounds=${3:-3}
 mkdir -p "$work/root/many"
 head -c $((files * bytes)) /dev/urandom | (cd "$work/root/many" && split -a 5 -b "$bytes" - f.)
-start_server --workers 4
+start_server --max-per-ip 10000 --workers 4
 sum() { (cd "$1" && cat f.* | sha256sum); }
 expected=$(sum "$work/root/many")
 failed=0

@@ -21,7 +21,7 @@ start_other() { # NAME PORT COMMAND...
 }
 finish_others() { for other in "${others[@]}"; do read -r _ pid _ <<<"$other"; kill "$pid" 2>/dev/null || true; done; finish; }
 trap finish_others EXIT INT TERM
-start_server --workers 4 --write --no-fsync --self-signed "$work/own.pem"
+start_server --max-per-ip 10000 --workers 4 --write --no-fsync --self-signed "$work/own.pem"
 # family_cpu PID: with that of its children, those that have ended too.
 family_cpu() {
     awk -v t="$(getconf CLK_TCK)" '{ sum += $14 + $15 + $16 + $17 } END { print sum / t }' \

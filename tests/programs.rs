@@ -25,6 +25,7 @@ use common::{PATIENCE, TestServer, noise, until};
 use poolftpd::balancer::handover::Channel;
 use poolftpd::net::tls::fingerprint;
 use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketType};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
@@ -813,4 +814,28 @@ fn a_stop_is_heard_while_a_file_that_is_read_hangs() {
     program.signal("TERM");
     assert_eq!(program.end().1, Some(0));
     drop(held);
+}
+
+#[test]
+fn one_address_does_not_take_every_seat() {
+    let program = Program::start(&["--max-clients", "8"]);
+    let mut crowd: Vec<RawClient> = (0..8).map(|_| RawClient::connect(program.address)).collect();
+    let served = crowd.iter_mut().filter_map(|client| client.line().strip_prefix("220 ").map(drop));
+    assert_eq!(served.count(), 2);
+    let other = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&other, &SocketAddr::from(([127, 0, 0, 2], 0))).unwrap();
+    rustix::net::connect(&other, &program.address).unwrap();
+    let mut line = String::new();
+    BufReader::new(TcpStream::from(other)).read_line(&mut line).unwrap();
+    assert!(line.starts_with("220 "), "{line}");
+    for (words, seats) in
+        [(["--max-clients=2", "-q"], 1), (["--max-clients=8", "--max-per-ip=8"], 8)]
+    {
+        let program = Program::start(&words);
+        let mut crowd: Vec<RawClient> =
+            (0..8).map(|_| RawClient::connect(program.address)).collect();
+        let served =
+            crowd.iter_mut().filter_map(|client| client.line().strip_prefix("220 ").map(drop));
+        assert_eq!(served.count(), seats, "{words:?}");
+    }
 }

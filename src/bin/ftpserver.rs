@@ -138,9 +138,9 @@ struct Arguments {
     #[argh(option, default = "Limits::default().clients_max", arg_name = "n")]
     max_clients: usize,
 
-    /// serve so many clients at once from one address (default: 10000)
-    #[argh(option, default = "Limits::default().per_address_max", arg_name = "n")]
-    max_per_ip: usize,
+    /// maximum number of concurrent clients from one address (default: a quarter of --max-clients)
+    #[argh(option, arg_name = "n")]
+    max_per_ip: Option<usize>,
 
     /// log commands and replies, too
     #[argh(switch, short = 'v')]
@@ -167,7 +167,7 @@ impl Arguments {
             (false, true) => Level::Verbose,
             (false, false) => Level::Normal,
         };
-        if self.max_clients == 0 || self.max_per_ip == 0 {
+        if self.max_clients == 0 || self.max_per_ip == Some(0) {
             return Err("--max-clients and --max-per-ip must be at least 1");
         }
         if self.idle_timeout == 0 {
@@ -180,7 +180,9 @@ impl Arguments {
         let seconds = |seconds: u64| Duration::from_secs(seconds.min(100 * 365 * 24 * 3600));
         let limits = Limits {
             clients_max: self.max_clients,
-            per_address_max: self.max_per_ip,
+            per_address_max: self
+                .max_per_ip
+                .unwrap_or_else(|| config::per_address_share(self.max_clients)),
             idle_timeout: seconds(self.idle_timeout),
             stall_timeout: seconds(self.stall_timeout),
             trusted: self.trust.unwrap_or_default(),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::client_of;
+
 /// Counts the clients that are here.
 #[derive(Debug)]
 pub struct Seats {
@@ -66,6 +68,7 @@ impl Seats {
 
     /// Takes a seat for a client from this address.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
+        let address = client_of(address);
         let mut taken = self.taken.lock();
         if taken.all >= self.clients_max {
             return Err(Full::Clients);
@@ -116,5 +119,16 @@ mod tests {
         drop(first);
         let _fourth = seats.take(here).unwrap();
         assert_eq!(seats.taken(), 3);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let seats = Seats::new(9, 2);
+        let take = |address: &str| seats.take(address.parse().unwrap());
+        let seated = [take("2001:db8::1").unwrap(), take("2001:db8::2").unwrap()];
+        assert_eq!(take("2001:db8::3").unwrap_err(), Full::Address);
+        assert!(take("2001:db8:0:1::1").is_ok());
+        drop(seated);
+        assert_eq!((seats.taken(), take("2001:db8::3").is_ok()), (0, true));
     }
 }

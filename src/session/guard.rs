@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use crate::config::Limits;
+use crate::net::client_of;
 
 /// How many addresses and how many users are remembered. Beyond, those are forgotten that failed longest ago.
 const REMEMBERED_MAX: usize = 16 * 1024;
@@ -24,9 +25,6 @@ const DOUBLINGS_MAX: u32 = 3;
 
 /// By how much more than of an address the guesses at one user may be, from everywhere together.
 const USER_FACTOR: u32 = 5;
-
-/// An IPv6 client has a whole network to guess from.
-const IPV6_PREFIX_BITS: u32 = 64;
 
 /// What is remembered.
 #[derive(Debug, Default)]
@@ -60,7 +58,7 @@ impl Guard {
         if is_trusted(from, limits) {
             return Ok(());
         }
-        let found = self.addresses.lock().find(&network_of(from), limits.lockout, now);
+        let found = self.addresses.lock().find(&client_of(from), limits.lockout, now);
         if let Some(found) = found.filter(|found| found.count >= limits.lockout_failures) {
             let remaining = (found.last + limits.lockout).saturating_duration_since(now);
             return Err(LockedOut::Address { remaining });
@@ -80,7 +78,7 @@ impl Guard {
     ) -> Duration {
         let mut doublings = DOUBLINGS_MAX;
         if self.check(user, from, limits, now).is_ok() {
-            let count = self.addresses.lock().add(network_of(from), limits.lockout, now);
+            let count = self.addresses.lock().add(client_of(from), limits.lockout, now);
             if !is_trusted(from, limits) {
                 self.users.lock().add(key_of(user), limits.lockout, now);
             }
@@ -103,15 +101,6 @@ fn key_of(user: &[u8]) -> Vec<u8> {
 
 fn is_trusted(address: IpAddr, limits: &Limits) -> bool {
     limits.trusted.iter().any(|network| network.contains(&address))
-}
-
-fn network_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX_BITS))).into()
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -161,6 +150,8 @@ impl<K: Hash + Eq + Clone> Memory<K> {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     fn limits() -> Limits {
