@@ -22,7 +22,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{Crew, Hosts, Root};
+use crate::storage::{Crew, FairCrew, Hosts, Root};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -125,7 +125,7 @@ impl Server {
             implicit_port: config.implicit_tls,
             resumption: config.resumption,
         });
-        let checkers = Crew::start("checker", checkers(), config.limits.logins_pending_max)?;
+        let checkers = FairCrew::start("checker", checkers(), config.limits.logins_pending_max)?;
         let flusher = Crew::start_unbounded("flusher", FLUSHERS)?;
         Ok(Self {
             doors: Vec::new(),

@@ -1,11 +1,13 @@
 //! Who the client is: USER, PASS, ACCT, HOST, REIN.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Password, PathName};
 use crate::ftp::path::PathTooLong;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::Event;
+use crate::net::client_of;
 use crate::pool::{Class, Watch};
 use crate::storage::{Account, Accounts, Denied, Errand, Permissions, Root, Verdict, Verification};
 
@@ -130,7 +132,8 @@ impl Session {
         match self.accounts().verify(&name, password, from) {
             Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
             Verification::Later(check) => {
-                let Some(Ok(verdict)) = service.checkers.try_run(|| Ok(check())) else {
+                let Some(Ok(verdict)) = service.checkers.try_run(client_of(from), || Ok(check()))
+                else {
                     return Err(Refusal::TooManyLogins);
                 };
                 let until = now + CHECK_TIMEOUT;
@@ -149,7 +152,11 @@ impl Session {
                     Step::More
                 }
                 Some(Err(error)) => {
-                    self.refuse(&Refusal::Storage(error));
+                    // Somebody who asks for less has taken its place.
+                    let is_displaced = error.kind() == ErrorKind::ResourceBusy;
+                    let refusal =
+                        if is_displaced { Refusal::TooManyLogins } else { Refusal::Storage(error) };
+                    self.refuse(&refusal);
                     self.enter(Activity::Commands);
                     Step::More
                 }

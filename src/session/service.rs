@@ -1,5 +1,6 @@
 //! What the sessions of a server share, and what they do, counted.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::storage::{Crew, Durability, Hosts};
+use crate::storage::{Crew, Durability, FairCrew, Hosts};
 
 use super::guard::Guard;
 use super::security::Security;
@@ -25,8 +26,8 @@ pub struct Service {
     pub public_address: Arc<PublicAddress>,
     /// TLS, where there is any.
     pub security: Option<Security>,
-    /// What checks passwords.
-    pub checkers: Arc<Crew>,
+    /// What checks passwords, in turn for each address.
+    pub checkers: Arc<FairCrew<IpAddr>>,
     /// Threads for what waits for a disk: flushes, copies, commits.
     pub flusher: Arc<Crew>,
     /// When what is stored counts as stored.
@@ -85,7 +86,7 @@ impl Service {
         config: &Config,
         hosts: Hosts,
         security: Option<Security>,
-        checkers: Crew,
+        checkers: FairCrew<IpAddr>,
         flusher: Crew,
         log: Log,
     ) -> Self {

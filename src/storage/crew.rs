@@ -9,7 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded, unbounded};
 use rustix::event::{EventfdFlags, eventfd};
 
-type Job = Box<dyn FnOnce() + Send>;
+/// Something to be done, which tells by itself when it is.
+pub(super) type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads for one kind of errand. They end when this is dropped and what they were given is done.
 pub struct Crew(Sender<Job>);
@@ -72,7 +73,8 @@ impl Crew {
     }
 }
 
-fn prepare<T: Send + 'static>(
+/// Makes a job of something, and what waits for it.
+pub(super) fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(Job, Errand<T>)> {
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;

@@ -5,6 +5,7 @@
 
 pub mod account;
 mod crew;
+mod fair;
 mod hosts;
 mod partials;
 pub mod password;
@@ -18,6 +19,7 @@ pub mod users;
 
 pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
 pub use crew::{Crew, Errand};
+pub use fair::FairCrew;
 pub use hosts::Hosts;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};

@@ -23,7 +23,10 @@ pub struct RawClient {
 
 impl RawClient {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::of(TcpStream::connect(address).unwrap())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let reader = BufReader::new(stream.try_clone().unwrap());
@@ -47,6 +50,17 @@ impl RawClient {
     /// Connected and greeted.
     pub fn greeted(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
+        assert!(client.line().starts_with("220 "));
+        client
+    }
+
+    /// The same from another address of this machine.
+    pub fn greeted_from(from: SocketAddr, to: SocketAddr) -> Self {
+        let family = rustix::net::AddressFamily::INET;
+        let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&socket, &from).unwrap();
+        rustix::net::connect(&socket, &to).unwrap();
+        let mut client = Self::of(TcpStream::from(socket));
         assert!(client.line().starts_with("220 "));
         client
     }

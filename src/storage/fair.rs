@@ -1,0 +1,244 @@
+//! Threads that divide their time among clients: whoever asks for much waits behind itself, and not before others.
+//!
+//! Each client has a queue of its own, and the threads take from one after the other. When as much waits as may, a client that
+//! has less waiting than another takes the place of the last of that one.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::hash::Hash;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::crew::{Errand, Job, prepare};
+
+/// A job that waits, and the sign by which it is told not to be done.
+struct Waiting {
+    job: Job,
+    is_displaced: Arc<AtomicBool>,
+}
+
+impl Waiting {
+    /// Ends a job that another has displaced: who waits for it is told so.
+    fn displace(self) {
+        self.is_displaced.store(true, Ordering::Release);
+        (self.job)();
+    }
+}
+
+/// What waits, by client.
+struct Queues<K> {
+    /// None of them is empty.
+    by_client: HashMap<K, VecDeque<Waiting>>,
+    /// Each client with something waiting, the next one first.
+    ring: VecDeque<K>,
+    count: usize,
+    is_closed: bool,
+}
+
+/// Says that there is no room.
+#[derive(Debug, PartialEq, Eq)]
+struct NoRoom;
+
+impl<K: Hash + Eq + Clone> Queues<K> {
+    fn new() -> Self {
+        Self { by_client: HashMap::new(), ring: VecDeque::new(), count: 0, is_closed: false }
+    }
+
+    /// Puts a job at the end of its client's queue; returns the one that it displaces, if there was no room otherwise.
+    fn push(&mut self, client: K, job: Waiting, most: usize) -> Result<Option<Waiting>, NoRoom> {
+        let displaced =
+            if self.count < most { None } else { Some(self.make_room(&client).ok_or(NoRoom)?) };
+        let queue = self.by_client.entry(client.clone()).or_default();
+        if queue.is_empty() {
+            self.ring.push_back(client);
+        }
+        queue.push_back(job);
+        self.count += 1;
+        Ok(displaced)
+    }
+
+    /// Takes the last job of the client that has most waiting, if that is more than this one would have.
+    fn make_room(&mut self, client: &K) -> Option<Waiting> {
+        let own = self.by_client.get(client).map_or(0, VecDeque::len);
+        let longest = self.by_client.values_mut().max_by_key(|queue| queue.len())?;
+        // It has two at least: none becomes empty by this.
+        let displaced = if longest.len() > own + 1 { longest.pop_back() } else { None };
+        self.count -= usize::from(displaced.is_some());
+        displaced
+    }
+
+    /// Takes the next job of the client whose turn it is.
+    fn pop(&mut self) -> Option<Waiting> {
+        let client = self.ring.pop_front()?;
+        let queue = self.by_client.get_mut(&client)?;
+        let job = queue.pop_front();
+        if queue.is_empty() {
+            self.by_client.remove(&client);
+        } else {
+            self.ring.push_back(client);
+        }
+        self.count -= usize::from(job.is_some());
+        job
+    }
+}
+
+struct Shared<K> {
+    queues: Mutex<Queues<K>>,
+    wake: Condvar,
+}
+
+impl<K: Hash + Eq + Clone> Shared<K> {
+    /// Waits for the next job; `None` when there are no more.
+    fn next(&self) -> Option<Waiting> {
+        let mut queues = self.queues.lock();
+        loop {
+            match queues.pop() {
+                None if queues.is_closed => return None,
+                None => self.wake.wait(&mut queues),
+                job => return job,
+            }
+        }
+    }
+}
+
+/// Threads that do errands of clients in turn. They end when this is dropped and what they were given is done.
+pub struct FairCrew<K: Hash + Eq + Clone> {
+    shared: Arc<Shared<K>>,
+    waiting_max: usize,
+}
+
+impl<K: Hash + Eq + Clone> fmt::Debug for FairCrew<K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.shared.queues.lock().count;
+        formatter.debug_struct("FairCrew").field("waiting", &waiting).finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
+    /// Starts the threads, for which at most this many errands may wait.
+    pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
+        let shared = Arc::new(Shared { queues: Mutex::new(Queues::new()), wake: Condvar::new() });
+        let crew = Self { shared, waiting_max };
+        for number in 1..=threads {
+            let shared = Arc::clone(&crew.shared);
+            let work = move || {
+                while let Some(Waiting { job, .. }) = shared.next() {
+                    job();
+                }
+            };
+            std::thread::Builder::new().name(format!("{name} {number}")).spawn(work)?;
+        }
+        Ok(crew)
+    }
+
+    /// Has something done for a client, and tells by a descriptor when it is; `None` if too much waits already. One that is
+    /// displaced by another client's ends with [`io::ErrorKind::ResourceBusy`].
+    pub fn try_run<T: Send + 'static>(
+        &self,
+        client: K,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Option<io::Result<Errand<T>>> {
+        let is_displaced = Arc::new(AtomicBool::new(false));
+        let look = Arc::clone(&is_displaced);
+        let work = move || {
+            if look.load(Ordering::Acquire) {
+                Err(io::ErrorKind::ResourceBusy.into())
+            } else {
+                work()
+            }
+        };
+        let (job, errand) = match prepare(work) {
+            Ok(prepared) => prepared,
+            Err(error) => return Some(Err(error)),
+        };
+        let waiting = Waiting { job, is_displaced };
+        let pushed = self.shared.queues.lock().push(client, waiting, self.waiting_max);
+        let displaced = pushed.ok()?;
+        self.shared.wake.notify_one();
+        if let Some(displaced) = displaced {
+            displaced.displace();
+        }
+        Some(Ok(errand))
+    }
+}
+
+impl<K: Hash + Eq + Clone> Drop for FairCrew<K> {
+    fn drop(&mut self) {
+        self.shared.queues.lock().is_closed = true;
+        self.shared.wake.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Sender, bounded, unbounded};
+
+    use super::*;
+
+    /// A crew of one thread that is held until the sender is dropped.
+    fn held(waiting_max: usize) -> (FairCrew<&'static str>, Sender<()>) {
+        let crew = FairCrew::start("test", 1, waiting_max).unwrap();
+        let (go, gate) = bounded::<()>(0);
+        let (begun, is_begun) = bounded(0);
+        let work = move || {
+            begun.send(()).map_err(io::Error::other)?;
+            let _end = gate.recv();
+            Ok(())
+        };
+        let _holding = crew.try_run("holder", work).unwrap().unwrap();
+        is_begun.recv().unwrap();
+        (crew, go)
+    }
+
+    #[test]
+    fn clients_are_served_in_turn_however_much_each_asks_for() {
+        let (crew, go) = held(1000);
+        let (sender, done) = unbounded();
+        let ask = |client: &'static str| {
+            let sender = sender.clone();
+            let work = move || sender.send(client).map_err(io::Error::other);
+            crew.try_run(client, work).unwrap().unwrap()
+        };
+        let flood: Vec<_> = (0..300).map(|_| ask("flood")).collect();
+        let others = [ask("a"), ask("b"), ask("a")];
+        drop(go);
+        for errand in others.into_iter().chain(flood) {
+            errand.wait().unwrap();
+        }
+        let order: Vec<&str> = done.try_iter().collect();
+        assert_eq!(order[..6], ["flood", "a", "b", "flood", "a", "flood"]);
+        assert_eq!(order.len(), 303);
+    }
+
+    #[test]
+    fn a_client_with_less_takes_the_place_of_one_with_more_when_there_is_no_room() {
+        let (crew, go) = held(4);
+        let mut flood: Vec<_> =
+            (0..4).map(|_| crew.try_run("flood", || Ok(())).unwrap().unwrap()).collect();
+        assert!(crew.try_run("flood", || Ok(())).is_none());
+        let first = crew.try_run("a", || Ok(())).unwrap().unwrap();
+        let second = crew.try_run("a", || Ok(())).unwrap().unwrap();
+        assert!(crew.try_run("a", || Ok(())).is_none(), "both have as much");
+        let third = crew.try_run("b", || Ok(())).unwrap().unwrap();
+        drop(go);
+        // The last ones had to give way, and know it.
+        let displaced = flood.split_off(2);
+        let outcomes: Vec<_> = displaced.into_iter().map(Errand::wait).collect();
+        assert!(outcomes.iter().all(|outcome| {
+            outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+        }));
+        let kept = flood.into_iter().chain([first, second, third]).map(Errand::wait);
+        assert_eq!(kept.filter(Result::is_err).count(), 1, "b took one of a's or the flood's");
+    }
+
+    #[test]
+    fn what_was_given_is_done_although_the_crew_is_dropped() {
+        let (crew, go) = held(4);
+        let errand = crew.try_run("a", || Ok(7)).unwrap().unwrap();
+        drop((crew, go));
+        assert_eq!(errand.wait().unwrap(), 7);
+    }
+}
