@@ -74,3 +74,70 @@ fn a_flood_of_guesses_from_one_address_leaves_logins_from_others() {
         assert!(client.reply().starts_with("530 "));
     }
 }
+
+const LOCKED_OUT: &str = "421 Too many failed logins from your address; try again in 10 minutes.";
+
+/// Guesses from an address, each another one.
+fn guess(last: u8, server: &TestServer, name: &str, count: u32) {
+    for number in 0..count {
+        let reply = try_from(last, server, name, &format!("wrong {last} {number}"));
+        assert_eq!(reply, "530 Login incorrect.", "{number}");
+    }
+}
+
+#[test]
+fn an_address_that_is_locked_out_still_gets_in_as_anonymous_and_as_who_was_there_before() {
+    let (_folder, server) = start(1, |config, _| {
+        config.anonymous = true;
+        config.limits.lockout_failures = 4;
+    });
+    assert!(try_from(1, &server, "bob", "bob").starts_with("230 "));
+    guess(1, &server, "alice", 4);
+    assert_eq!(try_from(1, &server, "alice", "alice"), LOCKED_OUT);
+    for name in ["anonymous", "ftp"] {
+        assert!(try_from(1, &server, name, "x").starts_with("230 "));
+    }
+    assert!(try_from(1, &server, "bob", "bob").starts_with("230 "));
+    assert!(try_from(2, &server, "alice", "alice").starts_with("230 "));
+}
+
+#[test]
+fn a_device_with_an_old_password_locks_out_nothing() {
+    let (_folder, server) = start(1, |config, _| config.limits.lockout_failures = 4);
+    for _ in 0..30 {
+        assert_eq!(try_from(1, &server, "alice", "old"), "530 Login incorrect.");
+    }
+    assert!(try_from(1, &server, "bob", "bob").starts_with("230 "));
+    assert!(try_from(1, &server, "alice", "alice").starts_with("230 "));
+}
+
+#[test]
+fn what_is_tried_at_one_host_is_not_counted_at_another() {
+    let (_folder, server) = start(1, |config, folder| {
+        config.limits.lockout_failures = 2;
+        let users = folder.join("users of b");
+        write_users(&users, &["alice"], 1);
+        let place = folder.display();
+        config.virtual_hosts = [
+            format!("a.example,root={place},anonymous"),
+            format!("b.example,root={place},users={}", users.display()),
+        ]
+        .map(|host| host.parse().unwrap())
+        .to_vec();
+    });
+    let at_host = |host: &str, last: u8, name: &str, password: &str| {
+        let mut client = client_from(last, &server);
+        assert!(client.ask(&format!("HOST {host}")).starts_with("220 "));
+        client.try_log_in(name, password)
+    };
+    // Ten are what a user has, two an address.
+    for last in 10..15 {
+        guess(last, &server, "anonymous", 2);
+        guess(last + 10, &server, "alice", 2);
+        assert!(at_host("b.example", last + 20, "alice", "alice").starts_with("230 "));
+    }
+    assert!(at_host("a.example", 1, "anonymous", "x").starts_with("230 "));
+    assert!(at_host("a.example", 10, "ftp", "x").starts_with("230 "), "a locked address, too");
+    assert_eq!(try_from(1, &server, "alice", "alice"), "530 Login incorrect.");
+    assert!(at_host("b.example", 1, "alice", "alice").starts_with("230 "));
+}

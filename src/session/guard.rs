@@ -3,9 +3,15 @@
 //! The answer to a wrong password comes late, and as late for a name that nobody has. After `lockout_failures`, none of which
 //! is older than `lockout`, an address is refused for that long, and so is a user, who may have been guessed at from many
 //! addresses. A user who logs in is forgiven; networks that are trusted are never locked out.
+//!
+//! A user is one of a host: two hosts may each have a `bob`. An address from which a user has logged in before stays open to
+//! this user, whoever else guesses there or at the name; it has a count of its own. The same wrong password, said again and
+//! again, is one guess: a device with an old one does not lock out what stands beside it.
+//!
+//! Not here: anonymous, where it is served. It has no password, so there is nothing to guess.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +20,7 @@ use parking_lot::Mutex;
 use crate::config::Limits;
 use crate::net::client_of;
 
-/// How many addresses and how many users are remembered. Beyond, those are forgotten that failed longest ago.
+/// How many addresses and how many users are remembered. Beyond, those are forgotten that failed least often.
 const REMEMBERED_MAX: usize = 16 * 1024;
 
 /// How much of a name is remembered, in bytes.
@@ -26,11 +32,55 @@ const DOUBLINGS_MAX: u32 = 3;
 /// By how much more than of an address the guesses at one user may be, from everywhere together.
 const USER_FACTOR: u32 = 5;
 
+/// A user of a host, by the names that the client gave; the usual host has none.
+type User = (Option<String>, Vec<u8>);
+
+/// A login by a password.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    user: User,
+    from: IpAddr,
+    /// Stands for the password.
+    password: u64,
+    target: Target,
+}
+
+/// Whose password is guessed at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    /// A user's who exists.
+    Known,
+    /// Nobody's; the name is counted all the same, so that nobody sees which exist.
+    Invented,
+    /// Anonymous, where it is not served: many programs try that first, and it is no user's name.
+    Anonymous,
+}
+
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     addresses: Mutex<Memory<IpAddr>>,
-    users: Mutex<Memory<Vec<u8>>>,
+    /// SECURITY: users who exist are counted by themselves, so that no number of invented names makes room where a user is.
+    known: Mutex<Memory<User>>,
+    invented: Mutex<Memory<User>>,
+    /// The last wrong password of a user from an address.
+    wrong: Mutex<HashMap<(User, IpAddr), Wrong>>,
+    /// Users who have logged in from an address, and what has failed there since.
+    familiar: Mutex<HashMap<(User, IpAddr), Familiar>>,
+    /// SECURITY: passwords are never kept, and what stands for one tells nothing without this key, which is of this process.
+    key: RandomState,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Wrong {
+    password: u64,
+    last: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Familiar {
+    logged_in: Instant,
+    failures: Option<Failures>,
 }
 
 /// Why a login is not even tried.
@@ -46,57 +96,128 @@ pub(super) enum LockedOut {
 }
 
 impl Guard {
-    /// Whether this user may log in from this address. Asked before a password is checked, and again when it was right: of
-    /// many guesses at once no more count than one after the other, and many who are right at once are all let in.
+    /// A login of this user of a host, by this password.
+    pub(super) fn attempt(
+        &self,
+        host: Option<String>,
+        user: &[u8],
+        password: &[u8],
+        from: IpAddr,
+        target: Target,
+    ) -> Attempt {
+        let user = user.get(..NAME_BYTES_MAX).unwrap_or(user).to_vec();
+        let (from, password) = (client_of(from), self.key.hash_one(password));
+        Attempt { user: (host, user), from, password, target }
+    }
+
+    /// Whether this login may be tried. Asked before a password is checked, and again when it was right: of many guesses at
+    /// once no more count than one after the other, and many who are right at once are all let in.
     pub(super) fn check(
         &self,
-        user: &[u8],
-        from: IpAddr,
+        attempt: &Attempt,
         limits: &Limits,
         now: Instant,
     ) -> Result<(), LockedOut> {
-        if is_trusted(from, limits) {
+        if is_trusted(attempt.from, limits) {
             return Ok(());
         }
-        let found = self.addresses.lock().find(&client_of(from), limits.lockout, now);
+        let pair = (attempt.user.clone(), attempt.from);
+        let familiar = self.familiar.lock().get(&pair).copied();
+        if let Some(familiar) = familiar {
+            let found = familiar.failures.filter(|found| found.is_recent(limits.lockout, now));
+            let is_locked = found.is_some_and(|found| found.count >= limits.lockout_failures);
+            return if is_locked { Err(LockedOut::User) } else { Ok(()) };
+        }
+        let found = self.addresses.lock().find(&attempt.from, limits.lockout, now);
         if let Some(found) = found.filter(|found| found.count >= limits.lockout_failures) {
             let remaining = (found.last + limits.lockout).saturating_duration_since(now);
             return Err(LockedOut::Address { remaining });
         }
-        let found = self.users.lock().find(&key_of(user), limits.lockout, now);
+        let found = self
+            .users(attempt.target)
+            .and_then(|users| users.lock().find(&attempt.user, limits.lockout, now));
         let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
         if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
+    /// Where failures at this kind of user are counted.
+    fn users(&self, target: Target) -> Option<&Mutex<Memory<User>>> {
+        match target {
+            Target::Known => Some(&self.known),
+            Target::Invented => Some(&self.invented),
+            Target::Anonymous => None,
+        }
+    }
+
     /// Notes a failure; how long after PASS its answer may come. Who is locked out already makes that no longer by trying.
-    pub(super) fn failed(
-        &self,
-        user: &[u8],
-        from: IpAddr,
-        limits: &Limits,
-        now: Instant,
-    ) -> Duration {
+    pub(super) fn failed(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Duration {
         let mut doublings = DOUBLINGS_MAX;
-        if self.check(user, from, limits, now).is_ok() {
-            let count = self.addresses.lock().add(client_of(from), limits.lockout, now);
-            if !is_trusted(from, limits) {
-                self.users.lock().add(key_of(user), limits.lockout, now);
-            }
+        if self.check(attempt, limits, now).is_ok() {
+            let count = if self.is_said_again(attempt, limits.lockout, now) {
+                self.addresses.lock().find(&attempt.from, limits.lockout, now)
+            } else {
+                Some(self.count(attempt, limits, now))
+            };
+            let count = count.map_or(1, |found| found.count);
             doublings = count.saturating_sub(1).min(DOUBLINGS_MAX);
         }
         limits.login_delay * 2_u32.pow(doublings)
     }
 
+    /// Counts a guess wherever one is counted; returns the count of its address.
+    fn count(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Failures {
+        let found = self.addresses.lock().add(attempt.from, limits.lockout, now);
+        if is_trusted(attempt.from, limits) {
+            return found;
+        }
+        if let Some(users) = self.users(attempt.target) {
+            users.lock().add(attempt.user.clone(), limits.lockout, now);
+        }
+        let pair = (attempt.user.clone(), attempt.from);
+        if let Some(familiar) = self.familiar.lock().get_mut(&pair) {
+            familiar.failures = Some(Failures::one_more(familiar.failures, limits.lockout, now));
+        }
+        found
+    }
+
+    /// Whether this user's last wrong password from there was the same one; remembers this one.
+    fn is_said_again(&self, attempt: &Attempt, memory: Duration, now: Instant) -> bool {
+        let mut wrong = self.wrong.lock();
+        let pair = (attempt.user.clone(), attempt.from);
+        if wrong.len() >= REMEMBERED_MAX && !wrong.contains_key(&pair) {
+            wrong.retain(|_, found| now < found.last + memory);
+            forget_half(&mut wrong, |found| found.last);
+        }
+        let before = wrong.insert(pair, Wrong { password: attempt.password, last: now });
+        before
+            .is_some_and(|before| before.password == attempt.password && now < before.last + memory)
+    }
+
     /// The password was right: what was tried before at this user is forgotten. What was tried from this address at others
-    /// is not: who has one account, or is anonymous, may be guessing at another.
-    pub(super) fn succeeded(&self, user: &[u8]) {
-        self.users.lock().0.remove(&key_of(user));
+    /// is not: who has one account may be guessing at another.
+    pub(super) fn succeeded(&self, attempt: &Attempt, now: Instant) {
+        let pair = (attempt.user.clone(), attempt.from);
+        if let Some(users) = self.users(attempt.target) {
+            users.lock().0.remove(&attempt.user);
+        }
+        self.wrong.lock().remove(&pair);
+        let mut familiar = self.familiar.lock();
+        if familiar.len() >= REMEMBERED_MAX && !familiar.contains_key(&pair) {
+            forget_half(&mut familiar, |found| found.logged_in);
+        }
+        familiar.insert(pair, Familiar { logged_in: now, failures: None });
     }
 }
 
-/// A name as it is remembered: nobody has a longer one.
-fn key_of(user: &[u8]) -> Vec<u8> {
-    user.get(..NAME_BYTES_MAX).unwrap_or(user).to_vec()
+/// Forgets the half of a full memory that comes first by this key.
+fn forget_half<K: Hash + Eq, V, O: Ord + Copy>(memory: &mut HashMap<K, V>, key: impl Fn(&V) -> O) {
+    let mut keys: Vec<O> = memory.values().map(&key).collect();
+    if keys.len() >= REMEMBERED_MAX {
+        let middle = keys.len() / 2;
+        let (_, median, _) = keys.select_nth_unstable(middle);
+        let median = *median;
+        memory.retain(|_, found| key(found) > median);
+    }
 }
 
 fn is_trusted(address: IpAddr, limits: &Limits) -> bool {
@@ -107,6 +228,18 @@ fn is_trusted(address: IpAddr, limits: &Limits) -> bool {
 struct Failures {
     count: u32,
     last: Instant,
+}
+
+impl Failures {
+    fn is_recent(self, memory: Duration, now: Instant) -> bool {
+        now < self.last + memory
+    }
+
+    /// One more than those that are recent.
+    fn one_more(before: Option<Self>, memory: Duration, now: Instant) -> Self {
+        let before = before.filter(|found| found.is_recent(memory, now));
+        Self { count: before.map_or(0, |found| found.count).saturating_add(1), last: now }
+    }
 }
 
 #[derive(Debug)]
@@ -121,29 +254,19 @@ impl<K> Default for Memory<K> {
 impl<K: Hash + Eq + Clone> Memory<K> {
     /// The failures of the last time.
     fn find(&self, key: &K, memory: Duration, now: Instant) -> Option<Failures> {
-        self.0.get(key).copied().filter(|found| now < found.last + memory)
+        self.0.get(key).copied().filter(|found| found.is_recent(memory, now))
     }
 
-    /// One more; how many there are now.
-    fn add(&mut self, key: K, memory: Duration, now: Instant) -> u32 {
-        let count = self.find(&key, memory, now).map_or(0, |found| found.count).saturating_add(1);
+    /// One more; what there are now.
+    fn add(&mut self, key: K, memory: Duration, now: Instant) -> Failures {
+        let found = Failures::one_more(self.0.get(&key).copied(), memory, now);
         if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&key) {
-            self.make_room(memory, now);
+            self.0.retain(|_, found| found.is_recent(memory, now));
+            // Those with few failures go first, and of these the older: to push a count out takes as many failures each time.
+            forget_half(&mut self.0, |found| (found.count, found.last));
         }
-        self.0.insert(key, Failures { count, last: now });
-        count
-    }
-
-    /// The older half goes; most of it has been forgiven by then.
-    fn make_room(&mut self, memory: Duration, now: Instant) {
-        self.0.retain(|_, found| now < found.last + memory);
-        let mut times: Vec<Instant> = self.0.values().map(|found| found.last).collect();
-        if times.len() >= REMEMBERED_MAX {
-            let middle = times.len() / 2;
-            let (_, median, _) = times.select_nth_unstable(middle);
-            let median = *median;
-            self.0.retain(|_, found| found.last > median);
-        }
+        self.0.insert(key, found);
+        found
     }
 }
 
@@ -164,93 +287,239 @@ mod tests {
         }
     }
 
-    /// A wrong password; how long its answer takes.
-    fn guess(
-        guard: &Guard,
-        user: &[u8],
-        from: [u8; 4],
-        limits: &Limits,
-        now: Instant,
-    ) -> Option<Duration> {
-        guard.check(user, from.into(), limits, now).ok()?;
-        Some(guard.failed(user, from.into(), limits, now))
+    /// A guard, and the passwords that are tried at it, each another one.
+    struct Scene {
+        guard: Guard,
+        limits: Limits,
+        number: std::cell::Cell<u32>,
     }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { guard: Guard::default(), limits: limits(), number: 0.into() }
+        }
+
+        fn attempt(&self, user: &str, from: impl Into<IpAddr>) -> Attempt {
+            self.number.set(self.number.get() + 1);
+            let password = self.number.get().to_string();
+            self.attempt_with(None, user, &password, from, Target::Known)
+        }
+
+        fn attempt_with(
+            &self,
+            host: Option<&str>,
+            user: &str,
+            password: &str,
+            from: impl Into<IpAddr>,
+            target: Target,
+        ) -> Attempt {
+            let host = host.map(str::to_owned);
+            self.guard.attempt(host, user.as_bytes(), password.as_bytes(), from.into(), target)
+        }
+
+        fn check(&self, attempt: &Attempt, now: Instant) -> Result<(), LockedOut> {
+            self.guard.check(attempt, &self.limits, now)
+        }
+
+        /// A wrong password; how long its answer takes, if it is tried at all.
+        fn guess(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
+            self.check(attempt, now).ok()?;
+            Some(self.guard.failed(attempt, &self.limits, now))
+        }
+
+        /// Whether a right password is let in.
+        fn lets_in(&self, user: &str, from: [u8; 4], now: Instant) -> bool {
+            self.check(&self.attempt(user, from), now).is_ok()
+        }
+    }
+
+    const HERE: [u8; 4] = [127, 0, 0, 1];
+    const THERE: [u8; 4] = [127, 0, 0, 2];
 
     #[test]
     fn who_fails_waits_longer_each_time_and_is_locked_out_until_the_time_is_over() {
-        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let (scene, now) = (Scene::new(), Instant::now());
         for seconds in [1, 2, 4] {
-            let delay = guess(&guard, b"a", [127, 0, 0, 1], &limits, now);
+            let delay = scene.guess(&scene.attempt("a", HERE), now);
             assert_eq!(delay, Some(Duration::from_secs(seconds)));
         }
-        let locked = Err(LockedOut::Address { remaining: limits.lockout });
-        assert_eq!(guard.check(b"other", [127, 0, 0, 1].into(), &limits, now), locked);
-        assert!(guess(&guard, b"a", [127, 0, 0, 2], &limits, now).is_some());
+        let locked = Err(LockedOut::Address { remaining: scene.limits.lockout });
+        assert_eq!(scene.check(&scene.attempt("other", HERE), now), locked);
+        assert!(scene.guess(&scene.attempt("a", THERE), now).is_some());
         // Failing meanwhile does not make it longer.
         let later = now + Duration::from_secs(5);
-        guard.failed(b"a", [127, 0, 0, 1].into(), &limits, later);
-        assert_eq!(guard.check(b"a", [127, 0, 0, 1].into(), &limits, now + limits.lockout), Ok(()));
+        scene.guard.failed(&scene.attempt("a", HERE), &scene.limits, later);
+        assert!(scene.lets_in("a", HERE, now + scene.limits.lockout));
     }
 
     #[test]
     fn of_guesses_at_once_no_more_count_than_one_after_the_other() {
-        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
-        let from = IpAddr::from([127, 0, 0, 1]);
+        let (scene, now) = (Scene::new(), Instant::now());
         // All are let in to be checked, and three have failed when the one that is right is known.
-        for _ in 0..10 {
-            assert_eq!(guard.check(b"a", from, &limits, now), Ok(()));
+        let attempts: Vec<Attempt> = (0..10).map(|_| scene.attempt("a", HERE)).collect();
+        assert!(attempts.iter().all(|attempt| scene.check(attempt, now).is_ok()));
+        for attempt in &attempts[..3] {
+            scene.guard.failed(attempt, &scene.limits, now);
         }
-        for _ in 0..3 {
-            guard.failed(b"a", from, &limits, now);
-        }
-        assert!(guard.check(b"a", from, &limits, now).is_err());
+        assert!(scene.check(&attempts[9], now).is_err());
     }
 
     #[test]
     fn who_logs_in_is_forgiven_and_what_was_tried_at_others_is_not() {
-        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let (scene, now) = (Scene::new(), Instant::now());
         for _ in 0..3 {
             // One guess, and one login of one's own.
-            assert!(guess(&guard, b"victim", [127, 0, 0, 1], &limits, now).is_some());
-            guard.succeeded(b"own");
+            assert!(scene.guess(&scene.attempt("victim", HERE), now).is_some());
+            scene.guard.succeeded(&scene.attempt("own", HERE), now);
         }
-        assert!(guess(&guard, b"victim", [127, 0, 0, 1], &limits, now).is_none());
-        guard.succeeded(b"victim");
-        assert!(guard.users.lock().0.is_empty());
+        assert!(scene.guess(&scene.attempt("victim", HERE), now).is_none());
+        scene.guard.succeeded(&scene.attempt("victim", THERE), now);
+        assert!(scene.guard.known.lock().0.is_empty());
     }
 
     #[test]
     fn a_user_who_is_guessed_at_from_everywhere_is_locked_out_but_for_trusted_networks() {
-        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let (scene, now) = (Scene::new(), Instant::now());
         for last in 0..15 {
-            assert!(guess(&guard, b"a", [198, 51, 100, last], &limits, now).is_some());
+            assert!(scene.guess(&scene.attempt("a", [198, 51, 100, last]), now).is_some());
         }
-        let from = IpAddr::from([203, 0, 113, 1]);
-        assert_eq!(guard.check(b"a", from, &limits, now), Err(LockedOut::User));
-        assert_eq!(guard.check(b"b", from, &limits, now), Ok(()));
-        assert_eq!(guard.check(b"a", [192, 0, 2, 9].into(), &limits, now), Ok(()));
+        let from = [203, 0, 113, 1];
+        assert_eq!(scene.check(&scene.attempt("a", from), now), Err(LockedOut::User));
+        assert!(scene.lets_in("b", from, now) && scene.lets_in("a", [192, 0, 2, 9], now));
         // Failing meanwhile does not make it longer.
-        guard.failed(b"a", from, &limits, now + Duration::from_secs(5));
-        assert_eq!(guard.check(b"a", from, &limits, now + limits.lockout), Ok(()));
+        let later = now + Duration::from_secs(5);
+        scene.guard.failed(&scene.attempt("a", from), &scene.limits, later);
+        assert!(scene.lets_in("a", from, now + scene.limits.lockout));
+    }
+
+    #[test]
+    fn the_same_wrong_password_is_one_guess() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        let camera = || scene.attempt_with(None, "camera", "old", HERE, Target::Known);
+        for minute in 0..600 {
+            let now = now + Duration::from_mins(minute);
+            assert_eq!(scene.guess(&camera(), now), Some(scene.limits.login_delay));
+            assert!(scene.lets_in("beside", HERE, now));
+        }
+        // At another user, or from elsewhere, it is another guess; and so is another password.
+        let elsewhere = Scene::new();
+        for user in ["a", "b", "c"] {
+            let attempt = elsewhere.attempt_with(None, user, "old", HERE, Target::Known);
+            assert!(elsewhere.guess(&attempt, now).is_some());
+        }
+        assert!(!elsewhere.lets_in("d", HERE, now));
+        let turns = Scene::new();
+        for password in ["x", "y", "x"] {
+            let attempt = turns.attempt_with(None, "a", password, HERE, Target::Known);
+            assert!(turns.guess(&attempt, now).is_some());
+        }
+        assert!(!turns.lets_in("d", HERE, now));
+    }
+
+    #[test]
+    fn a_user_who_has_logged_in_from_an_address_is_spared_there() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        scene.guard.succeeded(&scene.attempt("own", HERE), now);
+        for _ in 0..3 {
+            assert!(scene.guess(&scene.attempt("other", HERE), now).is_some());
+        }
+        assert!(!scene.lets_in("other", HERE, now) && scene.lets_in("own", HERE, now));
+        assert!(scene.lets_in("own", THERE, now), "which is not locked out");
+        // Who guesses at that user from everywhere does not lock it out there.
+        for last in 0..15 {
+            scene.guess(&scene.attempt("own", [198, 51, 100, last]), now);
+        }
+        assert!(scene.lets_in("own", HERE, now) && !scene.lets_in("own", THERE, now));
+        // But there, too, only so many may be tried.
+        for _ in 0..3 {
+            assert!(scene.guess(&scene.attempt("own", HERE), now).is_some());
+        }
+        assert!(!scene.lets_in("own", HERE, now));
+        assert!(scene.lets_in("own", HERE, now + scene.limits.lockout));
+    }
+
+    #[test]
+    fn users_of_two_hosts_are_two_and_anonymous_is_none() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        let at = |host, last| {
+            let password = scene.number.replace(scene.number.get() + 1).to_string();
+            scene.attempt_with(host, "bob", &password, [198, 51, 100, last], Target::Known)
+        };
+        for last in 0..15 {
+            scene.guess(&at(Some("a"), last), now);
+            scene.guard.succeeded(&at(Some("b"), last), now);
+        }
+        assert_eq!(scene.check(&at(Some("a"), 99), now), Err(LockedOut::User));
+        assert!(scene.check(&at(Some("b"), 99), now).is_ok());
+        assert!(scene.check(&at(None, 99), now).is_ok());
+        for number in 0..200 {
+            let from = [203, 0, 113, number];
+            let password = number.to_string();
+            let attempt = scene.attempt_with(None, "ftp", &password, from, Target::Anonymous);
+            assert!(scene.guess(&attempt, now).is_some());
+        }
+    }
+
+    #[test]
+    fn invented_names_push_no_user_out() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        for last in 0..14 {
+            scene.guess(&scene.attempt("victim", [198, 51, 100, last]), now);
+        }
+        for number in 0..40_000_u32 {
+            let now = now + Duration::from_millis(number.into());
+            let (name, from) = (number.to_string(), IpAddr::from(number.to_be_bytes()));
+            let attempt = scene.attempt_with(None, &name, "x", from, Target::Invented);
+            scene.guard.failed(&attempt, &scene.limits, now);
+        }
+        let later = now + Duration::from_mins(1);
+        assert!(scene.guess(&scene.attempt("victim", THERE), later).is_some());
+        assert_eq!(
+            scene.check(&scene.attempt("victim", [203, 0, 113, 1]), later),
+            Err(LockedOut::User)
+        );
+    }
+
+    #[test]
+    fn an_address_that_is_locked_out_is_not_pushed_out_by_others() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        for _ in 0..3 {
+            scene.guess(&scene.attempt("a", HERE), now);
+        }
+        for number in 0..40_000_u32 {
+            let from = IpAddr::from((number + (10 << 24)).to_be_bytes());
+            let attempt = scene.attempt_with(None, "x", "x", from, Target::Invented);
+            scene.guard.failed(&attempt, &scene.limits, now);
+        }
+        assert!(!scene.lets_in("a", HERE, now));
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address_and_memory_is_bounded() {
-        let (guard, limits, now) = (Guard::default(), limits(), Instant::now());
+        let (scene, now) = (Scene::new(), Instant::now());
+        let address = |last: u128| Ipv6Addr::from_bits((0x2001_0db8 << 96) + last);
         for last in 1..=3_u128 {
-            let from = Ipv6Addr::from_bits((0x2001_0db8 << 96) + last).into();
-            guard.failed(b"a", from, &limits, now);
+            scene.guard.failed(&scene.attempt("a", address(last)), &scene.limits, now);
         }
-        let other = Ipv6Addr::from_bits((0x2001_0db8 << 96) + 99).into();
-        assert!(guard.check(b"b", other, &limits, now).is_err());
+        assert!(scene.check(&scene.attempt("b", address(99)), now).is_err());
         for number in 0..40_000_u32 {
             let now = now + Duration::from_millis(number.into());
-            let (name, from) = (number.to_be_bytes(), IpAddr::from(number.to_be_bytes()));
-            guard.failed(&name.repeat(1000), from, &limits, now);
+            let (name, from) =
+                (number.to_string().repeat(1000), IpAddr::from(number.to_be_bytes()));
+            let known = scene.attempt(&name, from);
+            scene.guard.failed(&known, &scene.limits, now);
+            scene.guard.succeeded(&scene.attempt(&name[1..], from), now);
+            let invented = scene.attempt_with(None, &name, "x", from, Target::Invented);
+            scene.guard.failed(&invented, &scene.limits, now);
         }
+        let guard = &scene.guard;
         assert!(guard.addresses.lock().0.len() <= REMEMBERED_MAX);
-        let users = guard.users.lock();
-        assert!(users.0.len() <= REMEMBERED_MAX);
-        assert!(users.0.keys().all(|name| name.len() <= NAME_BYTES_MAX));
+        assert!(guard.wrong.lock().len() <= REMEMBERED_MAX);
+        assert!(guard.familiar.lock().len() <= REMEMBERED_MAX);
+        for users in [&guard.known, &guard.invented] {
+            let users = users.lock();
+            assert!(users.0.len() <= REMEMBERED_MAX);
+            assert!(users.0.keys().all(|(_, name)| name.len() <= NAME_BYTES_MAX));
+        }
     }
 }

@@ -11,18 +11,25 @@ use crate::net::client_of;
 use crate::pool::{Class, Watch};
 use crate::storage::{Account, Accounts, Denied, Errand, Permissions, Root, Verdict, Verification};
 
-use super::guard::LockedOut;
+use super::guard::{Attempt, LockedOut, Target};
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
 /// How long checking a password may take when others wait for the same.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A login that is asked for: the name, and what the guard counts.
+#[derive(Debug)]
+pub(super) struct Asked {
+    name: Vec<u8>,
+    attempt: Option<Attempt>,
+}
+
 /// PASS was said, and the answer is not ready.
 #[derive(Debug)]
 pub(super) enum LoggingIn {
     /// The password is being checked.
-    Checking { name: Vec<u8>, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    Checking { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
     /// It was wrong; who guesses has to wait.
     Refused { until: Instant },
 }
@@ -125,30 +132,44 @@ impl Session {
                 return Err(Refusal::OutOfSequence("Say USER first."));
             }
         };
-        if self.is_locked_out(&name, now) {
+        let attempt = self.attempt(&name, &password);
+        if attempt.as_ref().is_some_and(|attempt| self.is_locked_out(&name, attempt, now)) {
             return Ok(());
         }
+        let login = Asked { name, attempt };
         let (service, from) = (&self.service, self.control.peer().ip());
-        match self.accounts().verify(&name, password, from) {
-            Verification::Now(verdict) => self.conclude_login(&name, verdict, now, now),
+        match self.accounts().verify(&login.name, password, from) {
+            Verification::Now(verdict) => self.conclude_login(&login, verdict, now, now),
             Verification::Later(check) => {
-                let Some(Ok(verdict)) = service.checkers.try_run(client_of(from), || Ok(check()))
-                else {
-                    return Err(Refusal::TooManyLogins);
-                };
+                let checked = service.checkers.try_run(client_of(from), || Ok(check()));
+                let Some(Ok(verdict)) = checked else { return Err(Refusal::TooManyLogins) };
                 let until = now + CHECK_TIMEOUT;
-                let checking = LoggingIn::Checking { name, verdict, begun: now, until };
+                let checking = LoggingIn::Checking { login, verdict, begun: now, until };
                 self.enter(Activity::LoggingIn(Box::new(checking)));
             }
         }
         Ok(())
     }
 
+    /// The login as the guard counts it; `None` for anonymous where it is served, who gives any password.
+    fn attempt(&self, name: &[u8], password: &Password) -> Option<Attempt> {
+        let accounts = self.accounts();
+        let target = match (accounts.knows(name), Accounts::is_anonymous(name)) {
+            (true, _) => Target::Known,
+            (false, true) if accounts.serve_anonymous() => return None,
+            (false, true) => Target::Anonymous,
+            (false, false) => Target::Invented,
+        };
+        let host = self.service.hosts.named(self.host_asked_for().as_deref());
+        let from = self.control.peer().ip();
+        Some(self.service.guard.attempt(host, name, &password.0, from, target))
+    }
+
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
         match logging_in {
-            LoggingIn::Checking { name, verdict, begun, until } => match verdict.outcome() {
+            LoggingIn::Checking { login, verdict, begun, until } => match verdict.outcome() {
                 Some(Ok(verdict)) => {
-                    self.conclude_login(&name, verdict, begun, now);
+                    self.conclude_login(&login, verdict, begun, now);
                     Step::More
                 }
                 Some(Err(error)) => {
@@ -161,7 +182,7 @@ impl Session {
                     Step::More
                 }
                 None => {
-                    let checking = LoggingIn::Checking { name, verdict, begun, until };
+                    let checking = LoggingIn::Checking { login, verdict, begun, until };
                     self.enter(Activity::LoggingIn(Box::new(checking)));
                     Step::Wait
                 }
@@ -174,10 +195,10 @@ impl Session {
         }
     }
 
-    /// Whether nobody is let in under this name or from there; then it is answered.
-    fn is_locked_out(&mut self, name: &[u8], now: Instant) -> bool {
-        let (service, from) = (&self.service, self.control.peer().ip());
-        match service.guard.check(name, from, &service.limits, now) {
+    /// Whether this login is not even tried; then it is answered.
+    fn is_locked_out(&mut self, name: &[u8], attempt: &Attempt, now: Instant) -> bool {
+        let service = &self.service;
+        match service.guard.check(attempt, &service.limits, now) {
             Ok(()) => false,
             Err(LockedOut::Address { remaining }) => {
                 self.log(&Event::LoginFailed { user: name, why: "the address is locked out" });
@@ -189,25 +210,29 @@ impl Session {
                 true
             }
             Err(LockedOut::User) => {
-                self.fail_login(name, "the user is locked out", now, now);
+                self.fail_login(name, Some(attempt), "the user is locked out", now, now);
                 true
             }
         }
     }
 
-    fn conclude_login(&mut self, name: &[u8], verdict: Verdict, begun: Instant, now: Instant) {
+    fn conclude_login(&mut self, login: &Asked, verdict: Verdict, begun: Instant, now: Instant) {
         self.enter(Activity::Commands);
+        let Asked { name, attempt } = login;
+        let attempt = attempt.as_ref();
         match verdict {
             // What has failed meanwhile counts: see `Guard::check`.
-            Ok(_) if self.is_locked_out(name, now) => {}
+            Ok(_) if attempt.is_some_and(|attempt| self.is_locked_out(name, attempt, now)) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
-                self.service.guard.succeeded(name);
+                if let Some(attempt) = attempt {
+                    self.service.guard.succeeded(attempt, now);
+                }
                 let directory = VirtualPath::root();
                 self.login = Login::Member(Box::new(Member { account, directory }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
-            Err(Denied::Incorrect) => self.fail_login(name, "incorrect", begun, now),
+            Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),
             Err(Denied::NoHome(error)) => {
                 self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
                 self.refuse(&Refusal::NoHome(error));
@@ -224,11 +249,19 @@ impl Session {
     }
 
     /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
-    fn fail_login(&mut self, name: &[u8], why: &'static str, begun: Instant, now: Instant) {
+    fn fail_login(
+        &mut self,
+        name: &[u8],
+        attempt: Option<&Attempt>,
+        why: &'static str,
+        begun: Instant,
+        now: Instant,
+    ) {
         self.log(&Event::LoginFailed { user: name, why });
-        self.failures += 1;
-        let (service, from) = (&self.service, self.control.peer().ip());
-        let until = begun + service.guard.failed(name, from, &service.limits, now);
+        self.failures = self.failures.saturating_add(1);
+        let service = &self.service;
+        let delay = attempt.map(|attempt| service.guard.failed(attempt, &service.limits, now));
+        let until = begun + delay.unwrap_or(service.limits.login_delay);
         if until > now {
             self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
         } else {
@@ -271,12 +304,16 @@ impl Session {
         Ok(Reply::new(Code::READY, self.service.greeting()))
     }
 
-    /// The accounts of the host that the client asked for: by HOST, else by the name of its TLS handshake.
+    /// The accounts of the host that the client asked for.
     fn accounts(&self) -> &Accounts {
+        self.service.hosts.accounts(self.host_asked_for().as_deref())
+    }
+
+    /// The host that the client asked for: by HOST, else by the name of its TLS handshake.
+    fn host_asked_for(&self) -> Option<String> {
         let named =
             || self.control.tls()?.server_name().and_then(|name| self.service.hosts.find(name));
-        let host = self.host.clone().or_else(named);
-        self.service.hosts.accounts(host.as_deref())
+        self.host.clone().or_else(named)
     }
 
     pub(super) fn reinitialize(&mut self, now: Instant) {

@@ -27,6 +27,12 @@ impl Hosts {
         name.and_then(|name| self.named.get(name)).unwrap_or(&self.usual)
     }
 
+    /// The name under which the accounts of a client are that asked for this one; `None` for the usual ones.
+    #[must_use]
+    pub fn named(&self, name: Option<&str>) -> Option<String> {
+        name.filter(|name| self.named.contains_key(*name)).map(str::to_owned)
+    }
+
     /// The name as it is known here, if it is served. Where there are no names, every one is this server's.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<String> {
