@@ -7,7 +7,6 @@ use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::storage::{Permissions, Rights, Surroundings};
 
-use super::Pending;
 use super::login::Member;
 use super::refusal::Refusal;
 
@@ -40,19 +39,23 @@ impl Member {
     }
 
     pub(super) fn delete(&self, path: &PathName) -> Result<Reply, Refusal> {
-        self.root().remove(&self.resolve(path)?)?;
+        let path = self.resolve(path)?;
+        self.root().remove(&path)?;
+        self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Deleted."))
     }
 
     pub(super) fn make_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
         let path = self.resolve(path)?;
         self.root().make_directory(&path)?;
+        self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::pathname(path.as_bytes(), " created."))
     }
 
     pub(super) fn remove_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
         let path = self.not_the_root(path)?;
         self.root().remove_directory(&path)?;
+        self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Removed."))
     }
 
@@ -62,12 +65,17 @@ impl Member {
         Ok(path)
     }
 
-    pub(super) fn rename_to(&self, path: &PathName, pending: &Pending) -> Result<Reply, Refusal> {
-        let Some(from) = &pending.rename else {
+    pub(super) fn rename_to(
+        &self,
+        path: &PathName,
+        from: Option<&VirtualPath>,
+    ) -> Result<Reply, Refusal> {
+        let Some(from) = from else {
             return Err(Refusal::OutOfSequence("Say RNFR first."));
         };
         let to = self.not_the_root(path)?;
         self.root().rename(from, &to)?;
+        self.root().flush_names(&[from, &to], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Renamed."))
     }
 
@@ -135,19 +143,27 @@ impl Member {
         time: TimeValue,
         path: &PathName,
     ) -> Result<Reply, Refusal> {
-        self.root().set_modified(&self.resolve(path)?, time.0)?;
+        self.set_time(time, path)?;
         Ok(Reply::new(Code::FILE_STATUS, [format!("Modify={time}; ").as_bytes(), &path.0].concat()))
     }
 
     pub(super) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Result<Reply, Refusal> {
         self.may_change_attributes()?;
-        self.root().set_modified(&self.resolve(path)?, time.0)?;
+        self.set_time(time, path)?;
         Ok(Reply::new(Code::OK, "Time set."))
+    }
+
+    fn set_time(&self, time: TimeValue, path: &PathName) -> Result<(), Refusal> {
+        let path = self.resolve(path)?;
+        self.root().set_modified(&path, time.0)?;
+        Ok(self.root().flush_attributes(&path, self.durability)?)
     }
 
     pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
         self.may_change_attributes()?;
-        let set = self.root().set_mode(&self.not_the_root(path)?, mode)?;
+        let path = self.not_the_root(path)?;
+        let set = self.root().set_mode(&path, mode)?;
+        self.root().flush_attributes(&path, self.durability)?;
         let why =
             if set == mode { "" } else { "; set-id, sticky and world-writable bits are never set" };
         Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
@@ -204,6 +220,11 @@ impl Member {
     pub(super) fn may_resume(&self) -> bool {
         self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
     }
+}
+
+/// Whether the argument of MDTM may be a time to set.
+pub(super) fn may_set_time(argument: &PathName) -> bool {
+    time_in_front(&argument.0).is_some()
 }
 
 /// Appends the `perm` fact (RFC 3659 §7.5.5): what an account may do with an entry, and the file system lets the server do.

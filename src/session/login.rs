@@ -9,7 +9,9 @@ use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::Event;
 use crate::net::client_of;
 use crate::pool::{Class, Watch};
-use crate::storage::{Account, Accounts, Denied, Errand, Permissions, Root, Verdict, Verification};
+use crate::storage::{
+    Account, Accounts, Denied, Durability, Errand, Permissions, Root, Verdict, Verification,
+};
 
 use super::guard::{Attempt, LockedOut, Target};
 use super::refusal::Refusal;
@@ -75,6 +77,8 @@ impl Login {
 pub(super) struct Member {
     pub(super) account: Account,
     pub(super) directory: VirtualPath,
+    /// When a change counts as made.
+    pub(super) durability: Durability,
 }
 
 impl Member {
@@ -229,7 +233,8 @@ impl Session {
                     self.service.guard.succeeded(attempt, now);
                 }
                 let directory = VirtualPath::root();
-                self.login = Login::Member(Box::new(Member { account, directory }));
+                let durability = self.service.durability;
+                self.login = Login::Member(Box::new(Member { account, directory, durability }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
             Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),

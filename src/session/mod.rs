@@ -22,6 +22,7 @@ mod security;
 mod service;
 mod transfer;
 mod upload;
+mod waiting;
 mod work;
 
 use std::fmt;
@@ -43,6 +44,7 @@ use crate::net::seats::Seat;
 use crate::pool::{Class, Task, Turn, Watch};
 
 use digest::Digesting;
+use files::may_set_time;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
@@ -54,6 +56,7 @@ use service::Metered;
 pub use service::{Meter, Service};
 use transfer::{Then, Transfer};
 use upload::Finishing;
+use waiting::Waiting;
 
 /// How many commands or steps one turn does before others have theirs.
 const STEPS_PER_TURN_MAX: u32 = 32;
@@ -92,6 +95,8 @@ enum Activity {
     Transfer(Box<Transfer>),
     /// The data of an upload has ended: it gets its name, or is kept.
     Finishing(Box<Finishing>),
+    /// A command is carried out elsewhere.
+    Waiting(Box<Waiting>),
     /// HASH or one of its kin sums a file up.
     Digesting(Box<Digesting>),
     /// STAT lists over the control connection.
@@ -108,6 +113,7 @@ impl Activity {
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
             Self::Finishing(_) => "finishing",
+            Self::Waiting(_) => "waiting",
             Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
             Self::Farewell { .. } => "farewell",
@@ -253,6 +259,7 @@ impl Session {
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
             Activity::Finishing(finishing) => Ok(self.finish_upload(*finishing, now)),
+            Activity::Waiting(waiting) => Ok(self.await_answer(waiting, now)),
             Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
             Activity::Farewell { until } => Ok(self.say_farewell(until, now)),
@@ -374,12 +381,13 @@ impl Session {
             Command::Append(path)             => self.append(&path, verb, pending, now).map(|()| None),
             Command::Allocate(size)           => { self.pending.allocated = Some(size);
                                                    Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }
-            Command::Delete(path)             => self.member()?.delete(&path).map(Some),
+            Command::Delete(path)             => self.change(now, move |member| member.delete(&path)),
             Command::RenameFrom(path)         => { self.pending.rename = Some(self.member()?.rename_from(&path)?);
                                                    Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO."))) }
-            Command::RenameTo(path)           => self.member()?.rename_to(&path, pending).map(Some),
-            Command::MakeDirectory(path)      => self.member()?.make_directory(&path).map(Some),
-            Command::RemoveDirectory(path)    => self.member()?.remove_directory(&path).map(Some),
+            Command::RenameTo(path)           => { let from = pending.rename.clone();
+                                                   self.change(now, move |member| member.rename_to(&path, from.as_ref())) }
+            Command::MakeDirectory(path)      => self.change(now, move |member| member.make_directory(&path)),
+            Command::RemoveDirectory(path)    => self.change(now, move |member| member.remove_directory(&path)),
             Command::List(selection)          => self.list(&selection, listing::Format::Long, verb, now).map(|()| None),
             Command::NameList(selection)      => self.list(&selection, listing::Format::Names, verb, now).map(|()| None),
             Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
@@ -387,8 +395,9 @@ impl Session {
             Command::Status(None)             => Ok(Some(self.status(now))),
             Command::Status(Some(selection))  => self.status_of(selection).map(|()| None),
             Command::Size(path)               => self.member()?.size(&path, self.parameters.chosen_type).map(Some),
+            Command::ModificationTime(path) if may_set_time(&path) => self.change(now, move |member| member.modification_time(&path)),
             Command::ModificationTime(path)   => self.member()?.modification_time(&path).map(Some),
-            Command::SetModificationTime { time, path } => self.member()?.set_modification_time(time, &path).map(Some),
+            Command::SetModificationTime { time, path } => self.change(now, move |member| member.set_modification_time(time, &path)),
             Command::Features                 => Ok(Some(self.features())),
             Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
             Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
@@ -398,8 +407,8 @@ impl Session {
             Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
             Command::Abort                    => { self.route = None; Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))) },
             Command::Language(tag)            => inform::language(tag.as_deref()).map(Some),
-            Command::Site(Site::ChangeMode { mode, path }) => self.member()?.change_mode(mode, &path).map(Some),
-            Command::Site(Site::SetTime { time, path })    => self.member()?.site_set_time(time, &path).map(Some),
+            Command::Site(Site::ChangeMode { mode, path }) => self.change(now, move |member| member.change_mode(mode, &path)),
+            Command::Site(Site::SetTime { time, path })    => self.change(now, move |member| member.site_set_time(time, &path)),
             Command::Site(Site::Help)         => Ok(Some(Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP"))),
             Command::ClientName               => Ok(Some(Reply::new(Code::OK, "Noted."))),
         }
@@ -593,6 +602,7 @@ impl Task for Session {
                 transfer.order.then == Then::Commands && self.control.is_open()
             }
             Activity::LoggingIn(_)
+            | Activity::Waiting(_)
             | Activity::Digesting(_)
             | Activity::Status(_)
             | Activity::Farewell { .. } => false,
@@ -610,6 +620,7 @@ impl Task for Session {
             Activity::Transfer(transfer) => transfer.watch(watch),
             Activity::Finishing(finishing) => finishing.watch(watch),
             Activity::LoggingIn(logging_in) => logging_in.watch(watch),
+            Activity::Waiting(waiting) => waiting.watch(watch),
             _ => {}
         }
     }

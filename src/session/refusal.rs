@@ -73,6 +73,8 @@ pub(super) enum Refusal {
     NoSuchTime,
     TheRootItself,
     PathTooLong,
+    /// The file system does not answer.
+    StorageSilent,
     Storage(io::Error),
 }
 
@@ -137,6 +139,7 @@ impl Refusal {
             Self::NoSuchTime => (Code::BAD_ARGUMENT, "There is no such time."),
             Self::TheRootItself => (Code::UNAVAILABLE, "Not possible with the root directory."),
             Self::PathTooLong => (Code::BAD_NAME, "Path too long."),
+            Self::StorageSilent => (Code::LOCAL_ERROR, "The file system does not answer; whether this was done is not known."),
             Self::Storage(error) => storage(error),
         };
         Reply::new(code, text)

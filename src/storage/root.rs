@@ -32,6 +32,7 @@ use rustix::io::Errno;
 use super::quota::{Quota, Used};
 use super::reserved_names::{is_record, is_reserved};
 use super::rights::Surroundings;
+use super::upload::{Durability, flush_directory, open_directory};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
@@ -261,6 +262,39 @@ impl Root {
         };
         // Not through a link: it could lead out.
         Ok(rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Flushes the directories in which these names are, so that what was made, renamed or removed there stays so after a
+    /// power failure.
+    pub fn flush_names(&self, paths: &[&VirtualPath], durability: Durability) -> io::Result<()> {
+        if durability == Durability::Cached {
+            return Ok(());
+        }
+        let mut parents: Vec<VirtualPath> = paths.iter().map(|path| path.parent()).collect();
+        parents.dedup();
+        for parent in parents {
+            match self.directory.open_dir(real(&parent)?) {
+                Ok(directory) => flush_directory(open_directory(&directory)?.as_ref())?,
+                // It went away meanwhile, and the name with it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Flushes the attributes of a file or directory, as far as the server may open it.
+    pub fn flush_attributes(&self, path: &VirtualPath, durability: Durability) -> io::Result<()> {
+        if durability == Durability::Cached {
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        let flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        match self.directory.open_with(real(path)?, &options) {
+            Ok(file) => flush_directory(Some(&file.into_std())),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Opens without waiting for whoever is at the other end of a pipe, and refuses what is no regular file.

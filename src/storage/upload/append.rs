@@ -22,11 +22,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fsync};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::record::identity;
-use super::target::{Durability, Identity, open_directory};
+use super::target::{Durability, Identity, flush_directory, open_directory};
 use super::{Committed, Go, Upload, copy, rename_new};
 use crate::storage::quota::Quota;
 use crate::storage::root::size;
@@ -185,8 +185,8 @@ fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
     }
     rustix::fs::renameat(&target.directory, &upload.written_as, &target.directory, &redo)?;
     upload.written_as = redo;
-    if is_flushed && let Some(directory) = target.open_directory()? {
-        fsync(directory)?;
+    if is_flushed {
+        flush_directory(target.open_directory()?.as_ref())?;
     }
     Ok(footer)
 }
@@ -230,10 +230,7 @@ pub(in crate::storage) fn recover(
         quota.give_back(length, 1);
         quota.add(grown);
     }
-    if let Some(directory) = open_directory(directory)? {
-        fsync(directory)?;
-    }
-    Ok(())
+    flush_directory(open_directory(directory)?.as_ref())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use rustix::fs::AtFlags;
 
 use super::record::PartRecord;
-use super::target::{Durability, Identity, UploadTarget};
+use super::target::{Durability, Identity, UploadTarget, flush_directory};
 use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
 
 /// What is left of an upload that ended early.
@@ -87,10 +87,8 @@ impl Upload {
             }
             written => written?,
         }
-        if durability == Durability::Flushed
-            && let Some(directory) = self.target.open_directory()?
-        {
-            rustix::fs::fsync(directory)?;
+        if durability == Durability::Flushed {
+            flush_directory(self.target.open_directory()?.as_ref())?;
         }
         Ok(Kept::Counted(flushed))
     }

@@ -33,7 +33,7 @@ pub use record::Owner;
 use record::PartRecord;
 pub use target::Durability;
 use target::{KEPT_MODE, UNIQUE_NAMES_MAX};
-pub(super) use target::{Lock, UploadTarget, modified};
+pub(super) use target::{Lock, UploadTarget, flush_directory, modified, open_directory};
 
 /// The mode bits of group and others.
 const OTHERS_MODE: u32 = 0o077;
@@ -400,8 +400,8 @@ impl Upload {
         if was_part && self.recorded {
             PartRecord::remove(&self.target.directory, &self.target.part);
         }
-        if let (Durability::Flushed, Some(directory)) = (durability, directory) {
-            rustix::fs::fsync(directory)?;
+        if durability == Durability::Flushed {
+            flush_directory(directory.as_ref())?;
         }
         if !was_part {
             // An older partial is void.

@@ -293,6 +293,15 @@ pub(in crate::storage) fn open_directory(directory: &Dir) -> io::Result<Option<F
     }
 }
 
+/// Flushes a directory, if it could be opened. Some file systems refuse that, which have nothing to flush.
+pub(in crate::storage) fn flush_directory(directory: Option<&File>) -> io::Result<()> {
+    let Some(directory) = directory else { return Ok(()) };
+    match rustix::fs::fsync(directory) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::ROFS) => Ok(()),
+        flushed => Ok(flushed?),
+    }
+}
+
 /// Whether an upload holds the lock of a file.
 fn is_locked(file: &File) -> bool {
     let locked = flock(file, FlockOperation::NonBlockingLockShared);

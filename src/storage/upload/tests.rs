@@ -309,8 +309,8 @@ fn stou_finds_names_that_are_nobodys() {
     let begin = |wanted: Option<&[u8]>| {
         Upload::begin_unique(&scene.root, &VirtualPath::root(), wanted, TERMS).unwrap()
     };
-    let begun = [begin(None), begin(None), begin(Some(b"scan.pdf")), begin(Some(b"scan.pdf"))];
-    for (mut upload, _) in begun {
+    let uploads = [begin(None), begin(None), begin(Some(b"scan.pdf")), begin(Some(b"scan.pdf"))];
+    for (mut upload, _) in uploads {
         upload.write(b"u").unwrap();
         upload.commit(|| Go::On).unwrap();
     }

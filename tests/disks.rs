@@ -1,0 +1,286 @@
+//! Disks that lose power, and file systems that cannot do everything: what a reply confirmed is there, and uploads work.
+//!
+//! A power cut is a copy of a disk image, made while it is mounted: what had not been written to the disk is not in it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use common::outside::{find, is_root, skip};
+use common::raw::RawClient;
+use common::{TestServer, noise, until};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tempfile::TempDir;
+
+/// A kind of file system: its name, the size of a disk in MiB, and options of mount for a copy of it.
+type Kind = (&'static str, u32, &'static str);
+
+const KINDS: [Kind; 2] = [("ext4", 64, "loop"), ("xfs", 320, "loop,nouuid")];
+
+/// A disk in a file, which is mounted.
+struct Disk {
+    kind: Kind,
+    folder: TempDir,
+}
+
+impl Disk {
+    /// A new one; none where it cannot be made or mounted.
+    fn new(kind: Kind) -> Option<Self> {
+        let (name, megabytes, _) = kind;
+        let program = find(&format!("mkfs.{name}"))?;
+        if !is_root() {
+            return None;
+        }
+        let disk = Self { kind, folder: tempfile::tempdir().unwrap() };
+        let size = u64::from(megabytes) << 20;
+        fs::File::create(disk.image()).unwrap().set_len(size).unwrap();
+        let made = Command::new(program).arg("-q").arg(disk.image()).status().unwrap();
+        assert!(made.success());
+        disk.mount().then_some(disk)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn mount(&self) -> bool {
+        fs::create_dir(self.root()).unwrap();
+        let mut command = Command::new("mount");
+        command.args(["-o", self.kind.2]).arg(self.image()).arg(self.root());
+        command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// What is left of it when the power is cut now.
+    fn cut_power(&self) -> Self {
+        let copy = Self { kind: self.kind, folder: tempfile::tempdir().unwrap() };
+        let copied = Command::new("cp")
+            .args(["--sparse=always", "--reflink=never"])
+            .args([self.image(), copy.image()])
+            .status();
+        assert!(copied.unwrap().success() && copy.mount());
+        copy
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(Mounted(&self.root()));
+    }
+}
+
+/// A mount that ends with this value.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // A server that is still ending keeps it, and nobody else.
+        let _unmounted =
+            Command::new("umount").arg("-l").arg(self.0).stderr(Stdio::null()).status();
+    }
+}
+
+/// A server of a directory, which anonymous may write.
+fn serve(root: &Path) -> TestServer {
+    let root = root.to_owned();
+    TestServer::start(|config| (config.write, config.root) = (true, root))
+}
+
+/// A command, or the lines of several, and what must be true of the tree after a power cut behind its reply.
+type Change = (&'static [&'static str], fn(&Path) -> bool);
+
+const CHANGES: &[Change] = &[
+    (&["MKD made"], |root| root.join("made").is_dir()),
+    (&["RNFR x.tmp", "RNTO x.dat"], |root| {
+        !root.join("x.tmp").exists() && fs::read(root.join("x.dat")).unwrap() == b"content"
+    }),
+    (&["RNFR x.dat", "RNTO made/x.dat"], |root| {
+        !root.join("x.dat").exists() && root.join("made/x.dat").exists()
+    }),
+    (&["MFMT 20200102030405 made/x.dat"], |root| {
+        let time = fs::metadata(root.join("made/x.dat")).unwrap().modified().unwrap();
+        time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() == 1_577_934_245
+    }),
+    (&["SITE CHMOD 600 made/x.dat"], |root| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(root.join("made/x.dat")).unwrap().permissions().mode() & 0o777 == 0o600
+    }),
+    (&["DELE made/x.dat"], |root| !root.join("made/x.dat").exists()),
+    (&["RMD made"], |root| !root.join("made").exists()),
+];
+
+#[test]
+fn what_a_reply_confirmed_is_there_after_a_power_cut() {
+    for kind in KINDS {
+        let Some(disk) = Disk::new(kind) else {
+            skip(&format!("in part: {} cannot be made or mounted here (needs root)", kind.0));
+            continue;
+        };
+        let server = serve(&disk.root());
+        let mut client = RawClient::log_in(server.address());
+        client.store("x.tmp", b"content");
+        assert_eq!(fs::read(disk.cut_power().root().join("x.tmp")).unwrap(), b"content");
+        for (lines, is_so) in CHANGES {
+            for line in *lines {
+                let reply = client.ask(line);
+                assert!(reply.starts_with('2') || reply.starts_with('3'), "{line}: {reply}");
+            }
+            assert!(is_so(&disk.cut_power().root()), "{}: {lines:?} is gone", kind.0);
+        }
+        drop((client, server));
+    }
+}
+
+#[test]
+fn an_upload_is_resumed_after_a_power_cut_behind_what_reached_the_disk() {
+    let content = noise(6_000_000);
+    for kind in KINDS {
+        let Some(disk) = Disk::new(kind) else {
+            skip(&format!("in part: {} cannot be made or mounted here (needs root)", kind.0));
+            continue;
+        };
+        let server = serve(&disk.root());
+        let mut client = RawClient::log_in(server.address());
+        let mut data = client.open_data();
+        assert!(client.ask("STOR a").starts_with("150 "));
+        data.write_all(&content[..2_000_000]).unwrap();
+        let is_recorded = || {
+            let names = fs::read_dir(disk.root()).unwrap();
+            names.flatten().any(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                name.contains("kept") && entry.metadata().is_ok_and(|found| found.len() > 0)
+            })
+        };
+        until("nothing is flushed", is_recorded);
+        data.write_all(&content[2_000_000..4_000_000]).unwrap();
+        until("it does not arrive", || client.ask("STAT").contains(" 4000000 bytes "));
+        let copy = disk.cut_power();
+        let after = serve(&copy.root());
+        let mut client = RawClient::log_in(after.address());
+        let size = client.ask("SIZE a");
+        // The record may have been on its way.
+        let kept: usize = size.strip_prefix("213 ").map_or(0, |size| size.parse().unwrap());
+        assert!(kept <= 4_000_000, "{size}");
+        let mut data = client.open_data();
+        assert!(client.ask(&format!("REST {kept}")).starts_with("350 "));
+        assert!(client.ask("STOR a").starts_with("150 "));
+        data.write_all(&content[kept..]).unwrap();
+        drop(data);
+        assert_eq!(client.reply(), "226 Transfer complete.");
+        assert!(fs::read(copy.root().join("a")).unwrap() == content, "{}: {size}", kind.0);
+        drop((client, after, server));
+    }
+}
+
+/// A program that ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The server, too: it outlives a tracer that is killed.
+        let _killed = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _waited = self.0.wait();
+    }
+}
+
+/// A server whose system calls of these names fail with this error.
+fn serve_with_faults(root: &Path, calls: &str, error: &str) -> (Running, SocketAddr) {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+    command.args(["-e", &format!("inject={calls}:error={error}")]);
+    command.arg(env!("CARGO_BIN_EXE_ftpserver"));
+    command.args(["--bind=127.0.0.1", "--port=0", "--write", "--workers=2", "-q", "--root"]);
+    let mut child = command.arg(root).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Running(child), line.trim().rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+/// Stores, overwrites, resumes, appends and deletes; nothing is left behind.
+fn tour(address: SocketAddr, root: &Path) {
+    let content = noise(300_000);
+    let mut client = RawClient::log_in(address);
+    for part in [100_000, 300_000, 200_000] {
+        client.store("a", &content[..part]);
+        assert!(fs::read(root.join("a")).unwrap() == content[..part]);
+    }
+    client.cut_off("b", &content[..100_000]);
+    let size = client.ask("SIZE b");
+    assert_eq!(size, "213 100000");
+    for (line, from, to) in [("REST 100000", 100_000, 250_000), ("NOOP", 250_000, 300_000)] {
+        let mut data = client.open_data();
+        client.ask(line);
+        let verb = if line == "NOOP" { "APPE b" } else { "STOR b" };
+        assert!(client.ask(verb).starts_with("150 "));
+        data.write_all(&content[from..to]).unwrap();
+        drop(data);
+        assert_eq!(client.reply(), "226 Transfer complete.");
+    }
+    assert!(fs::read(root.join("b")).unwrap() == content);
+    client.cut_off("a", b"interrupted");
+    for name in ["a", "b"] {
+        assert!(client.ask(&format!("DELE {name}")).starts_with("250 "));
+    }
+    let left: Vec<_> =
+        fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn uploads_work_where_locks_modes_and_owners_do_not() {
+    if find("strace").is_none() {
+        return skip("strace is not installed");
+    }
+    for (calls, error) in [
+        ("flock", "ENOLCK"),
+        ("flock", "ENOSYS"),
+        ("flock", "EOPNOTSUPP"),
+        ("fchmod", "EPERM"),
+        ("fchmod", "ENOSYS"),
+        ("fchmod,fchown", "EACCES"),
+        ("fchmod,fchown", "EOPNOTSUPP"),
+        ("fchmod,fchown", "ENOENT"),
+        ("renameat2", "EINVAL"),
+        ("copy_file_range", "EXDEV"),
+    ] {
+        eprintln!("{calls}: {error}");
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, address) = serve_with_faults(folder.path(), calls, error);
+        tour(address, folder.path());
+    }
+}
+
+#[test]
+fn uploads_work_on_a_mount_that_belongs_to_somebody_else() {
+    let (Some(bindfs), true) = (find("bindfs"), is_root()) else {
+        return skip("needs bindfs and root");
+    };
+    let (source, mount) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mounted = Command::new(bindfs)
+        .args(["--force-user=root", "-p", "0777", "--chmod-deny", "--chown-deny"])
+        .args([source.path(), mount.path()])
+        .status();
+    if !mounted.unwrap().success() {
+        return skip("bindfs cannot mount here");
+    }
+    let mounted = Mounted(mount.path());
+    let server = serve(mounted.0);
+    tour(server.address(), mounted.0);
+}
