@@ -39,6 +39,46 @@ impl Kind {
     }
 }
 
+/// Whether a client must not name it, nor see it: every name that a file system might take for one of ours.
+///
+/// SECURITY: some compare names without regard to case (ext4 with `casefold`, CIFS, vfat), and some of these pass over
+/// characters that nobody sees. What is ours by its exact name alone is told by [`is_reserved`]: only that is ever removed.
+pub(super) fn may_be_reserved(name: &[u8]) -> bool {
+    let seen: Vec<u8>;
+    let name = match str::from_utf8(name) {
+        Ok(text) if !text.is_ascii() => {
+            seen = text.chars().filter(|letter| !is_ignorable(*letter)).collect::<String>().into();
+            seen.as_slice()
+        }
+        _ => name,
+    };
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// Whether a character is among those that Unicode says are not shown (`Default_Ignorable_Code_Point`).
+fn is_ignorable(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{AD}'
+            | '\u{34F}'
+            | '\u{61C}'
+            | '\u{115F}'..='\u{1160}'
+            | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}'
+            | '\u{200B}'..='\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}'
+            | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}'
+            | '\u{FEFF}'
+            | '\u{FFA0}'
+            | '\u{FFF0}'..='\u{FFF8}'
+            | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}'
+            | '\u{E0000}'..='\u{E0FFF}'
+    )
+}
+
 /// Whether a name is reserved.
 pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
@@ -130,5 +170,28 @@ mod tests {
             assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         }
         assert!(!is_reserved(b".hidden"));
+        assert!(
+            !is_reserved(b".POOLFTPD-part.x"),
+            "somebody else made that, and it is not removed"
+        );
+    }
+
+    #[test]
+    fn what_a_file_system_may_take_for_one_of_ours_may_be_reserved() {
+        for name in [
+            ".poolftpd-part.x",
+            ".POOLFTPD-part.x",
+            ".PoolFTPd-",
+            ".pool\u{AD}ftpd-over.1.x",
+            "\u{200B}.poolftpd-\u{FEFF}x",
+        ] {
+            assert!(may_be_reserved(name.as_bytes()), "{name:?}");
+        }
+        for name in
+            [".poolftpd", "poolftpd-part.x", ".poolftpd_x", "x.poolftpd-", ".p\u{F6}olftpd-x", ""]
+        {
+            assert!(!may_be_reserved(name.as_bytes()), "{name:?}");
+        }
+        assert!(!may_be_reserved(b"\xFF.poolftpd-") && may_be_reserved(b".poolFTPD-\xFF"));
     }
 }

@@ -30,7 +30,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::quota::{Quota, Used};
-use super::reserved_names::{is_record, is_reserved};
+use super::reserved_names::{is_record, may_be_reserved};
 use super::rights::Surroundings;
 use super::upload::{Durability, flush_directory, open_directory};
 use crate::ftp::VirtualPath;
@@ -347,7 +347,7 @@ impl Directory {
         while let Some(name) = found.next().transpose()? {
             let name = name.file_name();
             let bytes = name.to_bytes();
-            let shows = !matches!(bytes, b"." | b"..") && !is_reserved(bytes) && wanted(bytes);
+            let shows = !matches!(bytes, b"." | b"..") && !may_be_reserved(bytes) && wanted(bytes);
             if shows && look_at(root, names, path, name, entry) {
                 take(entry);
             }
@@ -398,7 +398,7 @@ fn look_at(
 pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
     match path.beneath_root() {
         b"" => Ok(Path::new(".")),
-        path if path.split(|byte| *byte == b'/').any(is_reserved) => Err(Errno::ACCESS.into()),
+        path if path.split(|byte| *byte == b'/').any(may_be_reserved) => Err(Errno::ACCESS.into()),
         path => Ok(Path::new(OsStr::from_bytes(path))),
     }
 }
