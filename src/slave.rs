@@ -221,8 +221,7 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
         let load = server.balancer().loads().first().copied();
         if clock() >= report_at {
             report_at = clock() + REPORT_INTERVAL;
-            if load != reported {
-                report(channel, load, server);
+            if load != reported && report(channel, load, server) {
                 reported = load;
             }
         }
@@ -231,13 +230,12 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
     }
 }
 
-fn report(channel: &Channel, load: Option<Load>, server: &Server) {
-    if let Some(load) = load {
-        let full = u8::from(server.is_full());
-        let message = format!("load {} {} {} {full}", load.sessions, load.transfers, load.bytes);
-        // A master that takes no reports now gets the next.
-        let _told = channel.send(message.as_bytes(), &[]);
-    }
+/// Tells the master what this slave does; `false` if it takes no report now, and is told the next time.
+fn report(channel: &Channel, load: Option<Load>, server: &Server) -> bool {
+    let Some(load) = load else { return true };
+    let full = u8::from(server.is_full());
+    let message = format!("load {} {} {} {full}", load.sessions, load.transfers, load.bytes);
+    channel.send(message.as_bytes(), &[]).is_ok()
 }
 
 /// Waits until one is readable; which are.

@@ -58,6 +58,23 @@ struct State {
     gone: bool,
 }
 
+impl State {
+    /// Takes offers back from a slave that is gone or lets them wait for too long.
+    ///
+    /// A slave is silent only if something was taken back: then it finds a claim taken, and reports at once. One that has taken
+    /// all its claims in this very moment has nothing to tell as long as its load stays as it was.
+    fn take_back(&mut self, now: Instant) -> Vec<Offer> {
+        let is_late = self.offers.front().is_some_and(|oldest| oldest.until <= now);
+        if !(is_late || self.silent || self.gone) {
+            return Vec::new();
+        }
+        // Since it was looked at the slave may have taken one: the claim decides.
+        let offers: Vec<Offer> = self.offers.drain(..).filter(|offer| offer.claim.take()).collect();
+        self.silent |= is_late && !offers.is_empty();
+        offers
+    }
+}
+
 impl Taker for SlaveProcess {
     fn take(
         &self,
@@ -112,15 +129,7 @@ impl SlaveProcess {
     fn settle(&self, now: Instant) -> Vec<Offer> {
         let mut state = self.state.lock();
         state.offers.retain(|offer| !offer.claim.is_taken());
-        if state.offers.front().is_some_and(|oldest| oldest.until <= now) {
-            state.silent = true;
-        }
-        if state.silent || state.gone {
-            // Between the look above and here the slave may have taken one: the claim decides.
-            state.offers.drain(..).filter(|offer| offer.claim.take()).collect()
-        } else {
-            Vec::new()
-        }
+        state.take_back(now)
     }
 
     /// Hears what it has to say; `false` when it leaves or has hung up.
@@ -354,5 +363,60 @@ impl Registry {
         let slave =
             SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
         self.slaves.lock().push(Arc::new(slave));
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test knows the time")]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+    use crate::net::seats::Seats;
+
+    /// What a slave has that was offered clients, and the claims as it holds them.
+    fn offered(count: usize, until: Instant) -> (State, Vec<Claim>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let seats = Seats::new(count, count);
+        let load = Load {
+            slave: Some(1),
+            process: None,
+            sessions: 0,
+            transfers: 0,
+            bytes: 0,
+            draining: false,
+        };
+        let mut state =
+            State { offers: VecDeque::new(), load, full: false, silent: false, gone: false };
+        let mut theirs = Vec::new();
+        for _ in 0..count {
+            let claim = Claim::new().unwrap();
+            theirs.push(Claim::from_descriptor(claim.as_fd().try_clone_to_owned().unwrap()));
+            let stream = TcpStream::connect(address).unwrap();
+            let seat = seats.take(address.ip()).unwrap();
+            state.offers.push_back(Offer { stream, claim, peer: address, seat, until });
+        }
+        (state, theirs)
+    }
+
+    #[test]
+    fn a_slave_that_takes_its_clients_at_the_last_moment_is_not_silent() {
+        let now = Instant::now();
+        let (mut state, theirs) = offered(2, now);
+        // The registry has looked, and found none of them taken.
+        assert!(theirs.iter().all(Claim::take));
+        assert!(state.take_back(now).is_empty());
+        assert!(!state.silent && state.offers.is_empty());
+    }
+
+    #[test]
+    fn a_slave_from_which_a_client_is_taken_back_is_silent_until_it_is_heard_of() {
+        let now = Instant::now();
+        let (mut state, theirs) = offered(2, now + OFFER_DEADLINE);
+        assert!(state.take_back(now).is_empty() && state.offers.len() == 2);
+        assert!(theirs.first().unwrap().take());
+        assert_eq!(state.take_back(now + OFFER_DEADLINE).len(), 1);
+        assert!(state.silent && !theirs.last().unwrap().take());
     }
 }
