@@ -222,6 +222,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn without_descriptors_one_client_is_refused_at_a_time() {
+        let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let crowd: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let mut reserve = Reserve::new();
+        reserve.refuse_one(&listener);
+        assert!(reserve.0.is_some(), "it is there for the next");
+        // Whoever else waits still does: between two of them the acceptor pauses.
+        for _ in 1..crowd.len() {
+            assert!(listener.accept().is_ok());
+        }
+        assert!(listener.accept().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    }
+
+    #[test]
     fn an_accepted_connection_is_probed_before_a_gateway_forgets_it() {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
         let address = listener.local_addr().unwrap();

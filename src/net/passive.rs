@@ -262,5 +262,12 @@ mod tests {
         let listener = listener("192.0.2.0/24");
         let _one = connect([127, 0, 0, 2], listener.port());
         assert!(listener.turn_away() && listener.turn_away());
+        // More than wait by themselves: as if they came while others are turned away.
+        rustix::net::listen(&listener.listener, 4 * BACKLOG).unwrap();
+        let crowd: Vec<TcpStream> =
+            (0..=ACCEPTED_MAX).map(|_| connect([127, 0, 0, 2], listener.port())).collect();
+        assert!(!listener.turn_away());
+        assert!(listener.turn_away(), "one was left");
+        drop(crowd);
     }
 }
