@@ -106,7 +106,7 @@ fn become_user(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// By Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
+/// Closes the file system by Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
 /// anew are replaced, too: so it is the directories where they are that stay open.
 fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
@@ -115,22 +115,44 @@ fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlo
     let writes =
         config.write || config.users.is_some() || hosts.iter().any(|host| host.users.is_some());
     let served = if writes { all & !AccessFs::Execute } else { read };
-    let roots = places.iter().map(|path| around(path));
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    let files = users.chain(keys).chain(&config.tls.client_authorities);
+    let files: Vec<&PathBuf> = users.chain(keys).chain(&config.tls.client_authorities).collect();
+    let kept: Vec<PathBuf> = files.iter().flat_map(|path| whereabouts(path)).collect();
+    let roots = places.iter().map(|path| served_place(path, &kept));
     let looks_up = config.public_name.is_some();
     let resolver = RESOLVER_PATHS.into_iter().filter(|_| looks_up);
     let status = Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rules(path_beneath_rules(roots, served))?
-        .add_rules(path_beneath_rules(files.map(|path| around(path)), read))?
+        .add_rules(path_beneath_rules(files.iter().map(|path| around(path)), read))?
         .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
         .add_rules(path_beneath_rules(resolver, read))?
         .restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// What is open of a root or home: the directory where it is, so that it may be replaced; itself alone where a file that only
+/// the administrator writes is in that directory, or below.
+///
+/// SECURITY: Landlock opens a directory with all that is in it. Who can write the users file can log in as anybody.
+fn served_place(path: &Path, kept: &[PathBuf]) -> PathBuf {
+    let outer = around(path);
+    if kept.iter().any(|file| file.starts_with(&outer)) {
+        path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    } else {
+        outer
+    }
+}
+
+/// The places of a file: its own name, and what that leads to if it is a link.
+fn whereabouts(path: &Path) -> Vec<PathBuf> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = parent.unwrap_or_else(|| Path::new(".")).canonicalize();
+    let own = folder.ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
+    own.into_iter().chain(path.canonicalize()).collect()
 }
 
 /// The directory where something is; itself where that would be everything.

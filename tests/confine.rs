@@ -14,7 +14,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -25,6 +25,7 @@ use poolftpd::config::Config;
 use poolftpd::confine::confine;
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
+use poolftpd::net::tls::KeyFiles;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;
@@ -73,6 +74,45 @@ fn confine_and_look() {
     assert!(fs::read("/etc/passwd").is_err());
     assert!(fs::write(&users, "forged").is_err());
     assert!(Command::new("/bin/true").status().is_err(), "nothing can be executed");
+}
+
+#[test]
+fn what_is_beside_a_root_for_the_administrator_alone_cannot_be_written() {
+    std::thread::spawn(confine_and_look_beside).join().unwrap();
+}
+
+fn confine_and_look_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for name in ["srv/root", "homes/alice", "homes/etc", "tls/root", "elsewhere"] {
+        fs::create_dir_all(path(name)).unwrap();
+    }
+    // Beside a root; below the directory where a home is; a link beside a root that leads elsewhere.
+    for name in ["srv/users", "homes/etc/key.pem", "elsewhere/cert.pem"] {
+        fs::write(path(name), "x").unwrap();
+    }
+    symlink(path("elsewhere/cert.pem"), path("tls/cert.pem")).unwrap();
+    let mut config = Config::new(path("srv/root"));
+    config.users = Some(path("srv/users"));
+    config.tls.keys =
+        vec![KeyFiles { certificate: path("tls/cert.pem"), key: path("homes/etc/key.pem") }];
+    let places = ["srv/root", "homes/alice", "tls/root"].map(path);
+    let confined = confine(&config, &places).unwrap();
+    for place in &places {
+        fs::write(place.join("a"), "x").unwrap();
+    }
+    for name in ["srv/users", "homes/etc/key.pem", "tls/cert.pem"] {
+        assert!(fs::read(path(name)).is_ok(), "{name}");
+    }
+    if !confined.landlock {
+        return skip("in part: this kernel has no Landlock");
+    }
+    for name in ["srv/users", "homes/etc/key.pem", "tls/cert.pem", "elsewhere/cert.pem"] {
+        assert!(fs::write(path(name), "forged").is_err(), "{name}");
+        assert!(fs::remove_file(path(name)).is_err(), "{name}");
+        let from = places.first().unwrap().join("a");
+        assert!(fs::rename(&from, path(name)).is_err(), "{name}");
+    }
 }
 
 struct Running(Child);
