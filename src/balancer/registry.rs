@@ -21,6 +21,9 @@ use crate::net::seats::{Full, Seat};
 /// How long a slave may leave an offer untaken before it counts as silent and the client goes to another.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
+/// The number of offers that are many.
+const OFFERS_CROWD: usize = 32;
+
 /// How often offers under way are looked at.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
 
@@ -51,6 +54,8 @@ pub(super) struct SlaveProcess {
 #[derive(Debug)]
 struct State {
     offers: VecDeque<Offer>,
+    /// The number of offers at which those that were taken are forgotten without waiting for the registry.
+    crowd: usize,
     load: Load,
     full: bool,
     /// It let an offer's deadline pass and has not been heard of since.
@@ -59,6 +64,15 @@ struct State {
 }
 
 impl State {
+    /// Forgets offers that were taken when there are many: each keeps two descriptors, and in a burst of clients the registry
+    /// may not come to it in time. Of a slave that takes none they are looked at ever more seldom.
+    fn thin_out(&mut self) {
+        if self.offers.len() >= self.crowd {
+            self.offers.retain(|offer| !offer.claim.is_taken());
+            self.crowd = (2 * self.offers.len()).max(OFFERS_CROWD);
+        }
+    }
+
     /// Takes offers back from a slave that is gone or lets them wait for too long.
     ///
     /// A slave is silent only if something was taken back: then it finds a claim taken, and reports at once. One that has taken
@@ -110,6 +124,7 @@ impl Taker for SlaveProcess {
                 seat,
                 until: now + OFFER_DEADLINE,
             });
+            state.thin_out();
         }
         Ok(())
     }
@@ -358,8 +373,14 @@ impl Registry {
             bytes: 0,
             draining: false,
         };
-        let state =
-            State { offers: VecDeque::new(), load, full: false, silent: false, gone: false };
+        let state = State {
+            offers: VecDeque::new(),
+            crowd: OFFERS_CROWD,
+            load,
+            full: false,
+            silent: false,
+            gone: false,
+        };
         let slave =
             SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
         self.slaves.lock().push(Arc::new(slave));
@@ -387,8 +408,14 @@ mod tests {
             bytes: 0,
             draining: false,
         };
-        let mut state =
-            State { offers: VecDeque::new(), load, full: false, silent: false, gone: false };
+        let mut state = State {
+            offers: VecDeque::new(),
+            crowd: OFFERS_CROWD,
+            load,
+            full: false,
+            silent: false,
+            gone: false,
+        };
         let mut theirs = Vec::new();
         for _ in 0..count {
             let claim = Claim::new().unwrap();
@@ -418,5 +445,16 @@ mod tests {
         assert!(theirs.first().unwrap().take());
         assert_eq!(state.take_back(now + OFFER_DEADLINE).len(), 1);
         assert!(state.silent && !theirs.last().unwrap().take());
+    }
+
+    #[test]
+    fn of_many_offers_those_that_were_taken_are_forgotten_at_once() {
+        let (mut state, theirs) = offered(OFFERS_CROWD, Instant::now());
+        assert!(theirs.iter().skip(1).all(Claim::take));
+        state.thin_out();
+        assert_eq!((state.offers.len(), state.crowd), (1, OFFERS_CROWD));
+        let (mut waiting, _theirs) = offered(OFFERS_CROWD, Instant::now());
+        waiting.thin_out();
+        assert_eq!((waiting.offers.len(), waiting.crowd), (OFFERS_CROWD, 2 * OFFERS_CROWD));
     }
 }
