@@ -142,7 +142,7 @@ const CLIENTS_MAX: usize = 10_000;
 /// The part of all sessions that one address may have, where nothing else is said: no address takes the seats of all others.
 const ADDRESS_SHARE: usize = 4;
 
-/// The number of sessions that one address may have of so many, where nothing else is said: a quarter, and one at least.
+/// Returns the default maximum of sessions from one address for a maximum of all sessions: a quarter, and at least one.
 #[must_use]
 pub const fn per_address_share(clients_max: usize) -> usize {
     let share = clients_max / ADDRESS_SHARE;

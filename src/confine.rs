@@ -25,7 +25,7 @@ const LANDLOCK: ABI = ABI::V5;
 /// nothing.
 const SYSTEM_PATHS: [&str; 2] = ["/proc/self", "/dev/null"];
 
-/// What the system's resolver reads, where a name is looked up while the server runs. Files of `/etc` are open by
+/// Files of the system's resolver, open where a name is looked up while the server runs. Files of `/etc` are open by
 /// themselves: the directory has keys and passwords in it.
 const RESOLVER_PATHS: [&str; 8] = [
     "/etc/hosts",
@@ -134,7 +134,7 @@ fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlo
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// What is open of a root or home: the directory where it is, so that it may be replaced; itself alone where a file that only
+/// Returns what is open of a root or home: the directory where it is, so that it may be replaced; itself alone where a file that only
 /// the administrator writes is in that directory, or below.
 ///
 /// SECURITY: Landlock opens a directory with all that is in it. Who can write the users file can log in as anybody.

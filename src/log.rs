@@ -18,10 +18,10 @@ use crate::ftp::path::Escaped;
 /// How many lines may wait for a standard error that is slow to take them; beyond, lines are lost, and counted.
 const LINES_MAX: usize = 8192;
 
-/// How many bytes these may have.
+/// Maximum number of bytes in the lines that wait.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How many bytes of a long name or line are logged, at its beginning and at its end.
+/// Number of bytes that are logged of a long name or line, at its beginning and at its end.
 const HEAD_BYTES: usize = 256;
 const TAIL_BYTES: usize = 128;
 
@@ -259,7 +259,7 @@ pub struct Log {
     state: Arc<State>,
 }
 
-/// What the threads that log and the one that writes know together.
+/// State that the threads that log share with the one that writes.
 #[derive(Debug, Default)]
 struct State {
     /// The bytes of the lines that wait.

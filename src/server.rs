@@ -65,7 +65,7 @@ pub struct Server {
     registry: Option<Arc<Registry>>,
     service: Service,
     seats: Arc<Seats>,
-    /// What wakes the thread that reloads, once there is one.
+    /// Requests to the thread that reloads, once there is one.
     reloads: OnceLock<Sender<()>>,
 }
 

@@ -395,7 +395,7 @@ mod tests {
     use super::*;
     use crate::net::seats::Seats;
 
-    /// What a slave has that was offered clients, and the claims as it holds them.
+    /// Returns the state of a slave that was offered clients, and the claims as the slave holds them.
     fn offered(count: usize, until: Instant) -> (State, Vec<Claim>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -42,7 +42,7 @@ pub struct Entry {
     pub owner: u32,
     /// The group whose it is.
     pub group: u32,
-    /// Whether a symbolic link has the name, and this is what it leads to.
+    /// Tells that a symbolic link has the name, and the rest is about its target.
     pub linked: bool,
 }
 

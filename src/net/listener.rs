@@ -210,7 +210,7 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result
     }
 }
 
-/// Whether there are no descriptors, or no memory for one.
+/// Tells an error for want of descriptors, or of memory for one.
 #[must_use]
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];

@@ -48,13 +48,13 @@ impl fmt::Display for AddressOrName {
     }
 }
 
-/// Whether clients can connect to an address.
+/// Tells an address that clients can connect to.
 fn is_usable(address: Ipv4Addr) -> bool {
     // 0.0.0.0/8 is this host, 240.0.0.0/4 is reserved and ends with the broadcast address.
     !(address.octets()[0] == 0 || address.is_multicast() || address.octets()[0] >= 240)
 }
 
-/// Whether a text can be a name of DNS; a mistyped address cannot.
+/// Tells a text that can be a name of DNS; a mistyped address cannot.
 fn is_name(text: &str) -> bool {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -82,13 +82,13 @@ pub fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
     if addresses.is_empty() { Err("it has no IPv4 address".to_owned()) } else { Ok(addresses) }
 }
 
-/// What the resolver says, without the words that every such message begins with.
+/// Returns the message of the resolver without the words that every such message begins with.
 fn complaint(error: &io::Error) -> String {
     let text = reason(error);
     text.rsplit(": ").next().unwrap_or(&text).to_owned()
 }
 
-/// What one look-up has brought.
+/// Outcome of one look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewed {
     /// The address is another from now on.

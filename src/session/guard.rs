@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use crate::config::Limits;
 use crate::net::client_of;
 
-/// How many addresses and how many users are remembered. Beyond, those are forgotten that failed least often.
+/// Maximum number of addresses, and of users, that are remembered. Beyond it, those with the fewest failures are forgotten.
 const REMEMBERED_MAX: usize = 16 * 1024;
 
 /// How much of a name is remembered, in bytes.
@@ -110,7 +110,7 @@ impl Guard {
         Attempt { user: (host, user), from, password, target }
     }
 
-    /// Whether this login may be tried. Asked before a password is checked, and again when it was right: of many guesses at
+    /// Checks that this login may be tried. Called before a password is checked, and again when it was right: of many guesses at
     /// once no more count than one after the other, and many who are right at once are all let in.
     pub(super) fn check(
         &self,
@@ -140,7 +140,7 @@ impl Guard {
         if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
-    /// Where failures at this kind of user are counted.
+    /// Returns the memory in which failures at this kind of user are counted.
     fn users(&self, target: Target) -> Option<&Mutex<Memory<User>>> {
         match target {
             Target::Known => Some(&self.known),
@@ -180,7 +180,7 @@ impl Guard {
         found
     }
 
-    /// Whether this user's last wrong password from there was the same one; remembers this one.
+    /// Tells that the user's last wrong password from this address was the same one; remembers this one.
     fn is_said_again(&self, attempt: &Attempt, memory: Duration, now: Instant) -> bool {
         let mut wrong = self.wrong.lock();
         let pair = (attempt.user.clone(), attempt.from);
@@ -327,7 +327,7 @@ mod tests {
             Some(self.guard.failed(attempt, &self.limits, now))
         }
 
-        /// Whether a right password is let in.
+        /// Tells that a right password is let in.
         fn lets_in(&self, user: &str, from: [u8; 4], now: Instant) -> bool {
             self.check(&self.attempt(user, from), now).is_ok()
         }
@@ -430,7 +430,7 @@ mod tests {
             scene.guess(&scene.attempt("own", [198, 51, 100, last]), now);
         }
         assert!(scene.lets_in("own", HERE, now) && !scene.lets_in("own", THERE, now));
-        // But there, too, only so many may be tried.
+        // There, too, the number of guesses is limited.
         for _ in 0..3 {
             assert!(scene.guess(&scene.attempt("own", HERE), now).is_some());
         }

@@ -199,7 +199,7 @@ impl Session {
         }
     }
 
-    /// Whether this login is not even tried; then it is answered.
+    /// Tells that this login is not even tried, and answers it.
     fn is_locked_out(&mut self, name: &[u8], attempt: &Attempt, now: Instant) -> bool {
         let service = &self.service;
         match service.guard.check(attempt, &service.limits, now) {

@@ -49,7 +49,7 @@ pub(super) struct Awaiting {
 }
 
 impl Awaiting {
-    /// Whether it is to be noticed that the client has closed its side.
+    /// Tells that a hang-up of the client has not been noticed yet.
     pub(super) fn watches_hang_up(&self) -> bool {
         !self.hung_up
     }
@@ -292,7 +292,7 @@ impl Session {
         }
     }
 
-    /// Whether the client has closed its side, where nothing is heard from it any more: behind a line that waits for the
+    /// Tells that the client has closed its side, where nothing is heard from it any more: behind a line that waits for the
     /// transfer, or QUIT, or its end.
     fn has_hung_up(&self, order: &Order) -> bool {
         let hears = self.control.is_open() && order.then == Then::Commands;

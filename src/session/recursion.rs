@@ -80,7 +80,7 @@ impl Recursion {
         self.unreadable = true;
     }
 
-    /// Whether the listing has as many entries as it may have.
+    /// Tells that the listing has the maximum number of entries.
     pub(super) fn is_full(&self) -> bool {
         self.too_many && self.entries >= ENTRIES_MAX
     }

@@ -26,7 +26,7 @@ pub struct Service {
     pub public_address: Arc<PublicAddress>,
     /// TLS, where there is any.
     pub security: Option<Security>,
-    /// What checks passwords, in turn for each address.
+    /// Threads that check passwords, in turn for each address.
     pub checkers: Arc<FairCrew<IpAddr>>,
     /// Threads for what waits for a disk: flushes, copies, commits.
     pub flusher: Arc<Crew>,

@@ -66,7 +66,7 @@ pub(super) struct Transfer {
     /// The rate that it keeps to, with the other transfers of its user; and until when it pauses for that.
     pace: Option<Arc<Pace>>,
     paused_until: Option<Instant>,
-    /// What came last in block mode was no part of the file: headers and markers are no progress.
+    /// The last bytes in block mode were no part of the file: headers and markers are no progress.
     idles: bool,
     _metered: Metered,
 }

@@ -63,7 +63,7 @@ impl Work {
         }
     }
 
-    /// How many bytes of a file have come; `None` where none come.
+    /// Number of bytes of a file that have come; `None` where none come.
     pub(super) fn received(&self) -> Option<u64> {
         match self {
             Self::Receive(incoming) => Some(incoming.received()),

@@ -341,7 +341,7 @@ impl Accounts {
         name.eq_ignore_ascii_case(b"anonymous") || name.eq_ignore_ascii_case(b"ftp")
     }
 
-    /// Whether a user of the file has this name.
+    /// Tells that a user of the file has this name.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {
         self.users.as_ref().is_some_and(|users| users.known.read().contains_key(name))

@@ -28,7 +28,7 @@ impl Waiting {
     }
 }
 
-/// What waits, by client.
+/// Jobs that wait, by client.
 struct Queues<K> {
     /// None of them is empty.
     by_client: HashMap<K, VecDeque<Waiting>>,

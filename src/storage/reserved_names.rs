@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// Whether a client must not name it, nor see it: every name that a file system might take for one of ours.
+/// Tells a name that a client must neither use nor see: every one that a file system might take for a reserved name.
 ///
 /// SECURITY: some compare names without regard to case (ext4 with `casefold`, CIFS, vfat), and some of these pass over
 /// characters that nobody sees. What is ours by its exact name alone is told by [`is_reserved`]: only that is ever removed.
@@ -55,7 +55,7 @@ pub(super) fn may_be_reserved(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Whether a character is among those that Unicode says are not shown (`Default_Ignorable_Code_Point`).
+/// Tells a character that Unicode says is not shown (`Default_Ignorable_Code_Point`).
 fn is_ignorable(letter: char) -> bool {
     matches!(
         letter,

@@ -112,13 +112,13 @@ impl Surroundings {
         Rights { write: rights.write && !self.read_only, ..rights }
     }
 
-    /// Whether files can be made here. What a link leads to is in a directory that has not been looked at.
+    /// Tells that files can be made here. The target of a link is in a directory that has not been looked at.
     #[must_use]
     pub fn let_replace(&self, entry: &Entry) -> bool {
         self.writable || entry.linked
     }
 
-    /// Whether an entry can be removed or renamed.
+    /// Tells that an entry can be removed or renamed.
     #[must_use]
     pub fn let_remove(&self, entry: &Entry) -> bool {
         self.writable
@@ -126,7 +126,7 @@ impl Surroundings {
     }
 }
 
-/// Whether the sticky bit of a directory lets a process remove an entry.
+/// Tells that the sticky bit of a directory lets a process remove an entry.
 fn lets_owner(process: &Process, directory_owner: u32, entry: &Entry) -> bool {
     process.user == directory_owner
         || process.user == entry.owner

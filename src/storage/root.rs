@@ -361,7 +361,7 @@ impl Directory {
     }
 }
 
-/// Whether the file system of a directory takes no change.
+/// Tells that the file system of a directory takes no change.
 fn is_read_only(directory: &Dir) -> bool {
     rustix::fs::fstatvfs(directory)
         .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
