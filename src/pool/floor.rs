@@ -5,8 +5,12 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crossbeam_channel::Sender;
+
+use super::held::TurnState;
 use super::lot::{Lot, Token};
 use super::ready::{Due, INTERACTIVE_STREAK_MAX, Picker, Ready};
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -56,6 +60,9 @@ pub(super) struct Floor<R> {
     /// How often [`Floor::rouse`] was called.
     rouses: AtomicU64,
     closed: AtomicBool,
+    /// Whether the watch over held turns waits for the next turn to begin, and how to tell it.
+    dozing: AtomicBool,
+    begun: OnceLock<Sender<()>>,
 }
 
 /// The lot, and the time that the alarm is set to: never later than the earliest deadline.
@@ -66,12 +73,26 @@ struct Parked {
 }
 
 /// What a worker has at hand.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hands {
+    turn: Arc<TurnState>,
     picker: Picker,
     /// Turns since it last looked for readiness.
     turns: u32,
     fired: Vec<(Token, Class)>,
+}
+
+impl Hands {
+    /// Of a worker whose turn is told here.
+    pub(super) fn new(turn: Arc<TurnState>) -> Self {
+        Self { turn, picker: Picker::default(), turns: 0, fired: Vec::new() }
+    }
+}
+
+impl Default for Hands {
+    fn default() -> Self {
+        Self::new(TurnState::new())
+    }
 }
 
 impl<R: Readiness> Floor<R> {
@@ -84,6 +105,44 @@ impl<R: Readiness> Floor<R> {
             idle: AtomicUsize::new(0),
             rouses: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            dozing: AtomicBool::new(false),
+            begun: OnceLock::new(),
+        }
+    }
+
+    /// Where it is told that a turn begins, after [`Floor::doze`].
+    pub(super) fn tell_turns(&self, begun: Sender<()>) {
+        // Told once, by who makes the pool.
+        let _told = self.begun.set(begun);
+    }
+
+    /// Asks to be told of the next turn that begins; whether none is under way.
+    pub(super) fn doze(&self, is_under_way: impl FnOnce() -> bool) -> bool {
+        self.dozing.store(true, Ordering::SeqCst);
+        // Who begins a turn looks at the flag afterwards; so it sees it, or its turn is seen here.
+        let quiet = !is_under_way();
+        if !quiet {
+            self.dozing.store(false, Ordering::SeqCst);
+        }
+        quiet
+    }
+
+    /// Gives up a turn that is held, so that another worker can take its worker's place; `false` if it is not held, or was
+    /// given up before.
+    pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant) -> bool {
+        let Some(class) = turn.replace(now) else { return false };
+        self.ready.end_turn(class);
+        true
+    }
+
+    fn begin_turn(&self, turn: &TurnState, class: Class, now: Instant) {
+        turn.begin(class, now);
+        if self.dozing.load(Ordering::SeqCst)
+            && self.dozing.swap(false, Ordering::SeqCst)
+            && let Some(begun) = self.begun.get()
+        {
+            // A message that waits already says the same.
+            let _told = begun.try_send(());
         }
     }
 
@@ -94,11 +153,10 @@ impl<R: Readiness> Floor<R> {
     }
 
     /// One step of a worker: finds a task, waiting if there is none; gives it a turn, hands it on. `false` once the pool is
-    /// closed.
+    /// closed, or another worker has taken this one's place.
     pub(super) fn work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         let Some((task, class)) = self.find(hands, &clock) else { return false };
-        self.give_turn(task, class, clock());
-        true
+        self.give_turn(hands, task, class, clock())
     }
 
     fn find(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
@@ -201,16 +259,26 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    fn give_turn(&self, mut task: Admitted, class: Class, now: Instant) {
+    /// Gives a task its turn and hands it on; `false` if the turn was held and another worker has this one's place.
+    fn give_turn(&self, hands: &Hands, mut task: Admitted, class: Class, now: Instant) -> bool {
         let rouses = self.rouses.load(Ordering::Acquire);
+        self.begin_turn(&hands.turn, class, now);
         // A panic ends this one task: it is dropped whole, so nobody sees a half-done state.
         let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
-        self.ready.end_turn(class);
+        let is_replaced = hands.turn.end();
+        if !is_replaced {
+            self.ready.end_turn(class);
+        }
         match turn {
             Ok(Turn::Again(class)) => self.ready.push(task, class),
             Ok(Turn::Park { until }) => self.park(task, until, rouses),
             Ok(Turn::Done) | Err(_) => drop_quietly(task),
         }
+        if is_replaced {
+            // What it has pushed is for others.
+            self.poke_an_idle();
+        }
+        !is_replaced
     }
 
     /// Insert, then arm, both under the lot's lock: who wakes the task must take the lock first, so the task and its
@@ -250,7 +318,7 @@ impl<R: Readiness> Floor<R> {
     pub(super) fn try_work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         self.ready.has_turn() && {
             match self.pick(hands, &clock) {
-                Some((task, class)) => self.give_turn(task, class, clock()),
+                Some((task, class)) => drop(self.give_turn(hands, task, class, clock())),
                 None => debug_assert!(false, "there was a turn"),
             }
             true

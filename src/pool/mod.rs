@@ -9,6 +9,7 @@
 
 mod epoll;
 mod floor;
+mod held;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod interleaving;
@@ -27,39 +28,81 @@ use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use epoll::Epoll;
-use floor::Floor;
+use floor::{Floor, Hands};
+use held::{REPLACED_MAX, TurnState, Turns};
 use sync::Mutex;
 use task::Admitted;
+
+/// How often an ending pool looks whether a worker that has not ended is held.
+const ENDING_LOOK: Duration = Duration::from_millis(5);
 
 /// A fixed number of worker threads, and the tasks they serve.
 #[derive(Debug)]
 pub struct Pool {
-    floor: Arc<Floor<Epoll>>,
+    crew: Arc<Crew>,
     /// Every admitted task holds a clone; when the last is gone, `gone` disconnects.
     alive: Mutex<Option<Sender<Infallible>>>,
     gone: Receiver<Infallible>,
-    threads: Vec<JoinHandle<()>>,
+    /// Ends the watch over held turns when it is dropped.
+    watched: Option<Sender<Infallible>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+/// The workers, those that are held and those in their place.
+#[derive(Debug)]
+struct Crew {
+    floor: Arc<Floor<Epoll>>,
+    name: String,
+    workers: Mutex<Vec<Worker>>,
+    /// How many have been started.
+    started: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Worker {
+    thread: JoinHandle<()>,
+    turn: Arc<TurnState>,
+    /// Disconnects when the thread ends.
+    ended: Receiver<Infallible>,
 }
 
 impl Pool {
-    /// Starts `workers` worker threads, whose names begin with `name`.
+    /// Starts `workers` worker threads, whose names begin with `name`, and a thread that watches over held turns.
     ///
     /// # Errors
     /// When the kernel refuses the epoll descriptors or a thread.
     pub fn start(name: &str, workers: NonZeroUsize) -> io::Result<Self> {
         let floor = Arc::new(Floor::new(Epoll::new()?, workers.get()));
         let (alive, gone) = bounded(0);
-        let mut pool = Self { floor, alive: Mutex::new(Some(alive)), gone, threads: Vec::new() };
-        for number in 1..=workers.get() {
-            let floor = Arc::clone(&pool.floor);
-            pool.spawn(format!("{name} worker {number}"), move || worker::work(&floor))?;
+        let (begun, turns) = bounded(1);
+        floor.tell_turns(begun);
+        let crew = Crew {
+            floor,
+            name: name.to_owned(),
+            workers: Mutex::new(Vec::new()),
+            started: AtomicUsize::new(0),
+        };
+        let crew = Arc::new(crew);
+        let (watched, stop) = bounded(0);
+        let mut pool = Self {
+            crew: Arc::clone(&crew),
+            alive: Mutex::new(Some(alive)),
+            gone,
+            watched: Some(watched),
+            watch: None,
+        };
+        for _ in 0..workers.get() {
+            pool.crew.start_worker()?;
         }
+        let watch = move || held::watch(&*crew, &stop, &turns);
+        pool.watch = Some(thread::Builder::new().name(format!("{name} watch")).spawn(watch)?);
         Ok(pool)
     }
 
@@ -67,7 +110,7 @@ impl Pool {
     pub fn admit(&self, task: Box<dyn Task>) {
         let alive = self.alive.lock().clone();
         if let Some(alive) = alive {
-            self.floor.admit(Admitted::new(task, alive));
+            self.crew.floor.admit(Admitted::new(task, alive));
         }
     }
 
@@ -76,7 +119,7 @@ impl Pool {
     /// A change made before this call is seen by every task in a turn that begins after it: those parked are woken, and
     /// those whose turn is under way are not parked before they had another.
     pub fn rouse(&self) {
-        self.floor.rouse();
+        self.crew.floor.rouse();
     }
 
     /// Waits until every task is done, `until` at the latest; `true` when all are. Admits nothing from now on.
@@ -84,23 +127,77 @@ impl Pool {
         *self.alive.lock() = None;
         matches!(self.gone.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
     }
+}
 
-    fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.threads.push(thread::Builder::new().name(name).spawn(body)?);
+impl Crew {
+    fn start_worker(&self) -> io::Result<()> {
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let (turn, floor) = (TurnState::new(), Arc::clone(&self.floor));
+        let (lives, ended) = bounded::<Infallible>(0);
+        let hands = Hands::new(Arc::clone(&turn));
+        let work = move || {
+            let _lives = lives;
+            worker::work(&floor, hands);
+        };
+        let thread =
+            thread::Builder::new().name(format!("{} worker {number}", self.name)).spawn(work)?;
+        self.workers.lock().push(Worker { thread, turn, ended });
         Ok(())
     }
 }
 
-impl Drop for Pool {
-    /// Stops the threads after the turns under way; tasks that are left are dropped.
-    fn drop(&mut self) {
-        self.floor.close();
-        for thread in self.threads.drain(..) {
-            // A worker ends only by returning: a panic of a task is caught in its turn.
-            let _ended = thread.join();
+impl Turns for Crew {
+    fn look(&self) -> bool {
+        let mut workers = self.workers.lock();
+        workers.retain(|worker| !worker.thread.is_finished());
+        let now = now();
+        let busy = workers.iter().any(|worker| worker.turn.is_under_way());
+        let held = workers.iter().filter(|worker| worker.turn.is_held(now)).count();
+        if held == 0 || held > REPLACED_MAX {
+            return busy;
         }
-        self.floor.clear();
+        let given_up = |worker: &&Worker| self.floor.give_up_held(&worker.turn, now);
+        let missing = workers.iter().filter(given_up).count();
+        drop(workers);
+        for _ in 0..missing {
+            // Without memory for a thread there is a worker less until one of those that are held returns.
+            let _started = self.start_worker();
+        }
+        busy
     }
+
+    fn doze(&self) -> bool {
+        let workers = self.workers.lock();
+        self.floor.doze(|| workers.iter().any(|worker| worker.turn.is_under_way()))
+    }
+}
+
+impl Drop for Pool {
+    /// Stops the threads after the turns under way; tasks that are left are dropped. A worker that is held is left to itself.
+    fn drop(&mut self) {
+        self.crew.floor.close();
+        drop(self.watched.take());
+        if let Some(watch) = self.watch.take() {
+            let _ended = watch.join();
+        }
+        for Worker { thread, turn, ended } in self.crew.workers.lock().drain(..) {
+            while ended.recv_timeout(ENDING_LOOK) == Err(RecvTimeoutError::Timeout) {
+                if turn.is_held(now()) {
+                    break;
+                }
+            }
+            if !turn.is_under_way() {
+                // A worker ends only by returning: a panic of a task is caught in its turn.
+                let _ended = thread.join();
+            }
+        }
+        self.crew.floor.clear();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a held turn is one of real time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 #[cfg(test)]
@@ -110,7 +207,6 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
 
     use super::*;
 
@@ -193,5 +289,99 @@ mod tests {
         assert!(!second.drain(Instant::now()));
         drop(second);
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+
+    /// A task whose turn waits for a message, as for a file system that hangs.
+    struct Hanging {
+        stream: UnixStream,
+        go: Receiver<()>,
+        class: Class,
+        hung: bool,
+    }
+
+    impl Task for Hanging {
+        fn turn(&mut self, now: Instant, class: Class) -> Turn {
+            if class != self.class {
+                return Turn::Again(self.class);
+            }
+            if !std::mem::replace(&mut self.hung, true) {
+                self.stream.write_all(b"hangs").unwrap();
+                self.go.recv().unwrap();
+                self.stream.write_all(b"again").unwrap();
+            }
+            self.stream.set_nonblocking(true).unwrap();
+            match self.stream.read(&mut [0]) {
+                Ok(0) => Turn::Done,
+                _ => Turn::Park { until: now + Duration::from_mins(1) },
+            }
+        }
+
+        fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+            watch.readable(self.stream.as_fd(), Class::Interactive);
+        }
+    }
+
+    fn expect(mut client: &UnixStream, words: &[u8]) {
+        let mut heard = vec![0; words.len()];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, words);
+    }
+
+    #[test]
+    fn turns_that_hang_hold_nobody_else_and_go_on_when_they_can() {
+        for (workers, class) in [(1, Class::Interactive), (3, Class::Interactive), (3, Class::Bulk)]
+        {
+            let pool = pool(workers);
+            // More than there are workers.
+            let hanging: Vec<(UnixStream, Sender<()>)> = (0..8)
+                .map(|_| {
+                    let ((ours, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
+                    pool.admit(Box::new(Hanging { stream, go: wait, class, hung: false }));
+                    (ours, go)
+                })
+                .collect();
+            for (client, _) in &hanging {
+                expect(client, b"hangs");
+            }
+            let (mut other, theirs) = UnixStream::pair().unwrap();
+            pool.admit(Box::new(Echo(theirs)));
+            for _ in 0..100 {
+                other.write_all(b"x").unwrap();
+                expect(&other, b"x");
+            }
+            for (client, go) in &hanging {
+                go.send(()).unwrap();
+                expect(client, b"again");
+            }
+            drop(other);
+            drop(hanging);
+            assert!(pool.drain(Instant::now() + Duration::from_mins(1)));
+            // Those in whose place others came have ended.
+            let deadline = Instant::now() + Duration::from_mins(1);
+            while pool
+                .crew
+                .workers
+                .lock()
+                .iter()
+                .filter(|worker| !worker.thread.is_finished())
+                .count()
+                > workers
+            {
+                assert!(Instant::now() < deadline);
+                thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_ends_although_a_turn_hangs() {
+        let pool = pool(1);
+        let ((client, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
+        let class = Class::Interactive;
+        pool.admit(Box::new(Hanging { stream, go: wait, class, hung: false }));
+        expect(&client, b"hangs");
+        drop(pool);
+        go.send(()).unwrap();
+        expect(&client, b"again");
     }
 }

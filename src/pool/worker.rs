@@ -12,8 +12,7 @@ use super::floor::{Floor, Hands, Readiness};
 const YIELD_EVERY_TURNS: u32 = 8;
 
 /// A worker's life: find a task, give it a turn, hand it on.
-pub(super) fn work(floor: &Floor<impl Readiness>) {
-    let mut hands = Hands::default();
+pub(super) fn work(floor: &Floor<impl Readiness>, mut hands: Hands) {
     let mut turns = 0_u32;
     while floor.work(&mut hands, now) {
         turns += 1;

@@ -5,7 +5,7 @@ use std::io;
 use rustix::fs::AtFlags;
 
 use super::record::PartRecord;
-use super::target::{Durability, Identity, UploadTarget, flush_directory};
+use super::target::{Durability, Identity, flush_directory};
 use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
 
 /// What is left of an upload that ended early.
@@ -62,30 +62,29 @@ impl Upload {
             return Ok(Kept::Gone);
         }
         let Terms { owner, durability } = self.terms;
-        let UploadTarget { directory, part, .. } = &self.target;
         // Untouched, it is as it was before.
         let mut flushed = if self.untouched { self.kept_before.min(length) } else { length };
         if !self.untouched && durability == Durability::Flushed {
             self.file.sync_data()?;
-            // Meanwhile another upload may have taken its place, or stored the file.
-            if !self.target.is_called(part, &self.file)? {
-                return Ok(Kept::Gone);
-            }
+            // Meanwhile another upload may have stored the file.
             if self.is_outdated()? {
                 self.remove_own();
                 return Ok(Kept::Gone);
             }
         }
-        match (PartRecord { flushed, owner }).write(directory, part, &self.file, durability) {
+        let record = |flushed| PartRecord { flushed, owner };
+        let is_in_place = match self.target.record_part(&self.file, record(flushed), durability) {
             // On a full disk the end of the file makes room for its record.
             Err(error) if is_full(&error) && length > RECORD_ROOM_BYTES => {
                 flushed = flushed.min(length - RECORD_ROOM_BYTES);
                 self.file.set_len(flushed)?;
                 let _shorter = self.charge.set_length(flushed);
-                let record = PartRecord { flushed, owner };
-                record.write(directory, part, &self.file, durability)?;
+                self.target.record_part(&self.file, record(flushed), durability)?
             }
-            written => written?,
+            recorded => recorded?,
+        };
+        if !is_in_place {
+            return Ok(Kept::Gone);
         }
         if durability == Durability::Flushed {
             flush_directory(self.target.open_directory()?.as_ref())?;

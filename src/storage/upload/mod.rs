@@ -197,12 +197,9 @@ impl Flush {
     /// Flushes, and records how much has reached the disk.
     pub fn run(self) -> io::Result<()> {
         self.file.sync_data()?;
-        if let Some((target, owner)) = self.record
-            // Meanwhile another upload may have taken its place.
-            && target.is_called(&target.part, &self.file)?
-        {
+        if let Some((target, owner)) = self.record {
             let record = PartRecord { flushed: self.length, owner };
-            record.write(&target.directory, &target.part, &self.file, Durability::Cached)?;
+            target.record_part(&self.file, record, Durability::Cached)?;
         }
         Ok(())
     }
@@ -243,8 +240,7 @@ impl Upload {
             PreparationStep::LowerRecord => {
                 let Terms { owner, durability } = self.terms;
                 let record = PartRecord { flushed: self.position, owner };
-                let target = &self.target;
-                record.write(&target.directory, &target.part, &self.file, durability)?;
+                self.target.record_part(&self.file, record, durability)?;
             }
         }
         Ok(self)

@@ -248,6 +248,25 @@ impl UploadTarget {
         PartRecord::read(&self.directory, &self.part, part)
     }
 
+    /// Records how much of a partial counts; `false` if another upload has taken its place.
+    pub(super) fn record_part(
+        &self,
+        part: &File,
+        record: PartRecord,
+        durability: Durability,
+    ) -> io::Result<bool> {
+        if !self.is_called(&self.part, part)? {
+            return Ok(false);
+        }
+        record.write(&self.directory, &self.part, part, durability)?;
+        let is_in_place = self.is_called(&self.part, part)?;
+        if !is_in_place && self.record(part).is_some() {
+            // It came too late: nobody else would remove it.
+            PartRecord::remove(&self.directory, &self.part);
+        }
+        Ok(is_in_place)
+    }
+
     /// Whether a partial that this client sent stands beside a complete file. While an upload is so young that its owner is
     /// not recorded, it may be anybody's.
     pub(in crate::storage) fn is_interrupted_by(&self, owner: Owner) -> bool {
