@@ -22,7 +22,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{Crew, FairCrew, Hosts, Root};
+use crate::storage::{FairCrew, Hosts, Root};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -30,9 +30,6 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
 /// The time between two look-ups of the name that clients are told the address of.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
-
-/// How many threads flush. Disks are fastest with a few requests at a time.
-const FLUSHERS: usize = 4;
 
 /// How many threads check passwords at most: each takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
@@ -126,7 +123,6 @@ impl Server {
             resumption: config.resumption,
         });
         let checkers = FairCrew::start("checker", checkers(), config.limits.logins_pending_max)?;
-        let flusher = Crew::start_unbounded("flusher", FLUSHERS)?;
         Ok(Self {
             doors: Vec::new(),
             stop: Stop::new()?,
@@ -134,7 +130,7 @@ impl Server {
             stations: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
-            service: Service::new(config, hosts, security, checkers, flusher, log),
+            service: Service::new(config, hosts, security, checkers, log),
             seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
             reloads: OnceLock::new(),
         })

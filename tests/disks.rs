@@ -284,3 +284,122 @@ fn uploads_work_on_a_mount_that_belongs_to_somebody_else() {
     let server = serve(mounted.0);
     tour(server.address(), mounted.0);
 }
+
+/// A file system on which nothing is written until this is dropped.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn freeze(root: &Path) -> Option<Self> {
+        let frozen = Command::new("fsfreeze").arg("-f").arg(root).stderr(Stdio::null()).status();
+        frozen.is_ok_and(|status| status.success()).then(|| Self(root.to_owned()))
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _thawed = Command::new("fsfreeze").arg("-u").arg(&self.0).status();
+    }
+}
+
+/// More than there are workers.
+const HUNG: usize = 20;
+
+/// What others do meanwhile: commands, a login, a listing, a download and an upload on a disk that is well.
+fn use_another_disk(server: &TestServer, number: usize) {
+    let mut client = RawClient::log_in(server.address());
+    for _ in 0..20 {
+        assert!(client.ask("NOOP").starts_with("200 "));
+    }
+    assert!(client.ask("CWD /").starts_with("250 "));
+    let data = client.open_data();
+    assert!(client.ask("LIST").starts_with("150 "));
+    assert!(!common::raw::read_all(data).is_empty());
+    assert!(client.reply().starts_with("226 "));
+    client.store(&format!("good-{number}"), &noise(200_000));
+    assert!(client.retrieve(&format!("good-{number}")) == noise(200_000));
+    assert!(client.ask(&format!("DELE good-{number}")).starts_with("250 "));
+}
+
+/// A server of a directory in which `bad` is on a disk of its own.
+struct TwoDisks {
+    server: TestServer,
+    bad: PathBuf,
+}
+
+impl TwoDisks {
+    fn start(folder: &Path, stall: Option<u64>) -> Self {
+        let root = folder.to_owned();
+        let server = TestServer::start(|config| {
+            (config.write, config.root) = (true, root);
+            config.workers = std::num::NonZeroUsize::new(4).unwrap();
+            if let Some(seconds) = stall {
+                config.limits.stall_timeout = std::time::Duration::from_secs(seconds);
+            }
+        });
+        Self { server, bad: folder.join("bad") }
+    }
+
+    /// Sessions that make directories, and others whose uploads have all come, while nothing is written.
+    fn hang(&self, disk: &Disk) -> Option<(Frozen, Vec<RawClient>)> {
+        let log_in = || RawClient::log_in(self.server.address());
+        let mut makers: Vec<RawClient> = (0..HUNG).map(|_| log_in()).collect();
+        let uploads: Vec<_> = (0..HUNG)
+            .map(|number| {
+                let mut client = log_in();
+                let data = client.open_data();
+                assert!(client.ask(&format!("STOR /bad/up-{number}")).starts_with("150 "));
+                (client, data)
+            })
+            .collect();
+        let frozen = Frozen::freeze(&disk.root())?;
+        for (number, client) in makers.iter_mut().enumerate() {
+            assert!(client.ask("CWD /bad").starts_with("250 "));
+            client.say(&format!("MKD made-{number}"));
+        }
+        for (client, mut data) in uploads {
+            data.write_all(b"content").unwrap();
+            makers.push(client);
+        }
+        Some((frozen, makers))
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_stops_only_those_who_use_it() {
+    let Some(disk) = Disk::new(KINDS[0]) else {
+        return skip("ext4 cannot be made or mounted here (needs root)");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad");
+    fs::create_dir(&bad).unwrap();
+    let bound = Command::new("mount").arg("--bind").args([&disk.root(), &bad]).status();
+    assert!(bound.unwrap().success());
+    let _mounted = Mounted(&bad);
+    for stall in [None, Some(1)] {
+        let scene = TwoDisks::start(folder.path(), stall);
+        let Some((frozen, mut hung)) = scene.hang(&disk) else {
+            return skip("fsfreeze does not work here");
+        };
+        for number in 0..5 {
+            use_another_disk(&scene.server, number);
+        }
+        let expected = if stall.is_none() {
+            drop(frozen);
+            ["257 ", "226 "]
+        } else {
+            ["451 ", "451 "]
+        };
+        for (number, client) in hung.iter_mut().enumerate() {
+            let reply = client.reply();
+            assert!(reply.starts_with(expected[number / HUNG]), "{number}: {reply}");
+        }
+        for client in &mut hung {
+            assert!(client.ask("NOOP").starts_with("200 "), "it continues");
+        }
+        if stall.is_none() {
+            for number in 0..HUNG {
+                fs::remove_dir(scene.bad.join(format!("made-{number}"))).unwrap();
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
@@ -126,10 +127,22 @@ impl Opening {
     }
 }
 
+/// The socket of a data connection that is used elsewhere.
+#[derive(Debug)]
+pub struct DataHandle(Arc<TcpStream>);
+
+impl DataHandle {
+    /// Ends the connection.
+    pub fn end(&self) {
+        // One that the client has closed has ended already.
+        let _ended = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 /// A data connection.
 #[derive(Debug)]
 pub struct DataConnection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Arc<TcpStream>,
     pub(super) tls: Option<Box<Tls>>,
     /// TLS: that this was all is said, and our side closed.
     hung_up: bool,
@@ -148,6 +161,7 @@ impl DataConnection {
             // Records are whole; what is held back waits for nothing.
             stream.set_nodelay(true)?;
         }
+        let stream = Arc::new(stream);
         Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
     }
 
@@ -197,6 +211,12 @@ impl DataConnection {
             return Err(Failure::Stranger);
         }
         Ok(Ok(self))
+    }
+
+    /// The socket once more, for whoever has to end it while it is used elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> DataHandle {
+        DataHandle(Arc::clone(&self.stream))
     }
 
     /// What has to become ready for it to go on by itself: in a handshake, at its end.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::held::TurnState;
+use super::held::{CallEnd, TurnState};
 use super::lot::{Lot, Token};
 use super::ready::{Due, INTERACTIVE_STREAK_MAX, Picker, Ready};
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -130,7 +130,9 @@ impl<R: Readiness> Floor<R> {
     /// Gives up a turn that is held, so that another worker can take its worker's place; `false` if it is not held, or was
     /// given up before.
     pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant) -> bool {
-        let Some(class) = turn.replace(now) else { return false };
+        let rouses = self.rouses.load(Ordering::Acquire);
+        let park = |task, until| self.park(task, until, rouses);
+        let Some(class) = turn.replace(now, park) else { return false };
         self.ready.end_turn(class);
         true
     }
@@ -156,7 +158,7 @@ impl<R: Readiness> Floor<R> {
     /// closed, or another worker has taken this one's place.
     pub(super) fn work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         let Some((task, class)) = self.find(hands, &clock) else { return false };
-        self.give_turn(hands, task, class, clock())
+        self.give_turn(hands, task, class, &clock)
     }
 
     fn find(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
@@ -260,19 +262,43 @@ impl<R: Readiness> Floor<R> {
     }
 
     /// Gives a task its turn and hands it on; `false` if the turn was held and another worker has this one's place.
-    fn give_turn(&self, hands: &Hands, mut task: Admitted, class: Class, now: Instant) -> bool {
+    fn give_turn(
+        &self,
+        hands: &Hands,
+        mut task: Admitted,
+        class: Class,
+        clock: &impl Fn() -> Instant,
+    ) -> bool {
         let rouses = self.rouses.load(Ordering::Acquire);
+        let mut now = clock();
         self.begin_turn(&hands.turn, class, now);
-        // A panic ends this one task: it is dropped whole, so nobody sees a half-done state.
-        let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
+        let turn = loop {
+            // A panic ends this one task: it is dropped whole, so nobody sees a half-done state.
+            let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
+            let Ok(Turn::Call { until }) = turn else { break turn };
+            let Some(call) = task.task.take_call() else { break Ok(Turn::Done) };
+            hands.turn.begin_call(task, until);
+            // Its task finds that nothing came of it.
+            let _returned = catch_unwind(AssertUnwindSafe(call));
+            match hands.turn.end_call() {
+                CallEnd::Task(again) => (task, now) = (again, clock()),
+                CallEnd::Parked(token) => {
+                    hands.turn.end();
+                    if let Some(token) = token {
+                        self.wake(token, class);
+                    }
+                    return false;
+                }
+            }
+        };
         let is_replaced = hands.turn.end();
         if !is_replaced {
             self.ready.end_turn(class);
         }
         match turn {
             Ok(Turn::Again(class)) => self.ready.push(task, class),
-            Ok(Turn::Park { until }) => self.park(task, until, rouses),
-            Ok(Turn::Done) | Err(_) => drop_quietly(task),
+            Ok(Turn::Park { until }) => drop(self.park(task, until, rouses)),
+            Ok(Turn::Done | Turn::Call { .. }) | Err(_) => drop_quietly(task),
         }
         if is_replaced {
             // What it has pushed is for others.
@@ -281,14 +307,22 @@ impl<R: Readiness> Floor<R> {
         !is_replaced
     }
 
+    /// A call has returned whose task was parked meanwhile; it may have been woken since.
+    fn wake(&self, token: Token, class: Class) {
+        if let Some(task) = self.parked.lock().lot.wake(token) {
+            self.ready.push(task, class);
+        }
+        self.poke_an_idle();
+    }
+
     /// Insert, then arm, both under the lot's lock: who wakes the task must take the lock first, so the task and its
     /// descriptors stay where they are until all of them are armed.
-    fn park(&self, task: Admitted, until: Instant, rouses: u64) {
+    fn park(&self, task: Admitted, until: Instant, rouses: u64) -> Option<Token> {
         let mut parked = self.parked.lock();
         if self.rouses.load(Ordering::Acquire) != rouses {
             drop(parked);
             self.ready.push(task, Class::Interactive);
-            return;
+            return None;
         }
         let token = parked.lot.park(task, until);
         let armed = parked.lot.parked(token).map(|task| {
@@ -303,12 +337,13 @@ impl<R: Readiness> Floor<R> {
             if let Some(task) = task {
                 drop_quietly(task);
             }
-            return;
+            return None;
         }
         if parked.alarm.is_none_or(|alarm| until < alarm) {
             parked.alarm = Some(until);
             self.readiness.set_alarm(until);
         }
+        Some(token)
     }
 }
 
@@ -318,7 +353,7 @@ impl<R: Readiness> Floor<R> {
     pub(super) fn try_work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         self.ready.has_turn() && {
             match self.pick(hands, &clock) {
-                Some((task, class)) => drop(self.give_turn(hands, task, class, clock())),
+                Some((task, class)) => drop(self.give_turn(hands, task, class, &clock)),
                 None => debug_assert!(false, "there was a turn"),
             }
             true

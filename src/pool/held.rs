@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
 
+use super::lot::Token;
 use super::sync::Mutex;
-use super::task::Class;
+use super::task::{Admitted, Class};
 
 /// A turn that takes longer is held. A turn is bounded well below a millisecond, so what takes longer waits for something.
 const HELD_AFTER: Duration = Duration::from_millis(10);
@@ -28,11 +29,32 @@ pub(super) const REPLACED_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct TurnState(Mutex<Option<UnderWay>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct UnderWay {
     since: Instant,
     class: Class,
     replaced: bool,
+    call: CallState,
+}
+
+/// Where the task is whose turn it is.
+#[derive(Debug)]
+enum CallState {
+    /// In the worker's hands.
+    None,
+    /// Here, while its call runs.
+    Waits(Admitted, Instant),
+    /// In the lot, since its call is held.
+    Parked(Option<Token>),
+}
+
+/// What the end of a call finds.
+#[derive(Debug)]
+pub(super) enum CallEnd {
+    /// The task, for its next turn.
+    Task(Admitted),
+    /// The task is parked; another worker has this one's place.
+    Parked(Option<Token>),
 }
 
 impl TurnState {
@@ -41,12 +63,31 @@ impl TurnState {
     }
 
     pub(super) fn begin(&self, class: Class, now: Instant) {
-        *self.0.lock() = Some(UnderWay { since: now, class, replaced: false });
+        let call = CallState::None;
+        *self.0.lock() = Some(UnderWay { since: now, class, replaced: false, call });
     }
 
     /// Ends the turn; whether another worker has taken this one's place meanwhile.
     pub(super) fn end(&self) -> bool {
         self.0.lock().take().is_some_and(|turn| turn.replaced)
+    }
+
+    /// Keeps a task while its call runs.
+    pub(super) fn begin_call(&self, task: Admitted, until: Instant) {
+        if let Some(turn) = self.0.lock().as_mut() {
+            turn.call = CallState::Waits(task, until);
+        }
+    }
+
+    /// Gives the task back when its call has returned.
+    pub(super) fn end_call(&self) -> CallEnd {
+        let mut turn = self.0.lock();
+        let call = turn.as_mut().map(|turn| std::mem::replace(&mut turn.call, CallState::None));
+        match call {
+            Some(CallState::Waits(task, _)) => CallEnd::Task(task),
+            Some(CallState::Parked(token)) => CallEnd::Parked(token),
+            Some(CallState::None) | None => CallEnd::Parked(None),
+        }
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -55,14 +96,23 @@ impl TurnState {
 
     /// Whether the turn is held.
     pub(super) fn is_held(&self, now: Instant) -> bool {
-        self.0.lock().is_some_and(|turn| turn.is_held(now))
+        self.0.lock().as_ref().is_some_and(|turn| turn.is_held(now))
     }
 
-    /// Marks a turn that is held as one whose worker is replaced; its class, if it is not marked yet.
-    pub(super) fn replace(&self, now: Instant) -> Option<Class> {
+    /// Marks a turn that is held as one whose worker is replaced; its class, if it is not marked yet. A task whose call is
+    /// held is given to `park`.
+    pub(super) fn replace(
+        &self,
+        now: Instant,
+        park: impl FnOnce(Admitted, Instant) -> Option<Token>,
+    ) -> Option<Class> {
         let mut turn = self.0.lock();
         let turn = turn.as_mut().filter(|turn| turn.is_held(now) && !turn.replaced)?;
         turn.replaced = true;
+        if let CallState::Waits(task, until) = std::mem::replace(&mut turn.call, CallState::None) {
+            // Under the lock of the turn: the end of the call waits for the token.
+            turn.call = CallState::Parked(park(task, until));
+        }
         Some(turn.class)
     }
 }

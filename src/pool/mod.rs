@@ -22,7 +22,7 @@ mod sync;
 mod task;
 mod worker;
 
-pub use task::{Class, Task, Turn, Watch};
+pub use task::{Call, Class, Task, Turn, Watch};
 
 use std::convert::Infallible;
 use std::io;
@@ -383,5 +383,80 @@ mod tests {
         drop(pool);
         go.send(()).unwrap();
         expect(&client, b"again");
+    }
+
+    /// A task that says what it waits for when its call is held longer than it likes.
+    struct Calling {
+        stream: UnixStream,
+        go: Option<Receiver<()>>,
+        returned: Arc<std::sync::atomic::AtomicBool>,
+        told: bool,
+        patience: Duration,
+    }
+
+    impl Task for Calling {
+        fn turn(&mut self, now: Instant, _: Class) -> Turn {
+            if self.go.is_some() {
+                return Turn::Call { until: now + self.patience };
+            }
+            if self.returned.load(Ordering::SeqCst) {
+                self.stream.write_all(b"done").unwrap();
+                return Turn::Done;
+            }
+            if !std::mem::replace(&mut self.told, true) {
+                self.stream.write_all(b"held").unwrap();
+            }
+            Turn::Park { until: now + Duration::from_millis(1) }
+        }
+
+        fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+        fn take_call(&mut self) -> Option<Call> {
+            let (go, returned) = (self.go.take()?, Arc::clone(&self.returned));
+            Some(Box::new(move || {
+                go.recv().unwrap();
+                returned.store(true, Ordering::SeqCst);
+            }))
+        }
+    }
+
+    #[test]
+    fn a_task_whose_call_is_held_has_its_deadline_and_goes_on_when_it_returns() {
+        for (patience, is_told) in [(Duration::ZERO, true), (Duration::from_mins(10), false)] {
+            let pool = pool(1);
+            let calls: Vec<(UnixStream, Sender<()>)> = (0..5)
+                .map(|_| {
+                    let ((ours, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
+                    let (go_on, returned) = (Some(wait), Arc::default());
+                    let told = false;
+                    pool.admit(Box::new(Calling { stream, go: go_on, returned, told, patience }));
+                    (ours, go)
+                })
+                .collect();
+            let (mut other, theirs) = UnixStream::pair().unwrap();
+            pool.admit(Box::new(Echo(theirs)));
+            other.write_all(b"x").unwrap();
+            expect(&other, b"x");
+            for (client, go) in &calls {
+                if is_told {
+                    expect(client, b"held");
+                }
+                go.send(()).unwrap();
+                expect(client, b"done");
+            }
+        }
+    }
+
+    #[test]
+    fn a_call_that_returns_at_once_is_followed_by_the_next_turn() {
+        let pool = pool(1);
+        for _ in 0..100 {
+            let ((client, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
+            go.send(()).unwrap();
+            let (go, patience) = (Some(wait), Duration::from_mins(10));
+            let (returned, told) = (Arc::default(), false);
+            pool.admit(Box::new(Calling { stream, go, returned, told, patience }));
+            expect(&client, b"done");
+        }
     }
 }

@@ -17,13 +17,28 @@ pub trait Task: Send {
 
     /// Names the descriptors that may end this task's sleep; asked for only when it parks.
     fn watch<'a>(&'a self, watch: &mut Watch<'a>);
+
+    /// The call of [`Turn::Call`]; asked for right after it.
+    fn take_call(&mut self) -> Option<Call> {
+        None
+    }
 }
+
+/// Work that may hold the thread it runs on, as a file system that hangs does. It owns what it needs, and leaves what it comes
+/// to where its task finds it.
+pub type Call = Box<dyn FnOnce() + Send>;
 
 /// What a task wants after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// There is more to do at once: back to the end of the ready queue of this class.
     Again(Class),
+    /// A call comes next that may not return for long. When it has, the task has its next turn at once; if it is held, the
+    /// task is parked meanwhile.
+    Call {
+        /// When to wake the task if the call has not returned.
+        until: Instant,
+    },
     /// Nothing to do before a watched descriptor is ready or this time has come. Every park has a deadline.
     Park {
         /// When to wake the task if nothing else did.

@@ -20,6 +20,7 @@ impl Session {
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Finishing(finishing) => finishing.until,
+            Activity::Calling(calling) => calling.until(),
             Activity::Waiting(waiting) => waiting.until,
             Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
@@ -66,6 +67,10 @@ impl Session {
             Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
                 self.dismiss("No login in time; closing.", now);
             }
+            Activity::Calling(calling) if !calling.is_late() => {
+                self.enter(Activity::Calling(calling));
+            }
+            Activity::Calling(calling) => self.give_up_call(&calling),
             Activity::Waiting(_) => self.give_up_waiting(),
             Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),

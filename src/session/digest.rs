@@ -54,17 +54,37 @@ impl Answer {
 
 impl Session {
     /// HASH, of the range that RANG named or of the whole file.
-    pub(super) fn hash(&mut self, path: &PathName, pending: &Pending) -> Result<(), Refusal> {
+    pub(super) fn hash(
+        &mut self,
+        path: PathName,
+        pending: &Pending,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let (member, range) = (self.member()?.clone(), pending.range);
+        let name = path.0.clone();
+        self.ask(
+            now,
+            move || open(&member, &path),
+            move |session, opened, _| session.hash_opened(opened?, name, range).map(|()| None),
+        );
+        Ok(())
+    }
+
+    fn hash_opened(
+        &mut self,
+        (file, size): (File, u64),
+        name: Vec<u8>,
+        wanted: Option<Range>,
+    ) -> Result<(), Refusal> {
         let algorithm = self.parameters.algorithm;
-        let (file, size) = open(self.member()?, path)?;
         let whole = Range { first: 0, last: size.saturating_sub(1) };
-        let range = pending.range.unwrap_or(whole);
+        let range = wanted.unwrap_or(whole);
         // An empty file has no last byte to name.
-        let end = if pending.range.is_none() { size } else { range.last.saturating_add(1) };
+        let end = if wanted.is_none() { size } else { range.last.saturating_add(1) };
         if range.first > size || end > size {
             return Err(Refusal::RangeBeyondEnd);
         }
-        let answer = Answer::Hash { algorithm, range, name: path.0.clone() };
+        let answer = Answer::Hash { algorithm, range, name };
         self.digest(file, range.first, end, algorithm, answer);
         Ok(())
     }
@@ -73,16 +93,25 @@ impl Session {
     pub(super) fn checksum(
         &mut self,
         algorithm: Algorithm,
-        path: &PathName,
+        path: PathName,
         from: u64,
         to: Option<u64>,
+        now: Instant,
     ) -> Result<(), Refusal> {
-        let (file, size) = open(self.member()?, path)?;
-        let end = to.unwrap_or(size);
-        if from > end || end > size {
-            return Err(Refusal::RangeBeyondEnd);
-        }
-        self.digest(file, from, end, algorithm, Answer::Bare);
+        let member = self.member()?.clone();
+        self.ask(
+            now,
+            move || open(&member, &path),
+            move |session, opened, _| {
+                let (file, size) = opened?;
+                let end = to.unwrap_or(size);
+                if from > end || end > size {
+                    return Err(Refusal::RangeBeyondEnd);
+                }
+                session.digest(file, from, end, algorithm, Answer::Bare);
+                Ok(None)
+            },
+        );
         Ok(())
     }
 
@@ -109,10 +138,23 @@ impl Session {
             Ok(Heard::HangUp) => return Err(Gone::Closed),
             Err(gone) => return Err(gone),
         }
-        match digesting.advance() {
+        let until = now + self.service.limits.stall_timeout;
+        let advance = move || {
+            let advanced = digesting.advance();
+            (digesting, advanced)
+        };
+        self.call(until, None, advance, |session, (digesting, advanced), _, _| {
+            Ok(session.summed_up(digesting, advanced))
+        });
+        Ok(Step::More)
+    }
+
+    /// What a step of a sum came to.
+    fn summed_up(&mut self, digesting: Box<Digesting>, advanced: io::Result<bool>) -> Step {
+        match advanced {
             Ok(false) => {
                 self.enter(Activity::Digesting(digesting));
-                return Ok(Step::Bulk);
+                return Step::Bulk;
             }
             Ok(true) => {
                 let Digesting { checksum, answer, .. } = *digesting;
@@ -124,7 +166,7 @@ impl Session {
             }
         }
         self.enter(Activity::Commands);
-        Ok(Step::More)
+        Step::More
     }
 
     /// ABOR is served at once; every other line waits for its turn.

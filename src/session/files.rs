@@ -1,4 +1,6 @@
-//! Commands about files and directories that need no data connection. All are methods of [`Member`].
+//! Commands about files and directories that need no data connection. What touches the tree is a method of [`Member`].
+
+use std::time::Instant;
 
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::listing::{Entry, Facts, Kind};
@@ -7,33 +9,54 @@ use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::storage::{Permissions, Rights, Surroundings};
 
+use super::Session;
 use super::login::Member;
 use super::refusal::Refusal;
 
 /// The digits of a time-val before its fraction (RFC 3659 §2.3).
 const TIME_DIGITS: usize = 14;
 
+impl Session {
+    pub(super) fn change_directory(
+        &mut self,
+        directory: VirtualPath,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let root = self.member()?.account.shared_root();
+        let wanted = directory.clone();
+        let look = move || {
+            let entry = root.look(&wanted)?;
+            if entry.kind != Kind::Directory {
+                return Err(Refusal::NotADirectory);
+            }
+            root.enter(&wanted)?;
+            Ok(entry.identity.0)
+        };
+        self.ask(now, look, |session, found, _| {
+            let device = found?;
+            let member = session.member_mut()?;
+            let text = [b"Directory is now ", directory.as_bytes()].concat();
+            (member.directory, member.device) = (directory, device);
+            Ok(Some(Reply::new(Code::FILE_ACTION_DONE, text)))
+        });
+        Ok(())
+    }
+
+    pub(super) fn rename_from(&mut self, path: PathName, now: Instant) -> Result<(), Refusal> {
+        let member = self.member()?.clone();
+        self.ask(
+            now,
+            move || member.rename_from(&path),
+            |session, from, _| {
+                session.pending.rename = Some(from?);
+                Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO.")))
+            },
+        );
+        Ok(())
+    }
+}
+
 impl Member {
-    pub(super) fn change_directory(&mut self, path: &PathName) -> Result<Reply, Refusal> {
-        self.change_to(self.resolve(path)?)
-    }
-
-    pub(super) fn change_to_parent(&mut self) -> Result<Reply, Refusal> {
-        self.change_to(self.directory.parent())
-    }
-
-    fn change_to(&mut self, directory: VirtualPath) -> Result<Reply, Refusal> {
-        if self.root().look(&directory)?.kind != Kind::Directory {
-            return Err(Refusal::NotADirectory);
-        }
-        self.root().enter(&directory)?;
-        self.directory = directory;
-        Ok(Reply::new(
-            Code::FILE_ACTION_DONE,
-            [b"Directory is now ", self.directory.as_bytes()].concat(),
-        ))
-    }
-
     pub(super) fn print_directory(&self) -> Reply {
         Reply::pathname(self.directory.as_bytes(), " is the current directory.")
     }

@@ -12,7 +12,7 @@ use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    CancelOnDrop, ClientState, Committed, Completeness, Crew, DataEnd, Durability, Errand, Go,
+    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Disks, Durability, Errand, Go,
     Signs, Upload, judge,
 };
 
@@ -51,7 +51,9 @@ pub(super) struct Incoming {
     said_end: Option<bool>,
     /// How many bytes of the file came over the data connection.
     received: u64,
-    flusher: Arc<Crew>,
+    disks: Arc<Disks>,
+    /// The disk that it is stored on.
+    device: u64,
     durability: Durability,
     unflushed: u64,
     /// When the last flush began.
@@ -80,12 +82,13 @@ impl Incoming {
         ascii: bool,
         mode: Mode,
         announced: Option<u64>,
-        flusher: Arc<Crew>,
+        disks: Arc<Disks>,
         durability: Durability,
         now: Instant,
     ) -> Self {
         Self {
             offset: upload.position(),
+            device: upload.device(),
             upload: Some(upload),
             preparing: None,
             ascii: ascii.then(Default::default),
@@ -97,7 +100,7 @@ impl Incoming {
             announced: announced.filter(|_| !ascii),
             said_end: None,
             received: 0,
-            flusher,
+            disks,
             durability,
             unflushed: 0,
             flushed_at: now,
@@ -155,7 +158,7 @@ impl Incoming {
         match self.upload.take() {
             Some(upload) if upload.needs_preparation() => {
                 let cancel = upload.cancel_on_drop();
-                let job = self.flusher.run(move || upload.prepare())?;
+                let job = self.disks.run(self.device, move || upload.prepare())?;
                 self.preparing = Some((job, cancel));
                 Ok(false)
             }
@@ -246,7 +249,7 @@ impl Incoming {
         let is_due = self.flush_due().is_some_and(|due| due <= now);
         if is_due || self.unflushed >= FLUSH_EVERY_BYTES || self.marker.is_some() {
             let flush = self.upload_mut()?.flush()?;
-            self.flushing = Some(self.flusher.run(move || flush.run())?);
+            self.flushing = Some(self.disks.run(self.device, move || flush.run())?);
             self.flushing_marker = self.marker.take();
             (self.unflushed, self.flushed_at) = (0, now);
         }
@@ -329,7 +332,7 @@ impl Incoming {
     /// Ends it early: what has arrived is flushed and kept to be resumed; how many bytes. Done at once where nothing is to
     /// be flushed.
     pub(super) fn settle(self) -> Result<u64, Errand<u64>> {
-        let Self { upload, flusher, durability, flushing, preparing, .. } = self;
+        let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
         // What is only being prepared ends by itself.
         drop(preparing);
         let Some(upload) = upload else { return Ok(0) };
@@ -341,7 +344,7 @@ impl Incoming {
             let _flushed = flushing.map(Errand::wait);
             Ok(upload.settle())
         };
-        match flusher.run(settle) {
+        match disks.run(device, settle) {
             Ok(job) => Err(job),
             // Dropped, it was kept.
             Err(_) => Ok(0),
@@ -363,7 +366,7 @@ impl Incoming {
             flushing.map_or(Ok(()), Errand::wait)?;
             upload.commit(go)
         };
-        self.flusher.run(commit).map(Err)
+        self.disks.run(self.device, commit).map(Err)
     }
 
     /// The upload was not given its name yet.

@@ -1,5 +1,6 @@
 //! What the server tells of itself: FEAT, HELP, STAT, LANG.
 
+use std::io;
 use std::time::Instant;
 
 use crate::ftp::command::{Selection, Type};
@@ -64,15 +65,20 @@ impl Session {
     }
 
     /// STAT with a path: as LIST, but over the control connection, some lines at a time.
-    pub(super) fn status_of(&mut self, selection: Selection) -> Result<(), Refusal> {
+    pub(super) fn status_of(&mut self, selection: Selection, now: Instant) -> Result<(), Refusal> {
         let member = self.member()?;
         if !member.permissions().allow(Permission::List) {
             return Err(Refusal::NotPermitted);
         }
         let selection = Selection { hidden: true, recursive: false, ..selection };
-        let lister = Lister::open(member, &selection, Format::Long)?;
-        self.control.write(b"213-Status follows:\r\n");
-        self.enter(Activity::Status(Box::new(StatusListing { lister })));
+        let member = member.clone();
+        let open = move || Lister::open(&member, &selection, Format::Long);
+        self.ask(now, open, |session, lister, _| {
+            let lister = lister?;
+            session.control.write(b"213-Status follows:\r\n");
+            session.enter(Activity::Status(Box::new(StatusListing { lister })));
+            Ok(None)
+        });
         Ok(())
     }
 
@@ -81,10 +87,28 @@ impl Session {
             self.enter(Activity::Status(listing));
             return Step::Wait;
         }
-        let mut lines = Vec::new();
-        let filled = listing.lister.fill(&mut lines);
+        let until = now + self.service.limits.stall_timeout;
+        let fill = move || {
+            let mut lines = Vec::new();
+            let filled = listing.lister.fill(&mut lines);
+            (listing, lines, filled)
+        };
+        self.call(until, None, fill, |session, (listing, lines, filled), now, _| {
+            Ok(session.write_status(listing, &lines, filled, now))
+        });
+        Step::More
+    }
+
+    /// Sends the next lines of a listing.
+    fn write_status(
+        &mut self,
+        listing: Box<StatusListing>,
+        lines: &[u8],
+        filled: io::Result<bool>,
+        now: Instant,
+    ) -> Step {
         let mut escaped = Vec::with_capacity(lines.len());
-        append_escaped(&mut escaped, &lines);
+        append_escaped(&mut escaped, lines);
         self.control.write(&escaped);
         self.heard_at = now;
         match filled {

@@ -77,6 +77,8 @@ impl Login {
 pub(super) struct Member {
     pub(super) account: Account,
     pub(super) directory: VirtualPath,
+    /// The disk that the current directory is on.
+    pub(super) device: u64,
     /// When a change counts as made.
     pub(super) durability: Durability,
 }
@@ -233,8 +235,9 @@ impl Session {
                     self.service.guard.succeeded(attempt, now);
                 }
                 let directory = VirtualPath::root();
-                let durability = self.service.durability;
-                self.login = Login::Member(Box::new(Member { account, directory, durability }));
+                let (device, durability) = (account.root().device(), self.service.durability);
+                self.login =
+                    Login::Member(Box::new(Member { account, directory, device, durability }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
             Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),

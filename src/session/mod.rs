@@ -6,6 +6,7 @@
 //!
 //! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
 
+mod calling;
 mod deadlines;
 mod digest;
 mod files;
@@ -41,8 +42,9 @@ use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
 use crate::net::control::{ControlConnection, Gone};
 use crate::net::seats::Seat;
-use crate::pool::{Class, Task, Turn, Watch};
+use crate::pool::{Call, Class, Task, Turn, Watch};
 
+use calling::Calling;
 use digest::Digesting;
 use files::may_set_time;
 use inform::StatusListing;
@@ -95,6 +97,8 @@ enum Activity {
     Transfer(Box<Transfer>),
     /// The data of an upload has ended: it gets its name, or is kept.
     Finishing(Box<Finishing>),
+    /// The file system is called.
+    Calling(Box<Calling>),
     /// A command is carried out elsewhere.
     Waiting(Box<Waiting>),
     /// HASH or one of its kin sums a file up.
@@ -113,6 +117,7 @@ impl Activity {
             Self::Opening(_) => "opening",
             Self::Transfer(_) => "transfer",
             Self::Finishing(_) => "finishing",
+            Self::Calling(_) => "calling",
             Self::Waiting(_) => "waiting",
             Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
@@ -128,6 +133,8 @@ enum Step {
     More,
     /// There is more to do, and it is bulk.
     Bulk,
+    /// The file system is to be called; the turn goes on when it has answered.
+    Call,
     /// Nothing can be done before a descriptor is ready.
     Wait,
     /// The session is over.
@@ -156,6 +163,8 @@ pub struct Session {
     /// When the client last said something, or a transfer of its ended.
     heard_at: Instant,
     flow: Flow,
+    /// What is left of a turn that a call has interrupted: steps, and bytes.
+    turn_left: Option<(u32, usize)>,
     /// The last upload, and its length, that ended in order before the size that ALLO announced.
     short_upload: Option<(VirtualPath, u64)>,
     _seat: Seat,
@@ -211,6 +220,7 @@ impl Session {
             failures: 0,
             heard_at: now,
             flow: Flow::new(now),
+            turn_left: None,
             short_upload: None,
             _seat: seat,
         })
@@ -220,10 +230,13 @@ impl Session {
         if now >= self.deadline() {
             self.expire(now)?;
         }
-        let mut budget = self.budget(class);
-        self.control.begin_turn();
-        self.control.flush(now)?;
-        for _ in 0..STEPS_PER_TURN_MAX {
+        let (first, mut budget) = self.turn_left.take().unwrap_or((0, 0));
+        if first == 0 {
+            budget = self.budget(class);
+            self.control.begin_turn();
+            self.control.flush(now)?;
+        }
+        for number in first..STEPS_PER_TURN_MAX {
             let before = self.activity.name();
             let step = self.step(now, &mut budget)?;
             let after = self.activity.name();
@@ -231,7 +244,8 @@ impl Session {
                 self.log(&Event::Activity { from: before, to: after });
             }
             // The replies of a turn leave together: a small file's 150 and 226 are one packet, one wake-up of its client.
-            let waits_for_room = step != Step::More && !self.control.is_flushed();
+            let goes_on = matches!(step, Step::More | Step::Call);
+            let waits_for_room = !goes_on && !self.control.is_flushed();
             if waits_for_room || self.control.is_congested() {
                 self.control.flush(now)?;
             }
@@ -240,16 +254,28 @@ impl Session {
                 // What waited because replies were unsent goes on: parked, it would wait for what is here already.
                 Step::Wait if waits_for_room && self.control.is_flushed() => {}
                 Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
-                Step::Wait => return Ok(Turn::Park { until: self.deadline() }),
+                Step::Call => {
+                    self.turn_left = Some((number + 1, budget));
+                    return Ok(Turn::Call { until: self.deadline() });
+                }
+                Step::Wait => return Ok(Turn::Park { until: self.wake_at(now) }),
                 Step::Over => return Ok(Turn::Done),
             }
         }
         self.control.flush(now)?;
-        Ok(Turn::Again(if matches!(self.activity, Activity::Transfer(_)) {
-            class
-        } else {
-            Class::Interactive
+        Ok(Turn::Again(match &self.activity {
+            Activity::Transfer(_) => class,
+            Activity::Calling(calling) => calling.class(class),
+            _ => Class::Interactive,
         }))
+    }
+
+    /// When a session that waits is to be woken.
+    fn wake_at(&self, now: Instant) -> Instant {
+        match &self.activity {
+            Activity::Calling(calling) => calling.recheck(now),
+            _ => self.deadline(),
+        }
     }
 
     fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
@@ -257,8 +283,9 @@ impl Session {
             Activity::Commands => self.next_command(now),
             Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
             Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
-            Activity::Transfer(transfer) => self.move_data(transfer, now, budget),
+            Activity::Transfer(transfer) => self.move_data(transfer, now, *budget),
             Activity::Finishing(finishing) => Ok(self.finish_upload(*finishing, now)),
+            Activity::Calling(calling) => self.await_call(calling, now, budget),
             Activity::Waiting(waiting) => Ok(self.await_answer(waiting, now)),
             Activity::Digesting(digesting) => self.sum_up(digesting, now),
             Activity::Status(listing) => Ok(self.list_status(listing, now)),
@@ -359,8 +386,10 @@ impl Session {
             Command::Host(name)               => self.host(&name).map(Some),
             Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
             Command::Quit                     => { self.quit(now); Ok(None) }
-            Command::ChangeDirectory(path)    => self.member_mut()?.change_directory(&path).map(Some),
-            Command::ChangeToParent           => self.member_mut()?.change_to_parent().map(Some),
+            Command::ChangeDirectory(path)    => { let directory = self.member()?.resolve(&path)?;
+                                                   self.change_directory(directory, now).map(|()| None) }
+            Command::ChangeToParent           => { let directory = self.member()?.directory.parent();
+                                                   self.change_directory(directory, now).map(|()| None) }
             Command::PrintDirectory           => Ok(Some(self.member()?.print_directory())),
             Command::Type(representation)     => Ok(Some(self.parameters.set_type(representation))),
             Command::Structure                => Ok(Some(Reply::new(Code::OK, "Structure set to F."))),
@@ -372,9 +401,9 @@ impl Session {
             Command::Restart(offset)          => self.restart(offset).map(Some),
             Command::Range(range)             => { self.pending.range = range;
                                                    Ok(Some(Reply::new(Code::PENDING, "Range noted."))) }
-            Command::Hash(path)               => self.hash(&path, pending).map(|()| None),
-            Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, &path, from, to).map(|()| None),
-            Command::Available(path)          => self.member()?.available(path.as_ref()).map(Some),
+            Command::Hash(path)               => self.hash(path, pending, now).map(|()| None),
+            Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, path, from, to, now).map(|()| None),
+            Command::Available(path)          => self.look(now, move |member| member.available(path.as_ref())),
             Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
             Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
             Command::StoreUnique(path)        => self.store_unique(path.as_ref(), verb, pending, now).map(|()| None),
@@ -382,21 +411,22 @@ impl Session {
             Command::Allocate(size)           => { self.pending.allocated = Some(size);
                                                    Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }
             Command::Delete(path)             => self.change(now, move |member| member.delete(&path)),
-            Command::RenameFrom(path)         => { self.pending.rename = Some(self.member()?.rename_from(&path)?);
-                                                   Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO."))) }
+            Command::RenameFrom(path)         => self.rename_from(path, now).map(|()| None),
             Command::RenameTo(path)           => { let from = pending.rename.clone();
                                                    self.change(now, move |member| member.rename_to(&path, from.as_ref())) }
             Command::MakeDirectory(path)      => self.change(now, move |member| member.make_directory(&path)),
             Command::RemoveDirectory(path)    => self.change(now, move |member| member.remove_directory(&path)),
-            Command::List(selection)          => self.list(&selection, listing::Format::Long, verb, now).map(|()| None),
-            Command::NameList(selection)      => self.list(&selection, listing::Format::Names, verb, now).map(|()| None),
+            Command::List(selection)          => self.list(selection, listing::Format::Long, verb, now).map(|()| None),
+            Command::NameList(selection)      => self.list(selection, listing::Format::Names, verb, now).map(|()| None),
             Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
-            Command::MachineList(path)        => self.member()?.machine_list(path.as_ref(), self.parameters.facts).map(Some),
+            Command::MachineList(path)        => { let facts = self.parameters.facts;
+                                                   self.look(now, move |member| member.machine_list(path.as_ref(), facts)) }
             Command::Status(None)             => Ok(Some(self.status(now))),
-            Command::Status(Some(selection))  => self.status_of(selection).map(|()| None),
-            Command::Size(path)               => self.member()?.size(&path, self.parameters.chosen_type).map(Some),
+            Command::Status(Some(selection))  => self.status_of(selection, now).map(|()| None),
+            Command::Size(path)               => { let chosen = self.parameters.chosen_type;
+                                                   self.look(now, move |member| member.size(&path, chosen)) }
             Command::ModificationTime(path) if may_set_time(&path) => self.change(now, move |member| member.modification_time(&path)),
-            Command::ModificationTime(path)   => self.member()?.modification_time(&path).map(Some),
+            Command::ModificationTime(path)   => self.look(now, move |member| member.modification_time(&path)),
             Command::SetModificationTime { time, path } => self.change(now, move |member| member.set_modification_time(time, &path)),
             Command::Features                 => Ok(Some(self.features())),
             Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
@@ -587,6 +617,13 @@ impl Task for Session {
         }
     }
 
+    fn take_call(&mut self) -> Option<Call> {
+        match &mut self.activity {
+            Activity::Calling(calling) => calling.take(),
+            _ => None,
+        }
+    }
+
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         let hears = match &self.activity {
             Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
@@ -602,6 +639,7 @@ impl Task for Session {
                 transfer.order.then == Then::Commands && self.control.is_open()
             }
             Activity::LoggingIn(_)
+            | Activity::Calling(_)
             | Activity::Waiting(_)
             | Activity::Digesting(_)
             | Activity::Status(_)

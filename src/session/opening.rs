@@ -1,12 +1,14 @@
 //! From RETR, STOR or LIST to the data connection: a command makes an [`Order`] and answers 150; the data connection comes
 //! ([`Awaiting`]), and what it carries is told by `transfer`.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Mode, PathName, Selection, Type};
+use crate::ftp::listing::Entry;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
@@ -78,7 +80,26 @@ impl Session {
     ) -> Result<(), Refusal> {
         let member = self.member()?;
         let path = member.resolve(path)?;
-        let (file, entry) = member.root().read(&path)?;
+        let (root, wanted, pending) = (member.account.shared_root(), path.clone(), pending.clone());
+        self.ask(
+            now,
+            move || root.read(&wanted),
+            move |session, opened, now| {
+                session.send(opened?, path, verb, &pending, now).map(|()| None)
+            },
+        );
+        Ok(())
+    }
+
+    /// Sends a file that has been opened.
+    fn send(
+        &mut self,
+        (file, entry): (File, Entry),
+        path: VirtualPath,
+        verb: &'static Verb,
+        pending: &Pending,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let (offset, end) = match pending.range {
             Some(_) if self.parameters.representation == Type::Ascii => {
                 return Err(Refusal::Marker(
@@ -107,7 +128,7 @@ impl Session {
 
     pub(super) fn list(
         &mut self,
-        selection: &Selection,
+        selection: Selection,
         format: Format,
         verb: &'static Verb,
         now: Instant,
@@ -118,9 +139,23 @@ impl Session {
         };
         let member = self.member()?;
         let path = member.resolve_or_here(selection.path.as_ref())?;
-        let lister = Lister::open(member, selection, format)?;
-        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
-        self.begin(work, path, verb, ".", now)
+        let member = member.clone();
+        let open = move || Lister::open(&member, &selection, format);
+        self.send_list(open, path, verb, now);
+        Ok(())
+    }
+
+    fn send_list(
+        &mut self,
+        open: impl FnOnce() -> Result<Lister, Refusal> + Send + 'static,
+        path: VirtualPath,
+        verb: &'static Verb,
+        now: Instant,
+    ) {
+        self.ask(now, open, move |session, lister, now| {
+            let work = Work::SendText(Text::of_list(lister?, session.parameters.mode));
+            session.begin(work, path, verb, ".", now).map(|()| None)
+        });
     }
 
     pub(super) fn machine_list_directory(
@@ -131,9 +166,10 @@ impl Session {
     ) -> Result<(), Refusal> {
         let member = self.member()?;
         let at = member.resolve_or_here(path.as_ref())?;
-        let lister = Lister::open_directory(member, path, self.parameters.facts)?;
-        let work = Work::SendText(Text::of_list(lister, self.parameters.mode));
-        self.begin(work, at, verb, ".", now)
+        let (member, facts) = (member.clone(), self.parameters.facts);
+        let open = move || Lister::open_directory(&member, path, facts);
+        self.send_list(open, at, verb, now);
+        Ok(())
     }
 
     /// The offset that REST set for this transfer.

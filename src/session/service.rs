@@ -8,7 +8,7 @@ use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::storage::{Crew, Durability, FairCrew, Hosts};
+use crate::storage::{Disks, Durability, FairCrew, Hosts};
 
 use super::guard::Guard;
 use super::security::Security;
@@ -29,7 +29,7 @@ pub struct Service {
     /// Threads that check passwords, in turn for each address.
     pub checkers: Arc<FairCrew<IpAddr>>,
     /// Threads for what waits for a disk: flushes, copies, commits.
-    pub flusher: Arc<Crew>,
+    pub disks: Arc<Disks>,
     /// When what is stored counts as stored.
     pub durability: Durability,
     /// Where events go.
@@ -87,7 +87,6 @@ impl Service {
         hosts: Hosts,
         security: Option<Security>,
         checkers: FairCrew<IpAddr>,
-        flusher: Crew,
         log: Log,
     ) -> Self {
         Self {
@@ -103,7 +102,7 @@ impl Service {
             public_address: Arc::new(PublicAddress::new(config.public_address)),
             security,
             checkers: Arc::new(checkers),
-            flusher: Arc::new(flusher),
+            disks: Arc::default(),
             durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),
             guard: Arc::default(),
@@ -121,8 +120,8 @@ impl Service {
     }
 
     /// The threads that wait for disks.
-    pub(super) fn flusher(&self) -> Arc<Crew> {
-        Arc::clone(&self.flusher)
+    pub(super) fn disks(&self) -> Arc<Disks> {
+        Arc::clone(&self.disks)
     }
 
     /// What its sessions do.

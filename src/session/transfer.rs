@@ -18,7 +18,7 @@ use crate::storage::Pace;
 
 use super::negotiate::Route;
 use super::refusal::fault_reply;
-use super::upload::{Ending, FLUSH_TIMEOUT};
+use super::upload::Ending;
 use super::work::Work;
 use super::{Activity, Heard, Metered, Session, Step, TOO_MUCH};
 
@@ -95,16 +95,8 @@ impl Transfer {
         self.connection.is_hung_up()
     }
 
-    /// A client that waits for our disk is not the one that stalls.
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        let timeout = if self.waits_for_storage() {
-            FLUSH_TIMEOUT
-        } else if self.is_hung_up() {
-            HANG_UP_TIMEOUT
-        } else {
-            stall_timeout
-        };
-        self.progressed_at + timeout
+        self.progressed_at + if self.is_hung_up() { HANG_UP_TIMEOUT } else { stall_timeout }
     }
 
     fn waits_for_storage(&self) -> bool {
@@ -119,6 +111,18 @@ impl Transfer {
     /// Whether it is looked at for that alone.
     pub(super) fn only_flushes(&self, now: Instant, stall_timeout: Duration) -> bool {
         self.flush_due().is_some_and(|due| due <= now) && self.stalls_at(stall_timeout) > now
+    }
+
+    /// Moves a slice.
+    fn advance(&mut self, slice: usize, now: Instant) -> Result<Moved, Fault> {
+        let (waited, received) = (self.waits_for_storage(), self.work.received());
+        let advanced = self.work.advance(&mut self.connection, slice, now);
+        if waited && !self.waits_for_storage() {
+            // The client's time begins again.
+            self.progressed_at = now;
+        }
+        self.idles = received.is_some() && received == self.work.received();
+        advanced
     }
 
     /// Whether its rate lets it move nothing now.
@@ -197,7 +201,7 @@ impl Session {
         &mut self,
         mut transfer: Box<Transfer>,
         now: Instant,
-        budget: &mut usize,
+        budget: usize,
     ) -> Result<Step, Gone> {
         let mut then = transfer.order.then;
         let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now);
@@ -229,26 +233,27 @@ impl Session {
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Wait);
         }
-        if *budget == 0 && !transfer.work.is_over() {
+        if budget == 0 && !transfer.work.is_over() {
             // The one before it took what there was for this turn.
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Bulk);
         }
-        let waited = transfer.waits_for_storage();
-        let slice = transfer.slice(*budget);
-        let received = transfer.work.received();
-        let advanced = transfer.work.advance(&mut transfer.connection, slice, now);
-        if waited && !transfer.waits_for_storage() {
-            // The client's time begins anew.
-            transfer.progressed_at = now;
-        }
-        transfer.idles = received.is_some() && received == transfer.work.received();
-        if let Work::Receive(incoming) = &mut transfer.work
-            && let Some(marker) = incoming.take_safe_marker()
-        {
-            self.reply(&marker.reply());
-        }
-        Ok(self.go_on(transfer, advanced, now, budget))
+        let slice = transfer.slice(budget);
+        let until = transfer.stalls_at(self.service.limits.stall_timeout);
+        let data = Some(transfer.connection.handle());
+        let advance = move || {
+            let advanced = transfer.advance(slice, now);
+            (transfer, advanced)
+        };
+        self.call(until, data, advance, |session, (mut transfer, advanced), now, budget| {
+            if let Work::Receive(incoming) = &mut transfer.work
+                && let Some(marker) = incoming.take_safe_marker()
+            {
+                session.reply(&marker.reply());
+            }
+            Ok(session.go_on(transfer, advanced, now, budget))
+        });
+        Ok(Step::More)
     }
 
     /// What a step of a transfer came to.

@@ -27,9 +27,6 @@ use super::transfer::{Order, Then, abort_done, aborted};
 use super::work::Work;
 use super::{Activity, Heard, Pending, Session, Step};
 
-/// How long a flush may take. It cannot be called back.
-pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
-
 /// How long the rest of a line may take that began before the data ended, and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -123,9 +120,18 @@ impl Session {
         self.check_route()?;
         let member = self.member()?;
         let path = member.resolve(path)?;
-        let upload = Upload::begin(member.root(), &path, start, self.upload_terms()?)?;
-        let work = self.incoming(upload, pending, now);
-        self.begin(work, path, verb, ".", now)
+        let (root, wanted, terms) =
+            (member.account.shared_root(), path.clone(), self.upload_terms()?);
+        let pending = pending.clone();
+        self.ask(
+            now,
+            move || Upload::begin(&root, &wanted, start, terms),
+            move |session, upload, now| {
+                let work = session.incoming(upload?, &pending, now);
+                session.begin(work, path, verb, ".", now).map(|()| None)
+            },
+        );
+        Ok(())
     }
 
     /// STOU: the name stands in the 150 (RFC 1123 §4.1.2.9).
@@ -140,11 +146,18 @@ impl Session {
         let member = self.member()?;
         let (directory, name) = member.wanted_place(wanted)?;
         let terms = self.upload_terms()?;
-        let (upload, path) =
-            Upload::begin_unique(member.root(), &directory, name.as_deref(), terms)?;
-        let work = self.incoming(upload, pending, now);
-        let text = [b"FILE: ", path.name()].concat();
-        self.begin_with(work, path, verb, text, now)
+        let (root, pending) = (member.account.shared_root(), pending.clone());
+        self.ask(
+            now,
+            move || Upload::begin_unique(&root, &directory, name.as_deref(), terms),
+            move |session, begun, now| {
+                let (upload, path) = begun?;
+                let work = session.incoming(upload, &pending, now);
+                let text = [b"FILE: ", path.name()].concat();
+                session.begin_with(work, path, verb, text, now).map(|()| None)
+            },
+        );
+        Ok(())
     }
 
     fn upload_terms(&self) -> Result<Terms, Refusal> {
@@ -155,15 +168,8 @@ impl Session {
     fn incoming(&self, upload: Upload, pending: &Pending, now: Instant) -> Work {
         let (ascii, mode) = (self.parameters.representation == Type::Ascii, self.parameters.mode);
         let (service, announced) = (&self.service, pending.allocated);
-        let incoming = Incoming::new(
-            upload,
-            ascii,
-            mode,
-            announced,
-            service.flusher(),
-            service.durability,
-            now,
-        );
+        let incoming =
+            Incoming::new(upload, ascii, mode, announced, service.disks(), service.durability, now);
         Work::Receive(Box::new(incoming))
     }
 
@@ -270,7 +276,7 @@ impl Session {
             }
             Ok(Err(job)) => {
                 let stage = Stage::Committing { job, incoming, outcome, aborted };
-                self.enter_finishing(order, bytes, stage, now + FLUSH_TIMEOUT);
+                self.enter_finishing(order, bytes, stage, now + self.service.limits.stall_timeout);
             }
             Err(error) => self.conclude_commit(order, incoming, outcome, Err(error), now),
         }
@@ -366,7 +372,7 @@ impl Session {
             Ok(kept) => self.conclude_keep(order, bytes, ending, kept, now),
             Err(job) => {
                 let stage = Stage::Keeping { job, ending };
-                self.enter_finishing(order, bytes, stage, now + FLUSH_TIMEOUT);
+                self.enter_finishing(order, bytes, stage, now + self.service.limits.stall_timeout);
             }
         }
     }

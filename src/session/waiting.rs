@@ -35,7 +35,7 @@ impl Session {
             return work(member).map(Some);
         }
         let member = member.clone();
-        let job = self.service.flusher.run(move || Ok(work(&member)))?;
+        let job = self.service.disks.run(member.device, move || Ok(work(&member)))?;
         let until = now + self.service.limits.stall_timeout;
         self.enter(Activity::Waiting(Box::new(Waiting { job, until })));
         Ok(None)

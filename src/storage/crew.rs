@@ -1,79 +1,17 @@
-//! What would hold a worker of a pool is done by a few threads of its own: a flush of a large file can take seconds, the
-//! check of a password takes its time on purpose.
+//! Work that would hold a worker of a pool: a flush of a large file can take seconds, the check of a password takes its time
+//! on purpose. Who does it stands in `disks` and `fair`.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// Something to be done, which tells by itself when it is.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads for one kind of errand. They end when this is dropped and what they were given is done.
-pub struct Crew(Sender<Job>);
-
-impl fmt::Debug for Crew {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Crew").field("waiting", &self.0.len()).finish()
-    }
-}
-
-impl Crew {
-    /// Starts the threads, for which so many errands may wait.
-    pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
-        Self::of(name, threads, bounded(waiting_max))
-    }
-
-    /// The same where something else bounds the errands: each session has two at most.
-    pub fn start_unbounded(name: &str, threads: usize) -> io::Result<Self> {
-        Self::of(name, threads, unbounded())
-    }
-
-    fn of(
-        name: &str,
-        threads: usize,
-        (sender, jobs): (Sender<Job>, Receiver<Job>),
-    ) -> io::Result<Self> {
-        for number in 1..=threads {
-            let jobs = jobs.clone();
-            let work = move || jobs.into_iter().for_each(|job| job());
-            std::thread::Builder::new().name(format!("{name} {number}")).spawn(work)?;
-        }
-        Ok(Self(sender))
-    }
-
-    /// Has something done, and tells by a descriptor when it is.
-    pub fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<Errand<T>> {
-        let (job, errand) = prepare(work)?;
-        if let Err(SendError(job)) = self.0.send(job) {
-            job();
-        }
-        Ok(errand)
-    }
-
-    /// The same if not too many wait already; `None` if they do.
-    pub fn try_run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Option<io::Result<Errand<T>>> {
-        let (job, errand) = match prepare(work) {
-            Ok(prepared) => prepared,
-            Err(error) => return Some(Err(error)),
-        };
-        match self.0.try_send(job) {
-            Ok(()) => Some(Ok(errand)),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
-        }
-    }
-}
-
-/// Makes a job of something, and what waits for it.
+/// Prepares work for another thread; what it comes to is told by a descriptor.
 pub(super) fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(Job, Errand<T>)> {
@@ -121,27 +59,8 @@ mod tests {
 
     #[test]
     fn a_panic_ends_its_errand_alone() {
-        let crew = Crew::start("test", 1, 1).unwrap();
-        let doomed = crew.run(|| -> io::Result<()> { panic!("asked to") }).unwrap();
+        let (job, doomed) = prepare(|| -> io::Result<()> { panic!("asked to") }).unwrap();
+        job();
         assert!(doomed.wait().is_err());
-        assert_eq!(crew.run(|| Ok(7)).unwrap().wait().unwrap(), 7);
-    }
-
-    #[test]
-    fn what_finds_no_room_is_refused() {
-        let crew = Crew::start("test", 1, 1).unwrap();
-        let (go, gate) = bounded::<()>(0);
-        let (begun, is_begun) = bounded(0);
-        let work = move || {
-            begun.send(()).map_err(io::Error::other)?;
-            gate.recv().map_err(io::Error::other)
-        };
-        let held = crew.run(work).unwrap();
-        is_begun.recv().unwrap();
-        let waiting = crew.try_run(|| Ok(())).unwrap().unwrap();
-        assert!(crew.try_run(|| Ok(())).is_none());
-        go.send(()).unwrap();
-        held.wait().unwrap();
-        waiting.wait().unwrap();
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod account;
 mod crew;
+mod disks;
 mod fair;
 mod hosts;
 mod partials;
@@ -18,7 +19,8 @@ mod upload;
 pub mod users;
 
 pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
-pub use crew::{Crew, Errand};
+pub use crew::Errand;
+pub use disks::Disks;
 pub use fair::FairCrew;
 pub use hosts::Hosts;
 pub use rights::{Rights, Surroundings};

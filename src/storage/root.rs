@@ -96,6 +96,12 @@ impl Root {
         self.path.as_ref()
     }
 
+    /// The number of the device that it is on.
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        self.identity.0
+    }
+
     /// Device and inode.
     pub(super) fn identity(&self) -> (u64, u64) {
         self.identity

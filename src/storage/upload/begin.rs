@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, OFlags, Stat};
@@ -96,6 +97,7 @@ impl Upload {
             written_as,
             replaces,
             terms,
+            device: 0,
             role,
             position: 0,
             base: 0,
@@ -114,7 +116,9 @@ impl Upload {
     fn charged(mut self) -> Result<Self, Unable> {
         // A partial that is continued is counted already.
         let is_continued = self.recorded;
-        let length = self.file.metadata()?.len();
+        let found = self.file.metadata()?;
+        self.device = found.dev();
+        let length = found.len();
         let counted = is_continued.then_some(length);
         let replaces = self.replaces.as_ref().map(|stat| (size(stat), (stat.st_dev, stat.st_ino)));
         let quota = self.target.quota.as_ref();

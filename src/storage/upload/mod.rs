@@ -122,6 +122,8 @@ pub struct Upload {
     /// What stood under the final name when it began.
     replaces: Option<Stat>,
     terms: Terms,
+    /// The number of the device that it is stored on.
+    device: u64,
     role: Role,
     /// The offset in the final file of the next byte.
     position: u64,
@@ -328,6 +330,12 @@ impl Upload {
             self.file.seek(SeekFrom::Start(length))?;
         }
         Ok(())
+    }
+
+    /// The number of the device that it is stored on.
+    #[must_use]
+    pub fn device(&self) -> u64 {
+        self.device
     }
 
     /// The number of bytes that the final file has so far.

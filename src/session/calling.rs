@@ -1,0 +1,153 @@
+//! Calls of the file system, any of which may hang: they run while the session is in the pool's hands, so that it has its
+//! deadline even then. Usually a call returns at once, and the session goes on in the same turn.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::ftp::{Code, Reply};
+use crate::log::Event;
+use crate::net::control::Gone;
+use crate::net::data::DataHandle;
+use crate::pool::{Call, Class};
+
+use super::login::Member;
+use super::refusal::Refusal;
+use super::{Activity, Session, Step};
+
+/// How often it is looked whether a call has returned that was held when the session was woken.
+const RECHECK: Duration = Duration::from_millis(200);
+
+/// What a session does with what its call came to.
+type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
+
+/// A call that is to be made, or is under way.
+pub(super) struct Calling {
+    call: Option<Call>,
+    /// Left by the call when it returns.
+    finish: Arc<Mutex<Option<Finish>>>,
+    /// When the client is told that the file system does not answer.
+    until: Instant,
+    /// The data connection that the call uses, if it does.
+    data: Option<DataHandle>,
+}
+
+impl fmt::Debug for Calling {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Calling").field("until", &self.until).finish_non_exhaustive()
+    }
+}
+
+impl Calling {
+    /// The call, to be made by the pool.
+    pub(super) fn take(&mut self) -> Option<Call> {
+        self.call.take()
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// When a session is to look that was woken before the call has returned.
+    pub(super) fn recheck(&self, now: Instant) -> Instant {
+        self.until.min(now + RECHECK)
+    }
+
+    /// Whether the time is over, and the call has not returned.
+    pub(super) fn is_late(&self) -> bool {
+        self.call.is_none() && self.finish.lock().is_none()
+    }
+
+    /// The class of the turn that comes after it.
+    pub(super) fn class(&self, class: Class) -> Class {
+        if self.data.is_some() { class } else { Class::Interactive }
+    }
+}
+
+impl Session {
+    /// Calls the file system for a command; `then` carries on with what it came to.
+    pub(super) fn ask<T: Send + 'static>(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, T, Instant) -> Result<Option<Reply>, Refusal> + Send + 'static,
+    ) {
+        let until = now + self.service.limits.stall_timeout;
+        self.call(until, None, work, move |session, found, now, _| {
+            match then(session, found, now) {
+                Ok(Some(reply)) => session.reply(&reply),
+                Ok(None) => {}
+                Err(refusal) => session.refuse(&refusal),
+            }
+            Ok(Step::More)
+        });
+    }
+
+    /// The same for what a member asks of the tree, and is answered.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        work: impl FnOnce(&Member) -> Result<Reply, Refusal> + Send + 'static,
+    ) -> Result<Option<Reply>, Refusal> {
+        let member = self.member()?.clone();
+        self.ask(now, move || work(&member), |_, answer, _| answer.map(Some));
+        Ok(None)
+    }
+
+    /// Calls the file system in a transfer over this data connection, or without one.
+    pub(super) fn call<T: Send + 'static>(
+        &mut self,
+        until: Instant,
+        data: Option<DataHandle>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, T, Instant, &mut usize) -> Result<Step, Gone> + Send + 'static,
+    ) {
+        let finish: Arc<Mutex<Option<Finish>>> = Arc::default();
+        let left = Arc::clone(&finish);
+        let call: Call = Box::new(move || {
+            let found = work();
+            let finish: Finish =
+                Box::new(move |session, now, budget| then(session, found, now, budget));
+            *left.lock() = Some(finish);
+        });
+        let call = Some(call);
+        self.enter(Activity::Calling(Box::new(Calling { call, finish, until, data })));
+    }
+
+    pub(super) fn await_call(
+        &mut self,
+        calling: Box<Calling>,
+        now: Instant,
+        budget: &mut usize,
+    ) -> Result<Step, Gone> {
+        if calling.call.is_some() {
+            self.enter(Activity::Calling(calling));
+            return Ok(Step::Call);
+        }
+        let finish = calling.finish.lock().take();
+        let Some(finish) = finish else {
+            self.enter(Activity::Calling(calling));
+            return Ok(Step::Wait);
+        };
+        // With it the data connection that it has in common with the transfer: that must close when the transfer ends.
+        drop(calling);
+        finish(self, now, budget)
+    }
+
+    /// The file system has not answered in time. What the call comes to is dropped where it returns.
+    pub(super) fn give_up_call(&mut self, calling: &Calling) {
+        let error = &std::io::ErrorKind::TimedOut.into();
+        self.log(&Event::Trouble { what: "the file system does not answer", error });
+        if let Some(data) = &calling.data {
+            data.end();
+            self.route = None;
+            let text = "The file system does not answer; transfer aborted.";
+            self.reply(&Reply::new(Code::LOCAL_ERROR, text));
+        } else {
+            self.reply(&Refusal::StorageSilent.reply());
+        }
+        self.enter(Activity::Commands);
+    }
+}

@@ -1,0 +1,146 @@
+//! Threads that wait for disks: a few for each, so that a disk that hangs holds up nobody who uses another.
+//!
+//! They are started when there is something to do, and end when there has been nothing for a while.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::Mutex;
+
+use super::crew::{Errand, Job, prepare};
+
+/// How many threads wait for one disk. Disks are fastest with a few requests at a time.
+const THREADS_MAX: usize = 4;
+
+/// How long a thread waits for the next job.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+
+/// The threads of every disk, by device number. Each session has two jobs at most, which bounds the queues.
+#[derive(Debug, Default)]
+pub struct Disks(Mutex<HashMap<u64, Arc<Disk>>>);
+
+/// The threads of one disk.
+#[derive(Debug)]
+struct Disk {
+    jobs: (Sender<Job>, Receiver<Job>),
+    threads: Mutex<Threads>,
+}
+
+#[derive(Debug, Default)]
+struct Threads {
+    all: usize,
+    idle: usize,
+}
+
+impl Disks {
+    /// Has something done that waits for the disk of this device number.
+    ///
+    /// # Errors
+    /// When there is no descriptor, or no thread can be started.
+    pub fn run<T: Send + 'static>(
+        &self,
+        device: u64,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<Errand<T>> {
+        let (job, errand) = prepare(work)?;
+        let disk = {
+            let mut disks = self.0.lock();
+            disks.retain(|known, disk| *known == device || disk.is_used());
+            Arc::clone(disks.entry(device).or_default())
+        };
+        disk.push(job)?;
+        Ok(errand)
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self { jobs: unbounded(), threads: Mutex::default() }
+    }
+}
+
+impl Disk {
+    fn is_used(&self) -> bool {
+        self.threads.lock().all > 0 || !self.jobs.1.is_empty()
+    }
+
+    fn push(self: &Arc<Self>, job: Job) -> io::Result<()> {
+        let mut threads = self.threads.lock();
+        // Never disconnected: this holds both ends.
+        let _sent = self.jobs.0.send(job);
+        if self.jobs.1.len() <= threads.idle || threads.all == THREADS_MAX {
+            return Ok(());
+        }
+        let disk = Arc::clone(self);
+        let started =
+            std::thread::Builder::new().name("disk".to_owned()).spawn(move || disk.work());
+        if started.is_ok() {
+            threads.all += 1;
+        } else if threads.all == 0 {
+            // Nobody would do it.
+            let _job = self.jobs.1.try_recv();
+        }
+        if threads.all > 0 { Ok(()) } else { started.map(drop) }
+    }
+
+    /// A thread's life.
+    fn work(&self) {
+        loop {
+            self.threads.lock().idle += 1;
+            let found = self.jobs.1.recv_timeout(IDLE_MAX);
+            let mut threads = self.threads.lock();
+            threads.idle -= 1;
+            // Under the lock, under which jobs are pushed.
+            let Ok(job) = found.or_else(|_| self.jobs.1.try_recv()) else {
+                threads.all -= 1;
+                return;
+            };
+            drop(threads);
+            job();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_that_hangs_holds_up_no_other() {
+        let disks = Disks::default();
+        let (go, gate) = bounded::<()>(0);
+        let hanging: Vec<Errand<()>> = (0..THREADS_MAX * 2)
+            .map(|_| {
+                let gate = gate.clone();
+                disks.run(1, move || gate.recv().map_err(io::Error::other)).unwrap()
+            })
+            .collect();
+        for number in 0..20 {
+            assert_eq!(disks.run(2, move || Ok(number)).unwrap().wait().unwrap(), number);
+        }
+        for _ in &hanging {
+            go.send(()).unwrap();
+        }
+        for errand in hanging {
+            errand.wait().unwrap();
+        }
+        assert!(disks.0.lock().get(&1).unwrap().threads.lock().all <= THREADS_MAX);
+    }
+
+    #[test]
+    fn what_waits_for_an_earlier_job_of_its_disk_is_done() {
+        let disks = Disks::default();
+        let errands: Vec<_> = (0..100)
+            .map(|_| {
+                let first = disks.run(1, || Ok(1)).unwrap();
+                disks.run(1, move || Ok(first.wait()? + 1)).unwrap()
+            })
+            .collect();
+        assert!(errands.into_iter().all(|errand| errand.wait().unwrap() == 2));
+    }
+}
