@@ -23,7 +23,7 @@ use std::process::{Child, Command, Stdio};
 use common::outside::{find, is_root, skip};
 use common::raw::RawClient;
 use common::{TestServer, noise, until};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 /// A kind of file system: its name, the size of a disk in MiB, and options of mount for a copy of it.
@@ -310,7 +310,8 @@ fn use_another_disk(server: &TestServer, number: usize) {
     for _ in 0..20 {
         assert!(client.ask("NOOP").starts_with("200 "));
     }
-    assert!(client.ask("CWD /").starts_with("250 "));
+    assert!(client.ask("CWD /good").starts_with("250 "));
+    client.store("listed", b"");
     let data = client.open_data();
     assert!(client.ask("LIST").starts_with("150 "));
     assert!(!common::raw::read_all(data).is_empty());
@@ -372,6 +373,7 @@ fn a_disk_that_hangs_stops_only_those_who_use_it() {
     let folder = tempfile::tempdir().unwrap();
     let bad = folder.path().join("bad");
     fs::create_dir(&bad).unwrap();
+    fs::create_dir(folder.path().join("good")).unwrap();
     let bound = Command::new("mount").arg("--bind").args([&disk.root(), &bad]).status();
     assert!(bound.unwrap().success());
     let _mounted = Mounted(&bad);
@@ -401,5 +403,87 @@ fn a_disk_that_hangs_stops_only_those_who_use_it() {
                 fs::remove_dir(scene.bad.join(format!("made-{number}"))).unwrap();
             }
         }
+    }
+}
+
+/// A file system in user space that answers nothing until this is dropped.
+struct Stopped<'a>(&'a Child);
+
+impl<'a> Stopped<'a> {
+    fn stop(child: &'a Child) -> Self {
+        kill_process(Pid::from_child(child), Signal::STOP).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        let _continued = kill_process(Pid::from_child(self.0), Signal::CONT);
+    }
+}
+
+/// Commands that need an answer of the file system, and their replies when it comes.
+const QUESTIONS: [(&str, &str); 8] = [
+    ("SIZE /bad/file", "213 "),
+    ("CWD /bad/directory", "250 "),
+    ("RETR /bad/file", "150 "),
+    ("LIST /bad", "150 "),
+    ("MLST /bad/file", "250 "),
+    ("STOR /bad/new", "150 "),
+    ("HASH /bad/file", "213 "),
+    ("DELE /bad/none", "550 "),
+];
+
+#[test]
+fn a_file_system_that_answers_nothing_stops_only_those_who_ask_it() {
+    let (Some(bindfs), true) = (find("bindfs"), is_root()) else {
+        return skip("needs bindfs and root");
+    };
+    let (source, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bad = folder.path().join("bad");
+    for directory in [&bad, &folder.path().join("good"), &source.path().join("directory")] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(source.path().join("file"), noise(1000)).unwrap();
+    let mut command = Command::new(bindfs);
+    // Nothing is remembered: each question is asked.
+    command.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).args([source.path(), &bad]);
+    let running = Running(command.process_group(0).spawn().unwrap());
+    let _mounted = Mounted(&bad);
+    until("bindfs does not mount", || bad.join("file").exists());
+    for stall in [None, Some(1)] {
+        let scene = TwoDisks::start(folder.path(), stall);
+        let mut asking: Vec<(RawClient, Option<std::net::TcpStream>)> = (0..HUNG)
+            .map(|_| {
+                let mut client = RawClient::log_in(scene.server.address());
+                let data = client.open_data();
+                (client, Some(data))
+            })
+            .collect();
+        let stopped = Stopped::stop(&running.0);
+        for (number, (client, _)) in asking.iter_mut().enumerate() {
+            client.say(QUESTIONS[number % QUESTIONS.len()].0);
+        }
+        for number in 0..5 {
+            use_another_disk(&scene.server, number);
+        }
+        let stopped = if stall.is_none() {
+            drop(stopped);
+            None
+        } else {
+            Some(stopped)
+        };
+        for (number, (client, data)) in asking.iter_mut().enumerate() {
+            let (line, expected) = QUESTIONS[number % QUESTIONS.len()];
+            let expected = if stall.is_none() { expected } else { "451 " };
+            let reply = client.reply();
+            assert!(reply.starts_with(expected), "{line}: {reply}");
+            if reply.starts_with("150 ") {
+                drop(data.take());
+                client.reply();
+            }
+            assert!(client.ask("NOOP").starts_with("200 "), "it continues");
+        }
+        drop(stopped);
     }
 }
