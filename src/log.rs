@@ -242,13 +242,26 @@ impl fmt::Display for TransferEvent {
     }
 }
 
-/// A command line without what stands behind PASS.
+/// A command line without what may be a password: what stands behind PASS, ACCT and SITE PSWD.
 fn without_password(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii_start();
-    match line.split_at_checked(4) {
-        Some((verb, _)) if verb.eq_ignore_ascii_case(b"PASS") => b"PASS ***",
-        _ => line,
+    let begins_with = |words: &[u8]| {
+        line.get(..words.len()).is_some_and(|start| start.eq_ignore_ascii_case(words))
+    };
+    if begins_with(b"PASS") {
+        b"PASS ***"
+    } else if begins_with(b"ACCT") {
+        b"ACCT ***"
+    } else if begins_with(b"SITE") && contains_word(line, b"PSWD") {
+        b"SITE PSWD ***"
+    } else {
+        line
     }
+}
+
+/// Whether a word is in a line, in any case of letters.
+fn contains_word(line: &[u8], word: &[u8]) -> bool {
+    line.split(u8::is_ascii_whitespace).any(|found| found.eq_ignore_ascii_case(word))
 }
 
 /// Where events go.
@@ -405,7 +418,15 @@ mod tests {
             forged.to_string(),
             "event=login-failed user=\"x\\\"\\u{d}\\u{a}2026 event=login\" why=\"incorrect\""
         );
-        for line in ["PASS secret", "pass secret", "  PASS secret", "PASSsecret"] {
+        for line in [
+            "PASS secret",
+            "pass secret",
+            "  PASS secret",
+            "PASSsecret",
+            "acct secret",
+            "SITE PSWD old secret",
+            "site  pswd secret",
+        ] {
             assert!(
                 !Event::Command { line: line.as_bytes() }.to_string().contains("secret"),
                 "{line}"

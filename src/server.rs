@@ -22,7 +22,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{FairCrew, Hosts, Root};
+use crate::storage::{FairCrew, Hosts, Root, all_recovered};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -97,6 +97,8 @@ impl Server {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
         let hosts = hosts(config, Arc::new(root))?;
         let acceptor = acceptor(config)?;
+        // The master has done that, or does it.
+        all_recovered();
         let start = || {
             let mut server = Self::new(config, hosts, acceptor, log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
@@ -151,6 +153,9 @@ impl Server {
         let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
         if config.write || config.users.is_some() || hosts_write {
             server.run_sweeper()?;
+        } else {
+            // Nothing is written here.
+            all_recovered();
         }
         server.run_resolver(config)?;
         let registry = server.open_registry(front.local_addr()?.port(), outfit);
@@ -225,21 +230,21 @@ impl Server {
     }
 
     /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and
-    /// then now and then.
-    fn run_sweeper(&mut self) -> io::Result<()> {
+    /// then now and then. The thread is not waited for at the end: a home may hang.
+    fn run_sweeper(&self) -> io::Result<()> {
         let (stop, service) = (self.stop.clone(), self.service.clone());
         let age = service.limits.partial_age_max;
         let run = move || {
             loop {
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
                 service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.log));
+                all_recovered();
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;
                 }
             }
         };
-        self.threads.push(std::thread::Builder::new().name("sweeper".to_owned()).spawn(run)?);
-        Ok(())
+        std::thread::Builder::new().name("sweeper".to_owned()).spawn(run).map(drop)
     }
 
     /// Serves a client that a master has handed over.

@@ -25,10 +25,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::proxy::Cable;
-use common::{PATIENCE, TestServer, noise, until};
+use common::raw::RawClient;
+use common::{PATIENCE, TestServer, noise};
 use poolftpd::client::{Client, ClientError, Coming, From, Interrupt, Known, Options, Watcher};
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
@@ -200,10 +201,12 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         cable.hold();
         client.remove_file(b"a").unwrap();
         // What a lost session still has to flush is kept, and goes with the next DELE.
-        until("nothing is left", || {
+        let deadline = Instant::now() + PATIENCE;
+        while !names(server.root.path()).is_empty() {
+            let left = names(server.root.path());
+            assert!(Instant::now() < deadline, "{left:?}; {:?}", eye.notes);
             let _gone = client.remove_file(b"a");
-            names(server.root.path()).is_empty()
-        });
+        }
     }
 }
 
@@ -554,6 +557,36 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
         assert!(fs::read(root.path().join("a")).unwrap() == content, "what was confirmed is gone");
         fs::remove_file(root.path().join("a")).unwrap();
         server = Program::server(root.path(), address.port()).0;
+    }
+}
+
+#[test]
+fn a_server_killed_at_random_moments_of_an_append_leaves_the_old_length_or_the_new() {
+    let (old, new) = (noise(200_000), noise(2_000_000));
+    let root = tempfile::tempdir().unwrap();
+    let whole = [old.as_slice(), &new].concat();
+    for seed in seeds().step_by(2) {
+        eprintln!("seed {seed}");
+        let mut dice = Dice::new(seed);
+        fs::write(root.path().join("log"), &old).unwrap();
+        let (mut server, address) = Program::server(root.path(), 0);
+        let mut client = RawClient::log_in(address);
+        let mut data = client.open_data();
+        assert!(client.ask("APPE log").starts_with("150 "));
+        let new = new.clone();
+        let sender = thread::spawn(move || {
+            let _sent = std::io::Write::write_all(&mut data, &new);
+        });
+        let moment = Duration::from_micros(dice.below(20_000));
+        let (_never, pause) = mpsc::channel::<()>();
+        let _passed = pause.recv_timeout(moment);
+        server.kill();
+        sender.join().unwrap();
+        // What the client sees first of the next server is one of the two.
+        let (_server, address) = Program::server(root.path(), 0);
+        let found = RawClient::log_in(address).retrieve("log");
+        assert!(found == old || found == whole, "{} bytes", found.len());
+        assert!(fs::read(root.path().join("log")).unwrap() == found);
     }
 }
 

@@ -97,7 +97,14 @@ impl Member {
             return Err(Refusal::OutOfSequence("Say RNFR first."));
         };
         let to = self.not_the_root(path)?;
-        self.root().rename(from, &to)?;
+        // What it replaces is destroyed: not by who may do neither.
+        let may_replace = [Permission::Write, Permission::Delete]
+            .iter()
+            .any(|permission| self.permissions().allow(*permission));
+        if !may_replace && self.root().look(&to).is_ok() {
+            return Err(Refusal::NotPermitted);
+        }
+        self.root().rename(from, &to, may_replace)?;
         self.root().flush_names(&[from, &to], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Renamed."))
     }

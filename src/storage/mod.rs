@@ -23,6 +23,7 @@ pub use crew::Errand;
 pub use disks::Disks;
 pub use fair::FairCrew;
 pub use hosts::Hosts;
+pub use partials::all_recovered;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{

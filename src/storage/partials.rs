@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use jiff::Timestamp;
@@ -14,11 +15,32 @@ use rustix::io::Errno;
 
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
 use super::root::{Root, entry, real, size};
-use super::upload::{Lock, Owner, UploadTarget, modified, recover};
+use super::upload::{Lock, Owner, UploadTarget, modified, recover, rename_new_at};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
+/// Whether every append that an earlier server died in has been carried out. One for the process: roots come and go, and all
+/// are searched when it starts.
+static RECOVERED: AtomicBool = AtomicBool::new(false);
+
+/// Says that every tree has been searched for appends that a server died in: files are read without looking for one.
+pub fn all_recovered() {
+    RECOVERED.store(true, Ordering::Release);
+}
+
 impl Root {
+    /// Carries out an append to this file that an earlier server died in, if that may not have been done yet.
+    pub(super) fn recover_append(&self, path: &VirtualPath) {
+        if RECOVERED.load(Ordering::Acquire) {
+            return;
+        }
+        // What cannot be looked at now is told by what comes next.
+        let Ok(target) = UploadTarget::of(self, path) else { return };
+        if target.has_redo().unwrap_or_default() {
+            let _recovered = recover(&target.directory, &target.redo_name(), self.quota());
+        }
+    }
+
     /// The partial upload of a name under which nothing stands; its size is where to resume.
     ///
     /// # Errors
@@ -59,17 +81,35 @@ impl Root {
         }
     }
 
-    /// Renames, within the root. What was kept of uploads under the new name is void.
-    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+    /// Renames, within the root; over what stands under the new name, if that may be replaced. What was kept of uploads under
+    /// the new name is void.
+    pub fn rename(
+        &self,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        may_replace: bool,
+    ) -> io::Result<()> {
         let before = UploadTarget::of(self, to);
         let names = self.quota().map(|quota| quota.lock_names());
         // To another name of the same file, nothing goes away.
         let found = if self.is_same(from, to) { None } else { self.counted(to) };
-        self.directory().rename(real(from)?, self.directory(), real(to)?)?;
+        if may_replace {
+            self.directory().rename(real(from)?, self.directory(), real(to)?)?;
+        } else {
+            self.rename_new(from, to)?;
+        }
         self.uncount(found);
         drop(names);
         forget(self, to, before);
         Ok(())
+    }
+
+    /// Renames to a name that must be free.
+    fn rename_new(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+        let name = |path: &VirtualPath| OsStr::from_bytes(path.name()).to_owned();
+        let parent = |path: &VirtualPath| self.directory().open_dir(real(&path.parent())?);
+        let (_sayable, _too) = (real(from)?, real(to)?);
+        rename_new_at((&parent(from)?, &name(from)), (&parent(to)?, &name(to)))
     }
 
     /// Removes a name, and counts what went away.

@@ -153,6 +153,7 @@ impl Root {
 
     /// Opens a regular file to be read, and looks at it.
     pub fn read(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
+        self.recover_append(path);
         let mut options = OpenOptions::new();
         options.read(true);
         self.open_regular(path, &mut options)
@@ -160,6 +161,7 @@ impl Root {
 
     /// Looks at a file or directory. A symbolic link that leads to a place inside is what it leads to.
     pub fn look(&self, path: &VirtualPath) -> io::Result<Entry> {
+        self.recover_append(path);
         let real = real(path)?;
         let found = self.directory.metadata(real);
         let metadata = match found {
@@ -532,7 +534,7 @@ mod tests {
         for name in ["out/secret", "up/etc/passwd"] {
             assert!(root.read(&path(name)).is_err(), "{name}");
             assert!(Upload::begin(&root, &path(name), Start::Overwrite, TERMS).is_err(), "{name}");
-            assert!(root.rename(&path("inside"), &path(name)).is_err(), "{name}");
+            assert!(root.rename(&path("inside"), &path(name), true).is_err(), "{name}");
             assert!(root.set_modified(&path(name), Timestamp::UNIX_EPOCH).is_err(), "{name}");
         }
         assert!(root.list(&path("out")).is_err());

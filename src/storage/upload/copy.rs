@@ -7,11 +7,15 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{SeekFrom, ioctl_ficlone, seek};
+use rustix::buffer::spare_capacity;
+use rustix::fs::{SeekFrom, XattrFlags, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
 /// The largest number of bytes that one call copies: between two calls a copy can be cancelled.
 const CALL_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The largest list of extended attributes, and the largest value, that are copied, in bytes.
+const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
 
 /// The size of the buffer for file systems that cannot copy by themselves.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -88,6 +92,19 @@ fn copy_some(from: &File, offset: u64, to: &File, at: u64, count: usize) -> io::
             Ok(got)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Copies extended attributes, access lists among them, as far as the server may.
+pub(super) fn extended_attributes(from: &File, to: &File) {
+    let mut names = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
+    let Ok(_) = rustix::fs::flistxattr(from, spare_capacity(&mut names)) else { return };
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
+        if rustix::fs::fgetxattr(from, name, spare_capacity(&mut value)).is_ok() {
+            // Those of the system's own security are not the server's to give.
+            let _set = rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod keep;
 mod record;
 mod target;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::BorrowedFd;
@@ -20,7 +20,10 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, RenameFlags, Stat, Uid, flock};
+use cap_std::fs::Dir;
+use rustix::fs::{
+    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, Stat, Uid, flock,
+};
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
@@ -489,9 +492,13 @@ impl Upload {
         let wanted = replaced.st_mode & KEPT_MODE;
         let found = own.mode() & KEPT_MODE;
         match rustix::fs::fchmod(&self.file, Mode::from_raw_mode(wanted)) {
-            Err(_) if found & !wanted & OTHERS_MODE == 0 => Ok(()),
-            changed => Ok(changed?),
+            Err(_) if found & !wanted & OTHERS_MODE == 0 => {}
+            changed => changed?,
         }
+        if let Ok(old) = self.target.open_standing(OFlags::RDONLY) {
+            copy::extended_attributes(&old, &self.file);
+        }
+        Ok(())
     }
 }
 
@@ -506,18 +513,19 @@ fn counted_bytes(stat: &Stat) -> u64 {
 }
 
 /// Renames to a name that must be free; where the file system cannot see to that, it is looked up first.
-fn rename_new(
-    directory: &cap_std::fs::Dir,
-    from: &std::ffi::OsStr,
-    to: &std::ffi::OsStr,
-) -> io::Result<()> {
-    match rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE) {
+fn rename_new(directory: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    rename_new_at((directory, from), (directory, to))
+}
+
+/// The same from one directory to another.
+pub(super) fn rename_new_at(from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> io::Result<()> {
+    match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {}
         renamed => return Ok(renamed?),
     }
-    match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
+    match rustix::fs::statat(to.0, to.1, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Err(Errno::EXIST.into()),
-        Err(Errno::NOENT) => Ok(rustix::fs::renameat(directory, from, directory, to)?),
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from.0, from.1, to.0, to.1)?),
         Err(error) => Err(error.into()),
     }
 }

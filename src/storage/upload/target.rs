@@ -205,7 +205,7 @@ impl UploadTarget {
     }
 
     /// The name of an append that is written to the file.
-    pub(super) fn redo_name(&self) -> OsString {
+    pub(in crate::storage) fn redo_name(&self) -> OsString {
         names::redo_of(self.name.as_bytes())
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::inotify;
+use rustix::fs::{XattrFlags, fgetxattr, fsetxattr, inotify};
 use tempfile::TempDir;
 
 use super::*;
@@ -331,6 +331,21 @@ fn an_overwritten_file_keeps_its_permissions_and_a_link_leads_on() {
 }
 
 #[test]
+fn an_overwritten_file_keeps_its_extended_attributes() {
+    let scene = Scene::new();
+    scene.complete("a", Start::Overwrite, "x");
+    let open = || File::options().read(true).open(scene.directory.path().join("a")).unwrap();
+    if fsetxattr(open(), c"user.note", b"kept", XattrFlags::empty()).is_err() {
+        // Not every temporary directory has them.
+        return;
+    }
+    scene.complete("a", Start::Overwrite, "y");
+    let mut value = [0; 16];
+    assert_eq!(fgetxattr(open(), c"user.note", &mut value), Ok(4));
+    assert_eq!((&value[..4], scene.read("a").unwrap().as_str()), (b"kept".as_slice(), "y"));
+}
+
+#[test]
 fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
     let scene = Scene::new();
     scene.cut_off("a", Start::Overwrite, "kept");
@@ -339,7 +354,7 @@ fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
     assert!(scene.root.look(&ours).is_err() && scene.root.set_mode(&ours, 0o700).is_err());
     assert!(scene.root.set_modified(&ours, Timestamp::UNIX_EPOCH).is_err());
     assert!(scene.root.make_directory(&path(".poolftpd-x")).is_err());
-    assert!(scene.root.rename(&ours, &path("b")).is_err());
+    assert!(scene.root.rename(&ours, &path("b"), true).is_err());
     scene.root.remove(&path("a")).unwrap();
     assert!(scene.root.remove(&path("a")).is_err() && scene.names().is_empty());
     fs::create_dir(scene.directory.path().join("d")).unwrap();
@@ -348,7 +363,7 @@ fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
     assert!(scene.names().is_empty());
     scene.complete("a", Start::Overwrite, "whole");
     scene.cut_off("b", Start::Overwrite, "kept");
-    scene.root.rename(&path("a"), &path("b")).unwrap();
+    scene.root.rename(&path("a"), &path("b"), true).unwrap();
     assert_eq!(scene.names(), ["b"]);
 }
 
