@@ -88,6 +88,12 @@ impl Upload {
         }
         if durability == Durability::Flushed {
             flush_directory(self.target.open_directory()?.as_ref())?;
+            // All that takes its time, and another upload could not remove what is locked here.
+            if self.is_outdated()? {
+                self.remove_own();
+                PartRecord::remove(&self.target.directory, &self.target.part);
+                return Ok(Kept::Gone);
+            }
         }
         Ok(Kept::Counted(flushed))
     }
