@@ -17,10 +17,10 @@ use super::task::{Admitted, Class};
 const HELD_AFTER: Duration = Duration::from_millis(10);
 
 /// How often turns under way are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// After this many looks in a row without a turn under way, the next turn is waited for.
-const QUIET_LOOKS: u32 = 20;
+const QUIET_LOOKS: u32 = 10;
 
 /// How many workers may be held at once and have been replaced. Beyond, the pool has fewer workers.
 pub(super) const REPLACED_MAX: usize = 256;

@@ -238,6 +238,12 @@ impl Session {
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Bulk);
         }
+        if transfer.work.is_over() {
+            // What is left is to close the connection: no file is touched.
+            let advanced = transfer.advance(0, now);
+            let mut budget = budget;
+            return Ok(self.go_on(transfer, advanced, now, &mut budget));
+        }
         let slice = transfer.slice(budget);
         let until = transfer.stalls_at(self.service.limits.stall_timeout);
         let data = Some(transfer.connection.handle());
