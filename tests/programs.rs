@@ -18,7 +18,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise, until};
@@ -637,6 +637,34 @@ fn half_a_file_is_no_success_whatever_the_reply_said() {
     assert!(errors.contains("5 of 10 bytes"), "{errors}");
     assert!(!folder.path().join("a").exists());
     assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"01234");
+}
+
+/// A server that greets with `first`, and with `again` over and over.
+fn endless(first: &'static str, again: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _sent = stream.write_all(first.as_bytes());
+        // Slowly enough that no bound of bytes ends it.
+        while stream.write_all(again.as_bytes()).is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_reply_without_end_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for (first, again) in
+        [("120 soon\r\n", "120 soon\r\n"), ("220-hi\r\n", "220-more\r\n"), ("", "220-one line\r\n")]
+    {
+        let port = endless(first, again).port().to_string();
+        let words = ["--timeout=1", "--retries", "0", "127.0.0.1", &port];
+        let (status, _, errors) = client_in(folder.path(), &words, "");
+        assert_eq!(status, 3, "{errors}");
+    }
 }
 
 #[test]

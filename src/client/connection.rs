@@ -21,6 +21,9 @@ use super::{ClientError, Interrupt, Kind, Options};
 /// How long one address has the field to itself before the next is tried beside it (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
+/// Maximum number of preliminary replies (1xx) before a final one, besides those to restart markers.
+const PRELIMINARY_MAX: u64 = 16;
+
 /// How often a wait looks whether the user wants it to end.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
@@ -50,6 +53,9 @@ pub(super) struct Connection {
     owed: u32,
     /// Lines that were sent before their time, in their order, and have no reply yet.
     ahead: VecDeque<Vec<u8>>,
+    /// The preliminary replies that have come since the last final one, and how many may.
+    preliminary: u64,
+    preliminary_max: u64,
     /// Lost: nothing that comes may be taken for an answer any more.
     dead: bool,
 }
@@ -77,6 +83,8 @@ impl Connection {
                 // The greeting.
                 owed: 1,
                 ahead: VecDeque::new(),
+                preliminary: 0,
+                preliminary_max: PRELIMINARY_MAX,
                 dead: false,
             })
         };
@@ -216,11 +224,24 @@ impl Connection {
         }
         let reply = self.read_reply();
         match &reply {
-            Ok(reply) if !reply.code.is_preliminary() => self.owed = self.owed.saturating_sub(1),
+            Ok(reply) if !reply.code.is_preliminary() => {
+                self.owed = self.owed.saturating_sub(1);
+                (self.preliminary, self.preliminary_max) = (0, PRELIMINARY_MAX);
+            }
+            Ok(_) if self.preliminary >= self.preliminary_max => {
+                self.dead = true;
+                return Err(lost("the server sends preliminary replies without end"));
+            }
+            Ok(_) => self.preliminary += 1,
             Err(error) if error.is_connection_lost() => self.dead = true,
             _ => {}
         }
         reply
+    }
+
+    /// Takes more preliminary replies before the next final one: one to each restart marker that was sent.
+    pub(super) fn expect_preliminary(&mut self, count: u64) {
+        self.preliminary_max = PRELIMINARY_MAX.saturating_add(count);
     }
 
     /// The same, for what may take so much longer than usual.
@@ -240,11 +261,14 @@ impl Connection {
     }
 
     fn read_reply(&mut self) -> Result<Reply, ClientError> {
-        // Every line has its deadline, however slowly its bytes come.
-        let mut line_until = now() + self.timeout;
+        // The first line has its deadline, and all others together have one, however slowly their bytes come.
+        let mut until = now() + self.timeout;
+        let mut is_first = true;
         loop {
             while let Some(line) = self.lines.next_line() {
-                line_until = now() + self.timeout;
+                if std::mem::take(&mut is_first) {
+                    until = now() + self.timeout;
+                }
                 let Line::Complete(line) = line else {
                     return Err(lost("the server sent a line without end"));
                 };
@@ -267,7 +291,7 @@ impl Connection {
                     }
                 }
             }
-            self.receive(line_until)?;
+            self.receive(until)?;
         }
     }
 

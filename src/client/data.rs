@@ -27,6 +27,9 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// In block mode, how many bytes of a file there are from one restart marker to the next.
 const MARKER_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Maximum number of replies to one transfer and its ABOR.
+const ABORT_REPLIES_MAX: u32 = 8;
+
 /// Which way to a data connection works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -152,6 +155,7 @@ impl Client {
                 .map_err(io::Error::from),
         };
         let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        self.connection.expect_preliminary(sent / MARKER_EVERY_BYTES);
         // The server may take its time to put all that on its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
         self.conclude_and_keep(outcome, kept, patience, what)
@@ -347,18 +351,18 @@ impl Client {
             self.final_reply(Duration::ZERO)?;
         }
         self.connection.send_at_once(&Command::Noop.encode())?;
-        loop {
+        for _ in 0..=ABORT_REPLIES_MAX {
             match self.final_reply(Duration::ZERO)?.code.0 {
                 225 | 226 | 250 | 425 | 426 | 450 | 451 => {}
-                200 => break,
-                // Was that for the ABOR or for the NOOP? Better no connection than a wrong answer.
-                _ => {
-                    self.connection.give_up();
+                200 => {
+                    self.connection.forget_owed();
                     return Ok(());
                 }
+                // Was that for the ABOR or for the NOOP? Better no connection than a wrong answer.
+                _ => break,
             }
         }
-        self.connection.forget_owed();
+        self.connection.give_up();
         Ok(())
     }
 

@@ -18,6 +18,9 @@ use super::{Client, ClientError, Kind};
 /// The longest directory listing that is taken, in bytes.
 const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Maximum number of entries of a directory listing: each becomes some hundred bytes of memory.
+const LISTING_ENTRIES_MAX: usize = 1_000_000;
+
 /// What a transfer tells as it goes on: bytes so far, and in all, where that is known.
 pub trait Watcher {
     /// Called at the beginning and after each chunk.
@@ -118,8 +121,13 @@ impl Client {
     /// The text of a listing, as the server writes it.
     pub fn listing(&mut self, command: &Command, what: &str) -> Result<Vec<u8>, ClientError> {
         self.set_type(Type::Ascii)?;
-        let mut text = Vec::new();
+        let (mut text, mut entries) = (Vec::new(), 0_usize);
         self.receive(command, 0, what, |chunk| {
+            entries += chunk.split(|byte| *byte == b'\n').count() - 1;
+            if entries > LISTING_ENTRIES_MAX {
+                let what = format!("the listing has more than {LISTING_ENTRIES_MAX} entries");
+                return Err(ClientError::new(Kind::Incomplete, what).at_last());
+            }
             if text.len() + chunk.len() > LISTING_BYTES_MAX {
                 let error = ClientError::new(Kind::Incomplete, "the listing is too long");
                 return Err(error.at_last());

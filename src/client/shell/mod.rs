@@ -65,6 +65,8 @@ pub struct Shell {
     names: Option<(String, Vec<Listed>)>,
     first_failure: u8,
     interactive: bool,
+    /// The directories that this `get -r` has listed.
+    directories: usize,
 }
 
 impl Shell {
@@ -85,6 +87,7 @@ impl Shell {
             names: None,
             first_failure: 0,
             interactive: false,
+            directories: 0,
         }
     }
 

@@ -18,6 +18,9 @@ use super::words::{pattern, plain};
 /// How deep `get -r` and `put -r` go.
 const DEPTH_MAX: usize = 64;
 
+/// Maximum number of directories that one `get -r` lists: a server can show a tree that repeats itself.
+const DIRECTORIES_MAX: usize = 100_000;
+
 /// A remote path, and what a listing told of it.
 #[derive(Debug)]
 pub(super) struct Named {
@@ -109,6 +112,11 @@ impl Shell {
         depth: usize,
     ) -> Result<(), ClientError> {
         check_depth(depth, remote)?;
+        self.directories = if depth == 0 { 1 } else { self.directories + 1 };
+        if self.directories > DIRECTORIES_MAX {
+            let what = format!("{}: more than {DIRECTORIES_MAX} directories", shown(remote));
+            return Err(ClientError::new(Kind::Refused, what));
+        }
         let entries = self.read_dir(remote)?;
         let entries = self.named(&[remote, b"/"].concat(), entries);
         fs::create_dir_all(local).map_err(|error| ClientError::local(local, &error))?;
