@@ -20,6 +20,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -268,6 +269,11 @@ impl Mishap {
                 fs::write(local.with_extension("part"), "of another").unwrap();
                 let identity = "ftpclient: what the .part beside this is a part of\nanother\n";
                 fs::write(local.with_extension("part.id"), identity).unwrap();
+                for extension in ["part", "part.id"] {
+                    // The mark of what ftpclient made itself.
+                    let marked = fs::Permissions::from_mode(0o1644);
+                    fs::set_permissions(local.with_extension(extension), marked).unwrap();
+                }
             }
             Self::None | Self::Gone | Self::Changed | Self::Interrupted(_) | Self::Hammered => {}
         }

@@ -17,12 +17,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise, until};
 use poolftpd::balancer::handover::Channel;
+use poolftpd::client::{Client, Interrupt, Options, Watcher};
+use poolftpd::ftp::command::Type;
 use poolftpd::net::tls::fingerprint;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketType};
@@ -637,6 +640,54 @@ fn half_a_file_is_no_success_whatever_the_reply_said() {
     assert!(errors.contains("5 of 10 bytes"), "{errors}");
     assert!(!folder.path().join("a").exists());
     assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"01234");
+}
+
+#[test]
+fn what_a_server_serves_is_no_part_of_another_servers_file() {
+    let (theirs, ours) = (TestServer::start(|_| {}), TestServer::start(|_| {}));
+    let content = noise(300_000);
+    ours.write("f", &content);
+    let folder = tempfile::tempdir().unwrap();
+    let get = |server: &TestServer, script: &str| {
+        let port = server.address().port().to_string();
+        client_in(folder.path(), &["-c", script, "127.0.0.1", &port], "")
+    };
+    // What a download of ours would leave behind, but for the bytes at its beginning.
+    fs::create_dir(folder.path().join("once")).unwrap();
+    let interrupt = Interrupt::default();
+    let options = Options { interrupt: interrupt.clone(), ..Options::default() };
+    let mut client = Client::connect("127.0.0.1", ours.address().port(), &options).unwrap();
+    client.login("anonymous", "x").unwrap();
+    let once = folder.path().join("once/f");
+    client.download(b"f", &once, Type::Image, None, &mut Presser(interrupt)).unwrap_err();
+    let identity = fs::read(folder.path().join("once/f.part.id")).unwrap();
+    let mut forged = content.get(..200_000).unwrap().to_vec();
+    forged.get_mut(..1000).unwrap().fill(b'!');
+    theirs.write("f.part", &forged);
+    theirs.write("f.part.id", &identity);
+    let (status, _, errors) = get(&theirs, "mget *");
+    assert_eq!(status, 0, "{errors}");
+    let (status, _, errors) = get(&ours, "get f");
+    assert_eq!(status, 7, "{errors}");
+    assert!(errors.contains("is in the way"), "{errors}");
+    assert_eq!(fs::read(folder.path().join("f.part")).unwrap(), forged);
+    for name in ["f.part", "f.part.id"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    let (status, _, errors) = get(&ours, "get f");
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(fs::read(folder.path().join("f")).unwrap(), content);
+}
+
+/// Presses Ctrl-C in the middle.
+struct Presser(Interrupt);
+
+impl Watcher for Presser {
+    fn progress(&mut self, bytes: u64, _: Option<u64>) {
+        if bytes > 0 {
+            self.0.flag().store(true, Ordering::SeqCst);
+        }
+    }
 }
 
 /// A server that greets with `first`, and with `again` over and over.

@@ -101,12 +101,15 @@ impl Client {
         let can_resume = download.representation == Type::Image && facts.size.is_some();
         let have = match found {
             Found::Same(have) if can_resume && facts.size >= Some(have) => have,
+            Found::Unproven(have) if can_resume && facts.size >= Some(have) => {
+                self.proven(download, &part, have, watcher)?
+            }
             Found::Other => {
                 let name = shown(download.path);
                 watcher.note(&format!("{name} has changed on the server; fetching it anew"));
                 0
             }
-            Found::Same(_) | Found::Nothing => 0,
+            Found::Same(_) | Found::Unproven(_) | Found::Nothing => 0,
         };
         part.cut(have)?;
         let fetched = self.fetch(download, &part, have, facts, watcher);
@@ -123,6 +126,24 @@ impl Client {
             }
             Err(error) => Err(keep(error, part)),
         }
+    }
+
+    /// Returns the number of bytes to go on from: all of a part whose checksum is the server's, else none.
+    fn proven(
+        &mut self,
+        download: &Download<'_>,
+        part: &Part,
+        have: u64,
+        watcher: &mut impl Watcher,
+    ) -> Result<u64, ClientError> {
+        self.set_type(Type::Image)?;
+        let compared = self.compare(download.path, part.file(), part.path(), have, Whole::No)?;
+        if compared == Comparison::Same {
+            return Ok(have);
+        }
+        let place = shown_path(part.path());
+        watcher.note(&format!("nothing proves that {place} is of this server; fetching it anew"));
+        Ok(0)
     }
 
     /// Receives the rest of a file behind what is here.

@@ -3,13 +3,21 @@
 //! The second is written before anything is in the first, and removed after it. So whenever the program is killed, either
 //! both are there, or nothing is that could be taken for what it is not: a `.part` with something in it and without its
 //! `.part.id` is no file of ours. Both are touched under the part's lock only.
+//!
+//! SECURITY: both names are ordinary names of files, which a server can serve: `f.part` and `f.part.id` of one server, fetched
+//! by `mget`, would else be a part of another server's `f`, with bytes that the first has chosen. So both files of a part
+//! carry a mark that no download has: the sticky bit. It is metadata of the file itself, so no content and no name forges it;
+//! its owner may set it on every file system that keeps Unix modes (extended attributes and birth times are on fewer); and it
+//! goes along when a directory is moved. A download gets at most the nine permission bits with its final name. Where the mark
+//! cannot be held (FAT, some network and FUSE file systems), which is tried at the file itself, a part is resumed only when a
+//! checksum of the server proves it ([`Found::Unproven`]).
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -32,6 +40,15 @@ const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
 const NAME_BYTES_MAX: usize = 255;
 /// The longest identity that is read: paths are no longer than 4 KiB, and escaped no more than six times that.
 const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// The mark of both files of a part: the sticky bit.
+const MARK: u32 = 0o1000;
+
+/// The permission bits of a complete file.
+const PERMISSIONS: u32 = 0o777;
+
+/// The mode of a new part and of its identity, less the umask.
+const NEW_MODE: u32 = MARK | 0o666;
 
 /// What a remote file is: where, and in which state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +80,10 @@ impl Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// So many bytes of the same file, in the same state.
+    /// The first bytes of the same file, in the same state.
     Same(u64),
+    /// The same, as it says; the file system holds no mark that would show that it was not fetched like this.
+    Unproven(u64),
     /// Something of another file, or of the same before it changed.
     Other,
 }
@@ -85,23 +104,33 @@ impl Part {
     /// [`Kind::Local`]; also when somebody else writes it, or it is no part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
-        let failed = |error: io::Error| ClientError::local(&path, &error);
         let file = open_locked(&path)?;
-        let length = file.metadata().map_err(failed)?.len();
-        let known = read_identity(&note);
-        if length > 0 && known.is_none() {
+        let marks = Marks::of(&file).map_err(|error| ClientError::local(&path, &error))?;
+        refuse_part_of_another(local, marks)?;
+        let (length, known) = (marks.length, Note::read(&note));
+        let is_ours = known.as_ref().is_some_and(|known| known.is_ours(marks));
+        if length > 0 && !(is_ours && (marks.is_marked || !marks.are_held)) {
             return Err(in_the_way(&path));
         }
-        let same = known.as_ref() == Some(identity);
+        if known.is_some() && !is_ours {
+            return Err(in_the_way(&note));
+        }
+        let is_proven = marks.is_marked && known.as_ref().is_some_and(|known| known.is_marked);
+        let same = known.is_some_and(|known| known.text == identity.0);
         let found = match length {
             0 => Found::Nothing,
-            length if same => Found::Same(length),
+            length if same && is_proven => Found::Same(length),
+            length if same => Found::Unproven(length),
             _ => Found::Other,
         };
         let part = Self { file, path: path.clone(), identity: note, local: local.to_owned() };
         if !same {
             part.clear()?;
             write_identity(&part.identity, identity)?;
+        }
+        if !marks.is_marked && marks.are_held {
+            set_mode(&part.file, marks.mode | MARK)
+                .map_err(|error| ClientError::local(&path, &error))?;
         }
         Ok((part, found))
     }
@@ -118,6 +147,7 @@ impl Part {
         if matches!(found, Found::Same(_)) {
             return Ok(());
         }
+        part.clear()?;
         #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
         let copied = File::open(local).and_then(|mut from| io::copy(&mut from, &mut &part.file));
         copied.map(drop).map_err(|error| ClientError::local(&part.path, &error))
@@ -181,12 +211,24 @@ impl Part {
             // The time is a courtesy: a file system that cannot keep it does not make the file incomplete.
             let _set = self.file.set_modified(modified.into());
         }
-        if let Some(permissions) = permissions {
-            // As those of the file that it replaces; who may not set them keeps the new file's own.
-            let _set = self.file.set_permissions(permissions);
+        let failed = |error: io::Error| ClientError::local(&self.local, &error);
+        let found = self.file.metadata().map_err(failed)?;
+        // As those of the file that it replaces; who may not set them keeps the new file's own.
+        let mode = permissions.map_or_else(|| found.mode(), |kept| kept.mode()) & PERMISSIONS;
+        if is_name_of_ours(&self.local) {
+            // SECURITY: never marked under such a name, not for a moment. A kill here leaves a part that is not known again.
+            set_mode(&self.file, mode).map_err(failed)?;
+        } else {
+            let _set = set_mode(&self.file, mode | (found.mode() & MARK));
         }
-        fs::rename(&self.path, &self.local)
-            .map_err(|error| ClientError::local(&self.local, &error))?;
+        // Another ftpclient may have begun a download in the meantime whose part has this name.
+        let marks = Marks::of(&self.file).map_err(failed)?;
+        refuse_part_of_another(&self.local, marks)?;
+        if !is_at(&self.file, &self.path).map_err(failed)? {
+            return Err(in_the_way(&self.path));
+        }
+        fs::rename(&self.path, &self.local).map_err(failed)?;
+        let _set = set_mode(&self.file, marks.mode & PERMISSIONS);
         let _removed = fs::remove_file(&self.identity);
         Ok(())
     }
@@ -208,17 +250,19 @@ fn open_locked(path: &Path) -> Result<File, ClientError> {
     };
     loop {
         let mut options = File::options();
-        options.read(true).write(true).create(true);
-        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        options.read(true).write(true).create(true).mode(NEW_MODE);
+        // A pipe under this name would be waited for.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
         let file = options.open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(in_the_way(path));
+        }
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let what = format!("{}: another ftpclient is fetching it", shown_path(path));
             return Err(ClientError::new(Kind::Local, what));
         }
         // Between opening and locking, its last owner may have completed it: then it has its final name.
-        let own = file.metadata().map_err(failed)?;
-        if path.symlink_metadata().is_ok_and(|now| (now.dev(), now.ino()) == (own.dev(), own.ino()))
-        {
+        if is_at(&file, path).map_err(failed)? {
             return Ok(file);
         }
     }
@@ -231,21 +275,117 @@ fn beside(local: &Path, suffix: &str) -> PathBuf {
     local.with_file_name(OsStr::from_bytes(&[kept, suffix.as_bytes()].concat()))
 }
 
+/// Tells that a file that is open is still the one under this path.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let own = file.metadata()?;
+    let there = path.symlink_metadata();
+    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
+}
+
+fn is_marked(found: &fs::Metadata) -> bool {
+    found.mode() & MARK != 0
+}
+
+fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(mode))
+}
+
+/// The mark of a part that is open, and the ability of its file system to hold one.
+#[derive(Debug, Clone, Copy)]
+struct Marks {
+    length: u64,
+    mode: u32,
+    is_marked: bool,
+    are_held: bool,
+}
+
+impl Marks {
+    fn of(file: &File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        let (length, mode, is_marked) = (found.len(), found.mode() & 0o7777, is_marked(&found));
+        let mut are_held = is_marked;
+        if !is_marked && set_mode(file, mode | MARK).is_ok() {
+            // FAT takes a mode that it does not keep.
+            are_held = self::is_marked(&file.metadata()?);
+            set_mode(file, mode)?;
+        }
+        Ok(Self { length, mode, is_marked, are_held })
+    }
+}
+
+/// An identity as it was found.
+#[derive(Debug)]
+struct Note {
+    text: String,
+    is_marked: bool,
+}
+
+impl Note {
+    /// Reads what stands under the name of an identity; `None` if nothing does. What is none is not ours, and has no text.
+    fn read(path: &Path) -> Option<Self> {
+        let mut options = File::options();
+        options.read(true);
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        let read = || -> io::Result<Self> {
+            let file = options.open(path)?;
+            let found = file.metadata()?;
+            if !found.is_file() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut text = String::new();
+            file.take(IDENTITY_BYTES_MAX).read_to_string(&mut text)?;
+            Ok(Self { text, is_marked: is_marked(&found) })
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.unwrap_or_else(|_| Self { text: "?".to_owned(), is_marked: false })),
+        }
+    }
+
+    /// Tells that it is one of ours: also one that was cut off while it was written.
+    fn is_ours(&self, marks: Marks) -> bool {
+        let may_be = self.text.is_empty() || self.text.starts_with(FIRST_LINE);
+        may_be && (self.is_marked || !marks.are_held)
+    }
+}
+
 fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create(true).truncate(true).mode(NEW_MODE);
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let written = options.open(path).and_then(|mut file| file.write_all(identity.0.as_bytes()));
     written.map_err(|error| ClientError::local(path, &error))
 }
 
-/// What a part is a part of; an identity that was cut off while it was written is still one of ours.
-fn read_identity(path: &Path) -> Option<Identity> {
-    let mut options = File::options();
-    options.read(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let mut text = String::new();
-    options.open(path).ok()?.take(IDENTITY_BYTES_MAX).read_to_string(&mut text).ok()?;
-    (text.is_empty() || text.starts_with(FIRST_LINE)).then_some(Identity(text))
+/// Tells that the part of another download, or its identity, could have this name; some file systems know no case.
+fn is_name_of_ours(local: &Path) -> bool {
+    [PART_SUFFIX, IDENTITY_SUFFIX].iter().any(|suffix| ends_with(local, suffix))
+}
+
+fn ends_with(path: &Path, suffix: &str) -> bool {
+    let (name, suffix) = (path.as_os_str().as_bytes(), suffix.as_bytes());
+    name.len()
+        .checked_sub(suffix.len())
+        .and_then(|start| name.get(start..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// A download replaces neither the part nor the identity of another: its bytes would be taken for those of that one.
+fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError> {
+    let is_ours = |note: &Path| Note::read(note).is_some_and(|note| note.is_ours(marks));
+    let mut note = local.as_os_str().to_owned();
+    note.push(".id");
+    let is_part = ends_with(local, PART_SUFFIX)
+        && local.symlink_metadata().is_ok()
+        && is_ours(Path::new(&note));
+    if is_part || (ends_with(local, IDENTITY_SUFFIX) && is_ours(local)) {
+        let message = format!(
+            "{} belongs to a download that is not complete; complete or remove that, or give this one another local name",
+            shown_path(local)
+        );
+        return Err(ClientError::new(Kind::Local, message));
+    }
+    Ok(())
 }
 
 fn in_the_way(path: &Path) -> ClientError {
@@ -295,5 +435,57 @@ mod tests {
         assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"mine");
         let long = folder.path().join("n".repeat(255));
         Part::open(&long, &identity(9)).unwrap().0.settle();
+    }
+
+    #[test]
+    fn a_part_and_an_identity_that_were_downloaded_are_none_of_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let fetch = |name: &str, content: &str, replaced: u32| {
+            let (part, _) = Part::open(&path(name), &identity(1)).unwrap();
+            part.write_at(content.as_bytes(), 0).unwrap();
+            part.complete(None, Some(Permissions::from_mode(replaced))).unwrap();
+        };
+        // Whatever the mode of a file that it replaces.
+        fetch("f.part.id", &identity(9).0, 0o1666);
+        let error = Part::open(&path("f"), &identity(9)).unwrap_err();
+        assert!(error.to_string().contains("f.part.id is in the way"), "{error}");
+        fs::remove_file(path("f.part")).unwrap();
+        fetch("f.part", "forged", 0o7777);
+        for identity in [identity(9), identity(10)] {
+            let error = Part::open(&path("f"), &identity).unwrap_err();
+            assert!(error.to_string().contains("f.part is in the way"), "{error}");
+        }
+        assert_eq!(fs::read(path("f.part")).unwrap(), b"forged");
+        for name in ["f.part", "f.part.id"] {
+            assert_eq!(fs::metadata(path(name)).unwrap().mode() & 0o7000, 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_download_replaces_the_part_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (begun, _) = Part::open(&path("f"), &identity(9)).unwrap();
+        begun.write_at(b"0123", 0).unwrap();
+        for name in ["f.part", "f.part.id"] {
+            assert!(Part::open(&path(name), &identity(1)).is_err(), "{name}");
+        }
+        begun.settle();
+        assert_eq!(Part::open(&path("f"), &identity(9)).unwrap().1, Found::Same(4));
+        // One that began before the other had its part.
+        let (late, _) = Part::open(&path("g.part"), &identity(1)).unwrap();
+        late.write_at(b"x", 0).unwrap();
+        Part::open(&path("g"), &identity(9)).unwrap().0.write_at(b"0123", 0).unwrap();
+        assert!(late.complete(None, None).is_err());
+        assert_eq!(Part::open(&path("g"), &identity(9)).unwrap().1, Found::Same(4));
+    }
+
+    #[test]
+    fn where_no_mark_is_held_a_part_is_unproven() {
+        let marks = Marks { length: 4, mode: 0o644, is_marked: false, are_held: false };
+        let note = |text: &str| Note { text: text.to_owned(), is_marked: false };
+        assert!(note(FIRST_LINE).is_ours(marks) && !note("mine").is_ours(marks));
+        assert!(!note(FIRST_LINE).is_ours(Marks { are_held: true, ..marks }));
     }
 }
