@@ -158,7 +158,7 @@ impl Server {
             all_recovered();
         }
         server.run_resolver(config)?;
-        let registry = server.open_registry(front.local_addr()?.port(), outfit);
+        let registry = server.open_registry(front.local_addr()?, outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
         // A slave that is full is skipped: none may have more than its share of all clients.
@@ -183,10 +183,9 @@ impl Server {
         Ok(server)
     }
 
-    /// The meeting point of slave processes. Without it the server serves all the same: another server of this user may
-    /// have this port on another address.
-    fn open_registry(&self, port: u16, outfit: Outfit) -> Option<Arc<Registry>> {
-        let opened = Registry::open(port, outfit);
+    /// The meeting point of slave processes. Without it the server serves all the same.
+    fn open_registry(&self, address: SocketAddr, outfit: Outfit) -> Option<Arc<Registry>> {
+        let opened = Registry::open(address, outfit);
         let what = "no slave process can register";
         opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
     }

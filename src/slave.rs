@@ -2,7 +2,7 @@
 //! handed, in a pool of its own.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::Load;
+use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
 use crate::config::Config;
 use crate::log::{Log, Writer};
@@ -29,6 +30,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 pub struct Slave {
     /// The master's port.
     pub master: u16,
+    /// Its address, where one was named: of several masters on the port it is the one there.
+    pub at: Option<IpAddr>,
     /// How many worker threads.
     pub workers: NonZeroUsize,
     /// A port of its own, beside what the master hands over.
@@ -110,7 +113,7 @@ impl Slave {
         stop: &Stop,
     ) -> Result<Option<(Channel, Orders)>, String> {
         loop {
-            let met = Channel::connect(self.master).and_then(|channel| {
+            let met = connect(self.master, self.at).and_then(|channel| {
                 channel.send(format!("register {}", number.unwrap_or_default()).as_bytes(), &[])?;
                 Ok((listen(&channel, stop)?, channel))
             });
@@ -151,9 +154,14 @@ impl Slave {
 ///
 /// # Errors
 /// One sentence, when there is none.
-pub fn find_master(port: u16, until: Instant, clock: impl Fn() -> Instant) -> Result<(), String> {
+pub fn find_master(
+    port: u16,
+    at: Option<IpAddr>,
+    until: Instant,
+    clock: impl Fn() -> Instant,
+) -> Result<(), String> {
     loop {
-        match Channel::connect(port) {
+        match connect(port, at) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(pretender());

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::geteuid;
 
-use super::handover::Channel;
+use super::handover::{Channel, Of, names, user_of};
 use super::{Balancer, Load};
 
 /// How long a server may take to answer.
@@ -16,18 +18,85 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// What an answer begins with when the command was not carried out.
 const FAILED: &str = "error: ";
 
-/// Asks the server on this port, of the same user.
+/// The command that asks for the address of a server.
+pub(super) const WHERE: &str = "where";
+
+/// A server that runs: the name of its meeting, its user and its address.
+#[derive(Debug)]
+struct Running {
+    name: String,
+    user: u32,
+    address: Option<IpAddr>,
+}
+
+/// Asks the server on this port, at this address if one is given; root asks those of all users, its own before others.
 ///
 /// # Errors
-/// One sentence: no such server, or why it did not do it.
-pub fn ask(port: u16, command: &str) -> Result<String, String> {
-    let no_server = |_| {
-        format!(
-            "no ftpserver of this user is running on port {port} here; name its port with --port."
-        )
+/// One sentence: no such server, several of them, or why it did not do it.
+pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, String> {
+    let of = if geteuid().is_root() { Of::All } else { Of::This };
+    let mut running = running(port, of);
+    if let Some(at) = at {
+        running.retain(|server| server.address == Some(at));
+    } else if running.iter().any(|server| server.user == geteuid().as_raw()) {
+        running.retain(|server| server.user == geteuid().as_raw());
+    }
+    let place = |server: &Running| {
+        let address = server
+            .address
+            .map_or_else(|| "?".to_owned(), |ip| SocketAddr::new(ip, port).to_string());
+        format!("{address} (user {})", server.user)
     };
-    let channel = Channel::connect(port).map_err(no_server)?;
-    channel.send(command.as_bytes(), &[]).map_err(no_server)?;
+    match running.as_slice() {
+        [] => Err(format!(
+            "no ftpserver of this user is running on port {port} here; name its port with --port."
+        )),
+        [server] => ask_one(&server.name, command),
+        // Looking changes nothing: all are shown.
+        servers if command == "status" => {
+            let shown = servers.iter().map(|server| {
+                Ok(format!("server {}\n{}", place(server), ask_one(&server.name, command)?))
+            });
+            shown.collect::<Result<Vec<_>, String>>().map(|all| all.join("\n"))
+        }
+        servers => {
+            let places: Vec<String> = servers.iter().map(place).collect();
+            Err(format!(
+                "several servers run on port {port}: {}; name the address of one with --bind.",
+                places.join(", ")
+            ))
+        }
+    }
+}
+
+/// The servers of a port that answer.
+fn running(port: u16, of: Of) -> Vec<Running> {
+    let servers = names(port, of).into_iter().filter_map(|name| {
+        let answer = ask_one(&name, WHERE).ok()?;
+        let address = answer.trim().parse::<SocketAddr>().ok();
+        Some(Running { user: user_of(&name)?, name, address: address.map(|address| address.ip()) })
+    });
+    servers.collect()
+}
+
+/// Connects to the master of this port: of several the one at this address, or at all addresses; else the first.
+///
+/// # Errors
+/// As [`Channel::connect`].
+pub fn connect(port: u16, at: Option<IpAddr>) -> io::Result<Channel> {
+    let Some(at) = at.filter(|_| names(port, Of::This).len() > 1) else {
+        return Channel::connect(port);
+    };
+    let mut running = running(port, Of::This);
+    running.retain(|server| server.address.is_some_and(|ip| ip == at || ip.is_unspecified()));
+    let found = running.first().ok_or(io::ErrorKind::ConnectionRefused)?;
+    Channel::connect_to(&found.name)
+}
+
+fn ask_one(name: &str, command: &str) -> Result<String, String> {
+    let gone = |_| "the server hung up.".to_owned();
+    let channel = Channel::connect_to(name).map_err(gone)?;
+    channel.send(command.as_bytes(), &[]).map_err(gone)?;
     let timeout = Timespec { tv_sec: ANSWER_TIMEOUT.as_secs().cast_signed(), tv_nsec: 0 };
     match poll(&mut [PollFd::new(&channel.as_fd(), PollFlags::IN)], Some(&timeout)) {
         Ok(1..) => {}

@@ -2,18 +2,19 @@
 //!
 //! SECURITY: the socket has an abstract name, which leaves no file behind and which anyone on the machine may connect to
 //! or, before the master, take. So both ends look at the other's credentials, as the kernel tells them, before a word is
-//! said: the same user, or root.
+//! said: the same user, or root; and for root, who may ask the servers of all, the user in the name.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-    sockopt,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
 };
 use rustix::process::geteuid;
 
@@ -31,15 +32,31 @@ const BACKLOG: i32 = 64;
 pub struct Meeting(OwnedFd);
 
 impl Meeting {
-    /// Opens it, for the user that this process runs as.
+    /// Opens it for a server at this address, which this process's user runs.
+    ///
+    /// The first server of a port has the plain name. Another one may run at another address, or while the first finishes its
+    /// transfers: its name has its address and process in it, and is found as well.
     ///
     /// # Errors
-    /// `AddrInUse` when there is one for this port already.
-    pub fn open(port: u16) -> io::Result<Self> {
+    /// Whatever the system says; `AddrInUse` when this process has opened two for one address.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let (user, port) = (geteuid().as_raw(), address.port());
+        let own = format!("{}+{}", address.ip(), std::process::id());
         let socket = socket()?;
-        rustix::net::bind(&socket, &name(geteuid().as_raw(), port)?)?;
+        let plain = rustix::net::bind(&socket, &abstract_name(&plain_name(user, port))?);
+        if plain == Err(Errno::ADDRINUSE) {
+            rustix::net::bind(&socket, &abstract_name(&format!("{NAMES}{user}/{own}/{port}"))?)?;
+        } else {
+            plain?;
+        }
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self(socket))
+    }
+
+    /// Lets nobody in any more, although the socket stays open: who asks for a server finds another.
+    pub fn close(&self) {
+        // Fails only when it is closed already.
+        let _closed = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
 
     /// Lets in whoever waits, if it is of the same user or root; others are hung up on.
@@ -60,14 +77,30 @@ impl AsFd for Meeting {
 pub struct Channel(OwnedFd);
 
 impl Channel {
-    /// Connects to the master of this port, of the same user.
+    /// Connects to the first master of this port, of the same user.
     ///
     /// # Errors
     /// `ConnectionRefused` when there is none; `PermissionDenied` when somebody else has taken the name.
     pub fn connect(port: u16) -> io::Result<Self> {
+        let mut last_error = io::ErrorKind::ConnectionRefused.into();
+        for name in names(port, Of::This) {
+            match Self::connect_to(&name) {
+                Ok(channel) => return Ok(channel),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => last_error = error,
+                Err(_) => {}
+            }
+        }
+        Err(last_error)
+    }
+
+    /// Connects to a master by its name.
+    pub(super) fn connect_to(name: &str) -> io::Result<Self> {
         let channel = Self(socket()?);
-        rustix::net::connect(&channel.0, &name(geteuid().as_raw(), port)?)?;
-        if channel.is_trusted()? {
+        rustix::net::connect(&channel.0, &abstract_name(name)?)?;
+        let peer = sockopt::socket_peercred(&channel.0)?.uid;
+        // SECURITY: anybody may take a name with any user in it.
+        let is_named = geteuid().is_root() && user_of(name) == Some(peer.as_raw());
+        if is_named || channel.is_trusted()? {
             Ok(channel)
         } else {
             Err(io::ErrorKind::PermissionDenied.into())
@@ -180,8 +213,48 @@ fn socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-fn name(user: u32, port: u16) -> io::Result<SocketAddrUnix> {
-    Ok(SocketAddrUnix::new_abstract_name(format!("poolftpd/{user}/{port}").as_bytes())?)
+/// How the name of every meeting begins.
+const NAMES: &str = "poolftpd/";
+
+/// The users whose servers are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    This,
+    All,
+}
+
+fn plain_name(user: u32, port: u16) -> String {
+    format!("{NAMES}{user}/{port}")
+}
+
+fn abstract_name(name: &str) -> io::Result<SocketAddrUnix> {
+    Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
+}
+
+/// The user in a name.
+pub(super) fn user_of(name: &str) -> Option<u32> {
+    name.strip_prefix(NAMES)?.split('/').next()?.parse().ok()
+}
+
+/// The system's list of Unix sockets.
+const UNIX_SOCKETS: &str = "/proc/net/unix";
+
+/// The names that servers of this port may have: the plain one of this user first, then those that the system knows of.
+#[allow(clippy::disallowed_methods, reason = "the system's own file")]
+pub(super) fn names(port: u16, of: Of) -> Vec<String> {
+    let own = geteuid().as_raw();
+    let mut names = vec![plain_name(own, port)];
+    let sockets = std::fs::read(UNIX_SOCKETS).unwrap_or_default();
+    let sockets = String::from_utf8_lossy(&sockets);
+    let ending = format!("/{port}");
+    for name in sockets.lines().filter_map(|line| line.split_once(" @").map(|(_, name)| name)) {
+        let is_wanted = user_of(name).is_some_and(|user| of == Of::All || user == own);
+        // An accepted connection stands there under the same name.
+        if is_wanted && name.ends_with(&ending) && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -199,10 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn another_server_of_a_port_is_found_beside_the_first_and_behind_it() {
+        let address = |last| SocketAddr::from(([127, 0, 0, last], 2));
+        let (first, second) =
+            (Meeting::open(address(2)).unwrap(), Meeting::open(address(3)).unwrap());
+        let found = names(2, Of::This);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|name| user_of(name) == Some(geteuid().as_raw())));
+        // One that stops lets nobody in, although it still has its name.
+        first.close();
+        let _channel = Channel::connect(2).unwrap();
+        assert!(second.accept().unwrap().is_some());
+        drop(second);
+        assert!(Channel::connect(2).is_err());
+    }
+
+    #[test]
     fn messages_stay_whole_and_carry_descriptors() {
-        let port = 1; // No listener of this number is opened: the name is all that counts.
-        let meeting = Meeting::open(port).unwrap();
-        assert!(Meeting::open(port).is_err(), "the name is taken");
+        // No listener of this number is opened: the name is all that counts.
+        let (port, address) = (1, SocketAddr::from(([127, 0, 0, 1], 1)));
+        let meeting = Meeting::open(address).unwrap();
         let slave = Channel::connect(port).unwrap();
         let master = meeting.accept().unwrap().unwrap();
         let claim = Claim::new().unwrap();

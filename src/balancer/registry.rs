@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use super::control::WHERE;
 use super::handover::{Channel, Claim, Meeting};
 use super::{Balancer, Load, Taker, Unable};
 use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
@@ -189,16 +190,19 @@ pub struct Outfit {
 #[derive(Debug)]
 pub struct Registry {
     meeting: Meeting,
+    /// Where the server listens.
+    address: SocketAddr,
     outfit: Outfit,
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,
     wake: Arc<OwnedFd>,
 }
 
 impl Registry {
-    /// Opens the meeting point of the server on this port.
-    pub fn open(port: u16, outfit: Outfit) -> io::Result<Arc<Self>> {
+    /// Opens the meeting point of the server at this address.
+    pub fn open(address: SocketAddr, outfit: Outfit) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        Ok(Arc::new(Self { meeting: Meeting::open(port)?, outfit, slaves: Mutex::default(), wake }))
+        let meeting = Meeting::open(address)?;
+        Ok(Arc::new(Self { meeting, address, outfit, slaves: Mutex::default(), wake }))
     }
 
     /// Those that are registered.
@@ -231,6 +235,7 @@ impl Registry {
             let (mut heard, stopped) =
                 self.wait(stop, &visitors, &slaves, closed_until.is_none())?;
             if stopped {
+                self.meeting.close();
                 return Ok(());
             }
             // Clears the wake-up; there may have been none.
@@ -348,6 +353,8 @@ impl Registry {
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
             self.register(visitor, wanted.trim().parse().ok(), balancer);
+        } else if message == WHERE {
+            let _answered = visitor.send(self.address.to_string().as_bytes(), &[]);
         } else {
             // Whoever asked and did not wait needs no answer.
             let _answered =

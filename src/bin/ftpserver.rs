@@ -253,12 +253,16 @@ impl Arguments {
     }
 }
 
-/// Asks a running server of the same user: status, drain N, resume N.
+/// Asks a running server of the same user, or as root of any: status, drain N, resume N.
 #[derive(FromArgs)]
 struct ControlArguments {
     /// the server's port (default: 2121)
     #[argh(option, default = "2121", arg_name = "n")]
     port: u16,
+
+    /// the server's address, where several run on the port
+    #[argh(option, arg_name = "addr")]
+    bind: Option<IpAddr>,
 
     /// status, drain N (give slave N no new clients), or resume N
     #[argh(positional, arg_name = "command")]
@@ -297,7 +301,7 @@ fn control() -> ExitCode {
     if arguments.command.is_empty() {
         return cli::usage(NAME, "say status, drain N or resume N");
     }
-    match control::ask(arguments.port, &arguments.command.join(" ")) {
+    match control::ask(arguments.port, arguments.bind, &arguments.command.join(" ")) {
         Ok(answer) => {
             cli::print(&answer);
             ExitCode::SUCCESS

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     let index = std::env::var(SLAVE_VARIABLE).ok().and_then(|index| index.parse::<u16>().ok());
     let outcome = match index {
         Some(index) => be_slave(&arguments, master, index),
-        None => find_master(master, now() + MASTER_TIMEOUT, now)
+        None => find_master(master, address(&arguments), now() + MASTER_TIMEOUT, now)
             .and_then(|()| be_parent(arguments.count)),
     };
     outcome.unwrap_or_else(|what| {
@@ -101,6 +101,11 @@ fn check(arguments: &Arguments) -> Result<u16, String> {
         return Err("there are not so many ports from --port on".to_owned());
     }
     Ok(port)
+}
+
+/// The address of the master, if one is named and not its host.
+fn address(arguments: &Arguments) -> Option<IpAddr> {
+    split(&arguments.host).ok().and_then(|(host, _)| host.parse().ok())
 }
 
 fn split(text: &str) -> Result<(String, u16), String> {
@@ -141,7 +146,7 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
         }
     });
     let port = arguments.port.map(|first| first + index);
-    let slave = Slave { master, workers: arguments.workers, port };
+    let slave = Slave { master, at: address(arguments), workers: arguments.workers, port };
     Ok(match slave.run(&stop, now)? {
         Ending::Done => ExitCode::SUCCESS,
         Ending::Outdated => ExitCode::from(OUTDATED),
