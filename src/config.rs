@@ -31,6 +31,8 @@ pub struct Config {
     pub write: bool,
     /// `--user`: whose rights the server has once its ports are open.
     pub user: Option<String>,
+    /// `--allow`: directories that stay open to the process besides what is served at the start.
+    pub allow: Vec<PathBuf>,
     /// The file of those who may log in by a password.
     pub users: Option<PathBuf>,
     /// Whether anonymous may log in.
@@ -227,6 +229,7 @@ impl Config {
             slaves: 0,
             write: false,
             user: None,
+            allow: Vec::new(),
             users: None,
             anonymous: true,
             virtual_hosts: Vec::new(),
@@ -394,7 +397,7 @@ pub fn passive_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {
         (Ok(low @ 1..), Ok(high)) if low <= high => Ok(low..=high),
         _ => Err(format!(
-            "'{text}' is no range of ports; write it as LO-HI, for example 50000-50100"
+            "'{text}' is no range of ports; write it as LO-HI, for example 30000-30999"
         )),
     }
 }

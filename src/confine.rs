@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    path_beneath_rules,
+    ABI, Access, AccessFs, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
 use nix::unistd::{
     Uid, User, geteuid, getresuid, initgroups, setgroups, setresgid, setresuid, setuid,
@@ -16,7 +16,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use rustix::thread::set_no_new_privs;
 
 use crate::config::{Config, ConfigError};
-use crate::storage::Root;
+use crate::storage::{Root, whereabouts};
 
 /// The newest version of Landlock whose rights are asked for; older kernels give those that they have.
 const LANDLOCK: ABI = ABI::V5;
@@ -45,6 +45,8 @@ pub struct Confined {
     pub is_root: bool,
     /// Whether the kernel closes the file system.
     pub landlock: bool,
+    /// The reason why it does not.
+    pub open_because: Option<&'static str>,
 }
 
 /// Gives up what a server with this configuration, which serves these roots and homes, does not need.
@@ -64,8 +66,18 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
         }
     }
     harden().map_err(|error| wrong(format!("{error}.")))?;
-    let landlock = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
-    Ok(Confined { is_root: geteuid().is_root(), landlock })
+    for place in &config.allow {
+        if !place.is_dir() {
+            let place = place.display();
+            return Err(wrong(format!("--allow {place}: there is no such directory here.")));
+        }
+    }
+    // Read before it is closed.
+    let surroundings = Surroundings::look();
+    let status = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
+    let landlock = status.ruleset != RulesetStatus::NotEnforced;
+    let open_because = (!landlock).then(|| surroundings.reason(status.landlock));
+    Ok(Confined { is_root: geteuid().is_root(), landlock, open_because })
 }
 
 /// What every process gives up that serves clients: core dumps, which would have passwords and keys in them, and ever gaining
@@ -74,6 +86,40 @@ pub fn harden() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(set_no_new_privs(true)?)
+}
+
+/// What surrounds the process and may keep Landlock from it.
+struct Surroundings {
+    is_filtered: bool,
+    is_container: bool,
+}
+
+impl Surroundings {
+    fn look() -> Self {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let filter = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
+        let marks = ["/.dockerenv", "/run/.containerenv", "/run/systemd/container"];
+        Self {
+            is_filtered: filter.is_some_and(|filter| filter.trim() != "0"),
+            is_container: marks.iter().any(|mark| Path::new(mark).exists()),
+        }
+    }
+
+    fn reason(&self, kernel: LandlockStatus) -> &'static str {
+        match (kernel, self.is_filtered, self.is_container) {
+            (LandlockStatus::NotEnabled, ..) => {
+                "the kernel has Landlock but it is off; add landlock to lsm= of the kernel's command line"
+            }
+            (_, true, true) => {
+                "the container's seccomp filter, or its kernel, has no Landlock; allow the landlock system calls"
+            }
+            (_, true, false) => {
+                "a seccomp filter keeps it off; add landlock_create_ruleset landlock_add_rule landlock_restrict_self to SystemCallFilter= of the unit"
+            }
+            (_, false, true) => "the kernel of this container has no Landlock",
+            (_, false, false) => "the kernel has no Landlock; Linux has it from 5.13 on",
+        }
+    }
 }
 
 /// Takes a user's identity for good.
@@ -108,7 +154,10 @@ fn become_user(name: &str) -> Result<(), String> {
 
 /// Closes the file system by Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
 /// anew are replaced, too: so it is the directories where they are that stay open.
-fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlock::RulesetError> {
+fn close_file_system(
+    config: &Config,
+    places: &[PathBuf],
+) -> Result<RestrictionStatus, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute;
     let hosts = &config.virtual_hosts;
@@ -123,15 +172,15 @@ fn close_file_system(config: &Config, places: &[PathBuf]) -> Result<bool, landlo
     let roots = places.iter().map(|path| served_place(path, &kept));
     let looks_up = config.public_name.is_some();
     let resolver = RESOLVER_PATHS.into_iter().filter(|_| looks_up);
-    let status = Ruleset::default()
+    Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rules(path_beneath_rules(roots, served))?
+        .add_rules(path_beneath_rules(&config.allow, served))?
         .add_rules(path_beneath_rules(files.iter().map(|path| around(path)), read))?
         .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
         .add_rules(path_beneath_rules(resolver, read))?
-        .restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+        .restrict_self()
 }
 
 /// Returns what is open of a root or home: the directory where it is, so that it may be replaced; itself alone where a file that only
@@ -145,14 +194,6 @@ fn served_place(path: &Path, kept: &[PathBuf]) -> PathBuf {
     } else {
         outer
     }
-}
-
-/// The places of a file: its own name, and what that leads to if it is a link.
-fn whereabouts(path: &Path) -> Vec<PathBuf> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = parent.unwrap_or_else(|| Path::new(".")).canonicalize();
-    let own = folder.ok().zip(path.file_name()).map(|(folder, name)| folder.join(name));
-    own.into_iter().chain(path.canonicalize()).collect()
 }
 
 /// The directory where something is; itself where that would be everything.

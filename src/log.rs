@@ -6,11 +6,13 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
 
 use crate::ftp::VirtualPath;
 use crate::ftp::path::Escaped;
@@ -128,6 +130,19 @@ pub enum Event<'a> {
     /// SIGHUP.
     Reloaded {
         users: usize,
+        certificates: usize,
+        /// The users whose homes cannot be reached.
+        unreachable: &'a [Vec<u8>],
+    },
+    /// Something that an administrator should change.
+    Warning {
+        what: &'a str,
+        why: &'a str,
+    },
+    CertificateExpires {
+        file: &'a Path,
+        at: Timestamp,
+        days: i64,
     },
     NotReloaded {
         what: &'a str,
@@ -165,7 +180,11 @@ pub enum Event<'a> {
 impl Event<'_> {
     fn level(&self) -> Level {
         match self {
-            Self::Trouble { .. } | Self::NotReloaded { .. } => Level::Quiet,
+            Self::Trouble { .. }
+            | Self::NotReloaded { .. }
+            | Self::Warning { .. }
+            | Self::CertificateExpires { .. } => Level::Quiet,
+            Self::Reloaded { unreachable, .. } if !unreachable.is_empty() => Level::Quiet,
             Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Level::Verbose,
             _ => Level::Normal,
         }
@@ -199,7 +218,31 @@ impl fmt::Display for Event<'_> {
             Self::PublicAddress { name, address } => {
                 write!(formatter, "event=public-address name={name} address={address}")
             }
-            Self::Reloaded { users } => write!(formatter, "event=reloaded users={users}"),
+            Self::Reloaded { users, certificates, unreachable } => {
+                write!(formatter, "event=reloaded users={users} certificates={certificates}")?;
+                if unreachable.is_empty() {
+                    return Ok(());
+                }
+                let names: Vec<String> =
+                    unreachable.iter().map(|name| Escaped(name).to_string()).collect();
+                write!(
+                    formatter,
+                    " unreachable=\"{}\" advice=\"restart, or start with --allow DIR for their homes\"",
+                    Shortened(names.join(",").as_bytes())
+                )
+            }
+            Self::Warning { what, why } => {
+                write!(
+                    formatter,
+                    "event=warning what=\"{what}\" why=\"{}\"",
+                    Escaped(why.as_bytes())
+                )
+            }
+            Self::CertificateExpires { file, at, days } => write!(
+                formatter,
+                "event=certificate-expires file=\"{}\" at={at} days={days} advice=\"renew it and reload\"",
+                Escaped(file.as_os_str().as_encoded_bytes())
+            ),
             Self::NotReloaded { what } => {
                 write!(formatter, "event=not-reloaded what=\"{}\"", Escaped(what.as_bytes()))
             }
@@ -325,7 +368,7 @@ impl Log {
     }
 
     fn line(&self, text: fmt::Arguments<'_>) {
-        let line = format!("{:.3} {text}\n", jiff::Timestamp::now());
+        let line = format!("{:.3} {text}\n", Timestamp::now());
         let bytes = line.len();
         let waiting = self.state.waiting.fetch_add(bytes, Ordering::AcqRel);
         if waiting.saturating_add(bytes) > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {
@@ -360,7 +403,7 @@ impl<W: Write> Printer<W> {
             return true;
         }
         let end = if self.torn { "\n" } else { "" };
-        let time = jiff::Timestamp::now();
+        let time = Timestamp::now();
         let line = format!("{end}{time:.3} event=log-lines-lost count={lost}\n");
         let written = self.write(line.as_bytes());
         if written {

@@ -10,7 +10,8 @@ use crate::config::{Config, ConfigError};
 use crate::ftp::path::Escaped;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
-use crate::storage::{Accounts, Hosts, Permissions, Root};
+use crate::storage::users::Users;
+use crate::storage::{Accounts, Hosts, Permissions, Root, Secrets};
 use crate::units::reason;
 
 /// What has been opened.
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub(crate) front: TcpListener,
     /// The slaves' own, in order.
     pub(crate) own: Vec<TcpListener>,
+    /// What an administrator should change: what, and why.
+    pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
 impl Prepared {
@@ -36,6 +39,8 @@ impl Prepared {
     /// One sentence for the person at the terminal.
     pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
         check_paths(config)?;
+        check_secrets(config)?;
+        let warnings = ephemeral_overlap(config).into_iter().collect();
         let public = config.public_name.as_deref().map(public_address).transpose()?;
         let mut inherited = inherited.into_iter();
         let root = open_root(&config.root, "--root")?;
@@ -53,7 +58,7 @@ impl Prepared {
         let ports = slave_ports(config)?;
         let own =
             ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, public, implicit, front, own })
+        Ok(Self { root, hosts, acceptor, public, implicit, front, own, warnings })
     }
 }
 
@@ -104,6 +109,60 @@ fn check_paths(config: &Config) -> Result<(), ConfigError> {
     })
 }
 
+/// The files that no client may fetch, whatever is served.
+fn secrets(config: &Config) -> Secrets {
+    let hosts = &config.virtual_hosts;
+    let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
+    let keys = keys.map(|files| ("the key", files.key.clone()));
+    let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
+    Secrets::new(keys.chain(users.map(|path| ("the users file", path.clone()))))
+}
+
+/// Makes sure that no root and no home has a key or a users file beneath it.
+///
+/// # Errors
+/// One sentence that names both paths.
+pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
+    let secrets = secrets(config);
+    let wrong = |what| ConfigError(format!("{what}."));
+    let hosts = &config.virtual_hosts;
+    for root in hosts.iter().map(|host| &host.root).chain([&config.root]) {
+        secrets.check("the root", root).map_err(wrong)?;
+    }
+    for file in config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref())) {
+        // What is wrong with the file itself is told when it is opened to be used.
+        let users = Users::read(file).unwrap_or_default().0;
+        for (name, home) in
+            users.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
+        {
+            secrets.check(&format!("the home of {}", Escaped(name)), home).map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the system chooses the ports of outgoing connections.
+const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+
+/// A warning when passive ports are among those that the system gives to outgoing connections.
+#[allow(clippy::disallowed_methods, reason = "the system's own file, before anything is served")]
+fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
+    let passive = config.passive_ports.as_ref()?;
+    let text = std::fs::read_to_string(EPHEMERAL_PORTS).ok()?;
+    let mut ports = text.split_ascii_whitespace().map_while(|port| port.parse::<u16>().ok());
+    let (low, high) = (ports.next()?, ports.next()?);
+    if *passive.end() < low || *passive.start() > high {
+        return None;
+    }
+    let why = format!(
+        "{}-{} overlaps {low}-{high}, from which the system takes ports for outgoing connections: some will be in use; choose \
+         others, such as 30000-30999, or name them in net.ipv4.ip_local_reserved_ports",
+        passive.start(),
+        passive.end()
+    );
+    Some(("the range of --passive-ports", why))
+}
+
 fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
     Root::open(path).map(Arc::new).map_err(|error| {
         let place = path.display();
@@ -123,7 +182,10 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
         let anonymous = host.anonymous.then_some(permissions);
         named.insert(host.name.clone(), accounts(root, host.users.as_ref(), anonymous)?);
     }
-    Ok(Hosts::new(usual, named))
+    let secrets = Arc::new(secrets(config));
+    let guard = |accounts: Accounts| accounts.guarding(Arc::clone(&secrets));
+    let named = named.into_iter().map(|(name, accounts)| (name, guard(accounts))).collect();
+    Ok(Hosts::new(guard(usual), named))
 }
 
 fn accounts(
@@ -134,7 +196,9 @@ fn accounts(
     match users {
         None => Ok(Accounts::anonymous(root, anonymous.unwrap_or(Permissions::READ_ONLY))),
         Some(path) => Accounts::of_file(root, path.clone(), anonymous).map_err(|what| {
-            ConfigError(format!("cannot read the users of {what}. Make the file with ftppasswd."))
+            let is_closed = what.contains("permission denied");
+            let hint = if is_closed { "" } else { " Make the file with ftppasswd." };
+            ConfigError(format!("cannot read the users of {what}.{hint}"))
         }),
     }
 }
@@ -169,7 +233,7 @@ fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {
             "cannot listen on {place}: it is in use. Is another server running? Choose another with --port."
         ),
         io::ErrorKind::PermissionDenied => format!(
-            "cannot listen on {place}: permission denied. Ports below 1024 need root; choose another with --port."
+            "cannot listen on {place}: permission denied. For a port below 1024 let systemd open the socket, or give the server CAP_NET_BIND_SERVICE (AmbientCapabilities= of its unit), or start it as root with --user NAME; or choose another with --port."
         ),
         io::ErrorKind::AddrNotAvailable => format!(
             "cannot listen on {place}: this machine has no such address. Choose another with --bind."

@@ -22,7 +22,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{FairCrew, Hosts, Root, all_recovered};
+use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
 
 /// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -30,6 +30,10 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
 /// The time between two look-ups of the name that clients are told the address of.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The time before the end of a certificate from which on it is warned of, and the time between two warnings.
+const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
+const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
 
 /// How many threads check passwords at most: each takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
@@ -141,7 +145,10 @@ impl Server {
     /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
     /// behind the front.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, hosts, acceptor, public, implicit, front, own } = prepared;
+        let Prepared { root, hosts, acceptor, public, implicit, front, own, warnings } = prepared;
+        for (what, why) in &warnings {
+            log.server(&Event::Warning { what, why });
+        }
         let mut config = config.clone();
         config.public_address = public.or(config.public_address);
         if let Some(listener) = &implicit {
@@ -158,6 +165,7 @@ impl Server {
             all_recovered();
         }
         server.run_resolver(config)?;
+        server.run_expiry_watch()?;
         let registry = server.open_registry(front.local_addr()?, outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
@@ -226,6 +234,22 @@ impl Server {
             }
         };
         std::thread::Builder::new().name("resolver".to_owned()).spawn(run).map(drop)
+    }
+
+    /// Warns of certificates that end soon, at the start and every day.
+    fn run_expiry_watch(&mut self) -> io::Result<()> {
+        if self.service.security.is_none() {
+            return Ok(());
+        }
+        let (stop, service) = (self.stop.clone(), self.service.clone());
+        let run = move || {
+            warn_of_expiry(&service);
+            while !stop.wait(EXPIRY_INTERVAL) {
+                warn_of_expiry(&service);
+            }
+        };
+        self.threads.push(std::thread::Builder::new().name("expiry".to_owned()).spawn(run)?);
+        Ok(())
     }
 
     /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and
@@ -375,18 +399,37 @@ impl Drop for Server {
 
 /// Reads users and certificates again, and tells slave processes to do so.
 fn reload(service: &Service, registry: Option<&Registry>) {
-    let (users, mut wrong) = service.hosts.reload();
-    if let Some(security) = &service.security {
-        wrong.extend(security.acceptor.reload().err());
-    }
+    let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
+    let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
+    let certificates = match certificates.transpose() {
+        Ok(count) => count.unwrap_or_default(),
+        Err(what) => {
+            wrong.push(what);
+            0
+        }
+    };
     for what in &wrong {
         service.log.server(&Event::NotReloaded { what });
     }
     if wrong.is_empty() {
-        service.log.server(&Event::Reloaded { users });
+        let unreachable = &unreachable;
+        service.log.server(&Event::Reloaded { users, certificates, unreachable });
     }
+    warn_of_expiry(service);
     if let Some(registry) = registry {
         registry.tell_slaves(b"reload");
+    }
+}
+
+/// Warns of served certificates that end soon, or have ended: a renewal that could not be read leaves the old one in use.
+fn warn_of_expiry(service: &Service) {
+    let Some(security) = &service.security else { return };
+    for (file, at) in security.acceptor.ends() {
+        let left = at.as_second() - Timestamp::now().as_second();
+        if left < EXPIRY_WARNING.as_secs().cast_signed() {
+            let days = left.div_euclid(24 * 3600);
+            service.log.server(&Event::CertificateExpires { file: &file, at, days });
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! Values as people write and read them: numbers of bytes, networks, what the system says.
 
+use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use ipnet::IpNet;
+use nix::unistd::{Uid, User, geteuid};
 
 /// Reads a number, with K, M, G or T behind it for 1024 of each other: `500K`, `2M`, `10G`.
 ///
@@ -27,6 +31,34 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+/// Returns the reason and the remedy for a file that this process may not read: whose it is, and who runs here.
+#[must_use]
+pub fn unreadable(path: &Path, error: &io::Error) -> String {
+    let why = reason(error);
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return why;
+    }
+    let name = |uid: Uid| {
+        let found = User::from_uid(uid).ok().flatten();
+        found.map_or_else(|| uid.to_string(), |user| user.name)
+    };
+    let here = name(geteuid());
+    match fs::metadata(path) {
+        Ok(found) if found.uid() == geteuid().as_raw() => format!(
+            "{why}: it belongs to {here}, as whom the server runs, but is closed to it; try chmod u+r {}",
+            path.display()
+        ),
+        Ok(found) => format!(
+            "{why}: it belongs to {}, and the server runs as {here}; try chown {here} {}",
+            name(Uid::from_raw(found.uid())),
+            path.display()
+        ),
+        Err(_) => {
+            format!("{why}: the server runs as {here}, who may not enter a directory above it")
+        }
+    }
 }
 
 /// Networks, a client of any of which fits.

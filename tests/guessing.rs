@@ -9,6 +9,7 @@
 
 mod common;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -117,7 +118,9 @@ fn what_is_tried_at_one_host_is_not_counted_at_another() {
         config.limits.lockout_failures = 2;
         let users = folder.join("users of b");
         write_users(&users, &["alice"], 1);
-        let place = folder.display();
+        let place = folder.join("place of both");
+        fs::create_dir(&place).unwrap();
+        let place = place.display();
         config.virtual_hosts = [
             format!("a.example,root={place},anonymous"),
             format!("b.example,root={place},users={}", users.display()),

@@ -183,7 +183,9 @@ fn what_ftppasswd_cannot_do_is_one_line_and_changes_nothing() {
     }
     assert_eq!(fs::read(&path).unwrap(), before);
     fs::write(&path, "nonsense").unwrap();
-    let (code, text) = server_output(&["--port=0", "--root", ".", "--users", users]);
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path().to_str().unwrap();
+    let (code, text) = server_output(&["--port=0", "--root", root, "--users", users]);
     assert_eq!(code, Some(1));
     assert!(text.contains("line 1: ") && text.contains("ftppasswd"), "{text}");
 }
@@ -880,14 +882,14 @@ fn a_stop_is_heard_while_a_file_that_is_read_hangs() {
     assert_eq!(program.end().1, Some(0));
     drop(held);
     // The same while it starts.
+    let root = tempfile::tempdir().unwrap();
     let child = Command::new(SERVER)
         .args(["--bind", "127.0.0.1", "--port", "0", "--tls-cert", name, "--root"])
-        .arg(folder.path())
+        .arg(root.path())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let root = tempfile::tempdir().unwrap();
     let program = Program { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), root };
     let held = await_reader(&pair);
     program.signal("TERM");

@@ -21,7 +21,7 @@ use poolftpd::net::data::Resumption;
 use poolftpd::net::public::AddressOrName;
 use poolftpd::net::self_signed;
 use poolftpd::net::tls::{self, KeyFiles, TlsFiles};
-use poolftpd::prepared::Prepared;
+use poolftpd::prepared::{Prepared, check_secrets};
 use poolftpd::server::Server;
 use poolftpd::units::{Networks, networks};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -73,6 +73,10 @@ struct Arguments {
     #[argh(option, arg_name = "name")]
     user: Option<String>,
 
+    /// leave this directory open to the server, too, for homes of users that come later; may be given several times
+    #[argh(option, arg_name = "dir")]
+    allow: Vec<PathBuf>,
+
     /// serve another root to clients that ask for this name by HOST or in their TLS handshake:
     /// NAME,root=DIR and, as wanted, users=FILE, anonymous, cert=FILE and key=FILE
     #[argh(option, arg_name = "host")]
@@ -114,7 +118,7 @@ struct Arguments {
     #[argh(option, default = "24", arg_name = "hours")]
     keep_partial: u64,
 
-    /// the ports for passive data connections, as LO-HI (default: any)
+    /// the ports for passive data connections, as LO-HI, such as 30000-30999 (default: any)
     #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
     passive_ports: Option<RangeInclusive<u16>>,
 
@@ -205,6 +209,7 @@ impl Arguments {
             // A slave process may have another current directory.
             users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
             user: self.user,
+            allow: self.allow,
             virtual_hosts: self.virtual_host,
             tls,
             // Who has no certificate does not get in by saying no AUTH.
@@ -347,12 +352,14 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
             .map_err(text)?;
     }
     let mut signals = Signals::new([SIGHUP]).map_err(text)?;
+    let sentence = |error: ConfigError| error.to_string();
+    // Before a certificate is made where clients could fetch it.
+    check_secrets(config).map_err(sentence)?;
     let pin = self_signed.map(make_certificate).transpose()?;
     // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
-    let sentence = |error: ConfigError| error.to_string();
     let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
     // Before any thread.
     let confined = confine(config, &prepared.places()).map_err(sentence)?;
@@ -362,6 +369,9 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     is_starting.store(false, Ordering::Release);
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
+    if let Some(why) = confined.open_because {
+        log.server(&Event::Warning { what: "the file system is not closed to this process", why });
+    }
     let server = Server::serve(config, prepared, log).map_err(sentence)?;
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader: signals are taken whatever hangs.

@@ -8,6 +8,7 @@
 pub mod control;
 pub mod copy;
 pub mod data;
+mod expiry;
 pub mod listener;
 pub mod passive;
 pub mod public;

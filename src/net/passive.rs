@@ -80,15 +80,20 @@ impl PassivePorts {
         let Some(range) = &self.range else { return self.listen_anywhere(address, peer) };
         let count = u32::from(range.end() - range.start()) + 1;
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut last_error = io::ErrorKind::AddrInUse.into();
         for step in 0..count.min(TRIES_MAX) {
             let offset = u16::try_from(first.wrapping_add(step) % count).unwrap_or_default();
             match PassiveListener::open(address, range.start().saturating_add(offset), peer) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last_error = error,
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
                 opened => return opened,
             }
         }
-        Err(last_error)
+        // One of them is counted for this client, in vain.
+        let ours = self.open.load(Ordering::Acquire).saturating_sub(1);
+        let (low, high, tried) = (range.start(), range.end(), count.min(TRIES_MAX));
+        let what = format!(
+            "no passive port of {low}-{high} is free: {tried} of {count} were tried and are taken; {ours} wait for clients of this server"
+        );
+        Err(io::Error::new(io::ErrorKind::AddrInUse, what))
     }
 }
 

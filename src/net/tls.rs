@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -29,8 +30,9 @@ use rustls::{HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, Server
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
+use super::expiry::not_after;
 use crate::ftp::checksum::digits;
-use crate::units::reason;
+use crate::units::unreadable;
 
 /// How much is taken from a socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
@@ -68,10 +70,13 @@ pub struct TlsFiles {
     pub client_authorities: Option<PathBuf>,
 }
 
+/// The certificates that are served: their configuration, and the end of each with its file.
+type Served = (Arc<ServerConfig>, Vec<(PathBuf, Timestamp)>);
+
 /// Takes TLS connections, with certificates that can be read anew while it is in use.
 pub struct Acceptor {
     files: TlsFiles,
-    config: RwLock<Arc<ServerConfig>>,
+    config: RwLock<Served>,
     /// Stays when certificates are read anew: sessions of before can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
 }
@@ -93,19 +98,25 @@ impl Acceptor {
         Ok(Self { files, config, tickets })
     }
 
-    /// Reads them anew, for connections that come from now on.
+    /// Reads them anew, for connections that come from now on. Returns how many there are.
     ///
     /// # Errors
     /// One sentence; then nothing has changed.
-    pub fn reload(&self) -> Result<(), String> {
+    pub fn reload(&self) -> Result<usize, String> {
         let config = read_config(&self.files)?;
         *self.config.write() = config;
-        Ok(())
+        Ok(self.files.keys.len())
+    }
+
+    /// Returns the file and the end of each certificate that is served.
+    #[must_use]
+    pub fn ends(&self) -> Vec<(PathBuf, Timestamp)> {
+        self.config.read().1.clone()
     }
 
     /// What a new control connection and its data connections have in common.
     pub fn bind(&self) -> Binding {
-        let config = Arc::clone(&self.config.read());
+        let config = Arc::clone(&self.config.read().0);
         Binding { config, tickets: Arc::clone(&self.tickets), own: Arc::default() }
     }
 }
@@ -268,7 +279,7 @@ impl StoresServerSessions for Issuer {
     }
 }
 
-fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
+fn read_config(files: &TlsFiles) -> Result<Served, String> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
@@ -283,8 +294,12 @@ fn read_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let keys = files.keys.iter().map(read_key).collect::<Result<_, _>>()?;
-    Ok(Arc::new(builder.with_cert_resolver(Arc::new(Keys(keys)))))
+    let keys = files.keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
+    let end = |(files, key): (&KeyFiles, &Arc<CertifiedKey>)| {
+        Some((files.certificate.clone(), not_after(key.end_entity_cert().ok()?)?))
+    };
+    let ends = files.keys.iter().zip(&keys).filter_map(end).collect();
+    Ok((Arc::new(builder.with_cert_resolver(Arc::new(Keys(keys)))), ends))
 }
 
 /// The SHA-256 of the first certificate of a PEM file, in hexadecimal digits: by it clients know it (`ftpclient --pin`).
@@ -342,7 +357,7 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
 
 #[allow(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
 fn open(path: &Path) -> Result<BufReader<File>, String> {
-    File::open(path).map(BufReader::new).map_err(|error| in_file(path, &reason(&error)))
+    File::open(path).map(BufReader::new).map_err(|error| in_file(path, &unreadable(path, &error)))
 }
 
 fn in_file(path: &Path, what: &dyn std::fmt::Display) -> String {

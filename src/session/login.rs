@@ -1,6 +1,6 @@
 //! Who the client is: USER, PASS, ACCT, HOST, REIN.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use crate::ftp::command::{Password, PathName};
@@ -10,7 +10,8 @@ use crate::log::Event;
 use crate::net::client_of;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    Account, Accounts, Denied, Durability, Errand, Permissions, Root, Verdict, Verification,
+    Account, Accounts, Admission, Denied, Durability, Errand, Permissions, Root, Verdict,
+    Verification,
 };
 
 use super::guard::{Attempt, LockedOut, Target};
@@ -27,11 +28,16 @@ pub(super) struct Asked {
     attempt: Option<Attempt>,
 }
 
+/// The check of a password.
+type Check = Errand<Result<Admission, Denied>>;
+
 /// PASS was said, and the answer is not ready.
 #[derive(Debug)]
 pub(super) enum LoggingIn {
     /// The password is being checked.
-    Checking { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    Checking { login: Asked, check: Check, begun: Instant, until: Instant },
+    /// It was right, and the home is being opened.
+    Opening { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
     /// It was wrong; who guesses has to wait.
     Refused { until: Instant },
 }
@@ -39,13 +45,21 @@ pub(super) enum LoggingIn {
 impl LoggingIn {
     pub(super) fn until(&self) -> Instant {
         match self {
-            Self::Checking { until, .. } | Self::Refused { until } => *until,
+            Self::Checking { until, .. }
+            | Self::Opening { until, .. }
+            | Self::Refused { until } => *until,
         }
     }
 
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        if let Self::Checking { verdict, .. } = self {
-            watch.readable(verdict.descriptor(), Class::Interactive);
+        match self {
+            Self::Checking { check, .. } => {
+                watch.readable(check.descriptor(), Class::Interactive);
+            }
+            Self::Opening { verdict, .. } => {
+                watch.readable(verdict.descriptor(), Class::Interactive);
+            }
+            Self::Refused { .. } => {}
         }
     }
 }
@@ -148,9 +162,9 @@ impl Session {
             Verification::Now(verdict) => self.conclude_login(&login, verdict, now, now),
             Verification::Later(check) => {
                 let checked = service.checkers.try_run(client_of(from), || Ok(check()));
-                let Some(Ok(verdict)) = checked else { return Err(Refusal::TooManyLogins) };
+                let Some(Ok(check)) = checked else { return Err(Refusal::TooManyLogins) };
                 let until = now + CHECK_TIMEOUT;
-                let checking = LoggingIn::Checking { login, verdict, begun: now, until };
+                let checking = LoggingIn::Checking { login, check, begun: now, until };
                 self.enter(Activity::LoggingIn(Box::new(checking)));
             }
         }
@@ -173,23 +187,28 @@ impl Session {
 
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
         match logging_in {
-            LoggingIn::Checking { login, verdict, begun, until } => match verdict.outcome() {
+            LoggingIn::Checking { login, check, begun, until } => match check.outcome() {
+                Some(Ok(Ok(admission))) => self.open_home(login, admission, begun, until),
+                Some(Ok(Err(denied))) => {
+                    self.conclude_login(&login, Err(denied), begun, now);
+                    Step::More
+                }
+                Some(Err(error)) => self.give_up_login(error),
+                None => {
+                    let checking = LoggingIn::Checking { login, check, begun, until };
+                    self.enter(Activity::LoggingIn(Box::new(checking)));
+                    Step::Wait
+                }
+            },
+            LoggingIn::Opening { login, verdict, begun, until } => match verdict.outcome() {
                 Some(Ok(verdict)) => {
                     self.conclude_login(&login, verdict, begun, now);
                     Step::More
                 }
-                Some(Err(error)) => {
-                    // Somebody who asks for less has taken its place.
-                    let is_displaced = error.kind() == ErrorKind::ResourceBusy;
-                    let refusal =
-                        if is_displaced { Refusal::TooManyLogins } else { Refusal::Storage(error) };
-                    self.refuse(&refusal);
-                    self.enter(Activity::Commands);
-                    Step::More
-                }
+                Some(Err(error)) => self.give_up_login(error),
                 None => {
-                    let checking = LoggingIn::Checking { login, verdict, begun, until };
-                    self.enter(Activity::LoggingIn(Box::new(checking)));
+                    let opening = LoggingIn::Opening { login, verdict, begun, until };
+                    self.enter(Activity::LoggingIn(Box::new(opening)));
                     Step::Wait
                 }
             },
@@ -199,6 +218,39 @@ impl Session {
                 Step::Wait
             }
         }
+    }
+
+    /// The password was right. A home may be on a disk that hangs: it is opened where nobody else waits for the thread.
+    fn open_home(
+        &mut self,
+        login: Asked,
+        admission: Admission,
+        begun: Instant,
+        until: Instant,
+    ) -> Step {
+        let opened = self.service.openers.try_run(admission.home(), || Ok(admission.open()));
+        match opened {
+            Some(Ok(verdict)) => {
+                let opening = LoggingIn::Opening { login, verdict, begun, until };
+                self.enter(Activity::LoggingIn(Box::new(opening)));
+            }
+            Some(Err(error)) => return self.give_up_login(error),
+            None => {
+                self.refuse(&Refusal::TooManyLogins);
+                self.enter(Activity::Commands);
+            }
+        }
+        Step::More
+    }
+
+    /// The work could not be done at all.
+    fn give_up_login(&mut self, error: io::Error) -> Step {
+        // Somebody who asks for less has taken its place.
+        let is_displaced = error.kind() == ErrorKind::ResourceBusy;
+        let refusal = if is_displaced { Refusal::TooManyLogins } else { Refusal::Storage(error) };
+        self.refuse(&refusal);
+        self.enter(Activity::Commands);
+        Step::More
     }
 
     /// Tells that this login is not even tried, and answers it.
@@ -242,7 +294,8 @@ impl Session {
             }
             Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),
             Err(Denied::NoHome(error)) => {
-                self.log(&Event::LoginFailed { user: name, why: "the home cannot be opened" });
+                let why = format!("the home cannot be opened: {error}");
+                self.log(&Event::LoginFailed { user: name, why: &why });
                 self.refuse(&Refusal::NoHome(error));
             }
             Err(Denied::OutOfMemory) => {
@@ -277,13 +330,19 @@ impl Session {
         }
     }
 
-    /// The time of a refusal has come; or nobody has checked the password for very long.
+    /// The time of a refusal has come; or the password was not checked, or the home not opened, in time.
     pub(super) fn end_login(&mut self, logging_in: &LoggingIn, now: Instant) {
         match logging_in {
             LoggingIn::Refused { .. } => self.refuse_login(now),
             LoggingIn::Checking { .. } => {
                 self.enter(Activity::Commands);
                 self.refuse(&Refusal::TooManyLogins);
+            }
+            LoggingIn::Opening { login, .. } => {
+                self.enter(Activity::Commands);
+                let why = "the home was not opened in time: its file system hangs, or it has very many files to count";
+                self.log(&Event::LoginFailed { user: &login.name, why });
+                self.refuse(&Refusal::NoHome(io::Error::new(ErrorKind::TimedOut, why)));
             }
         }
     }

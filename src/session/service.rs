@@ -8,7 +8,7 @@ use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::storage::{Disks, Durability, FairCrew, Hosts};
+use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
 
 use super::guard::Guard;
 use super::security::Security;
@@ -28,6 +28,8 @@ pub struct Service {
     pub security: Option<Security>,
     /// Threads that check passwords, in turn for each address.
     pub checkers: Arc<FairCrew<IpAddr>>,
+    /// Threads that open homes.
+    pub openers: Arc<Openers>,
     /// Threads for what waits for a disk: flushes, copies, commits.
     pub disks: Arc<Disks>,
     /// When what is stored counts as stored.
@@ -103,6 +105,7 @@ impl Service {
             security,
             checkers: Arc::new(checkers),
             disks: Arc::default(),
+            openers: Arc::default(),
             durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),
             guard: Arc::default(),

@@ -1,6 +1,6 @@
 //! Who may log in, and what each may do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
+use super::exposed::Secrets;
 use super::quota::{Quota, Usage, Usages};
 use super::users::{User, UserSettings, Users};
 use super::{Owner, Root, password};
 use crate::ftp::command::Password;
+use crate::ftp::path::Escaped;
 use crate::ftp::verb::Permission;
 
 /// What an account may do.
@@ -213,7 +215,7 @@ pub enum Verification {
     /// At once.
     Now(Verdict),
     /// By work that takes its time: not on a worker.
-    Later(Box<dyn FnOnce() -> Verdict + Send>),
+    Later(Box<dyn FnOnce() -> Result<Admission, Denied> + Send>),
 }
 
 impl fmt::Debug for Verification {
@@ -250,6 +252,10 @@ struct UsersFile {
     usages: Arc<Usages>,
     /// By name, over every reload.
     standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
+    /// What no home may have beneath it.
+    secrets: Arc<Secrets>,
+    /// The homes that the last reload could not reach.
+    unreachable: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A user of the file.
@@ -282,9 +288,20 @@ impl Accounts {
             known: RwLock::default(),
             usages: Arc::default(),
             standings: Mutex::default(),
+            secrets: Arc::default(),
+            unreachable: Mutex::default(),
         };
         users.reload()?;
         Ok(Self { root: RwLock::new(root), anonymous, users: Some(users) })
+    }
+
+    /// The same, of which no home that comes later may have any of these files beneath it.
+    #[must_use]
+    pub fn guarding(mut self, secrets: Arc<Secrets>) -> Self {
+        if let Some(users) = &mut self.users {
+            users.secrets = secrets;
+        }
+        self
     }
 
     /// Reads the users anew; those who are logged in stay. Returns how many there are.
@@ -293,6 +310,17 @@ impl Accounts {
     /// One sentence about the file; then nothing has changed.
     pub fn reload(&self) -> Result<Option<usize>, String> {
         self.users.as_ref().map(UsersFile::reload).transpose()
+    }
+
+    /// Tries each home that has come since the last time and those that were not reached then. Returns the users whose homes
+    /// cannot be reached.
+    pub(super) fn unreachable(&self, before: &BTreeSet<PathBuf>) -> Vec<Vec<u8>> {
+        self.users.as_ref().map(|users| users.unreachable(before)).unwrap_or_default()
+    }
+
+    /// The homes of all users who have one.
+    pub(super) fn homes(&self) -> BTreeSet<PathBuf> {
+        self.users.iter().flat_map(UsersFile::homes).collect()
     }
 
     /// The account of this name, if the password is its own. Anonymous gives any password (RFC 1635).
@@ -320,7 +348,9 @@ impl Accounts {
             };
             match known {
                 Some(known) if fits && known.user.settings.lets_in(from) => {
-                    known.admit(&root, &usages.unwrap_or_default(), owner)
+                    let place = known.take_place().ok_or(Denied::TooManySessions)?;
+                    let usages = usages.unwrap_or_default();
+                    Ok(Admission { known, shared: root, usages, owner, place })
                 }
                 _ => Err(Denied::Incorrect),
             }
@@ -375,8 +405,35 @@ impl Accounts {
 }
 
 impl UsersFile {
+    fn homes(&self) -> Vec<PathBuf> {
+        let known = self.known.read();
+        known.values().filter_map(|known| known.user.settings.home.clone()).collect()
+    }
+
+    fn unreachable(&self, before: &BTreeSet<PathBuf>) -> Vec<Vec<u8>> {
+        let known = self.known.read().clone();
+        let earlier = std::mem::take(&mut *self.unreachable.lock());
+        let (mut users, mut homes) = (Vec::new(), BTreeSet::new());
+        for (name, known) in known {
+            let Some(home) = &known.user.settings.home else { continue };
+            let is_new = !before.contains(home) || earlier.contains(home);
+            if is_new && Root::open(home).and_then(|root| root.reach()).is_err() {
+                homes.insert(home.clone());
+                users.push(name);
+            }
+        }
+        *self.unreachable.lock() = homes;
+        users
+    }
+
     fn reload(&self) -> Result<usize, String> {
         let users = Users::read(&self.path)?;
+        for (name, home) in
+            users.0.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
+        {
+            let of = format!("the home of {}", Escaped(name));
+            self.secrets.check(&of, home)?;
+        }
         let mut standings = self.standings.lock();
         let before = self.known.read().clone();
         let known: BTreeMap<_, _> = users
@@ -413,30 +470,6 @@ impl Known {
         }
     }
 
-    /// The password was right: opens the home and takes a place.
-    fn admit(&self, shared: &Arc<Root>, usages: &Usages, owner: Owner) -> Verdict {
-        let settings = &self.user.settings;
-        let place = self.take_place().ok_or(Denied::TooManySessions)?;
-        let root = match &settings.home {
-            Some(home) => Root::open(home).map_err(Denied::NoHome)?,
-            None => shared.again().map_err(Denied::NoHome)?,
-        };
-        let root = if settings.quota.is_none() && settings.files.is_none() {
-            root
-        } else {
-            let usage = usages.of(&root);
-            root.with_quota(self.quota(usage))
-        };
-        Ok(Account {
-            root: Arc::new(root),
-            permissions: settings.may,
-            up: self.up.clone(),
-            down: self.down.clone(),
-            owner,
-            _place: Some(Arc::new(place)),
-        })
-    }
-
     fn quota(&self, usage: Arc<Usage>) -> Quota {
         let UserSettings { quota, files, .. } = self.user.settings;
         let (bytes_max, files_max) = (quota.unwrap_or(u64::MAX), files.unwrap_or(u64::MAX));
@@ -461,6 +494,49 @@ impl Known {
     }
 }
 
+/// A login whose password was right and who has a place: the home is still to be opened.
+#[derive(Debug)]
+pub struct Admission {
+    known: Arc<Known>,
+    shared: Arc<Root>,
+    usages: Arc<Usages>,
+    owner: Owner,
+    place: Place,
+}
+
+impl Admission {
+    /// The home of the user, where there is one: what is opened may hang.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        self.known.user.settings.home.clone()
+    }
+
+    /// Opens the home, and counts what is in it where that is limited: not on a worker, nor on a thread that others need.
+    pub fn open(self) -> Verdict {
+        let Self { known, shared, usages, owner, place } = self;
+        let settings = &known.user.settings;
+        let root = match &settings.home {
+            Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
+            None => shared.again(),
+        };
+        let root = root.map_err(Denied::NoHome)?;
+        let root = if settings.quota.is_none() && settings.files.is_none() {
+            root
+        } else {
+            let usage = usages.of(&root);
+            root.with_quota(known.quota(usage))
+        };
+        Ok(Account {
+            root: Arc::new(root),
+            permissions: settings.may,
+            up: known.up.clone(),
+            down: known.down.clone(),
+            owner,
+            _place: Some(Arc::new(place)),
+        })
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "a test makes its own files and knows the time")]
 mod tests {
@@ -474,7 +550,7 @@ mod tests {
         let password = Password(Zeroizing::new(password.as_bytes().to_vec()));
         match accounts.verify(name.as_bytes(), password, HERE) {
             Verification::Now(verdict) => verdict,
-            Verification::Later(work) => work(),
+            Verification::Later(work) => work().and_then(Admission::open),
         }
     }
 

@@ -14,6 +14,17 @@ pub struct Hosts {
     named: BTreeMap<String, Accounts>,
 }
 
+/// What reading all users again has led to.
+#[derive(Debug, Default)]
+pub struct ReloadedUsers {
+    /// The number of users.
+    pub users: usize,
+    /// The users whose homes have come since and cannot be reached.
+    pub unreachable: Vec<Vec<u8>>,
+    /// What is wrong with the files that were left as they are.
+    pub wrong: Vec<String>,
+}
+
 impl Hosts {
     /// With names, in small letters, beside the usual.
     #[must_use]
@@ -44,17 +55,20 @@ impl Hosts {
         std::iter::once(&self.usual).chain(self.named.values())
     }
 
-    /// Reads all users anew; those who are logged in stay. Returns how many there are, and what is wrong with the files that
-    /// were left as they are.
-    pub fn reload(&self) -> (usize, Vec<String>) {
-        let (mut users, mut wrong) = (0, Vec::new());
+    /// Reads all users anew; those who are logged in stay.
+    pub fn reload(&self) -> ReloadedUsers {
+        let mut outcome = ReloadedUsers::default();
         for accounts in self.all() {
+            let before = accounts.homes();
             match accounts.reload() {
-                Ok(count) => users += count.unwrap_or_default(),
-                Err(what) => wrong.push(what),
+                Ok(count) => {
+                    outcome.users += count.unwrap_or_default();
+                    outcome.unreachable.extend(accounts.unreachable(&before));
+                }
+                Err(what) => outcome.wrong.push(what),
             }
         }
-        (users, wrong)
+        outcome
     }
 
     /// Every root and home.

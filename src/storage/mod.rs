@@ -6,8 +6,10 @@
 pub mod account;
 mod crew;
 mod disks;
+mod exposed;
 mod fair;
 mod hosts;
+mod openers;
 mod partials;
 pub mod password;
 mod quota;
@@ -18,11 +20,13 @@ mod unique;
 mod upload;
 pub mod users;
 
-pub use account::{Account, Accounts, Denied, Pace, Permissions, Verdict, Verification};
+pub use account::{Account, Accounts, Admission, Denied, Pace, Permissions, Verdict, Verification};
 pub use crew::Errand;
 pub use disks::Disks;
+pub use exposed::{Secrets, whereabouts};
 pub use fair::FairCrew;
-pub use hosts::Hosts;
+pub use hosts::{Hosts, ReloadedUsers};
+pub use openers::Openers;
 pub use partials::all_recovered;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};

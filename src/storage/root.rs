@@ -24,8 +24,8 @@ use cap_std::fs::{
 };
 use jiff::Timestamp;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfsMountFlags, Timespec, Timestamps,
-    UTIME_OMIT, openat, statat,
+    Access, AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfsMountFlags, Timespec, Timestamps,
+    UTIME_OMIT, accessat, openat, statat,
 };
 use rustix::io::Errno;
 
@@ -35,6 +35,10 @@ use super::rights::Surroundings;
 use super::upload::{Durability, flush_directory, open_directory};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
+
+/// The reason for a home that the sandbox closes, with the remedy.
+const HOME_CLOSED: &str = "it came after the start and is closed to this process: restart the server, or start it with --allow DIR \
+                           for a directory that has the homes of later users in it";
 
 /// The mode of a directory that a client makes, before the umask.
 const DIRECTORY_MODE: u32 = 0o775;
@@ -174,6 +178,25 @@ impl Root {
     /// Whether it can be looked into at all.
     pub fn probe(&self) -> io::Result<()> {
         self.directory.entries().map(drop)
+    }
+
+    /// Looks into it as a client would.
+    ///
+    /// # Errors
+    /// A sentence with the remedy when the permissions of the directory allow it and the sandbox does not; others when there is nothing to
+    /// look into. A directory that may only be entered is none.
+    pub fn reach(&self) -> io::Result<()> {
+        match self.probe() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                // The system answers by the permissions alone: Landlock has no say in it.
+                let rights = Access::READ_OK | Access::EXEC_OK;
+                match accessat(&self.directory, ".", rights, AtFlags::EACCESS) {
+                    Ok(()) => Err(io::Error::other(HOME_CLOSED)),
+                    Err(_) => Ok(()),
+                }
+            }
+            probed => probed,
+        }
     }
 
     /// Whether a directory may be entered: that it may be listed is not asked.

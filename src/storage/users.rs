@@ -295,7 +295,7 @@ fn lock(path: &Path) -> io::Result<File> {
 }
 
 fn complaint(path: &Path, error: &io::Error) -> String {
-    format!("{}: {}", path.display(), units::reason(error))
+    format!("{}: {}", path.display(), units::unreadable(path, error))
 }
 
 #[cfg(test)]
