@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::log::Level;
 use crate::net::data::Resumption;
-use crate::net::tls::{KeyFiles, TlsFiles};
+use crate::net::tls::{KeyFiles, Newest, TlsFiles};
 use crate::units::{Networks, networks};
 
 /// How the server is to run.
@@ -41,6 +41,8 @@ pub struct Config {
     pub virtual_hosts: Vec<VirtualHost>,
     /// Certificates and keys.
     pub tls: TlsFiles,
+    /// `--tls-max`.
+    pub tls_max: Newest,
     /// `--require-tls`.
     pub require_tls: bool,
     /// `--implicit-tls`: a port where TLS begins at once.
@@ -234,6 +236,7 @@ impl Config {
             anonymous: true,
             virtual_hosts: Vec::new(),
             tls: TlsFiles::default(),
+            tls_max: Newest::default(),
             require_tls: false,
             implicit_tls: None,
             resumption: Resumption::Required,
@@ -260,6 +263,7 @@ impl Config {
             format!("anonymous {}", self.anonymous),
             format!("require_tls {}", self.require_tls),
             format!("resumption {:?}", self.resumption),
+            format!("tls_max {}", self.tls_max),
             format!("flush {}", self.flush),
             format!("clients_max {}", limits.clients_max),
             format!("per_address_max {}", limits.per_address_max),
@@ -320,6 +324,7 @@ impl Config {
             "users" => self.users = Some(value.into()),
             "implicit_tls" => self.implicit_tls = Some(value.parse().ok()?),
             "virtual_host" => self.virtual_hosts.push(value.parse().ok()?),
+            "tls_max" => self.tls_max = value.parse().ok()?,
             "require_tls" => self.require_tls = value.parse().ok()?,
             "resumption" => {
                 let kinds = [Resumption::Required, Resumption::Optional];
@@ -415,6 +420,7 @@ mod tests {
         master.anonymous = false;
         let host = "ftp.example.net,root=/srv/ftp,users=/etc/users,anonymous";
         master.virtual_hosts = vec![host.parse().unwrap()];
+        master.tls_max = Newest::V1_2;
         master.require_tls = true;
         master.implicit_tls = Some(990);
         master.resumption = Resumption::Optional;

@@ -77,7 +77,7 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
     if files.keys.is_empty() {
         return Ok(None);
     }
-    let opened = Acceptor::open(files);
+    let opened = Acceptor::open_up_to(files, config.tls_max);
     opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
 }
 

@@ -19,11 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::raw::{RawClient, read_blocks};
-use common::secure::{SecureClient, certificate, config, finish, finish_at_once, secure};
+use common::secure::{
+    SecureClient, SecureStream, certificate, config, finish, finish_at_once, secure,
+};
 use common::{TestServer, noise};
 use poolftpd::config::Config;
+use poolftpd::log::Level;
 use poolftpd::net::data::Resumption;
-use poolftpd::net::tls::{KeyFiles, TlsFiles};
+use poolftpd::net::tls::{KeyFiles, Newest, TlsFiles};
+use poolftpd::storage::password;
+use poolftpd::storage::users::{User, UserSettings, Users};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
@@ -47,6 +52,45 @@ impl Scene {
             adjust(config);
         });
         Self { _folder: folder, server }
+    }
+
+    /// One with users, each of whom has the name as password.
+    fn with_users(names: &[&str]) -> Self {
+        Self::new(|config| {
+            let place = config.tls.keys[0].key.with_file_name("users");
+            Users::update(&place, |users| {
+                for name in names {
+                    let user = User {
+                        hash: password::hash(name.as_bytes())?,
+                        settings: UserSettings::default(),
+                    };
+                    users.0.insert(name.as_bytes().to_vec(), user);
+                }
+                Ok(())
+            })
+            .unwrap();
+            config.users = Some(place);
+        })
+    }
+
+    /// A user's control connection, with PROT P.
+    fn log_in(
+        &self,
+        name: &str,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> SecureClient {
+        let mut client = SecureClient::connect_with(self.address(), config(versions), "localhost");
+        for (line, code) in [
+            (format!("USER {name}"), "331 "),
+            (format!("PASS {name}"), "230 "),
+            ("TYPE I".to_owned(), "200 "),
+            ("PBSZ 0".to_owned(), "200 "),
+            ("PROT P".to_owned(), "200 "),
+        ] {
+            let reply = client.ask(&line);
+            assert!(reply.starts_with(code), "{line}: {reply}");
+        }
+        client
     }
 
     fn address(&self) -> SocketAddr {
@@ -190,12 +234,11 @@ fn where_tls_is_required_nobody_logs_in_and_no_data_moves_without() {
 
 #[test]
 fn a_data_connection_that_does_not_resume_this_session_is_closed() {
-    let scene = Scene::new(|_| {});
+    let scene = Scene::with_users(&["alice", "bob"]);
     scene.server.write("a", "secret");
-    let mut victim = SecureClient::log_in(scene.address());
-    let thief = SecureClient::log_in(scene.address());
-    let thief = thief.config;
-    // A ticket of another control connection, what the attempt before may have brought, and no ticket at all.
+    let mut victim = scene.log_in("alice", rustls::ALL_VERSIONS);
+    let thief = scene.log_in("bob", rustls::ALL_VERSIONS).config;
+    // A ticket of another account's control connection, what the attempt before may have brought, and no ticket at all.
     for theirs in [Arc::clone(&thief), Arc::clone(&thief), config(rustls::ALL_VERSIONS)] {
         let stream = victim.open_plain();
         let mut data = secure(stream, &theirs, "localhost");
@@ -214,6 +257,93 @@ fn a_data_connection_that_does_not_resume_this_session_is_closed() {
     let _sent = data.write_all(b"forged");
     assert!(victim.reply().starts_with("522 "));
     assert!(!scene.server.path("b").exists());
+}
+
+#[test]
+fn connections_of_an_account_resume_each_others_sessions() {
+    let scene = Scene::with_users(&["alice", "bob"]);
+    scene.server.write("a", "x");
+    for versions in [&[&rustls::version::TLS12][..], &[&rustls::version::TLS13]] {
+        let mut one = scene.log_in("alice", versions);
+        let other = scene.log_in("alice", versions);
+        let data = secure(one.open_plain(), &other.config, "localhost");
+        assert_eq!(fetch(&mut one, data), (b"x".to_vec(), true));
+        // Also those of one that has ended.
+        let ended = Arc::clone(&other.config);
+        drop(other);
+        let data = secure(one.open_plain(), &ended, "localhost");
+        assert_eq!(fetch(&mut one, data), (b"x".to_vec(), true));
+        // Of one that has given its account up, and is another's, none.
+        let mut changed = scene.log_in("alice", versions);
+        assert!(changed.ask("REIN").starts_with("220 "));
+        for (line, code) in [("USER bob", "331 "), ("PASS bob", "230 ")] {
+            assert!(changed.ask(line).starts_with(code));
+        }
+        let data = secure(one.open_plain(), &changed.config, "localhost");
+        assert_eq!(fetch(&mut one, data), (Vec::new(), false));
+    }
+}
+
+#[test]
+fn a_session_from_before_a_login_waits_for_it() {
+    let scene = Scene::with_users(&["alice", "bob"]);
+    scene.server.write("a", "x");
+    for (name, is_let_in) in [("alice", true), ("bob", false), ("", false)] {
+        let mut one = scene.log_in("alice", rustls::ALL_VERSIONS);
+        let mut late = SecureClient::connect(scene.address());
+        // Its tickets have come with this.
+        assert!(late.ask("NOOP").starts_with("200 "));
+        let mut data = secure(one.open_plain(), &late.config, "localhost");
+        assert!(one.ask("RETR a").starts_with("150 "));
+        // The handshake is done when this is through.
+        while data.conn.is_handshaking() {
+            data.conn.complete_io(&mut data.sock).unwrap();
+        }
+        assert_eq!(data.conn.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+        if name.is_empty() {
+            drop(late);
+        } else {
+            assert!(late.ask(&format!("USER {name}")).starts_with("331 "));
+            assert!(late.ask(&format!("PASS {name}")).starts_with("230 "));
+        }
+        let mut bytes = Vec::new();
+        let _end = data.read_to_end(&mut bytes);
+        finish(data);
+        let reply = one.reply();
+        assert_eq!((bytes == b"x", reply.starts_with("226 ")), (is_let_in, is_let_in), "{reply}");
+        assert!(is_let_in || reply.starts_with("522 "), "{reply}");
+    }
+}
+
+/// Fetches over this data connection; what came, and that the transfer was not refused.
+fn fetch(client: &mut SecureClient, mut data: SecureStream) -> (Vec<u8>, bool) {
+    assert!(client.ask("RETR a").starts_with("150 "));
+    let mut bytes = Vec::new();
+    let _end = data.read_to_end(&mut bytes);
+    finish(data);
+    let reply = client.reply();
+    assert!(reply.starts_with("226 ") || reply.starts_with("522 "), "{reply}");
+    (bytes, reply.starts_with("226 "))
+}
+
+#[test]
+fn no_version_is_newer_than_allowed_and_a_refusal_names_the_way_out() {
+    let scene = Scene::new(|config| {
+        config.tls_max = Newest::V1_2;
+        config.level = Level::Normal;
+    });
+    scene.server.write("a", "x");
+    let mut client = SecureClient::log_in(scene.address());
+    assert_eq!(client.stream.conn.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
+    assert_eq!(client.retrieve("a"), b"x");
+    let stream = client.open_plain();
+    let mut data = secure(stream, &config(rustls::ALL_VERSIONS), "localhost");
+    assert!(client.ask("RETR a").starts_with("150 "));
+    let _end = data.read_to_end(&mut Vec::new());
+    let reply = client.reply();
+    let ways = ["--no-tls-reuse", "--tls-max 1.2"];
+    assert!(reply.starts_with("522 ") && ways.iter().all(|way| reply.contains(way)), "{reply}");
+    scene.server.log.expect(&["event=refused", "--no-tls-reuse", "--tls-max 1.2"]);
 }
 
 #[test]
@@ -371,8 +501,8 @@ fn each_name_has_its_certificate_and_they_are_read_anew() {
 
 #[test]
 fn the_name_of_the_handshake_chooses_a_root_as_host_does() {
-    let folder = tempfile::tempdir().unwrap();
-    let keys = certificate(folder.path(), "own.example");
+    let (folder, etc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let keys = certificate(etc.path(), "own.example");
     fs::write(folder.path().join("a"), "own").unwrap();
     let scene = Scene::new(|config| {
         let (place, KeyFiles { certificate, key }) = (folder.path().display(), &keys);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
+use super::resumption::Standing;
 use super::socket::{bound_waits, spare_loopback_pacing};
 use super::tls::{Binding, Direction, Received, Tls};
 
@@ -202,10 +203,17 @@ impl DataConnection {
             sockopt::set_tcp_quickack(&self.stream, true)
                 .map_err(|error| Failure::Connect(error.into()))?;
         }
-        if tls.has_resumed() {
-            tls.trust();
-        } else if protection.resumption == Resumption::Required {
-            // SECURITY: who resumes the control connection's session is who made that, not who found the port first.
+        let mut standing = tls.standing().map_err(Failure::Connect)?;
+        if matches!(standing, Standing::Waits) && protection.resumption == Resumption::Optional {
+            standing = Standing::Stranger;
+        }
+        match standing {
+            Standing::Waits => return Ok(Err(Opening::Securing(self))),
+            Standing::Own => tls.trust(),
+            Standing::Stranger => {}
+        }
+        if matches!(standing, Standing::Stranger) && protection.resumption == Resumption::Required {
+            // SECURITY: who resumes a session of the account is who has logged in to it, not who found the port first.
             tls.say_end();
             let _told = tls.flush(&self.stream);
             return Err(Failure::Stranger);
@@ -217,6 +225,12 @@ impl DataConnection {
     #[must_use]
     pub fn handle(&self) -> DataHandle {
         DataHandle(Arc::clone(&self.stream))
+    }
+
+    /// What becomes readable when a login is decided that shows whose this connection is.
+    #[must_use]
+    pub fn awaited_login(&self) -> Option<BorrowedFd<'_>> {
+        self.tls.as_ref().and_then(|tls| tls.bell())
     }
 
     /// What has to become ready for it to go on by itself: in a handshake, at its end.

@@ -12,6 +12,7 @@ mod expiry;
 pub mod listener;
 pub mod passive;
 pub mod public;
+mod resumption;
 pub mod seats;
 pub mod self_signed;
 mod socket;

@@ -4,16 +4,16 @@
 //! everything that came is decrypted: what is left in here would wake nobody.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustls::client::verify_server_name;
@@ -21,16 +21,20 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{
-    ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert, StoresServerSessions,
-    WebPkiClientVerifier,
+    ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{
+    HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
+    SupportedProtocolVersion,
+};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use super::expiry::not_after;
+pub use super::resumption::Binding;
+use super::resumption::{Accounts, Issuer, Standing};
 use crate::ftp::checksum::digits;
 use crate::units::unreadable;
 
@@ -39,12 +43,6 @@ const CIPHERTEXT_BYTES: usize = 64 * 1024;
 
 /// How much is encrypted at once: what it becomes is kept until the socket takes it.
 pub(super) const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
-
-/// How many sessions of a control connection can be resumed: its own, and the last that data connections began.
-const OWN_SESSIONS_MAX: usize = 4;
-
-/// How many tickets a client gets with its control connection. Most use one again and again, some each only once.
-const CONTROL_TICKETS: usize = 4;
 
 /// What is no longer than this may have been a password, and is wiped.
 const WIPED_BYTES_MAX: usize = 16 * 1024;
@@ -70,6 +68,48 @@ pub struct TlsFiles {
     pub client_authorities: Option<PathBuf>,
 }
 
+static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
+
+/// The newest version that is spoken (`--tls-max`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Newest {
+    /// 1.2, of which OpenSSL's clients resume a session again and again.
+    V1_2,
+    /// 1.3.
+    #[default]
+    V1_3,
+}
+
+impl Newest {
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        match self {
+            Self::V1_2 => TLS_1_2,
+            Self::V1_3 => rustls::ALL_VERSIONS,
+        }
+    }
+}
+
+impl FromStr for Newest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "1.2" => Ok(Self::V1_2),
+            "1.3" => Ok(Self::V1_3),
+            _ => Err(format!("'{text}' is neither 1.2 nor 1.3")),
+        }
+    }
+}
+
+impl std::fmt::Display for Newest {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        })
+    }
+}
+
 /// The certificates that are served: their configuration, and the end of each with its file.
 type Served = (Arc<ServerConfig>, Vec<(PathBuf, Timestamp)>);
 
@@ -79,6 +119,8 @@ pub struct Acceptor {
     config: RwLock<Served>,
     /// Stays when certificates are read anew: sessions of before can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
+    accounts: Arc<Accounts>,
+    newest: Newest,
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -93,9 +135,17 @@ impl Acceptor {
     /// # Errors
     /// One sentence, with the file.
     pub fn open(files: TlsFiles) -> Result<Self, String> {
+        Self::open_up_to(files, Newest::default())
+    }
+
+    /// The same, for versions up to this one.
+    ///
+    /// # Errors
+    /// As [`Acceptor::open`].
+    pub fn open_up_to(files: TlsFiles, newest: Newest) -> Result<Self, String> {
         let tickets = ring::Ticketer::new().map_err(|error| format!("TLS: {error}"))?;
-        let config = RwLock::new(read_config(&files)?);
-        Ok(Self { files, config, tickets })
+        let config = RwLock::new(read_config(&files, newest)?);
+        Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
     }
 
     /// Reads them anew, for connections that come from now on. Returns how many there are.
@@ -103,7 +153,7 @@ impl Acceptor {
     /// # Errors
     /// One sentence; then nothing has changed.
     pub fn reload(&self) -> Result<usize, String> {
-        let config = read_config(&self.files)?;
+        let config = read_config(&self.files, self.newest)?;
         *self.config.write() = config;
         Ok(self.files.keys.len())
     }
@@ -114,96 +164,10 @@ impl Acceptor {
         self.config.read().1.clone()
     }
 
-    /// What a new control connection and its data connections have in common.
-    pub fn bind(&self) -> Binding {
+    /// What a new control connection from this address and its data connections have in common.
+    pub fn bind(&self, from: IpAddr) -> Binding {
         let config = Arc::clone(&self.config.read().0);
-        Binding { config, tickets: Arc::clone(&self.tickets), own: Arc::default() }
-    }
-}
-
-/// How a control connection and its data connections take TLS: by one certificate, and by sessions of their own.
-#[derive(Clone)]
-pub struct Binding {
-    config: Arc<ServerConfig>,
-    tickets: Arc<dyn ProducesTickets>,
-    own: Arc<Mutex<Own>>,
-}
-
-impl std::fmt::Debug for Binding {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Binding").finish_non_exhaustive()
-    }
-}
-
-/// A number that nobody else knows.
-type Mark = [u8; 16];
-
-/// What a connection can resume to be known as the client's own.
-#[derive(Debug, Default)]
-struct Own {
-    /// Marks of tickets.
-    marks: VecDeque<Mark>,
-    /// Sessions by number, for clients that have no tickets (curl, by TLS 1.2).
-    sessions: VecDeque<(Vec<u8>, Vec<u8>)>,
-}
-
-impl Own {
-    fn take_over(&mut self, other: &mut Self) {
-        self.marks.append(&mut other.marks);
-        self.sessions.append(&mut other.sessions);
-        // The first are the control connection's; of the others the last are used again.
-        while self.marks.len() > OWN_SESSIONS_MAX {
-            self.marks.remove(1);
-        }
-        while self.sessions.len() > OWN_SESSIONS_MAX {
-            self.sessions.remove(1);
-        }
-    }
-}
-
-impl Binding {
-    /// The server's end of the control connection, whose sessions can be resumed at once.
-    pub fn accept_control(&self) -> io::Result<Tls> {
-        let tls = self.accept(CONTROL_TICKETS)?;
-        tls.trust();
-        Ok(tls)
-    }
-
-    /// The server's end of a data connection. What it begins can be resumed once it is trusted, and not before: else whoever
-    /// found the port first would get what makes it known as the client.
-    ///
-    /// The ticket of TLS 1.3 comes when the handshake is over. A client that only sends could close over it unread, and by
-    /// that reset the connection and lose what it sent: there the ticket is held back until the client has said its end.
-    pub fn accept_data(&self, direction: Direction) -> io::Result<Tls> {
-        let tls = self.accept(1)?;
-        Ok(Tls { holds_back: direction == Direction::FromClient, ..tls })
-    }
-
-    fn accept(&self, tickets: usize) -> io::Result<Tls> {
-        let mut mark = Mark::default();
-        let filled = ring::default_provider().secure_random.fill(&mut mark);
-        filled.map_err(|_| io::Error::other("there are no random bytes"))?;
-        let begun = Own { marks: [mark].into(), sessions: VecDeque::new() };
-        let issuer = Arc::new(Issuer {
-            mark,
-            tickets: Arc::clone(&self.tickets),
-            own: Arc::clone(&self.own),
-            begun: Mutex::new(begun),
-            trusted: AtomicBool::new(false),
-        });
-        let mut config = ServerConfig::clone(&self.config);
-        config.ticketer = Arc::clone(&issuer) as _;
-        config.session_storage = Arc::clone(&issuer) as _;
-        config.send_tls13_tickets = tickets;
-        let connection = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
-        Ok(Tls {
-            connection,
-            issuer,
-            surplus: Vec::new(),
-            taken: 0,
-            holds_back: false,
-            ended: false,
-        })
+        Binding::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)
     }
 }
 
@@ -215,73 +179,9 @@ pub enum Direction {
     FromClient,
 }
 
-/// Gives out the sessions of one connection, and knows those of its control connection.
-///
-/// SECURITY: the mark is inside of the encrypted ticket, so a ticket of another control connection is none here.
-struct Issuer {
-    mark: Mark,
-    tickets: Arc<dyn ProducesTickets>,
-    own: Arc<Mutex<Own>>,
-    /// What this connection began; resumed by nobody before it is trusted.
-    begun: Mutex<Own>,
-    trusted: AtomicBool,
-}
-
-impl std::fmt::Debug for Issuer {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Issuer").finish_non_exhaustive()
-    }
-}
-
-impl ProducesTickets for Issuer {
-    fn enabled(&self) -> bool {
-        true
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.tickets.lifetime()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.tickets.encrypt(&[self.mark.as_slice(), plain].concat())
-    }
-
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        let plain = self.tickets.decrypt(cipher)?;
-        let own = self.own.lock();
-        own.marks.iter().find_map(|mark| plain.strip_prefix(mark.as_slice())).map(<[u8]>::to_vec)
-    }
-}
-
-impl StoresServerSessions for Issuer {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        // One connection begins one session.
-        let mut begun = Own { sessions: [(key, value)].into(), ..Own::default() };
-        if self.trusted.load(Ordering::Acquire) {
-            self.own.lock().take_over(&mut begun);
-        } else {
-            self.begun.lock().sessions = begun.sessions;
-        }
-        true
-    }
-
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let own = self.own.lock();
-        own.sessions.iter().find(|(known, _)| known == key).map(|(_, value)| value.clone())
-    }
-
-    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.get(key)
-    }
-
-    fn can_cache(&self) -> bool {
-        true
-    }
-}
-
-fn read_config(files: &TlsFiles) -> Result<Served, String> {
+fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, String> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(newest.versions())
         .map_err(|error| format!("TLS: {error}"))?;
     let builder = match &files.client_authorities {
         None => builder.with_no_client_auth(),
@@ -406,6 +306,8 @@ pub struct Tls {
     holds_back: bool,
     /// The other end has said that this was all.
     ended: bool,
+    /// Readable when it is known whose session was resumed, where that is waited for.
+    bell: Option<Arc<OwnedFd>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -420,6 +322,11 @@ thread_local! {
 }
 
 impl Tls {
+    pub(super) fn new(connection: ServerConnection, issuer: Arc<Issuer>, holds_back: bool) -> Self {
+        let (surplus, taken, ended, bell) = (Vec::new(), 0, false, None);
+        Self { connection, issuer, surplus, taken, holds_back, ended, bell }
+    }
+
     /// Goes on with the handshake; `true` when it is done and all of ours has left.
     pub(super) fn shake_hands(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.connection.is_handshaking() {
@@ -440,15 +347,23 @@ impl Tls {
         self.connection.is_handshaking()
     }
 
-    /// Whether its session is one that another connection of the same binding began.
-    pub(super) fn has_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    /// Tells what its session says of the client.
+    pub(super) fn standing(&mut self) -> io::Result<Standing> {
+        if self.connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            self.issuer.standing(&mut self.bell)
+        } else {
+            Ok(Standing::Stranger)
+        }
+    }
+
+    /// Readable when it is known whose session was resumed, where that is waited for.
+    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.bell.as_ref().map(|bell| bell.as_fd())
     }
 
     /// From now on, what it began is known as the client's own.
     pub(super) fn trust(&self) {
-        self.issuer.trusted.store(true, Ordering::Release);
-        self.issuer.own.lock().take_over(&mut self.issuer.begun.lock());
+        self.issuer.trust();
     }
 
     /// The name that the client asked for.

@@ -283,6 +283,7 @@ impl Session {
             Ok(_) if attempt.is_some_and(|attempt| self.is_locked_out(name, attempt, now)) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
+                self.share_sessions(name, attempt.is_none());
                 if let Some(attempt) = attempt {
                     self.service.guard.succeeded(attempt, now);
                 }
@@ -307,6 +308,15 @@ impl Session {
                 self.refuse(&Refusal::TooManySessions);
             }
         }
+    }
+
+    /// What this connection can resume is known for its account, and what others of that can, here.
+    fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
+        let Some(binding) = &self.secured.binding else { return };
+        let host = self.service.hosts.named(self.host_asked_for().as_deref());
+        // Anonymous has two names.
+        let name = if is_anonymous { b"anonymous" } else { name };
+        binding.log_in(host, name.to_vec());
     }
 
     /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
@@ -393,6 +403,9 @@ impl Session {
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
             self.stranger_since = now;
+            if let Some(binding) = &self.secured.binding {
+                binding.log_out();
+            }
         }
     }
 }

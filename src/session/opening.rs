@@ -36,6 +36,9 @@ const STRANGER_GRACE: Duration = Duration::from_secs(1);
 /// its way may still arrive, and some close their side as soon as they have said everything.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 
+/// The time that another control connection has to log in when a data connection has resumed its session.
+const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// An order whose data connection is not there yet.
 #[derive(Debug)]
 pub(super) struct Awaiting {
@@ -60,12 +63,13 @@ impl Awaiting {
         match &self.opening {
             Opening::Passive(listener) => watch.readable(listener.descriptor(), Class::Interactive),
             Opening::Active(stream) => watch.writable(stream.as_fd(), Class::Interactive),
-            Opening::Securing(connection) if connection.wants_to_send() => {
-                watch.writable(connection.descriptor(), Class::Interactive);
-            }
-            Opening::Securing(connection) => {
-                watch.readable(connection.descriptor(), Class::Interactive);
-            }
+            Opening::Securing(connection) => match connection.awaited_login() {
+                Some(login) => watch.readable(login, Class::Interactive),
+                None if connection.wants_to_send() => {
+                    watch.writable(connection.descriptor(), Class::Interactive);
+                }
+                None => watch.readable(connection.descriptor(), Class::Interactive),
+            },
         }
     }
 }
@@ -281,6 +285,7 @@ impl Session {
         if hung_up {
             until = until.min(now + HANG_UP_GRACE);
         }
+        let awaits_login = is_awaiting_login(&opening);
         let mut spare = None;
         let opened = opening.advance(protection.as_ref(), &mut spare);
         if let Some(from) = spare.as_mut().and_then(PassiveListener::take_stranger) {
@@ -303,6 +308,9 @@ impl Session {
                         until = until.min(now + STRANGER_GRACE);
                     }
                     stranger = Some(from.ip());
+                }
+                if !awaits_login && is_awaiting_login(&opening) {
+                    until = until.min(now + OTHER_LOGIN_TIMEOUT);
                 }
                 self.enter(Activity::Opening(Box::new(Awaiting {
                     opening,
@@ -338,6 +346,7 @@ impl Session {
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
         let Awaiting { opening, order, work, stranger, hung_up, .. } = awaiting;
+        let awaited_login = is_awaiting_login(&opening);
         drop((opening, work));
         let seconds = self.service.limits.data_connect_timeout.as_secs();
         let own = self.control.peer().ip();
@@ -347,7 +356,11 @@ impl Session {
                 "Data connection from {from} refused: the control connection comes from {own}."
             ),
         };
-        let reply = Reply::new(Code::DATA_CONNECTION_FAILED, text);
+        let reply = if awaited_login {
+            self.not_resumed()
+        } else {
+            Reply::new(Code::DATA_CONNECTION_FAILED, text)
+        };
         self.finish(order, 0, &reply, Outcome::Failed, now);
         if hung_up {
             // Lines that it said before it left lead nowhere either.
@@ -371,12 +384,18 @@ impl Session {
 
     /// RFC 4217 §10: the negotiation was unacceptable.
     fn not_resumed(&self) -> Reply {
-        let why = "its data connection did not resume the TLS session of its control connection; for clients that cannot, \
-                   or that share sessions between connections, there is --no-tls-reuse";
+        let why = "its data connection did not resume a TLS session of its account; OpenSSL's clients can over TLS 1.2 \
+                   (--tls-max 1.2), and --no-tls-reuse takes those that cannot";
         self.log(&Event::Refused { peer: self.control.peer(), why });
-        let text = "The data connection did not resume the TLS session of this control connection.";
+        let text = "The data connection did not resume the TLS session of this control connection; the server can allow \
+                    that by --no-tls-reuse, and --tls-max 1.2 helps some clients.";
         Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
     }
+}
+
+/// Tells that a data connection is there whose client is known when another control connection has logged in.
+fn is_awaiting_login(opening: &Opening) -> bool {
+    matches!(opening, Opening::Securing(connection) if connection.awaited_login().is_some())
 }
 
 fn cannot_connect(error: &io::Error) -> Reply {

@@ -51,7 +51,7 @@ impl Secured {
         if security.implicit_port != Some(control.local().port()) {
             return Ok(Self::default());
         }
-        let binding = security.acceptor.bind();
+        let binding = security.acceptor.bind(control.peer().ip());
         control.begin_tls(binding.accept_control()?, now);
         Ok(Self { binding: Some(binding), at_once: true, buffer_agreed: true, data_private: true })
     }
@@ -68,7 +68,7 @@ impl Session {
         if self.secured.binding.is_some() {
             return Err(Refusal::OutOfSequence("This connection is by TLS already."));
         }
-        let binding = security.acceptor.bind();
+        let binding = security.acceptor.bind(self.control.peer().ip());
         let tls = binding.accept_control()?;
         self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
         // Who it was in the clear, it must say again (RFC 4217 §11).

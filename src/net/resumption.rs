@@ -1,0 +1,388 @@
+//! The sessions that a TLS connection can resume, and what that says of its client.
+//!
+//! A data connection must resume a session that shows whose it is: one of its own control connection, or, once that is logged
+//! in, one of any control connection of the same account, at the same host, from the same address. Clients with several
+//! connections share what they can resume among them.
+//!
+//! A ticket that was issued before its control connection logged in is of no account yet. A data connection that resumes it
+//! waits until that login is decided: clients open several connections at once, and use the newest ticket.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, eventfd};
+use rustls::crypto::ring;
+use rustls::server::{ProducesTickets, StoresServerSessions};
+use rustls::{ServerConfig, ServerConnection};
+
+use super::tls::{Direction, Tls};
+
+/// Maximum number of sessions of a control connection that can be resumed: its own, and the last that data connections began.
+const OWN_SESSIONS_MAX: usize = 4;
+
+/// Maximum number of sessions of an account that its connections share.
+const SHARED_SESSIONS_MAX: usize = 256;
+
+/// Number of tickets that a client gets with its control connection. Most use one again and again, some each only once.
+const CONTROL_TICKETS: usize = 4;
+
+/// Maximum number of data connections that wait for one login.
+const WAITING_MAX: usize = 64;
+
+/// An account at a host, from an address: host, name, address.
+pub(super) type Account = (Option<String>, Vec<u8>, IpAddr);
+
+/// A number that nobody else knows.
+type Mark = [u8; 16];
+
+/// What can be resumed.
+#[derive(Debug, Default)]
+struct Sessions {
+    /// Marks of tickets.
+    marks: VecDeque<Mark>,
+    /// Sessions by number, for clients that have no tickets (curl, over TLS 1.2).
+    numbered: VecDeque<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Sessions {
+    /// Takes others; when there are too many, the second goes first: before it is the control connection's own.
+    fn take_over(&mut self, other: &Self, most: usize) {
+        self.marks.extend(&other.marks);
+        self.numbered.extend(other.numbered.iter().cloned());
+        while self.marks.len() > most {
+            self.marks.remove(1);
+        }
+        while self.numbered.len() > most {
+            self.numbered.remove(1);
+        }
+    }
+
+    /// Takes away what a connection has put here.
+    fn forget(&mut self, other: &Self) {
+        self.marks.retain(|mark| !other.marks.contains(mark));
+        self.numbered.retain(|(number, _)| other.numbered.iter().all(|(known, _)| known != number));
+    }
+
+    /// Returns what is in a ticket of one of these.
+    fn open(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.marks.iter().find_map(|mark| plain.strip_prefix(mark.as_slice())).map(<[u8]>::to_vec)
+    }
+
+    fn get(&self, number: &[u8]) -> Option<Vec<u8>> {
+        self.numbered.iter().find(|(known, _)| known == number).map(|(_, session)| session.clone())
+    }
+}
+
+/// The sessions that all connections of an account share.
+type Shared = Mutex<Sessions>;
+
+/// Who shares what: every control connection over TLS is here, by its account or, before it logs in, by its address.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    known: Mutex<HashMap<Account, Weak<Shared>>>,
+    strangers: Mutex<HashMap<IpAddr, Vec<Weak<Control>>>>,
+}
+
+impl Accounts {
+    fn shared(&self, account: Account) -> Arc<Shared> {
+        let mut known = self.known.lock();
+        known.retain(|_, shared| shared.strong_count() > 0);
+        let found = known.get(&account).and_then(Weak::upgrade);
+        found.unwrap_or_else(|| {
+            let shared = Arc::default();
+            known.insert(account, Arc::downgrade(&shared));
+            shared
+        })
+    }
+
+    fn add_stranger(&self, control: &Arc<Control>) {
+        let mut strangers = self.strangers.lock();
+        let of_address = strangers.entry(control.from).or_default();
+        of_address.push(Arc::downgrade(control));
+    }
+
+    /// Finds the control connection of a client that has not logged in, by what it can resume.
+    fn stranger<T>(
+        &self,
+        from: IpAddr,
+        find: impl Fn(&Sessions) -> Option<T>,
+    ) -> Option<(T, Arc<Control>)> {
+        let strangers = self.strangers.lock().get(&from)?.clone();
+        strangers.iter().filter_map(Weak::upgrade).find_map(|control| {
+            let found = find(&control.state.lock().own)?;
+            Some((found, control))
+        })
+    }
+
+    /// Forgets one that has logged in or is gone.
+    fn forget_stranger(&self, control: &Control) {
+        let (from, gone) = (control.from, std::ptr::from_ref(control));
+        let mut strangers = self.strangers.lock();
+        if let Some(of_address) = strangers.get_mut(&from) {
+            // None is upgraded here: the last one to be dropped would come here again.
+            of_address.retain(|other| other.strong_count() > 0 && other.as_ptr() != gone);
+            if of_address.is_empty() {
+                strangers.remove(&from);
+            }
+        }
+    }
+}
+
+/// A control connection over TLS.
+#[derive(Debug)]
+struct Control {
+    from: IpAddr,
+    state: Mutex<State>,
+    accounts: Arc<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    own: Sessions,
+    /// Those of its account, once it is logged in.
+    shared: Option<Arc<Shared>>,
+    /// Data connections that wait for its login.
+    waiting: Vec<Arc<OwnedFd>>,
+}
+
+impl State {
+    fn wake(&mut self) {
+        for bell in self.waiting.drain(..) {
+            // A full counter has woken it already.
+            let _rung = rustix::io::write(&*bell, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Control {
+    fn take_over(&self, begun: &Sessions) {
+        let mut state = self.state.lock();
+        state.own.take_over(begun, OWN_SESSIONS_MAX);
+        if let Some(shared) = &state.shared {
+            shared.lock().take_over(begun, SHARED_SESSIONS_MAX);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.state.get_mut().wake();
+        self.accounts.forget_stranger(self);
+    }
+}
+
+/// How a control connection and its data connections take TLS: by one certificate, and by sessions of their own.
+#[derive(Clone)]
+pub struct Binding {
+    config: Arc<ServerConfig>,
+    tickets: Arc<dyn ProducesTickets>,
+    control: Arc<Control>,
+}
+
+impl std::fmt::Debug for Binding {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Binding").finish_non_exhaustive()
+    }
+}
+
+impl Binding {
+    pub(super) fn new(
+        config: Arc<ServerConfig>,
+        tickets: Arc<dyn ProducesTickets>,
+        accounts: Arc<Accounts>,
+        from: IpAddr,
+    ) -> Self {
+        let control = Arc::new(Control { from, state: Mutex::default(), accounts });
+        control.accounts.add_stranger(&control);
+        Self { config, tickets, control }
+    }
+
+    /// Shares sessions with the other connections of an account, to which this one has logged in.
+    pub fn log_in(&self, host: Option<String>, name: Vec<u8>) {
+        let control = &self.control;
+        let shared = control.accounts.shared((host, name, control.from));
+        let mut state = control.state.lock();
+        shared.lock().take_over(&state.own, SHARED_SESSIONS_MAX);
+        state.shared = Some(shared);
+        state.wake();
+        drop(state);
+        control.accounts.forget_stranger(control);
+    }
+
+    /// Shares nothing any more: its client is a stranger again, and what it can resume shows no account.
+    pub fn log_out(&self) {
+        let control = &self.control;
+        let mut state = control.state.lock();
+        let Some(shared) = state.shared.take() else { return };
+        shared.lock().forget(&state.own);
+        drop(state);
+        control.accounts.add_stranger(control);
+    }
+
+    /// The server's end of the control connection, whose sessions can be resumed at once.
+    pub fn accept_control(&self) -> io::Result<Tls> {
+        let tls = self.accept(CONTROL_TICKETS, false)?;
+        tls.trust();
+        Ok(tls)
+    }
+
+    /// The server's end of a data connection. What it begins can be resumed once it is trusted, and not before: else whoever
+    /// found the port first would get what makes it known as the client.
+    ///
+    /// The ticket of TLS 1.3 comes when the handshake is over. A client that only sends could close over it unread, and by
+    /// that reset the connection and lose what it sent: there the ticket is held back until the client has said its end.
+    pub fn accept_data(&self, direction: Direction) -> io::Result<Tls> {
+        self.accept(1, direction == Direction::FromClient)
+    }
+
+    fn accept(&self, tickets: usize, holds_back: bool) -> io::Result<Tls> {
+        let mut mark = Mark::default();
+        let filled = ring::default_provider().secure_random.fill(&mut mark);
+        filled.map_err(|_| io::Error::other("there are no random bytes"))?;
+        let begun = Sessions { marks: [mark].into(), numbered: VecDeque::new() };
+        let issuer = Arc::new(Issuer {
+            mark,
+            tickets: Arc::clone(&self.tickets),
+            control: Arc::clone(&self.control),
+            begun: Mutex::new(begun),
+            trusted: AtomicBool::new(false),
+            resumed: Mutex::default(),
+        });
+        let mut config = ServerConfig::clone(&self.config);
+        config.ticketer = Arc::clone(&issuer) as _;
+        config.session_storage = Arc::clone(&issuer) as _;
+        config.send_tls13_tickets = tickets;
+        let connection = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
+        Ok(Tls::new(connection, issuer, holds_back))
+    }
+}
+
+/// What a resumed session says of the client.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// It is the client of the control connection.
+    Own,
+    /// That will be known when another connection has logged in, which makes the bell readable.
+    Waits,
+    /// It is somebody else.
+    Stranger,
+}
+
+/// Gives out the sessions of one connection, and knows those that it may resume.
+///
+/// SECURITY: the mark is inside of the encrypted ticket, so a ticket of another account is none here.
+pub(super) struct Issuer {
+    mark: Mark,
+    tickets: Arc<dyn ProducesTickets>,
+    control: Arc<Control>,
+    /// What this connection began; resumed by nobody before it is trusted.
+    begun: Mutex<Sessions>,
+    trusted: AtomicBool,
+    /// The control connection, not logged in, whose session was resumed last; none if that was one of ours.
+    resumed: Mutex<Option<Weak<Control>>>,
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Issuer").finish_non_exhaustive()
+    }
+}
+
+impl Issuer {
+    /// From now on, what it began is known as the client's own.
+    pub(super) fn trust(&self) {
+        self.trusted.store(true, Ordering::Release);
+        let begun = std::mem::take(&mut *self.begun.lock());
+        self.control.take_over(&begun);
+    }
+
+    /// Finds a session among those of the control connection, of its account, and of connections that may be of it.
+    fn find<T>(&self, find: impl Fn(&Sessions) -> Option<T>) -> Option<T> {
+        let shared = {
+            let state = self.control.state.lock();
+            if let Some(found) = find(&state.own) {
+                *self.resumed.lock() = None;
+                return Some(found);
+            }
+            state.shared.clone()?
+        };
+        if let Some(found) = find(&shared.lock()) {
+            *self.resumed.lock() = None;
+            return Some(found);
+        }
+        let (found, other) = self.control.accounts.stranger(self.control.from, find)?;
+        *self.resumed.lock() = Some(Arc::downgrade(&other));
+        Some(found)
+    }
+
+    /// Tells whose session was resumed; `bell` is made readable when that is decided.
+    pub(super) fn standing(&self, bell: &mut Option<Arc<OwnedFd>>) -> io::Result<Standing> {
+        let Some(other) = self.resumed.lock().clone() else { return Ok(Standing::Own) };
+        let Some(other) = other.upgrade() else { return Ok(Standing::Stranger) };
+        let ours = self.control.state.lock().shared.clone();
+        let mut theirs = other.state.lock();
+        if let Some(shared) = &theirs.shared {
+            let is_ours = ours.is_some_and(|ours| Arc::ptr_eq(&ours, shared));
+            return Ok(if is_ours { Standing::Own } else { Standing::Stranger });
+        }
+        if bell.is_some() {
+            return Ok(Standing::Waits);
+        }
+        if theirs.waiting.len() >= WAITING_MAX {
+            return Ok(Standing::Stranger);
+        }
+        let made = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        theirs.waiting.push(Arc::clone(&made));
+        *bell = Some(made);
+        Ok(Standing::Waits)
+    }
+}
+
+impl ProducesTickets for Issuer {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.encrypt(&[self.mark.as_slice(), plain].concat())
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.tickets.decrypt(cipher)?;
+        self.find(|sessions| sessions.open(&plain))
+    }
+}
+
+impl StoresServerSessions for Issuer {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        // One connection begins one session.
+        let begun = Sessions { numbered: [(key, value)].into(), ..Sessions::default() };
+        if self.trusted.load(Ordering::Acquire) {
+            self.control.take_over(&begun);
+        } else {
+            self.begun.lock().numbered = begun.numbered;
+        }
+        true
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.find(|sessions| sessions.get(key))
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.get(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
