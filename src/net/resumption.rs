@@ -283,8 +283,18 @@ pub(super) struct Issuer {
     /// What this connection began; resumed by nobody before it is trusted.
     begun: Mutex<Sessions>,
     trusted: AtomicBool,
-    /// The control connection, not logged in, whose session was resumed last; none if that was one of ours.
-    resumed: Mutex<Option<Weak<Control>>>,
+    resumed: Mutex<Resumed>,
+}
+
+/// Whose session a connection has resumed.
+#[derive(Debug, Clone, Default)]
+enum Resumed {
+    #[default]
+    None,
+    /// One of its control connection or of its account, by a ticket with this mark, if it was one.
+    Own(Option<Mark>),
+    /// That of a control connection which had not logged in, by a ticket with this mark, if it was one.
+    Undecided(Weak<Control>, Option<Mark>),
 }
 
 impl std::fmt::Debug for Issuer {
@@ -297,32 +307,40 @@ impl Issuer {
     /// From now on, what it began is known as the client's own.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Ordering::Release);
-        let begun = std::mem::take(&mut *self.begun.lock());
+        let mut begun = std::mem::take(&mut *self.begun.lock());
+        if matches!(*self.resumed.lock(), Resumed::Own(Some(_)) | Resumed::Undecided(_, Some(_))) {
+            // Its tickets have the mark of the one that it came with.
+            begun.marks.clear();
+        }
         self.control.take_over(&begun);
     }
 
     /// Finds a session among those of the control connection, of its account, and of connections that may be of it.
-    fn find<T>(&self, find: impl Fn(&Sessions) -> Option<T>) -> Option<T> {
+    fn find<T>(&self, mark: Option<Mark>, find: impl Fn(&Sessions) -> Option<T>) -> Option<T> {
         let shared = {
             let state = self.control.state.lock();
             if let Some(found) = find(&state.own) {
-                *self.resumed.lock() = None;
+                *self.resumed.lock() = Resumed::Own(mark);
                 return Some(found);
             }
             state.shared.clone()?
         };
         if let Some(found) = find(&shared.lock()) {
-            *self.resumed.lock() = None;
+            *self.resumed.lock() = Resumed::Own(mark);
             return Some(found);
         }
         let (found, other) = self.control.accounts.stranger(self.control.from, find)?;
-        *self.resumed.lock() = Some(Arc::downgrade(&other));
+        *self.resumed.lock() = Resumed::Undecided(Arc::downgrade(&other), mark);
         Some(found)
     }
 
     /// Tells whose session was resumed; `bell` is made readable when that is decided.
     pub(super) fn standing(&self, bell: &mut Option<Arc<OwnedFd>>) -> io::Result<Standing> {
-        let Some(other) = self.resumed.lock().clone() else { return Ok(Standing::Own) };
+        let other = match self.resumed.lock().clone() {
+            Resumed::None => return Ok(Standing::Stranger),
+            Resumed::Own(_) => return Ok(Standing::Own),
+            Resumed::Undecided(other, _) => other,
+        };
         let Some(other) = other.upgrade() else { return Ok(Standing::Stranger) };
         let ours = self.control.state.lock().shared.clone();
         let mut theirs = other.state.lock();
@@ -352,13 +370,24 @@ impl ProducesTickets for Issuer {
         self.tickets.lifetime()
     }
 
+    /// Makes a ticket with the mark of the one that was resumed: it is worth as much, and at once. A client may use it elsewhere
+    /// before this handshake has ended here.
+    ///
+    /// None for a stranger: it would be worth nothing, and a client that shares its newest ticket among all of its connections
+    /// would be refused with it everywhere.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.tickets.encrypt(&[self.mark.as_slice(), plain].concat())
+        let mark = match &*self.resumed.lock() {
+            Resumed::Undecided(_, mark) => (*mark)?,
+            Resumed::None if !self.trusted.load(Ordering::Acquire) => return None,
+            Resumed::None | Resumed::Own(None) => self.mark,
+            Resumed::Own(Some(mark)) => *mark,
+        };
+        self.tickets.encrypt(&[mark.as_slice(), plain].concat())
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
         let plain = self.tickets.decrypt(cipher)?;
-        self.find(|sessions| sessions.open(&plain))
+        self.find(plain.first_chunk().copied(), |sessions| sessions.open(&plain))
     }
 }
 
@@ -375,7 +404,7 @@ impl StoresServerSessions for Issuer {
     }
 
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.find(|sessions| sessions.get(key))
+        self.find(None, |sessions| sessions.get(key))
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
