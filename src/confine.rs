@@ -88,7 +88,7 @@ pub fn harden() -> io::Result<()> {
     Ok(set_no_new_privs(true)?)
 }
 
-/// What surrounds the process and may keep Landlock from it.
+/// Surroundings of the process that may keep Landlock from it.
 struct Surroundings {
     is_filtered: bool,
     is_container: bool,

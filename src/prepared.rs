@@ -28,7 +28,7 @@ pub struct Prepared {
     pub(crate) front: TcpListener,
     /// The slaves' own, in order.
     pub(crate) own: Vec<TcpListener>,
-    /// What an administrator should change: what, and why.
+    /// Warnings for the administrator: what, and why.
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
@@ -141,7 +141,7 @@ pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Where the system chooses the ports of outgoing connections.
+/// The file with the range from which the system takes ports of outgoing connections.
 const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// A warning when passive ports are among those that the system gives to outgoing connections.

@@ -1,4 +1,4 @@
-//! What an administrator meets: homes that come later, several servers of a port, keys in the wrong place, warnings.
+//! Tests of what an administrator meets: homes that come later, several servers of a port, keys in the wrong place, warnings.
 
 #![allow(
     clippy::unwrap_used,

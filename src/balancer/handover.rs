@@ -213,7 +213,7 @@ fn socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// How the name of every meeting begins.
+/// The beginning of the name of every meeting.
 const NAMES: &str = "poolftpd/";
 
 /// The users whose servers are looked for.

@@ -190,7 +190,7 @@ pub struct Outfit {
 #[derive(Debug)]
 pub struct Registry {
     meeting: Meeting,
-    /// Where the server listens.
+    /// The address at which the server listens.
     address: SocketAddr,
     outfit: Outfit,
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,

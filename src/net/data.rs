@@ -227,7 +227,7 @@ impl DataConnection {
         DataHandle(Arc::clone(&self.stream))
     }
 
-    /// What becomes readable when a login is decided that shows whose this connection is.
+    /// Returns the descriptor that becomes readable when a login is decided that shows whose this connection is.
     #[must_use]
     pub fn awaited_login(&self) -> Option<BorrowedFd<'_>> {
         self.tls.as_ref().and_then(|tls| tls.bell())

@@ -40,7 +40,7 @@ pub(super) type Account = (Option<String>, Vec<u8>, IpAddr);
 /// A number that nobody else knows.
 type Mark = [u8; 16];
 
-/// What can be resumed.
+/// Sessions that can be resumed.
 #[derive(Debug, Default)]
 struct Sessions {
     /// Marks of tickets.
@@ -81,7 +81,7 @@ impl Sessions {
 /// The sessions that all connections of an account share.
 type Shared = Mutex<Sessions>;
 
-/// Who shares what: every control connection over TLS is here, by its account or, before it logs in, by its address.
+/// Control connections over TLS and what they share: each is here by its account or, before it logs in, by its address.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     known: Mutex<HashMap<Account, Weak<Shared>>>,
@@ -176,7 +176,7 @@ impl Drop for Control {
     }
 }
 
-/// How a control connection and its data connections take TLS: by one certificate, and by sessions of their own.
+/// The TLS of a control connection and its data connections: one certificate, and sessions of their own.
 #[derive(Clone)]
 pub struct Binding {
     config: Arc<ServerConfig>,
@@ -262,7 +262,7 @@ impl Binding {
     }
 }
 
-/// What a resumed session says of the client.
+/// The meaning of a resumed session for the client behind it.
 #[derive(Debug)]
 pub(super) enum Standing {
     /// It is the client of the control connection.
@@ -280,13 +280,13 @@ pub(super) struct Issuer {
     mark: Mark,
     tickets: Arc<dyn ProducesTickets>,
     control: Arc<Control>,
-    /// What this connection began; resumed by nobody before it is trusted.
+    /// Sessions that this connection began; none is resumed before it is trusted.
     begun: Mutex<Sessions>,
     trusted: AtomicBool,
     resumed: Mutex<Resumed>,
 }
 
-/// Whose session a connection has resumed.
+/// The owner of the session that a connection has resumed.
 #[derive(Debug, Clone, Default)]
 enum Resumed {
     #[default]

@@ -164,7 +164,7 @@ impl Acceptor {
         self.config.read().1.clone()
     }
 
-    /// What a new control connection from this address and its data connections have in common.
+    /// Returns what a new control connection from this address shares with its data connections.
     pub fn bind(&self, from: IpAddr) -> Binding {
         let config = Arc::clone(&self.config.read().0);
         Binding::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)

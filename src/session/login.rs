@@ -310,7 +310,7 @@ impl Session {
         }
     }
 
-    /// What this connection can resume is known for its account, and what others of that can, here.
+    /// Shares the TLS sessions of this connection with the others of its account.
     fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
         let Some(binding) = &self.secured.binding else { return };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());

@@ -252,7 +252,7 @@ struct UsersFile {
     usages: Arc<Usages>,
     /// By name, over every reload.
     standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
-    /// What no home may have beneath it.
+    /// Files that no home may have beneath it.
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
     unreachable: Mutex<BTreeSet<PathBuf>>,

@@ -14,14 +14,14 @@ pub struct Hosts {
     named: BTreeMap<String, Accounts>,
 }
 
-/// What reading all users again has led to.
+/// The outcome of reading all users again.
 #[derive(Debug, Default)]
 pub struct ReloadedUsers {
     /// The number of users.
     pub users: usize,
     /// The users whose homes have come since and cannot be reached.
     pub unreachable: Vec<Vec<u8>>,
-    /// What is wrong with the files that were left as they are.
+    /// Mistakes in the files that were left as they are.
     pub wrong: Vec<String>,
 }
 
