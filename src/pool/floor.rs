@@ -127,12 +127,12 @@ impl<R: Readiness> Floor<R> {
         quiet
     }
 
-    /// Gives up a turn that is held, so that another worker can take its worker's place; `false` if it is not held, or was
-    /// given up before.
-    pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant) -> bool {
+    /// Parks the task whose call is held, and, where that may be, gives up the turn, so that another worker can take its
+    /// worker's place; `false` if it is not held, or was given up before.
+    pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant, may_replace: bool) -> bool {
         let rouses = self.rouses.load(Ordering::Acquire);
         let park = |task, until| self.park(task, until, rouses);
-        let Some(class) = turn.replace(now, park) else { return false };
+        let Some(class) = turn.replace(now, may_replace, park) else { return false };
         self.ready.end_turn(class);
         true
     }

@@ -99,21 +99,25 @@ impl TurnState {
         self.0.lock().as_ref().is_some_and(|turn| turn.is_held(now))
     }
 
-    /// Marks a turn that is held as one whose worker is replaced; its class, if it is not marked yet. A task whose call is
-    /// held is given to `park`.
+    /// Marks a turn that is held as one whose worker is replaced, if it may be; its class, if it was not marked before. A task
+    /// whose call is held is given to `park`.
     pub(super) fn replace(
         &self,
         now: Instant,
+        may_replace: bool,
         park: impl FnOnce(Admitted, Instant) -> Option<Token>,
     ) -> Option<Class> {
         let mut turn = self.0.lock();
-        let turn = turn.as_mut().filter(|turn| turn.is_held(now) && !turn.replaced)?;
-        turn.replaced = true;
-        if let CallState::Waits(task, until) = std::mem::replace(&mut turn.call, CallState::None) {
+        let turn = turn.as_mut().filter(|turn| turn.is_held(now))?;
+        // A call may begin after its worker was replaced.
+        if matches!(turn.call, CallState::Waits(..))
+            && let CallState::Waits(task, until) =
+                std::mem::replace(&mut turn.call, CallState::None)
+        {
             // Under the lock of the turn: the end of the call waits for the token.
             turn.call = CallState::Parked(park(task, until));
         }
-        Some(turn.class)
+        (may_replace && !std::mem::replace(&mut turn.replaced, true)).then_some(turn.class)
     }
 }
 

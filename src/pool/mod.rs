@@ -63,6 +63,8 @@ struct Crew {
     workers: Mutex<Vec<Worker>>,
     /// How many have been started.
     started: AtomicUsize,
+    /// How many could not be started in the place of those that are held.
+    missing: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl Pool {
             name: name.to_owned(),
             workers: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
+            missing: AtomicUsize::new(0),
         };
         let crew = Arc::new(crew);
         let (watched, stop) = bounded(0);
@@ -153,17 +156,15 @@ impl Turns for Crew {
         let now = now();
         let busy = workers.iter().any(|worker| worker.turn.is_under_way());
         let held = workers.iter().filter(|worker| worker.turn.is_held(now)).count();
-        if held == 0 || held > REPLACED_MAX {
-            return busy;
-        }
-        let given_up = |worker: &&Worker| self.floor.give_up_held(&worker.turn, now);
-        let missing = workers.iter().filter(given_up).count();
+        let may_replace = held <= REPLACED_MAX;
+        let given_up = |worker: &&Worker| self.floor.give_up_held(&worker.turn, now, may_replace);
+        let given_up = if held == 0 { 0 } else { workers.iter().filter(given_up).count() };
         drop(workers);
-        for _ in 0..missing {
-            // Without memory for a thread there is a worker less until one of those that are held returns.
-            let _started = self.start_worker();
-        }
-        busy
+        let missing = self.missing.load(Ordering::Relaxed) + given_up;
+        // Without memory for a thread, the next look tries again.
+        let started = (0..missing).take_while(|_| self.start_worker().is_ok()).count();
+        self.missing.store(missing - started, Ordering::Relaxed);
+        busy || started < missing
     }
 
     fn doze(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Calls of the file system, any of which may hang: they run while the session is in the pool's hands, so that it has its
 //! deadline even then. Usually a call returns at once, and the session goes on in the same turn.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::log::Event;
 use crate::net::control::Gone;
 use crate::net::data::DataHandle;
 use crate::pool::{Call, Class};
+use crate::storage::Owner;
 
 use super::login::Member;
 use super::refusal::Refusal;
@@ -23,11 +25,49 @@ const RECHECK: Duration = Duration::from_millis(200);
 /// What a session does with what its call came to.
 type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
 
+/// How many calls of one user at one address may be given up and not have returned. Beyond, that user's commands are refused
+/// at once: each of those calls holds a thread.
+const LATE_MAX: usize = 8;
+
+/// The calls that were given up and have not returned, by whose they are.
+#[derive(Debug, Default)]
+pub(super) struct LateCalls(Mutex<HashMap<Owner, usize>>);
+
+impl LateCalls {
+    fn are_too_many(&self, owner: Owner) -> bool {
+        self.0.lock().get(&owner).is_some_and(|late| *late >= LATE_MAX)
+    }
+
+    fn add(&self, owner: Owner) {
+        *self.0.lock().entry(owner).or_default() += 1;
+    }
+
+    fn remove(&self, owner: Owner) {
+        let mut late = self.0.lock();
+        if let Some(count) = late.get_mut(&owner) {
+            *count -= 1;
+            if *count == 0 {
+                late.remove(&owner);
+            }
+        }
+    }
+}
+
+/// What becomes of a call's outcome.
+enum Outcome {
+    /// The call has not returned.
+    Missing,
+    /// It has, and left this.
+    Left(Finish),
+    /// It was given up: nobody waits for it.
+    GivenUp,
+}
+
 /// A call that is to be made, or is under way.
 pub(super) struct Calling {
     call: Option<Call>,
     /// Left by the call when it returns.
-    finish: Arc<Mutex<Option<Finish>>>,
+    outcome: Arc<Mutex<Outcome>>,
     /// When the client is told that the file system does not answer.
     until: Instant,
     /// The data connection that the call uses, if it does.
@@ -57,7 +97,7 @@ impl Calling {
 
     /// Whether the time is over, and the call has not returned.
     pub(super) fn is_late(&self) -> bool {
-        self.call.is_none() && self.finish.lock().is_none()
+        self.call.is_none() && matches!(*self.outcome.lock(), Outcome::Missing)
     }
 
     /// The class of the turn that comes after it.
@@ -74,6 +114,9 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Self, T, Instant) -> Result<Option<Reply>, Refusal> + Send + 'static,
     ) {
+        if self.service.late_calls.are_too_many(self.owner()) {
+            return self.reply(&Refusal::StorageBusy.reply());
+        }
         let until = now + self.service.limits.stall_timeout;
         self.call(until, None, work, move |session, found, now, _| {
             match then(session, found, now) {
@@ -83,6 +126,10 @@ impl Session {
             }
             Ok(Step::More)
         });
+    }
+
+    fn owner(&self) -> Owner {
+        self.login.member().map_or_else(Owner::default, |member| member.account.owner())
     }
 
     /// The same for what a member asks of the tree, and is answered.
@@ -104,16 +151,20 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Self, T, Instant, &mut usize) -> Result<Step, Gone> + Send + 'static,
     ) {
-        let finish: Arc<Mutex<Option<Finish>>> = Arc::default();
-        let left = Arc::clone(&finish);
+        let outcome = Arc::new(Mutex::new(Outcome::Missing));
+        let (left, owner) = (Arc::clone(&outcome), self.owner());
+        let late = Arc::clone(&self.service.late_calls);
         let call: Call = Box::new(move || {
             let found = work();
             let finish: Finish =
                 Box::new(move |session, now, budget| then(session, found, now, budget));
-            *left.lock() = Some(finish);
+            let before = std::mem::replace(&mut *left.lock(), Outcome::Left(finish));
+            if matches!(before, Outcome::GivenUp) {
+                late.remove(owner);
+            }
         });
         let call = Some(call);
-        self.enter(Activity::Calling(Box::new(Calling { call, finish, until, data })));
+        self.enter(Activity::Calling(Box::new(Calling { call, outcome, until, data })));
     }
 
     pub(super) fn await_call(
@@ -126,8 +177,8 @@ impl Session {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Call);
         }
-        let finish = calling.finish.lock().take();
-        let Some(finish) = finish else {
+        let found = std::mem::replace(&mut *calling.outcome.lock(), Outcome::Missing);
+        let Outcome::Left(finish) = found else {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Wait);
         };
@@ -138,6 +189,12 @@ impl Session {
 
     /// The file system has not answered in time. What the call comes to is dropped where it returns.
     pub(super) fn give_up_call(&mut self, calling: &Calling) {
+        let mut outcome = calling.outcome.lock();
+        if matches!(*outcome, Outcome::Missing) {
+            *outcome = Outcome::GivenUp;
+            self.service.late_calls.add(self.owner());
+        }
+        drop(outcome);
         let error = &std::io::ErrorKind::TimedOut.into();
         self.log(&Event::Trouble { what: "the file system does not answer", error });
         if let Some(data) = &calling.data {

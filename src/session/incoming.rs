@@ -52,6 +52,8 @@ pub(super) struct Incoming {
     /// How many bytes of the file came over the data connection.
     received: u64,
     disks: Arc<Disks>,
+    /// Whether the session sent it before, and it ended at the same length.
+    pub(super) repeated: bool,
     /// The disk that it is stored on.
     device: u64,
     durability: Durability,
@@ -88,6 +90,7 @@ impl Incoming {
     ) -> Self {
         Self {
             offset: upload.position(),
+            repeated: false,
             device: upload.device(),
             upload: Some(upload),
             preparing: None,
@@ -319,13 +322,14 @@ impl Incoming {
     }
 
     /// Judges by every sign there is, now that the data has ended in order.
-    pub(super) fn judge(&self, client: ClientState, repeated: bool) -> Completeness {
+    pub(super) fn judge(&self, client: ClientState) -> Completeness {
         let end = match (&self.blocks, self.said_end) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
             (None, Some(notified)) => DataEnd::Tls { notified },
             (None, None) => DataEnd::Plain,
         };
         let (offset, received, announced) = (self.offset, self.received, self.announced);
+        let repeated = self.repeated;
         judge(&Signs { offset, received, announced, end, client, repeated })
     }
 

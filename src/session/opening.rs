@@ -20,9 +20,10 @@ use crate::pool::{Class, Watch};
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::Refusal;
-use super::transfer::{INTERACTIVE_BYTES, Order, Then, abort_done, aborted};
+use super::transfer::{INTERACTIVE_BYTES, Order, Then, aborted};
+use super::upload::Ending;
 use super::work::{Outgoing, Text, Work};
-use super::{Activity, FAREWELL_TIMEOUT, Heard, Pending, Session, Step};
+use super::{Activity, Heard, Pending, Session, Step};
 
 /// The time that is left to the client when somebody else has connected to its passive port.
 ///
@@ -251,8 +252,8 @@ impl Session {
                 })));
             }
             Err(error) => {
-                drop(work);
-                self.finish(order, 0, &cannot_connect(&error), Outcome::Failed, now);
+                let ending = Ending::Told(cannot_connect(&error), Outcome::Failed);
+                self.end_work(order, work, 0, ending, now);
             }
         }
         Ok(())
@@ -270,14 +271,12 @@ impl Session {
             Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
             Heard::HangUp | Heard::Nothing => {}
             Heard::TooMuch => {
-                drop(work);
-                self.finish(order, 0, &aborted(), Outcome::CutOff, now);
+                let ending = Ending::Told(aborted(), Outcome::CutOff);
+                self.end_work(order, work, 0, ending, now);
                 return Ok(Step::More);
             }
             Heard::Abort => {
-                drop(work);
-                self.finish(order, 0, &aborted(), Outcome::Aborted, now);
-                self.reply(&abort_done());
+                self.end_work(order, work, 0, Ending::Aborted, now);
                 return Ok(Step::More);
             }
         }
@@ -324,13 +323,12 @@ impl Session {
                 Ok(Step::Wait)
             }
             Err(failure) => {
-                drop(work);
                 let reply = match &failure {
                     Failure::Connect(error) => cannot_connect(error),
                     Failure::Handshake(error) => self.handshake_failed(error),
                     Failure::Stranger => self.not_resumed(),
                 };
-                self.finish(order, 0, &reply, Outcome::Failed, now);
+                self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
                 Ok(Step::More)
             }
         }
@@ -345,9 +343,9 @@ impl Session {
 
     /// The data connection did not come in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, order, work, stranger, hung_up, .. } = awaiting;
+        let Awaiting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
-        drop((opening, work));
+        drop(opening);
         let seconds = self.service.limits.data_connect_timeout.as_secs();
         let own = self.control.peer().ip();
         let text = match stranger {
@@ -361,11 +359,11 @@ impl Session {
         } else {
             Reply::new(Code::DATA_CONNECTION_FAILED, text)
         };
-        self.finish(order, 0, &reply, Outcome::Failed, now);
         if hung_up {
             // Lines that it said before it left lead nowhere either.
-            self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
+            order.then = Then::Farewell;
         }
+        self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
     }
 
     fn log_stranger(&self, from: SocketAddr) {

@@ -75,6 +75,8 @@ pub(super) enum Refusal {
     PathTooLong,
     /// The file system does not answer.
     StorageSilent,
+    /// It has not answered earlier commands of the same user.
+    StorageBusy,
     Storage(io::Error),
 }
 
@@ -140,6 +142,7 @@ impl Refusal {
             Self::TheRootItself => (Code::UNAVAILABLE, "Not possible with the root directory."),
             Self::PathTooLong => (Code::BAD_NAME, "Path too long."),
             Self::StorageSilent => (Code::LOCAL_ERROR, "The file system does not answer; whether this was done is not known."),
+            Self::StorageBusy => (Code::BUSY, "The file system does not answer earlier commands; try again later."),
             Self::Storage(error) => storage(error),
         };
         Reply::new(code, text)

@@ -10,6 +10,7 @@ use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
 use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
 
+use super::calling::LateCalls;
 use super::guard::Guard;
 use super::security::Security;
 
@@ -32,6 +33,8 @@ pub struct Service {
     pub openers: Arc<Openers>,
     /// Threads for what waits for a disk: flushes, copies, commits.
     pub disks: Arc<Disks>,
+    /// Calls of file systems that have not returned in time.
+    pub(super) late_calls: Arc<LateCalls>,
     /// When what is stored counts as stored.
     pub durability: Durability,
     /// Where events go.
@@ -105,6 +108,7 @@ impl Service {
             security,
             checkers: Arc::new(checkers),
             disks: Arc::default(),
+            late_calls: Arc::default(),
             openers: Arc::default(),
             durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),

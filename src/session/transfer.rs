@@ -245,7 +245,7 @@ impl Session {
             return Ok(self.go_on(transfer, advanced, now, &mut budget));
         }
         let slice = transfer.slice(budget);
-        let until = transfer.stalls_at(self.service.limits.stall_timeout);
+        let until = now + self.service.limits.stall_timeout;
         let data = Some(transfer.connection.handle());
         let advance = move || {
             let advanced = transfer.advance(slice, now);
@@ -395,6 +395,18 @@ impl Session {
     fn end_with(&mut self, transfer: Transfer, ending: Ending, now: Instant) {
         let Transfer { connection, order, work, bytes, .. } = transfer;
         drop(connection);
+        self.end_work(order, work, bytes, ending, now);
+    }
+
+    /// Ends what was to be moved: what has arrived of an upload is flushed elsewhere before the reply.
+    pub(super) fn end_work(
+        &mut self,
+        order: Order,
+        work: Work,
+        bytes: u64,
+        ending: Ending,
+        now: Instant,
+    ) {
         match (work, ending) {
             (Work::Receive(incoming), ending) => self.keep(order, *incoming, ending, now),
             (_, Ending::Told(reply, outcome)) => self.finish(order, bytes, &reply, outcome, now),

@@ -182,7 +182,7 @@ impl Session {
     fn hear_end(
         &mut self,
         mut order: Order,
-        incoming: Box<Incoming>,
+        mut incoming: Box<Incoming>,
         until: Instant,
         now: Instant,
     ) {
@@ -198,8 +198,9 @@ impl Session {
             Err(Unfinished::Abort | Unfinished::Other) => ClientState::Present,
         };
         let ended = (order.path.clone(), incoming.position());
-        let is_repeated = self.short_upload.take().is_some_and(|short| short == ended);
-        let outcome = match incoming.judge(client, is_repeated) {
+        // Judged again when the client has sent something meanwhile, it stays so.
+        incoming.repeated |= self.short_upload.take().is_some_and(|short| short == ended);
+        let outcome = match incoming.judge(client) {
             Completeness::Complete => Outcome::Complete,
             Completeness::AssumedComplete => Outcome::AssumedComplete,
             Completeness::CutOff(ABORTED) => {

@@ -1,5 +1,7 @@
 //! Commands whose answer takes as long as a disk: the work is done on another thread, and the session waits for it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::ftp::Reply;
@@ -14,7 +16,15 @@ use super::{Activity, Session, Step};
 #[derive(Debug)]
 pub(super) struct Waiting {
     job: Errand<Result<Reply, Refusal>>,
+    /// Set when it is given up: what has not begun then is not done any more.
+    given_up: Arc<AtomicBool>,
     pub(super) until: Instant,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Release);
+    }
 }
 
 impl Waiting {
@@ -35,9 +45,16 @@ impl Session {
             return work(member).map(Some);
         }
         let member = member.clone();
-        let job = self.service.disks.run(member.device, move || Ok(work(&member)))?;
+        let given_up: Arc<AtomicBool> = Arc::default();
+        let is_given_up = Arc::clone(&given_up);
+        let job = self.service.disks.run(member.device, move || {
+            if is_given_up.load(Ordering::Acquire) {
+                return Err(std::io::ErrorKind::TimedOut.into());
+            }
+            Ok(work(&member))
+        })?;
         let until = now + self.service.limits.stall_timeout;
-        self.enter(Activity::Waiting(Box::new(Waiting { job, until })));
+        self.enter(Activity::Waiting(Box::new(Waiting { job, given_up, until })));
         Ok(None)
     }
 

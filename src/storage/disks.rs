@@ -71,7 +71,12 @@ impl Disk {
         let mut threads = self.threads.lock();
         // Never disconnected: this holds both ends.
         let _sent = self.jobs.0.send(job);
-        if self.jobs.1.len() <= threads.idle || threads.all == THREADS_MAX {
+        if threads.idle > 0 {
+            // It is for this one, which need not count itself.
+            threads.idle -= 1;
+            return Ok(());
+        }
+        if threads.all == THREADS_MAX {
             return Ok(());
         }
         let disk = Arc::clone(self);
@@ -89,17 +94,25 @@ impl Disk {
     /// A thread's life.
     fn work(&self) {
         loop {
-            self.threads.lock().idle += 1;
-            let found = self.jobs.1.recv_timeout(IDLE_MAX);
             let mut threads = self.threads.lock();
-            threads.idle -= 1;
-            // Under the lock, under which jobs are pushed.
-            let Ok(job) = found.or_else(|_| self.jobs.1.try_recv()) else {
+            // Under the lock, under which jobs are pushed: who counts as idle has none.
+            if let Ok(job) = self.jobs.1.try_recv() {
+                drop(threads);
+                job();
+                continue;
+            }
+            threads.idle += 1;
+            drop(threads);
+            if let Ok(job) = self.jobs.1.recv_timeout(IDLE_MAX) {
+                job();
+                continue;
+            }
+            let mut threads = self.threads.lock();
+            if self.jobs.1.is_empty() {
+                threads.idle = threads.idle.saturating_sub(1);
                 threads.all -= 1;
                 return;
-            };
-            drop(threads);
-            job();
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::record::identity;
@@ -110,7 +110,16 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         return Err(Errno::BUSY.into());
     }
     let before = file.metadata()?.len();
-    apply(&upload.file, &footer, &file, upload.terms.durability)?;
+    if let Err(error) = apply(&upload.file, &footer, &file, upload.terms.durability) {
+        if footer.base >= before && file.set_len(before).is_ok() {
+            // As it was; the redo goes away.
+            return Err(error);
+        }
+        // What it replaced is gone: the redo stays, and is carried out before the file is used again.
+        upload.settled = true;
+        upload.charge.keep_part();
+        return Err(error);
+    }
     upload.settled = true;
     let _removed = rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
     upload.charge.keep_tail(before.saturating_sub(footer.base));
@@ -125,7 +134,8 @@ fn enter(upload: &mut Upload) -> io::Result<()> {
         match rename_new(&target.directory, &upload.written_as, &entrance) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // One that no server writes never got to its third step: it is void.
-                if wait_for(&target.directory, &entrance)?.is_some() {
+                if let Some(left) = wait_for(&target.directory, &entrance)? {
+                    target.uncount(left.metadata()?.len(), 1);
                     rustix::fs::unlinkat(&target.directory, &entrance, AtFlags::empty())?;
                 }
             }
@@ -175,6 +185,11 @@ fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
     } else {
         return Err(Errno::BUSY.into());
     };
+    // A full disk shows before the file is touched.
+    let reserved = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, base, count.max(1));
+    if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = reserved {
+        return Err(error.into());
+    }
     let name = target.name.as_bytes().to_vec();
     let footer = Footer { base, count, file: identity(file)?, name };
     upload.file.write_all_at(&footer.encode(), count)?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
+use super::target::{Identity, Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
 use crate::ftp::VirtualPath;
 use crate::storage::quota::{Charge, FileId};
@@ -107,6 +107,7 @@ impl Upload {
             locked: true,
             recorded: false,
             kept_before: 0,
+            flush_failed: Arc::default(),
             settled: false,
             charge: Charge::default(),
         }
@@ -257,6 +258,11 @@ impl UploadTarget {
             return Err(Unable::BeyondEnd);
         }
         let old = self.open_standing(OFlags::RDONLY)?;
+        let found = rustix::fs::fstat(&old)?;
+        if stands.as_ref().map(Identity::of) != Some(Identity::of(&found)) {
+            // It has changed since it was looked at.
+            return Err(Errno::BUSY.into());
+        }
         let mut upload = self.new_upload(Role::Copy, stands, terms)?;
         upload.position = offset;
         if copy::share(&old, &upload.file) {

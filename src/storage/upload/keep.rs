@@ -1,6 +1,7 @@
 //! The end of an upload that did not come whole: what becomes of its file, by the second table of `README.md`.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use rustix::fs::AtFlags;
 
@@ -62,6 +63,11 @@ impl Upload {
             return Ok(Kept::Gone);
         }
         let Terms { owner, durability } = self.terms;
+        if self.flush_failed.load(Ordering::Acquire) {
+            // What was flushed before still counts, and nothing that came since.
+            let record = self.target.record(&self.file);
+            return Ok(Kept::Counted(record.map_or(0, |record| record.flushed.min(length))));
+        }
         // Untouched, it is as it was before.
         let mut flushed = if self.untouched { self.kept_before.min(length) } else { length };
         if !self.untouched && durability == Durability::Flushed {

@@ -18,7 +18,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::Dir;
 use rustix::fs::{
@@ -145,6 +145,8 @@ pub struct Upload {
     recorded: bool,
     /// How much of the partial counted that it continues.
     kept_before: u64,
+    /// Whether a flush has failed: what was written since the last one may be lost.
+    flush_failed: Arc<AtomicBool>,
     settled: bool,
     charge: Charge,
 }
@@ -185,7 +187,7 @@ pub struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Release);
+        self.0.store(true, Ordering::Release);
     }
 }
 
@@ -194,6 +196,8 @@ impl Drop for CancelOnDrop {
 pub struct Flush {
     file: File,
     length: u64,
+    /// Set when it fails: the error is told once, and a second flush would succeed although bytes are lost.
+    failed: Arc<AtomicBool>,
     /// Where to record it; none of an upload that is no partial.
     record: Option<(UploadTarget, Owner)>,
 }
@@ -201,7 +205,10 @@ pub struct Flush {
 impl Flush {
     /// Flushes, and records how much has reached the disk.
     pub fn run(self) -> io::Result<()> {
-        self.file.sync_data()?;
+        if let Err(error) = self.file.sync_data() {
+            self.failed.store(true, Ordering::Release);
+            return Err(error);
+        }
         if let Some((target, owner)) = self.record {
             let record = PartRecord { flushed: self.length, owner };
             target.record_part(&self.file, record, Durability::Cached)?;
@@ -370,7 +377,8 @@ impl Upload {
             Role::Own | Role::Copy | Role::Tail => None,
         };
         self.recorded |= record.is_some();
-        Ok(Flush { file: self.file.try_clone()?, length: self.position - self.base, record })
+        let (file, failed) = (self.file.try_clone()?, Arc::clone(&self.flush_failed));
+        Ok(Flush { file, length: self.position - self.base, failed, record })
     }
 
     /// Gives the file its name, if, now that everything is on the disk, `go` still says so. From then on it is what
@@ -388,8 +396,11 @@ impl Upload {
         if let Some(replaced) = &self.replaces {
             self.take_after(replaced)?;
         }
-        if durability == Durability::Flushed {
-            self.file.sync_all()?;
+        if durability == Durability::Flushed
+            && let Err(error) = self.file.sync_all()
+        {
+            self.flush_failed.store(true, Ordering::Release);
+            return Err(error);
         }
         match go() {
             Go::On => {}
@@ -402,6 +413,10 @@ impl Upload {
         let directory = if opens { self.target.open_directory()? } else { None };
         if was_part {
             self.claim(directory.as_ref())?;
+        }
+        if self.role == Role::Copy && self.is_outdated()? {
+            // It was extended or replaced meanwhile, and this is a copy of what it was before.
+            return Err(Errno::BUSY.into());
         }
         self.give_name()?;
         if was_part && self.recorded {

@@ -26,7 +26,7 @@ const RECORD_MODE: Mode = Mode::from_raw_mode(0o600);
 const RECORD_BYTES_MAX: usize = 256;
 
 /// A user at an address, as far as it matters whose a partial upload is; a hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Owner(pub u64);
 
 /// What is known of a partial upload.
