@@ -189,6 +189,31 @@ fn an_upload_is_resumed_after_a_power_cut_behind_what_reached_the_disk() {
     }
 }
 
+#[test]
+fn an_append_that_does_not_fit_leaves_the_file_as_it_was() {
+    let Some(disk) = Disk::new(KINDS[0]) else {
+        return skip("ext4 cannot be made or mounted here (needs root)");
+    };
+    let server = serve(&disk.root());
+    let (old, new) = (noise(30_000_000), noise(15_000_000));
+    let mut client = RawClient::log_in(server.address());
+    client.store("a", &old);
+    for line in ["NOOP", "REST 20000000"] {
+        let mut data = client.open_data();
+        client.ask(line);
+        let verb = if line == "NOOP" { "APPE a" } else { "STOR a" };
+        assert!(client.ask(verb).starts_with("150 "));
+        // There is room for the new bytes, but not beside themselves.
+        let _sent = data.write_all(if line == "NOOP" { &new } else { &old });
+        drop(data);
+        let reply = client.reply();
+        assert!(reply.starts_with("452 "), "{line}: {reply}");
+        assert!(fs::read(disk.root().join("a")).unwrap() == old, "{line}");
+    }
+    client.store("b", b"others are served");
+    drop((client, server));
+}
+
 /// A program that ends with this value.
 struct Running(Child);
 

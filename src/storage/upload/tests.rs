@@ -438,6 +438,17 @@ fn a_flush_records_what_it_flushed_and_no_more() {
 }
 
 #[test]
+fn after_a_failed_flush_what_came_since_the_last_one_does_not_count() {
+    let scene = Scene::new();
+    let mut upload = scene.upload("a", Start::Overwrite, "01234");
+    upload.flush().unwrap().run().unwrap();
+    upload.write(b"56789").unwrap();
+    upload.flush_failed.store(true, Ordering::Release);
+    assert_eq!(upload.settle(), 5);
+    assert_eq!(scene.kept("a"), Some(5));
+}
+
+#[test]
 fn bytes_that_are_written_again_do_not_count_until_they_are_flushed_again() {
     let scene = Scene::new();
     scene.cut_off("a", Start::Overwrite, "0123456789");
