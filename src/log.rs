@@ -302,7 +302,7 @@ fn without_password(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Whether a word is in a line, in any case of letters.
+/// Returns whether a word is in a line, in any case of letters.
 fn contains_word(line: &[u8], word: &[u8]) -> bool {
     line.split(u8::is_ascii_whitespace).any(|found| found.eq_ignore_ascii_case(word))
 }

@@ -86,7 +86,7 @@ impl LineBuffer {
         Some(if too_long { Line::TooLong } else { Line::Complete(text) })
     }
 
-    /// Whether the line that has not come whole may become an ABOR, or follows a Telnet interrupt.
+    /// Returns whether the line that has not come whole may become an ABOR, or follows a Telnet interrupt.
     #[must_use]
     pub fn unfinished(&self) -> Unfinished {
         let waiting = self.received.get(self.taken..).unwrap_or_default();

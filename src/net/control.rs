@@ -174,13 +174,13 @@ impl ControlConnection {
         self.held.is_none() && !self.ended
     }
 
-    /// Whether bytes of the client wait to be read, and nothing keeps them from being read.
+    /// Returns whether bytes of the client wait to be read, and nothing keeps them from being read.
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.is_open() && has_unread(self.stream.as_fd())
     }
 
-    /// Whether a line is coming that may be an ABOR: its beginning is here, or the urgent mark that clients send with it.
+    /// Returns whether a line is coming that may be an ABOR: its beginning is here, or the urgent mark that clients send with it.
     #[must_use]
     pub fn unfinished(&self) -> Unfinished {
         if !self.is_open() {
@@ -338,7 +338,7 @@ impl ControlConnection {
     }
 }
 
-/// Whether bytes, or the end, wait to be read from a socket.
+/// Returns whether bytes, or the end, wait to be read from a socket.
 #[must_use]
 pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
     is_ready(socket, PollFlags::IN).unwrap_or(true)

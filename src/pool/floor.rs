@@ -60,7 +60,7 @@ pub(super) struct Floor<R> {
     /// How often [`Floor::rouse`] was called.
     rouses: AtomicU64,
     closed: AtomicBool,
-    /// Whether the watch over held turns waits for the next turn to begin, and how to tell it.
+    /// True if the watch over held turns waits for the next turn to begin; a message on `begun` ends that.
     dozing: AtomicBool,
     begun: OnceLock<Sender<()>>,
 }
@@ -83,7 +83,7 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    /// Of a worker whose turn is told here.
+    /// Makes those of a worker with this turn.
     pub(super) fn new(turn: Arc<TurnState>) -> Self {
         Self { turn, picker: Picker::default(), turns: 0, fired: Vec::new() }
     }
@@ -110,7 +110,7 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// Where it is told that a turn begins, after [`Floor::doze`].
+    /// Sets the channel for the message that a turn has begun, after [`Floor::doze`].
     pub(super) fn tell_turns(&self, begun: Sender<()>) {
         // Told once, by who makes the pool.
         let _told = self.begun.set(begun);

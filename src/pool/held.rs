@@ -16,13 +16,13 @@ use super::task::{Admitted, Class};
 /// A turn that takes longer is held. A turn is bounded well below a millisecond, so what takes longer waits for something.
 const HELD_AFTER: Duration = Duration::from_millis(10);
 
-/// How often turns under way are looked at.
+/// The interval between two looks at the turns under way.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// After this many looks in a row without a turn under way, the next turn is waited for.
 const QUIET_LOOKS: u32 = 10;
 
-/// How many workers may be held at once and have been replaced. Beyond, the pool has fewer workers.
+/// The maximum number of workers that are held and have been replaced. Beyond, the pool has fewer workers.
 pub(super) const REPLACED_MAX: usize = 256;
 
 /// The turn of one worker.
@@ -37,7 +37,7 @@ struct UnderWay {
     call: CallState,
 }
 
-/// Where the task is whose turn it is.
+/// The place of the task whose turn it is.
 #[derive(Debug)]
 enum CallState {
     /// In the worker's hands.
@@ -48,7 +48,7 @@ enum CallState {
     Parked(Option<Token>),
 }
 
-/// What the end of a call finds.
+/// The outcome of a call's end.
 #[derive(Debug)]
 pub(super) enum CallEnd {
     /// The task, for its next turn.
@@ -94,7 +94,7 @@ impl TurnState {
         self.0.lock().is_some()
     }
 
-    /// Whether the turn is held.
+    /// Returns whether the turn is held.
     pub(super) fn is_held(&self, now: Instant) -> bool {
         self.0.lock().as_ref().is_some_and(|turn| turn.is_held(now))
     }
@@ -127,7 +127,7 @@ impl UnderWay {
     }
 }
 
-/// What [`watch`] looks at.
+/// The turns that [`watch`] looks at.
 pub(super) trait Turns {
     /// Replaces the workers that are held; whether any turn is under way.
     fn look(&self) -> bool;

@@ -40,7 +40,7 @@ use held::{REPLACED_MAX, TurnState, Turns};
 use sync::Mutex;
 use task::Admitted;
 
-/// How often an ending pool looks whether a worker that has not ended is held.
+/// The interval at which an ending pool looks for held workers.
 const ENDING_LOOK: Duration = Duration::from_millis(5);
 
 /// A fixed number of worker threads, and the tasks they serve.
@@ -61,9 +61,9 @@ struct Crew {
     floor: Arc<Floor<Epoll>>,
     name: String,
     workers: Mutex<Vec<Worker>>,
-    /// How many have been started.
+    /// The number of workers started so far.
     started: AtomicUsize,
-    /// How many could not be started in the place of those that are held.
+    /// The number of workers that could not be started in the place of held ones.
     missing: AtomicUsize,
 }
 

@@ -19,14 +19,14 @@ use super::login::Member;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// How often it is looked whether a call has returned that was held when the session was woken.
+/// The interval at which a session that was woken early looks for the end of its held call.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// What a session does with what its call came to.
+/// The step that follows a call, with the call's result inside.
 type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
 
-/// How many calls of one user at one address may be given up and not have returned. Beyond, that user's commands are refused
-/// at once: each of those calls holds a thread.
+/// The maximum number of calls of one user at one address that were given up and have not returned. Beyond, that user's
+/// commands are refused at once: each of those calls holds a thread.
 const LATE_MAX: usize = 8;
 
 /// The calls that were given up and have not returned, by whose they are.
@@ -53,7 +53,7 @@ impl LateCalls {
     }
 }
 
-/// What becomes of a call's outcome.
+/// The state of a call's result.
 enum Outcome {
     /// The call has not returned.
     Missing,
@@ -68,7 +68,7 @@ pub(super) struct Calling {
     call: Option<Call>,
     /// Left by the call when it returns.
     outcome: Arc<Mutex<Outcome>>,
-    /// When the client is told that the file system does not answer.
+    /// The time at which the client is answered that the file system does not answer.
     until: Instant,
     /// The data connection that the call uses, if it does.
     data: Option<DataHandle>,
@@ -95,7 +95,7 @@ impl Calling {
         self.until.min(now + RECHECK)
     }
 
-    /// Whether the time is over, and the call has not returned.
+    /// Returns whether the time is over, and the call has not returned.
     pub(super) fn is_late(&self) -> bool {
         self.call.is_none() && matches!(*self.outcome.lock(), Outcome::Missing)
     }

@@ -149,7 +149,7 @@ impl Session {
         Ok(Step::More)
     }
 
-    /// What a step of a sum came to.
+    /// Handles the result of one step of a sum.
     fn summed_up(&mut self, digesting: Box<Digesting>, advanced: io::Result<bool>) -> Step {
         match advanced {
             Ok(false) => {

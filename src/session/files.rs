@@ -252,7 +252,7 @@ impl Member {
     }
 }
 
-/// Whether the argument of MDTM may be a time to set.
+/// Returns whether the argument of MDTM may be a time to set.
 pub(super) fn may_set_time(argument: &PathName) -> bool {
     time_in_front(&argument.0).is_some()
 }

@@ -52,7 +52,7 @@ pub(super) struct Incoming {
     /// How many bytes of the file came over the data connection.
     received: u64,
     disks: Arc<Disks>,
-    /// Whether the session sent it before, and it ended at the same length.
+    /// True if the session sent it before, and it ended at the same length.
     pub(super) repeated: bool,
     /// The disk that it is stored on.
     device: u64,
@@ -287,7 +287,7 @@ impl Incoming {
         }
     }
 
-    /// Whether nothing more is taken until what came before is flushed, or copied.
+    /// Returns whether nothing more is taken until what came before is flushed, or copied.
     pub(super) fn waits_for_storage(&self) -> bool {
         self.preparing.is_some() || self.is_full()
     }

@@ -108,7 +108,7 @@ impl Transfer {
         if let Work::Receive(incoming) = &self.work { incoming.flush_due() } else { None }
     }
 
-    /// Whether it is looked at for that alone.
+    /// Returns whether only a flush is due.
     pub(super) fn only_flushes(&self, now: Instant, stall_timeout: Duration) -> bool {
         self.flush_due().is_some_and(|due| due <= now) && self.stalls_at(stall_timeout) > now
     }

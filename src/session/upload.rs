@@ -27,10 +27,10 @@ use super::transfer::{Order, Then, abort_done, aborted};
 use super::work::Work;
 use super::{Activity, Heard, Pending, Session, Step};
 
-/// How long the rest of a line may take that began before the data ended, and may be ABOR.
+/// The maximum wait for the rest of a line that began before the data ended and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the control connection is read when the data has ended: as often as a client's commands may fill it.
+/// The maximum number of reads of the control connection when the data has ended.
 const READS_MAX: u32 = 256;
 
 /// An upload whose data has ended.
@@ -57,7 +57,7 @@ enum Stage {
     Keeping { job: Errand<u64>, ending: Ending },
 }
 
-/// How the end of an upload that did not come whole is told.
+/// The reply to an upload that did not come whole.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// With the reason, and the number of bytes that are kept.
@@ -216,7 +216,8 @@ impl Session {
         self.commit(order, incoming, outcome, now);
     }
 
-    /// Whether the client has sent ABOR, or is gone. The error is the beginning of a line that may become ABOR.
+    /// Reads the control connection: the client has sent ABOR, is gone, or waits. The error is the beginning of a line that
+    /// may become ABOR.
     fn look_for_abort(&mut self, then: &mut Then, now: Instant) -> Result<ClientState, Unfinished> {
         for _ in 0..READS_MAX {
             self.control.begin_turn();
@@ -243,7 +244,7 @@ impl Session {
         }
     }
 
-    /// Whether the client sends ABOR while its upload is flushed.
+    /// Returns whether the client sends ABOR while its upload is flushed.
     fn hears_abort(&mut self, then: &mut Then, now: Instant) -> bool {
         let heard = self.hear_during_transfer(then, storing, now);
         if heard.is_err() {
@@ -253,7 +254,7 @@ impl Session {
         matches!(heard, Ok(Heard::Abort))
     }
 
-    /// Whether lines of the client can be read.
+    /// Returns whether lines of the client can be read.
     fn listens(&self) -> bool {
         self.control.is_open() && !self.control.is_congested()
     }

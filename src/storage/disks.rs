@@ -12,10 +12,10 @@ use parking_lot::Mutex;
 
 use super::crew::{Errand, Job, prepare};
 
-/// How many threads wait for one disk. Disks are fastest with a few requests at a time.
+/// The maximum number of threads that wait for one disk. Disks are fastest with a few requests at a time.
 const THREADS_MAX: usize = 4;
 
-/// How long a thread waits for the next job.
+/// The maximum wait of a thread for the next job.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// The threads of every disk, by device number. Each session has two jobs at most, which bounds the queues.

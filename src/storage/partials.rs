@@ -19,7 +19,7 @@ use super::upload::{Lock, Owner, UploadTarget, modified, recover, rename_new_at}
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
-/// Whether every append that an earlier server died in has been carried out. One for the process: roots come and go, and all
+/// True if every append that an earlier server died in has been carried out. One for the process: roots come and go, and all
 /// are searched when it starts.
 static RECOVERED: AtomicBool = AtomicBool::new(false);
 
@@ -61,7 +61,7 @@ impl Root {
         Ok((part, Entry { size, ..entry }))
     }
 
-    /// Whether an upload of this client that was to replace this file, as it stands, was interrupted, or one is under way.
+    /// Returns whether an upload of this client that was to replace this file, as it stands, was interrupted, or one is under way.
     #[must_use]
     pub fn is_being_replaced(&self, path: &VirtualPath, owner: Owner) -> bool {
         UploadTarget::of(self, path).is_ok_and(|target| target.is_interrupted_by(owner))

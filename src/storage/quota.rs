@@ -127,7 +127,7 @@ pub(super) struct Charge {
     quota: Option<Quota>,
     /// The length of its file.
     bytes: u64,
-    /// Whether its file is an inode more.
+    /// True if its file is an inode more.
     files: u64,
     /// What goes away when it gets its name: bytes and inodes.
     credit: (u64, u64),
@@ -176,7 +176,7 @@ impl Charge {
         self.change(length, self.files, self.credit)
     }
 
-    /// What goes away when the file has its name: a file of this many bytes, or nothing.
+    /// Sets the credit: what goes away when the file has its name, a file of this many bytes or nothing.
     pub(super) fn set_credit(&mut self, replaced: Option<u64>) -> io::Result<()> {
         self.change(
             self.bytes,
@@ -208,7 +208,7 @@ impl Charge {
         (self.bytes.saturating_sub(self.credit.0), self.files.saturating_sub(self.credit.1))
     }
 
-    /// What has arrived stays.
+    /// Keeps the bytes that have arrived counted.
     pub(super) fn keep_part(&mut self) {
         (self.bytes, self.files, self.credit) = (0, 0, (0, 0));
     }

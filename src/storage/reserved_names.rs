@@ -79,17 +79,17 @@ fn is_ignorable(letter: char) -> bool {
     )
 }
 
-/// Whether a name is reserved.
+/// Returns whether a name is reserved.
 pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// Whether a file of this name is a note about another, which no quota counts.
+/// Returns whether a file of this name is a note about another, which no quota counts.
 pub(super) fn is_record(name: &[u8]) -> bool {
     name.starts_with(RECORD)
 }
 
-/// Whether a file of this name is an append that is written, or was when the server died.
+/// Returns whether a file of this name is an append that is written, or was when the server died.
 pub(super) fn is_redo(name: &[u8]) -> bool {
     name.starts_with(REDO.prefix) || name.starts_with(REDO.long)
 }

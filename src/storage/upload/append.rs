@@ -31,7 +31,7 @@ use super::{Committed, Go, Upload, copy, rename_new};
 use crate::storage::quota::Quota;
 use crate::storage::root::size;
 
-/// How often the name of an append is tried that other appends take, too.
+/// The maximum number of tries for a name that other appends take, too.
 const TRIES_MAX: u32 = 1000;
 
 /// The longest footer, in bytes.
@@ -40,7 +40,7 @@ const FOOTER_BYTES_MAX: u64 = 512;
 /// The end of each footer.
 const MAGIC: &str = "poolftpd-append";
 
-/// Where the bytes of a tail belong.
+/// The place of a tail's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Footer {
     /// The offset in the file of the first byte.
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(Footer::read(&file).unwrap(), None);
     }
 
-    /// What stands under the name, with another inode if it is another file.
+    /// Recovers an append to a file with this content; returns the content and the names afterwards.
     fn recovered(found: &str, tail: &str, base: u64, is_same: bool) -> (String, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);

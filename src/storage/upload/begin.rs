@@ -113,7 +113,7 @@ impl Upload {
         }
     }
 
-    /// What is there of it counts already; what comes is counted as it comes.
+    /// Charges the quota with the bytes that are there; those that come are charged as they come.
     fn charged(mut self) -> Result<Self, Unable> {
         // A partial that is continued is counted already.
         let is_continued = self.recorded;
@@ -294,7 +294,7 @@ impl UploadTarget {
     }
 }
 
-/// How many bytes there are behind an offset of the file that is replaced.
+/// Returns the number of bytes behind an offset of the file that is replaced.
 fn size_behind(replaces: Option<(u64, FileId)>, offset: u64) -> u64 {
     replaces.map_or(0, |(size, _)| size.saturating_sub(offset))
 }

@@ -15,7 +15,7 @@ pub struct Signs {
     pub end: DataEnd,
     /// What the client did meanwhile.
     pub client: ClientState,
-    /// Whether the same session sent this file before, and it ended in order at the same length.
+    /// True if the same session sent this file before, and it ended in order at the same length.
     pub repeated: bool,
 }
 
@@ -24,19 +24,19 @@ pub struct Signs {
 pub enum DataEnd {
     /// Block mode: with the block that ends a file, or without.
     Block {
-        /// Whether that block came.
+        /// True if that block came.
         marked: bool,
     },
     /// Over TLS: with `close_notify`, or without.
     Tls {
-        /// Whether it came.
+        /// True if it came.
         notified: bool,
     },
     /// Over a plain connection, which ends without a sign.
     Plain,
 }
 
-/// What a client did while its upload ended.
+/// The state of a client while its upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientState {
     /// It waits for the reply, or has sent QUIT.
@@ -47,7 +47,7 @@ pub enum ClientState {
     Aborted,
 }
 
-/// Whether an upload came whole.
+/// The verdict on an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
     /// A sign proves it.
@@ -92,7 +92,7 @@ pub fn judge(signs: &Signs) -> Completeness {
     }
 }
 
-/// What ALLO says of an upload.
+/// The evidence of ALLO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Allocation {
     Proves,

@@ -9,7 +9,7 @@ use super::record::PartRecord;
 use super::target::{Durability, Identity, flush_directory};
 use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
 
-/// What is left of an upload that ended early.
+/// The rest of an upload that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
     /// Nothing.
@@ -104,7 +104,7 @@ impl Upload {
         Ok(Kept::Counted(flushed))
     }
 
-    /// Whether another file stands under the name than when it began.
+    /// Returns whether another file stands under the name than when it began.
     pub(super) fn is_outdated(&self) -> io::Result<bool> {
         let now = self.target.stat(&self.target.name)?;
         Ok(now.as_ref().map(Identity::of) != self.replaces.as_ref().map(Identity::of))

@@ -41,10 +41,10 @@ pub(super) use target::{Lock, UploadTarget, flush_directory, modified, open_dire
 /// The mode bits of group and others.
 const OTHERS_MODE: u32 = 0o077;
 
-/// How much of a partial a full disk gives up for its record, in bytes: more than a block of any file system.
+/// The room that a full disk gives a partial's record, in bytes of the partial: more than a block of any file system.
 const RECORD_ROOM_BYTES: u64 = 128 * 1024;
 
-/// Where an upload begins.
+/// The offset at which an upload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
     /// At the beginning.
@@ -64,7 +64,7 @@ pub struct Terms {
     pub durability: Durability,
 }
 
-/// What to do with an upload whose data has been flushed.
+/// The decision about an upload whose data has been flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Go {
     /// Give it its name.
@@ -75,7 +75,7 @@ pub enum Go {
     Stop,
 }
 
-/// What a commit came to.
+/// The result of a commit.
 #[derive(Debug)]
 pub enum Committed {
     /// The file has its name.
@@ -89,7 +89,7 @@ pub enum Committed {
     },
 }
 
-/// Why an upload cannot begin.
+/// The reason for which an upload cannot begin.
 #[derive(Debug)]
 pub enum Unable {
     /// Another upload of the same name is under way.
@@ -122,7 +122,7 @@ pub struct Upload {
     file: File,
     /// The name under which it is written.
     written_as: OsString,
-    /// What stood under the final name when it began.
+    /// The file under the final name when it began.
     replaces: Option<Stat>,
     terms: Terms,
     /// The number of the device that it is stored on.
@@ -132,26 +132,26 @@ pub struct Upload {
     position: u64,
     /// The offset in the final file of the first byte of this one.
     base: u64,
-    /// Whether it comes behind whatever else is appended meanwhile (APPE).
+    /// True if it comes behind whatever else is appended meanwhile (APPE).
     at_end: bool,
-    /// Whether what is behind the position is still there. It is cut off when the first data comes, and not before: an
+    /// True if what is behind the position is still there. It is cut off when the first data comes, and not before: an
     /// upload that never begins must not cost what is kept.
     untouched: bool,
-    /// What has to be done before the first byte.
+    /// The work that precedes the first byte.
     preparation: Option<Preparation>,
-    /// Whether it has a lock, without which no other upload may find it.
+    /// True if it has a lock, without which no other upload may find it.
     locked: bool,
-    /// Whether there is a record of it.
+    /// True if there is a record of it.
     recorded: bool,
-    /// How much of the partial counted that it continues.
+    /// The number of bytes that counted of the partial that it continues.
     kept_before: u64,
-    /// Whether a flush has failed: what was written since the last one may be lost.
+    /// True if a flush has failed: what was written since the last one may be lost.
     flush_failed: Arc<AtomicBool>,
     settled: bool,
     charge: Charge,
 }
 
-/// What an upload's file is, and so what becomes of it when it is cut off.
+/// The kind of an upload's file, which decides its end when the upload is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     /// A new file under a name of its own, beside an upload that has the partial; cut off, it becomes that, if it can.
@@ -166,7 +166,7 @@ enum Role {
     Tail,
 }
 
-/// What has to be done before the first byte of the client is written, and may take long.
+/// Work that precedes the first byte of the client, and may take long.
 #[derive(Debug)]
 struct Preparation {
     step: PreparationStep,
@@ -198,7 +198,7 @@ pub struct Flush {
     length: u64,
     /// Set when it fails: the error is told once, and a second flush would succeed although bytes are lost.
     failed: Arc<AtomicBool>,
-    /// Where to record it; none of an upload that is no partial.
+    /// The partial that is recorded; none of an upload that is no partial.
     record: Option<(UploadTarget, Owner)>,
 }
 
@@ -218,7 +218,7 @@ impl Flush {
 }
 
 impl Upload {
-    /// Whether something has to be done before the first byte that may take long: see [`Upload::prepare`].
+    /// Returns whether something has to be done before the first byte that may take long: see [`Upload::prepare`].
     #[must_use]
     pub fn needs_preparation(&self) -> bool {
         self.preparation.is_some()

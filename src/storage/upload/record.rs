@@ -29,7 +29,7 @@ const RECORD_BYTES_MAX: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Owner(pub u64);
 
-/// What is known of a partial upload.
+/// The record of a partial upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::storage) struct PartRecord {
     /// The number of bytes, from the beginning, that have reached the disk.

@@ -22,12 +22,12 @@ const FILE_MODE: u32 = 0o664;
 const OWNER_MODE: u32 = 0o600;
 /// The permission bits that a new file takes from the one that it replaces: no set-id, no sticky.
 pub(super) const KEPT_MODE: u32 = 0o777;
-/// How many names are tried for a new file.
+/// The number of names are tried for a new file.
 pub(super) const UNIQUE_NAMES_MAX: u32 = 1000;
-/// How often a partial is opened again that was renamed while its lock was asked for.
+/// The maximum number of times that a partial is opened again, when it was renamed meanwhile.
 const OPEN_TRIES_MAX: u32 = 8;
 
-/// When data counts as stored.
+/// The moment from which data counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// When data and name have reached the disk (fsync).
@@ -47,7 +47,7 @@ pub(in crate::storage) struct UploadTarget {
     pub(in crate::storage) quota: Option<Quota>,
 }
 
-/// What asking for the lock of a file came to. The kernel takes it back from a process that dies.
+/// The result of asking for the lock of a file. The kernel takes it back from a process that dies.
 #[derive(Debug)]
 pub(in crate::storage) enum Lock {
     Got(File),
@@ -101,7 +101,7 @@ impl UploadTarget {
         }
     }
 
-    /// What stands under the name, if it is a file that the server may write. It is not opened: a watcher of the directory
+    /// Returns what stands under the name, if it is a file that the server may write. It is not opened: a watcher of the directory
     /// would take the close of it for the end of an upload (inotify, `CLOSE_WRITE`).
     pub(super) fn standing(&self) -> io::Result<Option<Stat>> {
         let Some(stat) = self.stat(&self.name)? else { return Ok(None) };
@@ -214,12 +214,12 @@ impl UploadTarget {
         names::append_to(self.name.as_bytes())
     }
 
-    /// Whether an append is written to the file, or was when the server died.
+    /// Returns whether an append is written to the file, or was when the server died.
     pub(in crate::storage) fn has_redo(&self) -> io::Result<bool> {
         Ok(self.stat(&self.redo_name())?.is_some())
     }
 
-    /// Whether a file still has this name.
+    /// Returns whether a file still has this name.
     pub(super) fn is_called(&self, name: &OsStr, file: &File) -> io::Result<bool> {
         let own = rustix::fs::fstat(file)?;
         Ok(self
@@ -227,7 +227,7 @@ impl UploadTarget {
             .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino)))
     }
 
-    /// How many bytes of a partial count. While an upload writes it, all: who resumes copies them from there.
+    /// Returns the number of bytes of a partial count. While an upload writes it, all: who resumes copies them from there.
     pub(in crate::storage) fn kept_length(&self, part: &File) -> io::Result<u64> {
         let length = part.metadata()?.len();
         let flushed = self.record(part).map_or(0, |record| record.flushed);
@@ -267,7 +267,7 @@ impl UploadTarget {
         Ok(is_in_place)
     }
 
-    /// Whether a partial that this client sent stands beside a complete file. While an upload is so young that its owner is
+    /// Returns whether a partial that this client sent stands beside a complete file. While an upload is so young that its owner is
     /// not recorded, it may be anybody's.
     pub(in crate::storage) fn is_interrupted_by(&self, owner: Owner) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -321,7 +321,7 @@ pub(in crate::storage) fn flush_directory(directory: Option<&File>) -> io::Resul
     }
 }
 
-/// Whether an upload holds the lock of a file.
+/// Returns whether an upload holds the lock of a file.
 fn is_locked(file: &File) -> bool {
     let locked = flock(file, FlockOperation::NonBlockingLockShared);
     if locked.is_ok() {
@@ -331,7 +331,7 @@ fn is_locked(file: &File) -> bool {
     locked == Err(Errno::WOULDBLOCK)
 }
 
-/// Whether flock fails because the file system has no locks: NFS without lockd, Lustre without `-o flock`, some FUSE.
+/// Returns whether flock fails because the file system has no locks: NFS without lockd, Lustre without `-o flock`, some FUSE.
 fn has_no_locks(error: Errno) -> bool {
     matches!(error, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
 }
