@@ -12,7 +12,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
@@ -124,6 +124,20 @@ impl Drop for Running {
     }
 }
 
+/// Starts a server that becomes the user nobody. Returns its port.
+fn start_as_nobody(root: &Path) -> (Running, u16) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+        .args(["--bind=127.0.0.1", "--port=0", "--write", "--user=nobody", "--root"])
+        .arg(root)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (Running(child), line.trim().rsplit(':').next().unwrap().parse().unwrap())
+}
+
 #[test]
 fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     if !is_root() {
@@ -135,16 +149,7 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     chown(&root, Some(nobody.uid.as_raw()), None).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
-        .args(["--bind=127.0.0.1", "--port=0", "--write", "--user=nobody", "--root"])
-        .arg(&root)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let running = Running(child);
+    let (running, port) = start_as_nobody(&root);
     let own = |what: &str| format!("{what}:\t{0}\t{0}\t{0}\t{0}", nobody.uid.as_raw());
     for task in fs::read_dir(format!("/proc/{}/task", running.0.id())).unwrap() {
         let mut status = String::new();
@@ -153,7 +158,6 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
         assert!(status.contains(&own("Uid")), "{status}");
         assert!(status.contains("NoNewPrivs:\t1") && status.contains("CapEff:\t0000000000000000"));
     }
-    let port = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     let mut client = Client::connect("127.0.0.1", port, &Options::default()).unwrap();
     client.login("anonymous", "x").unwrap();
     let local = folder.path().join("local");
@@ -183,17 +187,8 @@ fn perm_facts_are_those_of_the_user_that_the_server_has_become() {
         bits(&root.join(name), mode);
     }
     bits(folder.path(), 0o755);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
-        .args(["--bind=127.0.0.1", "--port=0", "--write", "--user=nobody", "--root"])
-        .arg(&root)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let _running = Running(child);
-    let mut client = RawClient::log_in(line.trim().rsplit(' ').next().unwrap().parse().unwrap());
+    let (_running, port) = start_as_nobody(&root);
+    let mut client = RawClient::log_in((Ipv4Addr::LOCALHOST, port).into());
     for (name, perm) in [
         ("/", "celmp"),
         ("secret", "df"),

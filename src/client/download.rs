@@ -66,9 +66,11 @@ impl Client {
         let here = fs::metadata(target).map_or(0, |found| found.len());
         match known.size {
             _ if here == 0 => {}
-            None => watcher.note("the server does not tell its size; fetching it anew"),
+            None => watcher.note(
+                "the server does not report the size of the file; fetching the whole file again",
+            ),
             Some(size) if size < here => {
-                watcher.note("there is more here than on the server; fetching it anew");
+                watcher.note("the local part is longer than the file on the server; fetching the whole file again");
             }
             Some(_) => {
                 let Known { size, modified } = known;
@@ -106,7 +108,9 @@ impl Client {
             }
             Found::Other => {
                 let name = shown(download.path);
-                watcher.note(&format!("{name} has changed on the server; fetching it anew"));
+                watcher.note(&format!(
+                    "{name} has changed on the server; fetching the whole file again"
+                ));
                 0
             }
             Found::Same(_) | Found::Unproven(_) | Found::Nothing => 0,
@@ -142,7 +146,8 @@ impl Client {
             return Ok(have);
         }
         let place = shown_path(part.path());
-        watcher.note(&format!("nothing proves that {place} is of this server; fetching it anew"));
+        watcher
+            .note(&format!("{place} may come from another server; fetching the whole file again"));
         Ok(0)
     }
 
@@ -156,7 +161,7 @@ impl Client {
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
         if have > 0 && !self.restarts {
-            watcher.note("the server cannot resume; fetching it anew");
+            watcher.note("the server cannot resume; fetching the whole file again");
             part.clear()?;
             return self.fetch(download, part, 0, facts, watcher);
         }
@@ -198,7 +203,7 @@ impl Client {
             } else {
                 "the server cannot resume"
             };
-            watcher.note(&format!("{why}; fetching it anew"));
+            watcher.note(&format!("{why}; fetching the whole file again"));
             part.clear()?;
             return self.fetch(download, part, 0, facts, watcher);
         }

@@ -37,7 +37,7 @@ const WAITING_MAX: usize = 64;
 /// An account at a host, from an address: host, name, address.
 pub(super) type Account = (Option<String>, Vec<u8>, IpAddr);
 
-/// A number that nobody else knows.
+/// An unpredictable number.
 type Mark = [u8; 16];
 
 /// Sessions that can be resumed.

@@ -148,7 +148,7 @@ impl Acceptor {
         Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
     }
 
-    /// Reads them anew, for connections that come from now on. Returns how many there are.
+    /// Rereads the certificates and keys, for connections accepted from now on. Returns the number of certificates.
     ///
     /// # Errors
     /// One sentence; then nothing has changed.

@@ -45,12 +45,12 @@ pub(super) struct Attempt {
     target: Target,
 }
 
-/// Whose password is guessed at.
+/// The kind of user name that a failed login named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// A user's who exists.
+    /// The name of a user.
     Known,
-    /// Nobody's; the name is counted all the same, so that nobody sees which exist.
+    /// The name of no user. It is counted too, so that a client cannot see which names exist.
     Invented,
     /// Anonymous, where it is not served: many programs try that first, and it is no user's name.
     Anonymous,

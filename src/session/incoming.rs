@@ -31,7 +31,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Incoming {
     /// None while it is prepared, and when it has been handed over to be stored or kept.
     upload: Option<Upload>,
-    /// What goes before the client's bytes is being copied.
+    /// The copy of the bytes before the client's first byte, while it runs.
     preparing: Option<(Errand<Upload>, Option<CancelOnDrop>)>,
     /// The offset in the file of the client's first byte.
     offset: u64,

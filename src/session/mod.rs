@@ -160,7 +160,7 @@ pub struct Session {
     /// When the client last said something, or a transfer of its ended.
     heard_at: Instant,
     flow: Flow,
-    /// What is left of a turn that a call has interrupted: steps, and bytes.
+    /// The rest of a turn that a file system call has interrupted: steps, and bytes.
     turn_left: Option<(u32, usize)>,
     /// The last upload, and its length, that ended in order before the size that ALLO announced.
     short_upload: Option<(VirtualPath, u64)>,

@@ -10,7 +10,7 @@ use crate::pool::{Call, Class, Task, Turn, Watch};
 use super::transfer::Then;
 use super::{Activity, Session, Step};
 
-/// How many commands or steps one turn does before others have theirs.
+/// The maximum number of commands or steps in one turn.
 const STEPS_PER_TURN_MAX: u32 = 32;
 
 impl Session {

@@ -169,7 +169,7 @@ impl Account {
         Arc::clone(&self.root)
     }
 
-    /// Whose partial uploads are its own: the user's at this address.
+    /// The owner of this session's partial uploads: the user at the client's address.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.owner

@@ -55,7 +55,7 @@ impl Hosts {
         std::iter::once(&self.usual).chain(self.named.values())
     }
 
-    /// Reads all users anew; those who are logged in stay.
+    /// Rereads all users files. Users who are logged in stay so.
     pub fn reload(&self) -> ReloadedUsers {
         let mut outcome = ReloadedUsers::default();
         for accounts in self.all() {

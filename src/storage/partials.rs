@@ -205,8 +205,8 @@ impl Root {
     }
 }
 
-/// Removes what is kept of uploads of a name: over what stood there before, and of a name that nothing stood under.
-/// Whether there was something.
+/// Removes the partial uploads of a name: those that overwrite the file that stood there, and those of a new file.
+/// Returns true if there was one.
 fn forget(root: &Root, path: &VirtualPath, before: io::Result<UploadTarget>) -> bool {
     let mut found = false;
     for target in [before, UploadTarget::of(root, path)].into_iter().flatten() {

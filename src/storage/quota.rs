@@ -129,14 +129,15 @@ pub(super) struct Charge {
     bytes: u64,
     /// True if its file is an inode more.
     files: u64,
-    /// What goes away when it gets its name: bytes and inodes.
+    /// Bytes and inodes that are freed when the upload gets its final name.
     credit: (u64, u64),
     /// The file whose room this upload has.
     credited: Option<FileId>,
 }
 
 impl Charge {
-    /// Of an upload whose file has `counted` bytes that are counted already, or is new; and of the file that it replaces.
+    /// Reserves room for an upload. `counted` is the number of bytes of its file that are counted already, or none if the
+    /// file is new; `replaces` is the length of the file that it replaces.
     pub(super) fn begin(
         quota: Option<&Quota>,
         counted: Option<u64>,
@@ -159,7 +160,7 @@ impl Charge {
         Ok(charge)
     }
 
-    /// Of the bytes that are appended to a file; these go away when they are.
+    /// Reserves room for bytes appended to a file. `replaced` bytes are freed when the append is complete.
     pub(super) fn of_tail(quota: Option<&Quota>, replaced: u64) -> Self {
         Self { quota: quota.cloned(), credit: (replaced, 0), ..Self::default() }
     }
