@@ -65,6 +65,25 @@ struct State {
 }
 
 impl State {
+    /// The state of a slave that has just registered.
+    fn new(number: u32, process: Option<u32>) -> Self {
+        Self {
+            offers: VecDeque::new(),
+            crowd: OFFERS_CROWD,
+            load: Load {
+                slave: Some(number),
+                process,
+                sessions: 0,
+                transfers: 0,
+                bytes: 0,
+                draining: false,
+            },
+            full: false,
+            silent: false,
+            gone: false,
+        }
+    }
+
     /// Forgets offers that were taken when there are many: each keeps two descriptors, and in a burst of clients the registry
     /// may not come to it in time. Of a slave that takes none they are looked at ever more seldom.
     fn thin_out(&mut self) {
@@ -371,23 +390,7 @@ impl Registry {
         if channel.send(message.as_bytes(), &[self.outfit.root.as_fd()]).is_err() {
             return;
         }
-        let process = channel.peer_process().ok();
-        let load = Load {
-            slave: Some(number),
-            process,
-            sessions: 0,
-            transfers: 0,
-            bytes: 0,
-            draining: false,
-        };
-        let state = State {
-            offers: VecDeque::new(),
-            crowd: OFFERS_CROWD,
-            load,
-            full: false,
-            silent: false,
-            gone: false,
-        };
+        let state = State::new(number, channel.peer_process().ok());
         let slave =
             SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
         self.slaves.lock().push(Arc::new(slave));
@@ -407,22 +410,7 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let seats = Seats::new(count, count);
-        let load = Load {
-            slave: Some(1),
-            process: None,
-            sessions: 0,
-            transfers: 0,
-            bytes: 0,
-            draining: false,
-        };
-        let mut state = State {
-            offers: VecDeque::new(),
-            crowd: OFFERS_CROWD,
-            load,
-            full: false,
-            silent: false,
-            gone: false,
-        };
+        let mut state = State::new(1, None);
         let mut theirs = Vec::new();
         for _ in 0..count {
             let claim = Claim::new().unwrap();
