@@ -406,7 +406,7 @@ fn reget_goes_on_behind_what_is_here_and_never_costs_it() {
     assert!(fs::read(&local).unwrap() == content);
     fs::write(&local, noise(300_000)).unwrap();
     let (status, _, said) = run("reget a");
-    assert!(status == 0 && said.contains("there is more here"), "{said}");
+    assert!(status == 0 && said.contains("fetching the whole file again"), "{said}");
     assert!(fs::read(&local).unwrap() == content);
 }
 

@@ -317,8 +317,8 @@ fn recover_uploads(server: &RealServer, scene: &Scene) -> Result<(), String> {
 
 fn check(path: &Path, content: &[u8], cable: &Cable, cutter: &Cutter<'_>) -> Result<(), String> {
     let same = fs::read(path).unwrap_or_default() == content;
-    let anew = cutter.2.iter().any(|note| note.contains("anew"));
-    if same && cable.cuts() == 3 && !anew {
+    let restarted = cutter.2.iter().any(|note| note.contains("the whole file again"));
+    if same && cable.cuts() == 3 && !restarted {
         Ok(())
     } else {
         Err(format!("same: {same}, cuts: {}, notes: {:?}", cable.cuts(), cutter.2))

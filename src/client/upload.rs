@@ -83,7 +83,7 @@ impl Client {
         let sent = match self.send(upload, offset, watcher) {
             // It will not have the rest, so it gets the whole.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
-                watcher.note(&format!("{error}; sending it anew"));
+                watcher.note(&format!("{error}; sending the whole file again"));
                 self.send(upload, 0, watcher)?
             }
             sent => sent?,
@@ -110,7 +110,7 @@ impl Client {
             return Ok(0);
         }
         if there > upload.metadata.len() {
-            watcher.note("the server has more than there is here; sending it anew");
+            watcher.note("the part on the server is longer than the local file; sending the whole file again");
             return Ok(0);
         }
         let mut compared =
@@ -123,13 +123,13 @@ impl Client {
             // Of this very upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
             Comparison::Unknown if upload.from == From::WhatIsThere => {
-                watcher.note("what the server has cannot be compared; going on from its size");
+                watcher.note("the part on the server cannot be compared with the local file; resuming at its size");
                 Ok(there)
             }
             // `put` was asked for, and this may be what it was to replace.
             Comparison::Unknown => Ok(0),
             Comparison::Different => {
-                watcher.note("what the server has is not the beginning of this; sending it anew");
+                watcher.note("the part on the server differs from the local file; sending the whole file again");
                 Ok(0)
             }
         }
