@@ -1,18 +1,18 @@
-//! Appends to a complete file, so that it has its old length or the new one whenever the server dies.
+//! Appends to a complete file: it has its old length or its new one, whenever the server dies.
 //!
-//! Only the new bytes are written while they arrive, to a file of their own, the *tail*. At the end:
+//! While data arrives, only the new bytes are written, to a separate file, the *tail*. At the end:
 //!
-//! 1. The tail is renamed to `.poolftpd-append.NAME`. That name is free, or another append is written: one at a time.
-//! 2. A footer behind the bytes says where they belong; tail and footer are flushed.
-//! 3. The tail is renamed to `.poolftpd-redo.NAME`, and the directory is flushed. From here on the append takes place, now
-//!    or, when the server dies, by [`recover`].
-//! 4. The bytes are copied to their place in the file, which is flushed, and the tail is removed.
+//! 1. The tail is renamed to `.poolftpd-append.NAME`. If that name is taken, another append is written: one at a time.
+//! 2. A footer with the place of the bytes in the file is written behind them; tail and footer are flushed.
+//! 3. The tail is renamed to `.poolftpd-redo.NAME`, and the directory is flushed. From here on the append takes place,
+//!    now or, if the server dies, by [`recover`].
+//! 4. The bytes are copied to their place in the file, the file is flushed, and the tail is removed.
 //!
-//! The cost is that of the appended bytes, written twice, whatever the size of the file. A file system that can share blocks
-//! between files does not come here.
+//! The cost is writing the appended bytes twice, whatever the size of the file. File systems that can share blocks
+//! between files do not need this module.
 //!
-//! Invariant: a redo that is found changes nothing if the file is another one, or has grown beyond it: it was carried out
-//! before, and what came later stays.
+//! Invariant: a redo file changes nothing if `NAME` is another file or has grown beyond the end of the append. The
+//! append was then carried out before, and later bytes stay.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,25 +31,25 @@ use super::{Committed, Go, Upload, copy, rename_new};
 use crate::storage::quota::Quota;
 use crate::storage::root::size;
 
-/// The maximum number of tries for a name that other appends take, too.
+/// The maximum number of tries for a name that other appends also use.
 const TRIES_MAX: u32 = 1000;
 
-/// The longest footer, in bytes.
+/// The maximum length of a footer, in bytes.
 const FOOTER_BYTES_MAX: u64 = 512;
 
 /// The end of each footer.
 const MAGIC: &str = "poolftpd-append";
 
-/// The place of a tail's bytes.
+/// The place of a tail's bytes in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Footer {
-    /// The offset in the file of the first byte.
+    /// The offset of the first byte in the file.
     base: u64,
     /// The number of bytes.
     count: u64,
-    /// The file: see [`identity`].
+    /// The identity of the file: see [`identity`].
     file: String,
-    /// The name of the file, in the same directory.
+    /// The name of the file, which is in this directory.
     name: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl Footer {
         [name, text.as_bytes()].concat()
     }
 
-    /// Reads the footer of a redo file, which no client can have written: only this module gives files that name.
+    /// Reads the footer of a redo file. No client can have written it, because only this module gives files that name.
     fn read(file: &File) -> io::Result<Option<Self>> {
         let length = file.metadata()?.len();
         let start = length.saturating_sub(FOOTER_BYTES_MAX);
@@ -84,7 +84,7 @@ impl Footer {
     }
 }
 
-/// Appends what has arrived to the file; see the steps above.
+/// Appends the data that has arrived to the file, by the steps above.
 pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<Committed> {
     upload.cut_behind()?;
     if upload.terms.durability == Durability::Flushed {
@@ -101,7 +101,7 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         return Ok(Committed::Stored);
     }
     enter(&mut upload)?;
-    // It stays open: no other file can get its inode.
+    // The file stays open, so that no other file gets its inode.
     let file = upload.target.open_standing(OFlags::WRONLY)?;
     let footer = arm(&mut upload, &file)?;
     let target = &upload.target;
@@ -112,10 +112,10 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
     let before = file.metadata()?.len();
     if let Err(error) = apply(&upload.file, &footer, &file, upload.terms.durability) {
         if footer.base >= before && file.set_len(before).is_ok() {
-            // As it was; the redo goes away.
+            // The file has its old content again; the redo file is removed.
             return Err(error);
         }
-        // What it replaced is gone: the redo stays, and is carried out before the file is used again.
+        // The replaced bytes are gone. The redo file stays, and is carried out before the file is used again.
         upload.settled = true;
         upload.charge.keep_part();
         return Err(error);
@@ -126,14 +126,14 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
     Ok(Committed::Stored)
 }
 
-/// Step 1: waits until no other append to the file is written.
+/// Step 1: waits until no other append is being written to the file.
 fn enter(upload: &mut Upload) -> io::Result<()> {
     let target = &upload.target;
     let (entrance, redo) = (target.append_name(), target.redo_name());
     for _ in 0..TRIES_MAX {
         match rename_new(&target.directory, &upload.written_as, &entrance) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // One that no server writes never got to its third step: it is void.
+                // A tail that no server writes never reached step 3, so it is void.
                 if let Some(left) = wait_for(&target.directory, &entrance)? {
                     target.uncount(left.metadata()?.len(), 1);
                     rustix::fs::unlinkat(&target.directory, &entrance, AtFlags::empty())?;
@@ -149,7 +149,7 @@ fn enter(upload: &mut Upload) -> io::Result<()> {
     Err(Errno::BUSY.into())
 }
 
-/// Waits until nobody writes a file of this name; the file, locked, if it is left over.
+/// Waits until no upload writes a file with this name; returns the file, locked, if it is a leftover.
 fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<File>> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file: File = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
@@ -159,7 +159,7 @@ fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<File>> {
     };
     match flock(&file, FlockOperation::LockExclusive) {
         Ok(()) => {}
-        // Where there are no locks, it may be written: the client comes again.
+        // Without locks, an upload may still be writing the file: the client retries.
         Err(_) => return Err(Errno::BUSY.into()),
     }
     let own = rustix::fs::fstat(&file)?;
@@ -171,21 +171,21 @@ fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<File>> {
     Ok(((own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)).then_some(file))
 }
 
-/// Steps 2 and 3.
+/// Steps 2 and 3: writes the footer, and renames the tail to the redo name.
 fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
     let count = upload.position - upload.base;
     let target = &upload.target;
     let stands = rustix::fs::fstat(file)?;
     let is_unchanged = upload.replaces.as_ref().map(Identity::of) == Some(Identity::of(&stands));
     let base = if upload.at_end {
-        // Behind what else was appended meanwhile.
+        // At the end, after all that was appended meanwhile.
         size(&stands)
     } else if is_unchanged {
         upload.base
     } else {
         return Err(Errno::BUSY.into());
     };
-    // A full disk shows before the file is touched.
+    // Reserves the space, so that a full disk is noticed before the file is changed.
     let reserved = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, base, count.max(1));
     if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = reserved {
         return Err(error.into());
@@ -206,7 +206,7 @@ fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
     Ok(footer)
 }
 
-/// Step 4, as often as it takes.
+/// Step 4: copies the bytes into the file. It may be repeated.
 fn apply(tail: &File, footer: &Footer, file: &File, durability: Durability) -> io::Result<()> {
     if file.metadata()?.len() > footer.base {
         file.set_len(footer.base)?;
@@ -218,7 +218,8 @@ fn apply(tail: &File, footer: &Footer, file: &File, durability: Durability) -> i
     Ok(())
 }
 
-/// Carries out an append that a server had begun to write when it died, and removes it. Waits for one that is written now.
+/// Carries out an append that was being written when a server died, and removes its redo file. Waits if the append is
+/// being written now.
 pub(in crate::storage) fn recover(
     directory: &Dir,
     redo: &OsStr,
@@ -272,7 +273,7 @@ mod tests {
         assert_eq!(Footer::read(&file).unwrap(), None);
     }
 
-    /// Recovers an append to a file with this content; returns the content and the names afterwards.
+    /// Recovers an append to a file with this content. Returns the content and the names afterwards.
     fn recovered(found: &str, tail: &str, base: u64, is_same: bool) -> (String, Vec<String>) {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
@@ -296,9 +297,9 @@ mod tests {
             ("01234", true, "012345"),
             ("0123\0\0", true, "012345"),
             ("012345", true, "012345"),
-            // More was appended since.
+            // More bytes were appended since.
             ("0123456", true, "0123456"),
-            // Another file, or one that was cut.
+            // Another file, or this file truncated.
             ("0123", false, "0123"),
             ("012", true, "012"),
         ] {

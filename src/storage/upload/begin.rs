@@ -1,4 +1,4 @@
-//! The beginning of an upload: which file it continues, by the first table of `README.md`.
+//! The beginning of an upload: the choice of the file that it continues, by the first table of `README.md`.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::storage::root::{Root, size};
 use crate::storage::unique::unique_name;
 
 impl Upload {
-    /// Begins to write a file; what stands under its name stays as it is until [`Upload::commit`].
+    /// Begins to write a file; the file that has its name now is unchanged until [`Upload::commit`].
     ///
     /// # Errors
     /// See [`Unable`].
@@ -48,7 +48,7 @@ impl Upload {
         .charged()
     }
 
-    /// Begins to write a new file in a directory, under the wanted name or one like it that is free.
+    /// Begins to write a new file in a directory, under the wanted name or a free variation of it.
     ///
     /// # Errors
     /// See [`Unable`].
@@ -75,7 +75,7 @@ impl Upload {
         if stands.is_some() {
             return Err(Errno::EXIST.into());
         }
-        // Whoever has the partial has the name.
+        // An upload that has the partial has reserved the name.
         let (file, locked) = target.create(&target.part, None)?;
         let part = target.part.clone();
         let mut upload = Self::new(target, file, part, Role::Unique, None, terms);
@@ -113,9 +113,9 @@ impl Upload {
         }
     }
 
-    /// Charges the quota with the bytes that are there; those that come are charged as they come.
+    /// Charges the quota with the bytes of the file; later bytes are charged as they arrive.
     fn charged(mut self) -> Result<Self, Unable> {
-        // A partial that is continued is counted already.
+        // A continued partial is counted already.
         let is_continued = self.recorded;
         let found = self.file.metadata()?;
         self.device = found.dev();
@@ -130,7 +130,7 @@ impl Upload {
         match begun {
             Ok(charge) => self.charge = charge,
             Err(error) => {
-                // Nothing of it counts: what is new goes away again, and a partial stays.
+                // Nothing is charged: a new file is removed, and a partial stays.
                 if !is_continued {
                     self.remove_own();
                 }
@@ -156,7 +156,7 @@ impl UploadTarget {
                 let part = self.part.clone();
                 return Ok(Upload::new(self, file, part, Role::Part, stands, terms));
             }
-            // Without a lock, others would take it for a leftover.
+            // Without a lock, others would take the file for a leftover.
             Ok((_, false)) => {
                 rustix::fs::unlinkat(&self.directory, &self.part, AtFlags::empty())?;
             }
@@ -183,7 +183,7 @@ impl UploadTarget {
         let found = self.lock(&self.part)?;
         if !matches!(found, Lock::Missing) && stands_up_to == Some(offset) {
             drop(found);
-            // That size is all that a client is told where both stand: which of the two it means is not known.
+            // Clients know only this size if both files exist, so it does not show which of the two the client means.
             if self.is_interrupted_by(terms.owner) {
                 return Err(Unable::Interrupted);
             }
@@ -201,7 +201,7 @@ impl UploadTarget {
                 if offset > self.kept_length(&part)? {
                     return Err(Unable::BeyondEnd);
                 }
-                // What is before the offset is written and stays; what comes behind it is the other's.
+                // The bytes before the offset are written and stay; those behind it belong to the other upload.
                 let upload = self.new_upload(Role::Own, stands, terms)?;
                 Ok(upload.prepared_by(PreparationStep::CopyPart(part), offset))
             }
@@ -230,7 +230,8 @@ impl UploadTarget {
             }
             (Lock::Missing, Some(_)) => self.extend(Start::End, stands, terms),
             (Lock::Missing, None) => {
-                // Whoever has the partial has the name: of two that append to a new file, neither loses what it sent.
+                // An upload that has the partial has reserved the name: of two appends to a new file, neither loses its
+                // data.
                 let (file, locked) = match self.create(&self.part, None) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         return Err(Unable::Busy);
@@ -245,8 +246,8 @@ impl UploadTarget {
         }
     }
 
-    /// Continues the complete file at an offset: in a copy that shares its blocks, where the file system can do that; else
-    /// the new bytes are written alone, and appended at the end.
+    /// Continues the complete file at an offset. The new file is a copy that shares its blocks, if the file system
+    /// supports that; otherwise only the new bytes are written, and appended at the end.
     fn extend(self, start: Start, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
         let end = stands.as_ref().map_or(0, size);
         let offset = match start {
@@ -260,7 +261,7 @@ impl UploadTarget {
         let old = self.open_standing(OFlags::RDONLY)?;
         let found = rustix::fs::fstat(&old)?;
         if stands.as_ref().map(Identity::of) != Some(Identity::of(&found)) {
-            // It has changed since it was looked at.
+            // The file has changed since it was checked.
             return Err(Errno::BUSY.into());
         }
         let mut upload = self.new_upload(Role::Copy, stands, terms)?;
@@ -273,7 +274,7 @@ impl UploadTarget {
         Ok(upload)
     }
 
-    /// Continues a partial that is ours now.
+    /// Continues a partial that this upload has locked.
     fn go_on(
         self,
         file: File,
@@ -294,7 +295,7 @@ impl UploadTarget {
     }
 }
 
-/// Returns the number of bytes behind an offset of the file that is replaced.
+/// Returns the size of the replaced file behind an offset, in bytes.
 fn size_behind(replaces: Option<(u64, FileId)>, offset: u64) -> u64 {
     replaces.map_or(0, |(size, _)| size.saturating_sub(offset))
 }

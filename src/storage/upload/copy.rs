@@ -1,5 +1,5 @@
-//! Copies what goes before the bytes of a client: shared with the source where the file system can, else byte by byte,
-//! with holes left out.
+//! Copies the bytes that precede those of a client. The blocks are shared with the source if the file system supports
+//! that; otherwise the bytes are copied, without the holes.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,24 +11,24 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{SeekFrom, XattrFlags, ioctl_ficlone, seek};
 use rustix::io::Errno;
 
-/// The largest number of bytes that one call copies: between two calls a copy can be cancelled.
+/// The maximum number of bytes that one call copies. A copy can be cancelled between two calls.
 const CALL_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The largest list of extended attributes, and the largest value, that are copied, in bytes.
+/// The maximum length of a list of extended attributes, and of a value, that is copied, in bytes.
 const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
 
-/// The size of the buffer for file systems that cannot copy by themselves.
+/// The buffer size in bytes for file systems that cannot copy by themselves.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Makes an empty file share all blocks of another (reflink); `false` where the file system cannot.
+/// Makes an empty file share all blocks of another (reflink); returns `false` if the file system cannot.
 pub(super) fn share(from: &File, to: &File) -> bool {
     ioctl_ficlone(to, from).is_ok()
 }
 
-/// Copies a range of a file to another one, from `at` on. Holes stay holes.
+/// Copies a range of a file to the offset `at` of another file. Holes stay holes.
 ///
 /// # Errors
-/// Interrupted when it was cancelled, busy when the source has become shorter meanwhile.
+/// Interrupted when the copy was cancelled, busy when the source has become shorter meanwhile.
 pub(super) fn copy(
     from: &File,
     range: std::ops::Range<u64>,
@@ -55,20 +55,21 @@ pub(super) fn copy(
     }
     let length = at + (range.end - range.start);
     if to.metadata()?.len() < length {
-        // What ends in a hole.
+        // The range ends in a hole.
         to.set_len(length)?;
     }
     Ok(())
 }
 
-/// The next range of data at or behind an offset, before `limit`; empty at the limit if there is none.
+/// Returns the next range of data at or after an offset and before `limit`; an empty range at the limit if there is
+/// none.
 fn next_data(file: &File, offset: u64, limit: u64) -> io::Result<(u64, u64)> {
     let start = match seek(file, SeekFrom::Data(offset)) {
         Ok(start) => start.min(limit),
-        // A hole up to the end.
+        // A hole until the end.
         Err(Errno::NXIO) if file.metadata()?.len() >= limit => return Ok((limit, limit)),
         Err(Errno::NXIO) => return Err(Errno::BUSY.into()),
-        // The file system knows of no holes.
+        // The file system does not report holes.
         Err(_) => return Ok((offset, limit)),
     };
     let end = seek(file, SeekFrom::Hole(start)).unwrap_or(limit).min(limit);
@@ -95,20 +96,20 @@ fn copy_some(from: &File, offset: u64, to: &File, at: u64, count: usize) -> io::
     }
 }
 
-/// Copies extended attributes, access lists among them, as far as the server may.
+/// Copies extended attributes, including access control lists, as far as the server may.
 pub(super) fn extended_attributes(from: &File, to: &File) {
     let mut names = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
     let Ok(_) = rustix::fs::flistxattr(from, spare_capacity(&mut names)) else { return };
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
         if rustix::fs::fgetxattr(from, name, spare_capacity(&mut value)).is_ok() {
-            // Those of the system's own security are not the server's to give.
+            // The server may not set the attributes of the system's security modules.
             let _set = rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty());
         }
     }
 }
 
-/// Writes all bytes at the file's own offset.
+/// Writes all bytes at the file's own offset, and reports each number of written bytes to `wrote`.
 pub(super) fn write_all(mut to: &File, bytes: &[u8], mut wrote: impl FnMut(u64)) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -146,7 +147,7 @@ mod tests {
         };
         assert_eq!(to.metadata().unwrap().len(), size);
         assert_eq!((read(0, 5), read(size / 2, 6)), (b"begin".to_vec(), b"middle".to_vec()));
-        // Where the temporary directory has holes.
+        // Checked only if the temporary directory supports holes.
         if from.metadata().unwrap().blocks() < 1000 {
             assert!(to.metadata().unwrap().blocks() < 1000);
         }

@@ -1,70 +1,70 @@
-//! Judges whether an upload in stream mode, whose end is the end of the data connection, came whole (RFC 959 §3.4.1).
+//! Judges whether an upload in stream mode is complete; its end is the end of the data connection (RFC 959 §3.4.1).
 //!
-//! `README.md` beside this has the table. Not here: sockets; the session gathers the signs.
+//! `README.md` in this folder has the table. Not here: sockets; the session gathers the signs.
 
-/// The signs there are when the data has ended in order.
+/// The signs that are known when the data has ended in order.
 #[derive(Debug, Clone, Copy)]
 pub struct Signs {
-    /// Offset in bytes at which the client began: of REST, or the size of the file that APPE extends.
+    /// The offset in bytes at which the client began: that of REST, or the size of the file that APPE extends.
     pub offset: u64,
-    /// Number of bytes that came over the data connection.
+    /// The number of bytes received over the data connection.
     pub received: u64,
-    /// Number of bytes that ALLO announced.
+    /// The number of bytes that ALLO announced.
     pub announced: Option<u64>,
-    /// How the data ended.
+    /// The way in which the data ended.
     pub end: DataEnd,
-    /// What the client did meanwhile.
+    /// The state of the client at that moment.
     pub client: ClientState,
-    /// True if the same session sent this file before, and it ended in order at the same length.
+    /// True if this session sent this file before, and that upload ended in order at the same length.
     pub repeated: bool,
 }
 
-/// The ways in which the data of an upload ends.
+/// The way in which the data of an upload ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DataEnd {
-    /// Block mode: with the block that ends a file, or without.
+    /// Block mode: with or without the block that ends a file.
     Block {
-        /// True if that block came.
+        /// True if that block was received.
         marked: bool,
     },
-    /// Over TLS: with `close_notify`, or without.
+    /// A TLS connection: with or without `close_notify`.
     Tls {
-        /// True if it came.
+        /// True if `close_notify` was received.
         notified: bool,
     },
-    /// Over a plain connection, which ends without a sign.
+    /// A plain connection, which ends without a sign.
     Plain,
 }
 
 /// The state of a client while its upload ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientState {
-    /// It waits for the reply, or has sent QUIT.
+    /// The client waits for the reply, or has sent QUIT.
     Present,
-    /// It has closed its control connection without QUIT: most probably it was killed.
+    /// The client has closed its control connection without QUIT, most probably because it was killed.
     Vanished,
-    /// It has sent ABOR.
+    /// The client has sent ABOR.
     Aborted,
 }
 
 /// The verdict on an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
-    /// A sign proves it.
+    /// A sign proves that the upload is complete.
     Complete,
-    /// No sign contradicts it.
+    /// No sign contradicts that the upload is complete.
     AssumedComplete,
-    /// A sign contradicts it, for this reason.
+    /// A sign shows, for this reason, that the upload is incomplete.
     CutOff(&'static str),
 }
 
-/// The reason for an upload whose client is gone.
+/// The reason given for an upload whose client is gone.
 pub const VANISHED: &str = "the control connection had ended, and nothing proves the size";
 
-/// The reason for an upload that its client aborted.
+/// The reason given for an upload that its client aborted.
 pub const ABORTED: &str = "the client sent ABOR";
 
-/// Judges by every sign.
+/// Judges an upload by all its signs.
 #[must_use]
 pub fn judge(signs: &Signs) -> Completeness {
     if signs.client == ClientState::Aborted {
@@ -100,21 +100,22 @@ enum Allocation {
     Silent,
 }
 
-/// Compares with ALLO. Some clients announce the rest of a resumed upload, some the whole file.
+/// Compares the received bytes with ALLO. Some clients announce the rest of a resumed upload, others the whole file.
 fn allocation(signs: &Signs) -> Allocation {
     let Some(announced) = signs.announced else { return Allocation::Silent };
     let whole = signs.offset.saturating_add(signs.received);
     if signs.received == announced {
-        // Of the rest it is all. The whole file cannot be meant: with an offset it would be longer than announced.
+        // The client announced the rest, and it is complete. The announcement cannot mean the whole file, because with
+        // an offset the file would be longer than announced.
         return Allocation::Proves;
     }
     if signs.received > announced || whole == announced {
-        // A resumed upload of this length is the whole file, or a rest that was cut off right here.
+        // A resumed upload of this length is the whole file, or a rest that was cut off exactly here.
         return Allocation::Silent;
     }
     let nothing_new = signs.offset > 0 && signs.received == 0;
     if nothing_new || signs.repeated {
-        // A client that reserves more than it sends (RFC 959 §4.1.3 allows it) has confirmed where the file ends.
+        // A client that reserves more than it sends (RFC 959 §4.1.3 allows it) has confirmed the end of the file.
         return Allocation::Silent;
     }
     Allocation::Contradicts
@@ -141,14 +142,14 @@ mod tests {
             (0, 59, Some(60), PRESENT, short),
             (0, 61, Some(60), PRESENT, assumed),
             (0, 61, Some(60), GONE, Completeness::CutOff(VANISHED)),
-            // The rest, all of it.
+            // The complete rest.
             (40, 60, Some(60), GONE, Completeness::Complete),
-            // The whole, or the rest cut off after 20 bytes: nothing is proved.
+            // The whole file, or the rest cut off after 20 bytes: nothing is proved.
             (40, 20, Some(60), PRESENT, assumed),
             (40, 20, Some(60), GONE, Completeness::CutOff(VANISHED)),
             (40, 10, Some(60), PRESENT, short),
             (40, 30, Some(60), PRESENT, short),
-            // The client reserves more than it sends, and says so again without a byte.
+            // The client reserves more than it sends, and confirms that by an upload without a byte.
             (40, 0, Some(60), PRESENT, assumed),
             (40, 0, Some(60), GONE, Completeness::CutOff(VANISHED)),
             (0, 0, Some(60), PRESENT, short),

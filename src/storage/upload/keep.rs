@@ -1,4 +1,4 @@
-//! The end of an upload that did not come whole: what becomes of its file, by the second table of `README.md`.
+//! The end of an upload that is incomplete: decides what becomes of its file, by the second table of `README.md`.
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -9,17 +9,17 @@ use super::record::PartRecord;
 use super::target::{Durability, Identity, flush_directory};
 use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
 
-/// The rest of an upload that ended early.
+/// The remains of an upload that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kept {
-    /// Nothing.
+    /// The file is gone.
     Gone,
-    /// A partial, of which this many bytes count.
+    /// The file is a partial, of which this many bytes count.
     Counted(u64),
 }
 
 impl Upload {
-    /// Ends an upload that did not come whole; returns how many bytes are kept to resume from. Takes as long as a flush.
+    /// Ends an incomplete upload; returns the number of bytes that are kept to resume from. Takes as long as a flush.
     #[must_use]
     pub fn settle(mut self) -> u64 {
         self.settle_now()
@@ -27,12 +27,12 @@ impl Upload {
 
     fn settle_now(&mut self) -> u64 {
         self.settled = true;
-        // What a write has taken and not written is not there.
+        // The file may be shorter than the charge: a write that failed has charged bytes that it did not write.
         let length = self.file.metadata().map_or(0, |found| found.len());
         let _shorter = self.charge.set_length(length);
-        // What it was to replace stays as well: there must be room for both.
+        // The file that would have been replaced stays as well: the quota must have room for both.
         let keepable = self.charge.set_credit(None).is_ok();
-        // A partial that cannot be put in order now is swept when it is old.
+        // A partial that cannot be kept in order now is swept when it is old.
         match self.keep(length, keepable) {
             Ok(Kept::Gone) | Err(_) => 0,
             Ok(Kept::Counted(bytes)) => {
@@ -42,7 +42,8 @@ impl Upload {
         }
     }
 
-    /// Keeps what has arrived for who resumes, unless there is nothing, or something newer stands under the name.
+    /// Keeps the data that has arrived for a later resume. The file is removed if it is empty, or if a newer file has
+    /// the final name.
     fn keep(&mut self, length: u64, keepable: bool) -> io::Result<Kept> {
         if !self.target.is_called(&self.written_as, &self.file)? {
             return Ok(Kept::Gone);
@@ -64,15 +65,15 @@ impl Upload {
         }
         let Terms { owner, durability } = self.terms;
         if self.flush_failed.load(Ordering::Acquire) {
-            // What was flushed before still counts, and nothing that came since.
+            // Bytes flushed before the failure still count, but no later ones.
             let record = self.target.record(&self.file);
             return Ok(Kept::Counted(record.map_or(0, |record| record.flushed.min(length))));
         }
-        // Untouched, it is as it was before.
+        // An untouched partial counts as many bytes as before.
         let mut flushed = if self.untouched { self.kept_before.min(length) } else { length };
         if !self.untouched && durability == Durability::Flushed {
             self.file.sync_data()?;
-            // Meanwhile another upload may have stored the file.
+            // Another upload may have stored the file meanwhile.
             if self.is_outdated()? {
                 self.remove_own();
                 return Ok(Kept::Gone);
@@ -80,7 +81,7 @@ impl Upload {
         }
         let record = |flushed| PartRecord { flushed, owner };
         let is_in_place = match self.target.record_part(&self.file, record(flushed), durability) {
-            // On a full disk the end of the file makes room for its record.
+            // On a full disk, the end of the partial is cut off to make space for its record.
             Err(error) if is_full(&error) && length > RECORD_ROOM_BYTES => {
                 flushed = flushed.min(length - RECORD_ROOM_BYTES);
                 self.file.set_len(flushed)?;
@@ -94,7 +95,8 @@ impl Upload {
         }
         if durability == Durability::Flushed {
             flush_directory(self.target.open_directory()?.as_ref())?;
-            // All that takes its time, and another upload could not remove what is locked here.
+            // The flushes take time, and an upload that has stored the file meanwhile could not remove the locked
+            // partial.
             if self.is_outdated()? {
                 self.remove_own();
                 PartRecord::remove(&self.target.directory, &self.target.part);
@@ -104,16 +106,16 @@ impl Upload {
         Ok(Kept::Counted(flushed))
     }
 
-    /// Returns whether another file stands under the name than when it began.
+    /// Returns true if the file that has the final name is not the one that had it when the upload began.
     pub(super) fn is_outdated(&self) -> io::Result<bool> {
         let now = self.target.stat(&self.target.name)?;
         Ok(now.as_ref().map(Identity::of) != self.replaces.as_ref().map(Identity::of))
     }
 
-    /// Removes the file that it is written to.
+    /// Removes the upload's file.
     pub(super) fn remove_own(&self) {
         let directory = &self.target.directory;
-        // One that stays is swept when it is old.
+        // A file that stays is swept when it is old.
         let _removed = rustix::fs::unlinkat(directory, &self.written_as, AtFlags::empty());
         if self.recorded {
             PartRecord::remove(directory, &self.target.part);

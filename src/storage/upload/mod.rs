@@ -1,6 +1,7 @@
-//! Uploads: written under a name that no client sees, and given their final name when they are complete.
+//! Uploads: each is written to a hidden file, which is renamed to its final name when the upload is complete.
 //!
-//! `README.md` in this folder has the tables: which file an upload continues, what becomes of it, and what ALLO proves.
+//! The tables in `README.md` in this folder show which file an upload continues, what becomes of it, and what ALLO
+//! proves.
 //!
 //! Not here: sockets, replies.
 
@@ -41,64 +42,64 @@ pub(super) use target::{Lock, UploadTarget, flush_directory, modified, open_dire
 /// The mode bits of group and others.
 const OTHERS_MODE: u32 = 0o077;
 
-/// The room that a full disk gives a partial's record, in bytes of the partial: more than a block of any file system.
+/// The number of bytes that a partial gives up for its record on a full disk: more than a block of any file system.
 const RECORD_ROOM_BYTES: u64 = 128 * 1024;
 
 /// The offset at which an upload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// At the beginning.
+    /// At the beginning of the file.
     Overwrite,
-    /// At this offset in bytes; what is behind it goes away.
+    /// At this offset in bytes; later bytes of the file are discarded.
     At(u64),
-    /// At the end.
+    /// At the end of the file.
     End,
 }
 
 /// The terms of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
-    /// The client, for which alone its own partial counts beside a complete file.
+    /// The client that uploads. A partial beside a complete file counts only for the client that sent the partial.
     pub owner: Owner,
-    /// When what arrives counts as stored.
+    /// The moment from which received data counts as stored.
     pub durability: Durability,
 }
 
 /// The decision about an upload whose data has been flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Go {
-    /// Give it its name.
+    /// Rename it to its final name.
     On,
-    /// Give it back: its client has sent something.
+    /// Return it to the caller, because its client has sent something.
     Ask,
-    /// Keep it as a partial: its client is gone.
+    /// Keep it as a partial, because its client is gone.
     Stop,
 }
 
 /// The result of a commit.
 #[derive(Debug)]
 pub enum Committed {
-    /// The file has its name.
+    /// The file has its final name.
     Stored,
-    /// The upload, as it was before.
+    /// The upload, unchanged, because `go` returned [`Go::Ask`].
     Asked(Box<Upload>),
-    /// It has not; this many bytes are kept.
+    /// The file did not get its final name.
     Stopped {
-        /// In bytes.
+        /// The number of bytes that are kept.
         kept: u64,
     },
 }
 
-/// The reason for which an upload cannot begin.
+/// The reason why an upload cannot begin.
 #[derive(Debug)]
 pub enum Unable {
-    /// Another upload of the same name is under way.
+    /// Another upload of this name is running.
     Busy,
     /// The offset is beyond the end.
     BeyondEnd,
-    /// A partial upload of the same client stands beside a complete file.
+    /// A partial that this client sent exists beside a complete file.
     Interrupted,
-    /// The file system refuses.
+    /// The file system returned this error.
     Io(io::Error),
 }
 
@@ -114,59 +115,60 @@ impl From<Errno> for Unable {
     }
 }
 
-/// A file that is being uploaded. Dropped before [`Upload::commit`], what has arrived is kept.
+/// A file that is being uploaded. Dropping it before [`Upload::commit`] keeps the data that has arrived.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Upload {
     target: UploadTarget,
     file: File,
-    /// The name under which it is written.
+    /// The current name of `file`.
     written_as: OsString,
-    /// The file under the final name when it began.
+    /// The file that had the final name when the upload began.
     replaces: Option<Stat>,
     terms: Terms,
-    /// The number of the device that it is stored on.
+    /// The number of the device that stores `file`.
     device: u64,
     role: Role,
-    /// The offset in the final file of the next byte.
+    /// The offset of the next byte in the final file.
     position: u64,
-    /// The offset in the final file of the first byte of this one.
+    /// The offset in the final file of the first byte of `file`.
     base: u64,
-    /// True if it comes behind whatever else is appended meanwhile (APPE).
+    /// True if the bytes go to the end of the file, after all other appends that finish meanwhile (APPE).
     at_end: bool,
-    /// True if what is behind the position is still there. It is cut off when the first data comes, and not before: an
-    /// upload that never begins must not cost what is kept.
+    /// True if `file` still has its old bytes after the position. They are cut off when the first data arrives, and not
+    /// earlier: an upload that receives nothing must not destroy what is kept.
     untouched: bool,
-    /// The work that precedes the first byte.
+    /// The work to do before the first byte.
     preparation: Option<Preparation>,
-    /// True if it has a lock, without which no other upload may find it.
+    /// True if `file` is locked. Without a lock, no other upload may find the file.
     locked: bool,
-    /// True if there is a record of it.
+    /// True if `file` has a record.
     recorded: bool,
-    /// The number of bytes that counted of the partial that it continues.
+    /// The number of bytes that the continued partial counted when this upload began.
     kept_before: u64,
-    /// True if a flush has failed: what was written since the last one may be lost.
+    /// True if a flush has failed. The bytes written since the previous flush may then be lost.
     flush_failed: Arc<AtomicBool>,
     settled: bool,
     charge: Charge,
 }
 
-/// The kind of an upload's file, which decides its end when the upload is cut off.
+/// The kind of an upload's file, which decides what becomes of the file when the upload is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// A new file under a name of its own, beside an upload that has the partial; cut off, it becomes that, if it can.
+    /// A new file under a random name, because another upload has the partial or the file system has no locks. If it is
+    /// cut off, it becomes the partial, if possible.
     Own,
     /// The partial.
     Part,
-    /// The partial, for a final name that must stay free (STOU).
+    /// The partial, for a final name that must be free (STOU).
     Unique,
-    /// A copy that shares its beginning with the complete file; cut off, it goes away.
+    /// A copy that shares its blocks with the complete file. It is removed if the upload is cut off.
     Copy,
-    /// The bytes alone that are to be appended to the complete file; cut off, they go away.
+    /// Only the bytes to append to the complete file. It is removed if the upload is cut off.
     Tail,
 }
 
-/// Work that precedes the first byte of the client, and may take long.
+/// Work to do before the client's first byte, which may take long.
 #[derive(Debug)]
 struct Preparation {
     step: PreparationStep,
@@ -175,9 +177,9 @@ struct Preparation {
 
 #[derive(Debug)]
 enum PreparationStep {
-    /// Copy the beginning of a partial that another upload writes, or may write, and take its place.
+    /// Copy the beginning of a partial that another upload writes, or may write, and take over the partial's name.
     CopyPart(File),
-    /// Record that less of the partial counts, because bytes that are recorded are to be written again.
+    /// Lower the recorded length of the partial, because bytes that it covers are to be overwritten.
     LowerRecord,
 }
 
@@ -191,19 +193,20 @@ impl Drop for CancelOnDrop {
     }
 }
 
-/// A flush of what has arrived so far.
+/// A flush of the data that has arrived so far.
 #[derive(Debug)]
 pub struct Flush {
     file: File,
     length: u64,
-    /// Set when it fails: the error is told once, and a second flush would succeed although bytes are lost.
+    /// Set when the flush fails: the kernel reports the error once, and a second flush would succeed although bytes are
+    /// lost.
     failed: Arc<AtomicBool>,
-    /// The partial that is recorded; none of an upload that is no partial.
+    /// The partial whose length is recorded; `None` if the upload's file is not the partial.
     record: Option<(UploadTarget, Owner)>,
 }
 
 impl Flush {
-    /// Flushes, and records how much has reached the disk.
+    /// Flushes the file, and records the length that has reached the disk.
     pub fn run(self) -> io::Result<()> {
         if let Err(error) = self.file.sync_data() {
             self.failed.store(true, Ordering::Release);
@@ -218,23 +221,23 @@ impl Flush {
 }
 
 impl Upload {
-    /// Returns whether something has to be done before the first byte that may take long: see [`Upload::prepare`].
+    /// Returns true if [`Upload::prepare`] has work to do before the first byte. That work may take long.
     #[must_use]
     pub fn needs_preparation(&self) -> bool {
         self.preparation.is_some()
     }
 
-    /// Cancels the preparation, from elsewhere.
+    /// Returns a guard that cancels the preparation when it is dropped, for use by another thread.
     #[must_use]
     pub fn cancel_on_drop(&self) -> Option<CancelOnDrop> {
         let preparation = self.preparation.as_ref()?;
         Some(CancelOnDrop(Arc::clone(&preparation.cancelled)))
     }
 
-    /// Does what has to be done before the first byte of the client.
+    /// Does the work that must precede the client's first byte.
     ///
     /// # Errors
-    /// When the file system fails, the quota is used up, or it was cancelled.
+    /// When the file system fails, the quota is used up, or the preparation was cancelled.
     pub fn prepare(mut self) -> io::Result<Self> {
         let Some(Preparation { step, cancelled }) = self.preparation.take() else {
             return Ok(self);
@@ -243,7 +246,7 @@ impl Upload {
             PreparationStep::CopyPart(source) => {
                 let count = self.position;
                 if let Err(error) = self.copy_part(&source, count, &cancelled) {
-                    // What was copied is worth nothing: the source is still there.
+                    // The copied bytes are worth nothing, because the source still exists.
                     self.remove_own();
                     self.settled = true;
                     return Err(error);
@@ -270,7 +273,8 @@ impl Upload {
         self.take_over(source)
     }
 
-    /// Takes the name of the partial, now that nothing can be lost by it, if the file that was copied still has it.
+    /// Takes over the partial's name if the copied file still has it. No bytes can be lost by that, because they are
+    /// copied.
     fn take_over(&mut self, source: &File) -> io::Result<()> {
         if !self.locked {
             return Ok(());
@@ -282,13 +286,13 @@ impl Upload {
         }
         let names = self.target.lock_names();
         rustix::fs::renameat(directory, &self.written_as, directory, part)?;
-        // An upload that is still under way gives back what it took when it ends.
+        // If an upload still writes the source, it gives its own charge back to the quota when it ends.
         if flock(source, FlockOperation::NonBlockingLockExclusive).is_ok() {
             self.target.uncount(source.metadata()?.len(), 1);
         }
         drop(names);
         self.written_as.clone_from(part);
-        // There may be a record of the other.
+        // The superseded partial may have left a record.
         (self.role, self.recorded) = (Role::Part, true);
         Ok(())
     }
@@ -304,7 +308,7 @@ impl Upload {
         copy::write_all(&self.file, bytes, |count| *position += count)
     }
 
-    /// Writes the next bytes, this many, which a pipe holds.
+    /// Writes the next `count` bytes from a pipe that holds them.
     ///
     /// # Errors
     /// When the file system fails or the quota is used up.
@@ -322,7 +326,7 @@ impl Upload {
             }
             self.position = self.base + offset;
         }
-        // What comes next may be written without an offset.
+        // The next bytes may be written at the file's own offset.
         self.file.seek(SeekFrom::Start(offset))?;
         Ok(())
     }
@@ -331,8 +335,8 @@ impl Upload {
         debug_assert!(self.preparation.is_none(), "prepare comes first");
         if std::mem::take(&mut self.untouched) {
             let length = self.position - self.base;
-            // Only if there is something: a file that was cut to nothing is one that ext4 starts to write out when it is
-            // closed, which for a large upload takes as long as receiving it did.
+            // Truncates only if that changes the length. ext4 writes a file that was truncated to nothing to the disk
+            // when it is closed, which takes as long as receiving the upload did.
             if self.file.metadata()?.len() != length {
                 self.file.set_len(length)?;
             }
@@ -342,19 +346,19 @@ impl Upload {
         Ok(())
     }
 
-    /// The number of the device that it is stored on.
+    /// Returns the number of the device that stores the file.
     #[must_use]
     pub fn device(&self) -> u64 {
         self.device
     }
 
-    /// The number of bytes that the final file has so far.
+    /// Returns the length of the final file so far, in bytes.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// Takes the name of the partial; `false` if another upload has it.
+    /// Renames the file to the partial's name; returns `false` if another upload has that name.
     fn take_part_name(&mut self) -> io::Result<bool> {
         let UploadTarget { directory, part, .. } = &self.target;
         self.target.remove_leftover(part);
@@ -367,10 +371,10 @@ impl Upload {
         Ok(true)
     }
 
-    /// A flush of what has arrived, to be run elsewhere.
+    /// Prepares a flush of the data that has arrived, to be run on another thread.
     ///
     /// # Errors
-    /// When there are no descriptors.
+    /// When no more descriptors are available.
     pub fn flush(&mut self) -> io::Result<Flush> {
         let record = match self.role {
             Role::Part | Role::Unique => Some((self.target.again()?, self.terms.owner)),
@@ -381,12 +385,12 @@ impl Upload {
         Ok(Flush { file, length: self.position - self.base, failed, record })
     }
 
-    /// Gives the file its name, if, now that everything is on the disk, `go` still says so. From then on it is what
-    /// everybody sees.
+    /// Renames the file to its final name if `go` still agrees after everything has been flushed. From then on, all
+    /// clients see the new file.
     ///
     /// # Errors
-    /// [`Errno::BUSY`] when another upload has superseded this one; else what the file system says. What has arrived is
-    /// kept.
+    /// [`Errno::BUSY`] when another upload has superseded this one; otherwise the error of the file system. The data
+    /// that has arrived is kept.
     pub fn commit(mut self, go: impl FnOnce() -> Go) -> io::Result<Committed> {
         if self.role == Role::Tail {
             return append::commit(self, go);
@@ -407,7 +411,7 @@ impl Upload {
             Go::Ask => return Ok(Committed::Asked(Box::new(self))),
             Go::Stop => return Ok(Committed::Stopped { kept: self.settle() }),
         }
-        // Flushed below; and while it is locked no upload takes the partial over.
+        // The directory is flushed below, and no upload can take over the partial while the directory is locked.
         let was_part = self.role == Role::Part;
         let opens = was_part || durability == Durability::Flushed;
         let directory = if opens { self.target.open_directory()? } else { None };
@@ -415,7 +419,7 @@ impl Upload {
             self.claim(directory.as_ref())?;
         }
         if self.role == Role::Copy && self.is_outdated()? {
-            // It was extended or replaced meanwhile, and this is a copy of what it was before.
+            // The complete file was extended or replaced meanwhile, and this is a copy of its old content.
             return Err(Errno::BUSY.into());
         }
         self.give_name()?;
@@ -451,9 +455,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes sure that the partial is still this file, and stays it until it is renamed: another upload may supersede it at
-    /// any moment, and its unfinished file must not get the final name. The lock of the directory keeps that one out; where
-    /// there is none, the file takes a name that only this upload knows.
+    /// Ensures that the partial is still this file, and stays so until it is renamed. Another upload may supersede it
+    /// at any moment, and that upload's unfinished file must not get the final name. The lock on the directory prevents
+    /// that. Without the lock, the file is renamed to a random name that only this upload knows.
     fn claim(&mut self, open: Option<&File>) -> io::Result<()> {
         let is_locked =
             open.is_some_and(|open| flock(open, FlockOperation::NonBlockingLockExclusive).is_ok());
@@ -477,11 +481,11 @@ impl Upload {
             }
             if self.target.is_called(&own, &self.file)? {
                 self.written_as = own;
-                // If the last step fails, it becomes the partial again.
+                // If the last step fails, the file becomes the partial again.
                 self.role = Role::Own;
                 return Ok(());
             }
-            // It was the other's.
+            // The name belonged to the other upload's file.
             self.settled = true;
             rename_new(directory, &own, part)?;
             return Err(Errno::BUSY.into());
@@ -489,15 +493,16 @@ impl Upload {
         Err(Errno::EXIST.into())
     }
 
-    /// Takes permission bits from the file that it replaces, and its owner where the server may.
+    /// Copies the permission bits of the replaced file, and its owner, group and extended attributes where the server
+    /// may set them.
     ///
     /// # Errors
-    /// When the new file would be more open than the old one. Else, where a file system knows no modes or owners, or lets
-    /// only its own user change them, the new file's own do.
+    /// When the new file would be more open than the old one. If a file system has no modes or owners, or lets only its
+    /// own user change them, the new file keeps its own.
     fn take_after(&self, replaced: &Stat) -> io::Result<()> {
         let (owner, group) = (Uid::from_raw(replaced.st_uid), Gid::from_raw(replaced.st_gid));
         let own = self.file.metadata()?;
-        // Who may not give files away keeps the new file's own.
+        // A server that may not give files away keeps its own owner and group.
         if own.gid() != replaced.st_gid {
             let _given = rustix::fs::fchown(&self.file, None, Some(group));
         }
@@ -521,18 +526,18 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// The bytes that a name counts for the quota.
+/// Returns the number of bytes that the quota counts for a name.
 fn counted_bytes(stat: &Stat) -> u64 {
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if is_file { size(stat) } else { 0 }
 }
 
-/// Renames to a name that must be free; where the file system cannot see to that, it is looked up first.
+/// Renames a file to a name that must be free. If the file system cannot enforce that, the name is looked up first.
 fn rename_new(directory: &Dir, from: &OsStr, to: &OsStr) -> io::Result<()> {
     rename_new_at((directory, from), (directory, to))
 }
 
-/// The same from one directory to another.
+/// Renames a file from one directory to another, to a name that must be free; see [`rename_new`].
 pub(super) fn rename_new_at(from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> io::Result<()> {
     match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {}

@@ -1,11 +1,12 @@
-//! The record of a partial upload: how much of it has reached the disk, and whose it is.
+//! The record of a partial upload: its flushed length and its owner.
 //!
-//! After a power failure, or when a mount dies, the size of a file says nothing about its bytes: file systems record a
-//! size before the data, and a resumed upload would continue behind zeros. So a partial counts only up to the length that
-//! was flushed. The record is a small file beside the partial, because not every file system has extended attributes.
+//! After a power failure, or when a mount fails, the size of a file does not show which of its bytes are valid. File
+//! systems record a size before the data, and a resumed upload would continue behind zeros. So only the flushed length
+//! of a partial counts. The record is a small file beside the partial, because not every file system has extended
+//! attributes.
 //!
-//! Invariant: a record that is on the disk never exceeds what is on the disk of its partial. It is written after the flush,
-//! and lowered, and flushed itself, before bytes that it covers are written again.
+//! Invariant: a record on the disk never exceeds the length of its partial on the disk. It is written after the flush.
+//! It is lowered and flushed before bytes that it covers are overwritten.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -19,13 +20,13 @@ use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 use super::target::Durability;
 use crate::storage::reserved_names::record_of;
 
-/// Readable by the server alone.
+/// The mode of a record: only the server reads it.
 const RECORD_MODE: Mode = Mode::from_raw_mode(0o600);
 
-/// The longest record that is read, in bytes.
+/// The maximum length of a record that is read, in bytes.
 const RECORD_BYTES_MAX: usize = 256;
 
-/// A user at an address, as far as it matters whose a partial upload is; a hash.
+/// A hash of a user and the client's address, which identifies the owner of a partial upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Owner(pub u64);
 
@@ -34,12 +35,12 @@ pub struct Owner(pub u64);
 pub(in crate::storage) struct PartRecord {
     /// The number of bytes, from the beginning, that have reached the disk.
     pub(in crate::storage) flushed: u64,
-    /// The client that sent them.
+    /// The client that sent these bytes.
     pub(in crate::storage) owner: Owner,
 }
 
 impl PartRecord {
-    /// Writes the record of a partial of this name; flushes it where durability is asked for.
+    /// Writes the record of a partial with this name; flushes it if `durability` requires that.
     pub(super) fn write(
         self,
         directory: &Dir,
@@ -57,7 +58,7 @@ impl PartRecord {
         Ok(())
     }
 
-    /// Reads the record of a partial of this name; none if there is none, or it is of another file.
+    /// Reads the record of a partial with this name; `None` if it is missing or belongs to another file.
     pub(in crate::storage) fn read(directory: &Dir, part: &OsStr, file: &File) -> Option<Self> {
         let name = record_of(part.as_bytes());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -68,7 +69,7 @@ impl PartRecord {
         Self::parse(text, &identity(file).ok()?)
     }
 
-    /// Of one length whatever the numbers, so that a new record covers the old one.
+    /// Encodes the record in a fixed length, so that a new record overwrites the old one completely.
     fn encode(self, file: &File) -> io::Result<String> {
         let Self { flushed, owner: Owner(owner) } = self;
         let text = format!("poolftpd 1 {flushed:020} {owner:016x} {}", identity(file)?);
@@ -87,15 +88,15 @@ impl PartRecord {
         Some(Self { flushed: flushed.parse().ok()?, owner })
     }
 
-    /// Removes the record of a partial of this name, if there is one.
+    /// Removes the record of a partial with this name, if it exists.
     pub(in crate::storage) fn remove(directory: &Dir, part: &OsStr) {
-        // One that stays is of a file that is gone, and is swept when it is old.
+        // A record that stays belongs to a file that is gone, and is swept when it is old.
         let _removed =
             rustix::fs::unlinkat(directory, record_of(part.as_bytes()), AtFlags::empty());
     }
 }
 
-/// The inode and, where the file system knows it, the time of birth: an inode number may be used again.
+/// Returns the inode and, if the file system has it, the time of birth, because an inode number may be used again.
 pub(super) fn identity(file: &File) -> io::Result<String> {
     let wanted = StatxFlags::INO | StatxFlags::BTIME;
     let found = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;

@@ -1,4 +1,4 @@
-//! The final name of an upload, the directory that it is in, and the files beside it that the server writes there.
+//! The final name of an upload, its directory, and the files that the server writes beside it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,58 +16,58 @@ use crate::storage::quota::Quota;
 use crate::storage::reserved_names as names;
 use crate::storage::root::{Root, size};
 
-/// The mode of a file that a client creates, before the umask: only owner and group may write it.
+/// The mode of a file that a client creates, before the umask: only the owner and the group may write it.
 const FILE_MODE: u32 = 0o664;
-/// The mode bits without which the server could not continue a file.
+/// The mode bits that the server needs to continue a file.
 const OWNER_MODE: u32 = 0o600;
-/// The permission bits that a new file takes from the one that it replaces: no set-id, no sticky.
+/// The permission bits that a new file takes from the file that it replaces: no set-id and no sticky bits.
 pub(super) const KEPT_MODE: u32 = 0o777;
-/// The number of names are tried for a new file.
+/// The maximum number of names that are tried for a new file.
 pub(super) const UNIQUE_NAMES_MAX: u32 = 1000;
-/// The maximum number of times that a partial is opened again, when it was renamed meanwhile.
+/// The maximum number of tries to open a partial that is renamed meanwhile.
 const OPEN_TRIES_MAX: u32 = 8;
 
 /// The moment from which data counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// When data and name have reached the disk (fsync).
+    /// When the data and the name have reached the disk (fsync).
     Flushed,
-    /// At once: it outlasts the death of the server, but not a power failure.
+    /// At once: the data survives the death of the server, but not a power failure.
     Cached,
 }
 
-/// A final name, and the directory that it is in.
+/// A final name, and its directory.
 #[derive(Debug)]
 pub(in crate::storage) struct UploadTarget {
     pub(in crate::storage) directory: Dir,
     pub(in crate::storage) name: OsString,
-    /// The name of a partial upload.
+    /// The name of the partial.
     pub(in crate::storage) part: OsString,
     /// The limits of the tree.
     pub(in crate::storage) quota: Option<Quota>,
 }
 
-/// The result of asking for the lock of a file. The kernel takes it back from a process that dies.
+/// The result of locking a file. The kernel releases the lock when the process dies.
 #[derive(Debug)]
 pub(in crate::storage) enum Lock {
     Got(File),
-    /// An upload writes it.
+    /// An upload writes the file.
     Busy(File),
-    /// The file system has no locks: whether an upload writes it is unknown.
+    /// The file system has no locks, so it is unknown if an upload writes the file.
     Unlockable(File),
     /// There is no such file.
     Missing,
 }
 
 impl UploadTarget {
-    /// The target of a path; through a symbolic link, the target of that.
+    /// Returns the target of a path, following a symbolic link.
     pub(in crate::storage) fn of(root: &Root, path: &VirtualPath) -> io::Result<Self> {
         let target = Self::without_part(root, path)?;
         let stands = target.stat(&target.name)?;
         Ok(target.with_part_for(stands.as_ref()))
     }
 
-    /// The same for a file that is to be written, and what stands there now.
+    /// Returns the target of a file to write, and the stat of the file that has the name now.
     pub(super) fn to_write(root: &Root, path: &VirtualPath) -> io::Result<(Self, Option<Stat>)> {
         let target = Self::without_part(root, path)?;
         let stands = target.standing()?;
@@ -88,7 +88,7 @@ impl UploadTarget {
         Self { part, ..self }
     }
 
-    /// Keeps every other change of names in the tree out, where they are counted.
+    /// Locks out every other change of names in the tree, if the tree has a quota.
     pub(in crate::storage) fn lock_names(&self) -> Option<MutexGuard<'_, ()>> {
         self.quota.as_ref().map(Quota::lock_names)
     }
@@ -101,8 +101,8 @@ impl UploadTarget {
         }
     }
 
-    /// Returns what stands under the name, if it is a file that the server may write. It is not opened: a watcher of the directory
-    /// would take the close of it for the end of an upload (inotify, `CLOSE_WRITE`).
+    /// Returns the stat of the file that has the final name, if it is a file that the server may write. The file is not
+    /// opened: a watcher of the directory would take its close for the end of an upload (inotify, `CLOSE_WRITE`).
     pub(super) fn standing(&self) -> io::Result<Option<Stat>> {
         let Some(stat) = self.stat(&self.name)? else { return Ok(None) };
         match FileType::from_raw_mode(stat.st_mode) {
@@ -119,13 +119,13 @@ impl UploadTarget {
         }
     }
 
-    /// Opens what stands under the name.
+    /// Opens the file that has the final name.
     pub(super) fn open_standing(&self, access: OFlags) -> io::Result<File> {
         let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         Ok(rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty())?.into())
     }
 
-    /// Opens a file and takes its lock, which lasts as long as the file is open.
+    /// Opens a file and takes its lock, which is held while the file is open.
     pub(in crate::storage) fn lock(&self, name: &OsStr) -> io::Result<Lock> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         for _ in 0..OPEN_TRIES_MAX {
@@ -140,7 +140,7 @@ impl UploadTarget {
                 Err(error) if has_no_locks(error) => return Ok(Lock::Unlockable(file)),
                 Err(error) => return Err(error.into()),
             }
-            // Between opening and locking, its last owner may have given it another name.
+            // Its last owner may have renamed it between the open and the lock.
             if self.is_called(name, &file)? {
                 return Ok(Lock::Got(file));
             }
@@ -148,13 +148,14 @@ impl UploadTarget {
         Err(Errno::BUSY.into())
     }
 
-    /// Creates a file under this name, which must be free, and locks it; whether the file system has locks comes with it.
+    /// Creates a file under this name, which must be free, and locks it. Returns `false` with the file if the file
+    /// system has no locks.
     pub(super) fn create(&self, name: &OsStr, replaces: Option<&Stat>) -> io::Result<(File, bool)> {
-        // Never more open than the file that it replaces: not every file system lets the mode be changed.
+        // Never more open than the file that it replaces, because not every file system allows changing the mode.
         let mode = replaces.map_or(FILE_MODE, |stat| (stat.st_mode & KEPT_MODE) | OWNER_MODE);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
-        // Nobody takes it for a leftover before it is locked.
+        // Under this lock, no sweep removes the file before it is locked.
         let _names = self.lock_names();
         let file: File = rustix::fs::openat(&self.directory, name, flags, mode)?.into();
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -182,19 +183,19 @@ impl UploadTarget {
         Err(Errno::EXIST.into())
     }
 
-    /// Opens the directory itself; none where it may be written and not read, as drop boxes are.
+    /// Opens the directory itself; `None` if it may be written but not read, as drop boxes are.
     pub(super) fn open_directory(&self) -> io::Result<Option<File>> {
         open_directory(&self.directory)
     }
 
-    /// Takes the lock of the directory, by which an upload that is given its name and one that supersedes it keep each other
-    /// out; none where that is not possible at once.
+    /// Locks the directory, so that an upload that is being renamed and one that supersedes it exclude each other.
+    /// Returns `None` if the lock is not available at once.
     pub(super) fn lock_directory(&self) -> io::Result<Option<File>> {
         let Some(directory) = self.open_directory()? else { return Ok(None) };
         Ok(flock(&directory, FlockOperation::NonBlockingLockExclusive).is_ok().then_some(directory))
     }
 
-    /// The same target once more.
+    /// Clones the target.
     pub(super) fn again(&self) -> io::Result<Self> {
         Ok(Self {
             directory: self.directory.try_clone()?,
@@ -204,22 +205,22 @@ impl UploadTarget {
         })
     }
 
-    /// The name of an append that is written to the file.
+    /// Returns the name of an append that is written to the file now.
     pub(in crate::storage) fn redo_name(&self) -> OsString {
         names::redo_of(self.name.as_bytes())
     }
 
-    /// The name of an append that is about to be written to the file.
+    /// Returns the name of an append that is about to be written to the file.
     pub(super) fn append_name(&self) -> OsString {
         names::append_to(self.name.as_bytes())
     }
 
-    /// Returns whether an append is written to the file, or was when the server died.
+    /// Returns true if an append is being written to the file, or was when the server died.
     pub(in crate::storage) fn has_redo(&self) -> io::Result<bool> {
         Ok(self.stat(&self.redo_name())?.is_some())
     }
 
-    /// Returns whether a file still has this name.
+    /// Returns true if a file still has this name.
     pub(super) fn is_called(&self, name: &OsStr, file: &File) -> io::Result<bool> {
         let own = rustix::fs::fstat(file)?;
         Ok(self
@@ -227,7 +228,8 @@ impl UploadTarget {
             .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino)))
     }
 
-    /// Returns the number of bytes of a partial count. While an upload writes it, all: who resumes copies them from there.
+    /// Returns the number of bytes of a partial that count. All of them count while an upload writes it, because an
+    /// upload that resumes it copies them.
     pub(in crate::storage) fn kept_length(&self, part: &File) -> io::Result<u64> {
         let length = part.metadata()?.len();
         let flushed = self.record(part).map_or(0, |record| record.flushed);
@@ -237,18 +239,19 @@ impl UploadTarget {
         Ok(if is_locked(part) { length } else { flushed })
     }
 
-    /// The same of a partial that this upload has locked.
+    /// Returns the number of bytes that count of a partial that this upload has locked.
     pub(super) fn kept_length_locked(&self, part: &File) -> io::Result<u64> {
         let length = part.metadata()?.len();
         Ok(self.record(part).map_or(0, |record| record.flushed.min(length)))
     }
 
-    /// The record of a partial.
+    /// Returns the record of a partial.
     pub(in crate::storage) fn record(&self, part: &File) -> Option<PartRecord> {
         PartRecord::read(&self.directory, &self.part, part)
     }
 
-    /// Records how much of a partial counts; `false` if another upload has taken its place.
+    /// Records the number of bytes of a partial that count; returns `false` if another upload has taken the partial's
+    /// name.
     pub(super) fn record_part(
         &self,
         part: &File,
@@ -261,14 +264,14 @@ impl UploadTarget {
         record.write(&self.directory, &self.part, part, durability)?;
         let is_in_place = self.is_called(&self.part, part)?;
         if !is_in_place && self.record(part).is_some() {
-            // It came too late: nobody else would remove it.
+            // The record came too late, and no other upload would remove it.
             PartRecord::remove(&self.directory, &self.part);
         }
         Ok(is_in_place)
     }
 
-    /// Returns whether a partial that this client sent stands beside a complete file. While an upload is so young that its owner is
-    /// not recorded, it may be anybody's.
+    /// Returns true if a partial that this client sent exists beside a complete file. An upload that has just begun has
+    /// no record of its owner yet, so it counts as this client's.
     pub(in crate::storage) fn is_interrupted_by(&self, owner: Owner) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let part = rustix::fs::openat(&self.directory, &self.part, flags, Mode::empty());
@@ -279,10 +282,11 @@ impl UploadTarget {
         }
     }
 
-    /// Removes a partial, unless an upload writes it; whether there was one.
+    /// Removes a partial, unless an upload writes it. Returns true if a partial was removed.
     pub(in crate::storage) fn remove_leftover(&self, part: &OsStr) -> bool {
         let names = self.lock_names();
-        // Locked until it is gone. Without locks no upload writes under this name. One that stays is swept when it is old.
+        // The lock is held until the file is gone. Without locks, no upload writes under this name. A file that stays
+        // is swept when it is old.
         let Ok(Lock::Got(held) | Lock::Unlockable(held)) = self.lock(part) else { return false };
         let length = held.metadata().map_or(0, |found| found.len());
         let removed = rustix::fs::unlinkat(&self.directory, part, AtFlags::empty()).is_ok();
@@ -294,7 +298,7 @@ impl UploadTarget {
         removed
     }
 
-    /// Says that these bytes and files are not there any more.
+    /// Subtracts removed bytes and files from the quota's usage.
     pub(in crate::storage) fn uncount(&self, bytes: u64, files: u64) {
         if let Some(quota) = &self.quota {
             quota.give_back(bytes, files);
@@ -302,7 +306,7 @@ impl UploadTarget {
     }
 }
 
-/// Opens a directory, to be flushed or locked; none where it may be written and not read, as drop boxes are.
+/// Opens a directory to flush or lock it; `None` if it may be written but not read, as drop boxes are.
 pub(in crate::storage) fn open_directory(directory: &Dir) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match rustix::fs::openat(directory, ".", flags, Mode::empty()) {
@@ -312,7 +316,7 @@ pub(in crate::storage) fn open_directory(directory: &Dir) -> io::Result<Option<F
     }
 }
 
-/// Flushes a directory, if it could be opened. Some file systems refuse that, which have nothing to flush.
+/// Flushes a directory, if it could be opened. Some file systems refuse that, because they have nothing to flush.
 pub(in crate::storage) fn flush_directory(directory: Option<&File>) -> io::Result<()> {
     let Some(directory) = directory else { return Ok(()) };
     match rustix::fs::fsync(directory) {
@@ -321,22 +325,23 @@ pub(in crate::storage) fn flush_directory(directory: Option<&File>) -> io::Resul
     }
 }
 
-/// Returns whether an upload holds the lock of a file.
+/// Returns true if an upload holds the lock of a file.
 fn is_locked(file: &File) -> bool {
     let locked = flock(file, FlockOperation::NonBlockingLockShared);
     if locked.is_ok() {
-        // Not to be in the way of who resumes.
+        // An upload that resumes the file must get the lock.
         let _unlocked = flock(file, FlockOperation::Unlock);
     }
     locked == Err(Errno::WOULDBLOCK)
 }
 
-/// Returns whether flock fails because the file system has no locks: NFS without lockd, Lustre without `-o flock`, some FUSE.
+/// Returns true if flock failed because the file system has no locks: NFS without lockd, Lustre without `-o flock`,
+/// some FUSE.
 fn has_no_locks(error: Errno) -> bool {
     matches!(error, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// The state of a file when it was looked at: another file, or the same one changed, is not equal.
+/// The state of a file at one moment: another file, or this file after a change, is not equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -351,14 +356,14 @@ impl Identity {
         Self { device, inode, size: size(stat), modified: modified(stat) }
     }
 
-    /// The same bytes for the same state.
+    /// Encodes the state; equal states have equal bytes.
     fn bytes(&self) -> Vec<u8> {
         let Self { device, inode, size, modified: (second, nanosecond) } = self;
         format!("{device} {inode} {size} {second} {nanosecond}").into_bytes()
     }
 }
 
-/// The time of the last change: seconds and nanoseconds.
+/// Returns the time of the last change, in seconds and nanoseconds.
 #[allow(
     clippy::unnecessary_cast,
     clippy::cast_possible_wrap,

@@ -1,4 +1,4 @@
-//! Uploads as a sequence of operations on a tree: what stands under the name, what is kept, and what is not.
+//! Uploads as a sequence of operations on a tree: tests of the stored files, and of the bytes that are kept.
 
 use std::fs;
 use std::mem::ManuallyDrop;
@@ -42,7 +42,7 @@ impl Scene {
         self.root.is_being_replaced(&path(name), ONE)
     }
 
-    /// Writes, and commits or not.
+    /// Writes the text, without committing it.
     fn upload(&self, name: &str, start: Start, text: &str) -> Upload {
         let mut upload = self.begin(name, start).unwrap();
         upload.write(text.as_bytes()).unwrap();
@@ -151,7 +151,7 @@ fn beside_a_complete_file_what_is_kept_is_resumed_only_by_who_knows_its_own_offs
     scene.complete("a", Start::Overwrite, "old");
     scene.cut_off("a", Start::Overwrite, "new ve");
     assert_eq!((scene.read("a").unwrap().as_str(), scene.kept("a")), ("old", None));
-    // These may mean the old file, whose size is all that a client was told.
+    // These commands may mean the old file, because clients see only its size.
     assert!(matches!(scene.begin("a", Start::End), Err(Unable::Interrupted)));
     assert!(matches!(scene.begin("a", Start::At(3)), Err(Unable::Interrupted)));
     scene.complete("a", Start::At(6), "rsion");
@@ -277,7 +277,7 @@ fn who_resumes_supersedes_the_upload_whose_connection_was_lost() {
     let scene = Scene::new();
     let mut lost = scene.upload("a", Start::Overwrite, "0123456789");
     let mut resumed = scene.begin("a", Start::At(8)).unwrap();
-    // Whatever still comes over the old connection harms nobody.
+    // Later data of the old connection does no harm.
     lost.write(b"garbage").unwrap();
     resumed.write(b"89").unwrap();
     assert_eq!(
@@ -336,7 +336,7 @@ fn an_overwritten_file_keeps_its_extended_attributes() {
     scene.complete("a", Start::Overwrite, "x");
     let open = || File::options().read(true).open(scene.directory.path().join("a")).unwrap();
     if fsetxattr(open(), c"user.note", b"kept", XattrFlags::empty()).is_err() {
-        // Not every temporary directory has them.
+        // Not every temporary directory has extended attributes.
         return;
     }
     scene.complete("a", Start::Overwrite, "y");
@@ -386,7 +386,7 @@ fn what_is_old_is_swept_unless_somebody_writes_it() {
     assert_eq!(names, [".poolftpd-part.busy", ".poolftpd-part.new", "d"]);
 }
 
-/// The partial of a name, as a file of its own.
+/// Opens the partial of a name for writing.
 fn open_part(scene: &Scene, name: &str) -> File {
     let path = scene.directory.path().join(format!(".poolftpd-part.{name}"));
     File::options().read(true).write(true).open(path).unwrap()
@@ -396,7 +396,7 @@ fn open_part(scene: &Scene, name: &str) -> File {
 fn of_a_partial_only_what_reached_the_disk_counts() {
     let scene = Scene::new();
     scene.cut_off("a", Start::Overwrite, "0123456789");
-    // The size is known to the disk, the bytes are not: so it is after a power failure.
+    // After a power failure, the disk may have the size but not the bytes.
     open_part(&scene, "a").set_len(20).unwrap();
     assert_eq!(scene.kept("a"), Some(10));
     assert!(matches!(scene.begin("a", Start::At(11)), Err(Unable::BeyondEnd)));
@@ -427,9 +427,9 @@ fn a_flush_records_what_it_flushed_and_no_more() {
     let flush = upload.flush().unwrap();
     upload.write(b"56789").unwrap();
     flush.run().unwrap();
-    // While it is written, who resumes copies from it.
+    // While an upload writes it, all of it counts, because an upload that resumes it copies the bytes.
     assert_eq!(scene.kept("a"), Some(10));
-    // The server dies: its lock is gone, and what was not flushed may be.
+    // The server dies: its lock is gone, and unflushed bytes may be lost.
     flock(&upload.file, FlockOperation::Unlock).unwrap();
     assert_eq!(scene.kept("a"), Some(5));
     let _dead = ManuallyDrop::new(upload);
@@ -473,7 +473,7 @@ fn an_interrupted_overwrite_is_in_the_way_of_its_own_client_alone() {
     let mut append = scene.begin_as(OTHER, "log", Start::End).unwrap();
     append.write(b"!").unwrap();
     append.commit(|| Go::On).unwrap();
-    // The file has changed: what was to replace it is void.
+    // The file has changed, so the partial that was to replace it is void.
     assert_eq!(scene.read("log").unwrap(), "older!");
     assert!(scene.begin("log", Start::End).is_ok());
 }
@@ -485,7 +485,7 @@ fn of_two_that_append_at_once_both_are_appended() {
     let (one, other) =
         (scene.upload("log", Start::End, "11"), scene.upload("log", Start::End, "2"));
     if one.role == Role::Copy {
-        // Where blocks are shared, each has a copy of its own, and the last one wins.
+        // If blocks are shared, each append has its own copy, and the last one wins.
         return;
     }
     let other = match other.commit(|| Go::Ask).unwrap() {
@@ -522,7 +522,7 @@ fn appending_costs_what_is_appended() {
     scene.complete("log", Start::End, "a line");
     let found = fs::metadata(scene.directory.path().join("log")).unwrap();
     assert_eq!(found.len(), size + 6);
-    // The file itself, or blocks that are shared; never a second copy.
+    // The file itself, or shared blocks; never a second copy.
     assert!(found.blocks() * 512 < 10_000_000 && scene.names().len() == 1);
     let _is_in_place = found.ino() == inode;
 }
@@ -539,7 +539,7 @@ fn a_copy_that_supersedes_can_be_cancelled_and_leaves_nothing() {
     assert_eq!(scene.names().iter().filter(|name| name.contains("-up.")).count(), 0);
 }
 
-/// The events of a directory, as a watcher of it sees them: what happened to which name.
+/// Returns the events of a directory as its watcher sees them: the kind of each event, and the name.
 fn events(watcher: &std::os::fd::OwnedFd) -> Vec<(inotify::ReadFlags, String)> {
     let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
     let mut reader = inotify::Reader::new(watcher, &mut buffer);
