@@ -1,4 +1,4 @@
-//! Who may log in, and what each may do.
+//! Accounts: the users who may log in, and their permissions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::ftp::command::Password;
 use crate::ftp::path::Escaped;
 use crate::ftp::verb::Permission;
 
-/// What an account may do.
+/// The permissions of an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Permissions(u8);
 
-/// Each permission by the word that the users file has for it.
+/// The permissions by the words for them in the users file.
 const WORDS: [(&str, Permission); 8] = [
     ("list", Permission::List),
     ("read", Permission::Read),
@@ -38,21 +38,21 @@ const WORDS: [(&str, Permission); 8] = [
 ];
 
 impl Permissions {
-    /// Look, and fetch.
+    /// The permissions to list and to download.
     pub const READ_ONLY: Self = Self(bit(Permission::List) | bit(Permission::Read));
-    /// Everything.
+    /// All permissions.
     pub const FULL: Self = Self(u8::MAX);
 
-    /// Whether this is among them.
+    /// Returns true if the permission is in this set.
     #[must_use]
     pub const fn allow(self, permission: Permission) -> bool {
         self.0 & bit(permission) != 0
     }
 
-    /// Reads words separated by commas; `all` is every one.
+    /// Parses words separated by commas; `all` means every permission.
     ///
     /// # Errors
-    /// One sentence, with the words there are.
+    /// One sentence that lists the known words.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text == "all" {
             return Ok(Self::FULL);
@@ -72,7 +72,7 @@ const fn bit(permission: Permission) -> u8 {
 }
 
 impl Default for Permissions {
-    /// A user may do everything in the home, unless something else is said.
+    /// Returns all permissions: a user has them in the home unless the users file restricts them.
     fn default() -> Self {
         Self::FULL
     }
@@ -94,7 +94,7 @@ impl fmt::Debug for Permissions {
     }
 }
 
-/// A rate that several transfers share: each byte pushes the moment when the next may move.
+/// A rate limit that several transfers share. Each byte delays the moment when the next byte may be transferred.
 #[derive(Debug)]
 pub struct Pace {
     bytes_per_second: NonZeroU64,
@@ -102,25 +102,25 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// So many bytes a second.
+    /// Creates a limit of this number of bytes per second.
     #[must_use]
     pub fn new(bytes_per_second: NonZeroU64) -> Self {
         Self { bytes_per_second, free_at: Mutex::default() }
     }
 
-    /// Until when nothing may move, if that is not over.
+    /// Returns the time until which no bytes may be transferred, if it is in the future.
     #[must_use]
     pub fn busy_until(&self, now: Instant) -> Option<Instant> {
         self.free_at.lock().filter(|free_at| *free_at > now)
     }
 
-    /// How many bytes may move at once: those of a tenth of a second.
+    /// Returns the number of bytes that may be transferred at once: those of a tenth of a second.
     #[must_use]
     pub fn slice(&self) -> usize {
         usize::try_from(self.bytes_per_second.get() / 10).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Says that so many bytes have moved.
+    /// Records that this number of bytes was transferred.
     pub fn charge(&self, bytes: u64, now: Instant) {
         #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
         let took = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
@@ -129,13 +129,13 @@ impl Pace {
     }
 }
 
-/// What all sessions of one user share.
+/// The state that all sessions of one user share.
 #[derive(Debug, Default)]
 struct Standing {
     sessions: AtomicUsize,
 }
 
-/// One session's place among those of its user; given back when dropped.
+/// A session's permit among the sessions of its user, given back when it is dropped.
 #[derive(Debug)]
 struct Place(Arc<Standing>);
 
@@ -145,7 +145,8 @@ impl Drop for Place {
     }
 }
 
-/// Somebody who has logged in. Only [`Accounts::verify`] makes one, so a stranger has no root to open.
+/// A user who has logged in. Accounts come only from [`Accounts::verify`] and the [`Admission`] that it returns, so a
+/// client that has not logged in has no root to open.
 #[derive(Debug, Clone)]
 pub struct Account {
     root: Arc<Root>,
@@ -157,64 +158,64 @@ pub struct Account {
 }
 
 impl Account {
-    /// The tree it sees.
+    /// Returns the tree that the account sees.
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
     }
 
-    /// The tree once more, for work that is done elsewhere.
+    /// Returns the tree for work on another thread.
     #[must_use]
     pub fn shared_root(&self) -> Arc<Root> {
         Arc::clone(&self.root)
     }
 
-    /// The owner of this session's partial uploads: the user at the client's address.
+    /// Returns the owner of this session's partial uploads: the user at the client's address.
     #[must_use]
     pub fn owner(&self) -> Owner {
         self.owner
     }
 
-    /// What it may do.
+    /// Returns the permissions of the account.
     #[must_use]
     pub fn permissions(&self) -> Permissions {
         self.permissions
     }
 
-    /// How fast it may send.
+    /// Returns the rate limit of uploads.
     #[must_use]
     pub fn up(&self) -> Option<&Arc<Pace>> {
         self.up.as_ref()
     }
 
-    /// How fast it may fetch.
+    /// Returns the rate limit of downloads.
     #[must_use]
     pub fn down(&self) -> Option<&Arc<Pace>> {
         self.down.as_ref()
     }
 }
 
-/// Why somebody is not let in.
+/// The reason why a login is refused.
 #[derive(Debug)]
 pub enum Denied {
-    /// No such user, not this password, or not from this address: who asks is not told which.
+    /// The user does not exist, the password is wrong, or the address is not allowed. The client does not learn which.
     Incorrect,
-    /// The password is right, but the home cannot be opened.
+    /// The password is correct, but the home cannot be opened.
     NoHome(io::Error),
-    /// There is no memory to check the password with.
+    /// There is no memory to check the password.
     OutOfMemory,
-    /// The password is right, but the user has as many sessions as allowed.
+    /// The password is correct, but the user has the maximum number of sessions.
     TooManySessions,
 }
 
-/// What a login comes to.
+/// The result of a login.
 pub type Verdict = Result<Account, Denied>;
 
-/// How a login is decided.
+/// The way in which a login is decided.
 pub enum Verification {
-    /// At once.
+    /// The login is decided.
     Now(Verdict),
-    /// By work that takes its time: not on a worker.
+    /// The login is decided by slow work, which must not run on a worker.
     Later(Box<dyn FnOnce() -> Result<Admission, Denied> + Send>),
 }
 
@@ -227,38 +228,38 @@ impl fmt::Debug for Verification {
     }
 }
 
-/// A user at an address, the same in every session.
+/// Returns the owner for a user at an address; it is equal in every session.
 fn owner(name: &[u8], from: IpAddr) -> Owner {
     let hash = Sha256::new().chain_update(name).chain_update([0]).chain_update(from.to_string());
     let hash = hash.finalize();
     Owner(u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default()))
 }
 
-/// Everybody who may log in.
+/// All accounts of a server or virtual host.
 #[derive(Debug)]
 pub struct Accounts {
-    /// Where users are who have no home of their own, and anonymous.
+    /// The root for anonymous, and for users without a home.
     root: RwLock<Arc<Root>>,
     anonymous: Option<Permissions>,
     users: Option<UsersFile>,
 }
 
-/// The users of a file, and what is known of them beside it.
+/// The users of a file, and their state in this process.
 #[derive(Debug)]
 struct UsersFile {
     path: PathBuf,
     known: RwLock<BTreeMap<Vec<u8>, Arc<Known>>>,
-    /// What homes hold, where there is a limit to it.
+    /// The usage of the homes that have a quota.
     usages: Arc<Usages>,
-    /// By name, over every reload.
+    /// The session counts by user name, which outlive a reload.
     standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
-    /// Files that no home may have beneath it.
+    /// Files that must not be beneath a home.
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
     unreachable: Mutex<BTreeSet<PathBuf>>,
 }
 
-/// A user of the file.
+/// A user of the users file.
 #[derive(Debug)]
 struct Known {
     user: User,
@@ -268,13 +269,13 @@ struct Known {
 }
 
 impl Accounts {
-    /// Anonymous alone, with these permissions.
+    /// Creates accounts with anonymous access only, with these permissions.
     #[must_use]
     pub fn anonymous(root: Arc<Root>, permissions: Permissions) -> Self {
         Self { root: RwLock::new(root), anonymous: Some(permissions), users: None }
     }
 
-    /// The users of a file, and anonymous if it has permissions.
+    /// Creates accounts from a users file, and anonymous access if it has permissions.
     ///
     /// # Errors
     /// One sentence about the file.
@@ -295,7 +296,7 @@ impl Accounts {
         Ok(Self { root: RwLock::new(root), anonymous, users: Some(users) })
     }
 
-    /// The same, of which no home that comes later may have any of these files beneath it.
+    /// Sets the files that must not be beneath any home of a later reload.
     #[must_use]
     pub fn guarding(mut self, secrets: Arc<Secrets>) -> Self {
         if let Some(users) = &mut self.users {
@@ -304,26 +305,26 @@ impl Accounts {
         self
     }
 
-    /// Reads the users anew; those who are logged in stay. Returns how many there are.
+    /// Reads the users file again; users who are logged in stay logged in. Returns the number of users.
     ///
     /// # Errors
-    /// One sentence about the file; then nothing has changed.
+    /// One sentence about the file; the users are then unchanged.
     pub fn reload(&self) -> Result<Option<usize>, String> {
         self.users.as_ref().map(UsersFile::reload).transpose()
     }
 
-    /// Tries each home that has come since the last time and those that were not reached then. Returns the users whose homes
-    /// cannot be reached.
+    /// Checks each home that is new since the last reload, and those that could not be reached then. Returns the users
+    /// whose homes cannot be reached.
     pub(super) fn unreachable(&self, before: &BTreeSet<PathBuf>) -> Vec<Vec<u8>> {
         self.users.as_ref().map(|users| users.unreachable(before)).unwrap_or_default()
     }
 
-    /// The homes of all users who have one.
+    /// Returns the homes of all users who have one.
     pub(super) fn homes(&self) -> BTreeSet<PathBuf> {
         self.users.iter().flat_map(UsersFile::homes).collect()
     }
 
-    /// The account of this name, if the password is its own. Anonymous gives any password (RFC 1635).
+    /// Verifies a name and a password. Anonymous may give any password (RFC 1635).
     #[must_use]
     pub fn verify(&self, name: &[u8], password: Password, from: IpAddr) -> Verification {
         let known = self.users.as_ref().and_then(|users| users.known.read().get(name).cloned());
@@ -357,7 +358,7 @@ impl Accounts {
         }))
     }
 
-    /// The root as it is now: it may have been replaced.
+    /// Returns the root; opens it again if its directory was replaced.
     fn root(&self) -> Arc<Root> {
         let known = Arc::clone(&self.root.read());
         let Some(other) = known.replacement().map(Arc::new) else { return known };
@@ -365,25 +366,25 @@ impl Accounts {
         other
     }
 
-    /// Whether this name asks for anonymous access (RFC 1635).
+    /// Returns true if this name requests anonymous access (RFC 1635).
     #[must_use]
     pub fn is_anonymous(name: &[u8]) -> bool {
         name.eq_ignore_ascii_case(b"anonymous") || name.eq_ignore_ascii_case(b"ftp")
     }
 
-    /// Tells that a user of the file has this name.
+    /// Returns true if the users file has a user of this name.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {
         self.users.as_ref().is_some_and(|users| users.known.read().contains_key(name))
     }
 
-    /// Whether anonymous is served.
+    /// Returns true if anonymous access is allowed.
     #[must_use]
     pub fn serve_anonymous(&self) -> bool {
         self.anonymous.is_some()
     }
 
-    /// Opens the root, and the home of each user who has one, one after the other.
+    /// Opens the root and the home of each user who has one, in turn, and passes them to `visit`.
     pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
         visit(&self.root());
         let Some(users) = &self.users else { return };
@@ -393,7 +394,7 @@ impl Accounts {
         }
     }
 
-    /// Where the root is, if that is known, and the homes of all users who have one.
+    /// Returns the path of the root, if it is known, and the homes of all users who have one.
     pub(super) fn places(&self) -> Vec<PathBuf> {
         let root = self.root.read().path().cloned();
         let known = self.users.iter().flat_map(|users| {
@@ -445,7 +446,7 @@ impl UsersFile {
                 (name, Arc::new(Known::new(user, standing, before.map(AsRef::as_ref))))
             })
             .collect();
-        // Of who is gone, only those who are still here are remembered.
+        // Forgets the removed users who have no session.
         standings
             .retain(|name, standing| known.contains_key(name) || Arc::strong_count(standing) > 1);
         let count = known.len();
@@ -455,7 +456,7 @@ impl UsersFile {
 }
 
 impl Known {
-    /// A rate that has not changed is still shared with the sessions of before.
+    /// Creates a user of the file. A rate limit that has not changed stays shared with the earlier sessions.
     fn new(user: User, standing: Arc<Standing>, before: Option<&Self>) -> Self {
         let UserSettings { up, down, .. } = user.settings;
         let pace = |rate: Option<NonZeroU64>, before: Option<&Arc<Pace>>| {
@@ -476,9 +477,9 @@ impl Known {
         Quota { bytes_max, files_max, usage }
     }
 
-    /// The home, for what has to be done in it without its user.
+    /// Opens the home, for work in it without its user.
     fn open_home(&self, usages: &Usages) -> Option<Root> {
-        // One that is missing is told when its user logs in.
+        // A home that is missing is reported when its user logs in.
         let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
         Some(match usages.known(&root) {
             Some(usage) => root.with_quota(self.quota(usage)),
@@ -494,7 +495,7 @@ impl Known {
     }
 }
 
-/// A login whose password was right and who has a place: the home is still to be opened.
+/// A login with a correct password and a session permit, whose home is not open yet.
 #[derive(Debug)]
 pub struct Admission {
     known: Arc<Known>,
@@ -505,13 +506,14 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// The home of the user, where there is one: what is opened may hang.
+    /// Returns the user's home, if there is one. Opening it may hang.
     #[must_use]
     pub fn home(&self) -> Option<PathBuf> {
         self.known.user.settings.home.clone()
     }
 
-    /// Opens the home, and counts what is in it where that is limited: not on a worker, nor on a thread that others need.
+    /// Opens the home, and counts its usage if it has a quota. Must not run on a worker, nor on a thread that other
+    /// jobs need.
     pub fn open(self) -> Verdict {
         let Self { known, shared, usages, owner, place } = self;
         let settings = &known.user.settings;
@@ -604,7 +606,7 @@ mod tests {
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
         drop(first);
         let _first = verify(&accounts, "alice", "right").unwrap();
-        // The count outlives a reload.
+        // The session count outlives a reload.
         accounts.reload().unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
         change("from=192.0.2.0/24", None);

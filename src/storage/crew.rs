@@ -1,5 +1,5 @@
-//! Work that would hold a worker of a pool: a flush of a large file can take seconds, the check of a password takes its time
-//! on purpose. Who does it stands in `disks` and `fair`.
+//! Jobs that would block a worker of the pool: flushing a large file can take seconds, and checking a password is slow
+//! on purpose. The threads that run them are in `disks`, `fair` and `openers`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crossbeam_channel::{Receiver, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Something to be done, which tells by itself when it is.
+/// A job, which signals its own completion.
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// Prepares work for another thread; what it comes to is told by a descriptor.
+/// Prepares work for another thread. A descriptor of the [`Errand`] becomes readable when the work is done.
 pub(super) fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(Job, Errand<T>)> {
@@ -19,7 +19,7 @@ pub(super) fn prepare<T: Send + 'static>(
     let theirs = bell.try_clone()?;
     let (sender, outcome) = bounded(1);
     let job: Job = Box::new(move || {
-        // Nobody waits any more when the session has ended meanwhile.
+        // The receiver is gone if the session has ended meanwhile.
         let outcome = catch_unwind(AssertUnwindSafe(work));
         let _told = sender.send(outcome.unwrap_or_else(|_| Err(io::Error::other("a panic"))));
         let _rung = rustix::io::write(&theirs, &1_u64.to_ne_bytes());
@@ -27,7 +27,7 @@ pub(super) fn prepare<T: Send + 'static>(
     Ok((job, Errand { bell, outcome }))
 }
 
-/// Something that is being done.
+/// Work that another thread does.
 #[derive(Debug)]
 pub struct Errand<T> {
     bell: OwnedFd,
@@ -35,18 +35,18 @@ pub struct Errand<T> {
 }
 
 impl<T> Errand<T> {
-    /// Readable when it is done.
+    /// Returns a descriptor that is readable when the work is done.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// Waits until it is done: for another errand, never for a worker.
+    /// Waits until the work is done. Only another job may wait, never a worker.
     pub fn wait(self) -> io::Result<T> {
         self.outcome.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
-    /// What it came to, once it is done.
+    /// Returns the result if the work is done.
     #[must_use]
     pub fn outcome(&self) -> Option<io::Result<T>> {
         self.outcome.try_recv().ok()

@@ -1,6 +1,6 @@
-//! Threads that wait for disks: a few for each, so that a disk that hangs holds up nobody who uses another.
+//! Threads that wait for disks: a few for each disk, so that a disk that hangs delays no user of another disk.
 //!
-//! They are started when there is something to do, and end when there has been nothing for a while.
+//! They are started when there are jobs, and end when they have been idle for a while.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,10 +15,10 @@ use super::crew::{Errand, Job, prepare};
 /// The maximum number of threads that wait for one disk. Disks are fastest with a few requests at a time.
 const THREADS_MAX: usize = 4;
 
-/// The maximum wait of a thread for the next job.
+/// The maximum time that a thread waits for the next job.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 
-/// The threads of every disk, by device number. Each session has two jobs at most, which bounds the queues.
+/// The threads of every disk, by device number. Each session has at most two jobs, which bounds the queues.
 #[derive(Debug, Default)]
 pub struct Disks(Mutex<HashMap<u64, Arc<Disk>>>);
 
@@ -36,7 +36,7 @@ struct Threads {
 }
 
 impl Disks {
-    /// Has something done that waits for the disk of this device number.
+    /// Runs work that waits for the disk with this device number.
     ///
     /// # Errors
     /// When there is no descriptor, or no thread can be started.
@@ -72,7 +72,7 @@ impl Disk {
         // Never disconnected: this holds both ends.
         let _sent = self.jobs.0.send(job);
         if threads.idle > 0 {
-            // It is for this one, which need not count itself.
+            // The job is for an idle thread, which does not decrement the counter itself.
             threads.idle -= 1;
             return Ok(());
         }
@@ -85,17 +85,17 @@ impl Disk {
         if started.is_ok() {
             threads.all += 1;
         } else if threads.all == 0 {
-            // Nobody would do it.
+            // No thread would run the job.
             let _job = self.jobs.1.try_recv();
         }
         if threads.all > 0 { Ok(()) } else { started.map(drop) }
     }
 
-    /// A thread's life.
+    /// Runs jobs until the thread has been idle for [`IDLE_MAX`].
     fn work(&self) {
         loop {
             let mut threads = self.threads.lock();
-            // Under the lock, under which jobs are pushed: who counts as idle has none.
+            // Jobs are pushed under this lock, so a thread counts as idle only while no job waits.
             if let Ok(job) = self.jobs.1.try_recv() {
                 drop(threads);
                 job();

@@ -1,32 +1,32 @@
-//! Files that no client may ever fetch: keys and users files. A place that is served must not have one beneath it.
+//! Files that no client may ever download: keys and users files. No served directory may have one beneath it.
 
 use std::path::{Path, PathBuf};
 
-/// Files for the administrator alone.
+/// Files that only the administrator may read.
 #[derive(Debug, Default)]
 pub struct Secrets(Vec<Secret>);
 
 #[derive(Debug)]
 struct Secret {
-    /// `the key`, `the users file`.
+    /// The kind of the file, for messages: `the key`, `the users file`.
     kind: &'static str,
     path: PathBuf,
-    /// Its own name and what that leads to if it is a link, each without links in it.
+    /// The canonical paths of the file itself and, if it is a link, of its target.
     places: Vec<PathBuf>,
 }
 
 impl Secrets {
-    /// Files, each with its kind, as the beginning of a sentence: `the key`.
+    /// Creates the list from files, each with its kind as the beginning of a sentence: `the key`.
     #[must_use]
     pub fn new(files: impl IntoIterator<Item = (&'static str, PathBuf)>) -> Self {
         let secret = |(kind, path): (_, PathBuf)| Secret { kind, places: whereabouts(&path), path };
         Self(files.into_iter().map(secret).collect())
     }
 
-    /// Makes sure that none of them is beneath a place that is to be served.
+    /// Checks that none of the files is beneath a directory that is to be served.
     ///
     /// # Errors
-    /// One sentence that names both.
+    /// One sentence that names the file and the directory.
     pub fn check(&self, kind: &str, place: &Path) -> Result<(), String> {
         let real = place.canonicalize().unwrap_or_else(|_| place.to_owned());
         let is_beneath =
@@ -42,7 +42,7 @@ impl Secrets {
     }
 }
 
-/// The places of a file: its own name, and what that leads to if it is a link.
+/// Returns the real paths of a file: its own and, if it is a link, that of its target.
 #[must_use]
 pub fn whereabouts(path: &Path) -> Vec<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -1,7 +1,7 @@
-//! Threads that divide their time among clients: whoever asks for much waits behind itself, and not before others.
+//! Threads that divide their time among clients: a client with many jobs delays its own jobs, and not those of others.
 //!
-//! Each client has a queue of its own, and the threads take from one after the other. When as much waits as may, a client that
-//! has less waiting than another takes the place of the last of that one.
+//! Each client has its own queue, and the threads take jobs from the queues in turn. When the maximum number of jobs
+//! waits, a new job of a client with fewer waiting jobs displaces the last job of the client with the most.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,31 +14,31 @@ use parking_lot::{Condvar, Mutex};
 
 use super::crew::{Errand, Job, prepare};
 
-/// A job that waits, and the sign by which it is told not to be done.
+/// A waiting job, and the flag that cancels it.
 struct Waiting {
     job: Job,
     is_displaced: Arc<AtomicBool>,
 }
 
 impl Waiting {
-    /// Ends a job that another has displaced: who waits for it is told so.
+    /// Ends a job that another job has displaced; its [`Errand`] returns an error.
     fn displace(self) {
         self.is_displaced.store(true, Ordering::Release);
         (self.job)();
     }
 }
 
-/// Jobs that wait, by client.
+/// Waiting jobs, by client.
 struct Queues<K> {
-    /// None of them is empty.
+    /// The queue of each client; none of them is empty.
     by_client: HashMap<K, VecDeque<Waiting>>,
-    /// Each client with something waiting, the next one first.
+    /// The clients with waiting jobs, the next one first.
     ring: VecDeque<K>,
     count: usize,
     is_closed: bool,
 }
 
-/// Says that there is no room.
+/// The error for a full queue.
 #[derive(Debug, PartialEq, Eq)]
 struct NoRoom;
 
@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone> Queues<K> {
         Self { by_client: HashMap::new(), ring: VecDeque::new(), count: 0, is_closed: false }
     }
 
-    /// Puts a job at the end of its client's queue; returns the one that it displaces, if there was no room otherwise.
+    /// Adds a job at the end of its client's queue. Returns the job that it displaces, if the queues were full.
     fn push(&mut self, client: K, job: Waiting, most: usize) -> Result<Option<Waiting>, NoRoom> {
         let displaced =
             if self.count < most { None } else { Some(self.make_room(&client).ok_or(NoRoom)?) };
@@ -60,11 +60,11 @@ impl<K: Hash + Eq + Clone> Queues<K> {
         Ok(displaced)
     }
 
-    /// Takes the last job of the client that has most waiting, if that is more than this one would have.
+    /// Removes the last job of the client with the longest queue, if that queue is longer than this client's would be.
     fn make_room(&mut self, client: &K) -> Option<Waiting> {
         let own = self.by_client.get(client).map_or(0, VecDeque::len);
         let longest = self.by_client.values_mut().max_by_key(|queue| queue.len())?;
-        // It has two at least: none becomes empty by this.
+        // The queue has at least two jobs, so it does not become empty.
         let displaced = if longest.len() > own + 1 { longest.pop_back() } else { None };
         self.count -= usize::from(displaced.is_some());
         displaced
@@ -91,7 +91,7 @@ struct Shared<K> {
 }
 
 impl<K: Hash + Eq + Clone> Shared<K> {
-    /// Waits for the next job; `None` when there are no more.
+    /// Waits for the next job; returns `None` when the queues are closed and empty.
     fn next(&self) -> Option<Waiting> {
         let mut queues = self.queues.lock();
         loop {
@@ -104,7 +104,7 @@ impl<K: Hash + Eq + Clone> Shared<K> {
     }
 }
 
-/// Threads that do errands of clients in turn. They end when this is dropped and what they were given is done.
+/// Threads that run jobs of clients in turn. They end when this is dropped and all its jobs are done.
 pub struct FairCrew<K: Hash + Eq + Clone> {
     shared: Arc<Shared<K>>,
     waiting_max: usize,
@@ -118,7 +118,7 @@ impl<K: Hash + Eq + Clone> fmt::Debug for FairCrew<K> {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
-    /// Starts the threads, for which at most this many errands may wait.
+    /// Starts the threads. At most `waiting_max` jobs may wait.
     pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared { queues: Mutex::new(Queues::new()), wake: Condvar::new() });
         let crew = Self { shared, waiting_max };
@@ -134,8 +134,8 @@ impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
         Ok(crew)
     }
 
-    /// Has something done for a client, and tells by a descriptor when it is; `None` if too much waits already. One that is
-    /// displaced by another client's ends with [`io::ErrorKind::ResourceBusy`].
+    /// Runs work for a client on one of the threads; returns `None` if too many jobs wait. A job that another client's
+    /// job displaces ends with [`io::ErrorKind::ResourceBusy`].
     pub fn try_run<T: Send + 'static>(
         &self,
         client: K,
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    /// A crew of one thread that is held until the sender is dropped.
+    /// Returns a crew of one thread, which is blocked until the sender is dropped.
     fn held(waiting_max: usize) -> (FairCrew<&'static str>, Sender<()>) {
         let crew = FairCrew::start("test", 1, waiting_max).unwrap();
         let (go, gate) = bounded::<()>(0);
@@ -224,7 +224,7 @@ mod tests {
         assert!(crew.try_run("a", || Ok(())).is_none(), "both have as much");
         let third = crew.try_run("b", || Ok(())).unwrap().unwrap();
         drop(go);
-        // The last ones had to give way, and know it.
+        // The last jobs were displaced, and their errands return the error.
         let displaced = flood.split_off(2);
         let outcomes: Vec<_> = displaced.into_iter().map(Errand::wait).collect();
         assert!(outcomes.iter().all(|outcome| {

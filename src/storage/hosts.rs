@@ -1,16 +1,16 @@
-//! Virtual hosts: names that a client can ask for (HOST, RFC 7151; SNI of TLS), each with accounts of its own.
+//! Virtual hosts: names that a client can ask for (HOST, RFC 7151; SNI of TLS), each with its own accounts.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Accounts, Root};
 
-/// The accounts of every name that is served.
+/// The accounts of every host name that is served.
 #[derive(Debug)]
 pub struct Hosts {
-    /// For clients that ask for no name, and, where there are no others, for any.
+    /// The accounts for clients that ask for no name; without virtual hosts, for all clients.
     usual: Accounts,
-    /// By name, in small letters.
+    /// The accounts by host name, in lower case.
     named: BTreeMap<String, Accounts>,
 }
 
@@ -19,32 +19,33 @@ pub struct Hosts {
 pub struct ReloadedUsers {
     /// The number of users.
     pub users: usize,
-    /// The users whose homes have come since and cannot be reached.
+    /// The users with new homes that cannot be reached.
     pub unreachable: Vec<Vec<u8>>,
-    /// Mistakes in the files that were left as they are.
+    /// The errors in users files that could not be read; their users are unchanged.
     pub wrong: Vec<String>,
 }
 
 impl Hosts {
-    /// With names, in small letters, beside the usual.
+    /// Creates the hosts from the default accounts and those of the names, which must be in lower case.
     #[must_use]
     pub fn new(usual: Accounts, named: BTreeMap<String, Accounts>) -> Self {
         Self { usual, named }
     }
 
-    /// The accounts of a client that asked for this name, or for none.
+    /// Returns the accounts of a client that asked for this name, or for none.
     #[must_use]
     pub fn accounts(&self, name: Option<&str>) -> &Accounts {
         name.and_then(|name| self.named.get(name)).unwrap_or(&self.usual)
     }
 
-    /// The name under which the accounts of a client are that asked for this one; `None` for the usual ones.
+    /// Returns the name if it has its own accounts; `None` if the default accounts apply.
     #[must_use]
     pub fn named(&self, name: Option<&str>) -> Option<String> {
         name.filter(|name| self.named.contains_key(*name)).map(str::to_owned)
     }
 
-    /// The name as it is known here, if it is served. Where there are no names, every one is this server's.
+    /// Returns the name in lower case and without a final dot, if it is served. Without virtual hosts, every name is
+    /// served.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<String> {
         let known = name.trim_end_matches('.').to_ascii_lowercase();
@@ -55,7 +56,7 @@ impl Hosts {
         std::iter::once(&self.usual).chain(self.named.values())
     }
 
-    /// Rereads all users files. Users who are logged in stay so.
+    /// Reads all users files again. Users who are logged in stay logged in.
     pub fn reload(&self) -> ReloadedUsers {
         let mut outcome = ReloadedUsers::default();
         for accounts in self.all() {
@@ -71,13 +72,13 @@ impl Hosts {
         outcome
     }
 
-    /// Every root and home.
+    /// Returns the paths of all roots and homes.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
         self.all().flat_map(Accounts::places).collect()
     }
 
-    /// Opens each, one after the other.
+    /// Opens each root and home in turn, and passes it to `visit`.
     pub fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
         self.all().for_each(|accounts| accounts.each_place(visit));
     }

@@ -1,7 +1,7 @@
-//! What is served, and to whom: the tree beneath a root, and the accounts that may see it.
+//! The files that are served and the users who may see them: the tree beneath a root, and the accounts.
 //!
-//! Real paths stay in this room: the others name a place by its [`VirtualPath`](crate::ftp::VirtualPath). Depends on
-//! `ftp`. Not here: sockets, replies, the clock.
+//! Real paths stay in this room: other rooms name files by [`VirtualPath`](crate::ftp::VirtualPath). Depends on `ftp`.
+//! Not here: sockets, replies, the clock.
 
 pub mod account;
 mod crew;

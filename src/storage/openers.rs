@@ -1,5 +1,5 @@
-//! Threads that open homes: a home may be on a disk that hangs, or take minutes to be counted, and holds nobody but those who
-//! log in to it. Each home has one thread at a time, which ends when nobody waits for that home any more.
+//! Threads that open homes. A home may be on a disk that hangs, or take minutes to count, and then delays only logins
+//! to that home. Each home has one thread at a time, which ends when no login waits for the home.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 
 use super::crew::{Errand, Job, prepare};
 
-/// Maximum number of homes that are being opened at a time.
+/// The maximum number of homes that are opened at a time.
 const HOMES_MAX: usize = 64;
 
-/// Maximum number of logins that wait for one home.
+/// The maximum number of logins that wait for one home.
 const WAITING_MAX: usize = 64;
 
-/// The homes that are being opened, with what waits for each.
+/// The homes that are being opened, each with the jobs that wait for it.
 type Busy = Mutex<HashMap<Option<PathBuf>, VecDeque<Job>>>;
 
-/// Opens homes, each on a thread of its own.
+/// Opens homes, each on its own thread.
 #[derive(Default)]
 pub struct Openers(Arc<Busy>);
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Openers {
 }
 
 impl Openers {
-    /// Has something done for a home, behind what is done for it already; `None` if too much waits.
+    /// Runs work for a home, after the jobs that the home already has; returns `None` if too many jobs wait.
     pub fn try_run<T: Send + 'static>(
         &self,
         home: Option<PathBuf>,
@@ -49,7 +49,7 @@ impl Openers {
                 waiting.get_mut().push_back(job);
             }
             Entry::Vacant(free) if homes < HOMES_MAX => {
-                // The thread waits for this lock before it looks for more.
+                // The thread needs this lock before it takes its next job.
                 if let Err(error) = self.start(free.key().clone(), job) {
                     return Some(Err(error));
                 }

@@ -1,5 +1,5 @@
-//! Partial uploads, seen from outside: a partial counts as the file where nothing else stands under its name, goes along when
-//! a file is removed or renamed, and is swept when it is old.
+//! Partial uploads, as commands see them. A partial counts as the file if no complete file has its name. It is removed
+//! when its file is removed or another file is renamed to its name, and is swept when it is old.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -19,32 +19,34 @@ use super::upload::{Lock, Owner, UploadTarget, modified, recover, rename_new_at}
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
-/// True if every append that an earlier server died in has been carried out. One for the process: roots come and go, and all
-/// are searched when it starts.
+/// True if every append that an earlier server left unfinished has been carried out. One flag serves the process,
+/// because roots come and go, and all of them are searched at the start.
 static RECOVERED: AtomicBool = AtomicBool::new(false);
 
-/// Says that every tree has been searched for appends that a server died in: files are read without looking for one.
+/// Records that every tree has been searched for unfinished appends: later reads of a file do not look for one.
 pub fn all_recovered() {
     RECOVERED.store(true, Ordering::Release);
 }
 
 impl Root {
-    /// Carries out an append to this file that an earlier server died in, if that may not have been done yet.
+    /// Carries out an append to this file that an earlier server left unfinished, unless all appends have been carried
+    /// out.
     pub(super) fn recover_append(&self, path: &VirtualPath) {
         if RECOVERED.load(Ordering::Acquire) {
             return;
         }
-        // What cannot be looked at now is told by what comes next.
+        // An error here is returned by the operation that follows.
         let Ok(target) = UploadTarget::of(self, path) else { return };
         if target.has_redo().unwrap_or_default() {
             let _recovered = recover(&target.directory, &target.redo_name(), self.quota());
         }
     }
 
-    /// The partial upload of a name under which nothing stands; its size is where to resume.
+    /// Returns the partial upload of a name that no complete file has. The entry's size is the offset in bytes to
+    /// resume from.
     ///
     /// # Errors
-    /// Not found when there is none, or nothing of it has reached the disk.
+    /// Not found when there is no partial, or none of its bytes have reached the disk.
     pub fn kept(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
         let target = UploadTarget::of(self, path)?;
         if target.stat(&target.name)?.is_some() {
@@ -61,13 +63,13 @@ impl Root {
         Ok((part, Entry { size, ..entry }))
     }
 
-    /// Returns whether an upload of this client that was to replace this file, as it stands, was interrupted, or one is under way.
+    /// Returns true if this client's upload to replace this file, in its present state, was interrupted or is running.
     #[must_use]
     pub fn is_being_replaced(&self, path: &VirtualPath, owner: Owner) -> bool {
         UploadTarget::of(self, path).is_ok_and(|target| target.is_interrupted_by(owner))
     }
 
-    /// Removes a file, or a symbolic link itself, and what is kept of uploads of that name.
+    /// Removes a file or a symbolic link itself, and the partial uploads of that name.
     pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
         let before = UploadTarget::of(self, path);
         let removed = self.remove_counted(path, |directory, path| directory.remove_file(path));
@@ -75,14 +77,14 @@ impl Root {
         let was_kept = gone && forget(self, path, before);
         match removed {
             _ if was_kept => Ok(()),
-            // All there is of it is on its way.
+            // The only data is that of an upload that still runs.
             Err(_) if gone && self.kept(path).is_ok() => Err(Errno::BUSY.into()),
             removed => removed,
         }
     }
 
-    /// Renames, within the root; over what stands under the new name, if that may be replaced. What was kept of uploads under
-    /// the new name is void.
+    /// Renames within the root; replaces a file that has the new name if `may_replace`. Removes the partial uploads of
+    /// the new name.
     pub fn rename(
         &self,
         from: &VirtualPath,
@@ -91,7 +93,7 @@ impl Root {
     ) -> io::Result<()> {
         let before = UploadTarget::of(self, to);
         let names = self.quota().map(|quota| quota.lock_names());
-        // To another name of the same file, nothing goes away.
+        // If the new name is another name of this file, nothing is freed.
         let found = if self.is_same(from, to) { None } else { self.counted(to) };
         if may_replace {
             self.directory().rename(real(from)?, self.directory(), real(to)?)?;
@@ -112,7 +114,7 @@ impl Root {
         rename_new_at((&parent(from)?, &name(from)), (&parent(to)?, &name(to)))
     }
 
-    /// Removes a name, and counts what went away.
+    /// Removes a name, and subtracts the freed bytes and inode from the quota.
     fn remove_counted(
         &self,
         path: &VirtualPath,
@@ -125,7 +127,7 @@ impl Root {
         Ok(())
     }
 
-    /// The bytes that a name counts for the quota, if it stands.
+    /// Returns the number of bytes that the quota counts for a name, if it exists.
     fn counted(&self, path: &VirtualPath) -> Option<u64> {
         self.quota()?;
         let found = self.directory().symlink_metadata(real(path).ok()?).ok()?;
@@ -146,7 +148,7 @@ impl Root {
         }
     }
 
-    /// Removes a directory that is empty but for what is left of uploads.
+    /// Removes a directory that is empty except for leftovers of uploads.
     pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
         let remove = |directory: &Dir, path: &Path| directory.remove_dir(path);
         match self.remove_counted(path, remove) {
@@ -166,8 +168,8 @@ impl Root {
         }
     }
 
-    /// Removes the partial uploads that have not changed since this time; returns how many. Carries out appends that a server
-    /// had begun to write when it died. Asks before each directory whether to go on.
+    /// Removes the partial uploads that have not changed since this time; returns their number. Carries out appends
+    /// that a server left unfinished. Calls `go_on` before each directory, and stops when it returns `false`.
     pub fn sweep(&self, before: Timestamp, go_on: impl Fn() -> bool) -> io::Result<u64> {
         let mut swept = 0;
         let mut waiting = vec![PathBuf::from(".")];
@@ -175,7 +177,7 @@ impl Root {
             if !go_on() {
                 break;
             }
-            // It may have vanished, or may not be read: what is in it is not ours to sweep.
+            // The directory may have vanished, or be unreadable: its contents are then not swept.
             swept += self.sweep_directory(&path, before, &mut waiting).unwrap_or_default();
         }
         Ok(swept)
@@ -189,7 +191,7 @@ impl Root {
     ) -> io::Result<u64> {
         let directory = self.directory().open_dir(path)?;
         let mut swept = 0;
-        // What cannot be looked at now is looked at the next time.
+        // Entries that cannot be read now are tried at the next sweep.
         for found in directory.entries()?.flatten() {
             let name = found.file_name();
             if is_redo(name.as_bytes()) {
@@ -205,8 +207,8 @@ impl Root {
     }
 }
 
-/// Removes the partial uploads of a name: those that overwrite the file that stood there, and those of a new file.
-/// Returns true if there was one.
+/// Removes the partial uploads of a name: those that replace the earlier file, and those of a new file. Returns true if
+/// there was one.
 fn forget(root: &Root, path: &VirtualPath, before: io::Result<UploadTarget>) -> bool {
     let mut found = false;
     for target in [before, UploadTarget::of(root, path)].into_iter().flatten() {
@@ -217,7 +219,8 @@ fn forget(root: &Root, path: &VirtualPath, before: io::Result<UploadTarget>) -> 
     found
 }
 
-/// Removes what is left of an upload if no upload writes it and it is old enough; whether it was a partial.
+/// Removes a leftover of an upload if no upload writes it and it is old enough. Returns true if it was a partial, and
+/// not a record.
 fn sweep_one(
     root: &Root,
     directory: &Dir,
@@ -230,7 +233,8 @@ fn sweep_one(
         part: name.to_owned(),
         quota: root.quota().cloned(),
     };
-    // Locked until it is gone. Where there are no locks, an upload that still writes it has changed it lately.
+    // The lock is held until the file is gone. Without locks, an upload that still writes the file has changed it
+    // lately.
     let file = match target.lock(name)? {
         Lock::Got(file) => file,
         Lock::Unlockable(file) if before.is_some() => file,

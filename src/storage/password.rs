@@ -1,4 +1,4 @@
-//! Passwords: only their argon2id hashes are kept, in the PHC string format.
+//! Passwords: only their argon2id hashes are stored, in the PHC string format.
 
 use std::cell::RefCell;
 use std::collections::TryReserveError;
@@ -7,11 +7,11 @@ use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::{Output, PasswordHash};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
-/// Costs what the hash of a new password costs, and fits none: whoever gives the name of nobody waits as long as for a
-/// wrong password.
+/// A hash that costs as much as that of a new password, and matches no password. A login with an unknown name takes as
+/// long as one with a wrong password.
 const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$cG9vbGZ0cGRub2JvZHk$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The hash of a new password, with a salt of its own.
+/// Returns the hash of a new password, with a random salt.
 ///
 /// # Errors
 /// When the system has no random bytes.
@@ -20,29 +20,30 @@ pub fn hash(password: &[u8]) -> Result<String, String> {
     hashed.map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
-/// Whether a text is a hash that [`is_of`] understands.
+/// Returns true if a text is a hash that [`is_of`] can check.
 #[must_use]
 pub(super) fn is_hash(text: &str) -> bool {
     PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
 }
 
 thread_local! {
-    /// Asked for once by each thread that checks: given back and asked for anew each time, so much memory in pieces is kept
-    /// by the allocator many times over.
+    /// The working memory of each thread that checks passwords, allocated once. Freed and allocated again for each
+    /// check, such large blocks would make the allocator keep many times their size.
     static MEMORY: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Whether a hash is that of this password. Takes some ten milliseconds, and 19 MiB, on purpose; without a hash, too.
+/// Returns true if a hash is that of this password. Takes some ten milliseconds and 19 MiB, on purpose, even without a
+/// hash.
 ///
 /// # Errors
-/// When there is no memory for it: the largest piece that the server ever asks for at once, so its lack is an answer, not the
-/// end.
+/// When there is no memory for the check. This is the largest allocation of the server, so its failure is returned and
+/// does not end the process.
 pub(super) fn is_of(hash: Option<&str>, password: &[u8]) -> Result<bool, TryReserveError> {
     let fits = compute(hash.unwrap_or(NOBODYS), password)?.unwrap_or_default();
     Ok(fits && hash.is_some())
 }
 
-/// Whether they fit; `None` when the hash is none that can be computed.
+/// Returns true if hash and password match; `None` if the hash cannot be computed.
 fn compute(hash: &str, password: &[u8]) -> Result<Option<bool>, TryReserveError> {
     MEMORY.with_borrow_mut(|memory| {
         let Some(blocks) = blocks_of(hash) else { return Ok(None) };
@@ -51,7 +52,7 @@ fn compute(hash: &str, password: &[u8]) -> Result<Option<bool>, TryReserveError>
     })
 }
 
-/// How much memory a hash takes.
+/// Returns the memory that a hash needs, in argon2 blocks.
 fn blocks_of(hash: &str) -> Option<usize> {
     Some(Params::try_from(&PasswordHash::new(hash).ok()?).ok()?.block_count())
 }
@@ -66,7 +67,7 @@ fn compute_with(memory: &mut Vec<Block>, hash: &str, password: &[u8]) -> Option<
     memory.resize(parameters.block_count(), Block::default());
     let argon2 = Argon2::new(algorithm, version, parameters);
     argon2.hash_password_into_with_memory(password, &salt, &mut computed, memory).ok()?;
-    // Compares in the same time, however much is alike.
+    // Compares in constant time, however many bytes are equal.
     Some(Output::new(&computed).ok()? == expected)
 }
 

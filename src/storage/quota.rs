@@ -1,11 +1,15 @@
-//! How much a user's home may hold, and how much it does: exact at every moment, however many uploads there are at once.
+//! The quota of a user's home: its limits and its usage, which is exact at every moment, even with many concurrent
+//! uploads.
 //!
-//! What is there is counted when the first session of a home begins, and from then on by what is written, removed and
-//! replaced here; what others put there in the meantime is seen the next time. An upload takes its bytes before it writes
-//! them. Of one that replaces a file, the bytes and the inode of that cost nothing, because it goes away; should it not, they
-//! are taken before the upload is kept or gets its name. Of several that replace the same file one at a time has its room.
+//! The usage is counted when the first session of a home begins. From then on, it follows what this server writes,
+//! removes and replaces. Changes by other programs are noticed at the next count.
 //!
-//! Invariant: whoever changes a name looks, changes and counts under [`Quota::lock_names`], so that nothing comes between.
+//! An upload reserves its bytes before it writes them. An upload that replaces a file is credited with the bytes and
+//! the inode of that file, which will be freed. If they are not freed, they are charged before the upload is kept or
+//! gets its final name. Of several uploads that replace one file, only one has the credit at a time.
+//!
+//! Invariant: code that changes a name examines, changes and counts it under [`Quota::lock_names`], so that no other
+//! change interferes.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,32 +20,32 @@ use rustix::io::Errno;
 
 use super::root::Root;
 
-/// What a tree holds, for all who see it.
+/// The usage of a tree, shared by all sessions that see the tree.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     used: Mutex<Used>,
-    /// Held by whoever changes names.
+    /// Held by each change of names.
     names: Mutex<()>,
-    /// The files that uploads are to replace and have their room: each has it once.
+    /// The files for which an upload has a credit. At most one upload has the credit for a file.
     credited: Mutex<HashSet<FileId>>,
 }
 
-/// Device and inode.
+/// The device and inode numbers of a file.
 pub(super) type FileId = (u64, u64);
 
-/// In bytes, and in inodes: files, partial uploads, directories, links.
+/// The usage in bytes, and in inodes: files, partial uploads, directories, links.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) bytes: u64,
     pub(super) files: u64,
 }
 
-/// The trees whose usage is known, by device and inode of their roots.
+/// The trees whose usage is known, by the device and inode numbers of their roots.
 #[derive(Debug, Default)]
 pub(super) struct Usages(Mutex<HashMap<(u64, u64), Weak<Usage>>>);
 
 impl Usages {
-    /// What a tree holds; counted if nobody else sees it at the moment.
+    /// Returns the usage of a tree; counts it if no session sees the tree now.
     pub(super) fn of(&self, root: &Root) -> Arc<Usage> {
         if let Some(usage) = self.known(root) {
             return usage;
@@ -49,7 +53,7 @@ impl Usages {
         let (identity, used) = (root.identity(), root.measure());
         let mut known = self.0.lock();
         known.retain(|_, usage| usage.strong_count() > 0);
-        // Somebody may have been faster.
+        // Another thread may have been faster.
         known.get(&identity).and_then(Weak::upgrade).unwrap_or_else(|| {
             let usage = Arc::new(Usage { used: Mutex::new(used), ..Usage::default() });
             known.insert(identity, Arc::downgrade(&usage));
@@ -57,7 +61,7 @@ impl Usages {
         })
     }
 
-    /// What a tree holds, if somebody sees it at the moment.
+    /// Returns the usage of a tree, if a session sees the tree now.
     pub(super) fn known(&self, root: &Root) -> Option<Arc<Usage>> {
         self.0.lock().get(&root.identity()).and_then(Weak::upgrade)
     }
@@ -82,7 +86,7 @@ impl Quota {
         Ok(())
     }
 
-    /// Takes room for a new file, directory or link.
+    /// Reserves the inode of a new file, directory or link.
     pub(super) fn take_file(&self) -> io::Result<()> {
         let mut used = self.usage.used.lock();
         if used.files >= self.files_max {
@@ -92,25 +96,25 @@ impl Quota {
         Ok(())
     }
 
-    /// Keeps every other change of names in the tree out.
+    /// Locks out every other change of names in the tree.
     pub(super) fn lock_names(&self) -> MutexGuard<'_, ()> {
         self.usage.names.lock()
     }
 
-    /// Counts bytes that are there already.
+    /// Counts bytes that are stored already.
     pub(super) fn add(&self, bytes: u64) {
         let mut used = self.usage.used.lock();
         used.bytes = used.bytes.saturating_add(bytes);
     }
 
-    /// Something is not there any more.
+    /// Subtracts bytes and files that are gone.
     pub(super) fn give_back(&self, bytes: u64, files: u64) {
         let mut used = self.usage.used.lock();
         used.bytes = used.bytes.saturating_sub(bytes);
         used.files = used.files.saturating_sub(files);
     }
 
-    /// How many bytes there is room for.
+    /// Returns the number of bytes that can still be stored.
     pub(super) fn room(&self) -> u64 {
         self.bytes_max.saturating_sub(self.usage.used.lock().bytes)
     }
@@ -121,23 +125,23 @@ impl Quota {
     }
 }
 
-/// What one upload has taken; given back when it is dropped, but for what was said to stay.
+/// The reservation of one upload. Dropping it gives back the room, except for what was marked as kept.
 #[derive(Debug, Default)]
 pub(super) struct Charge {
     quota: Option<Quota>,
-    /// The length of its file.
+    /// The length of the upload's file.
     bytes: u64,
-    /// True if its file is an inode more.
+    /// The number of inodes of the upload's file: 1 if the file is charged, otherwise 0.
     files: u64,
-    /// Bytes and inodes that are freed when the upload gets its final name.
+    /// The bytes and inodes that are freed when the upload gets its final name.
     credit: (u64, u64),
-    /// The file whose room this upload has.
+    /// The file for which this upload has the credit.
     credited: Option<FileId>,
 }
 
 impl Charge {
-    /// Reserves room for an upload. `counted` is the number of bytes of its file that are counted already, or none if the
-    /// file is new; `replaces` is the length of the file that it replaces.
+    /// Reserves room for an upload. `counted` is the number of bytes of its file that are counted already, or `None` if
+    /// the file is new. `replaces` is the length in bytes and the identity of the file that it replaces.
     pub(super) fn begin(
         quota: Option<&Quota>,
         counted: Option<u64>,
@@ -165,19 +169,20 @@ impl Charge {
         Self { quota: quota.cloned(), credit: (replaced, 0), ..Self::default() }
     }
 
-    /// A partial that was counted before stays so.
+    /// Keeps a partial counted that was counted before.
     fn forget_if(&mut self, is_counted: bool) {
         if is_counted {
             self.keep_part();
         }
     }
 
-    /// Before the file gets longer, or when it has become shorter.
+    /// Sets the length of the file in bytes: before the file grows, or after it has become shorter.
     pub(super) fn set_length(&mut self, length: u64) -> io::Result<()> {
         self.change(length, self.files, self.credit)
     }
 
-    /// Sets the credit: what goes away when the file has its name, a file of this many bytes or nothing.
+    /// Sets the credit: the file that is freed when the upload gets its final name has this many bytes; `None` if no
+    /// file is freed.
     pub(super) fn set_credit(&mut self, replaced: Option<u64>) -> io::Result<()> {
         self.change(
             self.bytes,
@@ -186,7 +191,7 @@ impl Charge {
         )
     }
 
-    /// Takes and gives back, so that what is counted is what this costs; of several changes all or none.
+    /// Reserves or gives back the difference to the new cost: all of the changes, or none on an error.
     fn change(&mut self, bytes: u64, files: u64, credit: (u64, u64)) -> io::Result<()> {
         let Some(quota) = &self.quota else { return Ok(()) };
         let before = self.cost();
@@ -209,22 +214,22 @@ impl Charge {
         (self.bytes.saturating_sub(self.credit.0), self.files.saturating_sub(self.credit.1))
     }
 
-    /// Keeps the bytes that have arrived counted.
+    /// Leaves the received bytes counted when the reservation is dropped.
     pub(super) fn keep_part(&mut self) {
         (self.bytes, self.files, self.credit) = (0, 0, (0, 0));
     }
 
-    /// The file has its name; what stood under it, of this many bytes, has gone. Under the lock of the names, after
-    /// [`Charge::set_credit`] of the same.
+    /// Leaves the file counted that has got its final name, in place of a file of `replaced` bytes. Call it under the
+    /// lock of the names, after [`Charge::set_credit`] with this value.
     pub(super) fn keep_file(&mut self, replaced: Option<u64>) {
         if let Some(quota) = &self.quota {
-            // More has gone than has come.
+            // The replaced file was larger than the new one.
             quota.give_back(replaced.unwrap_or_default().saturating_sub(self.bytes), 0);
         }
         self.keep_part();
     }
 
-    /// The bytes are appended, in place of this many.
+    /// Leaves the appended bytes counted, in place of `replaced` bytes.
     pub(super) fn keep_tail(&mut self, replaced: u64) {
         self.keep_file(Some(replaced));
     }
@@ -288,11 +293,11 @@ mod tests {
         let (folder, root, quota) = root(100, 2);
         store(&root, "a", 60).unwrap();
         assert!(is_over(&store(&root, "b", 41).unwrap_err()));
-        // What did not get in is kept as a part, which counts, until it is begun anew or removed.
+        // The upload that exceeded the quota is kept as a partial, which counts until it is started again or removed.
         root.remove(&path("b")).ok();
         store(&root, "b", 40).unwrap();
         assert!(is_over(&store(&root, "c", 0).unwrap_err()));
-        // One that replaces another has its room, too.
+        // An upload that replaces a file also has that file's room.
         store(&root, "a", 60).unwrap();
         assert!(is_over(&store(&root, "a", 61).unwrap_err()));
         assert_eq!(fs::read(folder.path().join("a")).unwrap().len(), 60);
@@ -347,7 +352,7 @@ mod tests {
         cut_off("a").unwrap();
         root.make_directory(&path("d")).unwrap();
         assert!(cut_off("b").is_err() && is_over(&root.make_directory(&path("e")).unwrap_err()));
-        // One that is continued is there already; one that gets its name is the same file.
+        // A continued partial is counted already, and it is the file that gets the final name.
         store(&root, "a", 3).unwrap();
         root.remove_directory(&path("d")).unwrap();
         cut_off("b").unwrap();
@@ -356,7 +361,7 @@ mod tests {
         assert_eq!((quota.used(), quota.used()), (root.measure(), Used { bytes: 3, files: 1 }));
     }
 
-    /// How often each of several sessions changes the same names at once.
+    /// The number of changes that each session makes to the names they share.
     const ROUNDS: usize = 2500;
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reserved file names in the directories that are served: no listing shows them, and no client can name them.
+//! Reserved file names in the served directories: listings do not show them, and clients cannot use them.
 
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
@@ -9,25 +9,27 @@ use sha2::{Digest, Sha256};
 
 use crate::ftp::checksum::digits;
 
-/// The beginning of every reserved name. Clients are refused any name that begins so.
+/// The prefix of every reserved name. Clients are refused any name with this prefix.
 const PREFIX: &[u8] = b".poolftpd-";
-/// A partial upload of `NAME` is called `.poolftpd-part.NAME`.
+/// A partial upload of `NAME`: `.poolftpd-part.NAME`.
 const PART: Kind = Kind { prefix: b".poolftpd-part.", long: b".poolftpd-long." };
-/// Where a file of that name stands already, `.poolftpd-over.STATE.NAME`: when the file changes, the partial is void.
+/// A partial upload of `NAME` if a file has that name: `.poolftpd-over.STATE.NAME`. When the file changes, the partial
+/// is void.
 const OVER: &[u8] = b".poolftpd-over.";
-/// The record of a partial: how much of it has reached the disk.
+/// The record of a partial: the length that has reached the disk.
 const RECORD: &[u8] = b".poolftpd-kept.";
-/// An upload that is written under a name of its own.
+/// An upload that is written under a random name.
 const OWN: &[u8] = b".poolftpd-up.";
-/// An append that is about to be written to `NAME`: no other may begin meanwhile.
+/// An append that is about to be written to `NAME`: no other append may begin meanwhile.
 const APPEND: Kind = Kind { prefix: b".poolftpd-append.", long: b".poolftpd-append-long." };
-/// An append that is written to `NAME` now, and is repeated after a crash.
+/// An append that is being written to `NAME`, and is repeated after a crash.
 const REDO: Kind = Kind { prefix: b".poolftpd-redo.", long: b".poolftpd-redo-long." };
 
-/// The longest file name that Linux allows, in bytes.
+/// The maximum length of a file name on Linux, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The beginning of a reserved name, and the one for names that are too long for it: their hash stands for them.
+/// The prefix of a kind of reserved names, and the prefix for names that would be too long: these have a hash instead
+/// of the name.
 struct Kind {
     prefix: &'static [u8],
     long: &'static [u8],
@@ -39,10 +41,11 @@ impl Kind {
     }
 }
 
-/// Tells a name that a client must neither use nor see: every one that a file system might take for a reserved name.
+/// Returns true for a name that a client must neither use nor see: every name that a file system might take for a
+/// reserved name.
 ///
-/// SECURITY: some compare names without regard to case (ext4 with `casefold`, CIFS, vfat), and some of these pass over
-/// characters that nobody sees. What is ours by its exact name alone is told by [`is_reserved`]: only that is ever removed.
+/// SECURITY: some file systems compare names without regard to case (ext4 with `casefold`, CIFS, vfat), and some of
+/// these ignore invisible characters. [`is_reserved`] matches only the exact prefix: only such files are ever removed.
 pub(super) fn may_be_reserved(name: &[u8]) -> bool {
     let seen: Vec<u8>;
     let name = match str::from_utf8(name) {
@@ -55,7 +58,7 @@ pub(super) fn may_be_reserved(name: &[u8]) -> bool {
     name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
-/// Tells a character that Unicode says is not shown (`Default_Ignorable_Code_Point`).
+/// Returns true for a character that Unicode defines as invisible (`Default_Ignorable_Code_Point`).
 fn is_ignorable(letter: char) -> bool {
     matches!(
         letter,
@@ -79,55 +82,55 @@ fn is_ignorable(letter: char) -> bool {
     )
 }
 
-/// Returns whether a name is reserved.
+/// Returns true if a name is reserved.
 pub(super) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// Returns whether a file of this name is a note about another, which no quota counts.
+/// Returns true for the name of a record, which no quota counts.
 pub(super) fn is_record(name: &[u8]) -> bool {
     name.starts_with(RECORD)
 }
 
-/// Returns whether a file of this name is an append that is written, or was when the server died.
+/// Returns true for the name of an append that is being written, or was when the server died.
 pub(super) fn is_redo(name: &[u8]) -> bool {
     name.starts_with(REDO.prefix) || name.starts_with(REDO.long)
 }
 
-/// The name of a partial upload, where no file stands under the final name.
+/// Returns the name of a partial upload if no file has the final name.
 pub(super) fn part_of(name: &[u8]) -> OsString {
     PART.of(name)
 }
 
-/// The same where a file stands under the final name, in this state.
+/// Returns the name of a partial upload if a file in this state has the final name.
 pub(super) fn part_over(name: &[u8], state: &[u8]) -> OsString {
     let state = Sha256::digest(state);
     let state = digits(state.first_chunk::<8>().unwrap_or(&[0; 8]));
     named(&[OVER, state.as_bytes(), b"."].concat(), PART.long, name)
 }
 
-/// The name of the record of a partial.
+/// Returns the name of the record of a partial.
 pub(super) fn record_of(part: &[u8]) -> OsString {
     let hash = Sha256::digest(part);
     let hash = digits(hash.first_chunk::<16>().unwrap_or(&[0; 16]));
     OsString::from_vec([RECORD, hash.as_bytes()].concat())
 }
 
-/// The name of an append to this file that is about to be written.
+/// Returns the name of an append to this file that is about to be written.
 pub(super) fn append_to(name: &[u8]) -> OsString {
     APPEND.of(name)
 }
 
-/// The name of an append to this file that is written now.
+/// Returns the name of an append to this file that is being written.
 pub(super) fn redo_of(name: &[u8]) -> OsString {
     REDO.of(name)
 }
 
-/// A name for a new upload. It is random: other servers may write in the same directory.
+/// Returns a name for a new upload. It is random, because other servers may write in this directory.
 pub(super) fn own() -> OsString {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    // The keys of each are drawn from the system's random numbers.
+    // Each `RandomState` has keys from the system's random numbers.
     let [high, low] = [(); 2].map(|()| RandomState::new().hash_one(number));
     OsString::from_vec([OWN, format!("{high:016x}{low:016x}").as_bytes()].concat())
 }

@@ -1,7 +1,7 @@
-//! The rights of this process to what is in a tree, from mode bits that have been read already: a listing of 100,000 entries
-//! costs no system call more for them.
+//! The rights of this process to the entries of a tree, from mode bits that have been read already. A listing of
+//! 100,000 entries needs no additional system call for them.
 //!
-//! Not here: access control lists, which only tighten or widen what the mode bits say. A command that they forbid is refused
+//! Not here: access control lists, which only restrict or extend the mode bits. A command that they forbid is refused
 //! when it is tried.
 
 use std::sync::OnceLock;
@@ -11,10 +11,10 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::ftp::listing::{Entry, Kind};
 
-/// The sticky bit: only its owner removes a file from such a directory.
+/// The sticky bit: in a directory with this bit, only the owner of a file removes it.
 const STICKY: u32 = 0o1000;
 
-/// The identity by which the kernel decides.
+/// The identity that the kernel checks.
 #[derive(Debug, Clone)]
 struct Process {
     user: u32,
@@ -23,7 +23,8 @@ struct Process {
 }
 
 impl Process {
-    /// Reads the identity of this process. A server changes its user before it serves anybody, so it is read once.
+    /// Returns the identity of this process. It is read once, because a server changes its user before it serves
+    /// clients.
     fn current() -> &'static Self {
         static CURRENT: OnceLock<Process> = OnceLock::new();
         CURRENT.get_or_init(|| {
@@ -42,7 +43,7 @@ impl Process {
         self.capabilities.contains(capability)
     }
 
-    /// The three bits of a mode that are about this process.
+    /// Returns the three mode bits that apply to this process.
     fn bits(&self, entry: &Entry) -> u32 {
         let shift = if entry.owner == self.user {
             6
@@ -60,14 +61,14 @@ impl Process {
 pub struct Rights {
     /// The file can be read; the names of the directory can be read.
     pub read: bool,
-    /// The file can be written; names in the directory can be made and removed.
+    /// The file can be written; names in the directory can be created and removed.
     pub write: bool,
     /// The directory can be entered.
     pub enter: bool,
 }
 
 impl Rights {
-    /// Tells the rights to an entry.
+    /// Returns the rights to an entry.
     #[must_use]
     pub fn to(entry: &Entry) -> Self {
         Self::of(Process::current(), entry)
@@ -88,16 +89,17 @@ impl Rights {
 /// The rights of this process to the names in one directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Surroundings {
-    /// Names can be made and removed.
+    /// Names can be created and removed.
     writable: bool,
-    /// The owner of the directory, where it is sticky.
+    /// The owner of the directory, if the directory is sticky.
     sticky: Option<u32>,
-    /// The file system takes no change.
+    /// The file system is read-only.
     read_only: bool,
 }
 
 impl Surroundings {
-    /// The rights in a directory, of which only mode and owner count, on a file system that may be read-only.
+    /// Returns the rights in a directory, on a file system that may be read-only. Of the entry, only the mode, the
+    /// owner and the group count.
     #[must_use]
     pub(super) fn within(directory: &Entry, read_only: bool) -> Self {
         let rights = Rights::to(directory);
@@ -105,20 +107,21 @@ impl Surroundings {
         Self { writable: rights.write && rights.enter && !read_only, sticky, read_only }
     }
 
-    /// The rights to an entry in this directory.
+    /// Returns the rights to an entry in this directory.
     #[must_use]
     pub fn rights(&self, entry: &Entry) -> Rights {
         let rights = Rights::to(entry);
         Rights { write: rights.write && !self.read_only, ..rights }
     }
 
-    /// Tells that files can be made here. The target of a link is in a directory that has not been looked at.
+    /// Returns true if an upload can replace an entry. The target of a link is in another directory, which has not been
+    /// checked.
     #[must_use]
     pub fn let_replace(&self, entry: &Entry) -> bool {
         self.writable || entry.linked
     }
 
-    /// Tells that an entry can be removed or renamed.
+    /// Returns true if an entry can be removed or renamed.
     #[must_use]
     pub fn let_remove(&self, entry: &Entry) -> bool {
         self.writable
@@ -126,7 +129,7 @@ impl Surroundings {
     }
 }
 
-/// Tells that the sticky bit of a directory lets a process remove an entry.
+/// Returns true if the sticky bit of a directory allows a process to remove an entry.
 fn lets_owner(process: &Process, directory_owner: u32, entry: &Entry) -> bool {
     process.user == directory_owner
         || process.user == entry.owner
@@ -179,7 +182,7 @@ mod tests {
         let all = CapabilitySet::DAC_OVERRIDE;
         let root = Process { user: 0, groups: vec![0], capabilities: all };
         assert_eq!(rights(&root, Kind::Directory, 0, 1, 1), [true, true, true]);
-        // Root without capabilities, as in a container, is a user like another.
+        // Root without capabilities, as in a container, is an ordinary user.
         let bare = Process { capabilities: CapabilitySet::empty(), ..root };
         assert_eq!(rights(&bare, Kind::Directory, 0o700, 1, 1), [false, false, false]);
         let reader = Process { capabilities: CapabilitySet::DAC_READ_SEARCH, ..bare };

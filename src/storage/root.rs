@@ -1,11 +1,11 @@
-//! The tree beneath one directory. Everything is opened strictly beneath it.
+//! The tree beneath one directory. Every file is opened strictly beneath this directory.
 //!
-//! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`, so neither `..` nor a symbolic link leads
-//! out, whatever changes meanwhile. A symbolic link to a place inside, written relative, works.
+//! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`. Neither `..` nor a symbolic link leads
+//! out, whatever changes meanwhile. A relative symbolic link to a target within the tree works.
 //!
-//! What is written goes through `upload`; `partials` has what removes and renames, because what is kept of an upload goes
-//! along. The seam to another kind of storage is what is public in these three: open at an offset to read or write, look,
-//! list, rename, remove.
+//! Files are written by `upload`. `partials` removes and renames files, because both also affect partial uploads. The
+//! public functions of these three are the interface for another kind of storage: open at an offset to read or write,
+//! stat, list, rename, remove.
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
@@ -36,30 +36,32 @@ use super::upload::{Durability, flush_directory, open_directory};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
-/// The reason for a home that the sandbox closes, with the remedy.
+/// The reason why the sandbox closes a home, with the remedy.
 const HOME_CLOSED: &str = "it came after the start and is closed to this process: restart the server, or start it with --allow DIR \
                            for a directory that has the homes of later users in it";
 
-/// The mode of a directory that a client makes, before the umask.
+/// The mode of a directory that a client creates, before the umask.
 const DIRECTORY_MODE: u32 = 0o775;
-/// The bits that a client may set: no set-id, no sticky, none for everybody to write.
+/// The mode bits that a client may set: no set-id, no sticky, no write by others.
 const MODE_MASK: u32 = 0o775;
-/// How much of the names of a directory is read at once: some two hundred.
+/// The size in bytes of the buffer for the names of a directory: some two hundred names.
 const NAMES_BYTES: usize = 8 * 1024;
 
-/// Fewer than so many do not take long to look at.
+/// The number of names that are examined in one call even if they need more than one buffer, because that does not take
+/// long.
 const NAMES_FEW: usize = 100;
 
 /// A directory that is served as `/`.
 #[derive(Debug)]
 pub struct Root {
     directory: Dir,
-    /// Device and inode.
+    /// The device and inode numbers.
     identity: (u64, u64),
-    /// Where it is, to look for it again when it has been replaced; nobody knows for one that was passed on.
+    /// The path of the root, to open it again when it has been replaced; `None` for a root that another process passed
+    /// on.
     path: Option<PathBuf>,
     quota: Option<Quota>,
-    /// Where the next search for a new name begins.
+    /// The next number for the name of a STOU upload.
     next_unique: Arc<AtomicU32>,
 }
 
@@ -67,13 +69,13 @@ impl Root {
     /// Opens the directory.
     ///
     /// # Errors
-    /// When it is missing, is none, or may not be read.
+    /// When it is missing, is not a directory, or may not be read.
     pub fn open(path: &Path) -> io::Result<Self> {
         let directory = Dir::open_ambient_dir(path, ambient_authority())?;
         Ok(Self { path: Some(path.to_owned()), ..Self::new(directory)? })
     }
 
-    /// The root that another process has opened and passed on.
+    /// Creates the root from a directory that another process has opened and passed on.
     pub fn from_descriptor(directory: OwnedFd) -> io::Result<Self> {
         Self::new(Dir::from_std_file(directory.into()))
     }
@@ -85,53 +87,54 @@ impl Root {
         Ok(Self { directory, identity, path: None, quota: None, next_unique })
     }
 
-    /// The same with a limit to what it may hold.
+    /// Adds a quota to the root.
     pub(super) fn with_quota(self, quota: Quota) -> Self {
         Self { quota: Some(quota), ..self }
     }
 
-    /// The limit to what it may hold.
+    /// Returns the quota of the root.
     pub(super) fn quota(&self) -> Option<&Quota> {
         self.quota.as_ref()
     }
 
-    /// Where it is.
+    /// Returns the path of the root, if it is known.
     pub(super) fn path(&self) -> Option<&PathBuf> {
         self.path.as_ref()
     }
 
-    /// The number of the device that it is on.
+    /// Returns the number of the device that has the root.
     #[must_use]
     pub fn device(&self) -> u64 {
         self.identity.0
     }
 
-    /// Device and inode.
+    /// Returns the device and inode numbers of the root.
     pub(super) fn identity(&self) -> (u64, u64) {
         self.identity
     }
 
-    /// The directory that has its path now, if that is another: it was replaced, or removed and made anew.
+    /// Opens the directory that has the root's path now, if it is another one: the root was replaced, or removed and
+    /// created again.
     pub(super) fn replacement(&self) -> Option<Self> {
         let path = self.path.as_ref()?;
-        // Each login asks, so it is one call where nothing has changed.
+        // Each login calls this, so it costs one system call if nothing has changed.
         let found = rustix::fs::stat(path).ok()?;
         if (found.st_dev, found.st_ino) == self.identity { None } else { Self::open(path).ok() }
     }
 
-    /// The same directory once more, for itself.
+    /// Clones the root with its own descriptor, and without the quota.
     pub(super) fn again(&self) -> io::Result<Self> {
         let (directory, path) = (self.directory.try_clone()?, self.path.clone());
         let next_unique = Arc::clone(&self.next_unique);
         Ok(Self { directory, identity: self.identity, path, quota: None, next_unique })
     }
 
-    /// Counts what it holds.
+    /// Counts the bytes and inodes beneath the root.
     pub(super) fn measure(&self) -> Used {
         let mut used = Used::default();
         let mut waiting = vec![PathBuf::from(".")];
         while let Some(path) = waiting.pop() {
-            // What vanishes meanwhile, or cannot be read, is not counted.
+            // Entries that vanish meanwhile, or cannot be read, are not counted.
             let Ok(entries) = self.directory.read_dir(&path) else { continue };
             for found in entries.flatten() {
                 let name = found.file_name();
@@ -150,12 +153,12 @@ impl Root {
         used
     }
 
-    /// The directory itself, to be passed on.
+    /// Returns a descriptor of the root's directory, to be passed to another process.
     pub fn to_descriptor(&self) -> io::Result<OwnedFd> {
         Ok(self.directory.try_clone()?.into_std_file().into())
     }
 
-    /// Opens a regular file to be read, and looks at it.
+    /// Opens a regular file for reading, and returns its entry.
     pub fn read(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
         self.recover_append(path);
         let mut options = OpenOptions::new();
@@ -163,7 +166,7 @@ impl Root {
         self.open_regular(path, &mut options)
     }
 
-    /// Looks at a file or directory. A symbolic link that leads to a place inside is what it leads to.
+    /// Returns the entry of a file or directory. A symbolic link to a target within the root is followed.
     pub fn look(&self, path: &VirtualPath) -> io::Result<Entry> {
         self.recover_append(path);
         let real = real(path)?;
@@ -175,20 +178,20 @@ impl Root {
         Ok(entry(path.name().to_vec(), &metadata))
     }
 
-    /// Whether it can be looked into at all.
+    /// Checks that the root can be read at all.
     pub fn probe(&self) -> io::Result<()> {
         self.directory.entries().map(drop)
     }
 
-    /// Looks into it as a client would.
+    /// Checks that a client can read the root.
     ///
     /// # Errors
-    /// A sentence with the remedy when the permissions of the directory allow it and the sandbox does not; others when there is nothing to
-    /// look into. A directory that may only be entered is none.
+    /// A sentence with the remedy if the permissions of the directory allow reading and the sandbox does not; otherwise
+    /// the error of the file system. A directory that may be entered but not read is not an error.
     pub fn reach(&self) -> io::Result<()> {
         match self.probe() {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                // The system answers by the permissions alone: Landlock has no say in it.
+                // The kernel checks only the permissions in this call, without Landlock.
                 let rights = Access::READ_OK | Access::EXEC_OK;
                 match accessat(&self.directory, ".", rights, AtFlags::EACCESS) {
                     Ok(()) => Err(io::Error::other(HOME_CLOSED)),
@@ -199,12 +202,12 @@ impl Root {
         }
     }
 
-    /// Whether a directory may be entered: that it may be listed is not asked.
+    /// Checks that a directory may be entered; it need not be readable.
     pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
         self.directory.metadata(real(path)?.join(".")).map(drop)
     }
 
-    /// Opens a directory to be listed, some entries at a time.
+    /// Opens a directory to list some entries at a time.
     pub fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
         let directory = self.directory.open_dir(real(path)?)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -214,7 +217,7 @@ impl Root {
         Ok(Directory { names, path: path.clone(), entry, surroundings })
     }
 
-    /// The rights to the names in the directory of a path; to the root itself, none.
+    /// Returns the rights to the names in the directory of a path; no rights for the root itself.
     pub fn surroundings(&self, path: &VirtualPath) -> io::Result<Surroundings> {
         if path.is_root() {
             return Ok(Surroundings::default());
@@ -222,12 +225,12 @@ impl Root {
         let parent = path.parent();
         let parent = real(&parent)?;
         let entry = entry(Vec::new(), &self.directory.metadata(parent)?);
-        // One that may be written and not read cannot be opened.
+        // A directory that may be written but not read cannot be opened.
         let read_only = self.directory.open_dir(parent).is_ok_and(|opened| is_read_only(&opened));
         Ok(Surroundings::within(&entry, read_only))
     }
 
-    /// How many bytes can still be stored in a directory, or beside a file.
+    /// Returns the number of bytes that can still be stored in a directory, or beside a file.
     pub fn available(&self, path: &VirtualPath) -> io::Result<u64> {
         let place = match self.directory.open_dir(real(path)?) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
@@ -240,7 +243,7 @@ impl Root {
         Ok(self.quota.as_ref().map_or(free, |quota| free.min(quota.room())))
     }
 
-    /// Makes a directory.
+    /// Creates a directory.
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
         let real = real(path)?;
         let mut builder = DirBuilder::new();
@@ -254,7 +257,7 @@ impl Root {
         made.inspect_err(|_| quota.give_back(0, 1))
     }
 
-    /// Where a file of this path is to be written: the directory, and the name in it. A symbolic link is what it leads to.
+    /// Returns the directory in which a file of this path is written, and its name there. A symbolic link is followed.
     pub(super) fn place(&self, path: &VirtualPath) -> io::Result<(Dir, OsString)> {
         let path = real(path)?;
         let leads_on = self.directory.symlink_metadata(path).is_ok_and(|found| found.is_symlink());
@@ -265,24 +268,24 @@ impl Root {
         Ok((directory, name.to_owned()))
     }
 
-    /// A number that no upload had before, for a name of its own.
+    /// Returns a number that no earlier upload had, for the name of a STOU upload.
     pub(super) fn next_unique(&self) -> u32 {
         self.next_unique.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The directory itself.
+    /// Returns the root's directory.
     pub(super) fn directory(&self) -> &Dir {
         &self.directory
     }
 
-    /// Sets the permission bits that a client may set, and returns them.
+    /// Sets those of the permission bits that a client may set, and returns them.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
         let mode = mode & MODE_MASK;
         self.directory.set_permissions(real(path)?, Permissions::from_mode(mode))?;
         Ok(mode)
     }
 
-    /// Sets the time of the last change.
+    /// Sets the modification time of a file or directory.
     pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
         let _sayable = real(path)?;
         let parent = self.directory.open_dir(real(&path.parent())?)?;
@@ -291,12 +294,11 @@ impl Root {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
             last_modification: timespec(modified),
         };
-        // Not through a link: it could lead out.
+        // A link is not followed, because it could lead out.
         Ok(rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Flushes the directories in which these names are, so that what was made, renamed or removed there stays so after a
-    /// power failure.
+    /// Flushes the directories of these names, so that created, renamed and removed names survive a power failure.
     pub fn flush_names(&self, paths: &[&VirtualPath], durability: Durability) -> io::Result<()> {
         if durability == Durability::Cached {
             return Ok(());
@@ -306,7 +308,7 @@ impl Root {
         for parent in parents {
             match self.directory.open_dir(real(&parent)?) {
                 Ok(directory) => flush_directory(open_directory(&directory)?.as_ref())?,
-                // It went away meanwhile, and the name with it.
+                // The directory was removed meanwhile, and the name with it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -314,7 +316,7 @@ impl Root {
         Ok(())
     }
 
-    /// Flushes the attributes of a file or directory, as far as the server may open it.
+    /// Flushes the attributes of a file or directory, if the server may open it.
     pub fn flush_attributes(&self, path: &VirtualPath, durability: Durability) -> io::Result<()> {
         if durability == Durability::Cached {
             return Ok(());
@@ -328,7 +330,7 @@ impl Root {
         }
     }
 
-    /// Opens without waiting for whoever is at the other end of a pipe, and refuses what is no regular file.
+    /// Opens a regular file, and refuses other kinds. The open does not wait for the other end of a pipe.
     fn open_regular(
         &self,
         path: &VirtualPath,
@@ -346,25 +348,25 @@ impl Root {
     }
 }
 
-/// A directory being listed.
+/// A directory that is being listed.
 #[derive(Debug)]
 pub struct Directory {
     names: OwnedFd,
     path: VirtualPath,
-    /// The entry that was looked at last, whose room is used again.
+    /// The last entry, whose buffer is reused.
     entry: Entry,
     surroundings: Surroundings,
 }
 
 impl Directory {
-    /// The rights to the names in it.
+    /// Returns the rights to the names in the directory.
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
         self.surroundings
     }
 
-    /// Looks at some more names, a few hundred at most, and gives the entries of those that are `wanted` to `take`; `true`
-    /// when there are no more.
+    /// Examines more names, at most a few hundred, and passes the entries of those that are `wanted` to `take`. Returns
+    /// `true` when there are no more names.
     pub fn read_some(
         &mut self,
         root: &Root,
@@ -383,7 +385,8 @@ impl Directory {
                 take(entry);
             }
             looked += 1;
-            // A small directory is done at once: only the next read tells that it was the whole.
+            // A small directory is read to its end in one call, because only the next read shows that no names are
+            // left.
             if looked >= NAMES_FEW && found.is_buffer_empty() {
                 return Ok(false);
             }
@@ -392,13 +395,13 @@ impl Directory {
     }
 }
 
-/// Tells that the file system of a directory takes no change.
+/// Returns true if the file system of a directory is read-only.
 fn is_read_only(directory: &Dir) -> bool {
     rustix::fs::fstatvfs(directory)
         .is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
-/// Looks at a name in a directory; `false` if it has vanished meanwhile.
+/// Stores the entry of a name in a directory in `into`; returns `false` if the name has vanished meanwhile.
 fn look_at(
     root: &Root,
     within: &OwnedFd,
@@ -422,10 +425,10 @@ fn look_at(
     true
 }
 
-/// The real path of a virtual one, relative to the root's directory.
+/// Returns the real path of a virtual path, relative to the root's directory.
 ///
 /// # Errors
-/// Permission denied, when the path has a name that is ours (see `reserved_names`).
+/// Permission denied when the path has a reserved name (see `reserved_names`).
 pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
     match path.beneath_root() {
         b"" => Ok(Path::new(".")),
@@ -434,12 +437,12 @@ pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
     }
 }
 
-/// The size of a file in bytes.
+/// Returns the size of a file in bytes.
 pub(super) fn size(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
 
-/// Nanoseconds count forward, before 1970 as well.
+/// Converts a time for the kernel, whose nanoseconds count forward, even before 1970.
 fn timespec(time: Timestamp) -> Timespec {
     let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
     let borrow = i64::from(nanosecond < 0);
@@ -471,7 +474,7 @@ pub(super) fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
     }
 }
 
-/// The same from the system's own words: a directory of 100,000 entries is looked at as often.
+/// Builds an entry directly from a stat, because a listing of 100,000 entries calls this as often.
 #[allow(
     clippy::unnecessary_cast,
     clippy::cast_possible_wrap,

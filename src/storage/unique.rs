@@ -1,13 +1,13 @@
-//! Names for STOU: the one that the client gave, or that name with a number before its extension.
+//! Names for STOU: the name that the client gave, or that name with a number before its extension.
 
-/// The number of names that are tried one after the other. Beyond, the numbers grow faster than files do.
+/// The number of names that are tried in sequence. After these, the numbers grow faster than the number of files.
 const SEQUENTIAL_MAX: u32 = 100;
 
 /// The largest power of two by which [`SEQUENTIAL_MAX`] grows.
 const DOUBLINGS_MAX: u32 = 24;
 
-/// Returns the name for an attempt, counted from 0: `scan.pdf`, `scan.1.pdf`, `scan.2.pdf`; without a name of the client's,
-/// `upload.N`. `next` returns a number that no upload had before.
+/// Returns the name for an attempt, counted from 0: `scan.pdf`, `scan.1.pdf`, `scan.2.pdf`; without a wanted name,
+/// `upload.N`. `next` returns a number that no earlier upload had.
 pub(super) fn unique_name(
     wanted: Option<&[u8]>,
     attempt: u32,
@@ -21,7 +21,7 @@ pub(super) fn unique_name(
     if number == 0 {
         return wanted.to_vec();
     }
-    // The dot of a hidden name begins no extension.
+    // The leading dot of a hidden name starts no extension.
     let dot = wanted.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
     let (stem, extension) = wanted.split_at(dot.unwrap_or(wanted.len()));
     [stem, format!(".{number}").as_bytes(), extension].concat()

@@ -1,11 +1,12 @@
-//! The users file: readable text, one user a line.
+//! The users file: readable text, one user per line.
 //!
 //! ```text
 //! # name  hash of the password  settings
 //! alice $argon2id$v=19$m=19456,t=2,p=1$… home=/srv/alice may=list,read,write quota=10G from=10.0.0.0/8
 //! ```
 //!
-//! A space, `%`, `#`, or what does not print stands as `%` and two hexadecimal digits in a name or a home.
+//! In a name or a home, each byte of a space, `%`, `#` or unprintable character is written as `%` and two hexadecimal
+//! digits.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -23,18 +24,18 @@ use super::account::Permissions;
 use super::password;
 use crate::units::{self, Networks, networks};
 
-/// Nobody but its owner reads the file.
+/// The mode of the users file: only its owner may read it.
 const FILE_MODE: u32 = 0o600;
 
-/// The largest users file that is read.
+/// The maximum number of bytes that are read of a users file.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// A user, as the file has it.
+/// A user of the users file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// The hash of the password.
     pub hash: String,
-    /// What the user may do with the tree, and how much of it.
+    /// The settings of the user.
     pub settings: UserSettings,
 }
 
@@ -44,38 +45,38 @@ impl fmt::Debug for User {
     }
 }
 
-/// What stands behind a user's password.
+/// The settings that follow a user's password hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UserSettings {
-    /// The user's root; the server's where there is none.
+    /// The user's root; the server's root if `None`.
     pub home: Option<PathBuf>,
-    /// What the user may do.
+    /// The permissions of the user.
     pub may: Permissions,
-    /// The most that the home may hold, in bytes.
+    /// The maximum size of the home, in bytes.
     pub quota: Option<u64>,
-    /// The most files that it may hold.
+    /// The maximum number of files in the home.
     pub files: Option<u64>,
-    /// The most bytes a second from the server, over all sessions of the user.
+    /// The maximum download rate in bytes per second, over all sessions of the user.
     pub down: Option<NonZeroU64>,
-    /// The most bytes a second to the server.
+    /// The maximum upload rate in bytes per second, over all sessions of the user.
     pub up: Option<NonZeroU64>,
-    /// Sessions at a time.
+    /// The maximum number of concurrent sessions.
     pub sessions: Option<usize>,
-    /// Where the user may come from; from everywhere if it is empty.
+    /// The networks from which the user may log in; all networks if it is empty.
     pub from: Networks,
 }
 
 impl UserSettings {
-    /// Whether the user may come from this address.
+    /// Returns true if the user may log in from this address.
     #[must_use]
     pub fn lets_in(&self, address: IpAddr) -> bool {
         self.from.is_empty() || self.from.iter().any(|network| network.contains(&address))
     }
 
-    /// Takes one setting over, `name=value`.
+    /// Applies one setting, `name=value`.
     ///
     /// # Errors
-    /// One sentence.
+    /// One sentence that describes the mistake.
     pub fn set(&mut self, setting: &str) -> Result<(), String> {
         let (name, value) =
             setting.split_once('=').ok_or_else(|| format!("'{setting}' is no NAME=VALUE"))?;
@@ -146,14 +147,14 @@ fn home(text: &str) -> Result<PathBuf, String> {
 pub struct Users(pub BTreeMap<Vec<u8>, User>);
 
 impl Users {
-    /// Reads a file.
+    /// Reads a users file.
     ///
     /// # Errors
-    /// One sentence, with the line that is wrong.
+    /// One sentence, with the number of the wrong line.
     pub fn read(path: &Path) -> Result<Self, String> {
         let read = || {
             let mut text = String::new();
-            // A pipe under this name would be waited for, with nobody at its other end.
+            // Opening a pipe with this name would block, because no process has its other end open.
             let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
             let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
             if !file.metadata()?.is_file() {
@@ -166,10 +167,10 @@ impl Users {
         Self::parse(&text).map_err(|what| format!("{}, {what}", path.display()))
     }
 
-    /// Reads what stands in a file.
+    /// Parses the text of a users file.
     ///
     /// # Errors
-    /// `line 3: …`.
+    /// The mistake and its line: `line 3: …`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut users = Self::default();
         for (number, line) in (1..).zip(text.lines()) {
@@ -184,16 +185,16 @@ impl Users {
         Ok(users)
     }
 
-    /// Changes a file, wholly or not at all; of two who do so at once, the second waits and sees the changes of the first.
-    /// Makes the file if there is none.
+    /// Changes a users file completely or not at all. Of two concurrent updates, the second waits and sees the changes
+    /// of the first. Creates the file if it does not exist.
     ///
     /// # Errors
-    /// One sentence.
+    /// One sentence that describes the mistake.
     pub fn update<T>(
         path: &Path,
         change: impl FnOnce(&mut Self) -> Result<T, String>,
     ) -> Result<T, String> {
-        // A link stays one: what it leads to is replaced.
+        // A link stays a link: its target is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let locked = lock(path).map_err(|error| complaint(path, &error))?;
         let mut users = Self::read(path)?;
@@ -206,12 +207,13 @@ impl Users {
         let found = old.metadata()?;
         let mut new_path = path.as_os_str().to_owned();
         new_path.push(".new");
-        // Only who has the lock is here: what stands there was left by one that was killed.
+        // Only the holder of the lock gets here: a process that was killed left this file.
         let _left = fs::remove_file(&new_path);
         let mut options = OpenOptions::new();
         let mut new = options.write(true).create_new(true).mode(FILE_MODE).open(&new_path)?;
         new.set_permissions(FileMode::from_mode(found.mode() & 0o777))?;
-        // A server that has given up root must be able to read it again; only root can and needs to do this.
+        // A server that has given up root must be able to read the file again; only root can change the owner, and
+        // needs to.
         let _owned = fchown(&new, Some(found.uid()), Some(found.gid()));
         new.write_all(self.to_string().as_bytes())?;
         new.sync_all()?;
@@ -280,7 +282,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     (!bytes.is_empty()).then_some(bytes)
 }
 
-/// The file, locked, and still the one of its name: who had the lock before may have replaced it.
+/// Opens and locks the users file. Opens it again if an earlier holder of the lock has replaced it.
 fn lock(path: &Path) -> io::Result<File> {
     loop {
         let mut options = OpenOptions::new();
