@@ -1,4 +1,4 @@
-//! `ftpserver ctl`: what an administrator asks of a running server, over the meeting point of the slave processes.
+//! The commands of `ftpserver ctl`, which an administrator sends to a running server over the slave processes' socket.
 
 use std::fmt::Write;
 use std::io;
@@ -12,16 +12,16 @@ use rustix::process::geteuid;
 use super::handover::{Channel, Of, names, user_of};
 use super::{Balancer, Load};
 
-/// How long a server may take to answer.
+/// The maximum time that a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an answer begins with when the command was not carried out.
+/// The prefix of an answer to a command that was not carried out.
 const FAILED: &str = "error: ";
 
 /// The command that asks for the address of a server.
 pub(super) const WHERE: &str = "where";
 
-/// A server that runs: the name of its meeting, its user and its address.
+/// A running server: the name of its socket, its user and its address.
 #[derive(Debug)]
 struct Running {
     name: String,
@@ -29,10 +29,11 @@ struct Running {
     address: Option<IpAddr>,
 }
 
-/// Asks the server on this port, at this address if one is given; root asks those of all users, its own before others.
+/// Sends a command to the server on this port, at this address if one is given, and returns the answer. Root reaches
+/// the servers of all users; its own are preferred.
 ///
 /// # Errors
-/// One sentence: no such server, several of them, or why it did not do it.
+/// Returns one sentence: no such server, several of them, or the reason why the command was not carried out.
 pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, String> {
     let of = if geteuid().is_root() { Of::All } else { Of::This };
     let mut running = running(port, of);
@@ -52,7 +53,7 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
             "no ftpserver of this user is running on port {port} here; name its port with --port."
         )),
         [server] => ask_one(&server.name, command),
-        // Looking changes nothing: all are shown.
+        // `status` changes nothing, so all servers are shown.
         servers if command == "status" => {
             let shown = servers.iter().map(|server| {
                 Ok(format!("server {}\n{}", place(server), ask_one(&server.name, command)?))
@@ -69,7 +70,7 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
     }
 }
 
-/// The servers of a port that answer.
+/// Returns the servers of a port that answer.
 fn running(port: u16, of: Of) -> Vec<Running> {
     let servers = names(port, of).into_iter().filter_map(|name| {
         let answer = ask_one(&name, WHERE).ok()?;
@@ -79,10 +80,11 @@ fn running(port: u16, of: Of) -> Vec<Running> {
     servers.collect()
 }
 
-/// Connects to the master of this port: of several the one at this address, or at all addresses; else the first.
+/// Connects to the master of this port. If there are several, connects to the one at this address, or at all addresses;
+/// without an address, to the first.
 ///
 /// # Errors
-/// As [`Channel::connect`].
+/// Returns the errors of [`Channel::connect`].
 pub fn connect(port: u16, at: Option<IpAddr>) -> io::Result<Channel> {
     let Some(at) = at.filter(|_| names(port, Of::This).len() > 1) else {
         return Channel::connect(port);
@@ -113,7 +115,7 @@ fn ask_one(name: &str, command: &str) -> Result<String, String> {
     }
 }
 
-/// The server's answer.
+/// Returns the server's answer to a command.
 pub(super) fn answer(command: &str, balancer: &Balancer) -> String {
     let words: Vec<&str> = command.split_ascii_whitespace().collect();
     match words.as_slice() {

@@ -1,8 +1,10 @@
-//! The wire between a master and its slave processes: a Unix socket that keeps messages whole and carries descriptors.
+//! The connection between a master and its slave processes: a Unix socket that keeps message boundaries and carries
+//! descriptors.
 //!
-//! SECURITY: the socket has an abstract name, which leaves no file behind and which anyone on the machine may connect to
-//! or, before the master, take. So both ends look at the other's credentials, as the kernel tells them, before a word is
-//! said: the same user, or root; and for root, who may ask the servers of all, the user in the name.
+//! SECURITY: the socket has an abstract name, which leaves no file behind. Every user of the machine can connect to it
+//! or, before the master, take the name. So both ends check the other's credentials, which the kernel reports, before
+//! any message: the other end must run as this user, or as root. Root may query the servers of all users: it also
+//! accepts the user in the name.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -18,27 +20,27 @@ use rustix::net::{
 };
 use rustix::process::geteuid;
 
-/// The longest message, in bytes.
+/// The maximum length of a message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// How many descriptors one message carries at most: a client's connection and its claim.
+/// The maximum number of descriptors in one message: a client's connection and its claim.
 const DESCRIPTORS_MAX: usize = 2;
 
-/// How many may wait to be let in.
+/// The maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 64;
 
-/// Where slave processes of the server on this port register.
+/// The socket on which slave processes of the server on this port register.
 #[derive(Debug)]
 pub struct Meeting(OwnedFd);
 
 impl Meeting {
-    /// Opens it for a server at this address, which this process's user runs.
+    /// Opens the socket for a server at this address, which the user of this process runs.
     ///
-    /// The first server of a port has the plain name. Another one may run at another address, or while the first finishes its
-    /// transfers: its name has its address and process in it, and is found as well.
+    /// The first server of a port has the plain name. Another server may run at another address, or while the first one
+    /// finishes its transfers. Its name contains its address and process ID, and is found as well.
     ///
     /// # Errors
-    /// Whatever the system says; `AddrInUse` when this process has opened two for one address.
+    /// Returns the system's error; `AddrInUse` when this process has opened two for one address.
     pub fn open(address: SocketAddr) -> io::Result<Self> {
         let (user, port) = (geteuid().as_raw(), address.port());
         let own = format!("{}+{}", address.ip(), std::process::id());
@@ -53,13 +55,13 @@ impl Meeting {
         Ok(Self(socket))
     }
 
-    /// Lets nobody in any more, although the socket stays open: who asks for a server finds another.
+    /// Accepts no more connections, although the socket stays open: clients that look for a server find another.
     pub fn close(&self) {
         // Fails only when it is closed already.
         let _closed = rustix::net::shutdown(&self.0, Shutdown::Both);
     }
 
-    /// Lets in whoever waits, if it is of the same user or root; others are hung up on.
+    /// Accepts a waiting connection if its process runs as this user or as root; closes others.
     pub fn accept(&self) -> io::Result<Option<Channel>> {
         let channel = Channel(rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC)?);
         Ok(channel.is_trusted()?.then_some(channel))
@@ -77,10 +79,10 @@ impl AsFd for Meeting {
 pub struct Channel(OwnedFd);
 
 impl Channel {
-    /// Connects to the first master of this port, of the same user.
+    /// Connects to the first master of this user on this port.
     ///
     /// # Errors
-    /// `ConnectionRefused` when there is none; `PermissionDenied` when somebody else has taken the name.
+    /// `ConnectionRefused` when there is none; `PermissionDenied` when another user has taken the name.
     pub fn connect(port: u16) -> io::Result<Self> {
         let mut last_error = io::ErrorKind::ConnectionRefused.into();
         for name in names(port, Of::This) {
@@ -98,7 +100,7 @@ impl Channel {
         let channel = Self(socket()?);
         rustix::net::connect(&channel.0, &abstract_name(name)?)?;
         let peer = sockopt::socket_peercred(&channel.0)?.uid;
-        // SECURITY: anybody may take a name with any user in it.
+        // SECURITY: any user can take a name with any user in it.
         let is_named = geteuid().is_root() && user_of(name) == Some(peer.as_raw());
         if is_named || channel.is_trusted()? {
             Ok(channel)
@@ -112,12 +114,12 @@ impl Channel {
         Ok(peer == geteuid() || peer.is_root())
     }
 
-    /// The process at the other end.
+    /// Returns the ID of the process at the other end.
     pub fn peer_process(&self) -> io::Result<u32> {
         Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get().unsigned_abs())
     }
 
-    /// Sends a message, and descriptors with it, without waiting: `WouldBlock` when the other end takes none now.
+    /// Sends a message, with descriptors, without waiting; returns `WouldBlock` when the other end takes none now.
     pub fn send(&self, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -129,7 +131,7 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives a message that is here; `None` when the other end has hung up.
+    /// Receives a message that is available; returns `None` when the other end has closed the connection.
     pub fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut message = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -145,7 +147,7 @@ impl Channel {
             return Ok(None);
         }
         if received.flags.contains(ReturnFlags::TRUNC) {
-            // The beginning of settings could mean something else than the whole.
+            // The beginning of settings could have another meaning than the whole.
             return Err(io::ErrorKind::InvalidData.into());
         }
         message.truncate(received.bytes);
@@ -165,31 +167,31 @@ impl AsFd for Channel {
     }
 }
 
-/// The right to serve one client. Master and slave hold the same one; who takes it first has it, and the kernel sees to
-/// it that only one does. So a client that was offered to a slave that hangs can be given to another without the two ever
-/// both serving it.
+/// The right to serve one client. Master and slave share one claim; the first to take it has it, and the kernel
+/// guarantees that only one does. So a client that was offered to a hanging slave can be given to another slave, and
+/// never do both serve it.
 #[derive(Debug)]
 pub struct Claim(OwnedFd);
 
 impl Claim {
-    /// Not taken yet.
+    /// Creates a claim that is not taken yet.
     pub fn new() -> io::Result<Self> {
         Ok(Self(eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// The other end's copy.
+    /// Creates the other end's copy.
     #[must_use]
     pub fn from_descriptor(descriptor: OwnedFd) -> Self {
         Self(descriptor)
     }
 
-    /// Takes it; `false` if the other end was first.
+    /// Takes the claim; returns `false` if the other end was first.
     #[must_use]
     pub fn take(&self) -> bool {
         rustix::io::read(&self.0, &mut [0; 8]).is_ok()
     }
 
-    /// Whether somebody has taken it.
+    /// Returns `true` if either end has taken it.
     #[must_use]
     pub fn is_taken(&self) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -213,10 +215,10 @@ fn socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The beginning of the name of every meeting.
+/// The prefix of the name of every [`Meeting`].
 const NAMES: &str = "poolftpd/";
 
-/// The users whose servers are looked for.
+/// The users whose servers are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     This,
@@ -231,7 +233,7 @@ fn abstract_name(name: &str) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
 }
 
-/// The user in a name.
+/// Returns the user ID in a name.
 pub(super) fn user_of(name: &str) -> Option<u32> {
     name.strip_prefix(NAMES)?.split('/').next()?.parse().ok()
 }
@@ -239,7 +241,7 @@ pub(super) fn user_of(name: &str) -> Option<u32> {
 /// The system's list of Unix sockets.
 const UNIX_SOCKETS: &str = "/proc/net/unix";
 
-/// The names that servers of this port may have: the plain one of this user first, then those that the system knows of.
+/// Returns the possible names of servers on this port: this user's plain name first, then those in the system's list.
 #[allow(clippy::disallowed_methods, reason = "the system's own file")]
 pub(super) fn names(port: u16, of: Of) -> Vec<String> {
     let own = geteuid().as_raw();
@@ -249,7 +251,7 @@ pub(super) fn names(port: u16, of: Of) -> Vec<String> {
     let ending = format!("/{port}");
     for name in sockets.lines().filter_map(|line| line.split_once(" @").map(|(_, name)| name)) {
         let is_wanted = user_of(name).is_some_and(|user| of == Of::All || user == own);
-        // An accepted connection stands there under the same name.
+        // An accepted connection is listed under the name of its listener.
         if is_wanted && name.ends_with(&ending) && !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
@@ -279,7 +281,7 @@ mod tests {
         let found = names(2, Of::This);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|name| user_of(name) == Some(geteuid().as_raw())));
-        // One that stops lets nobody in, although it still has its name.
+        // A server that stops accepts no connections, although it still has its name.
         first.close();
         let _channel = Channel::connect(2).unwrap();
         assert!(second.accept().unwrap().is_some());
@@ -289,7 +291,7 @@ mod tests {
 
     #[test]
     fn messages_stay_whole_and_carry_descriptors() {
-        // No listener of this number is opened: the name is all that counts.
+        // No TCP listener is opened on this port: only the name counts.
         let (port, address) = (1, SocketAddr::from(([127, 0, 0, 1], 1)));
         let meeting = Meeting::open(address).unwrap();
         let slave = Channel::connect(port).unwrap();

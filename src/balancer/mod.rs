@@ -1,10 +1,10 @@
-//! Who gets the connection: each new client to the next slave, round robin.
+//! The balancer: hands each new client to the next slave, round robin.
 //!
-//! The connection itself is handed over, not relayed: whoever takes it talks to the client alone from then on, so data
-//! connections of every mode, and the client's address, are as without a balancer. A slave is a [`station`] in this
-//! process, or a process that has registered with the [`registry`].
+//! The connection itself is handed over, not relayed: the slave that takes it serves the client alone from then on. So
+//! data connections of every mode, and the client's address, are as without a balancer. A slave is a [`station`] in
+//! this process, or a process that has registered with the [`registry`].
 //!
-//! Depends on `pool` and `net`. It is handed a maker of sessions and need not know them.
+//! Depends on `pool` and `net`. It is given a function that makes sessions, and does not depend on them.
 
 pub mod control;
 pub mod handover;
@@ -25,14 +25,14 @@ use registry::Registry;
 use round_robin::RoundRobin;
 use station::Station;
 
-/// Why a slave does not take a client; its text is that of the 421.
+/// The reason why a slave does not take a client; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unable {
-    /// It has as many as it may have.
+    /// The slave has its maximum number of clients.
     Full(Full),
-    /// An administrator drains it.
+    /// An administrator drains the slave.
     Draining,
-    /// It does not answer, or has just died.
+    /// The slave does not answer, or has just died.
     Silent,
 }
 
@@ -48,26 +48,27 @@ impl fmt::Display for Unable {
     }
 }
 
-/// What a slave does at the moment.
+/// The current load of a slave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load {
-    /// Its number; `None` for a server that serves by itself.
+    /// The slave's number; `None` for a server that serves its clients itself.
     pub slave: Option<u32>,
-    /// Its process, if that is another than the master's.
+    /// The slave's process ID, if it is not in the master's process.
     pub process: Option<u32>,
-    /// Sessions.
+    /// The number of sessions.
     pub sessions: usize,
-    /// Transfers under way.
+    /// The number of transfers under way.
     pub transfers: u64,
-    /// Bytes over data connections since it started.
+    /// The number of bytes over data connections since the slave started.
     pub bytes: u64,
-    /// Whether it takes no new clients.
+    /// True while the slave takes no new clients.
     pub draining: bool,
 }
 
-/// Whoever can be handed a client.
+/// A station or a slave process: it can be handed a client.
 trait Taker {
-    /// Takes the connection over, or leaves it where it is and says why. `seat` is the client's place in the server.
+    /// Takes the connection over, or leaves it in place and returns the reason. `seat` is the client's permit in the
+    /// server.
     fn take(
         &self,
         stream: &mut Option<TcpStream>,
@@ -81,7 +82,7 @@ trait Taker {
     fn set_draining(&self, draining: bool);
 }
 
-/// The slaves, and whose turn it is.
+/// The slaves, and the order of their turns.
 #[derive(Debug)]
 pub struct Balancer {
     stations: Vec<Arc<Station>>,
@@ -90,9 +91,10 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// In front of these stations, and of the slave processes of a registry.
+    /// Creates a balancer for these stations, and for the slave processes of a registry.
     ///
-    /// A station without number is no slave but the master itself: it serves when no slave is registered, or none can.
+    /// A station without a number is not a slave but the master itself: it serves when no slave is registered, or none
+    /// can.
     #[must_use]
     pub fn new(stations: Vec<Arc<Station>>, registry: Option<Arc<Registry>>) -> Self {
         Self { stations, registry, ring: Mutex::default() }
@@ -101,7 +103,7 @@ impl Balancer {
     /// Hands a connection to the next slave that takes it.
     ///
     /// # Errors
-    /// The connection again, when nobody takes it, and why the last one asked did not.
+    /// Returns the connection when no slave takes it, and the reason of the last slave asked.
     pub fn hand_over(
         &self,
         stream: TcpStream,
@@ -125,20 +127,20 @@ impl Balancer {
         stream.map_or(Ok(()), |stream| Err((stream, unable)))
     }
 
-    /// The same; a client that nobody takes is told why.
+    /// Hands a connection to the next slave; if none takes the client, refuses it with the reason.
     fn hand_over_or_refuse(&self, stream: TcpStream, peer: SocketAddr, seat: Seat, now: Instant) {
         if let Err((stream, unable)) = self.hand_over(stream, peer, seat, now) {
             refuse(&stream, &unable.to_string());
         }
     }
 
-    /// What each slave does.
+    /// Returns the load of each slave.
     #[must_use]
     pub fn loads(&self) -> Vec<Load> {
         self.takers().iter().map(|taker| taker.load()).collect()
     }
 
-    /// Makes a slave take no new clients, or take them again; `false` if there is none of this number.
+    /// Makes a slave take no new clients, or take them again; returns `false` if no slave has this number.
     #[must_use]
     pub fn set_draining(&self, slave: u32, draining: bool) -> bool {
         let found = self.takers().into_iter().find(|taker| taker.load().slave == Some(slave));

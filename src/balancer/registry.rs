@@ -1,7 +1,8 @@
-//! Slave processes: they register here, are offered clients, tell what they do, and drop out when they die.
+//! The registry of slave processes: they register here, are offered clients, report their load, and are removed when
+//! they die.
 //!
-//! Who owns a client when: the master, until the slave has taken the client's claim; the slave from then on. An offer that
-//! nobody has taken when its slave dies, or by its deadline, is taken back and goes to the next.
+//! The owner of a client is the master until the slave has taken the client's claim, and the slave from then on. An
+//! offer that is not taken when its slave dies, or by its deadline, is taken back and goes to the next slave.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,19 +20,19 @@ use super::{Balancer, Load, Taker, Unable};
 use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
 use crate::net::seats::{Full, Seat};
 
-/// How long a slave may leave an offer untaken before it counts as silent and the client goes to another.
+/// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The number of offers that are many.
+/// The initial number of offers at which the taken ones are dropped at once.
 const OFFERS_CROWD: usize = 32;
 
-/// How often offers under way are looked at.
+/// The interval of the check of offers under way.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
 
-/// The place of the meeting point among the descriptors that are waited for.
+/// The index of the meeting socket among the polled descriptors.
 const MEETING: usize = 2;
 
-/// How many connections that have not said yet what they want are kept.
+/// The maximum number of connections that have sent no request yet.
 const VISITORS_MAX: usize = 64;
 
 /// A client on its way to a slave.
@@ -55,17 +56,17 @@ pub(super) struct SlaveProcess {
 #[derive(Debug)]
 struct State {
     offers: VecDeque<Offer>,
-    /// The number of offers at which those that were taken are forgotten without waiting for the registry.
+    /// The number of offers at which the taken ones are dropped without waiting for the registry.
     crowd: usize,
     load: Load,
     full: bool,
-    /// It let an offer's deadline pass and has not been heard of since.
+    /// True from the moment an offer passed its deadline until the slave's next report.
     silent: bool,
     gone: bool,
 }
 
 impl State {
-    /// The state of a slave that has just registered.
+    /// Returns the state of a slave that has just registered.
     fn new(number: u32, process: Option<u32>) -> Self {
         Self {
             offers: VecDeque::new(),
@@ -84,8 +85,8 @@ impl State {
         }
     }
 
-    /// Forgets offers that were taken when there are many: each keeps two descriptors, and in a burst of clients the registry
-    /// may not come to it in time. Of a slave that takes none they are looked at ever more seldom.
+    /// Drops taken offers when there are many: each keeps two descriptors, and in a burst of clients the registry may
+    /// not come to them in time. For a slave that takes none, the check becomes ever rarer.
     fn thin_out(&mut self) {
         if self.offers.len() >= self.crowd {
             self.offers.retain(|offer| !offer.claim.is_taken());
@@ -95,14 +96,15 @@ impl State {
 
     /// Takes offers back from a slave that is gone or lets them wait for too long.
     ///
-    /// A slave is silent only if something was taken back: then it finds a claim taken, and reports at once. One that has taken
-    /// all its claims in this very moment has nothing to tell as long as its load stays as it was.
+    /// A slave becomes silent only if an offer was taken back: then the slave finds the claim taken, and reports at
+    /// once. A slave that has taken all its claims at this very moment has nothing to report while its load is
+    /// unchanged.
     fn take_back(&mut self, now: Instant) -> Vec<Offer> {
         let is_late = self.offers.front().is_some_and(|oldest| oldest.until <= now);
         if !(is_late || self.silent || self.gone) {
             return Vec::new();
         }
-        // Since it was looked at the slave may have taken one: the claim decides.
+        // The slave may have taken an offer since the check: the claim decides.
         let offers: Vec<Offer> = self.offers.drain(..).filter(|offer| offer.claim.take()).collect();
         self.silent |= is_late && !offers.is_empty();
         offers
@@ -134,7 +136,7 @@ impl Taker for SlaveProcess {
             .map_err(|_| Unable::Silent)?;
         if let (Some(stream), Some(seat)) = (stream.take(), seat.take()) {
             if state.offers.is_empty() {
-                // The registry sleeps while no offer is under way. A full counter means it is awake.
+                // The registry sleeps while no offer is under way. A full counter means that it is awake.
                 let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
             }
             state.offers.push_back(Offer {
@@ -159,15 +161,15 @@ impl Taker for SlaveProcess {
 }
 
 impl SlaveProcess {
-    /// Forgets the offers that were taken. Takes back the others: all of a slave that is gone, those of one whose oldest
-    /// offer is past its deadline.
+    /// Drops the taken offers. Takes back the others: all offers of a slave that is gone, and those of a slave whose
+    /// oldest offer is past its deadline.
     fn settle(&self, now: Instant) -> Vec<Offer> {
         let mut state = self.state.lock();
         state.offers.retain(|offer| !offer.claim.is_taken());
         state.take_back(now)
     }
 
-    /// Hears what it has to say; `false` when it leaves or has hung up.
+    /// Reads a message of the slave; returns `false` when the slave leaves or has closed the connection.
     fn hear(&self) -> bool {
         match self.channel.receive() {
             Ok(Some((message, _))) => self.understand(&String::from_utf8_lossy(&message)),
@@ -176,7 +178,7 @@ impl SlaveProcess {
         }
     }
 
-    /// `load SESSIONS TRANSFERS BYTES FULL`, or `leaving`.
+    /// Parses `load SESSIONS TRANSFERS BYTES FULL`, or `leaving`.
     fn understand(&self, message: &str) -> bool {
         let mut words = message.split(' ');
         match words.next() {
@@ -196,12 +198,12 @@ impl SlaveProcess {
     }
 }
 
-/// What a slave process is given to begin with.
+/// The data that a slave process gets when it registers.
 #[derive(Debug)]
 pub struct Outfit {
-    /// The settings, one place for all: those of the master.
+    /// The settings, defined in one place for all: those of the master.
     pub settings: String,
-    /// The root's directory itself, so that it is the same whatever its path is.
+    /// The root directory itself, as a descriptor, so that it does not depend on its path.
     pub root: OwnedFd,
 }
 
@@ -217,22 +219,23 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the meeting point of the server at this address.
+    /// Opens the registration socket of the server at this address.
     pub fn open(address: SocketAddr, outfit: Outfit) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let meeting = Meeting::open(address)?;
         Ok(Arc::new(Self { meeting, address, outfit, slaves: Mutex::default(), wake }))
     }
 
-    /// Those that are registered.
+    /// Returns the registered slaves.
     pub(super) fn slaves(&self) -> Vec<Arc<SlaveProcess>> {
         self.slaves.lock().clone()
     }
 
-    /// Tells every slave: `stop` (finish the transfers and end), `reload` (read users and certificates anew).
+    /// Sends every slave a command: `stop` (finish the transfers and end), or `reload` (read users and certificates
+    /// again).
     pub fn tell_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
-            // One that cannot be told sees the connection close.
+            // A slave that cannot be reached sees the connection close.
             let _told = slave.channel.send(word, &[]);
         }
     }
@@ -246,7 +249,7 @@ impl Registry {
     ) -> io::Result<()> {
         let mut visitors: VecDeque<Channel> = VecDeque::new();
         let mut reserve = Reserve::new();
-        // Without descriptors nobody is let in until then: who waits would be seen again and again.
+        // Without descriptors, no connection is accepted until this time: a waiting one would end every poll at once.
         let mut closed_until: Option<Instant> = None;
         loop {
             let slaves = self.slaves();
@@ -271,14 +274,14 @@ impl Registry {
                 closed_until = Some(clock() + PAUSE);
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
-                // Nobody else is able: the client hears that as if it had come now.
+                // No other slave can take the client: it is refused as if it had just arrived.
                 balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.seat, clock());
             }
         }
     }
 
-    /// Waits for something to happen; whether each descriptor has something to say, in the order meeting point, visitors,
-    /// slaves, and whether it is time to stop.
+    /// Waits for an event. Returns whether each descriptor is ready, in the order registration socket, visitors,
+    /// slaves; and whether to stop.
     fn wait(
         &self,
         stop: &Stop,
@@ -322,7 +325,7 @@ impl Registry {
         Ok((heard.collect(), stopped))
     }
 
-    /// Does what visitors want who were let in before.
+    /// Serves the requests of the visitors that were accepted before.
     fn serve_visitors(
         &self,
         visitors: &mut VecDeque<Channel>,
@@ -340,10 +343,10 @@ impl Registry {
         }
     }
 
-    /// Lets a visitor in; `false` if that is not possible now.
+    /// Accepts a visitor; returns `false` if that is not possible now.
     ///
-    /// Without descriptors the one in reserve is given up, and then the visitor who has been silent for longest: just then
-    /// somebody asks what is the matter.
+    /// Without descriptors, gives up the one in reserve, or else the visitor that has been silent for longest: in such
+    /// a shortage, an administrator asks for the cause.
     fn welcome(&self, visitors: &mut VecDeque<Channel>, reserve: &mut Reserve) -> bool {
         let accepted = match self.meeting.accept() {
             Err(error)
@@ -366,7 +369,8 @@ impl Registry {
         }
     }
 
-    /// `register`, with the number it had under an earlier master if it had one; or a control command, which is answered.
+    /// Serves `register`, with the number that the slave had under an earlier master, if any; or answers a control
+    /// command.
     fn serve_visitor(&self, visitor: Channel, balancer: &Balancer) {
         let Ok(Some((message, _))) = visitor.receive() else { return };
         let message = String::from_utf8_lossy(&message).into_owned();
@@ -375,7 +379,7 @@ impl Registry {
         } else if message == WHERE {
             let _answered = visitor.send(self.address.to_string().as_bytes(), &[]);
         } else {
-            // Whoever asked and did not wait needs no answer.
+            // A visitor that did not wait needs no answer.
             let _answered =
                 visitor.send(super::control::answer(&message, balancer).as_bytes(), &[]);
         }
@@ -405,7 +409,7 @@ mod tests {
     use super::*;
     use crate::net::seats::Seats;
 
-    /// Returns the state of a slave that was offered clients, and the claims as the slave holds them.
+    /// Returns the state of a slave that was offered clients, and the slave's copies of the claims.
     fn offered(count: usize, until: Instant) -> (State, Vec<Claim>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -426,7 +430,7 @@ mod tests {
     fn a_slave_that_takes_its_clients_at_the_last_moment_is_not_silent() {
         let now = Instant::now();
         let (mut state, theirs) = offered(2, now);
-        // The registry has looked, and found none of them taken.
+        // The registry has checked, and found none of them taken.
         assert!(theirs.iter().all(Claim::take));
         assert!(state.take_back(now).is_empty());
         assert!(!state.silent && state.offers.is_empty());

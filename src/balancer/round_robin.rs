@@ -1,14 +1,15 @@
-//! The picker: each new client to the next slave that is able to take it.
+//! The round-robin choice: each new client goes to the next slave that can take it.
 
-/// Whose turn it is.
+/// The position of the next turn.
 #[derive(Debug, Default)]
 pub(super) struct RoundRobin {
     next: usize,
 }
 
 impl RoundRobin {
-    /// Offers to `count` slaves in turn, from the next one on, until one takes it; gives that one's number back, or none
-    /// when nobody took it. Who cannot take it loses this turn, and is asked again in the next round.
+    /// Offers a client to `count` slaves in turn, starting with the next one, until one takes it. Returns the number of
+    /// that slave, or `None` when no slave takes it. A slave that cannot take it loses this turn, and is asked again in
+    /// the next round.
     pub(super) fn pick(
         &mut self,
         count: usize,

@@ -1,4 +1,4 @@
-//! A station: one pool and the sessions it serves. Each slave in process is one, and a server without slaves has one.
+//! A station: one pool and the sessions it serves. Each in-process slave is one, and a server without slaves has one.
 
 use std::fmt;
 use std::io;
@@ -11,11 +11,11 @@ use super::{Load, Taker, Unable};
 use crate::net::seats::{Seat, Seats};
 use crate::pool::{Pool, Task};
 
-/// Makes a session of a connection. The balancer need not know what kind.
+/// A function that makes a session for a connection, so that the balancer does not depend on the kind of session.
 pub type Greet =
     Box<dyn Fn(TcpStream, SocketAddr, Seat, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
 
-/// Tells how many transfers are under way, and how many bytes went over data connections.
+/// A function that returns the number of transfers under way and the number of bytes over data connections.
 pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// One pool and the sessions it serves.
@@ -35,7 +35,7 @@ impl fmt::Debug for Station {
 }
 
 impl Station {
-    /// A pool with room for so many sessions; `number` is that of the slave it is, if it is one.
+    /// Creates a station for at most `sessions_max` sessions; `number` is its number as a slave, if it is one.
     #[must_use]
     pub fn new(
         number: Option<u32>,
@@ -44,12 +44,12 @@ impl Station {
         greet: Greet,
         gauge: Gauge,
     ) -> Arc<Self> {
-        // Addresses are counted where clients come in, for all stations together.
+        // Clients per address are counted at the listener, for all stations together.
         let seats = Seats::new(sessions_max, usize::MAX);
         Arc::new(Self { number, pool, seats, greet, gauge, draining: AtomicBool::new(false) })
     }
 
-    /// Its pool.
+    /// Returns the station's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
@@ -57,7 +57,7 @@ impl Station {
 }
 
 impl Taker for Station {
-    /// A connection that turns out to be broken is taken, too: nobody else could do more with it.
+    /// Takes a connection even if it turns out to be broken: another station could not use it either.
     fn take(
         &self,
         stream: &mut Option<TcpStream>,

@@ -13,13 +13,13 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol of an address.
+    /// Returns the protocol of an address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::Ipv4 } else { Self::Ipv6 }
     }
 
-    /// Reads its number.
+    /// Parses its number.
     #[must_use]
     pub fn from_number(number: &[u8]) -> Option<Self> {
         match number {
@@ -39,7 +39,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// `h1,h2,h3,h4,p1,p2`, the argument of PORT and of the reply to PASV.
+/// Formats `h1,h2,h3,h4,p1,p2`, the argument of PORT and of the reply to PASV.
 #[must_use]
 pub fn host_port(address: Ipv4Addr, port: u16) -> String {
     let [h1, h2, h3, h4] = address.octets();
@@ -47,7 +47,7 @@ pub fn host_port(address: Ipv4Addr, port: u16) -> String {
     format!("{h1},{h2},{h3},{h4},{p1},{p2}")
 }
 
-/// Reads `h1,h2,h3,h4,p1,p2`.
+/// Parses `h1,h2,h3,h4,p1,p2`.
 #[must_use]
 pub fn parse_host_port(text: &[u8]) -> Option<SocketAddr> {
     let mut numbers =
@@ -58,32 +58,32 @@ pub fn parse_host_port(text: &[u8]) -> Option<SocketAddr> {
     numbers.next().is_none().then_some(SocketAddr::new(address.into(), port))
 }
 
-/// The port in a 227 reply's text. Its address is left aside on purpose: behind NAT it is often wrong, and a client that
-/// follows it can be sent anywhere.
+/// Returns the port in the text of a 227 reply. Ignores its address on purpose: behind NAT it is often wrong, and a
+/// client that connects to it can be directed anywhere.
 #[must_use]
 pub fn parse_passive_port(text: &str) -> Option<u16> {
-    // Some servers leave the parentheses out (RFC 1123 §4.1.2.6): look for the six numbers.
+    // Some servers omit the parentheses (RFC 1123 §4.1.2.6), so look for the six numbers.
     text.split(|letter: char| !letter.is_ascii_digit() && letter != ',')
         .find_map(|word| parse_host_port(word.trim_matches(',').as_bytes()))
         .map(|address| address.port())
 }
 
-/// `|protocol|address|port|`, the argument of EPRT.
+/// Formats `|protocol|address|port|`, the argument of EPRT.
 #[must_use]
 pub fn extended_port(address: SocketAddr) -> String {
     format!("|{}|{}|{}|", Protocol::of(address.ip()), address.ip(), address.port())
 }
 
-/// What is wrong with an argument of EPRT.
+/// An error in an argument of EPRT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendedPortError {
-    /// Not of the form `|protocol|address|port|`: 501.
+    /// An argument that is not of the form `|protocol|address|port|`: 501.
     Malformed,
     /// A protocol that is neither 1 nor 2: 522.
     Protocol,
 }
 
-/// Reads `|protocol|address|port|` with any delimiter of ASCII 33 to 126.
+/// Parses `|protocol|address|port|` with any delimiter of ASCII 33 to 126.
 pub fn parse_extended_port(text: &[u8]) -> Result<SocketAddr, ExtendedPortError> {
     use ExtendedPortError::{Malformed, Protocol as Unknown};
     let [delimiter @ 33..=126, inner @ .., last] = text else { return Err(Malformed) };
@@ -107,7 +107,7 @@ pub fn parse_extended_port(text: &[u8]) -> Result<SocketAddr, ExtendedPortError>
     Ok(SocketAddr::new(address, port))
 }
 
-/// The port in a 229 reply's text: `... (|||port|)`.
+/// Returns the port in the text of a 229 reply: `... (|||port|)`.
 #[must_use]
 pub fn parse_extended_passive(text: &str) -> Option<u16> {
     let inner = text.rsplit_once('(')?.1.split_once(')')?.0.as_bytes();
@@ -116,7 +116,7 @@ pub fn parse_extended_passive(text: &str) -> Option<u16> {
     if same { decimal(port).filter(|port| *port > 0) } else { None }
 }
 
-/// Reads a plain decimal number: digits and nothing else, no sign.
+/// Parses a plain decimal number: only digits, no sign.
 #[must_use]
 pub fn decimal<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {

@@ -1,13 +1,13 @@
-//! TYPE A: lines end with CRLF on the wire and with LF in a file (RFC 959 §3.1.1.1), over any cut into chunks.
+//! TYPE A: lines end with CRLF on the wire and with LF in a file (RFC 959 §3.1.1.1), for any division into chunks.
 
-/// File to wire: puts a CR before each LF that has none yet.
+/// The conversion from file to wire: inserts a CR before each LF that has none.
 #[derive(Debug, Default)]
 pub struct ToWire {
     after_cr: bool,
 }
 
 impl ToWire {
-    /// Appends the next chunk of a file to `out`, as it goes over the wire.
+    /// Appends the next chunk of a file to `out` in the form of the wire.
     pub fn convert(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         out.reserve(chunk.len() + chunk.len() / 16);
         for &byte in chunk {
@@ -20,15 +20,15 @@ impl ToWire {
     }
 }
 
-/// Wire to file: takes the CR out of each CRLF.
+/// The conversion from wire to file: removes the CR of each CRLF.
 #[derive(Debug, Default)]
 pub struct FromWire {
-    /// A CR has come and it is not known yet whether an LF follows.
+    /// True if the last byte was a CR that is held back until the next byte.
     held_cr: bool,
 }
 
 impl FromWire {
-    /// Appends the next received chunk to `out`, as it stands in a file.
+    /// Appends the next received chunk to `out` in the form of a file.
     pub fn convert(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         out.reserve(chunk.len() + 1);
         for &byte in chunk {
@@ -42,7 +42,7 @@ impl FromWire {
         }
     }
 
-    /// Appends what was held back when the transfer ends.
+    /// Appends a CR that was held back, when the transfer ends.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.held_cr) {
             out.push(b'\r');

@@ -1,24 +1,24 @@
-//! Block mode (RFC 959 §3.4.2): data travels in blocks with a header of three bytes, so its end is not that of the
-//! connection, which stays open for the next transfer.
+//! Block mode (RFC 959 §3.4.2): data travels in blocks with a header of three bytes. So the end of a file is not the
+//! end of the connection, which stays open for the next transfer.
 //!
-//! A header is a descriptor and a count of the bytes that follow, high byte first. A restart marker, which stands in a
-//! block of its own, is here the number of bytes before it, in decimal digits.
+//! A header is a descriptor and a count of the bytes that follow, high byte first. A restart marker has a block of its
+//! own; in this server it is the number of bytes before it, in decimal digits.
 
-/// The most bytes that one block holds.
+/// The maximum number of bytes in one block.
 pub const BLOCK_BYTES_MAX: usize = 0xFFFF;
-/// A header: descriptor and count.
+/// The size of a header in bytes: descriptor and count.
 pub const HEADER_BYTES: usize = 3;
-/// The longest restart marker that is taken.
+/// The maximum length of a restart marker that is accepted, in bytes.
 const MARKER_BYTES_MAX: usize = 255;
 
-/// The end of the data block is the end of a record: of no meaning in file structure.
+/// The end of the data block is the end of a record; this has no meaning in file structure.
 const END_OF_RECORD: u8 = 128;
 /// The end of the data block is the end of the file.
 const END_OF_FILE: u8 = 64;
 /// The block is a restart marker.
 const MARKER: u8 = 16;
 
-/// Whether the file ends with a block.
+/// The position of a block: the last of its file or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
     #[allow(missing_docs, reason = "the name says it")]
@@ -27,7 +27,7 @@ pub enum Last {
     No,
 }
 
-/// The header of a data block; of more than [`BLOCK_BYTES_MAX`] bytes it can only tell so many.
+/// Returns the header of a data block; its count is at most [`BLOCK_BYTES_MAX`].
 #[must_use]
 pub fn header(count: usize, last: Last) -> [u8; HEADER_BYTES] {
     let [high, low] = u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes();
@@ -42,12 +42,12 @@ pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the end of the file: an empty block that says so.
+/// Appends the end of the file: an empty block with the flag for it.
 pub fn encode_end(out: &mut Vec<u8>) {
     out.extend_from_slice(&header(0, Last::Yes));
 }
 
-/// Appends a restart marker: so many bytes are before it.
+/// Appends a restart marker: the number of bytes before it.
 pub fn encode_marker(offset: u64, out: &mut Vec<u8>) {
     let digits = offset.to_string();
     let [_, high, low] = header(digits.len(), Last::No);
@@ -55,7 +55,7 @@ pub fn encode_marker(offset: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(digits.as_bytes());
 }
 
-/// What stands in blocks.
+/// One item of a sequence of blocks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// Bytes of the file.
@@ -66,24 +66,24 @@ pub enum Item<'a> {
     End,
 }
 
-/// What is no block: a descriptor that RFC 959 does not have, data that its own sender suspects, an endless marker.
+/// The error for an invalid block: an unknown descriptor, data that its sender marks as suspect, or an overlong marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Reads blocks, in whatever pieces they come, up to the end of one file.
+/// A decoder that reads blocks, in pieces of any size, up to the end of one file.
 #[derive(Debug, Default)]
 pub struct Decoder {
     header: [u8; HEADER_BYTES],
-    /// How many bytes of the header are here.
+    /// The number of header bytes received so far.
     have: usize,
-    /// How many bytes of the block are still to come.
+    /// The number of bytes of the block that are still to come.
     left: usize,
     marker: Vec<u8>,
     ended: bool,
 }
 
 impl Decoder {
-    /// How many bytes may be received without taking any that belong to the next file; 0 at the end.
+    /// Returns the number of bytes that may be received without taking any of the next file; 0 at the end.
     #[must_use]
     pub fn wanted(&self) -> usize {
         if self.ended {
@@ -91,21 +91,21 @@ impl Decoder {
         } else if self.have < HEADER_BYTES {
             HEADER_BYTES - self.have
         } else {
-            // Behind a block that is not the last there is another header.
+            // After a block that is not the last, another header follows.
             self.left + if self.is(END_OF_FILE) { 0 } else { HEADER_BYTES }
         }
     }
 
-    /// Whether the end of the file has come.
+    /// Returns `true` if the end of the file was received.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Takes the next item off the front of `bytes`; `None` when they are used up.
+    /// Takes the next item off the front of `bytes`; returns `None` when they are used up.
     ///
     /// # Errors
-    /// [`Malformed`]; nothing that comes behind means anything.
+    /// [`Malformed`]; the bytes after it have no meaning.
     pub fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Result<Option<Item<'a>>, Malformed> {
         while !self.ended {
             if self.have < HEADER_BYTES {
@@ -136,7 +136,7 @@ impl Decoder {
                     return Ok(Some(Item::End));
                 }
                 if let Some(marker) = marker {
-                    // What else its descriptor says is said of an empty block behind it.
+                    // The other flags of its descriptor then apply to an empty block after it.
                     if let Some(descriptor) = self.header.first_mut() {
                         *descriptor &= !MARKER;
                     }
@@ -170,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    /// What comes out of bytes that arrive in pieces of these lengths, over and over.
+    /// Decodes bytes that arrive in pieces of these lengths, repeatedly.
     fn read(
         mut bytes: &[u8],
         pieces: &[usize],

@@ -1,4 +1,4 @@
-//! Checksums of files, as HASH (draft-bryan-ftpext-hash) and the X commands of older servers name them.
+//! Checksums of files, under the names of HASH (draft-bryan-ftpext-hash) and of the X commands of older servers.
 
 use std::fmt::{self, Write};
 
@@ -6,7 +6,7 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
-/// How a checksum is made.
+/// A checksum algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Algorithm {
@@ -19,10 +19,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every one, the best first.
+    /// All algorithms, the best first.
     pub const ALL: [Self; 5] = [Self::Sha256, Self::Sha512, Self::Sha1, Self::Md5, Self::Crc32];
 
-    /// The name that HASH gives it.
+    /// Returns the name that HASH uses.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Algorithm {
         }
     }
 
-    /// The verb of its own.
+    /// Returns the verb for this algorithm alone.
     #[must_use]
     pub fn verb(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Algorithm {
         }
     }
 
-    /// The one that HASH calls so, in any case of letters.
+    /// Finds the algorithm with this HASH name, in upper or lower case.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
@@ -59,7 +59,7 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A checksum being made.
+/// A checksum in progress.
 #[derive(Clone)]
 pub enum Checksum {
     #[allow(missing_docs, reason = "each name says it")]
@@ -81,7 +81,7 @@ impl fmt::Debug for Checksum {
 }
 
 impl Checksum {
-    /// Of nothing yet.
+    /// Creates the checksum of no bytes.
     #[must_use]
     pub fn new(algorithm: Algorithm) -> Self {
         match algorithm {
@@ -93,7 +93,7 @@ impl Checksum {
         }
     }
 
-    /// Takes the next bytes in.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(state) => state.update(bytes),
@@ -104,7 +104,7 @@ impl Checksum {
         }
     }
 
-    /// In hexadecimal digits, small letters.
+    /// Returns the checksum in lower-case hexadecimal digits.
     #[must_use]
     pub fn finish(self) -> String {
         match self {
@@ -117,7 +117,7 @@ impl Checksum {
     }
 }
 
-/// Bytes in hexadecimal digits.
+/// Returns bytes as lower-case hexadecimal digits.
 #[must_use]
 pub fn digits(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -139,7 +139,7 @@ mod tests {
             checksum.update(b"bc");
             checksum.finish()
         };
-        // FIPS 180-4 and RFC 1321 give these for "abc"; CRC-32 as in IEEE 802.3.
+        // The values for "abc" of FIPS 180-4 and RFC 1321; CRC-32 as in IEEE 802.3.
         let expected = [
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\

@@ -1,4 +1,4 @@
-//! Commands: a verb with its argument, parsed. The server reads them, the client writes them.
+//! Commands: a verb with its parsed argument. The server reads commands, the client writes them.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use super::path::unquote;
 pub use super::selection::Selection;
 use super::time::TimeValue;
 
-/// A pathname as the client wrote it, not empty, without CR, LF and NUL.
+/// A pathname as the client wrote it: not empty, without CR, LF and NUL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PathName(pub Vec<u8>);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for PathName {
     }
 }
 
-/// A password. It has no readable `Debug`, so it cannot get into a log, and is wiped when it is dropped.
+/// A password. Its `Debug` does not show it, so it cannot get into a log, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub Zeroizing<Vec<u8>>);
 
@@ -35,66 +35,66 @@ impl fmt::Debug for Password {
 /// The representation type (RFC 959 §3.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Type {
-    /// A: lines end with CRLF on the wire. What a session begins with.
+    /// A: lines end with CRLF on the wire. The default of a new session.
     #[default]
     Ascii,
-    /// I, and L 8, which is the same here.
+    /// I, and L 8, which is equal to I here.
     Image,
 }
 
-/// How data is framed (RFC 959 §3.4).
+/// The framing of data (RFC 959 §3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// S: the end of the data is the end of the connection. What a session begins with.
+    /// S: the end of the data is the end of the connection. The default of a new session.
     #[default]
     Stream,
-    /// B: in blocks, over a connection that stays open.
+    /// B: blocks, over a connection that stays open.
     Block,
 }
 
-/// What AUTH asks for (RFC 4217 §2).
+/// The mechanism that AUTH requests (RFC 4217 §2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// `TLS`, `TLS-C`: data travels in the clear until PROT.
+    /// `TLS`, `TLS-C`: data is sent in plain until PROT.
     Tls,
-    /// `SSL`, `TLS-P`: data by TLS, too, as older clients mean it.
+    /// `SSL`, `TLS-P`: data is sent over TLS, too, as older clients expect.
     WithData,
 }
 
-/// What PROT asks for (RFC 2228 §3).
+/// The protection level that PROT requests (RFC 2228 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProtectionLevel {
     /// C.
     Clear,
     /// P.
     Private,
-    /// S and E, which TLS has no way for (RFC 4217 §9).
+    /// S and E, which TLS does not provide (RFC 4217 §9).
     Other,
 }
 
-/// What EPSV asks for (RFC 2428 §3).
+/// The request of EPSV (RFC 2428 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExtendedPassive {
-    /// A port, by the protocol of the control connection.
+    /// A port for the protocol of the control connection.
     Any,
-    /// A port, by this protocol.
+    /// A port for this protocol.
     Only(Protocol),
-    /// Refuse every other way to a data connection from now on.
+    /// Refuses all other commands for data connections from now on.
     All,
 }
 
-/// What OPTS sets (RFC 2389 §4).
+/// The setting that OPTS changes (RFC 2389 §4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
-    /// `UTF8 ON`, `UTF-8 NLST` and their kin: names are UTF-8, as they are anyway.
+    /// `UTF8 ON`, `UTF-8 NLST` and the like: names are UTF-8, as they always are.
     Utf8,
     /// `MLST facts`.
     Facts(String),
-    /// `HASH algorithm`; without one it is asked for.
+    /// `HASH algorithm`; without an algorithm, a query for the current one.
     Hash(Option<String>),
 }
 
-/// Bytes of a file, the first and the last, both counted (RANG).
+/// A range of bytes of a file (RANG): the first and the last byte, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each name says it")]
 pub struct Range {
@@ -102,28 +102,28 @@ pub struct Range {
     pub last: u64,
 }
 
-/// What SITE does here.
+/// A SITE command of this server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Site {
     /// `CHMOD 644 path`.
     ChangeMode {
         /// The permission bits.
         mode: u32,
-        /// Whose.
+        /// The file.
         path: PathName,
     },
     /// `UTIME time path`, or `UTIME path atime mtime ctime UTC`.
     SetTime {
-        /// When it was last changed.
+        /// The time of its last modification.
         time: TimeValue,
-        /// What.
+        /// The file.
         path: PathName,
     },
     /// `HELP`.
     Help,
 }
 
-/// A command, one variant each.
+/// A command: one variant for each.
 #[allow(
     missing_docs,
     reason = "the verb table, `ftp::verb::VERBS`, tells each with its verb and argument"
@@ -151,14 +151,14 @@ pub enum Command {
     ExtendedPassive(ExtendedPassive),
     Retrieve(PathName),
     Store(PathName),
-    /// The name that the file should have, where the client gives one.
+    /// The name that the file should have, if the client gives one.
     StoreUnique(Option<PathName>),
     Append(PathName),
     Restart(u64),
-    /// `None` takes back what was said before.
+    /// `None` cancels an earlier range.
     Range(Option<Range>),
     Hash(PathName),
-    /// From a byte, up to one that is not counted any more.
+    /// The checksum of the bytes from `from` up to `to`, which is excluded.
     Checksum {
         algorithm: Algorithm,
         path: PathName,
@@ -195,27 +195,27 @@ pub enum Command {
     ClientName,
 }
 
-/// What is wrong with an argument.
+/// An error in an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArgumentError {
-    /// Not what the verb takes: 501.
+    /// An argument that the verb does not accept: 501.
     Malformed,
-    /// Known, but not done here: 504.
+    /// A known argument that is not supported here: 504.
     Unsupported,
     /// A network protocol that is neither 1 nor 2: 522.
     Protocol,
-    /// A SITE command that is not known: 500.
+    /// An unknown SITE command: 500.
     UnknownSite,
-    /// A SITE command that other servers have, and this one does not: 504.
+    /// A SITE command that other servers have, but not this one: 504.
     ForeignSite,
 }
 
-/// The bytes behind a verb; `None` when there are none.
+/// The bytes after a verb; `None` when there are none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Argument<'a>(pub(super) Option<&'a [u8]>);
 
 impl<'a> Argument<'a> {
-    /// For verbs without argument; one that is given all the same is passed over, as every server does.
+    /// Accepts verbs without argument; an argument is ignored, as every server does.
     #[allow(
         clippy::unused_self,
         clippy::unnecessary_wraps,
@@ -257,14 +257,14 @@ impl<'a> Argument<'a> {
         Selection::parse(self.0)
     }
 
-    /// A marker of REST: an offset in bytes (RFC 3659 §5).
+    /// Parses a marker of REST: an offset in bytes (RFC 3659 §5).
     pub(super) fn offset(self) -> Result<u64, ArgumentError> {
         decimal(self.bytes()?.trim_ascii())
             .filter(|offset| i64::try_from(*offset).is_ok())
             .ok_or(ArgumentError::Malformed)
     }
 
-    /// `n` or `n R n`.
+    /// Parses `n` or `n R n`.
     pub(super) fn allocation(self) -> Result<Command, ArgumentError> {
         let mut words = self.bytes()?.split(|byte| *byte == b' ');
         let size = match (words.next(), words.next(), words.next(), words.next()) {
@@ -318,7 +318,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// One letter: the one that is done, or one of those that are known.
+    /// Parses one letter: the supported one, or one of those that are known.
     pub(super) fn letter(
         self,
         done: &str,
@@ -358,7 +358,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// `first last` of RANG; `1 0` takes a range back.
+    /// Parses `first last` of RANG; `1 0` cancels a range.
     pub(super) fn range(self) -> Result<Command, ArgumentError> {
         let (first, last) = split_word(self.bytes()?).ok_or(ArgumentError::Malformed)?;
         let number = |digits| Argument(Some(digits)).offset();
@@ -369,7 +369,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// `path`, or `"path" [from [to]]`, or, when only numbers stand behind its first word, `path from [to]`.
+    /// Parses `path`, or `"path" [from [to]]`, or, if only numbers follow its first word, `path from [to]`.
     pub(super) fn checksum(self, algorithm: Algorithm) -> Result<Command, ArgumentError> {
         let bytes = self.bytes()?;
         let whole = (bytes.to_vec(), [].as_slice());
@@ -391,7 +391,7 @@ impl<'a> Argument<'a> {
         Ok(Command::Checksum { algorithm, path, from, to })
     }
 
-    /// `time path`, of MFMT.
+    /// Parses `time path` of MFMT.
     pub(super) fn time_and_path(self) -> Result<(TimeValue, PathName), ArgumentError> {
         let (time, path) = split_word(self.bytes()?).ok_or(ArgumentError::Malformed)?;
         Ok((TimeValue::parse(time).ok_or(ArgumentError::Malformed)?, Argument(Some(path)).path()?))
@@ -440,7 +440,7 @@ fn site_time(rest: &[u8]) -> Result<Site, ArgumentError> {
     })
 }
 
-/// ncftp's and Pure-FTPd's form: a path, three times (of access, of change, of the inode's change), `UTC`.
+/// Parses the form of ncftp and Pure-FTPd: a path, three times (access, modification and inode change), `UTC`.
 fn site_three_times(rest: &[u8]) -> Option<Site> {
     let mut words = rest.strip_suffix(b" UTC")?.rsplitn(4, |byte| *byte == b' ');
     let times = [words.next()?, words.next()?, words.next()?].map(short_time);
@@ -448,7 +448,7 @@ fn site_three_times(rest: &[u8]) -> Option<Site> {
     Some(Site::SetTime { time, path: Argument(words.next()).path().ok()? })
 }
 
-/// A `time-val` whose seconds may be left out.
+/// Parses a `time-val` whose seconds may be omitted.
 fn short_time(text: &[u8]) -> Option<TimeValue> {
     if text.len() == 12 {
         TimeValue::parse(&[text, b"00"].concat())
@@ -457,7 +457,7 @@ fn short_time(text: &[u8]) -> Option<TimeValue> {
     }
 }
 
-/// A mode in octal, the permission bits only.
+/// Parses a mode in octal; only the permission bits are accepted.
 fn octal(digits: &[u8]) -> Option<u32> {
     let text = str::from_utf8(digits)
         .ok()
@@ -471,7 +471,7 @@ pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Command {
-    /// The command as it goes over the wire, without the line's end; Telnet's 0xFF is doubled.
+    /// Encodes the command for the wire, without line end; Telnet's 0xFF is doubled.
     #[must_use]
     #[rustfmt::skip]
     #[allow(clippy::too_many_lines, reason = "one line a command")]
@@ -555,7 +555,7 @@ impl Command {
     }
 }
 
-/// Quotes around the path: numbers may stand behind it.
+/// Encodes a checksum command. The path is quoted, because numbers may follow it.
 fn checksum(algorithm: Algorithm, path: &[u8], from: u64, to: Option<u64>) -> Vec<u8> {
     let mut line = format!("{} \"", algorithm.verb()).into_bytes();
     for byte in path {

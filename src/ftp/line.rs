@@ -1,30 +1,30 @@
-//! Lines of the control connection: cutting received bytes into them, and the Telnet bytes between (RFC 959 §5.3).
+//! Lines of the control connection: splits received bytes into lines, and removes Telnet commands (RFC 959 §5.3).
 //!
-//! A line ends with LF; a CR before it belongs to the end. A line that grows over [`LINE_BYTES_MAX`] is skipped, not
-//! kept, and reported once.
+//! A line ends with LF; a CR before it belongs to the end. A line longer than [`LINE_BYTES_MAX`] is skipped, not kept,
+//! and reported once.
 
 use zeroize::Zeroize;
 
-/// The longest line that is taken, in bytes without its end: a verb and the longest path that Linux knows, twice over.
+/// The maximum length of a line in bytes, without its end: about twice a verb and the longest path that Linux allows.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
 const IAC: u8 = 0xFF;
 /// WILL, WONT, DO, DONT: each followed by one option byte.
 const OPTION_COMMANDS: std::ops::RangeInclusive<u8> = 251..=254;
-/// SE, the lowest of the commands without option, among them IP and the DM of the Synch that clients send before ABOR.
+/// SE, the lowest command without option. Among these are IP, and the DM of the Synch that clients send before ABOR.
 const PLAIN_FIRST: u8 = 240;
 
-/// What the received bytes hold next.
+/// One line of the received bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Line {
     /// A line, without its end and without Telnet commands.
     Complete(Vec<u8>),
-    /// A line that was too long; its bytes are gone.
+    /// A line that was too long; its bytes are dropped.
     TooLong,
 }
 
 impl Line {
-    /// The bytes of a line that was not too long.
+    /// Returns the bytes of a line that was not too long.
     #[must_use]
     pub fn complete(&self) -> Option<&[u8]> {
         match self {
@@ -34,10 +34,10 @@ impl Line {
     }
 }
 
-/// Kinds of lines that have not come whole, for whoever must not miss an ABOR.
+/// The kinds of incomplete lines, for sessions that must not miss an ABOR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
-    /// Telnet commands alone, which clients send before ABOR (RFC 959 §4.1.3).
+    /// Only Telnet commands, which clients send before ABOR (RFC 959 §4.1.3).
     Interrupt,
     /// The beginning of ABOR.
     Abort,
@@ -47,13 +47,13 @@ pub enum Unfinished {
 
 const ABOR: &[u8] = b"ABOR";
 
-/// Received bytes that are not yet a line taken.
+/// The received bytes that are not taken as lines yet.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     received: Vec<u8>,
-    /// How many of them have been taken; they are wiped already.
+    /// The number of received bytes that were taken; they are wiped already.
     taken: usize,
-    /// A line over the limit is under way: drop bytes until its end.
+    /// True while a line over the limit is being received: its bytes are dropped until its end.
     skipping: bool,
 }
 
@@ -69,7 +69,7 @@ impl LineBuffer {
         }
     }
 
-    /// Takes the next whole line out.
+    /// Takes the next complete line out.
     pub fn next_line(&mut self) -> Option<Line> {
         let waiting = self.received.get_mut(self.taken..).unwrap_or_default();
         let end = waiting.iter().position(|byte| *byte == b'\n')?;
@@ -77,7 +77,7 @@ impl LineBuffer {
         self.taken += end + 1;
         let too_long = std::mem::take(&mut self.skipping) || line.len() > LINE_BYTES_MAX;
         let text = strip_telnet(line.strip_suffix(b"\r").unwrap_or(line));
-        // It may have been a password; of what is given out, its taker takes care.
+        // The bytes may hold a password; the caller is responsible for the returned copy.
         line.zeroize();
         if self.taken == self.received.len() {
             // An idle connection keeps no buffer.
@@ -86,7 +86,7 @@ impl LineBuffer {
         Some(if too_long { Line::TooLong } else { Line::Complete(text) })
     }
 
-    /// Returns whether the line that has not come whole may become an ABOR, or follows a Telnet interrupt.
+    /// Returns whether the incomplete line may become an ABOR, or follows a Telnet interrupt.
     #[must_use]
     pub fn unfinished(&self) -> Unfinished {
         let waiting = self.received.get(self.taken..).unwrap_or_default();
@@ -101,14 +101,14 @@ impl LineBuffer {
         }
     }
 
-    /// Whether no byte waits here.
+    /// Returns `true` if no byte is left here.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.taken == self.received.len()
     }
 }
 
-/// Appends text with each 0xFF doubled, as Telnet asks.
+/// Appends text with each 0xFF doubled, as Telnet requires.
 pub fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
     for &byte in text {
         out.push(byte);
@@ -118,15 +118,15 @@ pub fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Takes Telnet commands off the front of a line, and one of each doubled 0xFF out of it.
+/// Removes Telnet commands from the front of a line, and one byte of each doubled 0xFF.
 ///
-/// Inside a line 0xFF is part of a name: many clients send names in other encodings without doubling it.
+/// Inside a line, 0xFF is part of a name: many clients send names in other encodings without doubling it.
 fn strip_telnet(line: &[u8]) -> Vec<u8> {
     let mut rest = line;
     loop {
         rest = match rest {
             [IAC, command, _option, rest @ ..] if OPTION_COMMANDS.contains(command) => rest,
-            // Of a Synch, any byte may have been sent as urgent data, out of order or alone; no verb begins so.
+            // Any byte of a Synch may be sent as urgent data, out of order or alone; no verb begins with such a byte.
             [PLAIN_FIRST..=IAC, rest @ ..] => rest,
             _ => break,
         };

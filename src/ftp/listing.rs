@@ -1,6 +1,6 @@
 //! Listings: the lines of LIST, NLST, MLSD and MLST, written by the server and read by the client.
 //!
-//! LIST has no standard; this is the form of `ls -l` that every client reads (RFC 3659 §7 has the one that is standard).
+//! LIST has no standard. This is the form of `ls -l`, which every client reads (the standard form is in RFC 3659 §7).
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -8,41 +8,41 @@ use jiff::civil::{Date, Time};
 use super::address::decimal;
 use super::time::{Days, MONTHS, TimeValue, push_number, timestamp};
 
-/// What an entry of a directory is.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link that leads nowhere the client may go.
+    /// A symbolic link to a target that the client may not access.
     Link,
-    /// A device, socket or pipe: it can be seen but not opened.
+    /// A device, socket or pipe: it is listed but cannot be opened.
     Other,
 }
 
 /// One entry, as the server knows it.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its name.
+    /// The name.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Bytes in it.
+    /// The size in bytes.
     pub size: u64,
-    /// When it was last changed.
+    /// The time of its last modification.
     pub modified: Timestamp,
     /// The permission bits of its mode.
     pub mode: u32,
-    /// How many names it has.
+    /// The number of its hard links.
     pub links: u64,
-    /// Device and inode, which are the same for two names of one file.
+    /// The device and inode numbers, which all names of one file share.
     pub identity: (u64, u64),
-    /// The user whose it is.
+    /// The ID of the user that owns it.
     pub owner: u32,
-    /// The group whose it is.
+    /// The ID of its group.
     pub group: u32,
-    /// Tells that a symbolic link has the name, and the rest is about its target.
+    /// True if the name is a symbolic link; the other fields then describe its target.
     pub linked: bool,
 }
 
@@ -103,7 +103,7 @@ impl Entry {
                 Fact::UnixMode => {
                     out.extend_from_slice(b"UNIX.mode=0");
                     let digits = [9, 6, 3, 0].map(|place| b'0' + (self.mode >> place & 7) as u8);
-                    // The bits above those of owner, group and others are told where there are any.
+                    // The bits above those of owner, group and others are shown only if any is set.
                     match digits {
                         [b'0', below @ ..] => out.extend_from_slice(&below),
                         all => out.extend_from_slice(&all),
@@ -116,7 +116,7 @@ impl Entry {
         out.extend_from_slice(name);
     }
 
-    /// The `type` fact of this entry.
+    /// Returns the `type` fact of this entry.
     fn type_fact(&self) -> &'static str {
         match self.kind {
             Kind::File => "file",
@@ -144,7 +144,7 @@ fn push_hex(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(digits.get(digits.len() - count..).unwrap_or_default());
 }
 
-/// A fact that MLST and MLSD can tell.
+/// A fact of MLST and MLSD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fact {
     Type,
@@ -182,7 +182,7 @@ impl Default for Facts {
 }
 
 impl Facts {
-    /// Reads a selection, `type;size;`; what is not known is left out (RFC 3659 §7.9).
+    /// Parses a selection, `type;size;`; unknown facts are ignored (RFC 3659 §7.9).
     #[must_use]
     pub fn select(names: &str) -> Self {
         let selects =
@@ -190,13 +190,13 @@ impl Facts {
         Self(FACTS.map(selects))
     }
 
-    /// The selected ones, `type;size;`, as the reply to OPTS MLST has them.
+    /// Returns the selected facts, `type;size;`, for the reply to OPTS MLST.
     #[must_use]
     pub fn selection(self) -> String {
         self.iter().fold(String::new(), |text, fact| text + fact.name() + ";")
     }
 
-    /// The line in FEAT: all facts, those selected with a star.
+    /// Returns the line for FEAT: all facts, the selected ones with a star.
     #[must_use]
     pub fn feature(self) -> String {
         let star = |selected| if selected { "*;" } else { ";" };
@@ -206,7 +206,7 @@ impl Facts {
             .fold("MLST ".to_owned(), |text, (fact, selected)| text + fact.name() + star(selected))
     }
 
-    /// Those selected.
+    /// Returns the selected facts.
     fn iter(self) -> impl Iterator<Item = Fact> {
         FACTS.into_iter().zip(self.0).filter(|(_, selected)| *selected).map(|(fact, _)| fact)
     }
@@ -215,17 +215,18 @@ impl Facts {
 /// One entry, as a client read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Its name.
+    /// The name.
     pub name: Vec<u8>,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// Bytes in it, where the line tells.
+    /// The size in bytes, if the line has it.
     pub size: Option<u64>,
-    /// When it was last changed, where the line tells; LIST has no seconds, often no year, and an unknown time zone.
+    /// The time of its last modification, if the line has it. LIST has no seconds, often no year, and an unknown time
+    /// zone.
     pub modified: Option<Timestamp>,
 }
 
-/// Reads a line of MLSD or MLST; `None` for the directory itself and its parent, and for what is no such line.
+/// Parses a line of MLSD or MLST; returns `None` for the directory itself, its parent, and lines of another form.
 #[must_use]
 pub fn parse_facts(line: &[u8]) -> Option<Listed> {
     let line = line.strip_prefix(b" ").unwrap_or(line);
@@ -252,9 +253,10 @@ pub fn parse_facts(line: &[u8]) -> Option<Listed> {
     (!name.is_empty()).then_some(listed)
 }
 
-/// Reads a line of LIST in the style of `ls -l` or of MS-DOS; `None` for `total 12`, `.`, `..` and what is neither.
+/// Parses a line of LIST in the style of `ls -l` or of MS-DOS. Returns `None` for `total 12`, `.`, `..` and lines of
+/// another form.
 ///
-/// `now` decides the year of a date that has none.
+/// `now` determines the year of a date without one.
 #[must_use]
 pub fn parse_list(line: &[u8], now: Timestamp) -> Option<Listed> {
     parse_unix(line, now)
@@ -272,7 +274,7 @@ fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
     };
     let mut rest = line;
     let mut words: Vec<&[u8]> = Vec::new();
-    // Some servers leave the group out: a size and a month tell where the date begins, and a group may be named May.
+    // Some servers omit the group, so a size followed by a month marks the date; a group alone may be named May.
     let (size, date) = loop {
         let (word, after) = next_word(rest)?;
         rest = after;
@@ -290,7 +292,7 @@ fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
             return None;
         }
     };
-    // One space stands before the name; more belong to it.
+    // One space separates the name; further spaces belong to it.
     let mut name = rest.strip_prefix(b" ")?;
     if kind == Kind::Link
         && let Some(arrow) = name.windows(4).position(|window| window == b" -> ")
@@ -305,7 +307,7 @@ fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
     })
 }
 
-/// `11-22-26  04:11PM       <DIR>          name`.
+/// Parses `11-22-26  04:11PM       <DIR>          name`.
 fn parse_dos(line: &[u8]) -> Option<Listed> {
     let (date, rest) = next_word(line)?;
     let (time, rest) = next_word(rest)?;
@@ -344,7 +346,7 @@ fn month(word: &[u8]) -> Option<i8> {
     i8::try_from(position + 1).ok()
 }
 
-/// `22 16:11` or `22 2024`; without a year it is the last such day that is not more than a day ahead.
+/// Parses `22 16:11` or `22 2024`. Without a year, the date is the last such day that is at most one day ahead.
 fn civil_date(month: i8, day: &[u8], time: &[u8], now: Timestamp) -> Option<Timestamp> {
     let day = decimal::<i8>(day)?;
     let Some(colon) = time.iter().position(|byte| *byte == b':') else {

@@ -1,7 +1,7 @@
-//! The language: what is said on a control connection and how names, addresses and listings are written in it.
+//! The FTP language: commands and replies, and the form of names, addresses and listings in them.
 //!
 //! Pure: no socket, no file, no clock. Server and client share every parser and every formatter here, and a property
-//! test says that they are inverse. Depends on no other room.
+//! test checks that they are inverse. Depends on no other room.
 
 pub mod address;
 pub mod ascii;

@@ -1,36 +1,36 @@
-//! Virtual paths: what the client sees, `/` being its root. Real paths never leave `storage`.
+//! Virtual paths: paths as the client sees them, with `/` as its root. Real paths never leave `storage`.
 
 use std::fmt;
 
-/// The longest virtual path, in bytes: Linux' `PATH_MAX` without the final NUL.
+/// The maximum length of a virtual path in bytes: Linux' `PATH_MAX` without the final NUL.
 pub const PATH_BYTES_MAX: usize = 4095;
 
-/// How many directories a path may lead through: programs that walk through a tree are not prepared for any number.
+/// The maximum number of names in a path: programs that walk a directory tree do not support unlimited depth.
 pub const PATH_DEPTH_MAX: usize = 256;
 
-/// An absolute path without `.`, `..` and empty names: whatever a client says, it names a place beneath the root. Names are
-/// bytes; they need not be UTF-8.
+/// An absolute path without `.`, `..` and empty names. Whatever text a client sends, the path stays beneath the root.
+/// Names are bytes and need not be UTF-8.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct VirtualPath {
     /// Starts with `/`; ends with `/` only if it is the root.
     bytes: Vec<u8>,
 }
 
-/// Why a path was not taken: 553 or 550, whatever the command's reply table has.
+/// The error for a path that is too long or too deep: 553 or 550, depending on the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathTooLong;
 
 impl VirtualPath {
-    /// `/`.
+    /// Returns `/`.
     #[must_use]
     pub fn root() -> Self {
         Self { bytes: vec![b'/'] }
     }
 
-    /// Where `name` leads from here: absolute if it begins with `/`; `..` above the root stays at the root.
+    /// Resolves `name` from this directory: absolute if it begins with `/`; `..` above the root stays at the root.
     ///
     /// # Errors
-    /// When the path would be longer than [`PATH_BYTES_MAX`], or deeper than [`PATH_DEPTH_MAX`].
+    /// Returns an error when the path would be longer than [`PATH_BYTES_MAX`], or deeper than [`PATH_DEPTH_MAX`].
     pub fn join(&self, name: &[u8]) -> Result<Self, PathTooLong> {
         let from: &[u8] = if name.first() == Some(&b'/') { b"/" } else { &self.bytes };
         let mut path = Self { bytes: Vec::with_capacity(from.len() + 1 + name.len()) };
@@ -50,36 +50,36 @@ impl VirtualPath {
         }
     }
 
-    /// The directory this is in; the root's is the root.
+    /// Returns the directory that contains this path; for the root, the root.
     #[must_use]
     pub fn parent(&self) -> Self {
         Self { bytes: self.bytes.get(..self.parent_length()).unwrap_or_default().to_vec() }
     }
 
-    /// How much of the path is that of the directory this is in.
+    /// Returns the length of the parent directory's path.
     fn parent_length(&self) -> usize {
         self.bytes.iter().rposition(|byte| *byte == b'/').unwrap_or_default().max(1)
     }
 
-    /// The last name; empty for the root.
+    /// Returns the last name; empty for the root.
     #[must_use]
     pub fn name(&self) -> &[u8] {
         self.bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
     }
 
-    /// Whether this is `/`.
+    /// Returns `true` if the path is `/`.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.bytes == b"/"
     }
 
-    /// The path as the client sees it, starting with `/`.
+    /// Returns the path as the client sees it, starting with `/`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The path from the root, without the leading `/`; empty for the root.
+    /// Returns the path from the root, without the leading `/`; empty for the root.
     #[must_use]
     pub fn beneath_root(&self) -> &[u8] {
         self.bytes.strip_prefix(b"/").unwrap_or_default()
@@ -99,14 +99,14 @@ impl fmt::Debug for VirtualPath {
     }
 }
 
-/// With every byte that is no printable ASCII escaped, for logs: no client can forge a line.
+/// Displays the path as [`Escaped`] does, for logs, so that no client can forge a line.
 impl fmt::Display for VirtualPath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", Escaped(&self.bytes))
     }
 }
 
-/// What stands in quotes, in which a quote is doubled, and what is behind.
+/// Returns the text in quotes, in which a quote is doubled, and the text after it.
 pub(super) fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let start = text.iter().position(|byte| *byte == b'"')? + 1;
     let mut path = Vec::new();
@@ -124,7 +124,7 @@ pub(super) fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     }
 }
 
-/// Bytes from a client, safe to print: UTF-8 letters stay, control characters and stray bytes are escaped.
+/// Bytes from a client, safe to print: UTF-8 letters stay, control characters and invalid bytes are escaped.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -148,7 +148,7 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Line separators and the marks that turn the direction of writing: they could make a line look like another.
+/// Returns `true` for line separators and direction marks: they could make a line look like another.
 fn is_formatting(letter: char) -> bool {
     matches!(letter, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }

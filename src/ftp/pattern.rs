@@ -1,19 +1,19 @@
-//! Patterns of names: `*`, `?` and `[a-z]`, as in `LIST *.txt` and `mget`. Names are bytes.
+//! Patterns for names: `*`, `?` and `[a-z]`, as in `LIST *.txt` and `mget`. Names are bytes.
 //!
-//! Matching never takes longer than the pattern's length times the name's, whatever the pattern: only the last `*` is ever
-//! tried again.
+//! For every pattern, matching takes at most the pattern's length times the name's length: only the last `*` is ever
+//! retried.
 
-/// Whether a word is a pattern at all.
+/// Returns `true` if a word is a pattern.
 #[must_use]
 pub fn is_pattern(word: &[u8]) -> bool {
     word.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
-/// Whether a name matches a pattern.
+/// Returns `true` if a name matches a pattern.
 #[must_use]
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut pattern_rest, mut name_rest) = (pattern, name);
-    // Where to go on if what follows the last `*` does not fit: that `*` takes one byte more.
+    // The positions to continue from when the text after the last `*` does not match: that `*` takes one more byte.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', behind @ ..] = pattern_rest {
@@ -35,7 +35,7 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// The pattern behind its first element, if that fits the byte.
+/// Returns the pattern after its first element, if that element matches the byte.
 fn one(pattern: &[u8], byte: Option<u8>) -> Option<&[u8]> {
     let byte = byte?;
     match pattern {
@@ -50,7 +50,8 @@ fn one(pattern: &[u8], byte: Option<u8>) -> Option<&[u8]> {
     }
 }
 
-/// Whether a byte is in a set such as `a-z]` or `!0-9]`, and what stands behind the set; `None` if it is not closed.
+/// Returns whether a byte is in a set such as `a-z]` or `!0-9]`, and the pattern after the set; `None` if it is not
+/// closed.
 fn class(set: &[u8], byte: u8) -> Option<(bool, &[u8])> {
     let (negated, mut rest) = match set {
         [b'!' | b'^', rest @ ..] => (true, rest),
@@ -115,7 +116,7 @@ mod tests {
         assert!(!matches(&[pattern, b"b".to_vec()].concat(), &name));
     }
 
-    /// The obvious way, exponential at worst.
+    /// Matches in the obvious way, which takes exponential time at worst.
     fn obvious(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern, name) {
             ([], _) => name.is_empty(),

@@ -1,11 +1,11 @@
-//! Replies: a code, a text of one line or several (RFC 959 §4.2), written and read.
+//! Replies: a code and a text of one or more lines (RFC 959 §4.2), written and read.
 
 use std::fmt;
 
 use super::line::append_escaped;
 use super::path::unquote;
 
-/// A reply code, named by its reason.
+/// A reply code, named by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(pub u16);
 
@@ -56,25 +56,25 @@ impl Code {
 }
 
 impl Code {
-    /// 1yz: another reply follows.
+    /// Returns `true` for 1yz: another reply follows.
     #[must_use]
     pub fn is_preliminary(self) -> bool {
         self.0 / 100 == 1
     }
 
-    /// 2yz: done.
+    /// Returns `true` for 2yz: the command is done.
     #[must_use]
     pub fn is_completion(self) -> bool {
         self.0 / 100 == 2
     }
 
-    /// 4yz: not now; the same may succeed later.
+    /// Returns `true` for 4yz: failed for now; the command may succeed later.
     #[must_use]
     pub fn is_transient(self) -> bool {
         self.0 / 100 == 4
     }
 
-    /// 3yz: so far good, the next command decides.
+    /// Returns `true` for 3yz: accepted so far; the next command decides.
     #[must_use]
     pub fn is_intermediate(self) -> bool {
         self.0 / 100 == 3
@@ -100,19 +100,19 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A reply of one line.
+    /// Creates a reply of one line.
     pub fn new(code: Code, text: impl Into<Vec<u8>>) -> Self {
         Self { code, lines: vec![text.into()] }
     }
 
-    /// A reply of several lines; the first and the last carry the code.
+    /// Creates a reply of several lines; the first and the last carry the code.
     #[must_use]
     pub fn multiline(code: Code, lines: Vec<Vec<u8>>) -> Self {
         debug_assert!(!lines.is_empty(), "a reply has a text");
         Self { code, lines }
     }
 
-    /// 257: the path in quotes, quotes in it doubled (RFC 959 appendix II), and a remark behind it.
+    /// Creates a 257 reply: the path in quotes, with quotes in it doubled (RFC 959 appendix II), followed by a remark.
     #[must_use]
     pub fn pathname(path: &[u8], remark: &str) -> Self {
         let mut text = vec![b'"'];
@@ -127,30 +127,30 @@ impl Reply {
         Self::new(Code::PATHNAME, text)
     }
 
-    /// The path in quotes of a 257 reply.
+    /// Returns the quoted path of a 257 reply.
     #[must_use]
     pub fn quoted_path(&self) -> Option<Vec<u8>> {
         let text = self.lines.first()?;
         unquote(text).map(|(path, _)| path)
     }
 
-    /// The lines of the text, without codes.
+    /// Returns the lines of the text, without codes.
     #[must_use]
     pub fn lines(&self) -> &[Vec<u8>] {
         &self.lines
     }
 
-    /// The text of the last line, which is the one people read.
+    /// Returns the text of the last line, which is the one that people read.
     #[must_use]
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.lines.last().map(Vec::as_slice).unwrap_or_default())
             .into_owned()
     }
 
-    /// Appends the reply as it goes over the wire.
+    /// Appends the encoded reply.
     ///
-    /// CR, LF and NUL in a text become `?`: a name must not end a line. Inner lines begin with a space, so that none can
-    /// be taken for the last (RFC 959 §4.2).
+    /// CR, LF and NUL in a text become `?`, so that a name cannot end a line. Inner lines begin with a space, so that
+    /// none can be taken for the last line (RFC 959 §4.2).
     pub fn encode(&self, out: &mut Vec<u8>) {
         let last = self.lines.len().saturating_sub(1);
         out.reserve(self.lines.iter().map(|line| line.len() + b"123-\r\n".len()).sum());
@@ -165,7 +165,7 @@ impl Reply {
     }
 }
 
-/// Appends text of a control connection: line ends in it become `?`, Telnet's 0xFF is doubled.
+/// Appends text for a control connection: line ends in it become `?`, Telnet's 0xFF is doubled.
 pub fn encode_text(text: &[u8], out: &mut Vec<u8>) {
     for chunk in text.split_inclusive(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
         match chunk {
@@ -184,24 +184,24 @@ impl fmt::Display for Reply {
     }
 }
 
-/// What a line cannot be where a reply is expected.
+/// The error for a line that is not part of a reply, or that makes the reply too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoReply;
 
-/// Puts received lines together to replies.
+/// A reader that joins received lines into replies.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
-    /// The reply under way, of several lines.
+    /// The reply of several lines that is being received.
     open: Option<Reply>,
-    /// How many bytes it has so far, line ends counted.
+    /// The number of its bytes so far, including line ends.
     bytes: usize,
 }
 
 impl ReplyReader {
-    /// How many bytes of text one reply may have; a longer one is refused.
+    /// The maximum size of one reply in bytes of text; a longer reply is rejected.
     pub const BYTES_MAX: usize = 1024 * 1024;
 
-    /// Takes the next line; `Some` when it ends a reply.
+    /// Adds the next line; returns `Some` when it completes a reply.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, NoReply> {
         let (code, separator, text) = split_code(line)
             .map_or((None, b' ', line), |(code, separator, text)| (Some(code), separator, text));
@@ -219,7 +219,7 @@ impl ReplyReader {
             }
             (Some(mut reply), code) => {
                 let last = code == Some(reply.code) && separator == b' ';
-                // Servers put the code before inner lines, too; there it is no part of the text.
+                // Some servers put the code before inner lines, too; it is not part of the text.
                 let inner = if code == Some(reply.code) { text } else { line };
                 reply
                     .lines
@@ -238,7 +238,7 @@ impl ReplyReader {
     }
 }
 
-/// `123 text` or `123-text`; the code alone counts as the first.
+/// Splits `123 text` or `123-text`; a code alone counts as the first form.
 fn split_code(line: &[u8]) -> Option<(Code, u8, &[u8])> {
     let (digits, rest) = line.split_first_chunk::<3>()?;
     let code =

@@ -1,4 +1,4 @@
-//! The argument of LIST, NLST and STAT: flags as those of `ls`, and a pathname.
+//! The argument of LIST, NLST and STAT: flags like those of `ls`, and a pathname.
 
 use super::command::{Argument, ArgumentError, PathName};
 
@@ -6,13 +6,13 @@ use super::command::{Argument, ArgumentError, PathName};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "one field a flag")]
 pub struct Selection {
-    /// `-a`, `-A`: names that begin with a dot, too.
+    /// `-a`, `-A`: includes names that begin with a dot.
     pub hidden: bool,
-    /// `-l`: NLST gives whole lines.
+    /// `-l`: NLST returns whole lines.
     pub long: bool,
-    /// `-d`: a directory itself, not what is in it.
+    /// `-d`: a directory itself, not its contents.
     pub itself: bool,
-    /// `-R`: the directories in a directory, too.
+    /// `-R`: includes the directories in a directory.
     pub recursive: bool,
     /// A file, a directory, or a pattern of names.
     pub path: Option<PathName>,
@@ -31,7 +31,7 @@ impl Selection {
                     b'l' => selection.long = true,
                     b'd' => selection.itself = true,
                     b'R' => selection.recursive = true,
-                    // Flags of `ls` that clients send by habit change nothing here.
+                    // Other flags of `ls`, which clients send by habit, have no effect here.
                     _ => {}
                 }
             }
@@ -52,7 +52,7 @@ impl Selection {
             out.extend_from_slice(format!(" -{flags}").as_bytes());
         }
         if let Some(PathName(path)) = &self.path {
-            // A name that begins like flags or with a space must not be taken for them.
+            // A name that begins like flags or with a space must not be parsed as such.
             let guard: &[u8] = match path.first() {
                 Some(b'-') => b" -- ",
                 Some(b' ') => b" ./",
@@ -64,7 +64,7 @@ impl Selection {
     }
 }
 
-/// Takes spaces off the front; other white space may be part of a name.
+/// Removes spaces from the front; other white space may be part of a name.
 fn trim_spaces(text: &[u8]) -> &[u8] {
     text.iter()
         .position(|byte| *byte != b' ')

@@ -1,4 +1,4 @@
-//! Times as the protocol writes them: `YYYYMMDDHHMMSS[.sss]` in UTC (RFC 3659 §2.3), and the dates of LIST.
+//! Times in the forms of the protocol: `YYYYMMDDHHMMSS[.sss]` in UTC (RFC 3659 §2.3), and the dates of LIST.
 
 use std::fmt;
 
@@ -8,17 +8,17 @@ use jiff::tz::{Offset, TimeZone};
 
 use super::address::decimal;
 
-/// How old a file may be for LIST to show its time of day; older ones show the year, as `ls` does.
+/// The maximum age, in seconds, of a file whose time of day LIST shows; older files show the year, as `ls` does.
 const RECENT_SECONDS: i64 = 182 * DAY_SECONDS;
 const DAY_SECONDS: i64 = 24 * 3600;
 
-/// A time shown as RFC 3659's `time-val`: `20261122161139`. A fraction is read but not written: no other server writes
-/// one, and scripts that take 14 digits are common.
+/// A time in the form of RFC 3659's `time-val`: `20261122161139`. A fraction is read but not written: no other server
+/// writes one, and many scripts expect 14 digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeValue(pub Timestamp);
 
 impl TimeValue {
-    /// Reads a `time-val`; a fraction of any length is taken, to the nanosecond.
+    /// Parses a `time-val`; a fraction may have any length, and counts to the nanosecond.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
         let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
@@ -28,7 +28,7 @@ impl TimeValue {
         let whole = whole.first_chunk::<14>().filter(|digits| digits.len() == whole.len())?;
         let part = |from: usize, to: usize| whole.get(from..to).and_then(decimal::<i8>);
         let year = whole.get(..4).and_then(decimal::<i16>)?;
-        // A leap second is the last the calendar here knows.
+        // A leap second becomes second 59, because the calendar used here has no second 60.
         let second = part(12, 14)?;
         let second = if second == 60 { 59 } else { second };
         let nanosecond = fraction.map_or(Some(0), nanoseconds)?;
@@ -46,17 +46,17 @@ impl fmt::Display for TimeValue {
     }
 }
 
-/// Writes times, and remembers the day of the last one: the files of a directory are often of one day, and finding out
-/// which takes longer than all the rest.
+/// A writer of times that caches the day of the last one. The files of a directory are often from one day, and
+/// computing the day takes longer than all the rest.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Days(Option<Day>);
 
-/// A day, counted from 1970, and how it is written.
+/// A day, counted from 1970, and its written form.
 #[derive(Debug, Clone, Copy)]
 struct Day {
     number: i64,
     date: Date,
-    /// The digits of year, month and day, by twos.
+    /// The digits of year, month and day, in pairs.
     text: [[u8; 2]; 4],
 }
 
@@ -96,7 +96,7 @@ impl Days {
         }
     }
 
-    /// The day, and the second of that day.
+    /// Returns the day, and the second of that day.
     fn split(&mut self, at: Timestamp) -> (Day, u64) {
         let second = at.as_second() - i64::from(at.subsec_nanosecond() < 0);
         let number = second.div_euclid(DAY_SECONDS);
@@ -109,13 +109,13 @@ impl Days {
     }
 }
 
-/// The last two digits of a number.
+/// Returns the last two digits of a number.
 #[allow(clippy::cast_possible_truncation, reason = "below 10 each")]
 fn two_digits(number: u64) -> [u8; 2] {
     [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
-/// Appends a number in decimal, as wide as this at least. A list has several of these in each line.
+/// Appends a number in decimal, padded to at least `width`. Each line of a listing has several of these.
 #[allow(clippy::cast_possible_truncation, reason = "below 10 each")]
 pub(super) fn push_number(out: &mut Vec<u8>, number: u64, width: usize, pad: u8) {
     let mut digits = [pad; 20];
@@ -134,12 +134,12 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: u64, width: usize, pad: u8)
 pub(super) const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// A calendar time, taken as UTC.
+/// Converts a calendar time, taken as UTC.
 pub(super) fn timestamp(civil: DateTime) -> Option<Timestamp> {
     TimeZone::UTC.to_timestamp(civil).ok()
 }
 
-/// A decimal fraction of a second, in nanoseconds.
+/// Parses a decimal fraction of a second, in nanoseconds.
 fn nanoseconds(fraction: &[u8]) -> Option<i32> {
     if fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
         return None;

@@ -1,29 +1,30 @@
-//! The verb table: every verb, its argument, who may use it and when, what FEAT says of it, and its parser.
+//! The verb table: every verb, its argument, the login and permission it needs, when it is served, its FEAT line, its
+//! parser.
 //!
-//! Everything that is known of a verb stands in its row; HELP, FEAT, and the refusals 500, 501, 502 and 530 come from it.
+//! Each row holds everything known about its verb; HELP, FEAT, and the replies 500, 501, 502 and 530 come from it.
 
 use super::checksum::Algorithm;
 use super::command::{Argument, ArgumentError, Command, split_word};
 
-/// Who may use a verb.
+/// The login that a verb needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Login {
-    /// Whoever is connected.
+    /// None: every client may use the verb.
     Nobody,
-    /// Who has logged in; others get 530.
+    /// A completed login; other clients get 530.
     Member,
 }
 
-/// When a verb is served.
+/// The time at which a verb is served, relative to a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Between transfers; during one, the line waits until it ends, and those behind it stay unread.
+    /// Between transfers. During one, the line waits until the transfer ends, and later lines stay unread.
     Idle,
-    /// At once, during a transfer as well.
+    /// At once, even during a transfer.
     Always,
 }
 
-/// What an account needs to be allowed for a verb; else 550.
+/// The permission that an account needs for a verb; without it, 550.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Permission {
@@ -40,17 +41,17 @@ pub enum Permission {
 /// One row of the table.
 #[derive(Debug)]
 pub struct Verb {
-    /// The word.
+    /// The verb itself.
     pub name: &'static str,
-    /// Its argument, for HELP.
+    /// The form of its argument, for HELP.
     pub argument: &'static str,
-    /// Who may use it.
+    /// The login that it needs.
     pub login: Login,
-    /// When it is served.
+    /// The time at which it is served.
     pub when: When,
-    /// What its user must be allowed to do.
+    /// The permission that its user needs.
     pub may: Option<Permission>,
-    /// Its line in FEAT.
+    /// The verb's line in FEAT.
     pub feature: Option<&'static str>,
     parse: Option<Parser>,
 }
@@ -69,7 +70,7 @@ const fn verb(
     Verb { name, argument, login, when, may, feature, parse: Some(parse) }
 }
 
-/// A verb that is known and answered 502.
+/// Returns the row of a verb that is known and answered with 502.
 const fn unimplemented(name: &'static str) -> Verb {
     Verb { name, argument: "", login: Nobody, when: Idle, may: None, feature: None, parse: None }
 }
@@ -78,7 +79,7 @@ use Login::{Member, Nobody};
 use Permission::{Append, ChangeAttributes, Delete, List, MakeDirectory, Read, Rename, Write};
 use When::{Always, Idle};
 
-/// Every verb of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
+/// All verbs of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
 #[rustfmt::skip]
 #[allow(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
 pub static VERBS: &[Verb] = &[
@@ -152,25 +153,25 @@ pub static VERBS: &[Verb] = &[
     unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
 ];
 
-/// Lines of FEAT that are told where there is TLS (RFC 4217 §6).
+/// A line of FEAT that is sent only where TLS is configured (RFC 4217 §6).
 pub const AUTH: &str = "AUTH TLS";
 /// See [`AUTH`].
 pub const PBSZ: &str = "PBSZ";
 /// See [`AUTH`].
 pub const PROT: &str = "PROT";
 
-/// Stands for the line of FEAT that depends on the session: the algorithms of HASH, the selected one with a star.
+/// A placeholder for a FEAT line that depends on the session: the algorithms of HASH, the selected one with a star.
 pub const ALGORITHMS: &str = "HASH";
 
-/// Stands for the line of FEAT that depends on the session: the facts of MLST, the selected ones with a star.
+/// A placeholder for a FEAT line that depends on the session: the facts of MLST, the selected ones with a star.
 pub const FACTS: &str = "MLST";
 
 /// The methods of HTTP, none of which is a verb of FTP.
 const HTTP_METHODS: &[&str] =
     &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
-/// Whether a line is the first of a request by HTTP: a web page can make a browser send one to any port, with lines behind
-/// it that are commands.
+/// Returns `true` if a line is the first of an HTTP request. A web page can make a browser send a request to any port,
+/// with further lines that are commands.
 #[must_use]
 pub fn is_http_request(line: &[u8]) -> bool {
     split_word(line).is_some_and(|(method, rest)| {
@@ -182,40 +183,40 @@ pub fn is_http_request(line: &[u8]) -> bool {
     })
 }
 
-/// Why a line is no command that can be served.
+/// The reason why a line is not a command that can be served.
 #[derive(Debug, Clone, Copy)]
 pub enum Unserved {
-    /// No row: 500.
+    /// The table has no row for the verb: 500.
     Unknown,
-    /// A row without parser: 502.
+    /// The row has no parser: 502.
     NotImplemented,
-    /// The parser refused the argument.
+    /// The parser rejected the argument.
     Argument(&'static Verb, ArgumentError),
 }
 
 impl Verb {
-    /// The row of a verb, in any case of letters.
+    /// Finds the row of a verb, in upper or lower case.
     #[must_use]
     pub fn find(name: &[u8]) -> Option<&'static Self> {
         VERBS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// The row of the verb that a line begins with, and the argument behind it.
+    /// Returns the row of the verb that a line begins with, and the argument after it.
     pub(super) fn split(line: &[u8]) -> Option<(&'static Self, Argument<'_>)> {
-        // Some clients put a space before the verb; none means it.
+        // Some clients send a space before the verb, which has no meaning.
         let line = line.trim_ascii_start();
         let (name, argument) =
             split_word(line).map_or((line, None), |(name, rest)| (name, Some(rest)));
         Self::find(name).map(|row| (row, Argument(argument)))
     }
 
-    /// The row of the verb that a line begins with.
+    /// Returns the row of the verb that a line begins with.
     pub fn of_line(line: &[u8]) -> Result<&'static Self, Unserved> {
         let (row, _) = Self::split(line).ok_or(Unserved::Unknown)?;
         if row.is_implemented() { Ok(row) } else { Err(Unserved::NotImplemented) }
     }
 
-    /// Whether it is more than a 502.
+    /// Returns `true` if the verb is served, not only answered with 502.
     #[must_use]
     pub fn is_implemented(&self) -> bool {
         self.parse.is_some()
@@ -223,7 +224,7 @@ impl Verb {
 }
 
 impl Command {
-    /// Reads a line of the control connection.
+    /// Parses a line of the control connection.
     pub fn parse(line: &[u8]) -> Result<Self, Unserved> {
         let (row, argument) = Verb::split(line).ok_or(Unserved::Unknown)?;
         let parse = row.parse.ok_or(Unserved::NotImplemented)?;
@@ -263,7 +264,7 @@ mod tests {
         }
     }
 
-    /// A list of its own, so that the test is not the table reading itself.
+    /// An independent list, so that the test does not compare the table with itself.
     #[test]
     fn only_these_are_open_to_strangers() {
         let open =

@@ -1,4 +1,4 @@
-//! The control connection: lines in, replies out, neither ever waited for.
+//! The control connection: reads command lines and sends replies, without ever waiting.
 
 use std::fmt;
 use std::io;
@@ -18,16 +18,16 @@ use super::tls::{Received, Tls};
 use crate::ftp::Reply;
 use crate::ftp::line::{Line, LineBuffer, Unfinished};
 
-/// How many bytes of replies may wait for a client that does not read them; beyond, its commands wait.
+/// The maximum number of reply bytes that wait for a client which does not read them; beyond it, its commands wait.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
 
-/// How much is read at once.
+/// The maximum number of bytes of one read.
 const READ_BYTES: usize = 4 * 1024;
 
-/// How often is read what nobody will answer: at the end, and behind AUTH.
+/// The maximum number of reads of input that is discarded: at the close, and behind AUTH.
 const READS_AWAY_MAX: u32 = 16;
 
-/// Why a control connection is over without a farewell. Nobody is left to be told: it is for the log.
+/// The reason why a control connection ended without a final reply. It is for the log only: the client is gone.
 #[derive(Debug)]
 pub enum Gone {
     /// The client closed it.
@@ -61,7 +61,7 @@ impl From<Errno> for Gone {
 #[derive(Debug)]
 pub struct ControlConnection {
     stream: TcpStream,
-    /// Once it is by TLS; and since when the handshake is under way.
+    /// The TLS connection, once there is one; `handshaking_since` is the start of a handshake that is under way.
     tls: Option<Box<Tls>>,
     handshaking_since: Option<Instant>,
     peer: SocketAddr,
@@ -70,16 +70,16 @@ pub struct ControlConnection {
     /// A line that was taken but must wait for the transfer to end.
     held: Option<Line>,
     unsent: Vec<u8>,
-    /// When the client last took bytes of what is unsent, or since when it has not.
+    /// The time at which the client last took some of the unsent bytes, or at which they began to wait.
     unsent_since: Option<Instant>,
-    /// The client has closed its side; what it said before still counts.
+    /// True once the client has closed its side; lines received before still count.
     ended: bool,
-    /// Nothing more is here, as far as was seen in this turn.
+    /// True once everything available has been read in this turn.
     dry: bool,
 }
 
 impl ControlConnection {
-    /// Of a connection that `listener` has accepted, which has made it fit.
+    /// Creates the control connection for a socket that `listener` has accepted, and thereby prepared.
     pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         let local = canonical(stream.local_addr()?);
         Ok(Self {
@@ -97,28 +97,28 @@ impl ControlConnection {
         })
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// Our address, as the client knows it.
+    /// Returns the server's address, as the client knows it.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
-    /// A turn begins: more may have come since the last.
+    /// Begins a turn: more input may have arrived since the last turn.
     pub fn begin_turn(&mut self) {
         self.dry = false;
     }
 
-    /// The next line, if one is here. Reads once at most, and not again in a turn in which everything was read: what comes
-    /// meanwhile wakes the session once more.
+    /// Returns the next line, if one is available. Reads at most once, and not again in a turn that has read
+    /// everything: later input wakes the session again.
     ///
     /// # Errors
-    /// [`Gone::Closed`] when the client has closed and all its lines are taken.
+    /// [`Gone::Closed`] when the client has closed its side and all its lines are taken.
     pub fn next_line(&mut self) -> Result<Option<Line>, Gone> {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
@@ -133,7 +133,7 @@ impl ControlConnection {
         }
     }
 
-    /// Takes what has come; `false` if that is nothing.
+    /// Reads available input; returns `false` if there is none.
     fn receive(&mut self) -> Result<bool, Gone> {
         let Some(tls) = &mut self.tls else { return self.receive_plain() };
         let received = &mut self.received;
@@ -163,24 +163,25 @@ impl ControlConnection {
         Ok(true)
     }
 
-    /// Puts a line aside until the transfer has ended; no other is read before it.
+    /// Keeps a line until the transfer has ended; no other line is read before it.
     pub fn hold(&mut self, line: Line) {
         self.held = Some(line);
     }
 
-    /// Whether lines that come now may be read: none is put aside, and the client has not closed its side.
+    /// Returns `true` if new lines may be read: none is kept back, and the client has not closed its side.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.held.is_none() && !self.ended
     }
 
-    /// Returns whether bytes of the client wait to be read, and nothing keeps them from being read.
+    /// Returns `true` if bytes of the client wait to be read, and nothing keeps them from being read.
     #[must_use]
     pub fn has_unread(&self) -> bool {
         self.is_open() && has_unread(self.stream.as_fd())
     }
 
-    /// Returns whether a line is coming that may be an ABOR: its beginning is here, or the urgent mark that clients send with it.
+    /// Returns whether a line is arriving that may be an ABOR: its beginning is here, or the urgent mark that clients
+    /// send with it.
     #[must_use]
     pub fn unfinished(&self) -> Unfinished {
         if !self.is_open() {
@@ -194,30 +195,31 @@ impl ControlConnection {
         }
     }
 
-    /// Whether the client has closed its side, whether or not all that it said before has been read.
+    /// Returns `true` if the client has closed its side, even if its last input is not read yet.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.ended || has_ended(self.stream.as_fd())
     }
 
-    /// The socket once more, for [`has_ended`] elsewhere.
+    /// Returns a duplicate of the socket's descriptor, for [`has_ended`] elsewhere.
     pub fn watched(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
     }
 
-    /// Whether replies wait for a client that is slow to read them, so that its next command has to wait, too.
+    /// Returns `true` if too many replies wait for a client that is slow to read them, so that its next command must
+    /// wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.unsent.len() > UNSENT_BYTES_MAX
     }
 
-    /// Whether every reply has left.
+    /// Returns `true` if every reply is sent.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.unsent.is_empty() && !self.tls.as_ref().is_some_and(|tls| tls.wants_to_send())
     }
 
-    /// Since when the client has not taken any of the replies that wait for it.
+    /// Returns the time since which the client has taken none of the replies that wait for it.
     #[must_use]
     pub fn unsent_since(&self) -> Option<Instant> {
         self.unsent_since
@@ -228,12 +230,12 @@ impl ControlConnection {
         reply.encode(&mut self.unsent);
     }
 
-    /// Queues bytes that are lines of a reply already.
+    /// Queues bytes that are encoded reply lines already.
     pub fn write(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
     }
 
-    /// Sends what the client takes now.
+    /// Sends as much as the client takes now.
     pub fn flush(&mut self, now: Instant) -> Result<(), Gone> {
         while !self.is_flushed() {
             let before = self.unsent.len();
@@ -251,7 +253,7 @@ impl ControlConnection {
         Ok(())
     }
 
-    /// Sends some of it; `false` if nothing can be sent now.
+    /// Sends some of the queued bytes; returns `false` if nothing can be sent now.
     fn send(&mut self) -> io::Result<bool> {
         let sent = if let Some(tls) = &mut self.tls {
             if !tls.flush(&self.stream)? {
@@ -270,13 +272,13 @@ impl ControlConnection {
         Ok(sent > 0 || self.is_flushed())
     }
 
-    /// Goes over to TLS, in whose handshake the client has the next word.
+    /// Switches to TLS; the client begins the handshake.
     ///
-    /// SECURITY: what came in plain behind AUTH is thrown away, wherever it is: nobody between can put commands there that
-    /// the client seems to have said (STARTTLS injection).
+    /// SECURITY: discards all plaintext that arrived behind AUTH, wherever it is stored. So an attacker on the path
+    /// cannot insert commands that appear to come from the client (STARTTLS injection).
     ///
     /// # Errors
-    /// When the replies of before cannot be sent.
+    /// Returns an error when earlier replies cannot be sent.
     pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Gone> {
         self.received = LineBuffer::default();
         self.held = None;
@@ -289,26 +291,26 @@ impl ControlConnection {
         Ok(())
     }
 
-    /// The same before anything was said (implicit TLS).
+    /// Begins TLS at once; called directly when nothing was sent before (implicit TLS).
     pub fn begin_tls(&mut self, tls: Tls, now: Instant) {
         self.tls = Some(Box::new(tls));
         self.handshaking_since = Some(now);
     }
 
-    /// Since when a TLS handshake is under way.
+    /// Returns the time at which the TLS handshake began, while it is under way.
     #[must_use]
     pub fn handshaking_since(&self) -> Option<Instant> {
         self.handshaking_since
     }
 
-    /// The TLS connection, if there is one.
+    /// Returns the TLS connection, if there is one.
     #[must_use]
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.as_deref()
     }
 
-    /// Reads away what the client still sent, and closes our side: a close over unread bytes would be a reset, and could
-    /// take the last reply with it.
+    /// Discards unread input and closes our side. A close with unread bytes would cause a reset, which could lose the
+    /// last reply.
     pub fn close(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.say_end();
@@ -331,20 +333,20 @@ impl ControlConnection {
         }
     }
 
-    /// The descriptor to watch.
+    /// Returns the descriptor to watch.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
 }
 
-/// Returns whether bytes, or the end, wait to be read from a socket.
+/// Returns `true` if bytes, or the end, wait to be read from a socket.
 #[must_use]
 pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
     is_ready(socket, PollFlags::IN).unwrap_or(true)
 }
 
-/// Whether the other end of a socket has closed its side.
+/// Returns `true` if the other end of a socket has closed its side.
 #[must_use]
 pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
     is_ready(socket, PollFlags::RDHUP).unwrap_or(true)

@@ -1,4 +1,4 @@
-//! Copying between files and data connections, a slice at a time.
+//! Copying between files and data connections, one slice at a time.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -18,16 +18,16 @@ use super::data::DataConnection;
 use super::socket::is_ready;
 use super::tls::{PLAINTEXT_BYTES_MAX, Received, Tls};
 
-/// The size of the buffer that each worker thread has for bytes it must see itself.
+/// The size of each worker thread's buffer, for bytes that must pass through the process.
 pub const BUFFER_BYTES: usize = 128 * 1024;
 
-/// How large a worker's pipe is to be: as much as a turn moves, and as a user may ask for by default.
+/// The intended size of a worker's pipe: as much as a turn moves, and as much as a user may request by default.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// What a step came to.
+/// The outcome of one step of copying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moved {
-    /// So many bytes, and there may be more.
+    /// A number of bytes was moved, and there may be more.
     Bytes(u64),
     /// The other end takes or gives nothing now.
     WouldBlock,
@@ -35,7 +35,7 @@ pub enum Moved {
     End,
 }
 
-/// Which end failed: it decides the reply.
+/// The end that failed; it decides the reply.
 #[derive(Debug)]
 pub enum Fault {
     /// The data connection broke.
@@ -44,14 +44,14 @@ pub enum Fault {
     Storage(io::Error),
 }
 
-/// What comes behind the bytes that are sent.
+/// The data that follows the bytes being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behind {
-    /// Perhaps nothing for a while: it leaves now.
+    /// Perhaps nothing for a while: the bytes are sent at once.
     Open,
-    /// A little more, or the end of the connection: they share a packet.
+    /// A little more, or the end of the connection: both share a packet.
     More,
-    /// Much more of the same file, and then the end of the connection.
+    /// Much more of the file, and then the end of the connection.
     Much,
 }
 
@@ -67,11 +67,12 @@ thread_local! {
     static PIPE: RefCell<Option<Pipe>> = const { RefCell::new(None) };
 }
 
-/// A slice up to this size goes through the worker's buffer in one send, which is cheaper than the care that sendfile needs.
+/// The maximum size of a slice that is sent through the worker's buffer, which is cheaper for it than the calls around
+/// sendfile.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 
-/// Sends a slice of a file, from `offset` on, without waiting; in plain without the bytes passing through us, if there are
-/// many.
+/// Sends a slice of a file, from `offset` on, without waiting. Large slices in plain use sendfile, so the bytes do not
+/// pass through the process.
 pub fn send_file(
     file: &File,
     offset: &mut u64,
@@ -120,8 +121,9 @@ fn send_file_copied(
     })
 }
 
-/// sendfile has no `MSG_DONTWAIT`. But Linux calls a socket writable when a third of its send buffer is free: so we look,
-/// and send a third at most. Without this, each time a slow reader's buffer filled up cost a worker 4 to 8 ms.
+/// Sends by sendfile, which has no `MSG_DONTWAIT`. Linux reports a socket as writable when a third of its send buffer
+/// is free, so this function polls first and sends at most a third. Without this, each time that a slow reader's buffer
+/// filled up, a worker lost 4 to 8 ms.
 fn send_file_plain(
     file: &File,
     offset: &mut u64,
@@ -138,7 +140,7 @@ fn send_file_plain(
         Ok(0) => Ok(Moved::End),
         Ok(count) => Ok(Moved::Bytes(count as u64)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
-        // One call, two ends: the disk's errors are few, all others are the connection's.
+        // One call, two ends: the disk has few errors, and all others are the connection's.
         Err(error @ (Errno::IO | Errno::NOMEM | Errno::OVERFLOW | Errno::INVAL)) => {
             Err(Fault::Storage(error.into()))
         }
@@ -146,7 +148,7 @@ fn send_file_plain(
     }
 }
 
-/// What is encrypted and not yet sent waits in `tls`: nothing more is read before it has left.
+/// Sends over TLS. Encrypted bytes that are not sent yet wait in `tls`, and nothing more is read before they are sent.
 fn send_file_secure(
     file: &File,
     offset: &mut u64,
@@ -175,7 +177,7 @@ fn send_file_secure(
     })
 }
 
-/// Sends bytes from the front of `unsent` and takes them out.
+/// Sends bytes from the front of `unsent` and removes them.
 pub fn send_bytes(
     unsent: &mut Vec<u8>,
     connection: &mut DataConnection,
@@ -198,7 +200,7 @@ pub fn send_bytes(
     }
 }
 
-/// Sends a few bytes that more will follow at once, so that they share a packet; `WouldBlock` until all have left.
+/// Sends a few bytes that more data follows at once, so that they share a packet; `WouldBlock` until all are sent.
 pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
     match send_bytes(unsent, connection, Behind::More)? {
         Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
@@ -206,7 +208,7 @@ pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Resu
     }
 }
 
-/// The pipe that each worker thread has, through which the kernel hands received pages on to a file.
+/// The pipe of a worker thread, through which the kernel moves received pages to a file.
 #[derive(Debug)]
 struct Pipe {
     out: OwnedFd,
@@ -215,30 +217,31 @@ struct Pipe {
 }
 
 impl Pipe {
-    /// As large as the system lets us make it.
+    /// Creates a pipe, as large as the system allows.
     fn new() -> io::Result<Self> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // A system that refuses (fs.pipe-user-pages-soft) leaves it smaller, and more calls do the same.
+        // A system that refuses (fs.pipe-user-pages-soft) leaves the pipe smaller, which only means more calls.
         let _larger = fcntl_setpipe_size(&into, PIPE_BYTES);
         let bytes_max = fcntl_getpipe_size(&into)?;
         Ok(Self { out, into, bytes_max })
     }
 }
 
-/// Receives what is here, up to `bytes_max`, without the bytes passing through us: `keep` is given the end of a pipe with so
-/// many bytes in it, which it takes out. In plain only.
+/// Receives available bytes, at most `bytes_max`, by splice, so that they do not pass through the process. `keep` is
+/// given the read end of a pipe and the number of bytes in it, and takes these out. In plain only.
 pub fn receive_spliced(
     connection: &mut DataConnection,
     bytes_max: usize,
     keep: impl FnOnce(BorrowedFd<'_>, usize) -> io::Result<()>,
 ) -> Result<Moved, Fault> {
     connection.bound().map_err(Fault::Connection)?;
-    // splice has no `MSG_DONTWAIT`, so we look, as before sendfile. It takes what is here and does not wait for more.
+    // splice has no `MSG_DONTWAIT`, so poll first, as before sendfile. It takes the available bytes and does not wait
+    // for more.
     if !is_ready(connection.stream.as_fd(), PollFlags::IN).map_err(Fault::Connection)? {
         return Ok(Moved::WouldBlock);
     }
     PIPE.with_borrow_mut(|slot| {
-        // Taken out: a pipe in which an error has left bytes is nobody's.
+        // Taken out of the slot, so that a pipe in which an error has left bytes is not used again.
         let pipe = match slot.take() {
             Some(pipe) => pipe,
             None => Pipe::new().map_err(Fault::Storage)?,
@@ -259,7 +262,7 @@ pub fn receive_spliced(
     })
 }
 
-/// Receives what is here, up to the worker's buffer or `bytes_max`, and gives it to `keep`.
+/// Receives available bytes, at most `bytes_max` and the size of the worker's buffer, and passes them to `keep`.
 pub fn receive(
     connection: &mut DataConnection,
     bytes_max: usize,
@@ -273,7 +276,7 @@ pub fn receive(
         return Ok(match received {
             Received::Bytes(count) => Moved::Bytes(count as u64),
             Received::Nothing => Moved::WouldBlock,
-            // Whether the client has said so is asked when the upload is judged.
+            // The check for `close_notify` happens later, when the upload is judged.
             Received::End | Received::Torn => Moved::End,
         });
     }

@@ -1,4 +1,4 @@
-//! Data connections: made by the client (passive) or by us (active), in plain or by TLS.
+//! Data connections: opened by the client (passive) or by the server (active), in plain or over TLS.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -13,53 +13,55 @@ use super::resumption::Standing;
 use super::socket::{bound_waits, spare_loopback_pacing};
 use super::tls::{Binding, Direction, Received, Tls};
 
-/// How a data connection is to be protected (PROT).
+/// The protection that a data connection needs (PROT).
 #[derive(Debug, Clone)]
 pub struct Protection {
-    /// The control connection's.
+    /// The TLS configuration of its control connection.
     pub binding: Binding,
-    /// Which way its data will go.
+    /// The direction of its data.
     pub direction: Direction,
-    /// Whether it must resume the control connection's session.
+    /// The rule for resuming the control connection's session.
     pub resumption: Resumption,
 }
 
-/// Whether a data connection must resume the TLS session of its control connection: it shows that the same client made both.
+/// The rule for resuming the control connection's TLS session. Resumption proves that one client opened both
+/// connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumption {
-    /// Others are closed.
+    /// Data connections that do not resume it are closed.
     Required,
-    /// For clients that cannot.
+    /// Data connections need not resume it, for clients that cannot.
     Optional,
 }
 
-/// A data connection that is not there yet.
+/// A data connection that is not established yet.
 #[derive(Debug)]
 pub enum Opening {
-    /// The client will connect to us.
+    /// The server waits for the client to connect.
     Passive(PassiveListener),
-    /// We are connecting to the client.
+    /// The server is connecting to the client.
     Active(TcpStream),
-    /// It is there, and the handshake is under way.
+    /// The connection is established, and its TLS handshake is under way.
     Securing(DataConnection),
 }
 
-/// Why a data connection did not come about.
+/// The reason why a data connection was not established.
 #[derive(Debug)]
 pub enum Failure {
     /// There is no connection.
     Connect(io::Error),
     /// The handshake failed.
     Handshake(io::Error),
-    /// It did not resume the control connection's session.
+    /// The connection did not resume the control connection's session.
     Stranger,
 }
 
 impl Opening {
-    /// Begins to connect to a client that said PORT or EPRT, from the host it knows us by.
+    /// Begins to connect to a client that sent PORT or EPRT, from the server address that the client knows.
     pub fn connect(mut local: SocketAddr, to: SocketAddr) -> io::Result<Self> {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        // Not to wait for the client here; from then on it is a blocking socket as all others.
+        // Non-blocking only for connect, which must not wait for the client; afterwards the socket blocks like all
+        // others.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         bound_waits(socket.as_fd())?;
@@ -75,8 +77,8 @@ impl Opening {
         Ok(Self::Active(TcpStream::from(socket)))
     }
 
-    /// The connection, if it is there now, and safe where it is to be; the opening again, if it is not. The listener that it
-    /// came by is left in `spare`.
+    /// Returns the connection, if it is established and, where required, secured; otherwise returns the opening. Leaves
+    /// the listener by which the connection came in `spare`.
     pub fn advance(
         self,
         protection: Option<&Protection>,
@@ -92,7 +94,7 @@ impl Opening {
         }
     }
 
-    /// The first stranger who has connected to the passive port since this was last asked.
+    /// Returns the first other host that connected to the passive port since the last call.
     pub fn take_stranger(&mut self) -> Option<SocketAddr> {
         match self {
             Self::Passive(listener) => listener.take_stranger(),
@@ -128,14 +130,14 @@ impl Opening {
     }
 }
 
-/// The socket of a data connection that is used elsewhere.
+/// A reference to the socket of a data connection that is used elsewhere.
 #[derive(Debug)]
 pub struct DataHandle(Arc<TcpStream>);
 
 impl DataHandle {
-    /// Ends the connection.
+    /// Shuts the connection down in both directions.
     pub fn end(&self) {
-        // One that the client has closed has ended already.
+        // Fails if the client has closed the connection: then it has ended already.
         let _ended = self.0.shutdown(Shutdown::Both);
     }
 }
@@ -145,11 +147,11 @@ impl DataHandle {
 pub struct DataConnection {
     pub(super) stream: Arc<TcpStream>,
     pub(super) tls: Option<Box<Tls>>,
-    /// TLS: that this was all is said, and our side closed.
+    /// TLS: `close_notify` is sent, and our side closed.
     hung_up: bool,
-    /// Whether no call on it waits longer than a moment: see [`DataConnection::bound`].
+    /// True if every call on the socket is bounded in time: see [`DataConnection::bound`].
     bounded: bool,
-    /// Whether only whole packets leave: see [`DataConnection::cork`].
+    /// True if only full packets leave: see [`DataConnection::cork`].
     corked: bool,
 }
 
@@ -159,20 +161,20 @@ impl DataConnection {
             .map(|protection| protection.binding.accept_data(protection.direction))
             .transpose()?;
         if tls.is_some() {
-            // Records are whole; what is held back waits for nothing.
+            // TLS sends whole records, so there is nothing to wait for.
             stream.set_nodelay(true)?;
         }
         let stream = Arc::new(stream);
         Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
     }
 
-    /// Has everything leave at once (`TCP_NODELAY`): the end of a file behind which the connection stays open would else wait
-    /// until the client has acknowledged the file before it, up to 40 ms.
+    /// Sends everything at once (`TCP_NODELAY`). Otherwise the end of a file after which the connection stays open
+    /// would wait until the client has acknowledged the data before it, up to 40 ms.
     pub fn hold_nothing_back(&self) -> io::Result<()> {
         self.stream.set_nodelay(true)
     }
 
-    /// Sees to it that calls which cannot be told not to wait (sendfile, splice) do so for a moment at most.
+    /// Bounds the calls that have no flag against waiting (sendfile, splice), so that they wait at most a millisecond.
     pub(super) fn bound(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.bounded, true) {
             bound_waits(self.stream.as_fd())?;
@@ -180,9 +182,9 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Has only whole packets leave (`TCP_CORK`), until it is closed, or a fifth of a second has passed: for one that carries
-    /// a large file, slice by slice, and then ends. Without, the end of each slice is a packet of its own, or makes one; with
-    /// it, 1.2 times as much goes over loopback.
+    /// Sends only full packets (`TCP_CORK`), until the connection is closed or a fifth of a second has passed. This is
+    /// for a connection that carries a large file, slice by slice, and then ends. Without it, the end of each slice
+    /// leaves in a short packet; with it, throughput over loopback is 1.2 times as high.
     pub(super) fn cork(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.corked, true) {
             sockopt::set_tcp_cork(&self.stream, true)?;
@@ -190,7 +192,7 @@ impl DataConnection {
         Ok(())
     }
 
-    /// Goes on with the handshake.
+    /// Continues the handshake.
     fn secure(mut self, protection: Option<&Protection>) -> Result<Result<Self, Opening>, Failure> {
         let (Some(tls), Some(protection)) = (&mut self.tls, protection) else {
             return Ok(Ok(self));
@@ -199,7 +201,8 @@ impl DataConnection {
             return Ok(Err(Opening::Securing(self)));
         }
         if protection.direction == Direction::FromClient {
-            // We say nothing now, and the client's first bytes wait for the acknowledgement of its handshake (Nagle).
+            // The server sends nothing now, and the client's first bytes would wait for the acknowledgement of its
+            // handshake (Nagle).
             sockopt::set_tcp_quickack(&self.stream, true)
                 .map_err(|error| Failure::Connect(error.into()))?;
         }
@@ -213,7 +216,8 @@ impl DataConnection {
             Standing::Stranger => {}
         }
         if matches!(standing, Standing::Stranger) && protection.resumption == Resumption::Required {
-            // SECURITY: who resumes a session of the account is who has logged in to it, not who found the port first.
+            // SECURITY: a client that resumes a session of the account is the one that logged in to it, not one that
+            // found the port first.
             tls.say_end();
             let _told = tls.flush(&self.stream);
             return Err(Failure::Stranger);
@@ -221,28 +225,29 @@ impl DataConnection {
         Ok(Ok(self))
     }
 
-    /// The socket once more, for whoever has to end it while it is used elsewhere.
+    /// Returns a second reference to the socket, for code that must end the connection while it is used elsewhere.
     #[must_use]
     pub fn handle(&self) -> DataHandle {
         DataHandle(Arc::clone(&self.stream))
     }
 
-    /// Returns the descriptor that becomes readable when a login is decided that shows whose this connection is.
+    /// Returns the descriptor that becomes readable when the login is decided that shows who owns this connection.
     #[must_use]
     pub fn awaited_login(&self) -> Option<BorrowedFd<'_>> {
         self.tls.as_ref().and_then(|tls| tls.bell())
     }
 
-    /// What has to become ready for it to go on by itself: in a handshake, at its end.
+    /// Returns `true` if records wait to be sent, so that the connection must become writable to continue: in a
+    /// handshake, or at its end.
     #[must_use]
     pub fn wants_to_send(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.wants_to_send())
     }
 
-    /// TLS, when everything is sent: says that this was all, closes our side, and waits for the other; `true` when it has
-    /// ended. In plain there is nothing to wait for.
+    /// TLS: sends `close_notify` after all data, closes our side, and waits for the other end's close; returns `true`
+    /// when the connection has ended. In plain there is nothing to wait for.
     ///
-    /// Closing while the other end still sends would be a reset, which could cost it the last bytes.
+    /// Closing while the other end still sends would cause a reset, which could lose the last bytes sent.
     pub fn hang_up(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
         if !self.hung_up {
@@ -257,7 +262,7 @@ impl DataConnection {
         Ok(matches!(came, Received::End | Received::Torn))
     }
 
-    /// Sends what is encrypted already; `true` when all of it has left.
+    /// Sends the records that are encrypted already; returns `true` when all of them are sent.
     pub fn flush(&mut self) -> io::Result<bool> {
         self.tls.as_mut().map_or(Ok(true), |tls| {
             tls.release();
@@ -265,13 +270,13 @@ impl DataConnection {
         })
     }
 
-    /// Whether only the other end's close is waited for.
+    /// Returns `true` if only the other end's close is still to come.
     #[must_use]
     pub fn is_hung_up(&self) -> bool {
         self.hung_up
     }
 
-    /// TLS: answers the other end's close with ours, as far as that is possible at once.
+    /// TLS: answers the other end's close with ours, as far as possible without waiting.
     pub fn answer_end(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.say_end();
@@ -279,31 +284,31 @@ impl DataConnection {
         }
     }
 
-    /// Whether the other end has said that this was all; nobody says so in plain.
+    /// Returns whether the other end has sent `close_notify`; `None` in plain, which has no such message.
     #[must_use]
     pub fn is_ended(&self) -> Option<bool> {
         self.tls.as_ref().map(|tls| tls.has_ended())
     }
 
-    /// Whether the other end has closed a connection that carries nothing at the moment.
+    /// Returns `true` if the other end has closed a connection that carries nothing at the moment.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         let peeked = rustix::net::recv(&self.stream, &mut [0; 1], flags);
         match (peeked, &self.tls) {
             (Err(Errno::AGAIN), _) | (Ok((1.., _)), None) => false,
-            // By TLS, between two transfers of block mode, nothing comes but the end.
+            // Over TLS, between two transfers of block mode, any input can only be the end.
             _ => true,
         }
     }
 
-    /// Whether it is by TLS.
+    /// Returns `true` if the connection is over TLS.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The descriptor to watch.
+    /// Returns the descriptor to watch.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()

@@ -1,4 +1,4 @@
-//! The end of a certificate's validity, read from its DER form: an administrator is warned before it comes.
+//! The end of a certificate's validity, read from its DER form, so that administrators can be warned before it.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -7,10 +7,10 @@ use jiff::tz::TimeZone;
 const SEQUENCE: u8 = 0x30;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-/// The version of a certificate, which comes first unless it is 1.
+/// The tag of a certificate's version, which comes first unless the version is 1.
 const VERSION: u8 = 0xA0;
 
-/// Returns the moment from which a certificate is not valid any more (RFC 5280 §4.1.2.5).
+/// Returns the time from which a certificate is no longer valid (RFC 5280 §4.1.2.5).
 #[must_use]
 pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(certificate)?;
@@ -19,7 +19,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     if tag == VERSION {
         fields = rest;
     }
-    // Serial number, algorithm, issuer.
+    // Skips serial number, algorithm and issuer.
     for _ in 0..3 {
         fields = element(fields)?.2;
     }
@@ -37,7 +37,7 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
-/// Takes one element from the front: its tag, its content, and what is behind it.
+/// Takes one element from the front; returns its tag, its content, and the bytes behind it.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = bytes.split_first_chunk::<2>()?;
     let (length, rest) = if length < 0x80 {

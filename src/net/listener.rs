@@ -1,4 +1,4 @@
-//! The listener that clients connect to, and the loop that takes them in.
+//! The listener that clients connect to, and the loop that accepts them.
 
 use std::fs::File;
 use std::io;
@@ -15,51 +15,51 @@ use super::canonical;
 use super::socket::{is_ready, open};
 use crate::ftp::{Code, Reply};
 
-/// How many connections the kernel keeps for us between two accepts: a burst of thousands (it cuts this to
-/// `net.core.somaxconn`).
+/// The listen backlog: the number of connections that the kernel keeps between two accepts, enough for a burst of
+/// thousands. The kernel limits it to `net.core.somaxconn`.
 const BACKLOG: i32 = 8192;
 
-/// How long accepting pauses when no descriptor is left.
+/// The pause of the accept loop when no descriptor is left.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
-/// The time without a word after which a control connection is probed: less than the few minutes after which a gateway
-/// forgets a connection, as during a long transfer. Linux has two hours.
+/// The idle time after which a control connection is probed (TCP keepalive). A gateway forgets a connection that is
+/// idle for a few minutes, as during a long transfer, so this is shorter. The default of Linux is two hours.
 const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 
-/// The time between two probes that are not answered.
+/// The time between two unanswered probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The number of probes without an answer after which the client has vanished.
+/// The number of unanswered probes after which the client counts as vanished.
 const KEEPALIVE_PROBES: u32 = 5;
 
-/// Tells the accepting loops to end.
+/// A signal that ends the accept loops.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<OwnedFd>);
 
 impl Stop {
-    /// Not yet rung.
+    /// Creates a signal that is not rung yet.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
-    /// Whether it was rung.
+    /// Returns `true` if the signal was rung.
     #[must_use]
     pub fn is_rung(&self) -> bool {
         is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
     }
 
-    /// Waits until it is rung, so long at most; whether it was.
+    /// Waits until the signal is rung, at most for `timeout`; returns `true` if it was rung.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
         let timeout = Timespec::try_from(timeout).ok();
-        // A signal that interrupts only makes the wait shorter.
+        // An interrupting signal only shortens the wait.
         let _ready = poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], timeout.as_ref());
         self.is_rung()
     }
 
-    /// Ends every loop that looks at it, for good.
+    /// Ends every loop that watches this signal, permanently.
     pub fn ring(&self) {
-        // Fails only when the counter is full: then it was rung.
+        // Fails only when the counter is full; then the signal is already rung.
         let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
@@ -70,7 +70,8 @@ impl AsFd for Stop {
     }
 }
 
-/// Opens a listener. Without an address: every address, IPv6 and IPv4 on one socket; IPv4 alone where there is no IPv6.
+/// Opens a listener. Without an address, it listens on every address, IPv6 and IPv4 on one socket, or on IPv4 only
+/// where there is no IPv6.
 pub fn bind(address: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
     match address {
         Some(address) => listen(address, port),
@@ -90,13 +91,13 @@ fn listen(address: IpAddr, port: u16) -> io::Result<TcpListener> {
     open(SocketAddr::new(address, port), BACKLOG, prepare_clients)
 }
 
-/// A descriptor kept in reserve: when there is no other, it is given up for a moment, so that a client hears why it
-/// cannot be served.
+/// A spare descriptor. When no other descriptor is left, it is closed for a moment, so that a client can be accepted
+/// and sent the reason why it is refused.
 #[derive(Debug)]
 pub struct Reserve(Option<File>);
 
 impl Reserve {
-    /// Takes the descriptor.
+    /// Opens the spare descriptor.
     #[must_use]
     pub fn new() -> Self {
         Self(Self::open())
@@ -119,12 +120,12 @@ impl Reserve {
         self.restore();
     }
 
-    /// Gives the descriptor up for another; `false` if it is given up already.
+    /// Closes the spare descriptor, to make room for another; returns `false` if it is closed already.
     pub fn give_up(&mut self) -> bool {
         self.0.take().is_some()
     }
 
-    /// Takes the descriptor again, if there is one.
+    /// Opens the spare descriptor again, if that is possible.
     pub fn restore(&mut self) {
         if self.0.is_none() {
             self.0 = Self::open();
@@ -138,16 +139,16 @@ impl Default for Reserve {
     }
 }
 
-/// Accepts clients and hands each, with its address, to `admit`, until `stop` is rung.
+/// Accepts clients and passes each, with its address, to `admit`, until `stop` is rung.
 ///
-/// Without descriptors it refuses one client and pauses, and goes on by itself when there are some again.
+/// Without free descriptors it refuses one client and pauses, and continues by itself when there are descriptors again.
 pub fn accept_all(
     listener: &TcpListener,
     stop: &Stop,
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
-    // One that systemd has opened may block; see `socket::open`.
+    // A listener that systemd has opened may be in blocking mode; see `socket::open`.
     listener.set_nonblocking(true)?;
     prepare_clients(listener.as_fd())?;
     loop {
@@ -156,7 +157,7 @@ pub fn accept_all(
         }
         match listener.accept() {
             Ok((stream, peer)) => admit(stream, canonical(peer)),
-            // Whoever wanted to connect has gone again.
+            // The client has closed the connection before it was accepted.
             Err(error) if is_passing(&error) => {}
             Err(error) => {
                 if is_shortage(&error) {
@@ -170,8 +171,8 @@ pub fn accept_all(
     }
 }
 
-/// What each control connection needs, which on Linux it has from its listener: small replies leave at once, urgent data (a
-/// Telnet Synch) stays in the stream, and a client that has vanished is noticed.
+/// Sets the options that each control connection needs, on the listener: on Linux, accepted sockets inherit them. Small
+/// replies leave at once, urgent data (a Telnet Synch) stays in the stream, and a vanished client is noticed.
 fn prepare_clients(listener: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::set_tcp_nodelay(listener, true)?;
     sockopt::set_socket_oobinline(listener, true)?;
@@ -182,21 +183,21 @@ fn prepare_clients(listener: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the next accept may do better at once.
+/// Returns `true` for an error after which the next accept may succeed at once.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Tells a client in one 421 why it is not served; it is not waited for.
+/// Sends a client one 421 reply with the reason why it is not served, without waiting.
 pub fn refuse(stream: &TcpStream, reason: &str) {
     let mut line = Vec::new();
     Reply::new(Code::SERVICE_NOT_AVAILABLE, reason).encode(&mut line);
-    // A client that has gone already misses nothing.
+    // A client that has left already misses nothing.
     let _sent = rustix::net::send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
-/// Waits until one is readable; whether the last one (the stop) is.
+/// Waits until one descriptor is readable; returns `true` if the last one (the stop signal) is.
 fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
     let mut polled: Vec<PollFd<'_>> =
         descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
@@ -210,7 +211,7 @@ fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result
     }
 }
 
-/// Tells an error for want of descriptors, or of memory for one.
+/// Returns `true` for an error caused by a shortage of descriptors, or of memory for one.
 #[must_use]
 pub fn is_shortage(error: &io::Error) -> bool {
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
@@ -229,7 +230,7 @@ mod tests {
         let mut reserve = Reserve::new();
         reserve.refuse_one(&listener);
         assert!(reserve.0.is_some(), "it is there for the next");
-        // Whoever else waits still does: between two of them the acceptor pauses.
+        // The other clients still wait: the accept loop pauses between two refusals.
         for _ in 1..crowd.len() {
             assert!(listener.accept().is_ok());
         }

@@ -1,9 +1,9 @@
-//! Wires: listeners, the control connection's lines, data connections, and the copying between them and files.
+//! Network I/O: listeners, the control connection, data connections, and copying between them and files.
 //!
-//! Sockets stay in blocking mode. A worker touches one only when it is ready, by calls that never wait
-//! (`MSG_DONTWAIT`) or wait a millisecond at most (`SO_SNDTIMEO`, for sendfile, accept and connect).
+//! Sockets stay in blocking mode. A worker uses a socket only when it is ready. Its calls never wait (`MSG_DONTWAIT`),
+//! or wait at most a millisecond (`SO_SNDTIMEO`, for sendfile, accept and connect).
 //!
-//! Depends on `ftp`. Not here: what a line means, who may open what.
+//! Depends on `ftp`. Not here: the meaning of a line, and permissions.
 
 pub mod control;
 pub mod copy;
@@ -20,8 +20,8 @@ pub mod tls;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-/// The address with an IPv4 client's own form, where a listener for both protocols shows it as `::ffff:1.2.3.4`. Others
-/// stay as they are, with the scope that a link-local address needs.
+/// Returns an IPv4 client's address in IPv4 form, where a dual-stack listener reports it as `::ffff:1.2.3.4`. Other
+/// addresses stay unchanged, with the scope that a link-local address needs.
 #[must_use]
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
@@ -30,10 +30,11 @@ pub fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The bits of an IPv6 address that are its network's: a client has all addresses of one.
+/// The number of leading bits of an IPv6 address that name its network: a client owns all addresses of one network.
 const IPV6_NETWORK_BITS: u32 = 64;
 
-/// The address by which a client is counted: of IPv6 its network, of which it has every address.
+/// Returns the address under which a client is counted: for IPv6 its network, because a client owns every address of
+/// it.
 #[must_use]
 pub fn client_of(address: IpAddr) -> IpAddr {
     match address {

@@ -14,53 +14,53 @@ use super::canonical;
 use super::socket::{is_ready, open};
 use crate::units::Networks;
 
-/// A few connections may wait: strangers that are turned away must not keep the client out.
+/// The listen backlog. It has room for a few connections, so that other hosts cannot keep the client out.
 const BACKLOG: i32 = 8;
 
-/// The number of connections that are looked at in one step: a flood of strangers must not hold a worker.
+/// The maximum number of connections accepted in one step: a flood from other hosts must not hold a worker.
 const ACCEPTED_MAX: usize = 2 * BACKLOG as usize;
 
-/// How many ports are tried for one data connection: a search through a large range that is full must not hold a worker.
+/// The maximum number of ports tried for one data connection: a search of a large, full range must not hold a worker.
 const TRIES_MAX: u32 = 256;
 
-/// When more ports than this are open, none is kept for the next transfer.
+/// The number of open ports beyond which none is kept for the next transfer.
 const KEPT_MAX: usize = 1000;
 
-/// Where ports are chosen at random: the kernel's own range, as Linux has it by default.
+/// The range from which ports are chosen at random: the kernel's own default range on Linux.
 const DYNAMIC_PORTS_START: u16 = 32_768;
 const DYNAMIC_PORTS_COUNT: u64 = 28_232;
-/// How many ports are tried before the kernel is asked.
+/// The maximum number of ports tried before the kernel chooses one.
 const GUESSES: u32 = 4;
 
-/// The ports that may be used; without a range, any that the kernel gives.
+/// The ports that may be used; without a range, any port.
 #[derive(Debug)]
 pub struct PassivePorts {
     range: Option<RangeInclusive<u16>>,
-    /// How many may be open at once, and are.
+    /// The maximum number of open ports; `open` is their current number.
     open_max: usize,
     open: Arc<AtomicUsize>,
-    /// Where the next search begins, so that a port just used rests.
+    /// The start of the next search; it moves on, so that a port just used rests.
     next: AtomicU32,
     /// Networks that data connections may come from, besides the client's own address.
     others: Arc<Networks>,
 }
 
 impl PassivePorts {
-    /// Of this range, or any; so many at once.
+    /// Creates a set of this range, or of any ports, of which at most `open_max` are open at once.
     #[must_use]
     pub fn new(range: Option<RangeInclusive<u16>>, open_max: usize) -> Self {
         let others = Arc::default();
         Self { range, open_max, open: Arc::default(), next: AtomicU32::new(0), others }
     }
 
-    /// The same, where data connections may come from these networks as well as from the client's own address.
+    /// Accepts data connections from these networks, too, besides the client's own address.
     #[must_use]
     pub fn with_others(self, others: Networks) -> Self {
         Self { others: Arc::new(others), ..self }
     }
 
-    /// Whether a port must be given back as soon as its connection is there: in a range there may be no other, and of a
-    /// crowd each keeps a descriptor with it.
+    /// Returns `true` if a port must be given back as soon as its data connection is established. In a range there may
+    /// be no other port, and with many clients each kept port costs a descriptor.
     #[must_use]
     pub fn are_scarce(&self) -> bool {
         self.range.is_some() || self.open.load(Ordering::Acquire) > KEPT_MAX
@@ -69,7 +69,7 @@ impl PassivePorts {
     /// Opens a listener on the host of `address` for a data connection from `peer`.
     ///
     /// # Errors
-    /// `AddrInUse` when every port of the range is taken, `QuotaExceeded` when as many are open as allowed.
+    /// `AddrInUse` when every port that was tried is taken, `QuotaExceeded` when the maximum number of ports is open.
     pub fn listen(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
         let token = Token::take(&self.open, self.open_max)?;
         let listener = self.search(address, peer)?;
@@ -87,7 +87,7 @@ impl PassivePorts {
                 opened => return opened,
             }
         }
-        // One of them is counted for this client, in vain.
+        // The count includes this failed attempt.
         let ours = self.open.load(Ordering::Acquire).saturating_sub(1);
         let (low, high, tried) = (range.start(), range.end(), count.min(TRIES_MAX));
         let what = format!(
@@ -98,13 +98,13 @@ impl PassivePorts {
 }
 
 impl PassivePorts {
-    /// On a port of our own choice, at random, and on one of the kernel's when some of these are taken. The kernel looks
-    /// for one on which no connection lingers (`TIME_WAIT`); after ten thousand small files it took a millisecond to find
-    /// that, although any would have done.
+    /// Listens on a random port of our own choice, or on one of the kernel's when some of these are taken. The kernel
+    /// searches for a port without lingering connections (`TIME_WAIT`). After ten thousand small files that search took
+    /// a millisecond, although any port would have done.
     fn listen_anywhere(&self, address: SocketAddr, peer: IpAddr) -> io::Result<PassiveListener> {
         for _ in 0..GUESSES {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            // Not to be foreseen by whoever would like to be there first.
+            // Unpredictable, so that no attacker can connect first.
             let random = RandomState::new().hash_one(number);
             let offset = u16::try_from(random % DYNAMIC_PORTS_COUNT).unwrap_or_default();
             match PassiveListener::open(address, DYNAMIC_PORTS_START + offset, peer) {
@@ -116,7 +116,7 @@ impl PassivePorts {
     }
 }
 
-/// One of the listeners that may be open; given back when dropped.
+/// A permit for one open listener; given back when dropped.
 #[derive(Debug)]
 struct Token(Arc<AtomicUsize>);
 
@@ -141,7 +141,7 @@ pub struct PassiveListener {
     peer: IpAddr,
     others: Arc<Networks>,
     port: u16,
-    /// The first stranger since it was asked for.
+    /// The first other host that connected since the last call of `take_stranger`.
     stranger: Option<SocketAddr>,
     _token: Option<Token>,
 }
@@ -155,17 +155,18 @@ impl PassiveListener {
         Ok(Self { listener, peer, others, port, stranger: None, _token: None })
     }
 
-    /// The port.
+    /// Returns the port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Takes the client's connection if it is here; those of others are closed, and the first of them is remembered.
+    /// Accepts the client's connection, if it is here. Connections of other hosts are closed, and the first of them is
+    /// remembered.
     ///
-    /// SECURITY: only the control connection's peer is taken, and the networks that the administrator has named, so nobody
-    /// else can steal the data (port stealing). A stranger who was first takes nothing from the client either: everybody who
-    /// waits is looked at before anything is decided.
+    /// SECURITY: accepts only the control connection's peer and the networks that the administrator has named, so no
+    /// other host can steal the data (port stealing). Another host that connects first does not keep the client out
+    /// either: all waiting connections are examined before the result is decided.
     pub fn accept(&mut self) -> io::Result<Option<TcpStream>> {
         for _ in 0..ACCEPTED_MAX {
             match self.listener.accept() {
@@ -190,13 +191,13 @@ impl PassiveListener {
         from == self.peer || self.others.iter().any(|network| network.contains(&from))
     }
 
-    /// The first stranger who has connected since this was last asked.
+    /// Returns the first other host that connected since the last call.
     pub fn take_stranger(&mut self) -> Option<SocketAddr> {
         self.stranger.take()
     }
 
-    /// Turns away whoever has connected already, before the port is told once more; `false` if there are too many, and the
-    /// port should be given back.
+    /// Closes the connections that have arrived already, before the port is announced again; returns `false` if there
+    /// are too many, and the port should be given back.
     #[must_use]
     pub fn turn_away(&self) -> bool {
         for _ in 0..ACCEPTED_MAX {
@@ -209,7 +210,7 @@ impl PassiveListener {
         false
     }
 
-    /// The descriptor to watch.
+    /// Returns the descriptor to watch.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
@@ -267,7 +268,7 @@ mod tests {
         let listener = listener("192.0.2.0/24");
         let _one = connect([127, 0, 0, 2], listener.port());
         assert!(listener.turn_away() && listener.turn_away());
-        // More than wait by themselves: as if they came while others are turned away.
+        // More than the backlog holds: as if they arrived while others are turned away.
         rustix::net::listen(&listener.listener, 4 * BACKLOG).unwrap();
         let crowd: Vec<TcpStream> =
             (0..=ACCEPTED_MAX).map(|_| connect([127, 0, 0, 2], listener.port())).collect();

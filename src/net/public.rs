@@ -1,5 +1,5 @@
-//! The address that clients are told in replies to PASV, where it is not the control connection's: one that is fixed, or that
-//! of a name, which is looked up again now and then.
+//! The public address in replies to PASV, where it differs from the control connection's address. It is fixed, or the
+//! address of a name, which is looked up again from time to time.
 
 use std::fmt;
 use std::io;
@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::units::{Networks, reason};
 
-/// The longest name that DNS has.
+/// The maximum length of a DNS name.
 const NAME_BYTES_MAX: usize = 253;
 
 /// An address, or a name that has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AddressOrName {
-    /// An address that is fixed.
+    /// A fixed address.
     Address(Ipv4Addr),
-    /// A name to be looked up.
+    /// A name to look up.
     Name(String),
 }
 
@@ -48,13 +48,13 @@ impl fmt::Display for AddressOrName {
     }
 }
 
-/// Tells an address that clients can connect to.
+/// Returns `true` for an address that clients can connect to.
 fn is_usable(address: Ipv4Addr) -> bool {
     // 0.0.0.0/8 is this host, 240.0.0.0/4 is reserved and ends with the broadcast address.
     !(address.octets()[0] == 0 || address.is_multicast() || address.octets()[0] >= 240)
 }
 
-/// Tells a text that can be a name of DNS; a mistyped address cannot.
+/// Returns `true` for a text that can be a DNS name; a mistyped address cannot.
 fn is_name(text: &str) -> bool {
     let labels = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -67,10 +67,10 @@ fn is_name(text: &str) -> bool {
         && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Looks a name up. It may take as long as the system's resolver does: never on a worker.
+/// Looks a name up. It may take as long as the system's resolver takes, so it must not run on a worker.
 ///
 /// # Errors
-/// The end of a sentence.
+/// Returns the last part of a sentence.
 pub fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
     let found = (name, 0).to_socket_addrs().map_err(|error| complaint(&error))?;
     let addresses: Vec<Ipv4Addr> = found
@@ -82,36 +82,36 @@ pub fn look_up(name: &str) -> Result<Vec<Ipv4Addr>, String> {
     if addresses.is_empty() { Err("it has no IPv4 address".to_owned()) } else { Ok(addresses) }
 }
 
-/// Returns the message of the resolver without the words that every such message begins with.
+/// Returns the resolver's message without the words that every such message begins with.
 fn complaint(error: &io::Error) -> String {
     let text = reason(error);
     text.rsplit(": ").next().unwrap_or(&text).to_owned()
 }
 
-/// Outcome of one look-up.
+/// The outcome of one look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Renewed {
-    /// The address is another from now on.
+    /// The address has changed.
     Changed(Ipv4Addr),
-    /// The address is the one from before.
+    /// The address is unchanged.
     Same,
-    /// The look-up failed, and the one before had not; the last address stays.
+    /// The look-up failed, and the one before had not; the last address stays in use.
     Failed(String),
-    /// The look-up failed as the one before.
+    /// The look-up failed, like the one before.
     FailedAgain,
 }
 
-/// The address that clients are told; shared by all sessions.
+/// The public address, shared by all sessions.
 #[derive(Debug, Default)]
 pub struct PublicAddress {
-    /// 0.0.0.0 where there is none.
+    /// The address in bits; 0.0.0.0 where there is none.
     current: AtomicU32,
-    /// Look-ups that failed since the last that did not.
+    /// The number of failed look-ups since the last success.
     failures: AtomicU32,
 }
 
 impl PublicAddress {
-    /// The address to begin with, if there is one.
+    /// Creates it with its first address, if there is one.
     #[must_use]
     pub fn new(address: Option<Ipv4Addr>) -> Self {
         let current = address.map_or(0, Ipv4Addr::to_bits);
@@ -123,7 +123,7 @@ impl PublicAddress {
             .filter(|address| !address.is_unspecified())
     }
 
-    /// Takes over what a look-up has found. An address that is still among those found stays.
+    /// Applies the result of a look-up. The current address stays if it is among those found.
     pub fn renew(&self, found: Result<Vec<Ipv4Addr>, String>) -> Renewed {
         let found = match found {
             Ok(found) => found,
@@ -143,10 +143,11 @@ impl PublicAddress {
         }
     }
 
-    /// The address to tell a client that connected from `client` to `local`.
+    /// Returns the address to announce to a client that connected from `client` to `local`.
     ///
-    /// A client of a private network that reached a private address is told that one: it may not come to the public one from
-    /// inside. Not so a gateway, by whose address others come, nor where the public address is itself a private one.
+    /// A client in a private network that connected to a private address gets that address, because it may not reach
+    /// the public one from inside. This does not apply to a gateway, by whose address other clients come, nor if the
+    /// public address is private.
     #[must_use]
     pub fn told(&self, client: IpAddr, local: Ipv4Addr, gateways: &Networks) -> Ipv4Addr {
         let Some(public) = self.current() else { return local };

@@ -1,11 +1,12 @@
-//! The sessions that a TLS connection can resume, and what that says of its client.
+//! The sessions that a TLS connection can resume, and what a resumed session proves about its client.
 //!
-//! A data connection must resume a session that shows whose it is: one of its own control connection, or, once that is logged
-//! in, one of any control connection of the same account, at the same host, from the same address. Clients with several
-//! connections share what they can resume among them.
+//! A data connection must resume a session that shows who owns it. That is a session of its own control connection.
+//! Once that is logged in, it may be one of any control connection of this account, at this host and from this address.
+//! So clients with several connections can share their sessions among them.
 //!
-//! A ticket that was issued before its control connection logged in is of no account yet. A data connection that resumes it
-//! waits until that login is decided: clients open several connections at once, and use the newest ticket.
+//! A ticket that was issued before its control connection logged in belongs to no account yet. A data connection that
+//! resumes it waits until that login is decided, because clients open several connections at once and use the newest
+//! ticket.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -22,16 +23,18 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::tls::{Direction, Tls};
 
-/// Maximum number of sessions of a control connection that can be resumed: its own, and the last that data connections began.
+/// The maximum number of resumable sessions of a control connection: its own, and the last ones that data connections
+/// began.
 const OWN_SESSIONS_MAX: usize = 4;
 
-/// Maximum number of sessions of an account that its connections share.
+/// The maximum number of sessions of an account that its connections share.
 const SHARED_SESSIONS_MAX: usize = 256;
 
-/// Number of tickets that a client gets with its control connection. Most use one again and again, some each only once.
+/// The number of tickets that a client gets with its control connection. Most clients reuse one ticket; some use each
+/// once.
 const CONTROL_TICKETS: usize = 4;
 
-/// Maximum number of data connections that wait for one login.
+/// The maximum number of data connections that wait for one login.
 const WAITING_MAX: usize = 64;
 
 /// An account at a host, from an address: host, name, address.
@@ -43,14 +46,14 @@ type Mark = [u8; 16];
 /// Sessions that can be resumed.
 #[derive(Debug, Default)]
 struct Sessions {
-    /// Marks of tickets.
+    /// Marks inside tickets, one for each session.
     marks: VecDeque<Mark>,
-    /// Sessions by number, for clients that have no tickets (curl, over TLS 1.2).
+    /// Sessions by session ID, for clients that have no tickets (curl, over TLS 1.2).
     numbered: VecDeque<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Sessions {
-    /// Takes others; when there are too many, the second goes first: before it is the control connection's own.
+    /// Adds other sessions. Beyond `most`, the second one is dropped first: the first is the control connection's own.
     fn take_over(&mut self, other: &Self, most: usize) {
         self.marks.extend(&other.marks);
         self.numbered.extend(other.numbered.iter().cloned());
@@ -62,13 +65,13 @@ impl Sessions {
         }
     }
 
-    /// Takes away what a connection has put here.
+    /// Removes the sessions that a connection has added.
     fn forget(&mut self, other: &Self) {
         self.marks.retain(|mark| !other.marks.contains(mark));
         self.numbered.retain(|(number, _)| other.numbered.iter().all(|(known, _)| known != number));
     }
 
-    /// Returns what is in a ticket of one of these.
+    /// Returns the content of a ticket that has one of these marks.
     fn open(&self, plain: &[u8]) -> Option<Vec<u8>> {
         self.marks.iter().find_map(|mark| plain.strip_prefix(mark.as_slice())).map(<[u8]>::to_vec)
     }
@@ -81,7 +84,7 @@ impl Sessions {
 /// The sessions that all connections of an account share.
 type Shared = Mutex<Sessions>;
 
-/// Control connections over TLS and what they share: each is here by its account or, before it logs in, by its address.
+/// The control connections over TLS and their shared sessions: by account or, before the login, by address.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     known: Mutex<HashMap<Account, Weak<Shared>>>,
@@ -106,7 +109,7 @@ impl Accounts {
         of_address.push(Arc::downgrade(control));
     }
 
-    /// Finds the control connection of a client that has not logged in, by what it can resume.
+    /// Finds a control connection that has not logged in, by a session that it can resume.
     fn stranger<T>(
         &self,
         from: IpAddr,
@@ -119,12 +122,12 @@ impl Accounts {
         })
     }
 
-    /// Forgets one that has logged in or is gone.
+    /// Removes a control connection that has logged in or is gone.
     fn forget_stranger(&self, control: &Control) {
         let (from, gone) = (control.from, std::ptr::from_ref(control));
         let mut strangers = self.strangers.lock();
         if let Some(of_address) = strangers.get_mut(&from) {
-            // None is upgraded here: the last one to be dropped would come here again.
+            // Does not upgrade any: the drop of a last reference would come back here.
             of_address.retain(|other| other.strong_count() > 0 && other.as_ptr() != gone);
             if of_address.is_empty() {
                 strangers.remove(&from);
@@ -144,7 +147,7 @@ struct Control {
 #[derive(Debug, Default)]
 struct State {
     own: Sessions,
-    /// Those of its account, once it is logged in.
+    /// The sessions of its account, once it is logged in.
     shared: Option<Arc<Shared>>,
     /// Data connections that wait for its login.
     waiting: Vec<Arc<OwnedFd>>,
@@ -153,7 +156,7 @@ struct State {
 impl State {
     fn wake(&mut self) {
         for bell in self.waiting.drain(..) {
-            // A full counter has woken it already.
+            // Fails when the counter is full; then the data connection is woken already.
             let _rung = rustix::io::write(&*bell, &1_u64.to_ne_bytes());
         }
     }
@@ -176,7 +179,7 @@ impl Drop for Control {
     }
 }
 
-/// The TLS of a control connection and its data connections: one certificate, and sessions of their own.
+/// The TLS setup of a control connection and its data connections: one certificate, and their own sessions.
 #[derive(Clone)]
 pub struct Binding {
     config: Arc<ServerConfig>,
@@ -202,7 +205,7 @@ impl Binding {
         Self { config, tickets, control }
     }
 
-    /// Shares sessions with the other connections of an account, to which this one has logged in.
+    /// Shares sessions with the other connections of the account to which this connection has logged in.
     pub fn log_in(&self, host: Option<String>, name: Vec<u8>) {
         let control = &self.control;
         let shared = control.accounts.shared((host, name, control.from));
@@ -214,7 +217,7 @@ impl Binding {
         control.accounts.forget_stranger(control);
     }
 
-    /// Shares nothing any more: its client is a stranger again, and what it can resume shows no account.
+    /// Stops sharing: the client is not logged in any more, and its sessions prove no account.
     pub fn log_out(&self) {
         let control = &self.control;
         let mut state = control.state.lock();
@@ -224,18 +227,19 @@ impl Binding {
         control.accounts.add_stranger(control);
     }
 
-    /// The server's end of the control connection, whose sessions can be resumed at once.
+    /// Returns the server's end of the control connection, whose sessions can be resumed at once.
     pub fn accept_control(&self) -> io::Result<Tls> {
         let tls = self.accept(CONTROL_TICKETS, false)?;
         tls.trust();
         Ok(tls)
     }
 
-    /// The server's end of a data connection. What it begins can be resumed once it is trusted, and not before: else whoever
-    /// found the port first would get what makes it known as the client.
+    /// Returns the server's end of a data connection. Its own sessions can be resumed only once it is trusted.
+    /// Otherwise a client that found the port first would get a session that proves it to be the logged-in client.
     ///
-    /// The ticket of TLS 1.3 comes when the handshake is over. A client that only sends could close over it unread, and by
-    /// that reset the connection and lose what it sent: there the ticket is held back until the client has said its end.
+    /// The TLS 1.3 ticket is sent when the handshake is over. A client that only sends could close with the ticket
+    /// unread, which would reset the connection and lose data. So the ticket is held back there until the client has
+    /// sent its end.
     pub fn accept_data(&self, direction: Direction) -> io::Result<Tls> {
         self.accept(1, direction == Direction::FromClient)
     }
@@ -262,25 +266,25 @@ impl Binding {
     }
 }
 
-/// The meaning of a resumed session for the client behind it.
+/// The proof that a resumed session gives about the client.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// It is the client of the control connection.
+    /// The client is that of the control connection.
     Own,
-    /// That will be known when another connection has logged in, which makes the bell readable.
+    /// The answer will be known when another connection has logged in, which makes the bell readable.
     Waits,
-    /// It is somebody else.
+    /// The client is another.
     Stranger,
 }
 
-/// Gives out the sessions of one connection, and knows those that it may resume.
+/// The issuer of one connection's sessions, which also finds the sessions that it may resume.
 ///
-/// SECURITY: the mark is inside of the encrypted ticket, so a ticket of another account is none here.
+/// SECURITY: the mark is inside the encrypted ticket, so a ticket of another account is not found here.
 pub(super) struct Issuer {
     mark: Mark,
     tickets: Arc<dyn ProducesTickets>,
     control: Arc<Control>,
-    /// Sessions that this connection began; none is resumed before it is trusted.
+    /// Sessions that this connection began; none can be resumed before the connection is trusted.
     begun: Mutex<Sessions>,
     trusted: AtomicBool,
     resumed: Mutex<Resumed>,
@@ -291,9 +295,10 @@ pub(super) struct Issuer {
 enum Resumed {
     #[default]
     None,
-    /// One of its control connection or of its account, by a ticket with this mark, if it was one.
+    /// The connection's own control connection or its account; with the mark of the ticket, if the session came by
+    /// ticket.
     Own(Option<Mark>),
-    /// That of a control connection which had not logged in, by a ticket with this mark, if it was one.
+    /// A control connection that had not logged in; with the mark of the ticket, if the session came by ticket.
     Undecided(Weak<Control>, Option<Mark>),
 }
 
@@ -304,18 +309,19 @@ impl std::fmt::Debug for Issuer {
 }
 
 impl Issuer {
-    /// From now on, what it began is known as the client's own.
+    /// Trusts the connection: from now on, its sessions prove the client.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Ordering::Release);
         let mut begun = std::mem::take(&mut *self.begun.lock());
         if matches!(*self.resumed.lock(), Resumed::Own(Some(_)) | Resumed::Undecided(_, Some(_))) {
-            // Its tickets have the mark of the one that it came with.
+            // Its tickets have the mark of the ticket that it resumed.
             begun.marks.clear();
         }
         self.control.take_over(&begun);
     }
 
-    /// Finds a session among those of the control connection, of its account, and of connections that may be of it.
+    /// Finds a session among those of the control connection, those of its account, and those of connections not logged
+    /// in.
     fn find<T>(&self, mark: Option<Mark>, find: impl Fn(&Sessions) -> Option<T>) -> Option<T> {
         let shared = {
             let state = self.control.state.lock();
@@ -334,7 +340,7 @@ impl Issuer {
         Some(found)
     }
 
-    /// Tells whose session was resumed; `bell` is made readable when that is decided.
+    /// Returns the owner of the resumed session; if that is not decided yet, `bell` becomes readable when it is.
     pub(super) fn standing(&self, bell: &mut Option<Arc<OwnedFd>>) -> io::Result<Standing> {
         let other = match self.resumed.lock().clone() {
             Resumed::None => return Ok(Standing::Stranger),
@@ -370,11 +376,11 @@ impl ProducesTickets for Issuer {
         self.tickets.lifetime()
     }
 
-    /// Makes a ticket with the mark of the one that was resumed: it is worth as much, and at once. A client may use it elsewhere
-    /// before this handshake has ended here.
+    /// Makes a ticket with the mark of the resumed ticket, so that it is valid like that one at once: a client may use
+    /// it elsewhere before this handshake has ended here.
     ///
-    /// None for a stranger: it would be worth nothing, and a client that shares its newest ticket among all of its connections
-    /// would be refused with it everywhere.
+    /// Makes none for a client that is not proven: the ticket would be worthless, and a client that shares its newest
+    /// ticket among all its connections would be refused with it everywhere.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mark = match &*self.resumed.lock() {
             Resumed::Undecided(_, mark) => (*mark)?,

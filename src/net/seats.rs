@@ -1,4 +1,4 @@
-//! How many clients may be here at once: in all, and from one address.
+//! The maximum number of concurrent clients: in total, and per address.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::client_of;
 
-/// Counts the clients that are here.
+/// A counter of the connected clients, with its limits.
 #[derive(Debug)]
 pub struct Seats {
     clients_max: usize,
@@ -23,7 +23,7 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// Why a client was not let in; its text is that of the 421.
+/// The limit that a client exceeds; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// `--max-clients`.
@@ -41,17 +41,17 @@ impl fmt::Display for Full {
     }
 }
 
-/// One client's place; given back when dropped.
+/// A permit for one client; given back when dropped.
 #[derive(Debug)]
 pub struct Seat {
     seats: Arc<Seats>,
     address: IpAddr,
-    /// The same client's place among others; given back with this one.
+    /// A permit of this client from another counter; given back with this one.
     beside: Option<Box<Self>>,
 }
 
 impl Seat {
-    /// Two places of one client, given back together.
+    /// Joins two permits of one client, so that they are given back together.
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
         self.beside = Some(Box::new(other));
@@ -60,13 +60,13 @@ impl Seat {
 }
 
 impl Seats {
-    /// Room for so many clients.
+    /// Creates a counter with a maximum number of clients, in total and per address.
     #[must_use]
     pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
         Arc::new(Self { clients_max, per_address_max, taken: Mutex::default() })
     }
 
-    /// Takes a seat for a client from this address.
+    /// Takes a permit for a client from this address.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let address = client_of(address);
         let mut taken = self.taken.lock();
@@ -82,7 +82,7 @@ impl Seats {
         Ok(Seat { seats: Arc::clone(self), address, beside: None })
     }
 
-    /// How many are taken.
+    /// Returns the number of permits in use.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken.lock().all

@@ -1,4 +1,4 @@
-//! A certificate of our own making, for whoever has none: its clients know it by its fingerprint.
+//! A self-signed certificate for servers that have no other; its clients know it by its fingerprint.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -12,16 +12,16 @@ use rustix::system::uname;
 
 use crate::units::reason;
 
-/// Long: its clients know it by itself, and would have to be told of another.
+/// The validity in years. It is long because clients know the certificate itself, and would have to learn of a new one.
 const VALID_YEARS: i32 = 20;
 
-/// Only its owner reads the key.
+/// The mode of the file: only its owner may read the key.
 const FILE_MODE: u32 = 0o600;
 
-/// Makes a certificate and its key in one file, if there is none yet.
+/// Generates a certificate and its key in one file, unless the file exists.
 ///
 /// # Errors
-/// One sentence, with the file.
+/// Returns one sentence that names the file.
 pub fn make(path: &Path) -> Result<(), String> {
     let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     if path.exists() {
@@ -35,7 +35,7 @@ pub fn make(path: &Path) -> Result<(), String> {
         Ok(file) => file,
     };
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        // Half a key would be taken for one the next time.
+        // An incomplete file would be used as the certificate next time.
         let _removed = std::fs::remove_file(path);
         wrong(&error)
     })
@@ -49,7 +49,7 @@ fn generate() -> Result<String, rcgen::Error> {
     parameters.distinguished_name.push(DnType::CommonName, node);
     let today = Timestamp::now().to_zoned(TimeZone::UTC).date();
     let year = i32::from(today.year());
-    // From the first of January: whose clock is behind takes it as well.
+    // Valid from the first of January, so that clients whose clock is behind accept it, too.
     parameters.not_before = date_time_ymd(year, 1, 1);
     parameters.not_after = date_time_ymd(year + VALID_YEARS, 1, 1);
     let key = KeyPair::generate()?;

@@ -1,4 +1,4 @@
-//! What every kind of socket here needs: to listen, to be looked at, and never to hold a worker.
+//! The functions that all sockets share: listening, polling, and bounding the calls that could block a worker.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
@@ -9,11 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// A listening socket on this address; on `[::]` it takes IPv4 clients, too. It is the one kind of socket that does not
-/// block: a client that connects and resets at once could leave an accept waiting for the next one. What is accepted
-/// blocks as all others.
+/// Opens a listening socket on this address; on `[::]` it accepts IPv4 clients, too. Listening sockets are the only
+/// ones in non-blocking mode: a client that connects and resets at once could leave an accept waiting for the next
+/// client. Accepted sockets block like all others.
 ///
-/// `prepare` sets what the connections that it accepts are to have: before the first can come.
+/// `prepare` sets options that accepted connections inherit, before the first one can arrive.
 pub(super) fn open(
     address: SocketAddr,
     backlog: i32,
@@ -33,16 +33,17 @@ pub(super) fn open(
     Ok(TcpListener::from(socket))
 }
 
-/// Loopback has no congestion to control. Where the system's own way is BBR, its pacing takes half of the throughput there
-/// and a good part of the processor time, so such connections, and those that a listener there accepts, have the plainest.
+/// Turns off pacing on loopback, which has no congestion to control. Where BBR is the system's default, its pacing
+/// takes half of the throughput there and much processor time. So such connections, and those that a listener on
+/// loopback accepts, use Reno, the simplest algorithm.
 pub(super) fn spare_loopback_pacing(socket: impl AsFd, address: SocketAddr) {
     if address.ip().to_canonical().is_loopback() {
-        // A system without it has something else, and that works, too.
+        // A system without Reno uses another algorithm, which works, too.
         let _set = sockopt::set_tcp_congestion(socket, "reno");
     }
 }
 
-/// The longest that a call on a data socket may hold a worker.
+/// The maximum time that a call on a data socket may block a worker.
 const CALL_TIMEOUT: Duration = Duration::from_millis(1);
 
 /// Bounds every call on this socket that could wait: connect, sendfile, splice.
@@ -52,7 +53,8 @@ pub(super) fn bound_waits(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a socket can be read, written or accepted from now; a broken one can, and then says how it is broken.
+/// Returns `true` if a socket can be read, written or accepted from now. A broken socket counts as ready: the next call
+/// on it returns the error.
 pub(super) fn is_ready(socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     match poll(&mut [PollFd::new(&socket, wanted)], Some(&at_once)) {

@@ -1,7 +1,7 @@
-//! TLS over sockets that are never waited for (RFC 4217), by rustls.
+//! TLS over sockets without waiting (RFC 4217), by rustls.
 //!
-//! A worker hands over what has come and sends what can be sent; a handshake is a few such turns. Before a session is parked
-//! everything that came is decrypted: what is left in here would wake nobody.
+//! A worker passes on received bytes and sends what the socket takes; a handshake takes a few such turns. Before a
+//! session is parked, all received bytes are decrypted: bytes left in here would not wake it.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -38,44 +38,44 @@ use super::resumption::{Accounts, Issuer, Standing};
 use crate::ftp::checksum::digits;
 use crate::units::unreadable;
 
-/// How much is taken from a socket at once.
+/// The maximum number of bytes read from a socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
 
-/// How much is encrypted at once: what it becomes is kept until the socket takes it.
+/// The maximum number of bytes encrypted at once: the ciphertext is kept until the socket takes it.
 pub(super) const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// What is no longer than this may have been a password, and is wiped.
+/// The maximum size of received data that may hold a password, and is wiped.
 const WIPED_BYTES_MAX: usize = 16 * 1024;
 
-/// How often is read in vain, because only parts of records came, before others have their turn.
+/// The maximum number of reads in a row that bring only parts of records, before other sessions have their turn.
 const READS_MAX: u32 = 8;
 
-/// Files of a certificate chain and its key, in PEM; they may be one file.
+/// The files of a certificate chain and its key, in PEM; both may be one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFiles {
-    /// The certificate, and those that it is signed by.
+    /// The certificate, and the certificates that sign it.
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
 }
 
-/// What a server needs for TLS.
+/// The files that a server needs for TLS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// One for each name, the first for clients that ask for another name or none.
+    /// One certificate for each name; the first also serves clients that request another name or none.
     pub keys: Vec<KeyFiles>,
-    /// The authorities of which every client must have a certificate.
+    /// The authorities that must have signed every client's certificate, if clients need one.
     pub client_authorities: Option<PathBuf>,
 }
 
 static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 
-/// The newest version that is spoken (`--tls-max`).
+/// The newest protocol version offered (`--tls-max`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Newest {
-    /// 1.2, of which OpenSSL's clients resume a session again and again.
+    /// TLS 1.2, whose sessions OpenSSL's clients can resume any number of times.
     V1_2,
-    /// 1.3.
+    /// TLS 1.3.
     #[default]
     V1_3,
 }
@@ -110,14 +110,14 @@ impl std::fmt::Display for Newest {
     }
 }
 
-/// The certificates that are served: their configuration, and the end of each with its file.
+/// The served certificates: their configuration, and the end of each with its file.
 type Served = (Arc<ServerConfig>, Vec<(PathBuf, Timestamp)>);
 
-/// Takes TLS connections, with certificates that can be read anew while it is in use.
+/// An acceptor of TLS connections, whose certificates can be reloaded while it is in use.
 pub struct Acceptor {
     files: TlsFiles,
     config: RwLock<Served>,
-    /// Stays when certificates are read anew: sessions of before can still be resumed.
+    /// Kept when certificates are reloaded, so that earlier sessions can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
     accounts: Arc<Accounts>,
     newest: Newest,
@@ -133,45 +133,45 @@ impl Acceptor {
     /// Reads certificates and keys.
     ///
     /// # Errors
-    /// One sentence, with the file.
+    /// Returns one sentence that names the file.
     pub fn open(files: TlsFiles) -> Result<Self, String> {
         Self::open_up_to(files, Newest::default())
     }
 
-    /// The same, for versions up to this one.
+    /// Reads certificates and keys, and offers versions up to `newest`.
     ///
     /// # Errors
-    /// As [`Acceptor::open`].
+    /// Returns the errors of [`Acceptor::open`].
     pub fn open_up_to(files: TlsFiles, newest: Newest) -> Result<Self, String> {
         let tickets = ring::Ticketer::new().map_err(|error| format!("TLS: {error}"))?;
         let config = RwLock::new(read_config(&files, newest)?);
         Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
     }
 
-    /// Rereads the certificates and keys, for connections accepted from now on. Returns the number of certificates.
+    /// Reads the certificates and keys again, for connections accepted from now on. Returns the number of certificates.
     ///
     /// # Errors
-    /// One sentence; then nothing has changed.
+    /// Returns one sentence; then nothing has changed.
     pub fn reload(&self) -> Result<usize, String> {
         let config = read_config(&self.files, self.newest)?;
         *self.config.write() = config;
         Ok(self.files.keys.len())
     }
 
-    /// Returns the file and the end of each certificate that is served.
+    /// Returns the file and the end of validity of each served certificate.
     #[must_use]
     pub fn ends(&self) -> Vec<(PathBuf, Timestamp)> {
         self.config.read().1.clone()
     }
 
-    /// Returns what a new control connection from this address shares with its data connections.
+    /// Returns the TLS setup that a new control connection from this address shares with its data connections.
     pub fn bind(&self, from: IpAddr) -> Binding {
         let config = Arc::clone(&self.config.read().0);
         Binding::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)
     }
 }
 
-/// Which way data goes.
+/// The direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Direction {
@@ -202,16 +202,17 @@ fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, String> {
     Ok((Arc::new(builder.with_cert_resolver(Arc::new(Keys(keys)))), ends))
 }
 
-/// The SHA-256 of the first certificate of a PEM file, in hexadecimal digits: by it clients know it (`ftpclient --pin`).
+/// Returns the SHA-256 of the first certificate of a PEM file, in hexadecimal. Clients identify it by
+/// this digest (`ftpclient --pin`).
 ///
 /// # Errors
-/// One sentence, with the file.
+/// Returns one sentence that names the file.
 pub fn fingerprint(path: &Path) -> Result<String, String> {
     let certificates = read_certificates(path)?;
     Ok(certificates.first().map(|certificate| pin_of(certificate)).unwrap_or_default())
 }
 
-/// The SHA-256 of a certificate, in hexadecimal digits.
+/// Returns the SHA-256 of a certificate, in hexadecimal.
 #[must_use]
 pub fn pin_of(certificate: &CertificateDer<'_>) -> String {
     digits(&Sha256::digest(certificate))
@@ -220,7 +221,7 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> String {
 /// Reads the certificates of a PEM file as authorities to trust.
 ///
 /// # Errors
-/// One sentence, with the file.
+/// Returns one sentence that names the file.
 pub fn read_authorities(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in read_certificates(path)? {
@@ -264,7 +265,7 @@ fn in_file(path: &Path, what: &dyn std::fmt::Display) -> String {
     format!("{}: {what}", path.display())
 }
 
-/// The keys, of which each client gets that of the name it asks for.
+/// The keys; each client gets the one for the name that it requests.
 #[derive(Debug)]
 struct Keys(Vec<Arc<CertifiedKey>>);
 
@@ -282,16 +283,16 @@ impl ResolvesServerCert for Keys {
     }
 }
 
-/// What came.
+/// The outcome of one receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Received {
-    /// So many bytes of plain text.
+    /// A number of bytes of plaintext.
     Bytes(usize),
     /// Nothing, for now.
     Nothing,
-    /// The other end has said that this was all.
+    /// The other end has sent `close_notify`.
     End,
-    /// The connection has ended, and nobody said that this was all.
+    /// The connection has ended without `close_notify`.
     Torn,
 }
 
@@ -299,14 +300,14 @@ pub(super) enum Received {
 pub struct Tls {
     connection: ServerConnection,
     issuer: Arc<Issuer>,
-    /// Plain text that came beyond what was asked for, and how much of it was taken.
+    /// Plaintext received beyond what was requested; `taken` counts its bytes that were taken.
     surplus: Vec<u8>,
     taken: usize,
-    /// After the handshake nothing is sent before the other end has ended.
+    /// True while nothing is sent after the handshake until the other end has ended.
     holds_back: bool,
-    /// The other end has said that this was all.
+    /// True once the other end has sent `close_notify`.
     ended: bool,
-    /// Readable when it is known whose session was resumed, where that is waited for.
+    /// Readable when the owner of the resumed session is known, if a connection waits for that.
     bell: Option<Arc<OwnedFd>>,
 }
 
@@ -327,7 +328,7 @@ impl Tls {
         Self { connection, issuer, surplus, taken, holds_back, ended, bell }
     }
 
-    /// Goes on with the handshake; `true` when it is done and all of ours has left.
+    /// Continues the handshake; returns `true` when it is done and everything of ours is sent.
     pub(super) fn shake_hands(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.connection.is_handshaking() {
             let mut early = Vec::new();
@@ -342,12 +343,12 @@ impl Tls {
         Ok(self.flush(socket)? && !self.connection.is_handshaking())
     }
 
-    /// Whether the handshake is not done.
+    /// Returns `true` while the handshake is not done.
     pub(super) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
-    /// Tells what its session says of the client.
+    /// Returns the proof that its resumed session gives about the client.
     pub(super) fn standing(&mut self) -> io::Result<Standing> {
         if self.connection.handshake_kind() == Some(HandshakeKind::Resumed) {
             self.issuer.standing(&mut self.bell)
@@ -356,23 +357,24 @@ impl Tls {
         }
     }
 
-    /// Readable when it is known whose session was resumed, where that is waited for.
+    /// Returns the descriptor that becomes readable when the owner of the resumed session is known, if that is waited
+    /// for.
     pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
         self.bell.as_ref().map(|bell| bell.as_fd())
     }
 
-    /// From now on, what it began is known as the client's own.
+    /// Trusts the connection: from now on, its sessions prove the client.
     pub(super) fn trust(&self) {
         self.issuer.trust();
     }
 
-    /// The name that the client asked for.
+    /// Returns the name that the client requested (SNI).
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.connection.server_name()
     }
 
-    /// The version and the cipher, for people.
+    /// Returns the version and the cipher suite, for people to read.
     #[must_use]
     pub fn describe(&self) -> String {
         let version = self.connection.protocol_version().and_then(|version| version.as_str());
@@ -381,7 +383,7 @@ impl Tls {
         format!("{} {suite}", version.unwrap_or("?"))
     }
 
-    /// Gives what is here to `keep`, so many bytes at most.
+    /// Passes received plaintext to `keep`, at most `bytes_max` bytes.
     pub(super) fn receive<T>(
         &mut self,
         socket: &TcpStream,
@@ -422,7 +424,7 @@ impl Tls {
         })
     }
 
-    /// Takes once from the socket and appends what that becomes in plain.
+    /// Reads once from the socket and appends the decrypted bytes.
     fn fill(&mut self, socket: &TcpStream, plaintext: &mut Vec<u8>) -> io::Result<Received> {
         if self.ended {
             return Ok(Received::End);
@@ -442,7 +444,7 @@ impl Tls {
                 self.connection.read_tls(&mut rest)?;
                 self.decrypt(socket, plaintext)?;
             }
-            // Parts of a handshake, answers to a change of keys.
+            // Sends handshake messages and answers to key updates.
             self.flush(socket)?;
             Ok(Received::Bytes(plaintext.len() - before))
         })
@@ -452,7 +454,7 @@ impl Tls {
         let state = match self.connection.process_new_packets() {
             Ok(state) => state,
             Err(error) => {
-                // An alert tells the other end what was wrong, if it still listens.
+                // Sends the other end an alert with the error, if it still reads.
                 let _told = self.flush(socket);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
@@ -463,7 +465,8 @@ impl Tls {
         self.connection.reader().read_exact(plaintext.get_mut(before..).unwrap_or_default())
     }
 
-    /// Encrypts and sends from the front of `bytes`; how many were taken, none while the socket takes nothing.
+    /// Encrypts and sends from the front of `bytes`; returns the number of bytes taken, 0 while the socket takes
+    /// nothing.
     pub(super) fn send(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         if !self.flush(socket)? {
             return Ok(0);
@@ -474,12 +477,12 @@ impl Tls {
         Ok(count)
     }
 
-    /// Encrypts what more will follow at once, and sends it with that.
+    /// Encrypts bytes without sending them, because more follows at once, which is sent with them.
     pub(super) fn queue(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         if self.flush(socket)? { self.connection.writer().write(bytes) } else { Ok(0) }
     }
 
-    /// Sends what waits here; `true` when nothing does any more.
+    /// Sends the encrypted bytes that wait; returns `true` when none is left.
     pub(super) fn flush(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.wants_to_send() {
             match self.connection.write_tls(&mut Sender(socket)) {
@@ -491,26 +494,26 @@ impl Tls {
         Ok(true)
     }
 
-    /// Whether something waits here to be sent.
+    /// Returns `true` if encrypted bytes wait to be sent.
     pub(super) fn wants_to_send(&self) -> bool {
-        // By TLS 1.2 the last words of a handshake are still sent when it is over for us.
+        // In TLS 1.2, the last handshake message is still to be sent when the handshake is over for the server.
         let is_over = !self.connection.is_handshaking()
             && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
         self.connection.wants_write() && !(self.holds_back && is_over)
     }
 
-    /// An upload has ended, and the connection goes on (block mode): what was held back may go.
+    /// Stops holding back, because an upload has ended and the connection continues (block mode).
     pub(super) fn release(&mut self) {
         self.holds_back = false;
     }
 
-    /// Says that this was all; sent by [`Tls::flush`].
+    /// Queues `close_notify`; [`Tls::flush`] sends it.
     pub(super) fn say_end(&mut self) {
         self.holds_back = false;
         self.connection.send_close_notify();
     }
 
-    /// Whether the other end has said that this was all.
+    /// Returns `true` if the other end has sent `close_notify`.
     pub(super) fn has_ended(&self) -> bool {
         self.ended
     }
@@ -524,7 +527,7 @@ fn recv(socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Writes to a socket as far as that is possible at once.
+/// A writer that sends to a socket as much as possible without waiting.
 struct Sender<'a>(&'a TcpStream);
 
 impl Write for Sender<'_> {

@@ -1,7 +1,7 @@
 //! [`Readiness`] by epoll: one-shot watches, a timer for the earliest deadline, and an eventfd to end a wait early.
 //!
-//! Every idle worker waits in the same epoll set. The kernel wakes one for each event, the one that began to wait last,
-//! whose memory is still in the cache: from a client's word to the worker there is one wake-up.
+//! All idle workers wait in one epoll set. For each event the kernel wakes one worker: the one that began to wait last,
+//! whose memory is still in the cache. So between a client's command and the worker there is one wake-up.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -18,18 +18,18 @@ use super::floor::{Alarm, Patience, Readiness};
 use super::lot::Token;
 use super::task::{Class, Interest, Watch};
 
-/// How many events one wait takes in at most; the rest come with the next.
+/// The maximum number of events that one wait takes; the next wait takes the rest.
 const EVENTS_PER_WAIT_MAX: usize = 64;
 
-/// The bit above a token's own that tells the class of the turn.
+/// The bit above the token's own bits that holds the class of the turn.
 const BULK: u64 = 1 << 63;
 
-/// The event data of the eventfd and the timer. No token has all bits, or all but the last, set together with the class
-/// bit in practice, and a wake for an unknown token would find nothing.
+/// The event data of the eventfd and the timer. In practice no token has all bits, or all but the last, set together
+/// with the class bit; and a wake with an unknown token would find nothing.
 const POKE: u64 = u64::MAX;
 const ALARM: u64 = u64::MAX - 1;
 
-/// Not to wait at all.
+/// The timeout of a wait that returns at once.
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl Epoll {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-        // Edge-triggered: each write, and each time it rings, is told to one worker, and nobody has to read it.
+        // Edge-triggered: each write, and each expiry of the timer, is reported to one worker, and the descriptor need
+        // not be read.
         let once = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&set, &poke, epoll::EventData::new_u64(POKE), once)?;
         epoll::add(&set, &alarm, epoll::EventData::new_u64(ALARM), once)?;
@@ -76,11 +77,11 @@ impl Readiness for Epoll {
     }
 
     fn set_alarm(&self, at: Instant) {
-        // Zero would stop it.
+        // Zero would stop the timer.
         let first = remaining(at).max(Duration::from_nanos(1));
         let never_again = Timespec { tv_sec: 0, tv_nsec: 0 };
         let time = Itimerspec { it_interval: never_again, it_value: timespec(first) };
-        // Fails only for times that there are not.
+        // Fails only for invalid times.
         let _before = timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &time);
     }
 

@@ -1,7 +1,7 @@
-//! The floor: ready queue, lot and readiness source together, and the steps by which a task moves between them.
+//! The scheduler's state: ready queue, lot and readiness source, and the steps by which a task moves between them.
 //!
-//! Every hand-over of a task is a function of this file, so this is where the protocol of `README.md` can be checked. No
-//! thread and no clock here: the loop of `worker.rs`, the simulation and shuttle all drive the same steps.
+//! Every step that moves a task is a function of this file, so the protocol of `README.md` can be checked here. This
+//! file has no thread and no clock: the loop of `worker.rs`, the simulation and shuttle all drive these steps.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,34 +16,35 @@ use super::ready::{Due, INTERACTIVE_STREAK_MAX, Picker, Ready};
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use super::task::{Admitted, Class, Turn, Watch};
 
-/// Tells when parked tasks' descriptors are ready: epoll, or a test's own. Any number of workers may wait at once.
+/// A source of readiness events for the descriptors of parked tasks: epoll, or a test's own. Any number of workers may
+/// wait for it at once.
 pub(super) trait Readiness {
-    /// Watches these descriptors under this token, each until it has fired once.
+    /// Watches these descriptors under this token. Each watch fires once.
     fn arm(&self, token: Token, watch: &Watch<'_>) -> io::Result<()>;
 
-    /// Rings once when this time has come, instead of at the time that was set before.
+    /// Sets the alarm to ring once at this time; replaces the time that was set before.
     fn set_alarm(&self, at: Instant);
 
-    /// Adds what has fired, and says whether the alarm has rung; with patience, waits until either, or a poke. What one
-    /// worker is told no other is.
+    /// Adds the events that have fired to `fired`, and returns whether the alarm has rung. With patience, waits until
+    /// an event fires, the alarm rings, or a poke comes. Each event is reported to one worker only.
     fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm>;
 
-    /// Ends the wait of one worker, or the next that begins.
+    /// Ends the wait of one worker, or else the next wait that begins.
     fn poke(&self);
 }
 
-/// How long a worker waits for readiness.
+/// The way a worker waits for readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// It has something to do and looks only; it takes all there is.
+    /// Does not wait, because the worker has a turn to run; takes all events.
     None,
-    /// Nobody else waits: it takes all there is.
+    /// Waits, and takes all events, because no other worker waits.
     Alone,
-    /// Others wait, too: it takes one event and leaves the next to them.
+    /// Waits, and takes one event: others wait, too, and take the next.
     Shared,
 }
 
-/// Whether the alarm has rung.
+/// The state of the alarm: rung or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Alarm {
     Rang,
@@ -55,35 +56,35 @@ pub(super) struct Floor<R> {
     ready: Ready,
     parked: Mutex<Parked>,
     readiness: R,
-    /// How many workers wait for readiness, or are about to.
+    /// The number of workers that wait for readiness, or are about to.
     idle: AtomicUsize,
-    /// How often [`Floor::rouse`] was called.
+    /// The number of calls of [`Floor::rouse`].
     rouses: AtomicU64,
     closed: AtomicBool,
-    /// True if the watch over held turns waits for the next turn to begin; a message on `begun` ends that.
+    /// True while the watch for held turns waits for the next turn to begin; a message on `begun` ends that wait.
     dozing: AtomicBool,
     begun: OnceLock<Sender<()>>,
 }
 
-/// The lot, and the time that the alarm is set to: never later than the earliest deadline.
+/// The lot, and the time that the alarm is set to. Invariant: the alarm is never later than the earliest deadline.
 #[derive(Debug)]
 struct Parked {
     lot: Lot<Admitted>,
     alarm: Option<Instant>,
 }
 
-/// What a worker has at hand.
+/// The state of one worker.
 #[derive(Debug)]
 pub(super) struct Hands {
     turn: Arc<TurnState>,
     picker: Picker,
-    /// Turns since it last looked for readiness.
+    /// The number of turns since the worker last looked for readiness.
     turns: u32,
     fired: Vec<(Token, Class)>,
 }
 
 impl Hands {
-    /// Makes those of a worker with this turn.
+    /// Returns the state of a worker that publishes its turns in `turn`.
     pub(super) fn new(turn: Arc<TurnState>) -> Self {
         Self { turn, picker: Picker::default(), turns: 0, fired: Vec::new() }
     }
@@ -96,7 +97,7 @@ impl Default for Hands {
 }
 
 impl<R: Readiness> Floor<R> {
-    /// For so many workers.
+    /// Creates a scheduler for `workers` workers.
     pub(super) fn new(readiness: R, workers: usize) -> Self {
         Self {
             ready: Ready::new(workers),
@@ -110,16 +111,17 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// Sets the channel for the message that a turn has begun, after [`Floor::doze`].
+    /// Sets the channel on which a message is sent when a turn begins after [`Floor::doze`].
     pub(super) fn tell_turns(&self, begun: Sender<()>) {
-        // Told once, by who makes the pool.
+        // Set once, when the pool is made.
         let _told = self.begun.set(begun);
     }
 
-    /// Asks to be told of the next turn that begins; whether none is under way.
+    /// Requests a message when the next turn begins; returns `true` if no turn is under way. If one is, requests
+    /// nothing.
     pub(super) fn doze(&self, is_under_way: impl FnOnce() -> bool) -> bool {
         self.dozing.store(true, Ordering::SeqCst);
-        // Who begins a turn looks at the flag afterwards; so it sees it, or its turn is seen here.
+        // A worker that begins a turn reads the flag afterwards: either it sees the flag, or its turn is seen here.
         let quiet = !is_under_way();
         if !quiet {
             self.dozing.store(false, Ordering::SeqCst);
@@ -127,8 +129,8 @@ impl<R: Readiness> Floor<R> {
         quiet
     }
 
-    /// Parks the task whose call is held, and, where that may be, gives up the turn, so that another worker can take its
-    /// worker's place; `false` if it is not held, or was given up before.
+    /// Parks the task whose call is held and, if `may_replace`, gives up the turn, so that another worker can replace
+    /// the held one. Returns `false` if the turn is not held, may not be given up, or was given up before.
     pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant, may_replace: bool) -> bool {
         let rouses = self.rouses.load(Ordering::Acquire);
         let park = |task, until| self.park(task, until, rouses);
@@ -143,19 +145,19 @@ impl<R: Readiness> Floor<R> {
             && self.dozing.swap(false, Ordering::SeqCst)
             && let Some(begun) = self.begun.get()
         {
-            // A message that waits already says the same.
+            // The channel may be full: a message that waits already has this meaning.
             let _told = begun.try_send(());
         }
     }
 
-    /// A new task goes to the end of the ready queue.
+    /// Adds a new task at the end of the ready queue.
     pub(super) fn admit(&self, task: Admitted) {
         self.ready.push(task, Class::Interactive);
         self.poke_an_idle();
     }
 
-    /// One step of a worker: finds a task, waiting if there is none; gives it a turn, hands it on. `false` once the pool is
-    /// closed, or another worker has taken this one's place.
+    /// Runs one step of a worker: finds a task, waiting if there is none, gives it a turn, and hands it on. Returns
+    /// `false` once the pool is closed, or another worker has replaced this one.
     pub(super) fn work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         let Some((task, class)) = self.find(hands, &clock) else { return false };
         self.give_turn(hands, task, class, &clock)
@@ -164,19 +166,20 @@ impl<R: Readiness> Floor<R> {
     fn find(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
         loop {
             if self.closed.load(Ordering::SeqCst) {
-                // The poke that woke this worker was for all.
+                // The poke that woke this worker was meant for all.
                 self.readiness.poke();
                 return None;
             }
             if let Some(due) = self.pick(hands, clock) {
-                // What is left is for others, if there are any who do nothing.
+                // Other turns remain in the queue, for idle workers, if there are any.
                 if self.ready.has_turn() {
                     self.poke_an_idle();
                 }
                 return Some(due);
             }
             let others = self.idle.fetch_add(1, Ordering::SeqCst);
-            // Who pushes looks for idle workers afterwards; so it sees this one, or this one sees what was pushed.
+            // A worker that pushes a task looks for idle workers afterwards. So either it sees this worker, or this
+            // worker sees the task.
             if !self.ready.has_turn() {
                 let patience = if others == 0 { Patience::Alone } else { Patience::Shared };
                 self.look(patience, hands, clock);
@@ -185,8 +188,8 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// The next turn of the ready queue: interactive ones first. A worker that only ever finds something to do looks for
-    /// readiness now and then all the same, and before each bulk turn.
+    /// Takes the next turn from the ready queue, interactive turns first. A worker that always finds turns still looks
+    /// for readiness after [`INTERACTIVE_STREAK_MAX`] of them, and before each bulk turn.
     fn pick(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
         hands.turns += 1;
         if hands.turns > INTERACTIVE_STREAK_MAX {
@@ -203,10 +206,11 @@ impl<R: Readiness> Floor<R> {
         self.ready.take_interactive(picker).or_else(|| self.ready.take_bulk(picker))
     }
 
-    /// Moves what fired and what expired to the ready queue.
+    /// Moves the tasks whose events have fired, and those whose deadline has come, to the ready queue.
     fn look(&self, patience: Patience, hands: &mut Hands, clock: &impl Fn() -> Instant) {
         hands.turns = 0;
-        // Waiting on our own descriptors fails only for reasons that pass, a signal: the next look sees what there is.
+        // Waiting on our own descriptors fails only for passing reasons, such as a signal; the next look sees the
+        // events.
         let Ok(alarm) = self.readiness.wait(patience, &mut hands.fired) else { return };
         if hands.fired.is_empty() && alarm == Alarm::Silent {
             return;
@@ -229,7 +233,7 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// Every parked task goes to the ready queue, and none parks again before it had a turn that began after this call.
+    /// Moves every parked task to the ready queue. No task parks again before it had a turn that began after this call.
     pub(super) fn rouse(&self) {
         let mut parked = self.parked.lock();
         self.rouses.fetch_add(1, Ordering::AcqRel);
@@ -246,7 +250,7 @@ impl<R: Readiness> Floor<R> {
         self.readiness.poke();
     }
 
-    /// Drops every task that is left, once the loops have ended.
+    /// Drops every remaining task, after the loops have ended.
     pub(super) fn clear(&self) {
         self.ready.clear();
         let mut parked = self.parked.lock();
@@ -261,7 +265,8 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// Gives a task its turn and hands it on; `false` if the turn was held and another worker has this one's place.
+    /// Gives a task its turn and hands it on; returns `false` if the turn was held and another worker has replaced this
+    /// one.
     fn give_turn(
         &self,
         hands: &Hands,
@@ -273,12 +278,12 @@ impl<R: Readiness> Floor<R> {
         let mut now = clock();
         self.begin_turn(&hands.turn, class, now);
         let turn = loop {
-            // A panic ends this one task: it is dropped whole, so nobody sees a half-done state.
+            // A panic ends only this task: the task is dropped whole, so no half-done state is seen.
             let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
             let Ok(Turn::Call { until }) = turn else { break turn };
             let Some(call) = task.task.take_call() else { break Ok(Turn::Done) };
             hands.turn.begin_call(task, until);
-            // Its task finds that nothing came of it.
+            // When the call panics, its task finds no result.
             let _returned = catch_unwind(AssertUnwindSafe(call));
             match hands.turn.end_call() {
                 CallEnd::Task(again) => (task, now) = (again, clock()),
@@ -301,13 +306,13 @@ impl<R: Readiness> Floor<R> {
             Ok(Turn::Done | Turn::Call { .. }) | Err(_) => drop_quietly(task),
         }
         if is_replaced {
-            // What it has pushed is for others.
+            // Tasks that this worker has pushed are left to others.
             self.poke_an_idle();
         }
         !is_replaced
     }
 
-    /// A call has returned whose task was parked meanwhile; it may have been woken since.
+    /// Wakes a task that was parked while its call ran, unless something else has woken it since the call was held.
     fn wake(&self, token: Token, class: Class) {
         if let Some(task) = self.parked.lock().lot.wake(token) {
             self.ready.push(task, class);
@@ -315,8 +320,8 @@ impl<R: Readiness> Floor<R> {
         self.poke_an_idle();
     }
 
-    /// Insert, then arm, both under the lot's lock: who wakes the task must take the lock first, so the task and its
-    /// descriptors stay where they are until all of them are armed.
+    /// Inserts the task into the lot, then arms its descriptors, both under the lot's lock. Waking the task needs this
+    /// lock, so the task and its descriptors stay where they are until all descriptors are armed.
     fn park(&self, task: Admitted, until: Instant, rouses: u64) -> Option<Token> {
         let mut parked = self.parked.lock();
         if self.rouses.load(Ordering::Acquire) != rouses {
@@ -331,7 +336,8 @@ impl<R: Readiness> Floor<R> {
             self.readiness.arm(token, &watch)
         });
         if let Some(Err(_)) = armed {
-            // The kernel has no memory to watch it with: an unwatched task would sleep through its client's words.
+            // The kernel has no memory for the watch. An unwatched task would not wake for its client's commands, so it
+            // is dropped.
             let task = parked.lot.wake(token);
             drop(parked);
             if let Some(task) = task {
@@ -349,7 +355,7 @@ impl<R: Readiness> Floor<R> {
 
 #[cfg(all(test, not(shuttle)))]
 impl<R: Readiness> Floor<R> {
-    /// A worker's step if there is something to do without waiting; `false` if there is not.
+    /// Runs a worker's step if there is a turn to run without waiting; returns `false` if there is none.
     pub(super) fn try_work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
         self.ready.has_turn() && {
             match self.pick(hands, &clock) {
@@ -360,12 +366,12 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    /// A worker's look, as between two turns.
+    /// Looks for readiness without waiting, as a worker does between two turns.
     pub(super) fn try_look(&self, hands: &mut Hands, clock: impl Fn() -> Instant) {
         self.look(Patience::None, hands, &clock);
     }
 
-    /// How many tasks are ready and how many are parked, the earliest deadline of these, and what the alarm is set to.
+    /// Returns the number of ready tasks, the number of parked tasks, their earliest deadline, and the alarm's time.
     pub(super) fn census(&self) -> (usize, usize, Option<Instant>, Option<Instant>) {
         let parked = self.parked.lock();
         (self.ready.len(), parked.lot.len(), parked.lot.next_deadline(), parked.alarm)
@@ -376,7 +382,7 @@ impl<R: Readiness> Floor<R> {
     }
 }
 
-/// Drops a task; a panic in its `drop` ends here.
+/// Drops a task, and catches a panic in its `drop`.
 fn drop_quietly(task: Admitted) {
     let _dropped = catch_unwind(AssertUnwindSafe(|| drop(task)));
 }

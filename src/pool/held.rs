@@ -1,8 +1,8 @@
-//! Turns that are held: by a call that does not return, as of a file system that hangs. Another worker takes the place of the
-//! one that is held, so that the pool has its number of workers again; the held one ends when its call returns.
+//! Turns that are held by a call that does not return, for example in a file system that hangs. Another worker replaces
+//! the held one, so the pool has its number of workers again. The held worker ends when its call returns.
 //!
-//! No thread sleeps through this while nothing happens: [`watch`] waits until a turn begins, and looks every few milliseconds
-//! as long as there are turns.
+//! No thread polls while nothing happens: [`watch`] waits until a turn begins, and looks every few milliseconds while
+//! turns are under way.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,16 +13,17 @@ use super::lot::Token;
 use super::sync::Mutex;
 use super::task::{Admitted, Class};
 
-/// A turn that takes longer is held. A turn is bounded well below a millisecond, so what takes longer waits for something.
+/// The time after which a turn counts as held. A turn is bounded well below a millisecond, so a longer one waits for
+/// something.
 const HELD_AFTER: Duration = Duration::from_millis(10);
 
 /// The interval between two looks at the turns under way.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// After this many looks in a row without a turn under way, the next turn is waited for.
+/// The number of looks in a row without a turn under way, after which [`watch`] waits for the next turn.
 const QUIET_LOOKS: u32 = 10;
 
-/// The maximum number of workers that are held and have been replaced. Beyond, the pool has fewer workers.
+/// The maximum number of held workers that are replaced. Beyond it, the pool has fewer workers.
 pub(super) const REPLACED_MAX: usize = 256;
 
 /// The turn of one worker.
@@ -37,23 +38,23 @@ struct UnderWay {
     call: CallState,
 }
 
-/// The place of the task whose turn it is.
+/// The owner of the task whose turn is under way.
 #[derive(Debug)]
 enum CallState {
-    /// In the worker's hands.
+    /// The worker has the task.
     None,
-    /// Here, while its call runs.
+    /// The task is kept here while its call runs, with the deadline of the call.
     Waits(Admitted, Instant),
-    /// In the lot, since its call is held.
+    /// The task is in the lot, because its call is held; the token wakes it.
     Parked(Option<Token>),
 }
 
-/// The outcome of a call's end.
+/// The outcome when a call returns.
 #[derive(Debug)]
 pub(super) enum CallEnd {
     /// The task, for its next turn.
     Task(Admitted),
-    /// The task is parked; another worker has this one's place.
+    /// The task is parked; another worker has replaced this one.
     Parked(Option<Token>),
 }
 
@@ -67,19 +68,19 @@ impl TurnState {
         *self.0.lock() = Some(UnderWay { since: now, class, replaced: false, call });
     }
 
-    /// Ends the turn; whether another worker has taken this one's place meanwhile.
+    /// Ends the turn; returns `true` if another worker has replaced this one meanwhile.
     pub(super) fn end(&self) -> bool {
         self.0.lock().take().is_some_and(|turn| turn.replaced)
     }
 
-    /// Keeps a task while its call runs.
+    /// Stores a task while its call runs.
     pub(super) fn begin_call(&self, task: Admitted, until: Instant) {
         if let Some(turn) = self.0.lock().as_mut() {
             turn.call = CallState::Waits(task, until);
         }
     }
 
-    /// Gives the task back when its call has returned.
+    /// Returns the task when its call has returned, unless it was parked.
     pub(super) fn end_call(&self) -> CallEnd {
         let mut turn = self.0.lock();
         let call = turn.as_mut().map(|turn| std::mem::replace(&mut turn.call, CallState::None));
@@ -99,8 +100,8 @@ impl TurnState {
         self.0.lock().as_ref().is_some_and(|turn| turn.is_held(now))
     }
 
-    /// Marks a turn that is held as one whose worker is replaced, if it may be; its class, if it was not marked before. A task
-    /// whose call is held is given to `park`.
+    /// Marks a held turn as one whose worker is replaced, if `may_replace`. Returns its class if it was not marked
+    /// before. A task whose call is held is given to `park`.
     pub(super) fn replace(
         &self,
         now: Instant,
@@ -114,7 +115,7 @@ impl TurnState {
             && let CallState::Waits(task, until) =
                 std::mem::replace(&mut turn.call, CallState::None)
         {
-            // Under the lock of the turn: the end of the call waits for the token.
+            // Done under the turn's lock, so that the end of the call waits for the token.
             turn.call = CallState::Parked(park(task, until));
         }
         (may_replace && !std::mem::replace(&mut turn.replaced, true)).then_some(turn.class)
@@ -129,14 +130,14 @@ impl UnderWay {
 
 /// The turns that [`watch`] looks at.
 pub(super) trait Turns {
-    /// Replaces the workers that are held; whether any turn is under way.
+    /// Replaces the held workers; returns `true` if a turn is under way or a worker could not be started.
     fn look(&self) -> bool;
 
-    /// Asks for a message on the next turn that begins; whether none is under way.
+    /// Requests a message when the next turn begins; returns `true` if no turn is under way.
     fn doze(&self) -> bool;
 }
 
-/// Looks after held turns until `stop` is disconnected. A message on `begun` says that a turn has begun.
+/// Watches for held turns until `stop` is disconnected. A message on `begun` reports that a turn has begun.
 pub(super) fn watch(
     turns: &impl Turns,
     stop: &Receiver<std::convert::Infallible>,

@@ -1,5 +1,5 @@
-//! Park, wake, rouse and close in every order that shuttle finds: a wake-up that is lost is a deadlock, and shuttle sees
-//! it. Run by `RUSTFLAGS="--cfg shuttle" cargo test --lib interleaving`.
+//! Tests of park, wake, rouse and close in every order that shuttle finds: a lost wake-up is a deadlock, and shuttle
+//! detects it. Run with `RUSTFLAGS="--cfg shuttle" cargo test --lib interleaving`.
 
 use std::convert::Infallible;
 use std::io;
@@ -17,7 +17,7 @@ use super::task::{Admitted, Class, Task, Turn, Watch};
 const SCHEDULES: usize = 3000;
 const WORKERS: usize = 2;
 
-/// One descriptor, level-triggered and one-shot as epoll's.
+/// One descriptor, level-triggered and one-shot like epoll's.
 #[derive(Debug, Default)]
 struct Descriptor {
     state: Mutex<State>,
@@ -69,7 +69,7 @@ impl Readiness for Arc<Descriptor> {
     }
 }
 
-/// Takes `letters_left` letters from its mailbox, then is done.
+/// A task that takes `letters_left` letters from its mailbox, then is done.
 struct Reader {
     descriptor: Arc<Descriptor>,
     mailbox: Arc<Mutex<u32>>,
@@ -144,7 +144,7 @@ impl Scene {
                 while floor.work(&mut hands, Instant::now) {}
             }));
         }
-        // Without this, no schedule has a worker that found nothing and is about to wait when the task comes.
+        // Without this yield, no schedule has a worker that found nothing and is about to wait when the task comes.
         thread::yield_now();
         floor.admit(Admitted::new(Box::new(task), alive));
         Self { floor, descriptor, mailbox, stop, done, gone, threads }

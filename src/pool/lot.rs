@@ -1,23 +1,23 @@
-//! The parking lot: tasks that wait, by token and by deadline.
+//! The parking lot: waiting tasks, by token and by deadline.
 //!
-//! A plain structure: no thread, no clock, no descriptor. A token is fresh for each park, so an event that comes late,
-//! for an earlier park of the same task or of another in the same place, finds nothing.
+//! A plain structure: no thread, no clock, no descriptor. Each park has a fresh token. So an event that comes late, for
+//! an earlier park of this task or of another task in this slot, finds nothing.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-/// Names one park of one task.
+/// The name of one park of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Token {
     place: u32,
-    /// How often the place was used before; wraps after 2³¹ parks in one place.
+    /// The number of earlier uses of the slot; wraps after 2³¹ parks in one slot.
     use_number: u32,
 }
 
 impl Token {
     const USE_NUMBER_MASK: u32 = u32::MAX >> 1;
 
-    /// The token in 63 bits; the highest stays free for the caller.
+    /// Returns the token in the low 63 bits; the highest bit stays free for the caller.
     pub(super) fn to_bits(self) -> u64 {
         u64::from(self.use_number) << 32 | u64::from(self.place)
     }
@@ -31,7 +31,7 @@ impl Token {
     }
 }
 
-/// Tasks (of any type) that wait.
+/// Waiting tasks, of any type.
 #[derive(Debug)]
 pub(super) struct Lot<T> {
     places: Vec<Place<T>>,
@@ -50,7 +50,7 @@ impl<T> Lot<T> {
         Self { places: Vec::new(), free: Vec::new(), deadlines: BTreeSet::new() }
     }
 
-    /// Parks a task until `until` at the latest and returns the token that wakes it, and a look at the task.
+    /// Parks a task until `until` at the latest, and returns the token that wakes it.
     pub(super) fn park(&mut self, task: T, until: Instant) -> Token {
         let token = self.free_place();
         if let Some(place) = self.places.get_mut(token.place as usize) {
@@ -60,13 +60,13 @@ impl<T> Lot<T> {
         token
     }
 
-    /// A look at a parked task.
+    /// Returns a reference to a parked task.
     pub(super) fn parked(&self, token: Token) -> Option<&T> {
         let place = self.places.get(token.place as usize)?;
         place.parked.as_ref().filter(|_| place.use_number == token.use_number).map(|(task, _)| task)
     }
 
-    /// Takes the task out that was parked under this token, unless it has gone already.
+    /// Takes out the task that was parked under this token, unless it was taken out before.
     pub(super) fn wake(&mut self, token: Token) -> Option<T> {
         self.parked(token)?;
         let place = self.places.get_mut(token.place as usize)?;
@@ -77,7 +77,7 @@ impl<T> Lot<T> {
         Some(task)
     }
 
-    /// Takes out the task whose deadline is the earliest, if that is `now` or before.
+    /// Takes out the task with the earliest deadline, if that deadline has come by `now`.
     pub(super) fn expire(&mut self, now: Instant) -> Option<T> {
         let &(until, token) = self.deadlines.first()?;
         if until <= now { self.wake(token) } else { None }
@@ -89,7 +89,7 @@ impl<T> Lot<T> {
         self.wake(token)
     }
 
-    /// When the next task must be woken, if any is parked.
+    /// Returns the earliest deadline, if any task is parked.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|&(until, _)| until)
     }

@@ -1,11 +1,12 @@
-//! Who runs next: a fixed number of worker threads shared fairly by any number of tasks.
+//! The scheduler: a fixed number of worker threads, shared fairly by any number of tasks.
 //!
-//! The pool knows nothing of FTP. It is given [`Task`]s, lets each work for one bounded *turn*, and keeps those that
-//! wait in a *lot* until one of their descriptors is ready or their deadline has come. A task is owned by exactly one
-//! place at any time: the ready queue, a worker's hands, or the lot. `README.md` in this folder tells the protocol and
+//! The pool knows nothing of FTP. It runs [`Task`]s, each for one bounded *turn* at a time. Waiting tasks are kept in a
+//! *lot* until one of their descriptors is ready or their deadline has come. A task is owned by exactly one place at
+//! any time: the ready queue, a worker's hands, or the lot. `README.md` in this folder describes the protocol and
 //! argues why no wake-up is lost.
 //!
-//! Depends on no other room. Not here: sockets, files, the clock of anything but the workers' loop.
+//! Depends on no other room. Not here: sockets and files. The clock is read by the workers' loop, the watch for held
+//! turns and the alarm only.
 
 mod epoll;
 mod floor;
@@ -47,7 +48,7 @@ const ENDING_LOOK: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Pool {
     crew: Arc<Crew>,
-    /// Every admitted task holds a clone; when the last is gone, `gone` disconnects.
+    /// Held as a clone by every admitted task; when the last clone is dropped, `gone` disconnects.
     alive: Mutex<Option<Sender<Infallible>>>,
     gone: Receiver<Infallible>,
     /// Ends the watch over held turns when it is dropped.
@@ -55,7 +56,7 @@ pub struct Pool {
     watch: Option<JoinHandle<()>>,
 }
 
-/// The workers, those that are held and those in their place.
+/// The workers: those in service, those that are held, and those that replaced held ones.
 #[derive(Debug)]
 struct Crew {
     floor: Arc<Floor<Epoll>>,
@@ -76,10 +77,10 @@ struct Worker {
 }
 
 impl Pool {
-    /// Starts `workers` worker threads, whose names begin with `name`, and a thread that watches over held turns.
+    /// Starts `workers` worker threads, whose names begin with `name`, and a thread that watches for held turns.
     ///
     /// # Errors
-    /// When the kernel refuses the epoll descriptors or a thread.
+    /// Returns the kernel's error when it refuses the epoll, event or timer descriptor, or a thread.
     pub fn start(name: &str, workers: NonZeroUsize) -> io::Result<Self> {
         let floor = Arc::new(Floor::new(Epoll::new()?, workers.get()));
         let (alive, gone) = bounded(0);
@@ -109,7 +110,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes a new task in, at the end of the ready queue. After [`Pool::drain`] it is dropped instead.
+    /// Adds a new task at the end of the ready queue. After [`Pool::drain`], drops it instead.
     pub fn admit(&self, task: Box<dyn Task>) {
         let alive = self.alive.lock().clone();
         if let Some(alive) = alive {
@@ -117,15 +118,16 @@ impl Pool {
         }
     }
 
-    /// Gives every task a turn soon, whatever it waits for, so that it sees what has changed around it.
+    /// Gives every task a turn soon, whatever it waits for, so that it sees changes around it.
     ///
-    /// A change made before this call is seen by every task in a turn that begins after it: those parked are woken, and
-    /// those whose turn is under way are not parked before they had another.
+    /// Every task sees a change made before this call, in a turn that begins after the call: parked tasks are woken,
+    /// and tasks whose turn is under way get another turn before they are parked.
     pub fn rouse(&self) {
         self.crew.floor.rouse();
     }
 
-    /// Waits until every task is done, `until` at the latest; `true` when all are. Admits nothing from now on.
+    /// Waits until every task is done, at most until `until`; returns `true` when all are done. From this call on, the
+    /// pool admits no tasks.
     pub fn drain(&self, until: Instant) -> bool {
         *self.alive.lock() = None;
         matches!(self.gone.recv_deadline(until), Err(RecvTimeoutError::Disconnected))
@@ -161,7 +163,7 @@ impl Turns for Crew {
         let given_up = if held == 0 { 0 } else { workers.iter().filter(given_up).count() };
         drop(workers);
         let missing = self.missing.load(Ordering::Relaxed) + given_up;
-        // Without memory for a thread, the next look tries again.
+        // If a thread cannot be started, for lack of memory, the next look tries again.
         let started = (0..missing).take_while(|_| self.start_worker().is_ok()).count();
         self.missing.store(missing - started, Ordering::Relaxed);
         busy || started < missing
@@ -174,7 +176,7 @@ impl Turns for Crew {
 }
 
 impl Drop for Pool {
-    /// Stops the threads after the turns under way; tasks that are left are dropped. A worker that is held is left to itself.
+    /// Stops the threads after the turns under way, and drops the remaining tasks. Held workers are not waited for.
     fn drop(&mut self) {
         self.crew.floor.close();
         drop(self.watched.take());
@@ -188,7 +190,7 @@ impl Drop for Pool {
                 }
             }
             if !turn.is_under_way() {
-                // A worker ends only by returning: a panic of a task is caught in its turn.
+                // A worker ends only by returning: the panic of a task is caught in its turn.
                 let _ended = thread.join();
             }
         }
@@ -214,7 +216,7 @@ mod tests {
     /// The byte that makes an [`Echo`] panic.
     const PANIC: u8 = 255;
 
-    /// Sends back each byte it is sent, one a turn.
+    /// Sends back each byte that it receives, one per turn.
     struct Echo(UnixStream);
 
     impl Task for Echo {
@@ -292,7 +294,7 @@ mod tests {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
     }
 
-    /// A task whose turn waits for a message, as for a file system that hangs.
+    /// A task whose turn waits for a message, like a call into a file system that hangs.
     struct Hanging {
         stream: UnixStream,
         go: Receiver<()>,
@@ -333,7 +335,7 @@ mod tests {
         for (workers, class) in [(1, Class::Interactive), (3, Class::Interactive), (3, Class::Bulk)]
         {
             let pool = pool(workers);
-            // More than there are workers.
+            // More tasks than workers.
             let hanging: Vec<(UnixStream, Sender<()>)> = (0..8)
                 .map(|_| {
                     let ((ours, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
@@ -357,7 +359,7 @@ mod tests {
             drop(other);
             drop(hanging);
             assert!(pool.drain(Instant::now() + Duration::from_mins(1)));
-            // Those in whose place others came have ended.
+            // Replaced workers have ended.
             let deadline = Instant::now() + Duration::from_mins(1);
             while pool
                 .crew
@@ -386,7 +388,7 @@ mod tests {
         expect(&client, b"again");
     }
 
-    /// A task that says what it waits for when its call is held longer than it likes.
+    /// A task that writes "held" when its call takes longer than its patience.
     struct Calling {
         stream: UnixStream,
         go: Option<Receiver<()>>,

@@ -1,5 +1,5 @@
-//! The ready queue: two crossbeam channels, interactive before bulk; the rule that keeps bulk from starving, and the one
-//! that keeps it from taking every worker.
+//! The ready queue: two crossbeam channels, interactive before bulk. One rule keeps bulk turns from starving, and
+//! another keeps them from taking every worker.
 
 use std::fmt;
 
@@ -8,10 +8,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::sync::{AtomicUsize, Ordering};
 use super::task::{Admitted, Class};
 
-/// After so many interactive turns in a row a worker takes a bulk turn, if one waits.
+/// The maximum number of interactive turns in a row; after them, a worker takes a bulk turn, if one waits.
 pub(super) const INTERACTIVE_STREAK_MAX: u32 = 16;
 
-/// A worker's place at the ready queue.
+/// A worker's own state at the ready queue.
 #[derive(Debug, Default)]
 pub(super) struct Picker {
     /// Interactive turns taken since the last bulk turn.
@@ -19,7 +19,7 @@ pub(super) struct Picker {
 }
 
 impl Picker {
-    /// Whether it is the turn of bulk, if any waits.
+    /// Returns `true` if the next turn must be a bulk turn, if one waits.
     fn owes_bulk(&self) -> bool {
         self.streak >= INTERACTIVE_STREAK_MAX
     }
@@ -32,15 +32,15 @@ impl Picker {
     }
 }
 
-/// A task whose turn has come, with the class of that turn.
+/// A task whose turn is next, with the class of that turn.
 pub(super) type Due = (Admitted, Class);
 
-/// Tasks that are ready. Not bounded here: it holds admitted tasks only, and their number is bounded by whoever admits
-/// them. Nobody waits at it: workers wait for readiness and are poked when something comes here.
+/// The tasks that are ready. The queue is unbounded: it holds admitted tasks only, and the callers that admit tasks
+/// bound their number. No worker waits at it: workers wait for readiness, and are poked when a task is pushed.
 pub(super) struct Ready {
     interactive: (Sender<Admitted>, Receiver<Admitted>),
     bulk: (Sender<Admitted>, Receiver<Admitted>),
-    /// How many bulk turns are under way, and may be.
+    /// The number of bulk turns under way; at most `bulk_turns_max`.
     bulk_turns: AtomicUsize,
     bulk_turns_max: usize,
 }
@@ -52,7 +52,8 @@ impl fmt::Debug for Ready {
 }
 
 impl Ready {
-    /// For so many workers. One of several is always free of bulk, so a command never waits behind a full socket.
+    /// Creates the queue for `workers` workers. One of several workers is always free of bulk turns, so a command never
+    /// waits behind a full socket.
     pub(super) fn new(workers: usize) -> Self {
         let bulk_turns_max = workers.saturating_sub(1).max(1);
         Self {
@@ -69,12 +70,12 @@ impl Ready {
             Class::Interactive => &self.interactive.0,
             Class::Bulk => &self.bulk.0,
         };
-        // Invariant: the other end is a field of this same struct, so it cannot be gone.
+        // Invariant: the receiving end is a field of this struct, so it cannot be gone.
         let sent = queue.send(task);
         debug_assert!(sent.is_ok(), "a ready queue lost its receiving end");
     }
 
-    /// Takes the next interactive turn, if one waits and it is not that of bulk.
+    /// Takes the next interactive turn, if one waits and the next turn need not be a bulk turn.
     pub(super) fn take_interactive(&self, picker: &mut Picker) -> Option<Due> {
         if picker.owes_bulk() && self.may_take_bulk() {
             return None;
@@ -84,7 +85,8 @@ impl Ready {
         Some((task, Class::Interactive))
     }
 
-    /// Takes the next bulk turn, if one waits and one more may be under way. It is over with [`Ready::end_turn`].
+    /// Takes the next bulk turn, if one waits and another may be under way. [`Ready::end_turn`] must be called after
+    /// it.
     pub(super) fn take_bulk(&self, picker: &mut Picker) -> Option<Due> {
         if !self.may_take_bulk() {
             return None;
@@ -99,14 +101,14 @@ impl Ready {
         Some((task, Class::Bulk))
     }
 
-    /// A turn of this class is over.
+    /// Records that a turn of this class is over.
     pub(super) fn end_turn(&self, class: Class) {
         if class == Class::Bulk {
             self.bulk_turns.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Whether a worker would find a turn.
+    /// Returns `true` if a worker would find a turn to run.
     pub(super) fn has_turn(&self) -> bool {
         !self.interactive.1.is_empty() || self.may_take_bulk()
     }

@@ -1,7 +1,7 @@
-//! The pool on one thread, with a virtual clock and a readiness source of our own: one seed, one history.
+//! The pool on one thread, with a virtual clock and a readiness source of our own: one seed gives one history.
 //!
-//! Workers take steps, descriptors fire and time passes, in an order drawn from the seed. After each step every task is in
-//! exactly one place, no deadline has passed unserved and nobody waited longer than the fairness rule allows.
+//! Workers take steps, descriptors fire and time passes, in an order drawn from the seed. After each step, every task
+//! is in exactly one place, no deadline has passed unserved, and no task waited longer than the fairness rule allows.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,7 +20,7 @@ use super::task::{Admitted, Class, Task, Turn, Watch};
 const SEEDS: u64 = 1000;
 const STEPS: u64 = 1000;
 
-/// Deterministic numbers (splitmix64).
+/// A generator of deterministic numbers (splitmix64).
 struct Draw(u64);
 
 impl Draw {
@@ -37,7 +37,7 @@ struct World {
     draw: Draw,
     now: Instant,
     armed: Vec<(Token, Class)>,
-    /// What has fired and no worker has looked for yet.
+    /// The events that have fired and that no worker has taken yet.
     fired: Vec<(Token, Class)>,
     alarm: Option<Instant>,
     hands: Vec<Hands>,
@@ -61,7 +61,7 @@ impl fmt::Debug for Simulated {
     }
 }
 
-/// A task whose every turn ends as the seed says.
+/// A task whose every turn ends as the seed determines.
 struct Scripted {
     world: Shared,
     queued_at: u64,
@@ -129,7 +129,7 @@ impl Task for Scripted {
 }
 
 impl Simulated {
-    /// One thing that happens.
+    /// Makes one event happen, drawn from the seed.
     fn step(&self) {
         let floor = self.floor.get().unwrap().upgrade().unwrap();
         let mut world = self.world.lock();
@@ -142,7 +142,7 @@ impl Simulated {
                 drop(world);
             }
             1 => {
-                // Time passes, but only over work that is done: a worker's step takes none in this world.
+                // Time passes only when no work is left: a worker's step takes no time in this world.
                 let next = world.now + Duration::from_millis(world.draw.below(20));
                 drop(world);
                 while self.worker_step(&floor) {}
@@ -178,7 +178,8 @@ impl Simulated {
         assert_eq!(ready + parked, alive as usize, "each task is in exactly one place");
     }
 
-    /// Any worker's step, or its look if there is nothing to do; `false` if there was nothing to see, either.
+    /// Runs any worker's step, or its look if there is no turn to run; returns `false` if the look found nothing
+    /// either.
     fn worker_step(&self, floor: &Floor<Self>) -> bool {
         let mut hands = {
             let mut world = self.world.lock();
@@ -266,7 +267,7 @@ fn start() -> Instant {
 
 #[test]
 fn in_every_history_each_task_is_in_one_place_and_no_deadline_or_turn_is_missed() {
-    // One history alone: POOLFTPD_SEED=17 cargo test --lib simulation
+    // To run one history alone: POOLFTPD_SEED=17 cargo test --lib simulation
     let seeds = match std::env::var("POOLFTPD_SEED") {
         Ok(seed) => seed.parse().unwrap()..=seed.parse().unwrap(),
         Err(_) => 0..=SEEDS,
@@ -286,7 +287,7 @@ fn in_every_history_each_task_is_in_one_place_and_no_deadline_or_turn_is_missed(
     assert!(turns > 0);
 }
 
-/// Nothing is ever ready.
+/// A readiness source in which nothing is ever ready.
 #[derive(Debug)]
 struct Never;
 
@@ -303,7 +304,7 @@ impl Readiness for Never {
 
 #[test]
 fn of_several_workers_one_is_always_free_of_bulk() {
-    /// Tells how many bulk turns another worker could begin while this one is under way.
+    /// Records whether another worker could begin a turn while this bulk turn is under way.
     struct Probe(Arc<OnceLock<Floor<Never>>>, Arc<Mutex<Vec<bool>>>);
     impl Task for Probe {
         fn turn(&mut self, _: Instant, class: Class) -> Turn {
@@ -326,7 +327,7 @@ fn of_several_workers_one_is_always_free_of_bulk() {
             floor_itself.admit(Admitted::new(Box::new(probe), alive.clone()));
         }
         while floor_itself.try_work(&mut Hands::default(), start) {}
-        // Each bulk turn gave others a worker, as often as there were some: one inside the other.
+        // Each bulk turn gave others a worker, as long as there was one: one inside the other.
         let deepest = log.lock().iter().filter(|found| **found).count();
         assert_eq!(log.lock().len(), 6);
         assert!(deepest <= 6 - 6_usize.div_ceil(workers.saturating_sub(1).max(1)), "{workers}");

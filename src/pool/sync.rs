@@ -1,4 +1,4 @@
-//! The locks and atomics of this room, through one door, so that `--cfg shuttle` can put its own in their place.
+//! The locks and atomics of this room, imported in one place, so that `--cfg shuttle` can replace them with shuttle's.
 
 #[cfg(not(shuttle))]
 pub(super) use parking_lot::Mutex;
@@ -8,7 +8,7 @@ pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering}
 #[cfg(shuttle)]
 pub(super) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// `parking_lot`'s face on shuttle's lock.
+/// The interface of `parking_lot`'s mutex over shuttle's.
 #[cfg(shuttle)]
 #[derive(Debug)]
 pub(super) struct Mutex<T>(shuttle::sync::Mutex<T>);

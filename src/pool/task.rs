@@ -1,4 +1,4 @@
-//! What the pool asks of those it serves: [`Task`], and the words for what a task wants next.
+//! The interface between the pool and the tasks it runs: [`Task`], and the ways in which a turn can end.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,48 +7,49 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-/// Something that works in short turns: a session, or whatever else the pool is given.
+/// A task that works in short turns, such as a session.
 pub trait Task: Send {
     /// Works for one turn, bounded in bytes and time, and never waits.
     ///
-    /// `now` is the time the turn began. `class` is the queue it came from: an interactive turn is kept short, bulk work
-    /// belongs into a bulk turn (ask for one by [`Turn::Again`]).
+    /// `now` is the time at which the turn began. `class` is the queue the turn waited in. An interactive turn is kept
+    /// short; bulk work belongs in a bulk turn (request one by returning [`Turn::Again`]).
     fn turn(&mut self, now: Instant, class: Class) -> Turn;
 
-    /// Names the descriptors that may end this task's sleep; asked for only when it parks.
+    /// Lists the descriptors that may wake this task; called only when the task parks.
     fn watch<'a>(&'a self, watch: &mut Watch<'a>);
 
-    /// The call of [`Turn::Call`]; asked for right after it.
+    /// Returns the call announced by [`Turn::Call`]; called right after that turn.
     fn take_call(&mut self) -> Option<Call> {
         None
     }
 }
 
-/// Work that may hold the thread it runs on, as a file system that hangs does. It owns what it needs, and leaves what it comes
-/// to where its task finds it.
+/// A call that may hold its thread, for example in a file system that hangs. It owns its data, and leaves its result
+/// where its task finds it.
 pub type Call = Box<dyn FnOnce() + Send>;
 
-/// What a task wants after a turn.
+/// The outcome of a turn: the task's next state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// There is more to do at once: back to the end of the ready queue of this class.
+    /// The task has more to do at once: it goes to the end of the ready queue of this class.
     Again(Class),
-    /// A call comes next that may not return for long. When it has, the task has its next turn at once; if it is held, the
-    /// task is parked meanwhile.
+    /// The task has a call to make that may not return for long. When it returns, the task gets its next turn at once;
+    /// if it is held, the task is parked meanwhile.
     Call {
-        /// When to wake the task if the call has not returned.
+        /// The time at which the task is woken if the call has not returned.
         until: Instant,
     },
-    /// Nothing to do before a watched descriptor is ready or this time has come. Every park has a deadline.
+    /// The task has nothing to do before a watched descriptor is ready or this time has come. Every park has a
+    /// deadline.
     Park {
-        /// When to wake the task if nothing else did.
+        /// The time at which the task is woken if nothing else woke it.
         until: Instant,
     },
-    /// Finished: the task is dropped.
+    /// The task is finished, and is dropped.
     Done,
 }
 
-/// Which of the two ready queues a turn waits in. Interactive turns go before bulk turns.
+/// The ready queue that a turn waits in. Interactive turns go before bulk turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Short work that a person or program waits for: a command and its reply.
@@ -57,7 +58,7 @@ pub enum Class {
     Bulk,
 }
 
-/// What a descriptor is watched for.
+/// The kind of readiness that a descriptor is watched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interest {
     Readable,
@@ -65,7 +66,7 @@ pub(super) enum Interest {
     HangUp,
 }
 
-/// One descriptor, what it is watched for, and the class of the turn that its readiness calls for.
+/// A watched descriptor, the readiness it is watched for, and the class of the turn that the readiness brings.
 #[derive(Debug)]
 pub(super) struct Watched<'a> {
     pub(super) descriptor: BorrowedFd<'a>,
@@ -73,23 +74,23 @@ pub(super) struct Watched<'a> {
     pub(super) class: Class,
 }
 
-/// The descriptors a parked task waits for: two at most, the control and the data connection.
+/// The descriptors that a parked task waits for: at most two, the control and the data connection.
 #[derive(Default)]
 pub struct Watch<'a>([Option<Watched<'a>>; 2]);
 
 impl<'a> Watch<'a> {
-    /// Wakes the task, for a turn of this class, when the descriptor has something to read (or to accept).
+    /// Wakes the task, for a turn of this class, when the descriptor can be read (or a connection accepted).
     pub fn readable(&mut self, descriptor: BorrowedFd<'a>, class: Class) {
         self.add(Watched { descriptor, interest: Interest::Readable, class });
     }
 
-    /// Wakes the task, for a turn of this class, when the descriptor has room to write (or is connected).
+    /// Wakes the task, for a turn of this class, when the descriptor can be written (or is connected).
     pub fn writable(&mut self, descriptor: BorrowedFd<'a>, class: Class) {
         self.add(Watched { descriptor, interest: Interest::Writable, class });
     }
 
-    /// Wakes the task, for a turn of this class, when the other end has closed its side or broken the connection, and not for
-    /// what it has said before. Once that is known it must not be asked for again: it stays so.
+    /// Wakes the task, for a turn of this class, when the other end has closed its side or broken the connection; data
+    /// received before does not wake it. Must not be requested again once the close is known: the condition lasts.
     pub fn hang_up(&mut self, descriptor: BorrowedFd<'a>, class: Class) {
         self.add(Watched { descriptor, interest: Interest::HangUp, class });
     }
@@ -112,7 +113,7 @@ impl fmt::Debug for Watch<'_> {
     }
 }
 
-/// A task, and the sign that it lives, by which [`super::Pool::drain`] sees when the last is gone.
+/// A task, with a clone of the sender by which [`super::Pool::drain`] sees when the last task is gone.
 pub(super) struct Admitted {
     pub(super) task: Box<dyn Task>,
     _alive: Sender<Infallible>,

@@ -1,17 +1,17 @@
-//! A worker's loop: the only place of this room that reads the clock.
+//! A worker's loop, which reads the clock for the steps of `floor.rs`.
 
 use std::thread;
 use std::time::Instant;
 
 use super::floor::{Floor, Hands, Readiness};
 
-/// After so many turns a worker lets other threads have its processor, if any wait. A worker that always has something to
-/// do would keep it for a whole time slice, milliseconds, while one that was woken for a command waits: with the other
-/// processors as busy, that was the longest wait of all. More often would cost throughput, and less often showed in the
-/// slowest of a hundred commands.
+/// The number of turns after which a worker yields its processor to other threads, if any wait. A worker that always
+/// has a turn would keep the processor for a whole time slice, which is milliseconds. A worker that was woken for a
+/// command would wait meanwhile; with the other processors as busy, that was the longest wait of all. Yielding more
+/// often would cost throughput; yielding less often showed in the slowest of a hundred commands.
 const YIELD_EVERY_TURNS: u32 = 8;
 
-/// A worker's life: find a task, give it a turn, hand it on.
+/// Runs a worker until it ends: finds a task, gives it a turn, hands it on.
 pub(super) fn work(floor: &Floor<impl Readiness>, mut hands: Hands) {
     let mut turns = 0_u32;
     while floor.work(&mut hands, now) {
