@@ -288,18 +288,15 @@ impl<R: Readiness> Floor<R> {
             match hands.turn.end_call() {
                 CallEnd::Task(again) => (task, now) = (again, clock()),
                 CallEnd::Parked(token) => {
-                    hands.turn.end();
+                    let is_replaced = self.end_turn(hands, class);
                     if let Some(token) = token {
                         self.wake(token, class);
                     }
-                    return false;
+                    return !is_replaced;
                 }
             }
         };
-        let is_replaced = hands.turn.end();
-        if !is_replaced {
-            self.ready.end_turn(class);
-        }
+        let is_replaced = self.end_turn(hands, class);
         match turn {
             Ok(Turn::Again(class)) => self.ready.push(task, class),
             Ok(Turn::Park { until }) => drop(self.park(task, until, rouses)),
@@ -310,6 +307,15 @@ impl<R: Readiness> Floor<R> {
             self.poke_an_idle();
         }
         !is_replaced
+    }
+
+    /// Ends the turn; returns `true` if another worker has replaced this one, and its turn has ended for the queue.
+    fn end_turn(&self, hands: &Hands, class: Class) -> bool {
+        let is_replaced = hands.turn.end();
+        if !is_replaced {
+            self.ready.end_turn(class);
+        }
+        is_replaced
     }
 
     /// Wakes a task that was parked while its call ran, unless something else has woken it since the call was held.

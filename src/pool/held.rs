@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const QUIET_LOOKS: u32 = 10;
 
 /// The maximum number of held workers that are replaced. Beyond it, the pool has fewer workers.
-pub(super) const REPLACED_MAX: usize = 256;
+pub(super) const REPLACED_MAX: usize = if cfg!(test) { 16 } else { 256 };
 
 /// The turn of one worker.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ enum CallState {
 pub(super) enum CallEnd {
     /// The task, for its next turn.
     Task(Admitted),
-    /// The task is parked; another worker has replaced this one.
+    /// The task is parked.
     Parked(Option<Token>),
 }
 

@@ -451,6 +451,37 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_was_held_and_not_replaced_works_again() {
+        let pool = pool(1);
+        // One more than workers are replaced.
+        let calls: Vec<(UnixStream, Sender<()>)> = (0..=REPLACED_MAX)
+            .map(|_| {
+                let ((ours, stream), (go, wait)) = (UnixStream::pair().unwrap(), bounded(1));
+                let (patience, returned) = (Duration::from_mins(10), Arc::default());
+                let (go_on, told) = (Some(wait), false);
+                pool.admit(Box::new(Calling { stream, go: go_on, returned, told, patience }));
+                (ours, go)
+            })
+            .collect();
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while pool.crew.floor.census().1 < calls.len() {
+            assert!(Instant::now() < deadline, "not every task is parked");
+            thread::yield_now();
+        }
+        for (_, go) in &calls {
+            go.send(()).unwrap();
+        }
+        for (client, _) in &calls {
+            expect(client, b"done");
+        }
+        let (mut other, theirs) = UnixStream::pair().unwrap();
+        other.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        pool.admit(Box::new(Echo(theirs)));
+        other.write_all(b"x").unwrap();
+        expect(&other, b"x");
+    }
+
+    #[test]
     fn a_call_that_returns_at_once_is_followed_by_the_next_turn() {
         let pool = pool(1);
         for _ in 0..100 {
