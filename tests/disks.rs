@@ -379,8 +379,12 @@ impl TwoDisks {
             .collect();
         let frozen = Frozen::freeze(&disk.root())?;
         for (number, client) in makers.iter_mut().enumerate() {
-            assert!(client.ask("CWD /bad").starts_with("250 "));
-            client.say(&format!("MKD made-{number}"));
+            if number % 2 == 0 {
+                assert!(client.ask("CWD /bad").starts_with("250 "));
+                client.say(&format!("MKD made-{number}"));
+            } else {
+                client.say(&format!("MKD /bad/made-{number}"));
+            }
         }
         for (client, mut data) in uploads {
             data.write_all(b"content").unwrap();

@@ -1,7 +1,6 @@
 //! Calls of the file system, any of which may hang: they run while the session is in the pool's hands, so that it has its
 //! deadline even then. Usually a call returns at once, and the session goes on in the same turn.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +15,7 @@ use crate::pool::{Call, Class};
 use crate::storage::Owner;
 
 use super::login::Member;
+use super::patience::CallWait;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
@@ -25,58 +25,19 @@ const RECHECK: Duration = Duration::from_millis(200);
 /// The step that follows a call, with the call's result inside.
 type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
 
-/// The maximum number of calls of one user at one address that were given up and have not returned. Beyond, that user's
-/// commands are refused at once: each of those calls holds a thread.
-const LATE_MAX: usize = 8;
-
-/// The calls that were given up and have not returned, by whose they are.
-#[derive(Debug, Default)]
-pub(super) struct LateCalls(Mutex<HashMap<Owner, usize>>);
-
-impl LateCalls {
-    fn are_too_many(&self, owner: Owner) -> bool {
-        self.0.lock().get(&owner).is_some_and(|late| *late >= LATE_MAX)
-    }
-
-    fn add(&self, owner: Owner) {
-        *self.0.lock().entry(owner).or_default() += 1;
-    }
-
-    fn remove(&self, owner: Owner) {
-        let mut late = self.0.lock();
-        if let Some(count) = late.get_mut(&owner) {
-            *count -= 1;
-            if *count == 0 {
-                late.remove(&owner);
-            }
-        }
-    }
-}
-
-/// The state of a call's result.
-enum Outcome {
-    /// The call has not returned.
-    Missing,
-    /// It has, and left this.
-    Left(Finish),
-    /// It was given up: nobody waits for it.
-    GivenUp,
-}
-
 /// A call that is to be made, or is under way.
 pub(super) struct Calling {
     call: Option<Call>,
     /// Left by the call when it returns.
-    outcome: Arc<Mutex<Outcome>>,
-    /// The time at which the client is answered that the file system does not answer.
-    until: Instant,
+    outcome: Arc<Mutex<Option<Finish>>>,
+    wait: CallWait,
     /// The data connection that the call uses, if it does.
     data: Option<DataHandle>,
 }
 
 impl fmt::Debug for Calling {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Calling").field("until", &self.until).finish_non_exhaustive()
+        formatter.debug_struct("Calling").field("wait", &self.wait).finish_non_exhaustive()
     }
 }
 
@@ -86,18 +47,18 @@ impl Calling {
         self.call.take()
     }
 
-    pub(super) fn until(&self) -> Instant {
-        self.until
+    /// The time at which the session must look at it although nothing happened.
+    pub(super) fn due_at(&self) -> Instant {
+        self.wait.due_at()
     }
 
     /// When a session is to look that was woken before the call has returned.
     pub(super) fn recheck(&self, now: Instant) -> Instant {
-        self.until.min(now + RECHECK)
+        self.due_at().min(now + RECHECK)
     }
 
-    /// Returns whether the time is over, and the call has not returned.
-    pub(super) fn is_late(&self) -> bool {
-        self.call.is_none() && matches!(*self.outcome.lock(), Outcome::Missing)
+    fn is_unanswered(&self) -> bool {
+        self.call.is_none() && self.outcome.lock().is_none()
     }
 
     /// The class of the turn that comes after it.
@@ -114,11 +75,10 @@ impl Session {
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Self, T, Instant) -> Result<Option<Reply>, Refusal> + Send + 'static,
     ) {
-        if self.service.late_calls.are_too_many(self.owner()) {
+        let Some(patience) = self.patience() else {
             return self.reply(&Refusal::StorageBusy.reply());
-        }
-        let until = now + self.service.limits.stall_timeout;
-        self.call(until, None, work, move |session, found, now, _| {
+        };
+        self.call(now, now + patience, None, work, move |session, found, now, _| {
             match then(session, found, now) {
                 Ok(Some(reply)) => session.reply(&reply),
                 Ok(None) => {}
@@ -128,7 +88,12 @@ impl Session {
         });
     }
 
-    fn owner(&self) -> Owner {
+    /// The maximum wait of the next command for the file system; none if it must not be asked.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.service.unanswered.patience(self.owner(), self.service.limits.stall_timeout)
+    }
+
+    pub(super) fn owner(&self) -> Owner {
         self.login.member().map_or_else(Owner::default, |member| member.account.owner())
     }
 
@@ -146,25 +111,24 @@ impl Session {
     /// Calls the file system in a transfer over this data connection, or without one.
     pub(super) fn call<T: Send + 'static>(
         &mut self,
+        now: Instant,
         until: Instant,
         data: Option<DataHandle>,
         work: impl FnOnce() -> T + Send + 'static,
         then: impl FnOnce(&mut Self, T, Instant, &mut usize) -> Result<Step, Gone> + Send + 'static,
     ) {
-        let outcome = Arc::new(Mutex::new(Outcome::Missing));
-        let (left, owner) = (Arc::clone(&outcome), self.owner());
-        let late = Arc::clone(&self.service.late_calls);
+        let outcome = Arc::new(Mutex::new(None));
+        let left = Arc::clone(&outcome);
+        let (wait, running) = CallWait::new(&self.service.unanswered, self.owner(), now, until);
         let call: Call = Box::new(move || {
             let found = work();
             let finish: Finish =
                 Box::new(move |session, now, budget| then(session, found, now, budget));
-            let before = std::mem::replace(&mut *left.lock(), Outcome::Left(finish));
-            if matches!(before, Outcome::GivenUp) {
-                late.remove(owner);
-            }
+            *left.lock() = Some(finish);
+            drop(running);
         });
         let call = Some(call);
-        self.enter(Activity::Calling(Box::new(Calling { call, outcome, until, data })));
+        self.enter(Activity::Calling(Box::new(Calling { call, outcome, wait, data })));
     }
 
     pub(super) fn await_call(
@@ -177,8 +141,8 @@ impl Session {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Call);
         }
-        let found = std::mem::replace(&mut *calling.outcome.lock(), Outcome::Missing);
-        let Outcome::Left(finish) = found else {
+        let found = calling.outcome.lock().take();
+        let Some(finish) = found else {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Wait);
         };
@@ -187,14 +151,17 @@ impl Session {
         finish(self, now, budget)
     }
 
-    /// The file system has not answered in time. What the call comes to is dropped where it returns.
-    pub(super) fn give_up_call(&mut self, calling: &Calling) {
-        let mut outcome = calling.outcome.lock();
-        if matches!(*outcome, Outcome::Missing) {
-            *outcome = Outcome::GivenUp;
-            self.service.late_calls.add(self.owner());
+    /// The time of a call has come.
+    pub(super) fn expire_call(&mut self, mut calling: Box<Calling>, now: Instant) {
+        if calling.is_unanswered() && calling.wait.expire(now) {
+            self.give_up_call(&calling);
+        } else {
+            self.enter(Activity::Calling(calling));
         }
-        drop(outcome);
+    }
+
+    /// The file system has not answered in time. What the call comes to is dropped where it returns.
+    fn give_up_call(&mut self, calling: &Calling) {
         let error = &std::io::ErrorKind::TimedOut.into();
         self.log(&Event::Trouble { what: "the file system does not answer", error });
         if let Some(data) = &calling.data {

@@ -20,8 +20,8 @@ impl Session {
             Activity::Opening(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Finishing(finishing) => finishing.until,
-            Activity::Calling(calling) => calling.until(),
-            Activity::Waiting(waiting) => waiting.until,
+            Activity::Calling(calling) => calling.due_at(),
+            Activity::Waiting(waiting) => waiting.wait.due_at(),
             Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
             Activity::Farewell { until } => *until,
         };
@@ -67,11 +67,8 @@ impl Session {
             Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
                 self.dismiss("No login in time; closing.", now);
             }
-            Activity::Calling(calling) if !calling.is_late() => {
-                self.enter(Activity::Calling(calling));
-            }
-            Activity::Calling(calling) => self.give_up_call(&calling),
-            Activity::Waiting(_) => self.give_up_waiting(),
+            Activity::Calling(calling) => self.expire_call(calling, now),
+            Activity::Waiting(waiting) => self.expire_waiting(waiting, now),
             Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
             Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
             Activity::Transfer(transfer)

@@ -143,7 +143,7 @@ impl Session {
             let advanced = digesting.advance();
             (digesting, advanced)
         };
-        self.call(until, None, advance, |session, (digesting, advanced), _, _| {
+        self.call(now, until, None, advance, |session, (digesting, advanced), _, _| {
             Ok(session.summed_up(digesting, advanced))
         });
         Ok(Step::More)

@@ -30,13 +30,12 @@ impl Session {
                 return Err(Refusal::NotADirectory);
             }
             root.enter(&wanted)?;
-            Ok(entry.identity.0)
+            Ok(())
         };
         self.ask(now, look, |session, found, _| {
-            let device = found?;
-            let member = session.member_mut()?;
+            found?;
             let text = [b"Directory is now ", directory.as_bytes()].concat();
-            (member.directory, member.device) = (directory, device);
+            session.member_mut()?.directory = directory;
             Ok(Some(Reply::new(Code::FILE_ACTION_DONE, text)))
         });
         Ok(())
@@ -53,6 +52,20 @@ impl Session {
             },
         );
         Ok(())
+    }
+
+    /// MDTM, which many clients send to set a time, too.
+    pub(super) fn modification_time(
+        &mut self,
+        argument: PathName,
+        now: Instant,
+    ) -> Result<Option<Reply>, Refusal> {
+        match time_in_front(&argument.0) {
+            None => self.look(now, move |member| member.modification_time(&argument)),
+            Some((_, name)) => {
+                self.change(name, now, move |member, _| member.modification_time(&argument))
+            }
+        }
     }
 }
 
@@ -250,11 +263,6 @@ impl Member {
     pub(super) fn may_resume(&self) -> bool {
         self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
     }
-}
-
-/// Returns whether the argument of MDTM may be a time to set.
-pub(super) fn may_set_time(argument: &PathName) -> bool {
-    time_in_front(&argument.0).is_some()
 }
 
 /// Appends the `perm` fact (RFC 3659 §7.5.5): what an account may do with an entry, and the file system lets the server do.

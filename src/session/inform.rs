@@ -93,7 +93,7 @@ impl Session {
             let filled = listing.lister.fill(&mut lines);
             (listing, lines, filled)
         };
-        self.call(until, None, fill, |session, (listing, lines, filled), now, _| {
+        self.call(now, until, None, fill, |session, (listing, lines, filled), now, _| {
             Ok(session.write_status(listing, &lines, filled, now))
         });
         Step::More

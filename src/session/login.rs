@@ -91,8 +91,6 @@ impl Login {
 pub(super) struct Member {
     pub(super) account: Account,
     pub(super) directory: VirtualPath,
-    /// The disk that the current directory is on.
-    pub(super) device: u64,
     /// When a change counts as made.
     pub(super) durability: Durability,
 }
@@ -288,9 +286,8 @@ impl Session {
                     self.service.guard.succeeded(attempt, now);
                 }
                 let directory = VirtualPath::root();
-                let (device, durability) = (account.root().device(), self.service.durability);
-                self.login =
-                    Login::Member(Box::new(Member { account, directory, device, durability }));
+                let durability = self.service.durability;
+                self.login = Login::Member(Box::new(Member { account, directory, durability }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
             Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),

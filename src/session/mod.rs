@@ -17,6 +17,7 @@ mod listing;
 mod login;
 mod negotiate;
 mod opening;
+mod patience;
 mod recursion;
 mod refusal;
 mod security;
@@ -46,7 +47,6 @@ use crate::net::seats::Seat;
 
 use calling::Calling;
 use digest::Digesting;
-use files::may_set_time;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
@@ -340,12 +340,12 @@ impl Session {
             Command::Append(path)             => self.append(&path, verb, pending, now).map(|()| None),
             Command::Allocate(size)           => { self.pending.allocated = Some(size);
                                                    Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }
-            Command::Delete(path)             => self.change(now, move |member| member.delete(&path)),
+            Command::Delete(path)             => self.change(path, now, Member::delete),
             Command::RenameFrom(path)         => self.rename_from(path, now).map(|()| None),
             Command::RenameTo(path)           => { let from = pending.rename.clone();
-                                                   self.change(now, move |member| member.rename_to(&path, from.as_ref())) }
-            Command::MakeDirectory(path)      => self.change(now, move |member| member.make_directory(&path)),
-            Command::RemoveDirectory(path)    => self.change(now, move |member| member.remove_directory(&path)),
+                                                   self.change(path, now, move |member, path| member.rename_to(path, from.as_ref())) }
+            Command::MakeDirectory(path)      => self.change(path, now, Member::make_directory),
+            Command::RemoveDirectory(path)    => self.change(path, now, Member::remove_directory),
             Command::List(selection)          => self.list(selection, listing::Format::Long, verb, now).map(|()| None),
             Command::NameList(selection)      => self.list(selection, listing::Format::Names, verb, now).map(|()| None),
             Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
@@ -355,9 +355,8 @@ impl Session {
             Command::Status(Some(selection))  => self.status_of(selection, now).map(|()| None),
             Command::Size(path)               => { let chosen = self.parameters.chosen_type;
                                                    self.look(now, move |member| member.size(&path, chosen)) }
-            Command::ModificationTime(path) if may_set_time(&path) => self.change(now, move |member| member.modification_time(&path)),
-            Command::ModificationTime(path)   => self.look(now, move |member| member.modification_time(&path)),
-            Command::SetModificationTime { time, path } => self.change(now, move |member| member.set_modification_time(time, &path)),
+            Command::ModificationTime(path)   => self.modification_time(path, now),
+            Command::SetModificationTime { time, path } => self.change(path, now, move |member, path| member.set_modification_time(time, path)),
             Command::Features                 => Ok(Some(self.features())),
             Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
             Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
@@ -367,8 +366,8 @@ impl Session {
             Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
             Command::Abort                    => { self.route = None; Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))) },
             Command::Language(tag)            => inform::language(tag.as_deref()).map(Some),
-            Command::Site(Site::ChangeMode { mode, path }) => self.change(now, move |member| member.change_mode(mode, &path)),
-            Command::Site(Site::SetTime { time, path })    => self.change(now, move |member| member.site_set_time(time, &path)),
+            Command::Site(Site::ChangeMode { mode, path }) => self.change(path, now, move |member, path| member.change_mode(mode, path)),
+            Command::Site(Site::SetTime { time, path })    => self.change(path, now, move |member, path| member.site_set_time(time, path)),
             Command::Site(Site::Help)         => Ok(Some(Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP"))),
             Command::ClientName               => Ok(Some(Reply::new(Code::OK, "Noted."))),
         }

@@ -10,8 +10,8 @@ use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
 use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
 
-use super::calling::LateCalls;
 use super::guard::Guard;
+use super::patience::UnansweredCalls;
 use super::security::Security;
 
 /// What the sessions of a server share; those of one slave, where there are slaves.
@@ -34,7 +34,7 @@ pub struct Service {
     /// Threads for what waits for a disk: flushes, copies, commits.
     pub disks: Arc<Disks>,
     /// Calls of file systems that have not returned in time.
-    pub(super) late_calls: Arc<LateCalls>,
+    pub(super) unanswered: Arc<UnansweredCalls>,
     /// When what is stored counts as stored.
     pub durability: Durability,
     /// Where events go.
@@ -108,7 +108,7 @@ impl Service {
             security,
             checkers: Arc::new(checkers),
             disks: Arc::default(),
-            late_calls: Arc::default(),
+            unanswered: Arc::default(),
             openers: Arc::default(),
             durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),

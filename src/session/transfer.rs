@@ -251,7 +251,7 @@ impl Session {
             let advanced = transfer.advance(slice, now);
             (transfer, advanced)
         };
-        self.call(until, data, advance, |session, (mut transfer, advanced), now, budget| {
+        self.call(now, until, data, advance, |session, (mut transfer, advanced), now, budget| {
             if let Work::Receive(incoming) = &mut transfer.work
                 && let Some(marker) = incoming.take_safe_marker()
             {

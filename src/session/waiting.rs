@@ -1,14 +1,14 @@
 //! Commands whose answer takes as long as a disk: the work is done on another thread, and the session waits for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::ftp::Reply;
+use crate::ftp::command::PathName;
 use crate::pool::{Class, Watch};
 use crate::storage::{Durability, Errand};
 
 use super::login::Member;
+use super::patience::CallWait;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
@@ -16,15 +16,7 @@ use super::{Activity, Session, Step};
 #[derive(Debug)]
 pub(super) struct Waiting {
     job: Errand<Result<Reply, Refusal>>,
-    /// Set when it is given up: what has not begun then is not done any more.
-    given_up: Arc<AtomicBool>,
-    pub(super) until: Instant,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.given_up.store(true, Ordering::Release);
-    }
+    pub(super) wait: CallWait,
 }
 
 impl Waiting {
@@ -34,28 +26,46 @@ impl Waiting {
 }
 
 impl Session {
-    /// Changes something in the tree. What is flushed before it is answered is done elsewhere; `None` until then.
+    /// Changes `path` in the tree. A change that is flushed before it is answered is made by a thread of the disk of its
+    /// directory; returns `None` until then.
     pub(super) fn change(
         &mut self,
+        path: PathName,
+        now: Instant,
+        work: impl FnOnce(&Member, &PathName) -> Result<Reply, Refusal> + Send + 'static,
+    ) -> Result<Option<Reply>, Refusal> {
+        if self.service.durability == Durability::Cached {
+            return self.look(now, move |member| work(member, &path));
+        }
+        let member = self.member()?;
+        let (root, directory) = (member.account.shared_root(), member.resolve(&path)?.parent());
+        // If there is no such directory, the change itself finds that.
+        let find_disk =
+            move || root.look(&directory).map_or_else(|_| root.device(), |found| found.identity.0);
+        self.ask(now, find_disk, move |session, device, now| {
+            session.change_on(device, now, move |member| work(member, &path)).map(|()| None)
+        });
+        Ok(None)
+    }
+
+    fn change_on(
+        &mut self,
+        device: u64,
         now: Instant,
         work: impl FnOnce(&Member) -> Result<Reply, Refusal> + Send + 'static,
-    ) -> Result<Option<Reply>, Refusal> {
-        let member = self.member()?;
-        if self.service.durability == Durability::Cached {
-            return work(member).map(Some);
-        }
-        let member = member.clone();
-        let given_up: Arc<AtomicBool> = Arc::default();
-        let is_given_up = Arc::clone(&given_up);
-        let job = self.service.disks.run(member.device, move || {
-            if is_given_up.load(Ordering::Acquire) {
+    ) -> Result<(), Refusal> {
+        let member = self.member()?.clone();
+        let until = now + self.patience().ok_or(Refusal::StorageBusy)?;
+        let (wait, running) = CallWait::new(&self.service.unanswered, self.owner(), now, until);
+        let job = self.service.disks.run(device, move || {
+            // A change that has not begun when it is given up is not made any more.
+            if running.is_given_up() {
                 return Err(std::io::ErrorKind::TimedOut.into());
             }
             Ok(work(&member))
         })?;
-        let until = now + self.service.limits.stall_timeout;
-        self.enter(Activity::Waiting(Box::new(Waiting { job, given_up, until })));
-        Ok(None)
+        self.enter(Activity::Waiting(Box::new(Waiting { job, wait })));
+        Ok(())
     }
 
     pub(super) fn await_answer(&mut self, waiting: Box<Waiting>, now: Instant) -> Step {
@@ -72,9 +82,13 @@ impl Session {
         Step::More
     }
 
-    /// The file system has not answered in time. It may still do so: whether the command was carried out is not known.
-    pub(super) fn give_up_waiting(&mut self) {
-        self.refuse(&Refusal::StorageSilent);
-        self.enter(Activity::Commands);
+    /// The time of a change has come. Given up, it may still be carried out.
+    pub(super) fn expire_waiting(&mut self, mut waiting: Box<Waiting>, now: Instant) {
+        if waiting.wait.expire(now) {
+            self.refuse(&Refusal::StorageSilent);
+            self.enter(Activity::Commands);
+        } else {
+            self.enter(Activity::Waiting(waiting));
+        }
     }
 }
