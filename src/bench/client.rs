@@ -1,7 +1,8 @@
 //! One client of a load: its dialogue, and the data that it moves.
 //!
-//! A client is given a [`Task`] and driven by readiness until the task is done. A small file is there whole when the 226
-//! comes, so its data connection is looked at then and never watched: less work for the client is more for the server.
+//! A client gets a [`Task`] and is driven by readiness until the task is done. A small file has arrived completely when
+//! the 226 comes, so its data connection is read then and never watched. Less work for the client leaves more for the
+//! server.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,30 +20,31 @@ use crate::ftp::line::{Line, LineBuffer};
 use crate::ftp::reply::ReplyReader;
 use crate::ftp::{Code, Reply};
 
-/// How much is received at once. Nothing is copied, so the pages behind it are never there.
+/// Maximum number of bytes to receive at once. In stream mode nothing is copied (`MSG_TRUNC`), so the pages of the
+/// buffer are never allocated.
 const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
-/// How often in a row one data connection is received from, or sent to, before others are looked at.
+/// Maximum number of receives or sends in a row on one data connection, before others have their turn.
 const ROUNDS_MAX: u32 = 8;
-/// How many connections leave from one address: fewer than the kernel has ports for.
+/// Maximum number of clients that connect from one address: fewer than the kernel has ports for.
 const CLIENTS_PER_ADDRESS: usize = 20_000;
 
-/// Who logs in, and how.
+/// User, password and transfer settings of the clients.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) user: String,
     pub(super) password: String,
     pub(super) block: bool,
-    /// In block mode, how many files are asked for before the one in front has come.
+    /// Number of files that are requested ahead of the current one, in block mode.
     pub(super) ahead: usize,
 }
 
-/// What the clients share.
+/// Resources that the clients share.
 #[derive(Debug)]
 pub(super) struct Wires {
     pub(super) epoll: OwnedFd,
     server: SocketAddr,
     login: Login,
-    /// How large the file is that is fetched.
+    /// Size of the file that is fetched, in bytes.
     pub(super) file_size: u64,
     buffer: Vec<u8>,
     pub(super) interrupt: Interrupt,
@@ -58,13 +60,13 @@ impl Wires {
         Ok(Self { epoll, server, login, file_size: 0, buffer: vec![0; RECEIVE_BYTES], interrupt })
     }
 
-    /// The same for others, who are driven apart.
+    /// Makes equal resources for other clients, which are driven by another loop.
     pub(super) fn again(&self) -> Result<Self, Errno> {
         let other = Self::new(self.server, self.login.clone(), self.interrupt.clone())?;
         Ok(Self { file_size: self.file_size, ..other })
     }
 
-    /// Begins to connect. On loopback each of many clients needs an address with free ports.
+    /// Starts to connect. On loopback, many clients need several source addresses to have enough free ports.
     fn connect(&self, port: u16, number: usize) -> Result<OwnedFd, Errno> {
         let mut to = self.server;
         to.set_port(port);
@@ -87,12 +89,12 @@ impl Wires {
     }
 }
 
-/// Which socket of which client an event is about.
+/// Encodes the number of a client and the kind of its socket as the data of an event.
 pub(super) fn watched(number: usize, data: bool) -> u64 {
     (number as u64) << 1 | u64::from(data)
 }
 
-/// What a client is to do next.
+/// The next task of a client.
 #[derive(Debug, Clone)]
 pub(super) enum Task<'a> {
     Noop,
@@ -102,16 +104,16 @@ pub(super) enum Task<'a> {
     List { verb: &'static str, directory: &'a str },
 }
 
-/// Why a client cannot go on.
+/// Reason why a client cannot continue.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The server said this.
+    /// The server sent this reply.
     Refused(Reply),
     /// The connection broke.
     Broken(Errno),
-    /// What the server said makes no sense.
+    /// The server did something unexpected.
     Nonsense(&'static str),
-    /// So many bytes came instead of so many.
+    /// The number of bytes is not the expected one.
     Bytes { came: u64, expected: u64 },
 }
 
@@ -136,18 +138,18 @@ impl From<Errno> for Failure {
     }
 }
 
-/// What a client has come for: what it says when it has logged in.
+/// Purpose of a client: it decides the commands after the login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Nothing.
+    /// The client leaves after the login.
     Visit,
-    /// Commands.
+    /// Commands without data.
     Talk,
-    /// Transfers, in image type, and in block mode where that is asked for.
+    /// Transfers, in image type, and in block mode where that is set.
     Transfer,
 }
 
-/// Where a client is in its dialogue: the reply that it waits for.
+/// State of a client's dialogue: the reply that it waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Greeting,
@@ -159,11 +161,11 @@ enum Step {
     Transfer,
     Noop,
     Farewell,
-    /// Nothing is asked.
+    /// No reply is expected.
     Ready,
 }
 
-/// One client.
+/// One client of a load.
 #[derive(Debug)]
 pub(super) struct Client<'a> {
     number: usize,
@@ -174,17 +176,17 @@ pub(super) struct Client<'a> {
     step: Step,
     task: Option<Task<'a>>,
     data: Option<Data>,
-    /// Whether PASV is said, because the server does not know EPSV.
+    /// Set if the client uses PASV, because the server does not support EPSV.
     passive: bool,
-    /// When each transfer was asked for that is not over: one, or in block mode several.
+    /// Time of the request of each unfinished transfer: one, or in block mode several.
     asked: VecDeque<Instant>,
-    /// How many of these the server has confirmed.
+    /// Number of these transfers that the server has confirmed.
     confirmed: usize,
     connected: Instant,
     begun: Instant,
-    /// How many bytes of data it has moved, in all.
+    /// Total number of data bytes moved.
     pub(super) bytes: u64,
-    /// How long lists were: all must be as long.
+    /// Length of the listings in bytes: all must be equally long.
     list_bytes: Option<u64>,
 }
 
@@ -192,17 +194,17 @@ pub(super) struct Client<'a> {
 #[derive(Debug)]
 struct Data {
     socket: Option<OwnedFd>,
-    /// How much of a transfer has passed.
+    /// Number of bytes of the current transfer moved so far.
     moved: u64,
-    /// How much that was of each whose last byte has passed.
+    /// Size in bytes of each transfer whose last byte has passed.
     whole: VecDeque<u64>,
-    /// Block mode.
+    /// The decoder, in block mode.
     blocks: Option<Decoder>,
     watched: bool,
 }
 
 impl<'a> Client<'a> {
-    /// Begins to connect and to log in.
+    /// Starts to connect and to log in.
     pub(super) fn connect(
         wires: &Wires,
         number: usize,
@@ -211,7 +213,7 @@ impl<'a> Client<'a> {
     ) -> Result<Self, Failure> {
         let control = wires.connect(wires.server.port(), number)?;
         if wires.login.ahead > 0 {
-            // The next lines leave before the last are acknowledged.
+            // The next lines must leave before the last ones are acknowledged.
             sockopt::set_tcp_nodelay(&control, true)?;
         }
         wires.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
@@ -234,7 +236,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Begins a task; the client must be ready.
+    /// Starts a task; the client must be ready.
     pub(super) fn begin(
         &mut self,
         wires: &Wires,
@@ -246,7 +248,7 @@ impl<'a> Client<'a> {
         let next = match &task {
             Task::Noop => ("NOOP".to_owned(), Step::Noop),
             Task::Quit => ("QUIT".to_owned(), Step::Farewell),
-            // Block mode: the connection of before is still open.
+            // In block mode the data connection of the previous task is still open.
             _ if self.data.is_some() => {
                 self.task = Some(task);
                 return self.transfer(wires, now);
@@ -258,27 +260,27 @@ impl<'a> Client<'a> {
         self.say(&next.0, next.1)
     }
 
-    /// Whether what it has begun may be here already, so that nothing more will wake it.
+    /// Returns true if data of the started task may have arrived already, so that no event will wake the client.
     pub(super) fn is_ahead(&self) -> bool {
         self.asked.len() > 1
     }
 
-    /// The last task that was begun.
+    /// Returns the last task that was started.
     pub(super) fn last(&self) -> Option<&Task<'a>> {
         self.task.as_ref()
     }
 
-    /// How long the last task has taken.
+    /// Returns the duration of the last task.
     pub(super) fn took(&self, now: Instant) -> Duration {
         now.duration_since(self.begun)
     }
 
-    /// How long it has been here.
+    /// Returns the time since the client began to connect.
     pub(super) fn here(&self, now: Instant) -> Duration {
         now.duration_since(self.connected)
     }
 
-    /// Takes what has come over the control connection; `true` when the task is done, or the login.
+    /// Reads the control connection and handles the replies; returns `true` when the task or the login is done.
     pub(super) fn hear(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
         let mut bytes = [0; 4096];
         match rustix::net::recv(&self.control, &mut bytes, RecvFlags::DONTWAIT) {
@@ -344,7 +346,7 @@ impl<'a> Client<'a> {
                 self.confirmed += 1;
                 Ok(false)
             }
-            // Asked for ahead, and the measurement is over.
+            // The reply to a transfer requested ahead, after the end of the measurement.
             Step::Ready if !self.asked.is_empty() => Ok(false),
             Step::Password | Step::Ready => Err(Failure::Refused(reply)),
         }
@@ -389,7 +391,7 @@ impl<'a> Client<'a> {
         self.step = Step::Transfer;
         let most = wires.login.ahead + 1;
         if self.asked.len() > most / 2 {
-            // Not before half of them have come: so many leave together.
+            // Waits until half of them have arrived, so that many requests leave together.
             return Ok(());
         }
         let count = most - self.asked.len();
@@ -397,7 +399,7 @@ impl<'a> Client<'a> {
         self.say(&vec![line; count].join("\r\n"), Step::Transfer)
     }
 
-    /// Moves data and asks whether the transfer is over.
+    /// Moves data, and returns `true` if the transfer is complete.
     pub(super) fn look(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
         if self.step != Step::Transfer {
             return Ok(false);
@@ -409,7 +411,7 @@ impl<'a> Client<'a> {
         self.conclude(wires)
     }
 
-    /// A slow reader's sip of so many bytes.
+    /// Reads at most `bytes_max` bytes for a slow reader; returns `true` if the transfer is complete.
     pub(super) fn sip(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<bool, Failure> {
         self.move_data(wires, bytes_max)?;
         self.conclude(wires)
@@ -458,7 +460,7 @@ impl<'a> Client<'a> {
             _ => data.receive(&mut wires.buffer, bytes_max)?,
         };
         if !data.whole.is_empty() && data.blocks.is_none() {
-            // What is stored ends so; what is fetched has ended.
+            // The close ends an upload; a download has ended already.
             data.socket = None;
         }
         Ok(())
@@ -466,8 +468,8 @@ impl<'a> Client<'a> {
 }
 
 impl Drop for Client<'_> {
-    /// It leaves as people do. Of some servers the process of a client that only vanishes goes on for a while, and would
-    /// be measured with what comes next.
+    /// Sends QUIT. Some servers keep the process of a client that disappears without it for a while, and the next
+    /// measurement would include that process.
     fn drop(&mut self) {
         if matches!(self.task, Some(Task::Quit)) {
             return;
@@ -478,7 +480,7 @@ impl Drop for Client<'_> {
 }
 
 impl Data {
-    /// Receives what is here, and tells how much that was.
+    /// Receives the data that has arrived, and returns the number of bytes.
     fn receive(&mut self, buffer: &mut [u8], bytes_max: usize) -> Result<u64, Failure> {
         let mut bytes = 0;
         for _ in 0..ROUNDS_MAX {
@@ -510,7 +512,7 @@ impl Data {
         Ok(0)
     }
 
-    /// Of files that were asked for ahead several may be here.
+    /// Receives blocks, which may contain several files requested ahead.
     fn receive_blocks(&mut self, buffer: &mut [u8]) -> Result<u64, Failure> {
         let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else { return Ok(0) };
         let count = match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
@@ -539,7 +541,7 @@ impl Data {
         }
     }
 
-    /// Sends what is taken now, and tells how much that was.
+    /// Sends as much as the socket takes now, and returns the number of bytes.
     fn send(&mut self, source: BorrowedFd<'_>, size: u64) -> Result<u64, Failure> {
         let Some(socket) = &self.socket else { return Ok(0) };
         let before = self.moved;
@@ -552,7 +554,7 @@ impl Data {
             let mut offset = self.moved;
             match rustix::fs::sendfile(socket.as_fd(), source, Some(&mut offset), left) {
                 Ok(count) => self.moved += count as u64,
-                // Still connecting, or full.
+                // The socket is still connecting, or its buffer is full.
                 Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN) => break,
                 Err(error) => return Err(error.into()),
             }

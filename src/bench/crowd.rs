@@ -1,4 +1,4 @@
-//! The clients of a load together, driven by one loop.
+//! All clients of a load, driven by one loop.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,39 +16,39 @@ use super::report::Row;
 use super::usage::Usage;
 use super::{BenchError, now};
 
-/// How many clients log in at once before the measurement: fewer than the shortest queue of a listener in use.
+/// Maximum number of clients that log in at once before the measurement: fewer than the shortest listen backlog in use.
 const LOGINS_AT_ONCE_MAX: usize = 16;
-/// How many of an idle crowd are asked at once.
+/// Maximum number of idle clients that are asked at once.
 const QUESTIONS_AT_ONCE_MAX: usize = 16;
-/// How long a server may do nothing at all.
+/// Maximum time without any event from the server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
-/// How often a slow reader reads.
+/// Interval between two reads of a slow reader.
 const SIP_EVERY: Duration = Duration::from_millis(100);
 const EVENTS_MAX: usize = 256;
-/// How long the loop waits at most, so that it sees the end of a measurement.
+/// Maximum wait of the loop, so that it notices the end of a measurement.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// What becomes of a client that has done its task.
+/// Phase of a load: it decides what a client does after its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It waits for the others.
+    /// The client waits for the others.
     Gather,
-    /// It begins anew, and is counted.
+    /// The task is counted, and the client starts the next one.
     Measure,
-    /// It is counted, and done.
+    /// The task is counted, and the client is done.
     Once,
-    /// It is done.
+    /// The client is done.
     Finish,
 }
 
-/// One client, what it does, and what it came to.
+/// One client, with its routine and its results.
 #[derive(Debug)]
 struct Member<'a> {
     client: Option<Client<'a>>,
     group: usize,
     routine: Routine<'a>,
     took: Vec<Duration>,
-    /// Bytes of the clients before this one.
+    /// Bytes that the previous clients of this member have moved.
     bytes: u64,
     failed: u64,
     failure: Option<String>,
@@ -75,10 +75,10 @@ pub(super) struct Crowd<'w, 'a> {
     wires: &'w mut Wires,
     members: Vec<Member<'a>>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// Clients whose files may be here already, so that no event tells.
+    /// Clients whose files may have arrived already, so that no event reports them.
     at_hand: Vec<usize>,
     phase: Phase,
-    /// How many clients are busy.
+    /// Number of busy clients.
     busy: usize,
     heard_at: Instant,
     now: Instant,
@@ -118,7 +118,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         failure.map_or(Ok(()), |why| Err(BenchError::Wrong(why)))
     }
 
-    /// Before there is a measurement, an interrupt ends everything; later, it is only over sooner.
+    /// Fails after an interrupt. It is called before the measurement only: during one, an interrupt just ends it early.
     fn go_on(&self) -> Result<(), BenchError> {
         if self.is_interrupted() { Err(BenchError::Interrupted) } else { Ok(()) }
     }
@@ -127,7 +127,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         self.wires.interrupt.is_set()
     }
 
-    /// Every client, all of whom are logged in, does what it does over and over, for so long, and until the others are done.
+    /// Lets all clients, which are logged in, repeat their routines for the given time, and until the others are done.
     pub(super) fn during(
         mut self,
         groups: &[Group<'a>],
@@ -155,7 +155,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         Ok((self.rows(groups, took, &bytes), used))
     }
 
-    /// All clients at once come, fetch and leave; again and again for so long.
+    /// Lets all clients connect, fetch a file and leave at once, repeatedly for the given time.
     pub(super) fn bursts(
         mut self,
         groups: &[Group<'a>],
@@ -198,7 +198,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         Ok((rows, used))
     }
 
-    /// The clients are there for so long, and do nothing; then each is asked something.
+    /// Keeps the clients idle for the given time; then each sends a NOOP.
     pub(super) fn idle(
         mut self,
         groups: &[Group<'a>],
@@ -212,7 +212,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         let until = now() + time;
         while self.now < until && !self.is_interrupted() {
             self.turn()?;
-            // Nothing is to be heard.
+            // No event is expected.
             self.heard_at = self.now;
         }
         let used = Usage::of(process)?.since(&before);
@@ -246,7 +246,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// All clients log in, but for those whose work that is.
+    /// Logs in all clients, except those whose routine is the login.
     pub(super) fn gather(
         &mut self,
         groups: &[Group<'a>],
@@ -279,7 +279,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// Those that wait between their tasks do not all begin at once.
+    /// Starts a member. Members that wait between their tasks do not all start at once.
     fn stagger(&mut self, number: usize) {
         match self.members.get(number).map(|member| member.routine) {
             Some(Routine::Noop { every }) => {
@@ -290,7 +290,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// Waits for what happens next, once, and lets each client whose turn it is go on.
+    /// Waits once for events and timers, and drives each client that is ready.
     fn turn(&mut self) -> Result<(), BenchError> {
         let due =
             self.timers.peek().map(|Reverse((due, _))| due.saturating_duration_since(self.now));
@@ -335,7 +335,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         Ok(())
     }
 
-    /// A timer: time for a command, or for a sip.
+    /// Handles an expired timer: sends a command, or reads for a slow reader.
     fn ring(&mut self, number: usize, due: Instant) {
         match self.members.get(number).map(|member| member.routine) {
             Some(Routine::Noop { .. }) if self.phase == Phase::Measure => {
@@ -351,7 +351,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// Lets a client go on, and sees what that came to.
+    /// Drives a client, and handles its result.
     fn drive(
         &mut self,
         number: usize,
@@ -378,7 +378,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// A client has done its task, or has logged in.
+    /// Handles a client that has done its task or has logged in.
     fn done(&mut self, number: usize) {
         self.busy = self.busy.saturating_sub(1);
         let Some(member) = self.members.get_mut(number) else { return };
@@ -386,7 +386,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         let (counts, purpose) =
             (matches!(self.phase, Phase::Measure | Phase::Once), member.purpose());
         match (purpose, client.last()) {
-            // It has logged in, and does what it came for.
+            // The client has logged in, and starts its work.
             (Purpose::Visit, None) => return self.begin(number, Task::Quit),
             (_, None) if self.phase == Phase::Once => return self.next_task(number),
             (_, None) => return,
@@ -415,7 +415,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// Begins what a member does.
+    /// Starts the next task of a member.
     fn next_task(&mut self, number: usize) {
         let Some(member) = self.members.get(number) else { return };
         let task = match member.routine {
@@ -461,7 +461,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         }
     }
 
-    /// Those that are in the middle of something come to its end, but for slow readers.
+    /// Lets the clients finish their tasks; slow readers are dropped.
     fn finish(&mut self) -> Result<(), BenchError> {
         self.phase = Phase::Finish;
         for member in &mut self.members {
@@ -498,12 +498,12 @@ impl<'w, 'a> Crowd<'w, 'a> {
     }
 }
 
-/// Where a member stores its file, in this directory.
+/// Returns the path in this directory under which a member stores its file.
 pub(super) fn numbered(directory: &str, number: usize) -> String {
     format!("{directory}ftpbench-{number}.bin")
 }
 
-/// The largest of several, to the smallest.
+/// Returns the ratio of the largest of several values to the smallest.
 fn spread(values: impl Iterator<Item = f64>) -> Option<f64> {
     let values: Vec<f64> = values.collect();
     let most = values.iter().copied().fold(0.0, f64::max);

@@ -1,20 +1,20 @@
-//! The loads: who does what, and how many of them.
+//! The loads: their groups of clients, and what each client does.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How fast a slow reader reads, in bytes a second.
+/// Rate of a slow reader, in bytes per second.
 pub(super) const SLOW_RATE: u64 = 10 * 1024;
 const SLOW_READERS: usize = 50;
 const INTERACTIVE_CLIENTS: usize = 20;
-/// How long an interactive client thinks from one command to the next.
+/// Pause of an interactive client between two commands.
 const THINKING: Duration = Duration::from_millis(20);
 
 const MIB: u64 = 1024 * 1024;
 
-/// A load.
+/// A load that `ftpbench` can measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Load {
     /// Large files are fetched.
@@ -31,16 +31,16 @@ pub enum Load {
     Idle,
     /// Interactive clients beside downloads.
     Interactive,
-    /// The same, and slow readers.
+    /// Interactive clients beside downloads and slow readers.
     Mix,
     /// A directory is listed as people read it (LIST).
     List,
-    /// The same for programs (MLSD).
+    /// A directory is listed as programs read it (MLSD).
     MachineList,
 }
 
 impl Load {
-    /// All of them.
+    /// All loads.
     pub const ALL: [Self; 10] = [
         Self::Download,
         Self::Upload,
@@ -54,7 +54,7 @@ impl Load {
         Self::MachineList,
     ];
 
-    /// What it is called on the command line.
+    /// Returns its name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl Load {
         }
     }
 
-    /// How many clients it has; of those with several kinds, how many downloads.
+    /// Returns the default number of clients; in loads with several kinds of clients, the number of downloads.
     #[must_use]
     pub fn sessions(self) -> usize {
         match self {
@@ -83,7 +83,7 @@ impl Load {
         }
     }
 
-    /// How large the file is, in bytes.
+    /// Returns the default size of the file in bytes.
     pub(super) fn size(self) -> u64 {
         match self {
             Self::Download | Self::Upload | Self::Interactive | Self::Mix => 256 * MIB,
@@ -113,24 +113,24 @@ impl FromStr for Load {
     }
 }
 
-/// What a client does, over and over.
+/// The work that a client repeats.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Routine<'a> {
     /// Connects, logs in and leaves.
     Visit,
-    /// Fetches a file; so many bytes a second, if it is slow.
+    /// Fetches a file; a slow reader does it at `rate` bytes per second.
     Fetch { path: &'a str, rate: Option<u64> },
-    /// Stores a file under this name; or in this directory, where the names are numbered.
+    /// Stores a file under this path, or, if `numbered`, under a numbered name in this directory.
     Store { path: &'a str, numbered: bool, source: BorrowedFd<'a>, size: u64 },
-    /// Lists a directory by this verb.
+    /// Lists a directory with this verb.
     List { verb: &'static str, directory: &'a str },
-    /// Says NOOP, so often.
+    /// Sends NOOP, with this pause after each reply.
     Noop { every: Duration },
-    /// Nothing.
+    /// Does nothing.
     Rest,
 }
 
-/// Clients that do the same.
+/// A group of clients with one routine.
 #[derive(Debug, Clone)]
 pub(super) struct Group<'a> {
     pub(super) name: &'static str,
@@ -138,7 +138,7 @@ pub(super) struct Group<'a> {
     pub(super) routine: Routine<'a>,
 }
 
-/// Who there is in a load of so many sessions.
+/// Returns the groups of clients in a load of `sessions` sessions.
 pub(super) fn groups<'a>(
     load: Load,
     sessions: usize,

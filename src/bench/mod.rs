@@ -1,11 +1,12 @@
-//! Loads for any FTP server, and what they measure: what `ftpbench` runs.
+//! Benchmarks for any FTP server, as `ftpbench` runs them: the loads, and their measurement.
 //!
-//! One thread and one epoll set drive every client of a load, thousands of them, so that the server is what is measured:
-//! data is received without being copied (`MSG_TRUNC`), sent by sendfile, and small files are fetched without a round
-//! through epoll. How much of a processor this took stands beside each figure. Every byte is counted and every reply
-//! checked; what is fetched and stored is compared by its checksum before or after the measurement.
+//! One thread and one epoll set drive all clients of a load, thousands of them, so that the figures show the server and
+//! not this program. Only clients that send commands beside downloads have a second thread. Data is received without a
+//! copy (`MSG_TRUNC`) and sent by sendfile, and small files are fetched without a round through epoll. Each figure
+//! stands beside the processor time of this program. Every byte is counted and every reply checked. Files are compared
+//! by their checksum: the file to fetch before the measurement, an uploaded file after it.
 //!
-//! Depends on `client` for what is prepared and compared, and on `ftp`.
+//! Depends on `client`, for preparing and comparing files, and on `ftp`.
 
 mod client;
 mod crowd;
@@ -31,50 +32,50 @@ use load::{Group, Routine};
 use report::Row;
 use usage::Usage;
 
-/// Where files are stored that have no place of their own.
+/// Name of the file that is stored for fetching.
 const FILE_NAME: &str = "ftpbench.bin";
 
-/// What to measure, and how.
+/// Settings of a measurement.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The server's name or address.
     pub host: String,
-    /// Its port.
+    /// The server's port.
     pub port: u16,
-    /// Who logs in.
+    /// The user that logs in.
     pub user: String,
-    /// By which password.
+    /// The user's password.
     pub password: String,
-    /// How many clients there are, where not as many as the load has by itself.
+    /// Number of clients; `None` for the default of the load.
     pub sessions: Option<usize>,
-    /// The size of the file in bytes, where not that of the load itself.
+    /// Size of the file in bytes; `None` for the default of the load.
     pub size: Option<u64>,
-    /// How long each load is measured.
+    /// Duration of the measurement of each load.
     pub time: Duration,
-    /// A file of the server's to fetch, instead of one that is stored for it.
+    /// Existing file on the server to fetch, instead of one that is stored for the measurement.
     pub path: Option<String>,
-    /// Where files are stored, and what is listed; ends with a slash.
+    /// Directory in which files are stored, and which is listed; ends with a slash.
     pub directory: String,
-    /// Whether block mode is used.
+    /// Uses block mode, except for uploads.
     pub block: bool,
-    /// In block mode, how many small files each client asks for before the one in front has come.
+    /// Number of small files that each client requests ahead, in block mode.
     pub ahead: usize,
-    /// The server's process on this machine, if it is to be looked at.
+    /// Process ID of the server on this machine, for measuring its processor time and memory.
     pub process: Option<u32>,
-    /// Ends a measurement before its time, in order: what is under way is finished, what was stored is removed.
+    /// Ends a measurement early: transfers under way are finished, and stored files are removed.
     pub interrupt: Interrupt,
 }
 
-/// Why there is no measurement.
+/// Reason why there is no measurement.
 #[derive(Debug)]
 pub enum BenchError {
-    /// What the server said, or the network.
+    /// An error of the server or the network.
     Client(ClientError),
-    /// This machine refused something.
+    /// An error of this machine.
     Local(io::Error),
-    /// One sentence.
+    /// Any other error, as one sentence.
     Wrong(String),
-    /// It was interrupted before there was anything to measure.
+    /// An interrupt before there was anything to measure.
     Interrupted,
 }
 
@@ -110,7 +111,8 @@ impl From<rustix::io::Errno> for BenchError {
 /// Measures one load.
 ///
 /// # Errors
-/// When the server cannot be reached, does not let us in, or does not have or take the file.
+/// When the server cannot be reached, refuses the login, or does not have or accept the file; or when a file comes back
+/// with other bytes.
 pub fn measure(
     settings: &Settings,
     load: Load,
@@ -125,15 +127,15 @@ pub fn measure(
     compared.map(|()| report)
 }
 
-/// One load on its way.
+/// One load that is being measured.
 struct Bench<'a> {
     settings: &'a Settings,
     load: Load,
     helper: Client,
     wires: Wires,
-    /// What is stored, and its checksum.
+    /// The local file that is stored, and its CRC-32.
     source: Option<(File, u32)>,
-    /// What has been stored and is to be removed.
+    /// Stored files that are to be removed.
     stored: Vec<String>,
 }
 
@@ -170,7 +172,7 @@ impl<'a> Bench<'a> {
         format!("{}{name}", self.settings.directory)
     }
 
-    /// Stores the file that will be fetched, unless it is there, and makes the one that will be stored.
+    /// Stores the file to be fetched, unless the user named one, and makes the file to be stored.
     fn prepare(&mut self) -> Result<(), BenchError> {
         if self.load.stores() {
             self.source = Some(pattern(self.size())?);
@@ -197,7 +199,7 @@ impl<'a> Bench<'a> {
         self.compare(&path, checksum)
     }
 
-    /// Fetches a file in whole, and compares its checksum.
+    /// Fetches a whole file, and compares its checksum.
     fn compare(&mut self, path: &str, expected: u32) -> Result<(), BenchError> {
         let mut sum = Sum(crc32fast::Hasher::new());
         self.helper.read(path.as_bytes(), &mut sum)?;
@@ -230,7 +232,7 @@ impl<'a> Bench<'a> {
         Ok(Report::new(self.load, clients, rows, used, memory))
     }
 
-    /// What was stored is looked at once more, and removed.
+    /// Compares an uploaded file, and removes all stored files.
     fn clean_up(&mut self, compare: bool) -> Result<(), BenchError> {
         let mut outcome = Ok(());
         let stores = self.load == Load::Upload;
@@ -240,16 +242,16 @@ impl<'a> Bench<'a> {
             outcome = self.compare(&path, *checksum);
         }
         for path in std::mem::take(&mut self.stored) {
-            // A server may let us store and not remove; its administrator sees the names. Not all are there if it was
-            // interrupted.
+            // A server may allow storing but not removing; its administrator sees the names. After an interrupt some
+            // files may be missing.
             let _removed = self.helper.remove_file(path.as_bytes());
         }
         outcome
     }
 }
 
-/// All groups at once, over and over. Those who say commands have a thread of their own: they measure how long the server
-/// takes, not how long the downloads of this program do.
+/// Runs all groups at once, repeatedly. Clients that send commands have their own thread, so that their times show the
+/// server and not the downloads of this program.
 fn together(
     wires: &mut Wires,
     groups: Vec<Group<'_>>,
@@ -298,7 +300,7 @@ impl Write for Sum {
     }
 }
 
-/// A file in memory whose bytes do not repeat, and its checksum.
+/// Makes a file in memory whose bytes do not repeat, and returns it with its CRC-32.
 fn pattern(size: u64) -> io::Result<(File, u32)> {
     let mut file = File::from(memfd_create("ftpbench", MemfdFlags::CLOEXEC)?);
     let mut sum = crc32fast::Hasher::new();
@@ -308,7 +310,7 @@ fn pattern(size: u64) -> io::Result<(File, u32)> {
     while left > 0 {
         block.clear();
         for _ in 0..8192 {
-            // Xorshift (Marsaglia 2003): fast, and no block like another.
+            // Xorshift (Marsaglia 2003): fast, and no two blocks are equal.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;

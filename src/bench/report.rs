@@ -1,4 +1,4 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! Results of a measurement, as a table for people and as JSON for programs.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -6,25 +6,26 @@ use std::time::Duration;
 use super::Load;
 use super::usage::{Memory, Usage};
 
-/// What one group of clients came to.
+/// Results of one group of clients.
 #[derive(Debug, Default)]
 pub(super) struct Row {
     pub(super) name: &'static str,
     pub(super) clients: usize,
-    /// From the first task to the end of the measurement.
+    /// Time from the first task to the end of the measurement.
     pub(super) time: Duration,
     pub(super) bytes: u64,
-    /// How long each task took.
+    /// Duration of each task.
     pub(super) took: Vec<Duration>,
-    /// Of tasks that take all the time, such as downloads without end: the most that a client got, to the least.
+    /// Ratio of the largest share of a client to the smallest, for tasks that take all the time, such as downloads
+    /// without end.
     pub(super) spread: Option<f64>,
     pub(super) failed: u64,
-    /// Why the first of those that failed did so.
+    /// Reason of the first failure.
     pub(super) failure: Option<String>,
 }
 
 impl Row {
-    /// The time within which this part of all tasks was done.
+    /// Returns the time within which the fraction `part` of all tasks was done.
     fn percentile(&self, part: f64) -> Duration {
         let last = self.took.len().saturating_sub(1);
         #[allow(
@@ -43,7 +44,7 @@ impl Row {
     }
 }
 
-/// What a load came to.
+/// Results of a load.
 #[derive(Debug)]
 pub struct Report {
     load: Load,
@@ -67,19 +68,19 @@ impl Report {
         Self { load, clients, rows, used, memory }
     }
 
-    /// Whether every task was done.
+    /// Returns true if no task failed.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.rows.iter().all(|row| row.failed == 0)
     }
 
-    /// Why the first task failed that did.
+    /// Returns the reason of the first failure, if there is one.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
         self.rows.iter().find_map(|row| row.failure.as_deref())
     }
 
-    /// The first line of a table.
+    /// Returns the heading of the table.
     #[must_use]
     pub fn head() -> String {
         format!(
@@ -98,7 +99,7 @@ impl Report {
         )
     }
 
-    /// Its lines of the table.
+    /// Returns the lines of the table for this load.
     #[must_use]
     pub fn lines(&self) -> String {
         let mut out = String::new();
@@ -131,7 +132,7 @@ impl Report {
         out
     }
 
-    /// For each session, where the server's process was named.
+    /// Formats the memory per session, for a load with a known process of the server.
     #[allow(clippy::cast_precision_loss, reason = "for people to read")]
     fn memory_line(&self) -> String {
         let each = |kibibytes: u64| kibibytes as f64 / self.clients.max(1) as f64;
@@ -144,7 +145,7 @@ impl Report {
         )
     }
 
-    /// One line of JSON a row.
+    /// Returns one line of JSON per row; times are in seconds.
     #[must_use]
     pub fn json(&self) -> String {
         let mut out = String::new();

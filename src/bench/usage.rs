@@ -1,4 +1,4 @@
-//! What a load costs: this process' own processor time, and what the server's processes take.
+//! Costs of a load: processor time of this process, and processor time and memory of the server's processes.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,30 +8,30 @@ use std::time::Duration;
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
-/// At one moment.
+/// Resource usage at one moment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
     /// Processor time of this process so far.
     pub(super) own: Duration,
-    /// That of the server's processes, those that have ended as well; in steps of the kernel's tick, 10 ms.
+    /// Processor time of the server's processes, including ended ones, in steps of the kernel's tick, 10 ms.
     pub(super) server: Option<Duration>,
     pub(super) memory: Memory,
 }
 
-/// What the server's processes hold.
+/// Memory of the server's processes, and their number.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Memory {
     /// Their proportional set size, in KiB.
     pub(super) resident: u64,
-    /// The whole system's objects, page tables and stacks in the kernel, in KiB: both ends of each connection, where both
-    /// are on this machine.
+    /// Kernel objects, page tables and kernel stacks of the whole system, in KiB. They belong to both ends of each
+    /// connection, where both are on this machine.
     pub(super) kernel: u64,
     pub(super) processes: u64,
     pub(super) threads: u64,
 }
 
 impl Memory {
-    /// What came since; of processes and threads, how many there are.
+    /// Returns the memory that was added since `before`; processes and threads are the current numbers.
     pub(super) fn less(&self, before: &Self) -> Self {
         Self {
             resident: self.resident.saturating_sub(before.resident),
@@ -42,10 +42,10 @@ impl Memory {
 }
 
 impl Usage {
-    /// Looks at this process and at that of the server, and all that it has started.
+    /// Measures this process, and the server's process with all its descendants.
     ///
     /// # Errors
-    /// When there is no such process.
+    /// When there is no such process, or `/proc` cannot be read.
     pub(super) fn of(process: Option<u32>) -> io::Result<Self> {
         let time = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::try_from(time).unwrap_or_default();
@@ -61,7 +61,7 @@ impl Usage {
         Ok(Self { own, server: Some(server), memory })
     }
 
-    /// Processor time that has been used since.
+    /// Returns the processor time used since `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         let less = |now: Duration, then: Duration| now.saturating_sub(then);
         let server = self.server.zip(before.server).map(|(now, then)| less(now, then));
@@ -71,12 +71,12 @@ impl Usage {
 
 struct Process {
     id: u32,
-    /// With that of its children that it has waited for.
+    /// Processor time, including that of children that it has waited for.
     time: Duration,
     threads: u64,
 }
 
-/// A process and all that it has started, and those theirs.
+/// Returns a process and all its descendants.
 fn family(first: u32) -> io::Result<Vec<Process>> {
     #[allow(clippy::disallowed_methods, reason = "the kernel's own files")]
     let ids = fs::read_dir("/proc")?
@@ -85,7 +85,7 @@ fn family(first: u32) -> io::Result<Vec<Process>> {
     let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
     let mut found = Vec::new();
     for id in ids {
-        // One that has ended meanwhile is counted by its parent.
+        // A process that has ended meanwhile is counted by its parent.
         let Some((parent, process)) = process(id) else { continue };
         if id == first {
             found.push(process);
@@ -105,7 +105,7 @@ fn family(first: u32) -> io::Result<Vec<Process>> {
     }
 }
 
-/// A process and its parent (`proc_pid_stat(5)`).
+/// Returns a process and the ID of its parent (`proc_pid_stat(5)`).
 fn process(id: u32) -> Option<(u32, Process)> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let fields: Vec<u64> = stat
@@ -130,8 +130,8 @@ fn kernel() -> u64 {
     others + slabs().unwrap_or_else(|| kibibytes("/proc/meminfo", &["Slab:"]))
 }
 
-/// The objects that are in use (`slabinfo(5)`, for root alone). A crowd that has left leaves slabs half empty for the next,
-/// which would seem to need none of its own.
+/// Returns the size of the kernel objects in use, in KiB (`slabinfo(5)`, for root only). Whole slabs are not counted:
+/// clients that have left leave half-empty slabs, and the next clients would seem to need none of their own.
 fn slabs() -> Option<u64> {
     let text = fs::read_to_string("/proc/slabinfo").ok()?;
     let bytes_of_line = |line: &str| {
@@ -142,7 +142,7 @@ fn slabs() -> Option<u64> {
     Some(text.lines().filter_map(bytes_of_line).sum::<u64>() / 1024)
 }
 
-/// The sum of these lines of a file of the kernel's; nothing of one that cannot be read.
+/// Sums these lines of a kernel file, in KiB; a file that cannot be read counts as 0.
 fn kibibytes(file: &str, names: &[&str]) -> u64 {
     let text = fs::read_to_string(file).unwrap_or_default();
     let of_line = |line: &str| {

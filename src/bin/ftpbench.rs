@@ -1,4 +1,4 @@
-//! `ftpbench`: arguments, the loads one after the other, a table.
+//! The `ftpbench` program: parses the arguments, measures one load after the other, prints a table.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,22 +12,22 @@ use signal_hook::consts::SIGINT;
 
 const PROGRAM: &str = "ftpbench";
 
-/// The exit status after Ctrl-C, as of a program that the signal ends.
+/// The exit status after Ctrl-C, like that of a program ended by the signal.
 const INTERRUPTED: u8 = 130;
 
-/// How many commands are sent ahead at most: so many any socket takes at once.
+/// Maximum number of commands sent ahead; any socket takes this many at once.
 const AHEAD_MAX: usize = 100;
 
-/// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they took,
-/// and how much processor time that cost this program (and the server, with --pid).
+/// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they
+/// took, and how much processor time that cost this program (and the server, with --pid).
 #[derive(FromArgs)]
 struct Arguments {
     /// who logs in, user:password (default: anonymous)
     #[argh(option, short = 'u', default = "\"anonymous:ftpbench\".to_owned()", arg_name = "user")]
     user: String,
 
-    /// the loads, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands beside
-    /// downloads), mix (and slow readers), list, mlsd (default: all)
+    /// the loads, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands
+    /// beside downloads), mix (and slow readers), list, mlsd (default: all)
     #[argh(option, short = 'l', arg_name = "loads")]
     loads: Option<String>,
 
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
     run(&settings, &loads, json)
 }
 
-/// The first Ctrl-C ends the measurement, in order; the second ends the program.
+/// Makes the first Ctrl-C end the measurement cleanly, and the second one end the program.
 fn catch_ctrl_c(interrupt: &Interrupt) -> io::Result<()> {
     signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), interrupt.flag())?;
     signal_hook::flag::register(SIGINT, interrupt.flag()).map(drop)
@@ -149,7 +149,7 @@ fn settings(arguments: Arguments, interrupt: Interrupt) -> Settings {
     }
 }
 
-/// Goes on with the next load after one that failed; the status tells.
+/// Measures the loads, and continues after one that failed; the exit status shows a failure.
 fn run(settings: &Settings, loads: &[Load], json: bool) -> ExitCode {
     let shows = io::stderr().is_terminal();
     let mut status = ExitCode::SUCCESS;
@@ -187,6 +187,6 @@ fn run(settings: &Settings, loads: &[Load], json: bool) -> ExitCode {
 }
 
 fn say(text: &str) {
-    // Nobody is left to be told that standard error is gone.
+    // A failed write to standard error cannot be reported anywhere.
     let _written = io::stderr().write_all(text.as_bytes());
 }

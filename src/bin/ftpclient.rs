@@ -1,4 +1,4 @@
-//! `ftpclient`: arguments, the shell, an exit status.
+//! The `ftpclient` program: parses the arguments, runs the shell, returns an exit status.
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
@@ -17,7 +17,7 @@ use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpclient";
 
-/// How long a transfer may take to be given up after Ctrl-C.
+/// Maximum time for giving up a transfer after Ctrl-C.
 const GIVE_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The exit status after Ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -122,7 +122,7 @@ fn main() -> ExitCode {
     }
     let interrupt = Interrupt::default();
     let caught = signal_hook::flag::register(SIGINT, interrupt.flag())
-        // A write over a limit of file size fails, and says so, instead of ending the program.
+        // A write beyond a file size limit fails with an error, instead of ending the program.
         .and_then(|_| signal_hook::flag::register(SIGXFSZ, Arc::default()));
     if let Err(error) = caught {
         cli::complain(PROGRAM, &format!("cannot catch signals: {error}"));
@@ -165,7 +165,7 @@ fn tls(text: &str) -> Result<Tls, String> {
     }
 }
 
-/// Bytes a second.
+/// Parses a rate in bytes per second.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
     units::bytes(text).and_then(|rate| {
         NonZeroU64::new(rate).ok_or_else(|| "a rate of 0 moves nothing".to_owned())
@@ -193,7 +193,7 @@ fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>
     }
 }
 
-/// Ctrl-C ends a script: a transfer is given up in order, and whatever else is waited for is not waited for any longer.
+/// Makes Ctrl-C end a script: a transfer is aborted cleanly, and any other wait ends.
 fn leave_on_ctrl_c() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT])?;
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Whether a file here is what it is there: by a checksum, where the server makes any.
+//! Comparison of a local file with a remote one, by a checksum where the server computes any.
 
 use std::fs::File;
 use std::io;
@@ -12,27 +12,27 @@ use crate::ftp::command::{Command, Range};
 use super::files::name;
 use super::{Client, ClientError, Features};
 
-/// How much of a local file is read at once.
+/// Maximum number of bytes of a local file to read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The slowest disk that is waited for: so many bytes a second are summed up, or stored, by a server at least.
+/// Lowest rate, in bytes per second, at which a server is expected to hash or store a file; timeouts grow accordingly.
 pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
 
-/// What a comparison came to.
+/// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     Same,
     Different,
-    /// The server makes no checksum of this.
+    /// The server computes no checksum for this file.
     Unknown,
 }
 
 impl Features {
-    /// What a line of FEAT, in capitals, tells of checksums.
+    /// Reads the checksum commands from a line of the FEAT reply, in upper case.
     pub(super) fn learn_checksums(&mut self, line: &str) {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if verb == "HASH" {
-            // The star marks the one that HASH uses unless told otherwise.
+            // The star marks the algorithm that HASH uses until another one is chosen.
             self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
         }
         let found = Algorithm::ALL.into_iter().find(|algorithm| {
@@ -44,7 +44,7 @@ impl Features {
 }
 
 impl Client {
-    /// Compares the first bytes of a local file with those of a remote one.
+    /// Compares the first `count` bytes of a local file with those of a remote one.
     pub(super) fn compare(
         &mut self,
         path: &[u8],
@@ -56,7 +56,7 @@ impl Client {
         let Some((algorithm, command)) = self.checksum_command(path, count, whole)? else {
             return Ok(Comparison::Unknown);
         };
-        // Both sides work at the same time.
+        // Both sides hash in parallel.
         self.say(&command.encode())?;
         let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
             .map_err(|error| error.at(local));
@@ -73,7 +73,7 @@ impl Client {
         Ok(if same { Comparison::Same } else { Comparison::Different })
     }
 
-    /// The command that makes the server sum up so many bytes.
+    /// Returns the command that makes the server hash the first `count` bytes, or `None` if it has none.
     fn checksum_command(
         &mut self,
         path: &[u8],
@@ -93,21 +93,21 @@ impl Client {
             }
             return Ok(Some((algorithm, Command::Hash(path))));
         }
-        // Servers do not agree on what their numbers mean, so only whole files.
+        // Servers do not agree on the meaning of the offsets in these commands, so only whole files are compared.
         let algorithm = self.features.checksums.first().copied().filter(|_| whole == Whole::Yes);
         Ok(algorithm
             .map(|algorithm| (algorithm, Command::Checksum { algorithm, path, from: 0, to: None })))
     }
 }
 
-/// Whether the remote file has no more bytes than are compared.
+/// Extent of a comparison: `Yes` if the remote file has no more bytes than are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whole {
     Yes,
     No,
 }
 
-/// Why a local file was not summed up.
+/// Reason why a local file was not hashed.
 enum Unsummed {
     Io(io::Error),
     Stopped(ClientError),
@@ -144,7 +144,7 @@ fn sum_up(
     Ok(checksum.finish())
 }
 
-/// The checksum in a reply: `213 SHA-256 0-9 abc… name` of HASH, `250 abc…` of the others.
+/// Finds the checksum in a reply: `213 SHA-256 0-9 abc… name` from HASH, `250 abc…` from the other commands.
 fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
     let text = reply.text();
     let digits = Checksum::new(algorithm).finish().len();
@@ -152,7 +152,7 @@ fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
         |word: &&str| word.len() == digits && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut words = text.split_ascii_whitespace();
     let found = if reply.code == crate::ftp::Code::FILE_STATUS {
-        // Another algorithm than FEAT said: somebody has chosen one.
+        // If the algorithm is not the one in FEAT, somebody has chosen another.
         words.next().filter(|name| Algorithm::named(name) == Some(algorithm))?;
         words.nth(1).filter(is_sum)
     } else {

@@ -1,4 +1,5 @@
-//! The control connection: found among a host's addresses, lines out, replies in, a deadline on each wait.
+//! The control connection: connects to an address of a host, sends lines and reads replies, with a deadline on each
+//! wait.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -18,23 +19,23 @@ use super::trust::handshake_failed;
 use super::wire::{Secrecy, Wire};
 use super::{ClientError, Interrupt, Kind, Options};
 
-/// How long one address has the field to itself before the next is tried beside it (RFC 8305 §5).
+/// Delay before the next address of a host is tried in parallel (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// Maximum number of preliminary replies (1xx) before a final one, besides those to restart markers.
+/// Maximum number of preliminary replies (1xx) before a final one, not counting those to restart markers.
 const PRELIMINARY_MAX: u64 = 16;
 
-/// How often a wait looks whether the user wants it to end.
+/// Interval at which a wait checks for an interrupt by the user.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
-/// Which addresses of a host are tried.
+/// Address families of a host to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Both, side by side.
+    /// IPv4 and IPv6, in parallel.
     Any,
-    /// `-4`.
+    /// IPv4 only (`-4`).
     Ipv4,
-    /// `-6`.
+    /// IPv6 only (`-6`).
     Ipv6,
 }
 
@@ -49,19 +50,20 @@ pub(super) struct Connection {
     interrupt: Interrupt,
     timeout: Duration,
     trace: bool,
-    /// Final replies that the server still owes: a command that was interrupted, or failed half way, left them.
+    /// Number of final replies that the server still has to send. A command that was interrupted, or failed half way,
+    /// leaves its replies here.
     owed: u32,
-    /// Lines that were sent before their time, in their order, and have no reply yet.
+    /// Lines sent ahead, in order, that no command has claimed yet.
     ahead: VecDeque<Vec<u8>>,
-    /// The preliminary replies that have come since the last final one, and how many may.
+    /// Number of preliminary replies since the last final one, and its maximum.
     preliminary: u64,
     preliminary_max: u64,
-    /// Lost: nothing that comes may be taken for an answer any more.
+    /// The connection is lost: no further input may be taken for a reply.
     dead: bool,
 }
 
 impl Connection {
-    /// Connects to whichever address of the host answers first.
+    /// Connects to the address of the host that answers first.
     pub(super) fn open(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let addresses = resolve(host, port, options.family)?;
         let stream = race(&addresses, options).map_err(|error| match error {
@@ -99,9 +101,10 @@ impl Connection {
         self.local
     }
 
-    /// By TLS from now on.
+    /// Switches to TLS.
     ///
-    /// SECURITY: what came in plain behind the last reply could be anybody's words; a server says nothing there.
+    /// SECURITY: plain text after the last reply may come from an attacker and is rejected; a server sends nothing
+    /// there.
     pub(super) fn secure(&mut self, place: &str, secrecy: &Secrecy) -> Result<(), ClientError> {
         if !self.lines.is_empty() {
             self.dead = true;
@@ -114,13 +117,13 @@ impl Connection {
         })
     }
 
-    /// The version of TLS, if it is by TLS.
+    /// Returns the TLS version; `None` without TLS.
     pub(super) fn tls_version(&self) -> Option<String> {
         self.wire.version()
     }
 
-    /// Sends one line, unless it was sent ahead; nothing else may be ahead. Replies that are still owed are read first: they
-    /// must not be taken for this one's.
+    /// Sends one line, unless it was sent ahead; no other line may be ahead of it. Reads outstanding replies first, so
+    /// that none is taken for the reply to this line.
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
         while self.owed > 0 {
             self.reply()?;
@@ -132,21 +135,21 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends one line although a reply is owed: ABOR in the middle of a transfer.
+    /// Sends one line while replies are outstanding, such as ABOR during a transfer.
     pub(super) fn send_at_once(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.write(&[line])?;
         self.owed += 1;
         Ok(())
     }
 
-    /// Sends lines before their time: [`Self::send`] will find them said.
+    /// Sends lines ahead; [`Self::send`] does not send them again.
     pub(super) fn send_ahead(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
         self.write(&lines)?;
         self.ahead.extend(lines);
         Ok(())
     }
 
-    /// How many lines were sent ahead, and how many bytes that is.
+    /// Returns the number of lines sent ahead, and their total length in bytes.
     pub(super) fn ahead(&self) -> (usize, usize) {
         (self.ahead.len(), self.ahead.iter().map(Vec::len).sum())
     }
@@ -155,8 +158,8 @@ impl Connection {
         self.ahead.iter().any(|said| said == line)
     }
 
-    /// Counts what was sent ahead of a line as owed, as far as it may be left; `false` when something that may not is in
-    /// front of it.
+    /// Gives up the lines sent ahead in front of `line`, and counts their replies as owed. Returns `false` at the first
+    /// line that `may_be_left` rejects.
     pub(super) fn skip_ahead(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
         while let Some(said) = self.ahead.front().filter(|said| *said != line) {
             if !may_be_left(said) {
@@ -168,7 +171,7 @@ impl Connection {
         true
     }
 
-    /// Counts all that was sent ahead as owed, and says how many replies that is.
+    /// Gives up all lines sent ahead, counts their replies as owed, and returns their number.
     pub(super) fn disown_ahead(&mut self) -> u32 {
         let count = u32::try_from(std::mem::take(&mut self.ahead).len()).unwrap_or(u32::MAX);
         self.owed += count;
@@ -202,22 +205,22 @@ impl Connection {
         })
     }
 
-    /// Whether it can still be used.
+    /// Returns true if the connection can no longer be used.
     pub(super) fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// Forgets what was owed, once a reply has shown that all that is left has come.
+    /// Resets the number of outstanding replies, once a reply has shown that all of them have come.
     pub(super) fn forget_owed(&mut self) {
         self.owed = 0;
     }
 
-    /// Gives it up: what the server still says can no longer be told apart.
+    /// Gives up the connection, for example when further replies can no longer be matched to commands.
     pub(super) fn give_up(&mut self) {
         self.dead = true;
     }
 
-    /// Reads the next reply, preliminary ones included.
+    /// Reads the next reply, which may be a preliminary one.
     pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
         if self.dead {
             return Err(lost("it was given up"));
@@ -239,12 +242,12 @@ impl Connection {
         reply
     }
 
-    /// Takes more preliminary replies before the next final one: one to each restart marker that was sent.
+    /// Allows `count` more preliminary replies before the next final one: one for each restart marker sent.
     pub(super) fn expect_preliminary(&mut self, count: u64) {
         self.preliminary_max = PRELIMINARY_MAX.saturating_add(count);
     }
 
-    /// The same, for what may take so much longer than usual.
+    /// Reads the next reply as [`Self::reply`] does, with `patience` added to the timeout.
     pub(super) fn reply_later(&mut self, patience: Duration) -> Result<Reply, ClientError> {
         if patience.is_zero() {
             return self.reply();
@@ -261,7 +264,8 @@ impl Connection {
     }
 
     fn read_reply(&mut self) -> Result<Reply, ClientError> {
-        // The first line has its deadline, and all others together have one, however slowly their bytes come.
+        // The first line has a deadline, and all further lines together have another one, however slowly their bytes
+        // arrive.
         let mut until = now() + self.timeout;
         let mut is_first = true;
         loop {
@@ -322,7 +326,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Bounds every wait on a socket.
+/// Sets the read and the write timeout of a socket.
 pub(super) fn bound(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))
@@ -333,7 +337,7 @@ fn lost(why: &str) -> ClientError {
 }
 
 fn trace(direction: char, line: &[u8]) {
-    // Nobody is left to be told that standard error is gone.
+    // A failed write to standard error cannot be reported anywhere.
     let _written = writeln!(io::stderr(), "{direction} {}", Escaped(line));
 }
 
@@ -365,7 +369,7 @@ enum Race {
     Lost(io::Error),
 }
 
-/// Tries the addresses side by side, each a little later than the one before; the first to answer wins.
+/// Tries the addresses in parallel, each a little later than the one before, and returns the first connection.
 fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> {
     let (sender, results) = bounded(addresses.len());
     let timeout = options.timeout;
@@ -379,7 +383,7 @@ fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> 
             && let Some(&address) = waiting.next()
         {
             let sender = sender.clone();
-            // A connection that comes after the race is dropped with the channel.
+            // A connection made after the end of the race is dropped with the channel.
             thread::spawn(move || sender.send(TcpStream::connect_timeout(&address, timeout)));
             running += 1;
             next_start = now + HEAD_START;
@@ -402,7 +406,7 @@ fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> 
     }
 }
 
-/// `localhost:2121: connection refused (::1, 127.0.0.1). Is ftpserver running there?`
+/// Builds a message such as `localhost:2121: connection refused (::1, 127.0.0.1). Is ftpserver running there?`
 fn no_connection(
     host: &str,
     port: u16,

@@ -1,4 +1,4 @@
-//! Data connections as a client makes them, and the transfers that go over them.
+//! The client's data connections, and the transfers over them.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,25 +21,25 @@ use super::pace::Pace;
 use super::wire::Wire;
 use super::{Client, ClientError, Kind};
 
-/// How much is read or written at once.
+/// Maximum number of bytes to read or write at once.
 const CHUNK_BYTES: usize = 128 * 1024;
 
-/// In block mode, how many bytes of a file there are from one restart marker to the next.
+/// Distance between two restart markers in block mode, in bytes of the file.
 const MARKER_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Maximum number of replies to one transfer and its ABOR.
 const ABORT_REPLIES_MAX: u32 = 8;
 
-/// Which way to a data connection works with this server.
+/// Method of making data connections that works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// EPSV, and PASV where that fails, which is then remembered.
+    /// EPSV; where it fails, PASV, which is remembered for later transfers.
     ExtendedPassive,
     Passive,
     Active,
 }
 
-/// A data connection that is prepared, but carries nothing before the server has answered 150.
+/// A prepared data connection, which carries no data before the server replies 150.
 #[derive(Debug)]
 enum Prepared {
     Connected(Wire),
@@ -47,11 +47,11 @@ enum Prepared {
 }
 
 impl Client {
-    /// Receives what a command sends, from an offset on; `keep` is given each chunk.
+    /// Receives the data of a command from an offset on, and passes each chunk to `keep`.
     ///
     /// # Errors
-    /// [`Kind::Refused`] when the server does not begin, [`Kind::Incomplete`] when it does not finish, and whatever
-    /// `keep` returns.
+    /// [`Kind::Refused`] when the server does not begin, [`Kind::Incomplete`] when it does not finish, and any error
+    /// that `keep` returns.
     pub(super) fn receive(
         &mut self,
         command: &Command,
@@ -62,12 +62,13 @@ impl Client {
         let mut wire = self.begin(command, offset, what)?;
         let outcome = match self.framing() {
             Mode::Stream => self.receive_all(&mut wire, &mut keep).inspect(|()| {
-                // By TLS the server waits for our end, too; whether it gets it changes nothing of what came.
+                // Over TLS the server waits for our `close_notify`, too. A failure here does not affect the data
+                // received.
                 let _told = wire.finish();
             }),
             Mode::Block => self.receive_blocks(&mut wire, &mut keep),
         };
-        // Closed before the reply is waited for: it may be our hanging up that the server waits for.
+        // The data connection is closed before the wait for the reply, because the server may wait for that close.
         let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
     }
@@ -88,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Up to the end of one file, and not a byte further.
+    /// Receives one file in block mode, up to its end and not a byte further.
     fn receive_blocks(
         &self,
         wire: &mut Wire,
@@ -133,7 +134,8 @@ impl Client {
         }
     }
 
-    /// Sends what `next` gives, so many bytes at most each time, until that is nothing.
+    /// Sends the chunks that `next` appends to its first argument, until a chunk is empty. The second argument of
+    /// `next` is the maximum size of a chunk in bytes.
     pub(super) fn transmit(
         &mut self,
         command: &Command,
@@ -146,8 +148,9 @@ impl Client {
         let outcome = self.transmit_all(&mut wire, offset, &mut |chunk, room| {
             next(chunk, room).inspect(|()| sent += chunk.len() as u64)
         });
-        // Tells the server that this was all, or, by a reset, that it was not: an orderly close would make half a file a
-        // whole one. Either fails only when it has hung up, and then its reply says why.
+        // Ends the connection after complete data, and resets it after incomplete data: after an orderly close the
+        // server would take half a file for a whole one. Either call fails only when the server has closed the
+        // connection, and then its reply gives the reason.
         let _told = match &outcome {
             Ok(()) if self.framing() == Mode::Block => Ok(()),
             Ok(()) => wire.finish(),
@@ -156,7 +159,7 @@ impl Client {
         };
         let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.connection.expect_preliminary(sent / MARKER_EVERY_BYTES);
-        // The server may take its time to put all that on its disk.
+        // The server may need this time to write the data to its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
         self.conclude_and_keep(outcome, kept, patience, what)
     }
@@ -210,13 +213,13 @@ impl Client {
         Ok(())
     }
 
-    /// How data is framed: in blocks where the server can, so that a file has an end of its own and the data connection
-    /// serves the next one, too.
+    /// Returns the transmission mode. It is block mode where the server supports it, so that each file has its own end
+    /// and the data connection serves the next file, too.
     pub(super) fn framing(&self) -> Mode {
         self.framing.unwrap_or_default()
     }
 
-    /// Asks for block mode, once. FEAT cannot name it; whoever does not have it says 504.
+    /// Asks for block mode, once. FEAT cannot list it; a server without block mode replies 504.
     pub(super) fn choose_framing(&mut self) -> Result<(), ClientError> {
         if self.framing.is_none() {
             let wanted = if self.options.stream { Mode::Stream } else { Mode::Block };
@@ -226,8 +229,8 @@ impl Client {
         Ok(())
     }
 
-    /// Reads the final reply. In block mode the data connection stays for the next transfer, if the server has not closed
-    /// it (226).
+    /// Reads the final reply. Keeps the data connection of block mode for the next transfer, if the server has not
+    /// closed it (226).
     fn conclude_and_keep(
         &mut self,
         outcome: Result<(), ClientError>,
@@ -240,10 +243,10 @@ impl Client {
         Ok(())
     }
 
-    /// Prepares the data connection, says the command and reads the 150.
+    /// Prepares the data connection, sends the command and reads the 150.
     fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
         self.choose_framing()?;
-        // It may take the open data connection with it.
+        // This may drop the open data connection.
         self.catch_up(&restart(offset).as_ref().unwrap_or(command).encode());
         if let Some(wire) = self.open_data.take() {
             let reply = self.order(command, offset)?;
@@ -251,7 +254,7 @@ impl Client {
                 return Ok(wire);
             }
             if reply.code != Code::DATA_CONNECTION_FAILED {
-                // The connection is as good as before.
+                // The data connection can still be used.
                 self.open_data = Some(wire);
                 return Err(ClientError::refused(Kind::Refused, what, reply));
             }
@@ -267,7 +270,7 @@ impl Client {
         };
         bound(wire.socket(), self.options.timeout).map_err(|error| broken(&error))?;
         if self.framing() == Mode::Block {
-            // Small files follow each other: none waits for the acknowledgement of the one before.
+            // Small files follow each other; none should wait for the acknowledgement of the one before.
             wire.socket().set_nodelay(true).map_err(|error| broken(&error))?;
         }
         if self.protects_data {
@@ -276,7 +279,7 @@ impl Client {
         Ok(wire)
     }
 
-    /// The handshake of a data connection. When it fails, what the server says of it is read: it knows why.
+    /// Performs the TLS handshake of a data connection. If it fails, reads the server's reply, which gives the reason.
     fn secure_data(&mut self, wire: &mut Wire) -> Result<(), ClientError> {
         let Some(secrecy) = self.secrecy.clone() else { return Ok(()) };
         let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
@@ -284,14 +287,14 @@ impl Client {
         let reply = self.final_reply(Duration::ZERO)?;
         let error = ClientError::new(Kind::Incomplete, what);
         if reply.code == Code::UNSUPPORTED_PROTOCOL {
-            // Nothing is left to resume by: a new control connection brings that.
+            // No TLS session is left to resume; a new control connection provides one.
             self.connection.give_up();
             return Err(error);
         }
         Err(if reply.code.is_completion() { error } else { error.answered(reply) })
     }
 
-    /// The command, behind REST if it does not begin at the beginning.
+    /// Sends the command, after REST if the offset is not 0.
     fn order(&mut self, command: &Command, offset: u64) -> Result<Reply, ClientError> {
         if let Some(restart) = restart(offset) {
             let reply = self.ask(&restart)?;
@@ -303,7 +306,7 @@ impl Client {
         self.ask(command)
     }
 
-    /// Reads the final reply, in every case: the next command must not find it.
+    /// Reads the final reply in every case, so that the next command does not receive it.
     fn conclude(
         &mut self,
         outcome: Result<(), ClientError>,
@@ -317,7 +320,7 @@ impl Client {
             }
             outcome => {
                 let reply = self.final_reply(patience)?;
-                // What went wrong here is the cause; the server only saw us hang up.
+                // A local error is the cause; the server only saw the connection close.
                 let ours = outcome.as_ref().is_err_and(|error| error.kind == Kind::Local);
                 if !ours && !reply.code.is_completion() {
                     return Err(ClientError::refused(Kind::Incomplete, what, reply));
@@ -327,7 +330,8 @@ impl Client {
         }
     }
 
-    /// The next reply that is final. 110 says that the server has stored what came before a restart marker.
+    /// Reads the next final reply and drops preliminary ones. With 110 the server confirms that it has stored the data
+    /// before a restart marker.
     fn final_reply(&mut self, patience: Duration) -> Result<Reply, ClientError> {
         loop {
             let reply = self.connection.reply_later(patience)?;
@@ -337,14 +341,15 @@ impl Client {
         }
     }
 
-    /// Tells the server to give up, and reads everything it still has to say of it.
+    /// Aborts the transfer and reads all replies to it.
     ///
-    /// Servers answer the transfer and ABOR with two replies or with one. So a NOOP is sent behind the first, and its
-    /// reply, which is none of a transfer's, is the end. (Pure-FTPd throws away what comes right behind ABOR.)
+    /// Servers answer the transfer and ABOR with two replies or with one. So a NOOP is sent after the first reply; its
+    /// own reply cannot belong to a transfer, and marks the end. (Pure-FTPd discards input that comes right after
+    /// ABOR.)
     pub(super) fn abort(&mut self) -> Result<(), ClientError> {
         self.options.interrupt.clear();
         self.open_data = None;
-        // Of files that were asked for ahead the server says that there is no data connection any more.
+        // To each file requested ahead the server replies that there is no data connection any more.
         let unwanted = self.connection.disown_ahead();
         self.connection.send_at_once(&Command::Abort.encode())?;
         for _ in 0..=unwanted {
@@ -358,7 +363,7 @@ impl Client {
                     self.connection.forget_owed();
                     return Ok(());
                 }
-                // Was that for the ABOR or for the NOOP? Better no connection than a wrong answer.
+                // This reply may belong to the ABOR or to the NOOP. No connection is better than a mismatched reply.
                 _ => break,
             }
         }
@@ -414,9 +419,9 @@ impl Client {
         Ok(Prepared::Listening(listener))
     }
 
-    /// Connects to a passive port at the server's own address, whatever its reply said.
+    /// Connects to a passive port at the address of the control connection, and ignores any address in the reply.
     fn connect_data(&self, port: u16) -> Result<Wire, ClientError> {
-        // With the scope that a link-local address needs.
+        // Keeps the scope that a link-local address needs.
         let mut address = self.connection.peer();
         address.set_port(port);
         TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
@@ -428,7 +433,7 @@ impl Client {
         })
     }
 
-    /// Waits for the server to connect to us; nobody else is let in.
+    /// Waits for the server to connect, and drops connections from other addresses.
     fn accept(&self, listener: &TcpListener) -> Result<TcpStream, ClientError> {
         let timeout = i64::try_from(self.options.timeout.as_secs()).unwrap_or(i64::MAX);
         let timeout = Timespec { tv_sec: timeout, tv_nsec: 0 };
@@ -453,7 +458,7 @@ impl Client {
     }
 }
 
-/// REST, for what does not begin at the beginning.
+/// Returns REST for an offset other than 0.
 fn restart(offset: u64) -> Option<Command> {
     (offset > 0).then_some(Command::Restart(offset))
 }

@@ -1,4 +1,4 @@
-//! Fetching a file: into a part, resumed where it stopped, checked, and given its name.
+//! Downloads: a file is fetched into a part, resumed where it stopped, checked, and given its name.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use super::files::{Watcher, about, destination, name, shown, shown_path};
 use super::part::{Found, Identity, Part};
 use super::{Client, ClientError, Kind};
 
-/// How much of what is here is fetched again and compared before a download goes on.
+/// Number of bytes of the local part that are fetched again and compared before a download continues.
 const OVERLAP_BYTES: usize = 64 * 1024;
 
-/// What a listing has told of a remote file (MLSD), so that it need not be asked for.
+/// Size and time of a remote file from a listing (MLSD), so that the client need not ask for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each name says it")]
 pub struct Known {
@@ -24,22 +24,22 @@ pub struct Known {
     pub modified: Option<Timestamp>,
 }
 
-/// A download, and what is known of it from one try to the next.
+/// A download, with the state that is kept from one try to the next.
 struct Download<'a> {
     path: &'a [u8],
     local: &'a Path,
     representation: Type,
     known: Option<Known>,
-    /// Whether what came out was not what it should be, once.
+    /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
 }
 
 impl Client {
-    /// Fetches a file into `local`. It takes that name when it is complete; until then it is `local` with `.part` behind,
-    /// from which a later call goes on. Lost connections are tried again as [`super::Options`] say.
+    /// Fetches a file into `local`, and returns the number of its bytes. Until the file is complete its name has the
+    /// suffix `.part`, and a later call resumes it. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Incomplete`] when the file did not come whole, whatever the server's last reply was.
+    /// [`Kind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
     pub fn download(
         &mut self,
         path: &[u8],
@@ -54,7 +54,7 @@ impl Client {
         self.recovering(watcher, |client, watcher| client.try_download(&mut download, watcher))
     }
 
-    /// The same, but what stands under `local` is taken for the beginning of the file.
+    /// Fetches a file as [`Self::download`] does, but takes the existing file `local` for its beginning.
     pub fn resume_download(
         &mut self,
         path: &[u8],
@@ -81,7 +81,8 @@ impl Client {
         self.download(path, local, Type::Image, Some(known), watcher)
     }
 
-    /// Size and time; a server without SIZE or MDTM says 5xx, and then the end of the data is all that is known.
+    /// Asks for size and time. A server without SIZE or MDTM replies 5xx; then only the end of the data marks the end
+    /// of the file.
     fn facts(&mut self, path: &[u8]) -> Result<Known, ClientError> {
         let size = self.optional(|client| client.size(path))?;
         Ok(Known { size, modified: self.optional(|client| client.modified(path))? })
@@ -132,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Returns the number of bytes to go on from: all of a part whose checksum is the server's, else none.
+    /// Returns the offset to resume at: the length of the part if its checksum matches the server's, else 0.
     fn proven(
         &mut self,
         download: &Download<'_>,
@@ -151,7 +152,7 @@ impl Client {
         Ok(0)
     }
 
-    /// Receives the rest of a file behind what is here.
+    /// Receives the rest of a file after the bytes in the part.
     fn fetch(
         &mut self,
         download: &Download<'_>,
@@ -214,8 +215,8 @@ impl Client {
         Ok(bytes)
     }
 
-    /// By the length, and by a checksum where the server makes one, else by the time; what does not fit is fetched anew
-    /// once.
+    /// Checks the file by its length, and by a checksum where the server computes one, else by its time. After a first
+    /// mismatch the file is fetched again from the start, once.
     fn check(
         &mut self,
         download: &mut Download<'_>,
@@ -245,9 +246,9 @@ impl Client {
         let fits = match compared {
             Comparison::Same => true,
             Comparison::Different => false,
-            // Its beginning is of another day.
+            // The beginning belongs to an older version of the file.
             Comparison::Unknown if grew => false,
-            // A file that was changed while it was fetched may be half old, half new.
+            // A file that was changed during the download may be half old, half new.
             Comparison::Unknown => {
                 facts.modified.is_none()
                     || self.optional(|client| client.modified(path))? == facts.modified
@@ -264,7 +265,8 @@ impl Client {
     }
 }
 
-/// A transfer that never began leaves nothing behind; one that ended early leaves its part, and says so.
+/// Removes the part of a transfer that never began. Keeps the part of one that ended early, and adds its path to the
+/// error.
 fn keep(error: ClientError, part: Part) -> ClientError {
     let place = shown_path(part.path());
     let kept = part.settle() > 0;

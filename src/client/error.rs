@@ -1,4 +1,4 @@
-//! What can go wrong for the person at the terminal: what happened, the server's own words, and what to do next.
+//! Errors for the person at the terminal: a message, the server's reply, and advice on what to do next.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use crate::ftp::Reply;
 use crate::ftp::path::Escaped;
 use crate::units;
 
-/// Who has to act. Its number is the exit status.
+/// Kind of an error, by who has to act. Its number is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The server refused a command.
@@ -17,28 +17,28 @@ pub enum Kind {
     Usage = 2,
     /// No connection, or it was lost.
     NoConnection = 3,
-    /// The server does not want this user or password.
+    /// The server refused the user or password.
     Login = 4,
-    /// TLS: the server has none, or is not who it should be.
+    /// TLS failed: the server does not offer it, or its certificate was not accepted.
     Tls = 5,
-    /// A transfer did not come to its end; what arrived is kept.
+    /// A transfer did not complete; the bytes that arrived are kept.
     Incomplete = 6,
     /// A local file cannot be read or written.
     Local = 7,
-    /// Ctrl-C.
+    /// An interrupt by the user (Ctrl-C).
     Interrupted = 130,
 }
 
 /// An error, as one sentence.
 #[derive(Debug)]
 pub struct ClientError {
-    /// Who has to act.
+    /// Kind of the error.
     pub kind: Kind,
     message: String,
     more: String,
-    /// The server's reply, if it was one.
+    /// The server's reply, if one caused the error.
     pub reply: Option<Reply>,
-    /// Whether it was tried again already.
+    /// Set if the error must not be retried, or not once more.
     pub(super) is_final: bool,
 }
 
@@ -57,17 +57,17 @@ impl ClientError {
         }
     }
 
-    /// With what the server said of it.
+    /// Adds the server's reply.
     pub(super) fn answered(self, reply: Reply) -> Self {
         Self { reply: Some(reply), ..self }
     }
 
-    /// Not to be tried once more.
+    /// Marks the error as final: it is not retried.
     pub(super) fn at_last(self) -> Self {
         Self { is_final: true, ..self }
     }
 
-    /// Of another kind, with more to say behind the server's words.
+    /// Changes the kind, and appends text after the server's reply.
     pub(super) fn with(self, kind: Kind, more: &str) -> Self {
         Self { kind, more: format!("{}{more}", self.more), ..self }
     }
@@ -87,13 +87,13 @@ impl ClientError {
         )
     }
 
-    /// Whether the control connection can still be used.
+    /// Returns true if the control connection can no longer be used.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         self.kind == Kind::NoConnection
     }
 
-    /// The exit status.
+    /// Returns the exit status.
     #[must_use]
     pub fn status(&self) -> u8 {
         self.kind as u8
@@ -115,7 +115,7 @@ impl fmt::Display for ClientError {
 
 impl std::error::Error for ClientError {}
 
-/// The same as [`units::reason`], for who waits with a deadline.
+/// Describes an I/O error as [`units::reason`] does, but an expired deadline as `timed out`.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "timed out".to_owned(),

@@ -1,4 +1,4 @@
-//! Files and directories of the server, named as in `std::fs`.
+//! Files and directories of the server, with method names as in `std::fs`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,18 +15,19 @@ use crate::ftp::time::TimeValue;
 
 use super::{Client, ClientError, Kind};
 
-/// The longest directory listing that is taken, in bytes.
+/// Maximum size of a directory listing, in bytes.
 const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Maximum number of entries of a directory listing: each becomes some hundred bytes of memory.
+/// Maximum number of entries of a directory listing: each takes some hundred bytes of memory.
 const LISTING_ENTRIES_MAX: usize = 1_000_000;
 
-/// What a transfer tells as it goes on: bytes so far, and in all, where that is known.
+/// An observer of a transfer. It receives the number of bytes so far, the total where that is known, and notes for the
+/// user.
 pub trait Watcher {
     /// Called at the beginning and after each chunk.
     fn progress(&mut self, bytes: u64, total: Option<u64>);
 
-    /// Something that the user should know: a connection was lost and is tried again, a file is fetched anew.
+    /// Receives a note for the user, such as a retry after a lost connection, or a file that is fetched again.
     fn note(&mut self, text: &str) {
         let _ = text;
     }
@@ -37,7 +38,7 @@ impl Watcher for () {
 }
 
 impl Client {
-    /// Where we are on the server.
+    /// Returns the current directory on the server.
     pub fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
         let reply = self.demand(&Command::PrintDirectory, "pwd")?;
         reply.quoted_path().ok_or_else(|| ClientError::refused(Kind::Refused, "pwd", reply))
@@ -58,13 +59,13 @@ impl Client {
         self.demand(&Command::Delete(name(path)?), &about("rm", path)).map(drop)
     }
 
-    /// Renames.
+    /// Renames a file or a directory.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), ClientError> {
         self.demand(&Command::RenameFrom(name(from)?), &about("rename", from))?;
         self.demand(&Command::RenameTo(name(to)?), &about("rename to", to)).map(drop)
     }
 
-    /// Bytes in a file.
+    /// Returns the size of a file in bytes.
     pub fn size(&mut self, path: &[u8]) -> Result<u64, ClientError> {
         self.set_type(Type::Image)?;
         let reply = self.demand(&Command::Size(name(path)?), &about("size", path))?;
@@ -72,7 +73,7 @@ impl Client {
             .ok_or_else(|| ClientError::refused(Kind::Refused, &about("size", path), reply))
     }
 
-    /// When a file was last changed.
+    /// Returns the modification time of a file.
     pub fn modified(&mut self, path: &[u8]) -> Result<Timestamp, ClientError> {
         let reply =
             self.demand(&Command::ModificationTime(name(path)?), &about("modtime", path))?;
@@ -81,13 +82,13 @@ impl Client {
             .ok_or_else(|| ClientError::refused(Kind::Refused, &about("modtime", path), reply))
     }
 
-    /// Sets the permission bits.
+    /// Sets the permission bits of a file (SITE CHMOD).
     pub fn set_mode(&mut self, path: &[u8], mode: u32) -> Result<(), ClientError> {
         let command = Command::Site(Site::ChangeMode { mode, path: name(path)? });
         self.demand(&command, &about("chmod", path)).map(drop)
     }
 
-    /// What is in a directory (the current one for an empty path), sorted by name, without `.` and `..`.
+    /// Returns the entries of a directory (the current one for an empty path), sorted by name, without `.` and `..`.
     pub fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
         let at = if path.is_empty() { None } else { Some(name(path)?) };
         let facts = self.features.machine_listing;
@@ -97,7 +98,7 @@ impl Client {
         } else {
             let all = Selection { hidden: true, path: at.clone(), ..Selection::default() };
             match self.listing(&Command::List(all), &what) {
-                // Some servers take the flag for a name.
+                // Some servers take the flag for a file name.
                 Err(error) if error.kind == Kind::Refused => self.listing(
                     &Command::List(Selection { path: at, ..Selection::default() }),
                     &what,
@@ -112,13 +113,13 @@ impl Client {
         Ok(entries)
     }
 
-    /// Whether listings tell size and time exactly (MLSD), and not as `ls` does.
+    /// Returns true if listings contain exact sizes and times (MLSD), unlike those of `ls`.
     #[must_use]
     pub fn lists_exactly(&self) -> bool {
         self.features.machine_listing
     }
 
-    /// The text of a listing, as the server writes it.
+    /// Returns the text of a listing as the server sends it.
     pub fn listing(&mut self, command: &Command, what: &str) -> Result<Vec<u8>, ClientError> {
         self.set_type(Type::Ascii)?;
         let (mut text, mut entries) = (Vec::new(), 0_usize);
@@ -138,7 +139,7 @@ impl Client {
         Ok(text)
     }
 
-    /// Writes a file of the server to `out`; returns how many bytes.
+    /// Writes a file of the server to `out`, and returns its length in bytes.
     pub fn read(&mut self, path: &[u8], out: &mut impl Write) -> Result<u64, ClientError> {
         self.set_type(Type::Image)?;
         let mut bytes = 0;
@@ -150,7 +151,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// Asks for something that a server need not have.
+    /// Asks for something that a server need not support; returns `None` if the server refuses it.
     pub(super) fn optional<T>(
         &mut self,
         ask: impl FnOnce(&mut Self) -> Result<T, ClientError>,
@@ -163,7 +164,7 @@ impl Client {
     }
 }
 
-/// Where a file lands in the end: where a symbolic link leads, and never on a directory, device or pipe.
+/// Returns the path that a download gets: the target of a symbolic link, and never a directory, device or pipe.
 pub(super) fn destination(local: &Path) -> Result<PathBuf, ClientError> {
     match fs::metadata(local) {
         Ok(found) if found.is_file() => {
@@ -176,12 +177,12 @@ pub(super) fn destination(local: &Path) -> Result<PathBuf, ClientError> {
     }
 }
 
-/// A local path, safe to print: a server may have chosen its name.
+/// Escapes a local path for printing, because a server may have chosen its name.
 pub(super) fn shown_path(path: &Path) -> String {
     shown(path.as_os_str().as_encoded_bytes())
 }
 
-/// The last name of a remote path, as a local one.
+/// Returns the last name of a remote path as a local file name.
 ///
 /// SECURITY: a server chooses these names; none may lead out of the local directory.
 pub(super) fn local_name(path: &[u8]) -> Result<&OsStr, ClientError> {
@@ -211,12 +212,12 @@ pub(super) fn about(what: &str, path: &[u8]) -> String {
     format!("{what} {}", shown(path)).trim_end().to_owned()
 }
 
-/// A remote name, safe to print.
+/// Escapes a remote name for printing.
 pub(super) fn shown(path: &[u8]) -> String {
     crate::ftp::path::Escaped(path).to_string()
 }
 
-/// The lines of a listing, without their ends.
+/// Returns the lines of a listing without their line ends; empty lines are left out.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))

@@ -1,27 +1,27 @@
-//! Ctrl-C: a flag that every wait looks at.
+//! Ctrl-C: a flag that every wait checks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::ClientError;
 
-/// Shared between whoever catches the signal and whoever waits.
+/// A flag shared between the signal handler that sets it and the waits that it ends.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// The flag, for the one who sets it.
+    /// Returns the flag, for the code that sets it.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }
 
-    /// Forgets an interrupt of before.
+    /// Clears an earlier interrupt.
     pub fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Whether it was set.
+    /// Returns true if the flag is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -1,9 +1,10 @@
-//! The other end: a client's connection to any FTP server, and the interactive program on top of it.
+//! The FTP client: a connection to any FTP server, and the interactive program on top of it.
 //!
-//! [`Client`] is the library's face: `connect`, then methods named as in `std::fs`, `u64` sizes, an error with its kind
-//! and the server's reply, and a deadline on every wait. [`shell`] is what `ftpclient` runs.
+//! [`Client`] is the interface of the library: `connect`, then methods named as in `std::fs`, with `u64` sizes. Its
+//! errors carry a kind and the server's reply, and every wait has a deadline. [`shell`] is the program that `ftpclient`
+//! runs.
 //!
-//! Depends on `ftp` alone, which it shares with the server.
+//! Depends on `ftp`, which it shares with the server, and on the small helpers `cli` and `units`.
 
 mod ahead;
 mod checks;
@@ -44,28 +45,28 @@ use connection::Connection;
 use data::Way;
 use wire::{Secrecy, Wire};
 
-/// How to connect, and how to behave once connected.
+/// Options for connecting to a server and for using the connection.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Which addresses of a host are tried.
+    /// Address families of a host to try.
     pub family: Family,
-    /// Whether the server connects to us for data (PORT, EPRT) instead of the other way round.
+    /// Active mode: the server connects to the client for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
-    /// When TLS is spoken.
+    /// Use of TLS on the connection.
     pub tls: Tls,
-    /// By what the server is known where it is.
+    /// Check that the server's certificate must pass where TLS is used.
     pub trust: Trust,
-    /// Whether stream mode is used even where the server has block mode.
+    /// Uses stream mode even where the server supports block mode.
     pub stream: bool,
-    /// The longest wait for the server to do anything.
+    /// Maximum time to wait for any action of the server.
     pub timeout: Duration,
-    /// The most bytes a second that a transfer takes.
+    /// Maximum transfer rate in bytes per second; `None` for no limit.
     pub limit: Option<NonZeroU64>,
-    /// How often a lost transfer is tried again without progress.
+    /// Maximum number of retries of a lost transfer without progress.
     pub retries: u32,
-    /// The wait before the first of these tries; each later one is twice as long, up to 16 times.
+    /// Wait before the first retry; each later wait is twice as long, up to 16 times the first.
     pub first_wait: Duration,
-    /// Whether commands and replies are shown on standard error.
+    /// Prints commands and replies to standard error.
     pub trace: bool,
     /// Set when the user wants the current operation to end.
     pub interrupt: Interrupt,
@@ -89,49 +90,49 @@ impl Default for Options {
     }
 }
 
-/// A connection to a server, logged in or about to.
+/// A connection to a server, logged in or about to log in.
 #[derive(Debug)]
 pub struct Client {
     connection: Connection,
     options: Options,
-    /// Host and port, to connect to again.
+    /// Host and port, for reconnecting.
     place: (String, u16),
-    /// User and password, to log in again.
+    /// User and password, for logging in again.
     login: Option<(String, String)>,
-    /// Where we are on the server, if we went anywhere.
+    /// Current directory after a change of directory, for returning to it after a reconnect.
     directory: Option<Vec<u8>>,
     way: Way,
-    /// How data is framed, once that was asked for.
+    /// Transmission mode, once the client has asked for one (MODE).
     framing: Option<Mode>,
-    /// Block mode: the data connection of the transfer before.
+    /// Data connection of the previous transfer, kept open in block mode.
     open_data: Option<Wire>,
-    /// How TLS is spoken, once it is.
+    /// TLS parameters, once the control connection uses TLS.
     secrecy: Option<Secrecy>,
-    /// Whether data travels by TLS.
+    /// Set once data goes over TLS (PROT P).
     protects_data: bool,
-    /// Whether REST was never refused.
+    /// True until the server refuses REST.
     restarts: bool,
-    /// Whether ALLO was never refused.
+    /// True until the server refuses ALLO.
     allocates: bool,
-    /// How often files that were asked for ahead were not wanted.
+    /// Number of times that files requested ahead were not wanted.
     wasted: u32,
-    /// How far into its file the current transfer has ever been: by this progress is known.
+    /// Furthest offset that the current transfer has reached in its file, in bytes; it shows progress between retries.
     reached: u64,
-    /// The type that the server was told last.
+    /// Representation type last set on the server (TYPE); `None` if unknown.
     representation: Option<Type>,
     features: Features,
 }
 
-/// What the server says that it can do (RFC 2389).
+/// Features that the server lists in its reply to FEAT (RFC 2389).
 #[derive(Debug, Default, Clone)]
 struct Features {
     machine_listing: bool,
     set_modified: bool,
-    /// HASH, and with which algorithm.
+    /// HASH, with the algorithm that it uses.
     hash: Option<Algorithm>,
-    /// RANG.
+    /// RANG: HASH of a range of bytes.
     ranges: bool,
-    /// XCRC and its kin, the best first.
+    /// XCRC and similar commands, best algorithm first.
     checksums: Vec<Algorithm>,
 }
 
@@ -139,11 +140,12 @@ impl Client {
     /// Connects and reads the greeting.
     ///
     /// # Errors
-    /// [`Kind::NoConnection`], with what to do next.
+    /// [`Kind::NoConnection`], with advice on what to do next; [`Kind::Tls`] when TLS cannot be set up.
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
         let place = format!("{host}:{port}");
-        // SECURITY: who says by what the server is known means that server, and no other without a word.
+        // SECURITY: a user who names a pin or authorities expects that server, so the client must not fall back to
+        // plain text silently.
         let tls = match (options.tls, &options.trust) {
             (Tls::Auto, Trust::Pin(_) | Trust::Authorities(_)) => Tls::Require,
             (tls, _) => tls,
@@ -163,7 +165,7 @@ impl Client {
             error.with(Kind::NoConnection, hint)
         })?;
         while greeting.code.is_preliminary() {
-            // 120: ready in a moment.
+            // 120: the server will be ready in a moment.
             greeting = connection.reply()?;
         }
         if !greeting.code.is_completion() {
@@ -198,13 +200,13 @@ impl Client {
         Ok(client)
     }
 
-    /// AUTH TLS, where the server offers it (RFC 4217 §4).
+    /// Sends AUTH TLS, and secures the control connection if the server accepts it (RFC 4217 §4).
     fn secure(&mut self, host: &str, place: &str) -> Result<(), ClientError> {
         let reply = self.ask(&Command::Authenticate(Mechanism::Tls))?;
         if reply.code == Code::SECURITY_EXCHANGED {
             let secrecy = self.options.trust.secrecy(host)?;
             self.connection.secure(place, &secrecy)?;
-            // Never again without, should the connection be lost.
+            // A reconnect must not fall back to plain text.
             self.options.tls = Tls::Require;
             self.secrecy = Some(secrecy);
         } else if self.options.tls == Tls::Require {
@@ -213,7 +215,7 @@ impl Client {
         Ok(())
     }
 
-    /// PBSZ and PROT: data by TLS, too.
+    /// Sends PBSZ and PROT, so that data goes over TLS, too.
     fn protect_data(&mut self) -> Result<(), ClientError> {
         if self.secrecy.is_some() {
             self.ask(&Command::ProtectionBuffer)?;
@@ -227,16 +229,16 @@ impl Client {
         Ok(())
     }
 
-    /// The version of TLS, if words and data go by TLS: `TLS 1.3`.
+    /// Returns the TLS version of the control connection, such as `TLS 1.3`; `None` without TLS.
     #[must_use]
     pub fn tls_version(&self) -> Option<String> {
         self.connection.tls_version()
     }
 
-    /// Logs in, and learns what the server can do.
+    /// Logs in, protects data connections where TLS is used, and reads the server's features.
     ///
     /// # Errors
-    /// [`Kind::Login`] when the server does not want this user or password.
+    /// [`Kind::Login`] when the server refuses the user or password.
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
         let mut reply = self.ask(&Command::User(user.as_bytes().to_vec()))?;
         if reply.code == Code::NEED_PASSWORD {
@@ -269,44 +271,45 @@ impl Client {
             self.features.ranges |= line.starts_with(b"RANG");
             self.features.learn_checksums(&String::from_utf8_lossy(&line));
             if line.starts_with(b"UTF8") {
-                // Some servers speak UTF-8 only when asked; whatever they answer, we go on.
+                // Some servers use UTF-8 only when asked to. The reply does not matter.
                 self.ask(&Command::Set(Setting::Utf8))?;
             }
         }
         Ok(())
     }
 
-    /// The server's address.
+    /// Returns the server's address.
     #[must_use]
     pub fn peer(&self) -> IpAddr {
         self.connection.peer().ip()
     }
 
-    /// Whether the connection is lost, so that only another one helps.
+    /// Returns true if the connection is lost, so that only a new one helps.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.connection.is_dead()
     }
 
-    /// Sends a command and reads its reply, whatever it is.
+    /// Sends a command and reads its reply, whatever its code.
     ///
     /// # Errors
-    /// Only when there is no reply: [`Kind::NoConnection`].
+    /// [`Kind::NoConnection`] when there is no reply, or the reply is 421; [`Kind::Usage`] when the command contains a
+    /// line end; [`Kind::Interrupted`].
     pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
         self.say(&command.encode())?;
         self.connection.reply()
     }
 
-    /// Sends a line, unless it was said ahead.
+    /// Sends a line, unless it was sent ahead.
     fn say(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.catch_up(line);
         self.connection.send(line)
     }
 
-    /// Sends a line as it is and reads its reply (`quote`).
+    /// Sends a line unchanged and reads its reply (`quote`).
     pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
         self.say(line.as_bytes())?;
-        // It may have been anything.
+        // The line may have changed any of these settings.
         self.representation = None;
         self.framing = None;
         self.open_data = None;
@@ -323,13 +326,13 @@ impl Client {
         }
     }
 
-    /// Says goodbye and hangs up.
+    /// Sends QUIT and closes the connection.
     pub fn quit(mut self) {
-        // Whatever the answer, the connection ends here.
+        // The connection ends here, whatever the reply.
         let _reply = self.ask(&Command::Quit);
     }
 
-    /// Makes the server connect to us for data, or the other way round.
+    /// Selects active or passive mode for data connections.
     pub fn set_active(&mut self, active: bool) {
         self.options.active = active;
         self.open_data = None;
@@ -338,7 +341,7 @@ impl Client {
 
     fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {
         if self.representation != Some(representation) {
-            // Unknown, should its reply be interrupted.
+            // The type is unknown if the wait for the reply is interrupted.
             self.representation = None;
             self.demand(&Command::Type(representation), "the type of transfer was refused")?;
             self.representation = Some(representation);

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 pub struct Entry {
     /// The user.
     pub login: String,
-    /// The password, if one stands there.
+    /// The password, if the entry has one.
     pub password: Option<String>,
 }
 
-/// The entry for this host, and this user if there is one, in `$NETRC` or `~/.netrc`; without either, or without entry, none.
+/// Returns the entry for this host, and for this user if one is given, from `$NETRC` or `~/.netrc`. Returns `None`
+/// without such a file or entry.
 #[must_use]
 pub fn find(host: &str, user: Option<&str>) -> Option<Entry> {
     let path = std::env::var_os("NETRC")
@@ -21,7 +22,7 @@ pub fn find(host: &str, user: Option<&str>) -> Option<Entry> {
 }
 
 fn parse(text: &str, host: &str, user: Option<&str>) -> Option<Entry> {
-    // A `#` that begins a word begins a comment; inside a password it is part of it.
+    // A `#` at the start of a word begins a comment; inside a password it is part of the password.
     let words = |line: &str| {
         line.split_ascii_whitespace()
             .map_while(|word| (!word.starts_with('#')).then(|| word.to_owned()))
@@ -45,7 +46,8 @@ fn parse(text: &str, host: &str, user: Option<&str>) -> Option<Entry> {
                     *(if word == "login" { login } else { password }) = value;
                 }
             }
-            // A macro ends at an empty line, which cannot be seen here; nobody has any.
+            // Macros are not supported: they end at an empty line, which is not visible here, and hardly any file has
+            // them.
             _ => {}
         }
     }

@@ -1,17 +1,17 @@
-//! `--limit`: transfers that take no more than so many bytes a second.
+//! `--limit`: transfers with a maximum rate in bytes per second.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::{ClientError, Interrupt};
 
-/// How long one wait lasts at most before it looks whether the user wants it to end.
+/// Maximum length of one wait before it checks for an interrupt by the user.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
-/// How often a second a limited transfer moves something: the smoothness of its flow.
+/// Number of chunks per second that a limited transfer moves; more chunks make a smoother flow.
 const CHUNKS_PER_SECOND: u64 = 16;
 
-/// Keeps one transfer at its rate.
+/// Keeps one transfer within its rate limit.
 #[derive(Debug)]
 pub(super) struct Pace {
     limit: Option<NonZeroU64>,
@@ -24,13 +24,13 @@ impl Pace {
         Self { limit, begun: now(), bytes: 0 }
     }
 
-    /// How much may be moved at once, so that the flow is smooth.
+    /// Returns the maximum number of bytes to move at once, so that the flow is smooth.
     pub(super) fn chunk(&self, bytes_max: usize) -> usize {
         let smooth = self.limit.map_or(u64::MAX, |limit| limit.get() / CHUNKS_PER_SECOND);
         usize::try_from(smooth).unwrap_or(usize::MAX).clamp(1, bytes_max)
     }
 
-    /// So many bytes were moved: waits until that is no faster than the limit.
+    /// Counts `bytes` as moved, and waits until the average rate is within the limit.
     pub(super) fn moved(&mut self, bytes: usize, interrupt: &Interrupt) -> Result<(), ClientError> {
         let Some(limit) = self.limit else { return Ok(()) };
         self.bytes += bytes as u64;
@@ -40,7 +40,7 @@ impl Pace {
     }
 }
 
-/// Waits for a while, or until the user wants it to end.
+/// Waits for `duration`; an interrupt by the user ends the wait with an error.
 pub(super) fn wait(duration: Duration, interrupt: &Interrupt) -> Result<(), ClientError> {
     wait_until(now() + duration, interrupt)
 }

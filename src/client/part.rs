@@ -1,16 +1,17 @@
-//! A download that is not complete: `NAME.part`, and beside it `NAME.part.id`, which tells what it is a part of.
+//! An incomplete download: `NAME.part`, and beside it `NAME.part.id`, which identifies the remote file.
 //!
-//! The second is written before anything is in the first, and removed after it. So whenever the program is killed, either
-//! both are there, or nothing is that could be taken for what it is not: a `.part` with something in it and without its
-//! `.part.id` is no file of ours. Both are touched under the part's lock only.
+//! `NAME.part.id` is written before the first byte of `NAME.part`, and removed after it. So a kill at any time leaves
+//! both files, or nothing that could be mistaken: a `.part` with content but without its `.part.id` is not a file of
+//! ours. Both files are changed only under the lock of the part.
 //!
-//! SECURITY: both names are ordinary names of files, which a server can serve: `f.part` and `f.part.id` of one server, fetched
-//! by `mget`, would else be a part of another server's `f`, with bytes that the first has chosen. So both files of a part
-//! carry a mark that no download has: the sticky bit. It is metadata of the file itself, so no content and no name forges it;
-//! its owner may set it on every file system that keeps Unix modes (extended attributes and birth times are on fewer); and it
-//! goes along when a directory is moved. A download gets at most the nine permission bits with its final name. Where the mark
-//! cannot be held (FAT, some network and FUSE file systems), which is tried at the file itself, a part is resumed only when a
-//! checksum of the server proves it ([`Found::Unproven`]).
+//! SECURITY: both names are ordinary file names, which a server can serve. Without a mark, `f.part` and `f.part.id` of
+//! one server, fetched by `mget`, would be a part of another server's `f`, with bytes that the first server has chosen.
+//! So both files of a part carry a mark that no download has: the sticky bit. It is metadata of the file itself, so
+//! neither content nor a name can forge it. Its owner may set it on every file system that keeps Unix modes (fewer
+//! support extended attributes and birth times), and it stays when a directory is moved. A download gets at most the
+//! nine permission bits with its final name. Some file systems cannot hold the mark (FAT, some network and FUSE file
+//! systems); the client tests this on the file itself. There a part is resumed only when a checksum of the server
+//! proves it ([`Found::Unproven`]).
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -33,12 +34,12 @@ use super::{ClientError, Kind};
 const PART_SUFFIX: &str = ".part";
 const IDENTITY_SUFFIX: &str = ".part.id";
 
-/// How every identity begins.
+/// First line of every identity.
 const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
 
-/// The longest file name that Linux takes, in bytes.
+/// Maximum length of a file name on Linux, in bytes.
 const NAME_BYTES_MAX: usize = 255;
-/// The longest identity that is read: paths are no longer than 4 KiB, and escaped no more than six times that.
+/// Maximum size of an identity to read, in bytes: a path has at most 4 KiB, and at most six times that when escaped.
 const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 
 /// The mark of both files of a part: the sticky bit.
@@ -47,10 +48,10 @@ const MARK: u32 = 0o1000;
 /// The permission bits of a complete file.
 const PERMISSIONS: u32 = 0o777;
 
-/// The mode of a new part and of its identity, less the umask.
+/// The mode of a new part and of its identity, before the umask.
 const NEW_MODE: u32 = MARK | 0o666;
 
-/// What a remote file is: where, and in which state.
+/// Identity of a remote file: its server and path, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity(String);
 
@@ -69,26 +70,26 @@ impl Identity {
             let _written = writeln!(text, "size {size}");
         }
         if let Some(modified) = modified {
-            // In seconds: MLSD and MDTM of one server may differ in what is behind.
+            // In whole seconds, because MLSD and MDTM of one server may differ in the fraction.
             let _written = writeln!(text, "modified {}", modified.as_second());
         }
         Self(text)
     }
 }
 
-/// What was found under a part's name.
+/// State of the file under a part's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// The first bytes of the same file, in the same state.
+    /// The first bytes of this remote file in its current state, and their number.
     Same(u64),
-    /// The same, as it says; the file system holds no mark that would show that it was not fetched like this.
+    /// Like `Same` by its identity, but the file system holds no mark, so the part may itself be a download.
     Unproven(u64),
-    /// Something of another file, or of the same before it changed.
+    /// Bytes of another file, or of an older state of this one.
     Other,
 }
 
-/// A part, which nobody else writes.
+/// A part, locked against other writers.
 #[derive(Debug)]
 pub(super) struct Part {
     file: File,
@@ -98,10 +99,10 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Opens what is there, or makes it.
+    /// Opens the part, or creates it.
     ///
     /// # Errors
-    /// [`Kind::Local`]; also when somebody else writes it, or it is no part of ours.
+    /// [`Kind::Local`], also when another process writes the part, or when it is not a part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
         let file = open_locked(&path)?;
@@ -135,12 +136,12 @@ impl Part {
         Ok((part, found))
     }
 
-    /// Whether something of a file is there.
+    /// Returns true if a part of this file exists.
     pub(super) fn is_there(local: &Path) -> bool {
         beside(local, PART_SUFFIX).symlink_metadata().is_ok()
     }
 
-    /// Takes a copy of a file under its final name for the beginning of what is to be fetched (`reget`), unless there is a
+    /// Copies the existing file `local` into its part, as the beginning of the download (`reget`), unless there is a
     /// part already.
     pub(super) fn copy_of(local: &Path, identity: &Identity) -> Result<(), ClientError> {
         let (part, found) = Self::open(local, identity)?;
@@ -161,15 +162,15 @@ impl Part {
         &self.file
     }
 
-    /// Begins anew.
+    /// Removes all bytes of the part.
     pub(super) fn clear(&self) -> Result<(), ClientError> {
         self.cut(0)
     }
 
-    /// Forgets what is behind so many bytes.
+    /// Truncates the part to at most `length` bytes.
     pub(super) fn cut(&self, length: u64) -> Result<(), ClientError> {
         let is_longer = |found: fs::Metadata| found.len() > length;
-        // Only if there is something: ext4 starts to write out a file that was cut to nothing when it is closed.
+        // Only a longer file is truncated: ext4 starts to write out a file that was cut to nothing when it is closed.
         let cut = self
             .file
             .metadata()
@@ -178,7 +179,7 @@ impl Part {
         cut.map_err(|error| ClientError::local(&self.path, &error))
     }
 
-    /// So many bytes before a place.
+    /// Reads the `count` bytes before the offset `end`.
     pub(super) fn read_before(&self, end: u64, count: usize) -> Result<Vec<u8>, ClientError> {
         let mut bytes = vec![0; count];
         let from = end.saturating_sub(count as u64);
@@ -191,7 +192,7 @@ impl Part {
         written.map_err(|error| ClientError::local(&self.path, &error))
     }
 
-    /// How many bytes are kept; a part without any goes away.
+    /// Returns the number of bytes that are kept; removes a part without any.
     pub(super) fn settle(self) -> u64 {
         let length = self.file.metadata().map_or(0, |metadata| metadata.len());
         if length == 0 {
@@ -201,27 +202,28 @@ impl Part {
         length
     }
 
-    /// Gives the file its name, time and permissions.
+    /// Gives the file its final name, time and permissions.
     pub(super) fn complete(
         self,
         modified: Option<Timestamp>,
         permissions: Option<Permissions>,
     ) -> Result<(), ClientError> {
         if let Some(modified) = modified {
-            // The time is a courtesy: a file system that cannot keep it does not make the file incomplete.
+            // Setting the time is best effort: a file system that cannot keep it does not make the file incomplete.
             let _set = self.file.set_modified(modified.into());
         }
         let failed = |error: io::Error| ClientError::local(&self.local, &error);
         let found = self.file.metadata().map_err(failed)?;
-        // As those of the file that it replaces; who may not set them keeps the new file's own.
+        // The file takes the permissions of the file that it replaces; if they cannot be set, it keeps its own.
         let mode = permissions.map_or_else(|| found.mode(), |kept| kept.mode()) & PERMISSIONS;
         if is_name_of_ours(&self.local) {
-            // SECURITY: never marked under such a name, not for a moment. A kill here leaves a part that is not known again.
+            // SECURITY: a file under such a name is never marked, not even briefly. A kill here leaves a part that is
+            // not recognized later.
             set_mode(&self.file, mode).map_err(failed)?;
         } else {
             let _set = set_mode(&self.file, mode | (found.mode() & MARK));
         }
-        // Another ftpclient may have begun a download in the meantime whose part has this name.
+        // Another ftpclient may meanwhile have begun a download whose part has this name.
         let marks = Marks::of(&self.file).map_err(failed)?;
         refuse_part_of_another(&self.local, marks)?;
         if !is_at(&self.file, &self.path).map_err(failed)? {
@@ -235,23 +237,23 @@ impl Part {
 }
 
 impl Drop for Part {
-    /// The lock goes with the part, even if a process that was started meanwhile still has the file open.
+    /// Releases the lock, even if a process that was started meanwhile still has the file open.
     fn drop(&mut self) {
         let _unlocked = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
-/// Opens a part, or makes an empty one, which is nobody's yet; and takes its lock.
+/// Opens a part, or creates an empty one, which has no identity yet; and takes its lock.
 fn open_locked(path: &Path) -> Result<File, ClientError> {
     let failed = |error: io::Error| match Errno::from_io_error(&error) {
-        // SECURITY: a link that somebody put there is not followed.
+        // SECURITY: a symbolic link under this name is not followed.
         Some(Errno::LOOP) => in_the_way(path),
         _ => ClientError::local(path, &error),
     };
     loop {
         let mut options = File::options();
         options.read(true).write(true).create(true).mode(NEW_MODE);
-        // A pipe under this name would be waited for.
+        // Without NONBLOCK the open of a pipe under this name would block.
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
         let file = options.open(path).map_err(failed)?;
         if !file.metadata().map_err(failed)?.is_file() {
@@ -261,21 +263,21 @@ fn open_locked(path: &Path) -> Result<File, ClientError> {
             let what = format!("{}: another ftpclient is fetching it", shown_path(path));
             return Err(ClientError::new(Kind::Local, what));
         }
-        // Between opening and locking, its last owner may have completed it: then it has its final name.
+        // Between opening and locking, the last owner may have completed the part, which then has its final name.
         if is_at(&file, path).map_err(failed)? {
             return Ok(file);
         }
     }
 }
 
-/// A name with a suffix, cut where the file system would not take it.
+/// Returns a name with a suffix, shortened to a length that the file system accepts.
 fn beside(local: &Path, suffix: &str) -> PathBuf {
     let name = local.file_name().unwrap_or_default().as_bytes();
     let kept = name.get(..NAME_BYTES_MAX - IDENTITY_SUFFIX.len()).unwrap_or(name);
     local.with_file_name(OsStr::from_bytes(&[kept, suffix.as_bytes()].concat()))
 }
 
-/// Tells that a file that is open is still the one under this path.
+/// Returns true if an open file is still the one under this path.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let own = file.metadata()?;
     let there = path.symlink_metadata();
@@ -290,7 +292,7 @@ fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(mode))
 }
 
-/// The mark of a part that is open, and the ability of its file system to hold one.
+/// Length and mode of an open part, its mark, and the ability of its file system to hold one.
 #[derive(Debug, Clone, Copy)]
 struct Marks {
     length: u64,
@@ -305,7 +307,7 @@ impl Marks {
         let (length, mode, is_marked) = (found.len(), found.mode() & 0o7777, is_marked(&found));
         let mut are_held = is_marked;
         if !is_marked && set_mode(file, mode | MARK).is_ok() {
-            // FAT takes a mode that it does not keep.
+            // FAT accepts a mode that it does not keep.
             are_held = self::is_marked(&file.metadata()?);
             set_mode(file, mode)?;
         }
@@ -313,7 +315,7 @@ impl Marks {
     }
 }
 
-/// An identity as it was found.
+/// An identity as found on disk.
 #[derive(Debug)]
 struct Note {
     text: String,
@@ -321,7 +323,8 @@ struct Note {
 }
 
 impl Note {
-    /// Reads what stands under the name of an identity; `None` if nothing does. What is none is not ours, and has no text.
+    /// Reads the file under the name of an identity; `None` if there is none. A file that cannot be read as an identity
+    /// is not ours, and gets the text `?`.
     fn read(path: &Path) -> Option<Self> {
         let mut options = File::options();
         options.read(true);
@@ -342,7 +345,7 @@ impl Note {
         }
     }
 
-    /// Tells that it is one of ours: also one that was cut off while it was written.
+    /// Returns true if the identity is one of ours, even if its writing was cut off.
     fn is_ours(&self, marks: Marks) -> bool {
         let may_be = self.text.is_empty() || self.text.starts_with(FIRST_LINE);
         may_be && (self.is_marked || !marks.are_held)
@@ -357,7 +360,8 @@ fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
     written.map_err(|error| ClientError::local(path, &error))
 }
 
-/// Tells that the part of another download, or its identity, could have this name; some file systems know no case.
+/// Returns true if the part or the identity of another download could have this name. The case is ignored, as on some
+/// file systems.
 fn is_name_of_ours(local: &Path) -> bool {
     [PART_SUFFIX, IDENTITY_SUFFIX].iter().any(|suffix| ends_with(local, suffix))
 }
@@ -370,7 +374,8 @@ fn ends_with(path: &Path, suffix: &str) -> bool {
         .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
-/// A download replaces neither the part nor the identity of another: its bytes would be taken for those of that one.
+/// Refuses a download that would replace the part or the identity of another: its bytes would be taken for those of the
+/// other.
 fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError> {
     let is_ours = |note: &Path| Note::read(note).is_some_and(|note| note.is_ours(marks));
     let mut note = local.as_os_str().to_owned();
@@ -446,7 +451,7 @@ mod tests {
             part.write_at(content.as_bytes(), 0).unwrap();
             part.complete(None, Some(Permissions::from_mode(replaced))).unwrap();
         };
-        // Whatever the mode of a file that it replaces.
+        // The mode of a replaced file makes no difference.
         fetch("f.part.id", &identity(9).0, 0o1666);
         let error = Part::open(&path("f"), &identity(9)).unwrap_err();
         assert!(error.to_string().contains("f.part.id is in the way"), "{error}");
@@ -473,7 +478,7 @@ mod tests {
         }
         begun.settle();
         assert_eq!(Part::open(&path("f"), &identity(9)).unwrap().1, Found::Same(4));
-        // One that began before the other had its part.
+        // A download that began before the other had its part.
         let (late, _) = Part::open(&path("g.part"), &identity(1)).unwrap();
         late.write_at(b"x", 0).unwrap();
         Part::open(&path("g"), &identity(9)).unwrap().0.write_at(b"0123", 0).unwrap();

@@ -1,4 +1,4 @@
-//! What is lost on the way is tried again: bounded, visible, and with growing waits.
+//! Retries after lost connections and transient errors: bounded, visible, and with growing waits.
 
 use std::time::Duration;
 
@@ -9,15 +9,16 @@ use super::files::Watcher;
 use super::pace::wait;
 use super::{Client, ClientError, Kind};
 
-/// How many times the first wait the longest one is: 1, 2, 4, 8, 16 seconds.
+/// Longest wait, as a multiple of the first: 1, 2, 4, 8, 16 seconds.
 const WAIT_GROWTH_MAX: u32 = 16;
 
 impl Client {
-    /// Does something that may be done again from its beginning; connects anew where the connection was lost. A wait
-    /// comes before each try, twice as long as the one before; after any progress it is counted anew.
+    /// Runs `attempt`, which must be repeatable from its start, and retries it after an error that may pass. Reconnects
+    /// where the connection was lost. Each wait before a retry is twice as long as the one before; progress resets the
+    /// count of retries.
     ///
     /// # Errors
-    /// What is final, at once; what is not, after [`super::Options::retries`] tries without progress.
+    /// A final error, at once; any other error, after [`super::Options::retries`] retries without progress.
     pub fn recovering<W: Watcher, T>(
         &mut self,
         watcher: &mut W,
@@ -50,7 +51,7 @@ impl Client {
         }
     }
 
-    /// Connects to the same server, logs in as the same user and goes to the same directory.
+    /// Reconnects to the server, logs in again and returns to the current directory.
     fn reconnect(&mut self) -> Result<(), ClientError> {
         let (host, port) = self.place.clone();
         let (login, directory) = (self.login.take(), self.directory.take());
@@ -73,14 +74,14 @@ impl Client {
             outcome = self.change_directory(directory);
         }
         if outcome.is_err() {
-            // Half way is nowhere: the next try begins with a connection of its own.
+            // A half-restored connection is of no use: the next try begins with a new one.
             self.connection.give_up();
             (self.login, self.directory) = (login, directory);
         }
         outcome
     }
 
-    /// Goes to another directory; `..` is asked for by CDUP.
+    /// Changes the current directory; sends CDUP for `..`.
     pub fn change_directory(&mut self, path: &[u8]) -> Result<(), ClientError> {
         let command = if path == b".." {
             Command::ChangeToParent
@@ -88,7 +89,7 @@ impl Client {
             Command::ChangeDirectory(super::files::name(path)?)
         };
         self.demand(&command, &super::files::about("cd", path))?;
-        // To come back here after a lost connection.
+        // Remembered for returning here after a lost connection.
         self.directory = match self.current_directory() {
             Ok(directory) => Some(directory),
             Err(error) if error.kind == Kind::Refused => None,
@@ -99,14 +100,14 @@ impl Client {
 }
 
 impl ClientError {
-    /// Whether the server said 5xx.
+    /// Returns true if the server refused with a permanent reply (5xx).
     pub(super) fn is_refused_for_good(&self) -> bool {
         let permanent = |reply: &Reply| !reply.code.is_transient();
         self.kind == Kind::Refused && self.reply.as_ref().is_some_and(permanent)
     }
 
-    /// Whether the same thing may succeed a little later: a connection was lost, or the server said 4xx. What it said
-    /// with 5xx, a disk that is full, a login, TLS and whatever is wrong here is final.
+    /// Returns true if a retry may succeed: the connection was lost, or the server replied 4xx. A 5xx reply, a full
+    /// disk, and errors of login, TLS or this machine are final.
     fn is_worth_another_try(&self) -> bool {
         let code = self.reply.as_ref().map(|reply| reply.code);
         if self.is_final {

@@ -1,4 +1,4 @@
-//! Whether the client speaks TLS, and by what it knows its server.
+//! Use of TLS, and verification of the server's certificate.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -19,40 +19,40 @@ use super::error::reason;
 use super::wire::Secrecy;
 use super::{ClientError, Kind};
 
-/// How many hexadecimal digits a pin has.
+/// Number of hexadecimal digits of a pin.
 const PIN_DIGITS: usize = 64;
 
-/// When TLS is spoken.
+/// Use of TLS on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tls {
-    /// Where the server offers it.
+    /// TLS where the server offers it.
     Auto,
-    /// Or not at all.
+    /// TLS, or no connection at all.
     Require,
-    /// From the first byte on, on a port of its own.
+    /// TLS from the first byte on, on a port of its own.
     Implicit,
-    /// Never.
+    /// No TLS.
     Off,
 }
 
-/// By what the server is known.
+/// Rule for accepting the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// A certificate of an authority that the system trusts.
+    /// A certificate signed by an authority that the system trusts.
     System,
-    /// One of an authority in this file.
+    /// A certificate signed by an authority in this file (PEM).
     Authorities(PathBuf),
-    /// The certificate of this SHA-256, and no other.
+    /// The certificate with this SHA-256, and no other.
     Pin(String),
-    /// Nothing: whoever answers.
+    /// Any certificate: the server is not verified.
     Anybody,
 }
 
 impl Trust {
-    /// Reads a SHA-256 as tools print it: hexadecimal digits, with or without colons.
+    /// Parses a SHA-256 as tools print it: hexadecimal digits, with or without colons.
     ///
     /// # Errors
-    /// One sentence, when it is none.
+    /// One sentence, when `text` is not a SHA-256.
     pub fn pin(text: &str) -> Result<Self, String> {
         let digits: String = text.chars().filter(|letter| *letter != ':').collect();
         if digits.len() == PIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -62,7 +62,7 @@ impl Trust {
         }
     }
 
-    /// How TLS is spoken with a server of this name.
+    /// Builds the TLS parameters for a server of this name.
     pub(super) fn secrecy(&self, host: &str) -> Result<Secrecy, ClientError> {
         let wrong = |what: String| ClientError::new(Kind::Tls, what);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -81,7 +81,7 @@ impl Trust {
         Ok(Secrecy { config: Arc::new(config), name })
     }
 
-    /// What checks a chain of certificates, where one is asked for.
+    /// Builds the verifier of certificate chains; `None` where no chain is verified.
     fn web(
         &self,
         provider: &Arc<CryptoProvider>,
@@ -102,7 +102,7 @@ impl Trust {
     }
 }
 
-/// What cannot be read of them is left out: others may do.
+/// Reads the root certificates of the system. Those that cannot be parsed are left out, because the others may suffice.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -121,7 +121,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
     if roots.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(roots) }
 }
 
-/// Decides whether a certificate is the server's.
+/// Verifies the server's certificate as `trust` demands.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
@@ -147,7 +147,7 @@ impl ServerCertVerifier for Verifier {
             }
             (_, Some(web)) => {
                 web.verify_server_cert(certificate, chain, name, ocsp, now).map_err(|error| {
-                    // Its fingerprint is what a person can compare.
+                    // The fingerprint lets a person compare the certificate.
                     Error::General(format!(
                         "{}; its certificate has the SHA-256 {own}",
                         what(&error)
@@ -183,7 +183,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What is wrong with a certificate, in words.
+/// Describes in words why a certificate is invalid.
 fn what(error: &Error) -> String {
     use rustls::CertificateError::{
         Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
@@ -201,7 +201,7 @@ fn what(error: &Error) -> String {
     }
 }
 
-/// What went wrong in a handshake, and what to do next.
+/// Builds the error of a failed handshake, with advice on what to do next.
 pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
     let certificate = matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()),

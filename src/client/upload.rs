@@ -1,4 +1,4 @@
-//! Sending a file: resumed where the server has it up to, and checked.
+//! Uploads: a file is sent, resumed after the bytes that the server has, and checked.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -14,19 +14,20 @@ use super::checks::{Comparison, Whole};
 use super::files::{Watcher, about, name, shown, shown_path};
 use super::{Client, ClientError, Kind};
 
-/// How much of what is there is fetched and compared before an upload goes on, where the server makes no checksum.
+/// Number of bytes of the remote file that are fetched and compared before an upload continues, where the server
+/// computes no checksum.
 const OVERLAP_BYTES: u64 = 64 * 1024;
 
-/// Where an upload begins.
+/// Start of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum From {
-    /// At the beginning: `put`.
+    /// The beginning of the file (`put`).
     Beginning,
-    /// Behind what the server has, if that is the beginning of the file: `reput`.
+    /// The end of the remote file, if that is the beginning of the local one (`reput`).
     WhatIsThere,
 }
 
-/// An upload, and what is known of it from one try to the next.
+/// An upload, with the state that is kept from one try to the next.
 struct Upload<'a> {
     file: File,
     metadata: Metadata,
@@ -34,19 +35,19 @@ struct Upload<'a> {
     path: &'a [u8],
     representation: Type,
     from: From,
-    /// Whether this upload has begun: what is there is its own.
+    /// Set once this upload has begun to send, so that the remote file is its own.
     begun: bool,
-    /// Whether what came out was not what it should be, once.
+    /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
 }
 
 impl Client {
-    /// Sends a local file; its time of change goes along where the server can keep it. Lost connections are tried again
-    /// as [`super::Options`] say.
+    /// Sends a local file, and sets its modification time where the server supports that. Returns the number of bytes
+    /// of the file. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Local`] when the file cannot be read, or changes meanwhile; [`Kind::Incomplete`] when it did not come
-    /// whole, whatever the server's last reply was.
+    /// [`Kind::Local`] when the file cannot be read, or changes meanwhile; [`Kind::Incomplete`] when it did not arrive
+    /// completely, whatever the server's last reply was.
     pub fn upload(
         &mut self,
         local: &Path,
@@ -81,7 +82,7 @@ impl Client {
         let resumes = image && (upload.from == From::WhatIsThere || upload.begun);
         let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
         let sent = match self.send(upload, offset, watcher) {
-            // It will not have the rest, so it gets the whole.
+            // The server refuses the rest of the file, so it gets the whole file.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
                 watcher.note(&format!("{error}; sending the whole file again"));
                 self.send(upload, 0, watcher)?
@@ -90,7 +91,7 @@ impl Client {
         };
         let checked = if image { self.check_upload(upload) } else { Ok(()) };
         match checked.and_then(|()| self.set_modified(upload)) {
-            // The server has confirmed it; and what is confirmed is there.
+            // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
                 watcher.note(&format!("stored, but it could not be checked: {error}"));
                 Ok(sent)
@@ -99,7 +100,7 @@ impl Client {
         }
     }
 
-    /// How many bytes the server has that are the beginning of this file.
+    /// Returns the number of bytes on the server that are the beginning of this file.
     fn place_to_resume(
         &mut self,
         upload: &Upload<'_>,
@@ -120,13 +121,13 @@ impl Client {
         }
         match compared {
             Comparison::Same => Ok(there),
-            // Of this very upload, and no more than it has sent.
+            // These bytes are of this upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
             Comparison::Unknown if upload.from == From::WhatIsThere => {
                 watcher.note("the part on the server cannot be compared with the local file; resuming at its size");
                 Ok(there)
             }
-            // `put` was asked for, and this may be what it was to replace.
+            // The user asked for `put`, and this may be the file to replace.
             Comparison::Unknown => Ok(0),
             Comparison::Different => {
                 watcher.note("the part on the server differs from the local file; sending the whole file again");
@@ -135,7 +136,7 @@ impl Client {
         }
     }
 
-    /// Fetches the end of what is there, and compares it with what is here.
+    /// Fetches the end of the remote file, and compares it with the local file.
     fn compare_end(&mut self, upload: &Upload<'_>, there: u64) -> Result<Comparison, ClientError> {
         let count = there.min(OVERLAP_BYTES);
         let mut ours = vec![0; usize::try_from(count).unwrap_or_default()];
@@ -146,7 +147,7 @@ impl Client {
         let fetched = self.optional(|client| {
             let command = Command::Retrieve(name(upload.path)?);
             client.receive(&command, there - count, &about("reput", upload.path), |chunk| {
-                // One byte too many is enough to know.
+                // One byte too many is enough to show a difference.
                 let room = (ours.len() + 1).saturating_sub(theirs.len());
                 theirs.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
                 Ok(())
@@ -185,7 +186,7 @@ impl Client {
             begun = true;
             let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
             if left == 0 && has_changed(upload)? {
-                // Before the server is told that this was all.
+                // Checked before the server receives the end of the data.
                 return Err(changed(upload.local));
             }
             raw.resize(left.min(room), 0);
@@ -206,7 +207,7 @@ impl Client {
         Ok(bytes)
     }
 
-    /// ALLO: in stream mode nothing else tells a server that an upload did not come whole.
+    /// Sends ALLO with the length: in stream mode nothing else shows a server that an upload is incomplete.
     fn announce(&mut self, upload: &Upload<'_>, length: u64) -> Result<(), ClientError> {
         self.choose_framing()?;
         let needed = self.framing == Some(Mode::Stream) && upload.representation == Type::Image;
@@ -216,10 +217,11 @@ impl Client {
         Ok(())
     }
 
-    /// By the length, and by a checksum where the server makes one; what does not fit is sent anew once.
+    /// Checks the file by its length, and by a checksum where the server computes one. After a first mismatch the file
+    /// is sent again from the start, once.
     fn check_upload(&mut self, upload: &mut Upload<'_>) -> Result<(), ClientError> {
         let length = upload.metadata.len();
-        // A server that takes files away as they come has none to tell of.
+        // A server that moves files away as they arrive has no size to report.
         let there = self.optional(|client| client.size(upload.path))?;
         let fits = match there {
             Some(there) if there != length => false,
@@ -234,7 +236,7 @@ impl Client {
         }
         let message = format!("{} is not there as it is here", shown(upload.path));
         let error = ClientError::new(Kind::Incomplete, message);
-        // Not behind what is wrong, but from the beginning.
+        // The next try starts at the beginning, not after the wrong bytes.
         upload.begun = false;
         upload.from = From::Beginning;
         let again = !std::mem::replace(&mut upload.distrusted, true);
@@ -249,7 +251,7 @@ impl Client {
                 .map_err(drop)
                 .and_then(|time| Timestamp::try_from(time).map_err(drop))
         {
-            // A courtesy: a server that refuses has the file all the same.
+            // Best effort: a server that refuses this has the complete file nevertheless.
             let _reply = self.ask(&Command::SetModificationTime {
                 time: TimeValue(modified),
                 path: name(upload.path)?,

@@ -1,8 +1,8 @@
-//! `ftp://user:password@host:port/path` (RFC 1738 §3.2), or a plain host.
+//! Parsing of `ftp://user:password@host:port/path` (RFC 1738 §3.2), or of a plain host.
 
 use super::Tls;
 
-/// Where to go, as the command line says it.
+/// A server to connect to, as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Name or address, without brackets.
@@ -15,17 +15,17 @@ pub struct Target {
     pub password: Option<String>,
     /// The path, decoded, if the URL has one; ends with `/` for a directory.
     pub path: Option<Vec<u8>>,
-    /// Whether it is a URL, whose port is 21 where it says none.
+    /// True for a URL, which has its own default ports: 21, or 990 for `ftps`.
     pub is_url: bool,
-    /// When TLS is spoken, if the scheme says it.
+    /// Use of TLS, if the scheme determines it.
     pub tls: Option<Tls>,
 }
 
 impl Target {
-    /// Reads a host or URL.
+    /// Parses a host or URL.
     ///
     /// # Errors
-    /// What is wrong with it, as the beginning of a sentence.
+    /// A description of the problem, as the beginning of a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Self::host(text);
@@ -33,7 +33,7 @@ impl Target {
         let mut tls = None;
         match scheme.to_ascii_lowercase().as_str() {
             "ftp" => {}
-            // By custom TLS begins at once behind the first, after AUTH behind the second.
+            // The convention: `ftps` uses TLS from the first byte on, `ftpes` after AUTH.
             "ftps" => tls = Some(Tls::Implicit),
             "ftpes" => tls = Some(Tls::Require),
             _ => {
@@ -60,7 +60,7 @@ impl Target {
         Ok(Self { user, password, path, is_url: true, tls, ..Self::host(place)? })
     }
 
-    /// `host`, `host:port`, `[::1]:port` or a bare IPv6 address.
+    /// Parses `host`, `host:port`, `[::1]:port` or a bare IPv6 address.
     fn host(text: &str) -> Result<Self, String> {
         let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((host, rest)) => (host, rest.strip_prefix(':')),
@@ -91,7 +91,7 @@ fn text_of(text: &str) -> Result<String, String> {
     String::from_utf8(decode(text)?).map_err(|_| format!("'{text}' is not UTF-8"))
 }
 
-/// Takes `%41` for `A`.
+/// Decodes percent-encoding: `%41` becomes `A`.
 fn decode(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

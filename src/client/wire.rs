@@ -1,4 +1,4 @@
-//! A connection as bytes: in plain or by TLS, with the socket's own timeouts.
+//! A byte stream, plain or over TLS, with the timeouts of its socket.
 
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
@@ -9,18 +9,18 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
-/// How much ciphertext is taken from the socket at once.
+/// Maximum number of bytes of ciphertext to read from the socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
 
-/// How long the other end may take to say its end when we have said ours.
+/// Maximum time that a read waits for the peer's `close_notify` after ours was sent.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often is read in a handshake, and at the end, each time for as long as the socket waits: a server that sends a byte at
-/// a time is given up.
+/// Maximum number of reads in a handshake, and after our `close_notify`. Each may take the timeout of the socket; a
+/// server that sends one byte at a time is given up.
 const HANDSHAKE_READS_MAX: u32 = 64;
 const END_READS_MAX: u32 = 16;
 
-/// How TLS is spoken with one server: the data connections resume the session of the control connection.
+/// TLS parameters for one server. Data connections resume the session of the control connection.
 #[derive(Clone)]
 pub(super) struct Secrecy {
     pub(super) config: Arc<ClientConfig>,
@@ -33,7 +33,7 @@ impl fmt::Debug for Secrecy {
     }
 }
 
-/// A connection.
+/// A connection, plain or over TLS.
 pub(super) struct Wire {
     socket: BufReader<TcpStream>,
     tls: Option<Box<ClientConnection>>,
@@ -49,13 +49,13 @@ impl fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// In plain.
+    /// Wraps a socket, without TLS.
     pub(super) fn new(socket: TcpStream) -> Self {
-        // Plain bytes are read into the caller's buffer at once.
+        // Plain bytes are read into the caller's buffer directly.
         Self { socket: BufReader::with_capacity(0, socket), tls: None }
     }
 
-    /// By TLS from now on. The handshake is done here.
+    /// Switches to TLS and performs the handshake.
     pub(super) fn secure(&mut self, secrecy: &Secrecy) -> io::Result<()> {
         let (config, name) = (Arc::clone(&secrecy.config), secrecy.name.clone());
         let mut tls = Box::new(ClientConnection::new(config, name).map_err(io::Error::other)?);
@@ -76,26 +76,26 @@ impl Wire {
         Ok(())
     }
 
-    /// The socket, for its options.
+    /// Returns the socket, for setting its options.
     pub(super) fn socket(&self) -> &TcpStream {
         self.socket.get_ref()
     }
 
-    /// The version of TLS, if it is by TLS: `TLS 1.3`.
+    /// Returns the TLS version, such as `TLS 1.3`; `None` without TLS.
     pub(super) fn version(&self) -> Option<String> {
         let version = self.tls.as_ref()?.protocol_version()?.as_str()?;
         Some(version.replace('_', ".").replace("TLSv", "TLS "))
     }
 
-    /// Says that this was all. By TLS the other end says the same, and on the way there may be what the next connection
-    /// resumes by.
+    /// Ends our direction of the connection. Over TLS, reads until the peer's `close_notify`; session tickets for the
+    /// next connection may arrive before it.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         let Some(tls) = &mut self.tls else { return self.socket().shutdown(Shutdown::Write) };
         tls.send_close_notify();
         flush(tls, &self.socket)?;
         self.socket().shutdown(Shutdown::Write)?;
         self.socket().set_read_timeout(Some(END_TIMEOUT))?;
-        // It has told its end already, or does so now, or its end does not matter any more.
+        // The peer has sent its `close_notify` already, sends it now, or it does not matter any more.
         for _ in 0..END_READS_MAX {
             match self.read(&mut [0; 1024]) {
                 Ok(1..) => {}
@@ -114,7 +114,7 @@ fn flush(tls: &mut ClientConnection, socket: &BufReader<TcpStream>) -> io::Resul
     Ok(())
 }
 
-/// Takes once from the socket.
+/// Reads once from the socket and processes the records.
 fn fill(tls: &mut ClientConnection, socket: &mut BufReader<TcpStream>) -> io::Result<()> {
     if tls.read_tls(socket)? == 0 && tls.is_handshaking() {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -122,7 +122,7 @@ fn fill(tls: &mut ClientConnection, socket: &mut BufReader<TcpStream>) -> io::Re
     match tls.process_new_packets() {
         Ok(_) => Ok(()),
         Err(error) => {
-            // An alert tells the other end why.
+            // An alert reports the reason to the peer.
             let _told = flush(tls, socket);
             Err(io::Error::new(io::ErrorKind::InvalidData, error))
         }
@@ -130,7 +130,7 @@ fn fill(tls: &mut ClientConnection, socket: &mut BufReader<TcpStream>) -> io::Re
 }
 
 impl Read for Wire {
-    /// By TLS, an end that nobody has said is an error: somebody may have cut the connection.
+    /// Reads bytes. Over TLS, an end without `close_notify` is an error, because somebody may have cut the connection.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(room) };
         loop {
@@ -146,7 +146,7 @@ impl Read for Wire {
             if !tls.wants_read() {
                 continue;
             }
-            // Who waits looks whether it still wants to: a record may come byte by byte, or have nothing in it.
+            // The caller can check for an interrupt here: a record may arrive byte by byte, or be empty.
             return Err(io::ErrorKind::Interrupted.into());
         }
     }
@@ -155,11 +155,11 @@ impl Read for Wire {
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.get_ref().write(bytes) };
-        // What could not be sent before a signal came goes first.
+        // Records that a signal left unsent go first.
         flush(tls, &self.socket)?;
         let count = tls.writer().write(bytes)?;
         match flush(tls, &self.socket) {
-            // It is on its way: the next call sends it.
+            // The bytes are buffered; the next call sends them.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(count),
             outcome => outcome.map(|()| count),
         }

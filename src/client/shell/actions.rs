@@ -1,4 +1,4 @@
-//! What each command of the shell does. One function a row of the table, and all of one shape.
+//! Actions of the shell's commands: one function per row of the table, all with one signature.
 
 #![allow(clippy::unnecessary_wraps, reason = "one shape for all functions of the table")]
 
@@ -17,7 +17,7 @@ use super::Shell;
 use super::transfers::Begin;
 use super::words::plain;
 
-/// What a command leads to.
+/// Control flow after a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Continue,
@@ -173,7 +173,7 @@ pub(super) fn local_shell(shell: &mut Shell, words: &[&str]) -> Done {
     }
 }
 
-// Looking.
+// Listing and reading.
 
 pub(super) fn pwd(shell: &mut Shell, _: &[&str]) -> Done {
     let place = shell.client()?.current_directory()?;
@@ -209,7 +209,7 @@ pub(super) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
         let names: Vec<String> = entries.iter().map(|entry| shown(&label(entry))).collect();
         shell.say_names(&names);
     } else {
-        // Another program reads these: the bytes as they are.
+        // Another program reads these names, so their bytes stay unchanged.
         let text: Vec<u8> =
             entries.iter().flat_map(|entry| [label(entry), b"\n".to_vec()].concat()).collect();
         shell.say_bytes(&text);
@@ -244,7 +244,7 @@ pub(super) fn cat(shell: &mut Shell, words: &[&str]) -> Done {
     let mut out = io::stdout().lock();
     let client = shell.client()?;
     if on_terminal {
-        // SECURITY: a file must not drive the terminal.
+        // SECURITY: the bytes of a file must not control the terminal.
         let mut text = Vec::new();
         client.read(path.as_bytes(), &mut text)?;
         out.write_all(super::printable(&text).as_bytes()).map_err(|error| output_gone(&error))?;
@@ -259,7 +259,7 @@ fn output_gone(error: &io::Error) -> ClientError {
     ClientError::local(Path::new("standard output"), error)
 }
 
-// Changing.
+// Changing files and directories.
 
 pub(super) fn mkdir(shell: &mut Shell, words: &[&str]) -> Done {
     each(shell, words, Client::create_dir)
@@ -303,7 +303,7 @@ fn each(
     shell.for_each(words, |shell, path, _| act(shell.client()?, path.as_bytes()))
 }
 
-// Files there and back.
+// Transfers.
 
 pub(super) fn get(shell: &mut Shell, words: &[&str]) -> Done {
     let (tree, words) = recursion(words);
@@ -324,7 +324,7 @@ pub(super) fn reget(shell: &mut Shell, words: &[&str]) -> Done {
     Ok(Flow::Continue)
 }
 
-/// Where a remote file lands.
+/// Returns the local path for a remote file.
 fn destination(shell: &Shell, remote: &str, local: Option<&str>) -> Result<PathBuf, ClientError> {
     Ok(match local {
         Some(local) => {
@@ -338,7 +338,7 @@ fn destination(shell: &Shell, remote: &str, local: Option<&str>) -> Result<PathB
 pub(super) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
     let mut files = Vec::new();
     for word in words {
-        // A pattern means files; a directory among them would be refused one by one.
+        // A pattern means files; the server would refuse each directory among the matches.
         let found = shell.expand(word)?;
         files.extend(found.into_iter().filter(|named| named.kind != Some(EntryKind::Directory)));
     }
@@ -365,7 +365,7 @@ pub(super) fn reput(shell: &mut Shell, words: &[&str]) -> Done {
     Ok(Flow::Continue)
 }
 
-/// A local file, and what it is to be called on the server.
+/// Returns the path of a local file, and its name on the server.
 fn source(
     shell: &Shell,
     given: &str,
@@ -397,7 +397,7 @@ pub(super) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
     })
 }
 
-/// Whether `-r` stands in front, and the words behind it.
+/// Splits off a leading `-r`: returns true if it was given, and the remaining words.
 fn recursion<'a, 'b>(words: &'a [&'b str]) -> (bool, &'a [&'b str]) {
     match words {
         ["-r", rest @ ..] => (true, rest),

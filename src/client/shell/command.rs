@@ -1,4 +1,4 @@
-//! The shell's table of commands: name, what may stand behind it, one line of help, and the function.
+//! The shell's table of commands: name, arguments, one line of help, and the function.
 
 use super::Shell;
 use super::actions::{
@@ -8,7 +8,7 @@ use super::actions::{
 };
 use crate::client::ClientError;
 
-/// What a command's words are, for completion.
+/// Kind of a command's arguments, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
     Remote,
@@ -18,13 +18,13 @@ pub(super) enum Words {
 
 pub(super) type Action = fn(&mut Shell, &[&str]) -> Result<Flow, ClientError>;
 
-/// One row.
+/// One row of the table.
 #[derive(Debug)]
 pub(super) struct ShellCommand {
     pub(super) name: &'static str,
     pub(super) usage: &'static str,
     pub(super) help: &'static str,
-    /// How few words and how many may stand behind it.
+    /// Minimum and maximum number of arguments.
     words: (usize, usize),
     pub(super) completes: Words,
     pub(super) action: Action,
@@ -101,7 +101,7 @@ fn describe(row: &ShellCommand) -> String {
 }
 
 impl ShellCommand {
-    /// The command of this name, or of the only name that begins so.
+    /// Returns the command with this name, or the only command whose name begins with it.
     pub(super) fn find(word: &str) -> Result<&'static Self, ClientError> {
         let word = if word == "?" { "help" } else { word };
         if let Some(exact) = COMMANDS.iter().find(|row| row.name == word) {
@@ -119,12 +119,12 @@ impl ShellCommand {
         }
     }
 
-    /// Whether its words may be patterns; to others a star is a star.
+    /// Returns true if the arguments may be patterns; other commands take a star literally.
     pub(super) fn takes_patterns(&self) -> bool {
         matches!(self.name, "delete" | "ls" | "mget" | "mput" | "rm")
     }
 
-    /// Whether so many words may stand behind it.
+    /// Checks the number of arguments; the error shows the usage.
     pub(super) fn check(&self, count: usize) -> Result<(), ClientError> {
         let (fewest, most) = self.words;
         if (fewest..=most).contains(&count) {

@@ -13,7 +13,7 @@ use super::Shell;
 use super::command::{COMMANDS, ShellCommand, Words};
 use super::words::quote;
 
-/// What line editing asks for completions.
+/// The helper that line editing asks for completions.
 #[derive(Helper, Hinter, Validator, Highlighter)]
 pub(super) struct Assistant {
     pub(super) shell: Rc<RefCell<Shell>>,
@@ -39,7 +39,7 @@ impl Completer for Assistant {
                 .map(|row| row.name.to_owned() + " ")
                 .filter(|name| name.starts_with(&word))
                 .collect(),
-            // `get REMOTE LOCAL`: the second name is of the other side.
+            // `get REMOTE LOCAL`: the second name is local.
             Some(command) => match ShellCommand::find(command).map(|row| row.completes) {
                 Ok(Words::Remote) if command == "get" && first.any(|word| word != "-r") => {
                     local_names(&self.shell.borrow(), &word)
@@ -50,7 +50,7 @@ impl Completer for Assistant {
             },
         };
         let is_command = before.trim().is_empty();
-        // SECURITY: a server chooses these names; none with control characters gets into the line that is edited.
+        // SECURITY: a server chooses these names; those with control characters are kept out of the line being edited.
         let harmless = names.into_iter().filter(|name| !name.chars().any(char::is_control));
         let pairs = harmless.map(|name| Pair {
             replacement: if is_command { name.clone() } else { quote(&name) },
@@ -60,7 +60,7 @@ impl Completer for Assistant {
     }
 }
 
-/// Where the word under the cursor begins: behind the last space that no backslash keeps.
+/// Returns the start of the word under the cursor: after the last space without a backslash.
 fn word_start(typed: &str) -> usize {
     let mut start = 0;
     let mut kept = false;

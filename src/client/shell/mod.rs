@@ -1,7 +1,7 @@
 //! The interactive program: a prompt on a terminal, or a script.
 //!
-//! A script goes on after a command that failed, unless told not to; the first failure decides the exit status. Data goes
-//! to standard output, everything said about it to standard error.
+//! A script continues after a command that failed, unless `-e` is given; the first failure decides the exit status.
+//! Data goes to standard output, and messages go to standard error.
 
 mod actions;
 mod command;
@@ -28,27 +28,27 @@ use actions::Flow;
 use command::ShellCommand;
 use complete::Assistant;
 
-/// The port where `ftpserver` listens.
+/// The default port of `ftpserver`.
 pub const DEFAULT_PORT: u16 = 2121;
-/// The port of FTP (RFC 959), which a URL means.
+/// The port of FTP (RFC 959), the default for URLs.
 const URL_PORT: u16 = 21;
-/// The port of a URL whose scheme is ftps.
+/// The default port for URLs with the scheme ftps.
 const IMPLICIT_TLS_PORT: u16 = 990;
-/// What anonymous gives as password: no address, which would tell who we are.
+/// Password of anonymous logins: no address, which would identify the user.
 const ANONYMOUS_PASSWORD: &str = "ftpclient@";
 
-/// What the command line says of the session.
+/// Settings of the session from the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `-u`: the user, or `user:password`.
     pub user: Option<String>,
-    /// `-q`: nothing but errors.
+    /// `-q`: print errors only.
     pub quiet: bool,
     /// `-e`: a script ends at the first command that fails.
     pub exit_on_error: bool,
 }
 
-/// The state between two commands.
+/// The state of the shell between two commands.
 #[derive(Debug)]
 pub struct Shell {
     client: Option<Client>,
@@ -58,19 +58,20 @@ pub struct Shell {
     /// The server, as the user named it.
     place: String,
     local: PathBuf,
-    /// Whether the user said `lcd`.
+    /// True once the user has changed the local directory (`lcd`).
     local_is_chosen: bool,
     representation: Type,
-    /// The names of one remote directory, for completion.
+    /// Entries of one remote directory, cached for completion.
     names: Option<(String, Vec<Listed>)>,
     first_failure: u8,
     interactive: bool,
-    /// The directories that this `get -r` has listed.
+    /// Number of directories that the current `get -r` has listed.
     directories: usize,
 }
 
 impl Shell {
-    /// Not connected; files land in `_CLIENTROOT` if there is one here, else here.
+    /// Makes a shell without a connection. Its local directory is `_CLIENTROOT` in the working directory if that
+    /// exists, else the working directory.
     #[must_use]
     pub fn new(options: Options, settings: Settings) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
@@ -91,10 +92,10 @@ impl Shell {
         }
     }
 
-    /// Connects and logs in; goes where the path of a URL leads.
+    /// Connects and logs in, then enters the directory or fetches the file that the path of a URL names.
     ///
     /// # Errors
-    /// No connection, or no login.
+    /// When the connection, the login, or the path of the URL fails.
     pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
         let target = Target::parse(target).map_err(ClientError::usage)?;
         let usual = match target.tls {
@@ -122,7 +123,7 @@ impl Shell {
         }
     }
 
-    /// The path of a URL without a slash at its end: a file is fetched, a directory entered.
+    /// Handles the path of a URL without a slash at its end: enters a directory, fetches a file.
     fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
         match self.client()?.change_directory(path) {
             Err(error) if error.kind == Kind::Refused => {
@@ -133,9 +134,10 @@ impl Shell {
         }
     }
 
-    /// By the URL or `-u`, then `~/.netrc`, else anonymous; after a refusal it asks on a terminal.
+    /// Logs in as the user of the URL or `-u`, then of `~/.netrc`, else as anonymous. After a refusal it asks for a
+    /// user on a terminal.
     fn log_in(&mut self, client: &mut Client, target: &Target) -> Result<(), ClientError> {
-        // For the server of the command line: no other shall see it.
+        // This login is for the server of the command line; no other server may see it.
         let given = self.settings.user.take().map(|user| match user.split_once(':') {
             Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
             None => (user, None),
@@ -145,7 +147,7 @@ impl Shell {
             netrc::find(&target.host, user).map(|entry| (entry.login, entry.password))
         };
         let (user, password) = match of_url.or(given) {
-            // A user without password may have one in the file.
+            // `~/.netrc` may have the password of a user that was given without one.
             Some((user, None)) => {
                 let password = stored(Some(&user)).and_then(|(_, password)| password);
                 (user, password)
@@ -187,13 +189,13 @@ impl Shell {
         })
     }
 
-    /// Runs commands from a text, as `-c` gives them; the exit status.
+    /// Runs the commands of a text (`-c`), and returns the exit status.
     pub fn run_text(&mut self, text: &str) -> u8 {
         self.run_line(text);
         self.leave()
     }
 
-    /// Runs commands from a script, line by line as they come; the exit status.
+    /// Runs the commands of a script line by line as they arrive, and returns the exit status.
     pub fn run_script(&mut self, script: impl BufRead) -> u8 {
         for line in script.split(b'\n') {
             let flow = match line.map(String::from_utf8) {
@@ -218,7 +220,8 @@ impl Shell {
         self.leave()
     }
 
-    /// Reads commands from the terminal until `bye`, end of input, or an error of the terminal; the exit status.
+    /// Runs commands from the terminal until `bye`, the end of input, or an error of the terminal; returns the exit
+    /// status.
     ///
     /// # Errors
     /// When the terminal cannot be used.
@@ -243,12 +246,12 @@ impl Shell {
                 Err(error) => return Err(error),
             }
         }
-        // Whoever sat here saw every failure: leaving is no failure.
+        // The user has seen every failure, so leaving is a success.
         shell.borrow_mut().hang_up();
         Ok(0)
     }
 
-    /// Makes the shell one in which a person types: passwords may be asked for, Ctrl-C ends a command and not the program.
+    /// Makes the shell interactive: it may ask for passwords, and Ctrl-C ends a command instead of the program.
     pub fn set_interactive(&mut self) {
         self.interactive = true;
     }
@@ -325,7 +328,7 @@ impl Shell {
         self.note(way);
     }
 
-    /// What a remote directory holds, for completion; nothing where it cannot be listed.
+    /// Returns the entries of a remote directory for completion; none if it cannot be listed.
     fn remote_entries(&mut self, directory: &str) -> &[Listed] {
         if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
             let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { directory };
@@ -340,7 +343,7 @@ impl Shell {
         self.names = None;
     }
 
-    /// Tells what went wrong, and remembers the first.
+    /// Prints an error, and keeps the exit status of the first one.
     pub fn fail(&mut self, error: &ClientError) {
         crate::cli::complain("ftpclient", &error.to_string());
         if self.first_failure == 0 {
@@ -348,15 +351,15 @@ impl Shell {
         }
     }
 
-    /// Says something about what happened, unless asked to be quiet.
+    /// Prints a message to standard error, unless the shell is quiet.
     fn note(&self, text: &str) {
         if !self.quiet {
-            // Nobody is left to be told that standard error is gone.
+            // A failed write to standard error cannot be reported anywhere.
             let _written = writeln!(io::stderr(), "{text}");
         }
     }
 
-    /// Data, on standard output.
+    /// Writes data to standard output.
     fn say(&mut self, text: &str) {
         self.say_bytes(text.as_bytes());
     }
@@ -368,7 +371,7 @@ impl Shell {
         let written = out.write_all(&text).and_then(|()| out.flush());
         drop(out);
         match written {
-            // Whoever read our output wanted no more of it.
+            // A broken pipe is no error: the reader wants no more output.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.fail(&ClientError::local(std::path::Path::new("standard output"), &error));
             }
@@ -376,7 +379,7 @@ impl Shell {
         }
     }
 
-    /// Names in columns on a terminal, one a line elsewhere.
+    /// Writes names in columns on a terminal, one per line elsewhere.
     fn say_names(&mut self, names: &[String]) {
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() + 2;
         let per_line = if self.is_on_terminal() { (terminal_columns() / width).max(1) } else { 1 };
@@ -412,7 +415,7 @@ fn ask_user() -> Result<String, ClientError> {
     }
 }
 
-/// Text for a terminal: line ends and tabs stay, other control characters become visible.
+/// Makes text safe for a terminal: line ends and tabs stay, other control characters become visible.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let visible = |letter: char| {

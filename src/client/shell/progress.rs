@@ -1,4 +1,4 @@
-//! The progress bar, on terminals only, and the line that a finished file leaves.
+//! The progress bar, on terminals only, and the line that is printed for a finished file.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -7,16 +7,16 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 
 use crate::client::files::Watcher;
 
-/// How often a bar is drawn anew, per second.
+/// Maximum number of times per second that a bar is redrawn.
 const DRAWS_PER_SECOND: u8 = 8;
 
-/// One file on its way.
+/// Progress of the transfer of one file.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
     name: String,
     begun: Instant,
-    /// Where in the file it began.
+    /// Offset in the file at which the transfer began, in bytes.
     started_at: Option<u64>,
     quiet: bool,
 }
@@ -35,7 +35,7 @@ impl Progress {
         Self { bar, name: name.to_owned(), begun, started_at: None, quiet }
     }
 
-    /// Takes the bar away and leaves one line: what, how much, how fast.
+    /// Removes the bar and prints one line: name, size, time and rate.
     pub(super) fn finish(self, bytes: u64, into: &str) {
         self.bar.finish_and_clear();
         if !self.quiet {
@@ -53,7 +53,7 @@ impl Progress {
                 seconds(took),
                 rate(bytes - before, took)
             );
-            // Nobody is left to be told that standard error is gone.
+            // A failed write to standard error cannot be reported anywhere.
             let _written = io::stderr().write_all(text.as_bytes());
         }
     }
@@ -69,7 +69,7 @@ impl Watcher for Progress {
             self.started_at = Some(bytes);
             self.bar.set_style(style(total.is_some()));
             self.bar.set_position(bytes);
-            // What was here before is no part of the rate.
+            // Bytes that existed before do not count for the rate.
             self.bar.reset_eta();
         }
         if let Some(total) = total {
@@ -81,14 +81,14 @@ impl Watcher for Progress {
     fn note(&mut self, text: &str) {
         if !self.quiet {
             self.bar.suspend(|| {
-                // Nobody is left to be told that standard error is gone.
+                // A failed write to standard error cannot be reported anywhere.
                 let _written = writeln!(io::stderr(), "{}: {text}", self.name);
             });
         }
     }
 }
 
-/// `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`
+/// Builds a bar such as `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`
 fn style(has_total: bool) -> ProgressStyle {
     let template = if has_total {
         "{msg}  {percent:>3}% {bar:24}  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
@@ -100,7 +100,7 @@ fn style(has_total: bool) -> ProgressStyle {
         // Writing to a bar's text cannot fail.
         let _written = write!(out, "{}:{:02}", seconds / 60, seconds % 60);
     };
-    // Invariant: both templates are constants that a test has parsed.
+    // Invariant: both templates are constants that a test parses.
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("left", left)

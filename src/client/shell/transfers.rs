@@ -1,4 +1,4 @@
-//! Files there and back: one, several by names and patterns, whole directories.
+//! Transfers of one file, of several by names and patterns, and of whole directories.
 
 use std::fs;
 use std::io;
@@ -15,13 +15,13 @@ use super::actions::{Done, Flow};
 use super::progress::Progress;
 use super::words::{pattern, plain};
 
-/// How deep `get -r` and `put -r` go.
+/// Maximum depth of the trees of `get -r` and `put -r`.
 const DEPTH_MAX: usize = 64;
 
 /// Maximum number of directories that one `get -r` lists: a server can show a tree that repeats itself.
 const DIRECTORIES_MAX: usize = 100_000;
 
-/// A remote path, and what a listing told of it.
+/// A remote path, with its kind, size and time from a listing.
 #[derive(Debug)]
 pub(super) struct Named {
     pub(super) path: Vec<u8>,
@@ -30,17 +30,17 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Where it lands in a local directory.
+    /// Returns its path in a local directory.
     fn local(&self, folder: &Path) -> Result<PathBuf, ClientError> {
         Ok(folder.join(local_name(&self.path)?))
     }
 }
 
-/// How an upload or a download begins.
+/// Start of an upload or a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begin {
     Anew,
-    /// `reget`, `reput`: behind what is there.
+    /// The end of the existing file (`reget`, `reput`).
     Resume,
 }
 
@@ -69,7 +69,7 @@ impl Shell {
         Ok(())
     }
 
-    /// Fetches the first of several files into a local directory; those behind it are asked for ahead.
+    /// Fetches the first of several files into a local directory, and requests the next ones ahead.
     pub(super) fn get_next(&mut self, files: &[Named], folder: &Path) -> Result<(), ClientError> {
         let Some(next) = files.first() else { return Ok(()) };
         let local = next.local(folder)?;
@@ -146,7 +146,7 @@ impl Shell {
             fs::read_dir(local).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         entries.sort_by_key(fs::DirEntry::file_name);
         if let Err(refused) = self.client()?.create_dir(remote) {
-            // It may be there already.
+            // The directory may exist already.
             self.client()?.read_dir(remote).map_err(|_| refused)?;
         }
         self.for_each(&entries, |shell, entry, _| {
@@ -167,8 +167,8 @@ impl Shell {
         .map(drop)
     }
 
-    /// Does the same for each, which is told all from that one on; goes on after one that failed, and fails with the last
-    /// error that was not told yet.
+    /// Calls `act` for each item, with the slice of all items from that one on. Continues after a failure, except after
+    /// an interrupt or a lost connection. Prints each error but the last, which is returned.
     pub(super) fn for_each<T>(
         &mut self,
         mut all: &[T],
@@ -192,20 +192,20 @@ impl Shell {
         last
     }
 
-    /// What is in a directory; a lost connection is tried again.
+    /// Returns the entries of a directory; retries after a lost connection.
     fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
         let mut progress = Progress::new(&shown(path), self.quiet);
         self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
     }
 
-    /// What a listing told of a file, if it is exact.
+    /// Returns size and time of a file from a listing, if they are exact.
     fn known(&self, entry: &Listed) -> Option<Known> {
         let exact = self.client.as_ref().is_some_and(Client::lists_exactly);
         let (size, modified) = (entry.size, entry.modified);
         (exact && size.is_some() && modified.is_some()).then_some(Known { size, modified })
     }
 
-    /// The remote files that a word names: itself, or what matches it.
+    /// Returns the remote files that a word names: itself, or the matches of a pattern.
     pub(super) fn expand(&mut self, word: &str) -> Result<Vec<Named>, ClientError> {
         let directory = plain(split_path(word).0).into_bytes();
         match self.matching(word)? {
@@ -214,7 +214,7 @@ impl Shell {
         }
     }
 
-    /// The entries of a directory, whose path ends with a slash or is empty.
+    /// Adds the path of their directory to entries; that path ends with a slash or is empty.
     fn named(&self, directory: &[u8], entries: Vec<Listed>) -> Vec<Named> {
         let named = |entry: Listed| Named {
             path: [directory, &entry.name].concat(),
@@ -224,7 +224,7 @@ impl Shell {
         entries.into_iter().map(named).collect()
     }
 
-    /// The entries that a word matches; `None` if it is no pattern.
+    /// Returns the entries that a word matches; `None` if it is not a pattern.
     pub(super) fn matching(&mut self, word: &str) -> Result<Option<Vec<Listed>>, ClientError> {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(None) };
@@ -268,7 +268,8 @@ impl Shell {
         }
     }
 
-    /// A local file to be sent: in the local directory, or, as long as nobody chose one, where the program was started.
+    /// Returns the path of a local file to send. Before any `lcd`, a file that the local directory does not have is
+    /// taken from the working directory.
     pub(super) fn local_source(&self, word: &str) -> PathBuf {
         let inside = self.local.join(word);
         if !self.local_is_chosen && !inside.exists() && Path::new(word).exists() {
@@ -279,7 +280,7 @@ impl Shell {
     }
 }
 
-/// A local path as short as it can be said.
+/// Shortens a local path for printing: relative to the working directory if it is inside.
 fn shown_local(local: &Path) -> String {
     let here = std::env::current_dir().ok();
     let short = here.and_then(|here| local.strip_prefix(here).ok()).unwrap_or(local);
@@ -294,7 +295,7 @@ fn check_depth(depth: usize, path: &[u8]) -> Result<(), ClientError> {
     }
 }
 
-/// The directory, with its slash, and the last name.
+/// Splits a path into the directory, with its slash, and the last name.
 fn split_path(word: &str) -> (&str, &str) {
     word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
 }

@@ -1,15 +1,16 @@
-//! A line of the shell, cut into commands and words, with the quoting of sh.
+//! Splitting of a shell line into commands and words, with the quoting of sh.
 
-/// Quotes are not closed.
+/// An unclosed quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unclosed;
 
-/// Stands before a letter of a pattern that was quoted, and so means itself. No name has it, and none that is typed is kept.
+/// A mark before a quoted pattern letter, which then stands for itself. No file name contains it, and a typed one is
+/// dropped.
 const QUOTED: char = '\0';
 
-/// Cuts text into commands at `;` and line ends, and each into words. Quotes and backslashes keep spaces, `;` and each
-/// other; `#` at the beginning of a word makes the rest of the line a comment. A command that begins with `!` is one
-/// word: what stands behind it is for sh.
+/// Splits text into commands at `;` and line ends, and each command into words. Quotes and backslashes protect spaces,
+/// `;` and each other. A `#` at the beginning of a word makes the rest of the line a comment. After a `!` that begins a
+/// command, the rest of the line is one word, for sh.
 pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
     let mut commands = Vec::new();
     let mut command: Vec<String> = Vec::new();
@@ -69,12 +70,12 @@ fn push_quoted(word: &mut String, letter: char) {
     word.push(letter);
 }
 
-/// A word as a plain name.
+/// Returns a word as a plain name, without marks.
 pub(super) fn plain(word: &str) -> String {
     word.replace(QUOTED, "")
 }
 
-/// A word as a pattern, if anything in it is one that was not quoted; what was quoted stands in a set of its own.
+/// Returns a word as a pattern, if it has an unquoted pattern letter. Quoted pattern letters become sets of one letter.
 pub(super) fn pattern(word: &str) -> Option<String> {
     let mut letters = word.chars();
     let (mut pattern, mut is_pattern) = (String::new(), false);
@@ -90,7 +91,7 @@ pub(super) fn pattern(word: &str) -> Option<String> {
     is_pattern.then_some(pattern)
 }
 
-/// A word as it must be typed to be read back as it is.
+/// Quotes a word so that it is read back unchanged.
 pub(super) fn quote(word: &str) -> String {
     let special = |letter: char| letter.is_whitespace() || "'\"\\;#!*?[".contains(letter);
     word.chars().fold(String::new(), |mut quoted, letter| {
