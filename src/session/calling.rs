@@ -1,5 +1,5 @@
-//! Calls of the file system, any of which may hang: they run while the session is in the pool's hands, so that it has its
-//! deadline even then. Usually a call returns at once, and the session goes on in the same turn.
+//! Calls of the file system, any of which may hang. The pool holds the session during a call, so that the session's
+//! deadline applies even if the call hangs. Usually a call returns at once, and the session continues in the same turn.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,17 +19,17 @@ use super::login::Member;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// The interval at which a session that was woken early looks for the end of its held call.
+/// Interval at which a session that was woken early checks whether its call has returned.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// The step that follows a call, with the call's result inside.
+/// The step that follows a call and handles its result.
 type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
 
-/// The maximum number of calls of one user at one address that were given up and have not returned. Beyond, that user's
-/// commands are refused at once: each of those calls holds a thread.
+/// Maximum number of calls of one user at one address that were given up and have not returned. Above it, further
+/// commands of that user are refused at once, because each of those calls holds a thread.
 const LATE_MAX: usize = 8;
 
-/// The calls that were given up and have not returned, by whose they are.
+/// Number of calls that were given up and have not returned, by owner.
 #[derive(Debug, Default)]
 pub(super) struct LateCalls(Mutex<HashMap<Owner, usize>>);
 
@@ -57,20 +57,20 @@ impl LateCalls {
 enum Outcome {
     /// The call has not returned.
     Missing,
-    /// It has, and left this.
+    /// The call has returned, and left this step.
     Left(Finish),
-    /// It was given up: nobody waits for it.
+    /// The session gave up waiting for the call.
     GivenUp,
 }
 
-/// A call that is to be made, or is under way.
+/// A file system call, pending or running.
 pub(super) struct Calling {
     call: Option<Call>,
-    /// Left by the call when it returns.
+    /// Set by the call when it returns.
     outcome: Arc<Mutex<Outcome>>,
-    /// The time at which the client is answered that the file system does not answer.
+    /// The time at which the session gives up and replies that the file system does not respond.
     until: Instant,
-    /// The data connection that the call uses, if it does.
+    /// The data connection that the call uses, if any.
     data: Option<DataHandle>,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Calling {
 }
 
 impl Calling {
-    /// The call, to be made by the pool.
+    /// Takes the call, for the pool to run.
     pub(super) fn take(&mut self) -> Option<Call> {
         self.call.take()
     }
@@ -90,24 +90,24 @@ impl Calling {
         self.until
     }
 
-    /// When a session is to look that was woken before the call has returned.
+    /// Returns when to check again, if the session is woken before the call has returned.
     pub(super) fn recheck(&self, now: Instant) -> Instant {
         self.until.min(now + RECHECK)
     }
 
-    /// Returns whether the time is over, and the call has not returned.
+    /// Returns whether the call has started and not returned. Asked once its deadline has passed.
     pub(super) fn is_late(&self) -> bool {
         self.call.is_none() && matches!(*self.outcome.lock(), Outcome::Missing)
     }
 
-    /// The class of the turn that comes after it.
+    /// Returns the class of the turn that follows the call.
     pub(super) fn class(&self, class: Class) -> Class {
         if self.data.is_some() { class } else { Class::Interactive }
     }
 }
 
 impl Session {
-    /// Calls the file system for a command; `then` carries on with what it came to.
+    /// Calls the file system for a command; `then` handles the result.
     pub(super) fn ask<T: Send + 'static>(
         &mut self,
         now: Instant,
@@ -132,7 +132,7 @@ impl Session {
         self.login.member().map_or_else(Owner::default, |member| member.account.owner())
     }
 
-    /// The same for what a member asks of the tree, and is answered.
+    /// Calls the file system for a command of a member, whose result is its reply.
     pub(super) fn look(
         &mut self,
         now: Instant,
@@ -143,7 +143,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Calls the file system in a transfer over this data connection, or without one.
+    /// Calls the file system for a transfer over this data connection, or without one.
     pub(super) fn call<T: Send + 'static>(
         &mut self,
         until: Instant,
@@ -182,12 +182,12 @@ impl Session {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Wait);
         };
-        // With it the data connection that it has in common with the transfer: that must close when the transfer ends.
+        // Drops the handle of the data connection, too: the connection must close when the transfer ends.
         drop(calling);
         finish(self, now, budget)
     }
 
-    /// The file system has not answered in time. What the call comes to is dropped where it returns.
+    /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     pub(super) fn give_up_call(&mut self, calling: &Calling) {
         let mut outcome = calling.outcome.lock();
         if matches!(*outcome, Outcome::Missing) {

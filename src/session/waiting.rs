@@ -1,4 +1,4 @@
-//! Commands whose answer takes as long as a disk: the work is done on another thread, and the session waits for it.
+//! Commands that wait for a disk: another thread does the work, and the session waits for its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +12,11 @@ use super::login::Member;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// A command that is carried out elsewhere.
+/// A command that runs on another thread.
 #[derive(Debug)]
 pub(super) struct Waiting {
     job: Errand<Result<Reply, Refusal>>,
-    /// Set when it is given up: what has not begun then is not done any more.
+    /// Set when the session gives up: work that has not begun then is not done.
     given_up: Arc<AtomicBool>,
     pub(super) until: Instant,
 }
@@ -34,7 +34,8 @@ impl Waiting {
 }
 
 impl Session {
-    /// Changes something in the tree. What is flushed before it is answered is done elsewhere; `None` until then.
+    /// Changes the tree. Where changes are flushed before the reply, another thread does the work, and the result is
+    /// `None`.
     pub(super) fn change(
         &mut self,
         now: Instant,
@@ -72,7 +73,8 @@ impl Session {
         Step::More
     }
 
-    /// The file system has not answered in time. It may still do so: whether the command was carried out is not known.
+    /// Gives up on a file system that has not responded in time. It may still do so: it is unknown whether the command
+    /// took effect.
     pub(super) fn give_up_waiting(&mut self) {
         self.refuse(&Refusal::StorageSilent);
         self.enter(Activity::Commands);
