@@ -1,6 +1,7 @@
-//! How often one command, one small file, one login and one listing ask for memory, and for how much.
+//! Number and size of the allocations for one command, one small file, one login and one listing.
 //!
-//! `cargo bench --bench allocations` prints a line each. The server runs in this process, its client asks for none.
+//! `cargo bench --bench allocations` prints one line for each. The server runs in this process; its client allocates
+//! nothing.
 
 #![allow(
     clippy::cast_precision_loss,
@@ -50,7 +51,7 @@ fn main() -> io::Result<()> {
     measure("a file of 1 KiB fetched: EPSV, RETR", COUNT, || client.fetch(b"RETR file\r\n"))?;
     measure("a file of 1 KiB stored: EPSV, STOR", COUNT, || client.store(b"STOR other\r\n"))?;
     measure("connect, log in, leave", COUNT, || Client::log_in(address)?.ask(b"QUIT\r\n"))?;
-    // Not before: the server walks through what is there when it starts.
+    // Created only now, because the server walks through all existing files when it starts.
     for number in 0..ENTRIES {
         std::fs::write(root.path().join(format!("directory/file-{number:04}.txt")), "")?;
     }
@@ -58,9 +59,9 @@ fn main() -> io::Result<()> {
     measure("1,000 entries by LIST", COUNT / 10, || client.fetch(b"LIST directory\r\n"))
 }
 
-/// Prints how many allocations, of how many bytes together, one of `count` makes: those of a buffer that grows are counted, too.
+/// Prints the average number of allocations and of their bytes per call. Reallocations of a growing buffer count, too.
 fn measure(what: &str, count: u16, mut once: impl FnMut() -> io::Result<()>) -> io::Result<()> {
-    // What is made at the first time, and kept, is not what each costs.
+    // The first call makes allocations that are kept; they are not part of the cost of each call.
     once()?;
     let region = Region::new(ALLOCATOR);
     for _ in 0..count {
@@ -76,7 +77,7 @@ fn measure(what: &str, count: u16, mut once: impl FnMut() -> io::Result<()>) -> 
     Ok(())
 }
 
-/// A client that has its buffer.
+/// A client with a fixed buffer.
 struct Client {
     control: TcpStream,
     buffer: [u8; 4096],
@@ -94,13 +95,13 @@ impl Client {
         Ok(client)
     }
 
-    /// One command, one reply.
+    /// Sends one command and receives its reply.
     fn ask(&mut self, line: &[u8]) -> io::Result<()> {
         self.control.write_all(line)?;
         self.reply().map(drop)
     }
 
-    /// Receives until a reply is whole; preliminary ones are passed over.
+    /// Receives until a final reply is complete; skips preliminary replies.
     fn reply(&mut self) -> io::Result<&[u8]> {
         let mut filled = 0;
         loop {

@@ -1,8 +1,8 @@
-//! The limit of the machine, as an FTP server: a thread a client, one sendfile for a whole file, splice for what comes, one
-//! look at each name of a directory, and nothing that a server needs besides: no accounts, no bounds, no safe names.
-//! `stress/compare.sh` measures it beside real ones: what is between it and a server is what that server costs.
+//! The limit of the machine, as an FTP server: one thread per client, one sendfile for a whole file, splice for
+//! uploads, and one stat per name of a directory. It has nothing else that a server needs: no accounts, no limits, no
+//! safe names. `stress/compare.sh` measures it beside real servers: the difference is the cost of a server.
 //!
-//! Usage: bare DIRECTORY [ADDRESS=127.0.0.1], which it serves on a port of this address that it prints.
+//! Usage: bare DIRECTORY [ADDRESS=127.0.0.1]. It serves the directory on a port of this address, which it prints.
 
 #![allow(
     clippy::disallowed_methods,
@@ -102,7 +102,8 @@ fn receive(path: &Path, data: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Each name as the system gives it, and what it says of it. A line is as long as one of LIST, but only the size in it is told.
+/// Sends each name in the order of the system, with its size. A line is as long as one of LIST, but only its size is
+/// true.
 fn list(path: &Path, mut data: &TcpStream) -> io::Result<()> {
     let directory = File::open(path)?;
     let mut buffer = vec![MaybeUninit::uninit(); NAMES_BYTES];

@@ -1,6 +1,6 @@
-//! What the smallest steps cost: reading a command, writing a reply, a line of a listing, a hand-over in the pool.
+//! The cost of the smallest steps: parsing a command, writing a reply, a line of a listing, a hand-over in the pool.
 //!
-//! `cargo bench --bench micro` prints a line each, the fastest of several runs.
+//! `cargo bench --bench micro` prints one line for each, the fastest of several runs.
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,7 +24,7 @@ use poolftpd::pool::{Class, Pool, Task, Turn, Watch};
 
 const RUNS: u32 = 7;
 
-/// Prints how long one of `count` rounds takes.
+/// Prints the time of one of `count` rounds.
 fn measure(what: &str, count: u32, mut rounds: impl FnMut(u32)) {
     let took = |_| {
         let begun = Instant::now();
@@ -90,13 +90,13 @@ fn main() {
     }
 }
 
-/// Goes round the ready queue, then says so.
+/// A task that takes a number of turns through the ready queue, and then reports its end.
 struct Round(u32, Sender<()>);
 
 impl Task for Round {
     fn turn(&mut self, _: Instant, _: Class) -> Turn {
         if self.0 == 0 {
-            // Nobody waits any more when the measure was given up.
+            // Fails if the measurement was given up.
             let _told = self.1.send(());
             return Turn::Done;
         }

@@ -1,5 +1,4 @@
-//! What the programs' command lines have in common: argh, with `--name=value`, `--version`, and exit status 2 for a
-//! usage error.
+//! The command lines of the programs: argh, with `--name=value`, `--version`, and exit status 2 for a usage error.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,19 +8,19 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::ftp::path::Escaped;
 
-/// The exit status for a command line that cannot be understood.
+/// The exit status for an invalid command line.
 pub const USAGE: u8 = 2;
 
-/// Reads the command line of the program of this name.
+/// Parses the command line of the program of this name.
 ///
 /// # Errors
-/// The exit status, when there is nothing left to do: help or version were asked for and printed, or an argument is
-/// wrong and one sentence about it is on standard error.
+/// The exit status, if nothing is left to do: help or version was printed, or an argument is wrong and one sentence
+/// about it was written to standard error.
 pub fn arguments<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
     arguments_behind(program, 1)
 }
 
-/// The same, from behind the first `skipped` words on.
+/// Parses the command line after its first `skipped` words.
 ///
 /// # Errors
 /// As [`arguments`].
@@ -42,26 +41,26 @@ pub fn arguments_behind<T: TopLevelCommand>(program: &str, skipped: usize) -> Re
     })
 }
 
-/// One line on standard error, and the status of a usage error.
+/// Writes one line to standard error, and returns the exit status of a usage error.
 #[must_use]
 pub fn usage(program: &str, what: &str) -> ExitCode {
     complain(program, &format!("{what}. Try '{program} --help'."));
     ExitCode::from(USAGE)
 }
 
-/// One line on standard error, with the name of the program in front.
+/// Writes one line to standard error, after the name of the program.
 pub fn complain(program: &str, what: &str) {
-    // Nobody is left to be told that standard error is gone.
+    // A closed standard error cannot be reported anywhere.
     let _written = writeln!(std::io::stderr(), "{program}: {what}");
 }
 
-/// Text on standard output; a reader that has gone is no error.
+/// Writes text to standard output; a reader that is gone is no error.
 pub fn print(text: &str) {
     let mut out = std::io::stdout();
     let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// A panic, which ends one session or thread, becomes one line on standard error.
+/// Reports each panic, which ends one session or thread, in one line on standard error.
 pub fn log_panics(program: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.to_string();
@@ -69,10 +68,10 @@ pub fn log_panics(program: &'static str) {
     }));
 }
 
-/// As many descriptors as the system lets us have: each client needs one, each transfer two more.
+/// Raises the limit of descriptors as far as the system allows: each client needs one, each transfer two more.
 pub fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
-    // If it is refused, clients beyond it are told so when they come.
+    // If this fails, clients above the limit are refused when they connect.
     let _raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
@@ -94,7 +93,7 @@ fn parse<T: TopLevelCommand>(program: &str, words: &[String]) -> Result<T, Early
     })
 }
 
-/// `--name=value` as two words, which is what argh takes.
+/// Splits `--name=value` into two words, as argh expects them.
 fn split_values(words: &[String]) -> Vec<String> {
     let mut split = Vec::new();
     let mut options = true;
@@ -110,7 +109,7 @@ fn split_values(words: &[String]) -> Vec<String> {
     split
 }
 
-/// argh's complaint, which may be several lines, as the beginning of a sentence.
+/// Returns argh's message, which may have several lines, as the beginning of a sentence.
 fn one_line(output: &str) -> String {
     let lines =
         output.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Run "));

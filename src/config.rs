@@ -1,4 +1,4 @@
-//! What the command line says, checked once, and every limit with its name.
+//! The configuration: checked values of the command line, and every limit with its name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,82 +13,82 @@ use crate::net::data::Resumption;
 use crate::net::tls::{KeyFiles, Newest, TlsFiles};
 use crate::units::{Networks, networks};
 
-/// How the server is to run.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 pub struct Config {
     /// The directory that is served.
     pub root: PathBuf,
-    /// The address to listen on; `None` is every address, IPv6 and IPv4.
+    /// The address to listen on; `None` means every address, IPv6 and IPv4.
     pub bind: Option<IpAddr>,
     /// The port; 0 takes any that is free.
     pub port: u16,
-    /// How many worker threads.
+    /// Number of worker threads.
     pub workers: NonZeroUsize,
-    /// How many slaves in process, each with its own port and pool; 0 is a server without balancer.
+    /// Number of slaves in this process, each with its own port and pool; 0 means no balancer.
     pub slaves: u16,
-    /// Whether anonymous may write.
+    /// True if anonymous may write.
     pub write: bool,
-    /// `--user`: whose rights the server has once its ports are open.
+    /// `--user`: the user whose rights the server has once its ports are open.
     pub user: Option<String>,
-    /// `--allow`: directories that stay open to the process besides what is served at the start.
+    /// `--allow`: directories that stay open to the process, besides those served at the start.
     pub allow: Vec<PathBuf>,
-    /// The file of those who may log in by a password.
+    /// The file of the users who log in with a password.
     pub users: Option<PathBuf>,
-    /// Whether anonymous may log in.
+    /// True if anonymous may log in.
     pub anonymous: bool,
-    /// Names that clients can ask for, each with its own.
+    /// Virtual hosts, which clients select by name.
     pub virtual_hosts: Vec<VirtualHost>,
     /// Certificates and keys.
     pub tls: TlsFiles,
-    /// `--tls-max`.
+    /// `--tls-max`: the newest version of TLS.
     pub tls_max: Newest,
-    /// `--require-tls`.
+    /// `--require-tls`: logins and data connections need TLS.
     pub require_tls: bool,
-    /// `--implicit-tls`: a port where TLS begins at once.
+    /// `--implicit-tls`: the port of implicit TLS.
     pub implicit_tls: Option<u16>,
-    /// Whether data connections must resume the TLS session of their control connection.
+    /// Required or optional resumption of the control connection's TLS session on data connections.
     pub resumption: Resumption,
-    /// Whether an upload is flushed to the disk before it counts as done.
+    /// True if an upload is flushed to the disk before it is acknowledged.
     pub flush: bool,
-    /// The ports for passive data connections; `None` is any.
+    /// The ports for passive data connections; `None` means any.
     pub passive_ports: Option<RangeInclusive<u16>>,
     /// `--data-from`: networks that data connections may come from, besides the client's own address.
     pub data_from: Networks,
-    /// The address to tell in replies to PASV; `None` is that of the control connection.
+    /// The address in replies to PASV; `None` means that of the control connection.
     pub public_address: Option<Ipv4Addr>,
-    /// A name that is looked up for this address, at the start and then again and again.
+    /// The name that is looked up for this address, at the start and then periodically.
     pub public_name: Option<String>,
     /// The limits.
     pub limits: Limits,
-    /// How much is logged.
+    /// The log level.
     pub level: Level,
 }
 
-/// A name that clients can ask for (HOST, or SNI of TLS): its root, and who may log in.
+/// A virtual host: the name that clients ask for (HOST, or SNI of TLS), its root and its users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VirtualHost {
-    /// In small letters.
+    /// The name, in lower case.
     pub name: String,
     /// The directory that it serves.
     pub root: PathBuf,
     /// The file of its users.
     pub users: Option<PathBuf>,
-    /// Whether anonymous may log in.
+    /// True if anonymous may log in.
     pub anonymous: bool,
-    /// Its certificate.
+    /// Its certificate and key.
     pub key: Option<KeyFiles>,
 }
 
 impl FromStr for VirtualHost {
     type Err = String;
 
-    /// `NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE][,key=FILE]`.
+    /// Parses `NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE][,key=FILE]`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, words) = text.split_once(',').unwrap_or((text, ""));
         let (mut root, mut users, mut anonymous) = (None, None, false);
         let (mut certificate, mut key): (Option<PathBuf>, Option<PathBuf>) = (None, None);
-        // A slave process may have another current directory.
+        // A slave process may have another current directory, so paths are made absolute.
         let path = |value: &str| std::path::absolute(value).unwrap_or_else(|_| value.into());
         for word in words.split(',').filter(|word| !word.is_empty()) {
             match word.split_once('=') {
@@ -140,57 +140,57 @@ impl fmt::Display for VirtualHost {
     }
 }
 
-/// `--max-clients`, where nothing else is said.
+/// Default of `--max-clients`.
 const CLIENTS_MAX: usize = 10_000;
 
-/// The part of all sessions that one address may have, where nothing else is said: no address takes the seats of all others.
+/// Default divisor of all sessions for the share of one address, so that no address takes the seats of all others.
 const ADDRESS_SHARE: usize = 4;
 
-/// Returns the default maximum of sessions from one address for a maximum of all sessions: a quarter, and at least one.
+/// Returns the default maximum number of sessions from one address: a quarter of all, and at least one.
 #[must_use]
 pub const fn per_address_share(clients_max: usize) -> usize {
     let share = clients_max / ADDRESS_SHARE;
     if share == 0 { 1 } else { share }
 }
 
-/// Every limit.
+/// The limits of a server.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// `--max-clients`: sessions at once.
+    /// `--max-clients`: maximum number of concurrent sessions.
     pub clients_max: usize,
-    /// `--max-per-ip`: sessions at once from one address.
+    /// `--max-per-ip`: maximum number of concurrent sessions from one address.
     pub per_address_max: usize,
-    /// How long a client may take to log in.
+    /// Maximum time for a client to log in.
     pub login_timeout: Duration,
-    /// How long a TLS handshake may take.
+    /// Maximum time for a TLS handshake.
     pub handshake_timeout: Duration,
-    /// `--idle-timeout`: how long a client may say nothing between transfers.
+    /// `--idle-timeout`: maximum time without a command between transfers.
     pub idle_timeout: Duration,
-    /// How long a data connection may take to come about, and a reserved passive port may stay unused.
+    /// Maximum time for a data connection to open, and for a reserved passive port to stay unused.
     pub data_connect_timeout: Duration,
-    /// `--stall-timeout`: how long the data connection of a transfer may move nothing.
+    /// `--stall-timeout`: maximum time for which the data connection of a transfer moves nothing.
     pub stall_timeout: Duration,
-    /// How long a client may leave its replies unread.
+    /// Maximum time for which a client may leave its replies unread.
     pub reply_timeout: Duration,
-    /// How long transfers may take to finish once the server is stopping.
+    /// Maximum time for transfers to finish once the server is stopping.
     pub stop_grace: Duration,
-    /// Wrong passwords before the connection is closed.
+    /// Maximum number of wrong passwords before the connection is closed.
     pub login_failures_max: u8,
-    /// How long the answer to a wrong password takes; twice as long each time, up to eight times.
+    /// Delay of the reply to a wrong password; it doubles each time, to at most eight times this.
     pub login_delay: Duration,
-    /// Wrong passwords in a row from one address before it is locked out.
+    /// Number of wrong passwords from one address that locks it out.
     pub lockout_failures: u32,
-    /// For how long it is.
+    /// Duration of a lockout.
     pub lockout: Duration,
     /// `--trust`: networks that are never locked out.
     pub trusted: Networks,
-    /// Commands in a second of one session.
+    /// Maximum number of commands per second of one session.
     pub commands_per_second_max: u32,
-    /// Passive ports that wait for a client at once.
+    /// Maximum number of passive ports that wait for a client.
     pub passive_ports_open_max: usize,
-    /// Passwords that wait to be checked.
+    /// Maximum number of passwords that wait to be checked.
     pub logins_pending_max: usize,
-    /// `--keep-partial`: how long what arrived of an interrupted upload is kept to be resumed.
+    /// `--keep-partial`: time for which a partial upload is kept to be resumed.
     pub partial_age_max: Duration,
 }
 
@@ -220,7 +220,7 @@ impl Default for Limits {
 }
 
 impl Config {
-    /// A server of this directory on a free port, with every default.
+    /// Creates the configuration of a server for this directory, on a free port, with every default.
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self {
@@ -251,9 +251,9 @@ impl Config {
     }
 }
 
-/// What a slave process is told by its master: everything but where it listens and with how many workers.
+/// The settings that a slave process receives from its master: all but the listening address and the number of workers.
 impl Config {
-    /// As lines `name value`.
+    /// Returns the settings as lines `name value`.
     #[must_use]
     pub fn settings(&self) -> String {
         let limits = &self.limits;
@@ -305,7 +305,7 @@ impl Config {
         lines.join("\n")
     }
 
-    /// Takes over what [`Config::settings`] wrote.
+    /// Adopts the settings that [`Config::settings`] has written.
     ///
     /// # Errors
     /// The line that is not understood: master and slave are of different versions.
@@ -369,19 +369,19 @@ impl Config {
     }
 }
 
-/// Twice the processors, four at least: workers wait for disks as well as for processors.
+/// Returns twice the number of processors, at least four: workers wait for disks as well as for processors.
 #[must_use]
 pub fn default_workers() -> NonZeroUsize {
     NonZeroUsize::new((processors() * 2).max(4)).unwrap_or(NonZeroUsize::MIN)
 }
 
-/// How many processors there are for this process; one, if that cannot be told.
+/// Returns the number of processors available to this process; one, if it is unknown.
 #[must_use]
 pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// What keeps a server from starting: one sentence that says what to do.
+/// The reason why a server cannot start: one sentence, with the remedy.
 #[derive(Debug)]
 pub struct ConfigError(pub String);
 
@@ -393,10 +393,10 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Reads `LO-HI`, or one port.
+/// Parses `LO-HI`, or one port.
 ///
 /// # Errors
-/// When these are no ports, or LO is above HI.
+/// If these are no ports, or LO is above HI.
 pub fn passive_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {

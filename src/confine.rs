@@ -1,5 +1,5 @@
-//! What the process gives up once its ports are open: another user's rights, all but a part of the file system, and ever
-//! getting anything back. Before any thread is started: what holds for the first holds for those that it starts.
+//! Confinement of the process once its ports are open. It gives up root's rights, most of the file system, and every
+//! way to regain them. This precedes the start of any thread, because a new thread inherits its creator's confinement.
 
 use std::ffi::CString;
 use std::io;
@@ -18,15 +18,15 @@ use rustix::thread::set_no_new_privs;
 use crate::config::{Config, ConfigError};
 use crate::storage::{Root, whereabouts};
 
-/// The newest version of Landlock whose rights are asked for; older kernels give those that they have.
+/// The newest version of Landlock whose rights are requested; older kernels grant those that they have.
 const LANDLOCK: ABI = ABI::V5;
 
-/// What of the system is read while the server runs: the files of its own process (by which permissions are set), and
-/// nothing.
+/// System paths that are read while the server runs: the files of its own process, by which permissions are set, and
+/// `/dev/null`.
 const SYSTEM_PATHS: [&str; 2] = ["/proc/self", "/dev/null"];
 
-/// Files of the system's resolver, open where a name is looked up while the server runs. Files of `/etc` are open by
-/// themselves: the directory has keys and passwords in it.
+/// Files of the system's resolver, open if a name is looked up while the server runs. In `/etc` only single files are
+/// open, because the directory contains keys and passwords.
 const RESOLVER_PATHS: [&str; 8] = [
     "/etc/hosts",
     "/etc/resolv.conf",
@@ -38,18 +38,18 @@ const RESOLVER_PATHS: [&str; 8] = [
     "/run/NetworkManager",
 ];
 
-/// What came of it.
+/// The result of the confinement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confined {
-    /// Whether it still has root's rights.
+    /// True if the process still has root's rights.
     pub is_root: bool,
-    /// Whether the kernel closes the file system.
+    /// True if the kernel restricts access to the file system.
     pub landlock: bool,
     /// The reason why it does not.
     pub open_because: Option<&'static str>,
 }
 
-/// Gives up what a server with this configuration, which serves these roots and homes, does not need.
+/// Gives up everything that a server with this configuration, and with these roots and homes, does not need.
 ///
 /// # Errors
 /// One sentence for the person at the terminal.
@@ -57,7 +57,7 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
     let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
     if let Some(name) = &config.user {
         become_user(name).map_err(wrong)?;
-        // What root could open, the user may not.
+        // The user may lack rights to what root could open.
         let hosts = config.virtual_hosts.iter().map(|host| &host.root);
         for place in [&config.root].into_iter().chain(hosts) {
             Root::open(place).and_then(|root| root.probe()).map_err(|error| {
@@ -72,7 +72,7 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
             return Err(wrong(format!("--allow {place}: there is no such directory here.")));
         }
     }
-    // Read before it is closed.
+    // Read before access to the file system is restricted.
     let surroundings = Surroundings::look();
     let status = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     let landlock = status.ruleset != RulesetStatus::NotEnforced;
@@ -80,15 +80,15 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
     Ok(Confined { is_root: geteuid().is_root(), landlock, open_because })
 }
 
-/// What every process gives up that serves clients: core dumps, which would have passwords and keys in them, and ever gaining
-/// a privilege. After a change of user, by which the kernel forgets it.
+/// Gives up what no process that serves clients may have: core dumps, which would contain passwords and keys, and any
+/// way to gain a privilege. Called after a change of user, because the kernel then resets this.
 pub fn harden() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(set_no_new_privs(true)?)
 }
 
-/// Surroundings of the process that may keep Landlock from it.
+/// Surroundings of the process that may prevent the use of Landlock.
 struct Surroundings {
     is_filtered: bool,
     is_container: bool,
@@ -122,7 +122,7 @@ impl Surroundings {
     }
 }
 
-/// Takes a user's identity for good.
+/// Takes a user's identity irrevocably.
 fn become_user(name: &str) -> Result<(), String> {
     let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
     let user = found.ok_or_else(|| format!("there is no user {name} for --user."))?;
@@ -143,7 +143,7 @@ fn become_user(name: &str) -> Result<(), String> {
         setresuid(user.uid, user.uid, user.uid)
     };
     change().map_err(|error| format!("{name}'s identity cannot be taken: {error}."))?;
-    // SECURITY: believed only when it cannot be undone.
+    // SECURITY: trusted only if it cannot be undone.
     let now = getresuid().map_err(|error| error.to_string())?;
     let is_user = [now.real, now.effective, now.saved].iter().all(|uid| *uid == user.uid);
     if !is_user || setuid(Uid::from_raw(0)).is_ok() {
@@ -152,8 +152,8 @@ fn become_user(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Closes the file system by Landlock, where the kernel has it. A root or a home may be replaced while the server runs, and files that are read
-/// anew are replaced, too: so it is the directories where they are that stay open.
+/// Restricts access to the file system with Landlock, if the kernel has it. Roots, homes and files that are reloaded
+/// may be replaced while the server runs, so the directories that contain them stay open.
 fn close_file_system(
     config: &Config,
     places: &[PathBuf],
@@ -183,10 +183,12 @@ fn close_file_system(
         .restrict_self()
 }
 
-/// Returns what is open of a root or home: the directory where it is, so that it may be replaced; itself alone where a file that only
-/// the administrator writes is in that directory, or below.
+/// Returns the directory that stays open for a root or home: the one that contains it, so that it may be replaced. It
+/// is the root or home alone if the containing directory has, anywhere below, a file that only the administrator
+/// writes.
 ///
-/// SECURITY: Landlock opens a directory with all that is in it. Who can write the users file can log in as anybody.
+/// SECURITY: Landlock opens a directory with everything in it. A user who can write the users file can log in as any
+/// other.
 fn served_place(path: &Path, kept: &[PathBuf]) -> PathBuf {
     let outer = around(path);
     if kept.iter().any(|file| file.starts_with(&outer)) {
@@ -196,7 +198,7 @@ fn served_place(path: &Path, kept: &[PathBuf]) -> PathBuf {
     }
 }
 
-/// The directory where something is; itself where that would be everything.
+/// Returns the directory that contains a path; the path itself if that would be `/`.
 fn around(path: &Path) -> PathBuf {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     match real.parent() {

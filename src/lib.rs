@@ -1,7 +1,7 @@
 //! poolftpd: an FTP server on a fixed pool of worker threads, its client and its balancer.
 //!
-//! The rooms, from the ground up: [`pool`] (who runs next) and [`ftp`] (the language, pure); [`storage`] (what is served,
-//! to whom) and [`net`] (wires); [`session`] (the conversation); [`server`] puts the parts together.
+//! The rooms, from the ground up: [`pool`] (the scheduler) and [`ftp`] (the protocol, without I/O); [`storage`] (files,
+//! uploads and users) and [`net`] (connections); [`session`] (the dialogue with one client); [`server`] (the assembly).
 //! `ARCHITECTURE.md` is the guide.
 
 pub mod balancer;

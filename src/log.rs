@@ -1,6 +1,6 @@
-//! The log: one line an event, on standard error, written by a thread of its own so that no worker waits for it.
+//! The log: one line per event, on standard error, written by a separate thread so that no worker waits for it.
 //!
-//! Everything that is logged is an [`Event`]. Names and words of clients are escaped: no client can forge a line.
+//! Everything that is logged is an [`Event`]. Names and lines of clients are escaped, so no client can forge a line.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use crate::ftp::VirtualPath;
 use crate::ftp::path::Escaped;
 
-/// How many lines may wait for a standard error that is slow to take them; beyond, lines are lost, and counted.
+/// Maximum number of lines that wait for a slow standard error. Further lines are lost, and counted.
 const LINES_MAX: usize = 8192;
 
 /// Maximum number of bytes in the lines that wait.
@@ -27,28 +27,28 @@ const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 const HEAD_BYTES: usize = 256;
 const TAIL_BYTES: usize = 128;
 
-/// How long the last lines may take at the end.
+/// Maximum time to write the last lines at the end.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How much is logged.
+/// The amount that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// `-q`: only what an administrator must see.
     Quiet,
     /// Connections, logins, transfers, refusals.
     Normal,
-    /// `-v`: each command and reply, too.
+    /// `-v`: also each command and reply.
     Verbose,
 }
 
-/// Whom an event is about.
+/// The session that an event belongs to.
 #[derive(Debug, Clone, Copy)]
 pub struct Who {
     /// The session's number, from 1 on.
     pub session: u64,
     /// The client's address.
     pub peer: SocketAddr,
-    /// The slave that serves it, where there are slaves.
+    /// The slave that serves the session, if there are slaves.
     pub slave: Option<u32>,
 }
 
@@ -61,37 +61,37 @@ impl fmt::Display for Who {
     }
 }
 
-/// How a transfer ended.
+/// The outcome of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// To its end.
+    /// All data was transferred.
     Complete,
-    /// To the end of the data connection, and nothing says that this was not all.
+    /// The data connection ended in order, and no sign contradicts that all data came.
     AssumedComplete,
-    /// By the client's ABOR.
+    /// The client sent ABOR.
     Aborted,
-    /// Because the data connection broke or stalled.
+    /// The data connection broke or stalled, or the upload is incomplete.
     CutOff,
-    /// Because the file could not be read or written any further.
+    /// A file could not be read or written, or the data connection could not be opened.
     Failed,
 }
 
 /// A transfer that has ended.
 #[derive(Debug)]
 pub struct TransferEvent {
-    /// RETR, STOR, …
+    /// The verb: RETR, STOR, …
     pub verb: &'static str,
-    /// What.
+    /// The path of the file or directory.
     pub path: VirtualPath,
-    /// Bytes over the data connection.
+    /// Number of bytes over the data connection.
     pub bytes: u64,
-    /// From 150 to the end.
+    /// Time from the 150 to the end.
     pub took: Duration,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
 }
 
-/// What can be logged.
+/// An event that can be logged.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each name says it")]
 pub enum Event<'a> {
@@ -99,7 +99,7 @@ pub enum Event<'a> {
         address: SocketAddr,
         slave: Option<u32>,
     },
-    /// What the process has given up.
+    /// The confinement of the process.
     Confined {
         is_root: bool,
         landlock: bool,
@@ -113,28 +113,28 @@ pub enum Event<'a> {
         why: &'a str,
     },
     Transfer(&'a TransferEvent),
-    /// An upload did not come whole; so many bytes are there to resume from.
+    /// An upload is incomplete; `kept` bytes can be resumed from.
     CutOff {
         why: &'a str,
         kept: u64,
     },
-    /// Parts of uploads that were too old.
+    /// Old partial uploads were removed.
     Swept {
         count: u64,
     },
-    /// The name of the public address has another one now.
+    /// The name of the public address has a new address.
     PublicAddress {
         name: &'a str,
         address: Ipv4Addr,
     },
-    /// SIGHUP.
+    /// Users and certificates were read again (SIGHUP).
     Reloaded {
         users: usize,
         certificates: usize,
         /// The users whose homes cannot be reached.
         unreachable: &'a [Vec<u8>],
     },
-    /// Something that an administrator should change.
+    /// A setting that an administrator should change.
     Warning {
         what: &'a str,
         why: &'a str,
@@ -285,7 +285,7 @@ impl fmt::Display for TransferEvent {
     }
 }
 
-/// A command line without what may be a password: what stands behind PASS, ACCT and SITE PSWD.
+/// Returns a command line without what may be a password: the arguments of PASS, ACCT and SITE PSWD.
 fn without_password(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii_start();
     let begins_with = |words: &[u8]| {
@@ -302,12 +302,12 @@ fn without_password(line: &[u8]) -> &[u8] {
     }
 }
 
-/// Returns whether a word is in a line, in any case of letters.
+/// Returns whether a line contains a word, ignoring case.
 fn contains_word(line: &[u8], word: &[u8]) -> bool {
     line.split(u8::is_ascii_whitespace).any(|found| found.eq_ignore_ascii_case(word))
 }
 
-/// Where events go.
+/// The log that receives events.
 #[derive(Debug)]
 pub struct Log {
     level: Level,
@@ -315,16 +315,16 @@ pub struct Log {
     state: Arc<State>,
 }
 
-/// State that the threads that log share with the one that writes.
+/// State that the logging threads share with the writing thread.
 #[derive(Debug, Default)]
 struct State {
-    /// The bytes of the lines that wait.
+    /// Number of bytes in the lines that wait.
     waiting: AtomicUsize,
-    /// The lines that were lost and have not been reported.
+    /// Number of lines that were lost and have not been reported.
     lost: AtomicU64,
 }
 
-/// The thread that writes; ends when the last [`Log`] is dropped.
+/// The thread that writes; it ends when the last [`Log`] is dropped.
 #[derive(Debug)]
 pub struct Writer(Receiver<Infallible>);
 
@@ -336,7 +336,7 @@ impl Log {
         let state: Arc<State> = Arc::default();
         let mut printer = Printer { out, state: Arc::clone(&state), torn: false };
         let write = move || {
-            // Dropped at the end, by which the other side sees it.
+            // Dropped when the thread ends, which `Writer` waits for.
             let _alive: Sender<Infallible> = alive;
             for line in receiver {
                 printer.print(&line);
@@ -347,20 +347,20 @@ impl Log {
         Ok((Self { level, lines, state }, Writer(ended)))
     }
 
-    /// Whether events of this level are kept, for those that cost something to make.
+    /// Returns whether events of this level are logged; asked before an event that is costly to create.
     #[must_use]
     pub fn keeps(&self, level: Level) -> bool {
         level <= self.level
     }
 
-    /// Logs what happened to a session.
+    /// Logs an event of a session.
     pub fn session(&self, who: Who, event: &Event<'_>) {
         if self.keeps(event.level()) {
             self.line(format_args!("{who} {event}"));
         }
     }
 
-    /// Logs what happened to the server.
+    /// Logs an event of the server.
     pub fn server(&self, event: &Event<'_>) {
         if self.keeps(event.level()) {
             self.line(format_args!("{event}"));
@@ -382,7 +382,7 @@ impl Log {
 struct Printer<W> {
     out: W,
     state: Arc<State>,
-    /// The last line was written in part.
+    /// True if the last line was written only in part.
     torn: bool,
 }
 
@@ -391,12 +391,12 @@ impl<W: Write> Printer<W> {
         let written = self.report_lost() && self.write(line.as_bytes());
         self.state.waiting.fetch_sub(line.len(), Ordering::AcqRel);
         if !written {
-            // Nobody else is left to be told that a disk is full, or standard error gone.
+            // A full disk or a closed standard error cannot be reported anywhere.
             self.state.lost.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// Reports the lines that were lost; `false` if that cannot be written.
+    /// Reports the lines that were lost; returns `false` if the report cannot be written.
     fn report_lost(&mut self) -> bool {
         let lost = self.state.lost.load(Ordering::Acquire);
         if lost == 0 {
@@ -429,7 +429,7 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// A name or a line of a client, cut in the middle where it is long: its end tells which file it was.
+/// A name or line of a client, cut in the middle if it is long. The end stays, because it identifies the file.
 struct Shortened<'a>(&'a [u8]);
 
 impl fmt::Display for Shortened<'_> {
@@ -444,7 +444,7 @@ impl fmt::Display for Shortened<'_> {
 }
 
 impl Drop for Writer {
-    /// Waits until everything is written, or for so long as a reader of standard error may be expected to take.
+    /// Waits until everything is written, at most `LAST_LINES_TIMEOUT`.
     fn drop(&mut self) {
         let _ended = self.0.recv_timeout(LAST_LINES_TIMEOUT);
     }
@@ -477,7 +477,7 @@ mod tests {
         }
     }
 
-    /// A disk that is full until it is told otherwise, and takes some bytes of a line before it is.
+    /// A disk that takes some bytes of a line, and is then full until it gets more room.
     #[derive(Clone)]
     struct Disk {
         taken: Arc<parking_lot::Mutex<Vec<u8>>>,
@@ -523,7 +523,7 @@ mod tests {
         );
     }
 
-    /// A reader that takes nothing until it is let.
+    /// A reader that takes nothing until the gate is opened.
     struct Gate(Receiver<()>);
 
     impl Write for Gate {

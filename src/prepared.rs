@@ -1,4 +1,4 @@
-//! What a server needs rights for, opened before it gives them up: its ports, its root, its users.
+//! Resources that need rights, opened before the server gives these up: its ports, its root, its users.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,26 +14,27 @@ use crate::storage::users::Users;
 use crate::storage::{Accounts, Hosts, Permissions, Root, Secrets};
 use crate::units::reason;
 
-/// What has been opened.
+/// The resources that have been opened.
 #[derive(Debug)]
 pub struct Prepared {
     pub(crate) root: Arc<Root>,
     pub(crate) hosts: Hosts,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
-    /// The address of the name that clients are told.
+    /// The address of the name in `--public-address`.
     pub(crate) public: Option<Ipv4Addr>,
-    /// Where TLS begins at once.
+    /// The listener of implicit TLS.
     pub(crate) implicit: Option<TcpListener>,
-    /// Where everybody comes in.
+    /// The main listener.
     pub(crate) front: TcpListener,
-    /// The slaves' own, in order.
+    /// The slaves' own listeners, in order.
     pub(crate) own: Vec<TcpListener>,
-    /// Warnings for the administrator: what, and why.
+    /// Warnings for the administrator: subject and reason.
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
 impl Prepared {
-    /// Opens it all. What systemd has opened for us is the first listener, and the second that of implicit TLS.
+    /// Opens all resources. The first socket inherited from systemd is the main listener, the second that of implicit
+    /// TLS.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
@@ -63,14 +64,14 @@ impl Prepared {
 }
 
 impl Prepared {
-    /// Every root, and the homes of all users who have one.
+    /// Returns every root, and the homes of all users who have one.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
         self.hosts.places()
     }
 }
 
-/// Who takes TLS connections, where there is a certificate.
+/// Opens the acceptor of TLS connections, if there is a certificate.
 pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigError> {
     let mut files = config.tls.clone();
     files.keys.extend(config.virtual_hosts.iter().filter_map(|host| host.key.clone()));
@@ -81,7 +82,7 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
     opened.map(|acceptor| Some(Arc::new(acceptor))).map_err(ConfigError)
 }
 
-/// The address of the name of `--public-address`.
+/// Looks up the name in `--public-address`.
 fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
@@ -92,7 +93,7 @@ fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
     found.first().copied().ok_or_else(|| wrong("it has no IPv4 address"))
 }
 
-/// Slave processes are told of these in lines of text.
+/// Checks that all paths are UTF-8 without line ends, because slave processes receive them in lines of text.
 fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let hosts = &config.virtual_hosts;
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
@@ -109,7 +110,7 @@ fn check_paths(config: &Config) -> Result<(), ConfigError> {
     })
 }
 
-/// The files that no client may fetch, whatever is served.
+/// Returns the files that no client may fetch, whatever is served.
 fn secrets(config: &Config) -> Secrets {
     let hosts = &config.virtual_hosts;
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
@@ -118,7 +119,7 @@ fn secrets(config: &Config) -> Secrets {
     Secrets::new(keys.chain(users.map(|path| ("the users file", path.clone()))))
 }
 
-/// Makes sure that no root and no home has a key or a users file beneath it.
+/// Checks that no key and no users file is below a root or a home.
 ///
 /// # Errors
 /// One sentence that names both paths.
@@ -130,7 +131,7 @@ pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
         secrets.check("the root", root).map_err(wrong)?;
     }
     for file in config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref())) {
-        // What is wrong with the file itself is told when it is opened to be used.
+        // Errors in the file itself are reported when it is opened for use.
         let users = Users::read(file).unwrap_or_default().0;
         for (name, home) in
             users.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
@@ -141,10 +142,10 @@ pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The file with the range from which the system takes ports of outgoing connections.
+/// The file with the system's range of ports for outgoing connections.
 const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
-/// A warning when passive ports are among those that the system gives to outgoing connections.
+/// Returns a warning if passive ports overlap the system's range for outgoing connections.
 #[allow(clippy::disallowed_methods, reason = "the system's own file, before anything is served")]
 fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
     let passive = config.passive_ports.as_ref()?;
@@ -171,7 +172,7 @@ fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
     })
 }
 
-/// Who may log in, by the name that they ask for.
+/// Opens the accounts of every host, which clients select by name.
 pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
     let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
     let anonymous = config.anonymous.then_some(permissions);
@@ -203,7 +204,7 @@ fn accounts(
     }
 }
 
-/// The slaves' own ports: those behind the front's, or any if the front's is any.
+/// Returns the slaves' own ports: those following the main port, or any if the main port is any.
 fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
     if config.port == 0 {
         return Ok(vec![0; usize::from(config.slaves)]);

@@ -1,4 +1,4 @@
-//! The server, put together: root, accounts, pools, listeners, balancer; start, serve, stop.
+//! Assembly of the server: root, accounts, pools, listeners, balancer; start, serve, stop.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -24,54 +24,55 @@ use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
 use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
 
-/// How often the tree is searched for old parts of uploads: as often as their age asks for, within these bounds.
+/// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
 const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
-/// The time between two look-ups of the name that clients are told the address of.
+/// Interval between two lookups of the name whose address is in replies to PASV.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The time before the end of a certificate from which on it is warned of, and the time between two warnings.
+/// Time before the end of a certificate at which warnings begin, and the interval between two warnings.
 const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
 const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
 
-/// How many threads check passwords at most: each takes a processor, and 19 MiB, for some ten milliseconds.
+/// Maximum number of threads that check passwords. Each check takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
 
-/// Where there are several processors one is left to those who are logged in: with a thread on each, a command waits for a
-/// slice of the scheduler's, three milliseconds (`stress/guessing.sh`).
+/// Returns the number of threads that check passwords. With several processors, one is left to the users who are logged
+/// in: with a thread on each, a command waits for a time slice of the scheduler, three milliseconds
+/// (`stress/guessing.sh`).
 fn checkers() -> usize {
     processors().saturating_sub(1).clamp(1, CHECKERS_MAX)
 }
 
-/// A listener: its address, and the slave that it belongs to, if it is not the one where everybody comes in.
+/// A listener: its address, and its slave, if it belongs to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Door {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// The slave behind it.
+    /// Number of the slave that it belongs to.
     pub slave: Option<u32>,
 }
 
-/// A server that is running.
+/// A running server.
 #[derive(Debug)]
 pub struct Server {
     doors: Vec<Door>,
     stop: Stop,
-    /// Acceptors, and the registry.
+    /// Threads that are joined at the end: acceptors, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
     stations: Vec<Arc<Station>>,
-    /// In front of everybody.
+    /// The balancer of the main listeners.
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
     service: Service,
     seats: Arc<Seats>,
-    /// Requests to the thread that reloads, once there is one.
+    /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
 }
 
 impl Server {
-    /// Opens what it needs and begins to accept.
+    /// Opens all resources and begins to accept.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
@@ -79,7 +80,7 @@ impl Server {
         Self::serve(config, Prepared::open(config, Vec::new())?, log)
     }
 
-    /// Begins to accept with what has been opened already.
+    /// Begins to accept with resources that are already open.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
@@ -87,8 +88,8 @@ impl Server {
         Self::run(config, prepared, log).map_err(|error| cannot_start(&error))
     }
 
-    /// A slave process: it serves the clients that it is handed by [`Server::receive`], and those at its own port, if it
-    /// has one.
+    /// Starts a slave process. It serves the clients that [`Server::receive`] passes to it, and those on its own port,
+    /// if it has one.
     ///
     /// # Errors
     /// One sentence for the log.
@@ -101,7 +102,7 @@ impl Server {
         let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
         let hosts = hosts(config, Arc::new(root))?;
         let acceptor = acceptor(config)?;
-        // The master has done that, or does it.
+        // The master has recovered the uploads, or is recovering them.
         all_recovered();
         let start = || {
             let mut server = Self::new(config, hosts, acceptor, log)?;
@@ -142,8 +143,8 @@ impl Server {
         })
     }
 
-    /// Without slaves: one station, which is the master itself. With slaves: one behind each listener of theirs, and all
-    /// behind the front.
+    /// Starts stations and listeners. Without slaves there is one station, the master itself. With slaves, each has one
+    /// behind its own listener, and the main listeners balance clients over all of them.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
         let Prepared { root, hosts, acceptor, public, implicit, front, own, warnings } = prepared;
         for (what, why) in &warnings {
@@ -161,7 +162,7 @@ impl Server {
         if config.write || config.users.is_some() || hosts_write {
             server.run_sweeper()?;
         } else {
-            // Nothing is written here.
+            // Nothing is written here, so there is nothing to recover.
             all_recovered();
         }
         server.run_resolver(config)?;
@@ -169,7 +170,7 @@ impl Server {
         let registry = server.open_registry(front.local_addr()?, outfit);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
-        // A slave that is full is skipped: none may have more than its share of all clients.
+        // A full slave is skipped: none may have more than its share of all clients.
         let share = config.limits.clients_max.div_ceil(numbers.len());
         let stations = numbers.into_iter().map(|number| server.add_station(config, number, share));
         let stations = stations.collect::<io::Result<Vec<_>>>()?;
@@ -191,7 +192,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The meeting point of slave processes. Without it the server serves all the same.
+    /// Opens the registration socket for slave processes. Without it, the server still serves clients.
     fn open_registry(&self, address: SocketAddr, outfit: Outfit) -> Option<Arc<Registry>> {
         let opened = Registry::open(address, outfit);
         let what = "no slave process can register";
@@ -214,8 +215,8 @@ impl Server {
         Ok(())
     }
 
-    /// Looks the name of the public address up again and again. The thread is not waited for at the end: the system's
-    /// resolver may take its time.
+    /// Looks up the name of the public address periodically. The thread is not joined at the end, because the system's
+    /// resolver may take long.
     fn run_resolver(&self, config: &Config) -> io::Result<()> {
         let Some(name) = config.public_name.clone() else { return Ok(()) };
         let (stop, service) = (self.stop.clone(), self.service.clone());
@@ -236,7 +237,7 @@ impl Server {
         std::thread::Builder::new().name("resolver".to_owned()).spawn(run).map(drop)
     }
 
-    /// Warns of certificates that end soon, at the start and every day.
+    /// Warns of certificates that expire soon, at the start and every day.
     fn run_expiry_watch(&mut self) -> io::Result<()> {
         if self.service.security.is_none() {
             return Ok(());
@@ -252,8 +253,8 @@ impl Server {
         Ok(())
     }
 
-    /// Removes what is kept of interrupted uploads when it is old: at the start, for those that an earlier run left, and
-    /// then now and then. The thread is not waited for at the end: a home may hang.
+    /// Removes old partial uploads: at the start those that an earlier run left, and then periodically. The thread is
+    /// not joined at the end, because a home may hang.
     fn run_sweeper(&self) -> io::Result<()> {
         let (stop, service) = (self.stop.clone(), self.service.clone());
         let age = service.limits.partial_age_max;
@@ -272,7 +273,7 @@ impl Server {
 
     /// Serves a client that a master has handed over.
     pub fn receive(&self, stream: TcpStream) {
-        // One that has gone again needs nobody.
+        // A client that is already gone needs no session.
         if let Ok(peer) = stream.peer_addr() {
             admit(stream, canonical(peer), &self.service, &self.seats, &self.balancer);
         }
@@ -301,7 +302,7 @@ impl Server {
         Ok(station)
     }
 
-    /// Begins to accept; each client gets a seat and is handed to the next slave of this balancer.
+    /// Begins to accept on a listener. Each client gets a seat, and is handed to the next slave of this balancer.
     fn open_door(
         &mut self,
         listener: TcpListener,
@@ -319,37 +320,37 @@ impl Server {
         Ok(())
     }
 
-    /// Where it listens: the front first, then the slaves' own.
+    /// Returns the listeners: the main ones first, then those of the slaves.
     #[must_use]
     pub fn doors(&self) -> &[Door] {
         &self.doors
     }
 
-    /// How many clients are connected.
+    /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
         self.seats.taken()
     }
 
-    /// Whether it has as many clients as it may have.
+    /// Returns whether the maximum number of clients is connected.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.clients() >= self.service.limits.clients_max
     }
 
-    /// In front of everybody: what each slave does, and draining.
+    /// Returns the balancer of the main listeners, which has the load of each slave and drains slaves.
     #[must_use]
     pub fn balancer(&self) -> &Balancer {
         &self.balancer
     }
 
-    /// Reads again what can change while it runs: users and certificates. What cannot be read changes nothing; the log tells.
+    /// Reads users and certificates again. A file that cannot be read changes nothing, and is logged.
     pub fn reload(&self) {
         reload(&self.service, self.registry.as_deref());
     }
 
-    /// Does the same on a thread of its own: a file may be on a disk that hangs, and who asks has other signals to take.
-    /// While one is read, one more request waits; those beyond are covered by it.
+    /// Reloads on a separate thread: a file may be on a disk that hangs, and the caller has more signals to handle.
+    /// During a reload one further request waits, which covers all later ones.
     pub fn reload_apart(&self) {
         let requests = self.reloads.get_or_init(|| {
             let (sender, requests) = bounded(1);
@@ -362,11 +363,11 @@ impl Server {
             }
             sender
         });
-        // Full: the one that waits reads what there is then.
+        // If the channel is full, the request in it will read the newest files.
         let _asked = requests.try_send(());
     }
 
-    /// Takes no new clients, lets transfers finish for as long as the configuration says, and ends.
+    /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
         self.service.log.server(&Event::Stopping { sessions: self.clients() });
         self.close_doors();
@@ -397,7 +398,7 @@ impl Drop for Server {
     }
 }
 
-/// Reads users and certificates again, and tells slave processes to do so.
+/// Reads users and certificates again, and requests slave processes to do so.
 fn reload(service: &Service, registry: Option<&Registry>) {
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
@@ -421,7 +422,8 @@ fn reload(service: &Service, registry: Option<&Registry>) {
     }
 }
 
-/// Warns of served certificates that end soon, or have ended: a renewal that could not be read leaves the old one in use.
+/// Warns of served certificates that expire soon or have expired: a renewal that could not be read leaves the old one
+/// in use.
 fn warn_of_expiry(service: &Service) {
     let Some(security) = &service.security else { return };
     for (file, at) in security.acceptor.ends() {
@@ -433,7 +435,7 @@ fn warn_of_expiry(service: &Service) {
     }
 }
 
-/// Removes from one tree what is older.
+/// Removes partial uploads older than `before` from one tree.
 fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
     match root.sweep(before, || !stop.is_rung()) {
         Ok(0) => {}
@@ -447,7 +449,7 @@ fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
     }
 }
 
-/// An acceptor's life.
+/// Runs an acceptor until the server stops.
 fn accept(
     listener: &TcpListener,
     stop: &Stop,
@@ -462,7 +464,7 @@ fn accept(
     }
 }
 
-/// Lets a client in, or tells it why not.
+/// Admits a client, or sends it the reason why not.
 fn admit(
     stream: TcpStream,
     peer: SocketAddr,

@@ -1,5 +1,5 @@
-//! A slave process: it registers with the master, is told its number, root and settings, and serves the clients it is
-//! handed, in a pool of its own.
+//! A slave process: it registers with the master, receives its number, root and settings, and serves the clients that
+//! are handed to it, in a pool of its own.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -20,48 +20,48 @@ use crate::server::Server;
 use crate::storage::Root;
 use crate::units::reason;
 
-/// How often the master is told what this slave does, if that has changed.
+/// Interval at which this slave reports its load to the master, if it has changed.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
-/// How long to wait between two tries to reach a master.
+/// Interval between two attempts to reach a master.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How a slave process is to run; the master tells the rest.
+/// The options of a slave process; the master sends the rest.
 #[derive(Debug, Clone, Copy)]
 pub struct Slave {
     /// The master's port.
     pub master: u16,
-    /// Its address, where one was named: of several masters on the port it is the one there.
+    /// The master's address, if one was named: it selects one of several masters on the port.
     pub at: Option<IpAddr>,
-    /// How many worker threads.
+    /// Number of worker threads.
     pub workers: NonZeroUsize,
-    /// A port of its own, beside what the master hands over.
+    /// A port of its own, besides the clients that the master hands over.
     pub port: Option<u16>,
 }
 
-/// Why a slave process ended.
+/// The reason why a slave process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// The master stopped, or this slave was asked to.
+    /// The master stopped, or this slave was asked to stop.
     Done,
-    /// A new master has other settings: start anew.
+    /// A new master has other settings: the slave must be started again.
     Outdated,
 }
 
-/// Why serving at one master ended.
+/// The reason why the connection to one master ended.
 enum Parting {
-    /// The master has gone without a word.
+    /// The master is gone without sending stop.
     Lost,
-    /// The master said stop, or `stop` was rung.
+    /// The master sent stop, or `stop` was rung.
     Stopped,
 }
 
-/// What one master has told.
+/// The assignment that a master has sent: number and settings as text, and the root.
 struct Orders {
     text: String,
     root: OwnedFd,
 }
 
-/// A slave that serves: what it was told, and its server.
+/// A running slave: the text of its assignment, and its server.
 struct Serving {
     text: String,
     server: Server,
@@ -69,18 +69,18 @@ struct Serving {
 }
 
 impl Serving {
-    /// The number that the master gave.
+    /// Returns the number that the master assigned.
     fn number(&self) -> &str {
         self.text.split('\n').next().unwrap_or_default()
     }
 }
 
 impl Slave {
-    /// Serves until the master stops or `stop` is rung; then transfers finish. A master that dies is waited for: the
-    /// clients of this slave stay, and it registers again.
+    /// Serves until the master stops or `stop` is rung; then transfers finish. If the master dies, the clients of this
+    /// slave stay, and it registers with the next master.
     ///
     /// # Errors
-    /// One sentence: there is no master, or it is of another version, or this slave's own port is taken.
+    /// One sentence: the master is another user's process or of another version, or this slave's own port is taken.
     pub fn run(self, stop: &Stop, clock: impl Fn() -> Instant) -> Result<Ending, String> {
         let mut serving: Option<Serving> = None;
         loop {
@@ -106,7 +106,7 @@ impl Slave {
         Ok(Ending::Done)
     }
 
-    /// Looks for a master until there is one; `None` when `stop` was rung meanwhile.
+    /// Tries to register until there is a master; returns `None` if `stop` was rung meanwhile.
     fn register(
         &self,
         number: Option<&str>,
@@ -150,10 +150,10 @@ impl Slave {
     }
 }
 
-/// Waits for the master of this port, `until` at the latest: it may be starting, too.
+/// Waits for the master of this port, at the latest until `until`: the master may be starting, too.
 ///
 /// # Errors
-/// One sentence, when there is none.
+/// One sentence, if there is none.
 pub fn find_master(
     port: u16,
     at: Option<IpAddr>,
@@ -171,7 +171,7 @@ pub fn find_master(
                     "no ftpserver of this user is running on port {port} here. Start it first, or name its port as localhost:PORT."
                 ));
             }
-            // Fails for reasons that pass; then the next try comes sooner.
+            // If the wait fails, the next attempt comes sooner.
             Err(_) => drop(wait(&[], Some(RETRY_INTERVAL))),
         }
     }
@@ -181,7 +181,7 @@ fn pretender() -> String {
     "another user's process pretends to be the ftpserver here.".to_owned()
 }
 
-/// Waits for the answer to a registration; `None` when `stop` was rung.
+/// Waits for the answer to a registration; returns `None` if `stop` was rung.
 fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Orders>> {
     wait(&[channel.as_fd(), stop.as_fd()], None)?;
     if stop.is_rung() {
@@ -192,13 +192,13 @@ fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Orders>> {
     Ok(Some(Orders { text: String::from_utf8_lossy(&text).into_owned(), root }))
 }
 
-/// Serves what one master hands over.
+/// Serves the clients that one master hands over.
 fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> Instant) -> Parting {
     let mut reported = None;
     let mut report_at = clock();
     loop {
         if stop.is_rung() {
-            // Fails when the master has gone: then nobody needs to know.
+            // Fails if the master is gone, which is harmless.
             let _told = channel.send(b"leaving", &[]);
             return Parting::Stopped;
         }
@@ -206,11 +206,11 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
             Ok(Some((message, mut descriptors))) => {
                 match (message.as_slice(), descriptors.pop(), descriptors.pop()) {
                     (b"client", Some(claim), Some(connection)) => {
-                        // If the master was first, the client is another slave's by now.
+                        // If the master has taken the claim first, the client belongs to another slave by now.
                         if Claim::from_descriptor(claim).take() {
                             server.receive(TcpStream::from(connection));
                         } else {
-                            // It counts us as silent: let it hear from us.
+                            // The master counts this slave as silent, so a report is sent at once.
                             (reported, report_at) = (None, clock());
                         }
                         continue;
@@ -233,12 +233,12 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
                 reported = load;
             }
         }
-        // Fails for reasons that pass; the next round sees what there is.
+        // If the wait fails, the next round checks everything again.
         let _ready = wait(&[channel.as_fd(), stop.as_fd()], Some(REPORT_INTERVAL));
     }
 }
 
-/// Tells the master what this slave does; `false` if it takes no report now, and is told the next time.
+/// Sends this slave's load to the master; returns `false` if the report must be sent again later.
 fn report(channel: &Channel, load: Option<Load>, server: &Server) -> bool {
     let Some(load) = load else { return true };
     let full = u8::from(server.is_full());
@@ -246,7 +246,7 @@ fn report(channel: &Channel, load: Option<Load>, server: &Server) -> bool {
     channel.send(message.as_bytes(), &[]).is_ok()
 }
 
-/// Waits until one is readable; which are.
+/// Waits until a descriptor is readable; returns which are.
 fn wait(
     descriptors: &[std::os::fd::BorrowedFd<'_>],
     timeout: Option<Duration>,

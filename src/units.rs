@@ -1,4 +1,4 @@
-//! Values as people write and read them: numbers of bytes, networks, what the system says.
+//! Values as people write and read them: numbers of bytes, networks, errors of the system.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,10 @@ use std::path::Path;
 use ipnet::IpNet;
 use nix::unistd::{Uid, User, geteuid};
 
-/// Reads a number, with K, M, G or T behind it for 1024 of each other: `500K`, `2M`, `10G`.
+/// Parses a number, optionally followed by K, M, G or T, each 1024 times the one before: `500K`, `2M`, `10G`.
 ///
 /// # Errors
-/// One sentence, when it is none or too large.
+/// One sentence, if it is no number or too large.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is no number of bytes; write it as 500K, 2M or 10G");
     let units = [('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30), ('T', 1_u64 << 40)];
@@ -26,14 +26,14 @@ pub fn bytes(text: &str) -> Result<u64, String> {
     digits.parse().ok().and_then(|number: u64| number.checked_mul(unit)).ok_or_else(wrong)
 }
 
-/// What the system says, without its error number, as the end of a sentence.
+/// Returns the text of a system error, without its number, as the end of a sentence.
 #[must_use]
 pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
-/// Returns the reason and the remedy for a file that this process may not read: whose it is, and who runs here.
+/// Returns the reason and the remedy for a file that this process may not read: its owner, and the user who runs here.
 #[must_use]
 pub fn unreadable(path: &Path, error: &io::Error) -> String {
     let why = reason(error);
@@ -61,10 +61,10 @@ pub fn unreadable(path: &Path, error: &io::Error) -> String {
     }
 }
 
-/// Networks, a client of any of which fits.
+/// Networks; an address matches if any of them contains it.
 pub type Networks = Vec<IpNet>;
 
-/// Reads networks, `10.0.0.0/8,::1`.
+/// Parses networks, such as `10.0.0.0/8,::1`.
 ///
 /// # Errors
 /// One sentence.

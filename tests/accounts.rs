@@ -1,4 +1,4 @@
-//! Users with passwords: who gets in, to which tree, and what becomes of those who guess.
+//! Users with passwords: logins, roots and permissions, and what happens to clients that guess.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,14 +23,14 @@ use poolftpd::storage::password;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;
 
-/// A server with a users file, and what it is made of.
+/// A server with a users file, and the folder of both.
 struct Scene {
     folder: TempDir,
     server: TestServer,
 }
 
 impl Scene {
-    /// Users are given as `name settings`; the password of each is its name.
+    /// Starts a server with users given as `name settings`; the password of each is its name.
     fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::config::Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
@@ -86,7 +86,7 @@ fn each_user_has_a_root_and_permissions_of_its_own() {
     let mut bob = scene.log_in("bob");
     assert_eq!(bob.retrieve("b"), b"bob's");
     assert_eq!(bob.ask("DELE b"), "550 Permission denied.");
-    // Without a home of her own, the server's root.
+    // A user without a home gets the server's root.
     scene.server.write("shared", "x");
     let mut carol = scene.log_in("carol");
     assert_eq!(carol.ask("SIZE shared"), "213 1");
@@ -161,7 +161,7 @@ fn the_sessions_of_a_user_are_limited_and_places_are_given_back() {
         scene.try_log_in("alice", "alice"),
         "530 You have as many sessions as you may; close one first."
     );
-    // Another login of the same session is none more.
+    // Another login in the same session does not count as another session.
     assert!(first.ask("REIN").starts_with("220 "));
     assert!(first.try_log_in("alice", "alice").starts_with("230 "));
     assert!(first.ask("QUIT").starts_with("221 "));
@@ -176,7 +176,7 @@ fn a_flood_of_logins_leaves_those_served_who_are_in() {
     });
     scene.server.write("a", noise(100_000));
     let mut member = scene.log_in("alice");
-    // Much work, each.
+    // Each check takes much work.
     let costly = Params::new(19456, 60, 1, None).unwrap();
     let costly = Argon2::new(Algorithm::Argon2id, Version::V0x13, costly);
     let hash = costly.hash_password(b"alice").unwrap().to_string();
@@ -200,7 +200,7 @@ fn a_flood_of_logins_leaves_those_served_who_are_in() {
     assert!(flood.iter().any(|client| !client.has_more()), "some are still being checked");
     let replies = flood.iter_mut().map(RawClient::reply);
     let (let_in, told): (Vec<_>, Vec<_>) = replies.partition(|reply| reply.starts_with("230 "));
-    // Two are checked at once, eight wait.
+    // Two are checked at a time, and eight wait.
     assert!(let_in.len() >= 8 && !told.is_empty(), "{} and {}", let_in.len(), told.len());
     for reply in told {
         assert_eq!(reply, "530 Too many logins at once; try again later.");
@@ -218,7 +218,7 @@ fn a_rate_holds_a_transfer_back_and_costs_no_worker() {
     assert!(slow.ask("RETR a").starts_with("150 "));
     std::io::Read::read_exact(&mut data, &mut [0; 100]).unwrap();
     assert_eq!(scene.log_in("bob").retrieve("a"), noise(1 << 20));
-    // At that rate the whole would take a hundred seconds.
+    // At this rate the whole file would take a hundred seconds.
     assert!(slow.ask("STAT").starts_with("211 RETR: "));
     assert!(slow.ask("ABOR").starts_with("426 "));
     assert!(slow.reply().starts_with("226 "));
@@ -257,10 +257,10 @@ fn a_quota_of_bytes_and_files_is_552_and_goes_by_what_is_there() {
     drop(data);
     assert_eq!(alice.reply(), "552 Quota exceeded.");
     assert!(!home.join("large").exists());
-    // What had arrived before that may be kept.
+    // Data that arrived before the refusal may be kept.
     let _removed = alice.ask("DELE large");
     alice.store("new", &noise(60_000));
-    // One that replaces another of the same size has its room.
+    // Replacing a file by one of its size needs no further quota.
     alice.store("old", &noise(40_000));
     assert!(alice.ask("DELE old").starts_with("250 "));
     for name in ["one", "two"] {

@@ -1,4 +1,4 @@
-//! What somebody does who means harm: the server answers, serves the others, and touches nothing outside of its root.
+//! Attacks: the server answers, serves other clients, and touches nothing outside its root.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,7 +25,7 @@ use common::raw::{RawClient, read_all};
 use poolftpd::ftp::verb::VERBS;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-/// The names beneath a directory, with what is in the files.
+/// Returns the names in a directory, with the content of the files.
 fn snapshot(place: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found: Vec<_> = fs::read_dir(place)
         .unwrap()
@@ -38,7 +38,7 @@ fn snapshot(place: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Fetches if the server lets us; what came.
+/// Tries to fetch a file; returns the bytes received.
 fn try_retrieve(client: &mut RawClient, name: &str) -> Option<Vec<u8>> {
     let data = client.open_data();
     if !client.ask(&format!("RETR {name}")).starts_with("150 ") {
@@ -61,7 +61,7 @@ fn a_link_that_is_swapped_all_the_time_never_leads_out() {
         fs::write(outside.path().join(name), "secret").unwrap();
     }
     let before = snapshot(outside.path());
-    // `there` is a directory of ours at one moment and a link that leads out at the next.
+    // `there` is alternately a directory inside the root and a link that leads out of it.
     fs::create_dir(server.path("there")).unwrap();
     server.write("there/file", "inside");
     symlink(outside.path(), server.path("out")).unwrap();
@@ -73,7 +73,7 @@ fn a_link_that_is_swapped_all_the_time_never_leads_out() {
                 let (one, two) = (server.path("there"), server.path("out"));
                 renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).unwrap();
                 swaps.fetch_add(1, Ordering::Relaxed);
-                // Others move, too.
+                // Lets the other threads run, too.
                 for _ in 0..50 {
                     thread::yield_now();
                 }
@@ -123,7 +123,7 @@ fn a_link_that_is_swapped_all_the_time_never_leads_out() {
     assert_eq!(snapshot(outside.path()), before, "what is outside is as it was");
 }
 
-/// Random numbers, the same for the same seed.
+/// Random numbers, reproducible by their seed.
 struct Random(u64);
 
 impl Random {
@@ -138,7 +138,7 @@ impl Random {
         from[self.below(from.len())]
     }
 
-    /// A command, more or less.
+    /// Returns a line that resembles a command.
     fn line(&mut self) -> Vec<u8> {
         const ARGUMENTS: &[&[u8]] = &[
             b"",
@@ -191,7 +191,7 @@ impl Random {
             2 => b"GET",
             _ => VERBS[self.below(VERBS.len())].name.as_bytes(),
         };
-        // Whoever says goodbye is not heard any more.
+        // QUIT would end the session.
         let verb = if verb == b"QUIT" { b"NOOP" } else { verb };
         let mut line = [verb, b" ".as_slice(), self.pick(ARGUMENTS)].concat();
         for _ in 0..self.below(3) {
@@ -217,7 +217,7 @@ fn a_hundred_thousand_lines_of_nonsense_do_no_harm() {
         config.limits.login_delay = Duration::ZERO;
         config.limits.login_failures_max = u8::MAX;
         config.limits.trusted = vec!["127.0.0.0/8".parse().unwrap()];
-        // Nobody connects to the ports that it asks for.
+        // No client connects to the ports that it requests.
         config.limits.data_connect_timeout = Duration::from_millis(5);
         config.limits.commands_per_second_max = u32::MAX;
     });
@@ -234,7 +234,7 @@ fn a_hundred_thousand_lines_of_nonsense_do_no_harm() {
                 while said < LINES {
                     let mut client = RawClient::log_in(server.address());
                     let mut reader = client.stream.try_clone().unwrap();
-                    // Replies are read, else it is we who hold it up.
+                    // Replies are read, because the server would otherwise wait for this client.
                     let reading = thread::spawn(move || {
                         let mut all = Vec::new();
                         let _end = reader.read_to_end(&mut all);
@@ -272,7 +272,7 @@ fn hundreds_who_dribble_leave_the_one_worker_to_others() {
         }
         assert_eq!(RawClient::log_in(server.address()).retrieve("a"), b"text");
     }
-    // Whoever goes on is served like all others.
+    // A client that continues is served like all others.
     crowd[7].write_all(b"ous\r\n").unwrap();
     let mut text = vec![0; 100];
     let mut said = String::new();
@@ -313,12 +313,12 @@ fn who_waits_at_a_port_before_it_is_told_again_is_turned_away() {
     client.ask("RETR a");
     assert_eq!(read_all(data), b"the content");
     client.reply();
-    // The port may still be open, for the next transfer of the same client.
+    // The port may still be open, for the next transfer of this client.
     let early = TcpStream::connect(first);
     assert_eq!(client.retrieve("a"), b"the content");
     if let Ok(early) = early {
         let mut early = early;
-        // Closed, or reset: it gets nothing.
+        // It is closed or reset, and gets nothing.
         assert!(matches!(early.read(&mut [0; 100]), Ok(0) | Err(_)));
     }
 }

@@ -1,4 +1,4 @@
-//! The balancer: a master in front, slaves behind it, each new client to the next.
+//! The balancer: a master in front, slaves behind it, each new client to the next slave.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ fn with_slaves(count: u16) -> TestServer {
     })
 }
 
-/// The slave that a client's greeting names.
+/// Connects a client; returns it with its greeting, which names the slave.
 fn greeted_by(address: SocketAddr) -> (RawClient, String) {
     let mut client = RawClient::connect(address);
     let line = client.line();
@@ -65,7 +65,7 @@ fn a_slave_has_its_own_port_too() {
 
 #[test]
 fn slaves_listen_on_the_ports_behind_the_masters() {
-    // A free port with two free ones behind it, found by trying.
+    // Finds a free port followed by two free ones by trying.
     let server = (0..100).find_map(|_| {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let free = (port..=port.checked_add(2)?)

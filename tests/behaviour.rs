@@ -1,4 +1,4 @@
-//! What a server does with clients that do more than talk: many at once, slow ones, rude ones, and those that vanish.
+//! Clients that do more than send commands: many at once, slow ones, rude ones, and those that vanish.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ fn workers(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
 }
 
-/// More than any socket buffer holds.
+/// More bytes than any socket buffer holds.
 const LARGE: usize = 16 * 1024 * 1024;
 
 #[test]
@@ -79,7 +79,7 @@ fn a_client_that_reads_no_replies_holds_no_memory_and_no_worker() {
     let mut rude = RawClient::log_in(server.address());
     rude.stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
     let line = b"HELP\r\n".repeat(1000);
-    // Until the server takes no more: it waits for us to read.
+    // Until the server receives no more, because it waits for this client to read.
     let mut sent = 0;
     while sent < 64 * 1024 * 1024 {
         match rude.stream.write(&line) {
@@ -101,7 +101,7 @@ fn a_client_that_reads_late_gets_every_reply_and_its_last_line_is_heard() {
         sender.write_all(&b"HELP\r\n".repeat(20_000)).unwrap();
         sender.write_all(b"QUIT\r\n").unwrap();
     });
-    // Long enough for the replies to fill every buffer between, so that the server waits.
+    // Enough time for the replies to fill every buffer on the way, so that the server waits.
     thread::park_timeout(Duration::from_millis(500));
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
@@ -123,7 +123,7 @@ fn stat_of_a_large_directory_comes_whole_to_a_client_that_reads_late() {
         client.say("STAT d");
     }
     client.say("NOOP");
-    // Until the server has filled every buffer between and waits.
+    // Enough time for the server to fill every buffer on the way, and wait.
     thread::park_timeout(Duration::from_millis(500));
     for _ in 0..4 {
         let mut lines = 0;
@@ -154,7 +154,7 @@ fn a_member_may_log_in_anew_at_any_time_and_a_stranger_cannot_stay() {
     let mut member = RawClient::log_in(server.address());
     let mut stranger = RawClient::connect(server.address());
     assert!(stranger.line().starts_with("220 "));
-    // REIN does not give a stranger more time: it is told off while it goes on asking.
+    // REIN does not extend the login time: the client is disconnected while it keeps sending it.
     loop {
         stranger.say("REIN");
         let line = stranger.line();
@@ -198,7 +198,7 @@ fn in_block_mode_files_of_any_size_come_whole_over_one_connection_also_to_a_late
     let mut client = RawClient::log_in(server.address());
     client.ask("MODE B");
     let mut data = client.open_data();
-    // About what fits a block, what is sent at once, what a turn moves, and beyond a marker.
+    // Sizes around a block, a single send, the bytes of a turn, and the distance of markers.
     let around = [1, 0xFFFF, 64 * 1024, 2 * 0xFFFF, 128 * 1024, LARGE]
         .map(|size| [size - 1, size, size + 1]);
     for size in around.into_iter().flatten() {
@@ -211,7 +211,7 @@ fn in_block_mode_files_of_any_size_come_whole_over_one_connection_also_to_a_late
     }
     let content = noise(64 * 1024);
     server.write("a", &content);
-    // Said at once, and nobody reads before the connection is full.
+    // The commands are sent at once, and nothing is read before the connection is full.
     for _ in 0..LARGE / content.len() {
         client.say("RETR a");
     }
@@ -316,7 +316,7 @@ fn a_client_that_is_killed_has_not_completed_its_upload() {
     let mut data = client.open_data();
     assert!(client.ask("STOR a").starts_with("150 "));
     data.write_all(b"half").unwrap();
-    // As the kernel does it with the descriptors of a process: one after the other, at once.
+    // The kernel closes the descriptors of a killed process in this way: one after the other, at once.
     drop(client);
     drop(data);
     let mut other = RawClient::log_in(server.address());
@@ -359,7 +359,7 @@ fn what_is_kept_of_an_upload_is_nowhere_to_be_seen_and_resumed_by_rest_or_appe()
         assert!(client.reply().starts_with("226 "));
         assert_eq!(server.read(name), b"012356");
     }
-    // Those who may not write are told nothing of it.
+    // Clients without permission to write cannot see the partial upload.
     client.cut_off("secret", b"x");
     let root = server.root.path().to_owned();
     let reader = TestServer::start(|config| config.root = root);
@@ -376,7 +376,7 @@ fn a_download_ends_with_its_control_connection() {
     client.stream.shutdown(Shutdown::Write).unwrap();
     assert!(client.is_closed());
     let mut received = Vec::new();
-    // Closed or reset, as the kernel likes.
+    // It is closed or reset, depending on the kernel.
     let _end = data.read_to_end(&mut received);
     assert!(received.len() < LARGE);
 }
@@ -421,7 +421,7 @@ fn one_passive_port_serves_one_transfer_after_the_other_and_tells_when_it_is_tak
     client.extended_passive();
     let mut other = RawClient::log_in(server.address());
     assert!(other.ask("EPSV").starts_with("425 "));
-    // Used or replaced, it is free again.
+    // The port is free again once it was used or replaced.
     assert!(client.ask("REIN").starts_with("220 "));
     assert_eq!(other.retrieve("a"), b"text");
 }
@@ -435,7 +435,7 @@ fn the_public_address_is_told_in_pasv() {
         });
         RawClient::log_in(server.address()).ask("PASV")
     };
-    // By a gateway's address others come; whoever else is inside is told the address there.
+    // Clients of a trusted gateway come from outside; other clients on the inside get the inside address.
     assert!(pasv("127.0.0.1").starts_with("227 Entering Passive Mode (192,0,2,7,"));
     assert!(pasv("192.0.2.0/24").starts_with("227 Entering Passive Mode (127,0,0,1,"));
 }
@@ -486,7 +486,7 @@ fn limits_of_clients_are_told_in_421_and_places_are_given_back() {
     assert!(third.line().starts_with("421 Too many connections from your address"));
     assert!(third.is_closed());
     drop(first);
-    // The server sees the hang-up when it sees it: try until then.
+    // The server may notice the close only later: retry until then.
     let deadline = Instant::now() + PATIENCE;
     while RawClient::connect(server.address()).line().starts_with("421 ") {
         assert!(Instant::now() < deadline, "the place is not given back");
@@ -503,7 +503,7 @@ fn a_client_that_says_too_much_in_a_second_is_dismissed_and_others_are_served() 
         thread::spawn(move || while writer.write_all(&b"NOOP\r\n".repeat(1000)).is_ok() {});
     let last = std::iter::from_fn(|| Some(client.line())).find(|line| !line.starts_with("200 "));
     let last = last.unwrap();
-    // What was on its way to it may be lost with the connection.
+    // The last replies may be lost with the connection.
     assert!(last.is_empty() || last == "421 Too many commands in a second; closing.", "{last}");
     drop(client);
     writing.join().unwrap();
@@ -514,7 +514,7 @@ fn a_client_that_says_too_much_in_a_second_is_dismissed_and_others_are_served() 
 fn passive_ports_that_wait_are_limited_in_all_and_given_back() {
     let server = TestServer::start(|config| config.limits.passive_ports_open_max = 2);
     let [mut first, mut second, mut third] = [(); 3].map(|()| RawClient::log_in(server.address()));
-    // One client has one, however often it asks.
+    // One client has one port, however often it asks.
     for _ in 0..5 {
         assert!(first.ask("EPSV").starts_with("229 "));
     }
@@ -628,7 +628,7 @@ fn every_name_that_linux_allows_is_served_byte_for_byte() {
     let mut client = RawClient::log_in(server.address());
     for name in &names {
         let data = client.open_data();
-        // Not doubled: that is how most clients send 0xFF.
+        // 0xFF is not doubled: most clients send it like this.
         client.send(&[b"RETR ".as_slice(), name, b"\r\n"].concat());
         let reply = client.reply();
         assert!(reply.starts_with("150 "), "{name:?}: {reply}");
@@ -706,7 +706,7 @@ fn a_hash_of_ten_gibibytes_holds_no_worker_and_abor_ends_it() {
         assert!(other.ask("NOOP").starts_with("200 "));
         assert_eq!(other.retrieve("small"), b"text");
     }
-    // It is not done yet, as the next line is not its reply.
+    // The hash is not done yet, because the next line is not its reply.
     summing.say("ABOR");
     assert!(summing.reply().starts_with("426 "));
     assert!(summing.reply().starts_with("226 "));
@@ -735,7 +735,7 @@ fn a_full_disk_is_452_and_the_session_lives() {
     let mut client = RawClient::log_in(server.address());
     let mut data = client.open_data();
     assert!(client.ask("STOR big").starts_with("150 "));
-    // The server hangs up on the data connection in the middle.
+    // The server closes the data connection in the middle.
     let _cut = data.write_all(&noise(1_000_000));
     drop(data);
     let reply = client.reply();
@@ -750,10 +750,10 @@ fn a_full_disk_is_452_and_the_session_lives() {
     assert!(unmounted.unwrap().success());
 }
 
-/// Bytes of a client, and whether they are sent as urgent data.
+/// Bytes of a client, and true if they are sent as urgent data.
 type Piece = (&'static [u8], bool);
 
-/// The ways in which clients say ABOR (RFC 959 §4.1.3): with what, in how many pieces, and which of them are urgent.
+/// The forms in which clients send ABOR (RFC 959 §4.1.3): the bytes before it, the pieces, and which are urgent.
 const ABORTS: [(&str, &[Piece]); 6] = [
     ("plain", &[(b"ABOR\r\n", false)]),
     ("Synch", &[(b"\xff\xf4\xff", true), (b"\xf2ABOR\r\n", false)]),
@@ -763,11 +763,11 @@ const ABORTS: [(&str, &[Piece]); 6] = [
     ("behind others", &[(b"NOOP\r\nSTAT\r\n", false), (b" ABOR\r\n", false)]),
 ];
 
-/// How often each is tried.
+/// Number of runs of each test with ABOR.
 const ABORT_RUNS: u64 = 1000;
 
-/// Overwrites a file and aborts that: pieces of ABOR are sent before the data connection is closed, and after it those that
-/// come behind the first `before`.
+/// Overwrites a file and aborts the transfer. The first `before` pieces of ABOR are sent before the data connection is
+/// closed, the others after it.
 fn abort_an_overwrite(client: &mut RawClient, pieces: &[Piece], before: usize, size: usize) {
     let mut data = client.open_data();
     assert!(client.ask("STOR good").starts_with("150 "));
@@ -797,7 +797,7 @@ fn an_abor_that_was_sent_before_the_data_ended_always_wins() {
             let mut client = RawClient::log_in(server.address());
             for run in 0..ABORT_RUNS / 2 {
                 let size = usize::try_from(run * 7919 % 100_000).unwrap();
-                // Of what comes in pieces, the first alone must be enough.
+                // If ABOR comes in pieces, the first one alone must suffice.
                 let before = if name == "behind others" || run % 3 > 0 { pieces.len() } else { 1 };
                 abort_an_overwrite(&mut client, pieces, before, size);
                 assert_eq!(server.read("good"), b"the good file", "{name}, run {run}");
@@ -854,7 +854,7 @@ fn a_resumed_upload_that_lost_its_end_is_not_complete() {
     }
     assert!(client.ask("STOR a").starts_with("150 "));
     data.write_all(&content[40..60]).unwrap();
-    // It is killed when it has sent as many bytes as make up the number that it announced.
+    // The client is killed once the bytes sent in all reach the announced number.
     drop((client, data));
     let mut client = RawClient::log_in(server.address());
     until("what has come is kept", || client.ask("SIZE a") == "213 60");
@@ -880,7 +880,7 @@ fn a_client_that_announces_more_than_it_sends_can_complete() {
         };
         assert_eq!((reply.as_str(), server.read("a")), ("226 Transfer complete.", content.clone()));
         assert!(client.ask("DELE a").starts_with("250 "));
-        // Another length is another end.
+        // An upload that ends at another length is not the same upload again.
         store_announced(&mut client, 0, 4096, &content);
         assert!(store_announced(&mut client, 0, 4096, &content[1..]).starts_with("426 "));
         assert!(client.ask("DELE a").starts_with("250 "));

@@ -1,4 +1,4 @@
-//! `ftpbench` against our server, and against one that lies: what it counts is what there was.
+//! `ftpbench` against our server, and against one that sends less than it announces: counts only what was transferred.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use std::thread;
 use common::TestServer;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Runs ftpbench for a short time; its status, its lines of JSON and its complaints.
+/// Runs ftpbench for a short time; returns its status, its lines of JSON and its error messages.
 fn bench(address: SocketAddr, words: &[&str]) -> (Option<i32>, Vec<String>, String) {
     outcome(command(address, "0.1", words).output().unwrap())
 }
@@ -37,7 +37,7 @@ fn outcome(output: Output) -> (Option<i32>, Vec<String>, String) {
     (output.status.code(), lines, text(output.stderr))
 }
 
-/// The whole number behind a name in a line of JSON.
+/// Returns the whole number after a name in a line of JSON.
 fn number(line: &str, name: &str) -> u64 {
     let behind = line.split(&format!("\"{name}\":")).nth(1).unwrap();
     behind.split([',', '}']).next().unwrap().parse().unwrap()
@@ -79,7 +79,7 @@ fn ctrl_c_ends_the_measurement_shows_it_and_leaves_nothing_behind() {
     let (status, lines, complaints) = outcome(child.wait_with_output().unwrap());
     assert_eq!((status, complaints.as_str()), (Some(130), ""));
     assert_eq!(lines.len(), 1, "the load that was under way, and none after it: {lines:#?}");
-    // That one is on the disk does not mean that its reply has come.
+    // A file on the disk does not mean that its reply has arrived.
     assert!(
         number(&lines[0], "bytes") >= 204_800 && number(&lines[0], "failed") == 0,
         "{lines:#?}"
@@ -96,7 +96,7 @@ fn files_are_fetched_in_block_mode_too() {
         let (status, lines, complaints) = bench(server.address(), &words);
         assert_eq!((status, complaints.as_str()), (Some(0), ""), "{ahead}");
         let (done, bytes) = (number(&lines[0], "done"), number(&lines[0], "bytes"));
-        // The last ones may be on their way, and no file is counted that has not come whole.
+        // The last files may be in transit, and an incomplete file is not counted.
         assert!(done > 0 && bytes >= done * 100_000, "{ahead}: {lines:?}");
     }
 }
@@ -122,7 +122,7 @@ fn what_cannot_be_measured_is_one_line_that_says_why() {
     }
 }
 
-/// A server that sends half of what it says.
+/// Starts a server that sends half of the announced size.
 fn liar() -> SocketAddr {
     fn converse(control: &TcpStream) -> Option<()> {
         let say = |line: &str| (&*control).write_all(format!("{line}\r\n").as_bytes()).ok();

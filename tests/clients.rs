@@ -1,5 +1,6 @@
-//! Real clients against our server: each lists, gets, puts, resumes, renames and deletes, as far as it can, in passive,
-//! extended passive and active mode, over IPv4 and IPv6, to a server alone and through the balancer. A client that is not installed is skipped, and counted so.
+//! Clients of others against our server. Each lists, gets, puts, resumes, renames and deletes, as far as it can: in
+//! passive, extended passive and active mode, over IPv4 and IPv6, to a server alone and through the balancer. A client
+//! that is not installed is skipped, and counted as skipped.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,16 +26,16 @@ use tempfile::TempDir;
 const SIZE: usize = 3_000_000;
 const HALF: usize = 1_000_000;
 
-/// What a client is asked to do, and what must be true afterwards.
+/// A task for a client, and the condition that must be true afterwards.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Deed {
-    /// Its output names `big.bin`.
+    /// The output of the client names `big.bin`.
     List,
     /// `got.bin` is the server's `big.bin`.
     Get,
     /// `part.bin`, which had the first half, is the server's `big.bin`.
     ResumeGet,
-    /// The server's `moved.bin`, put as `put.bin` and renamed, is `local.bin`.
+    /// The server's `moved.bin`, uploaded as `put.bin` and renamed, is `local.bin`.
     PutAndRename,
     /// The server's `put.bin` is `local.bin`.
     Put,
@@ -53,10 +54,10 @@ const ALL: &[Deed] = &[List, Get, ResumeGet, PutAndRename, ResumePut, ResumeCutO
 struct RealClient {
     program: &'static str,
     deeds: &'static [Deed],
-    /// Ways to a data connection: its name, and the words that ask this client for it.
+    /// Ways to open a data connection: the name, and the options that select it in this client.
     modes: &'static [(&'static str, &'static str)],
     ipv6: bool,
-    /// For sh, with `$mode`, `$host`, `$port` and `$url`.
+    /// A script of sh, with `$mode`, `$host`, `$port` and `$url`.
     script: &'static str,
 }
 
@@ -176,7 +177,7 @@ END",
         deeds: &[List, Get, Put, Delete],
         modes: &[("TLS 1.2", "TLSv1_2"), ("TLS 1.3", "TLSv1_3")],
         ipv6: true,
-        // ftplib does not resume by itself; this is how its users make it.
+        // ftplib does not resume sessions by itself; its users add this.
         script: "python3 - <<END
 import ftplib, ssl
 class Resuming(ftplib.FTP_TLS):
@@ -295,7 +296,7 @@ fn play(
             return Err(format!("deed {number:?} was not done; the client said:\n{said}"));
         }
     }
-    // And the server serves on.
+    // The server must still serve clients.
     let address = SocketAddr::new(host.parse().unwrap(), server.address().port());
     RawClient::log_in(address);
     Ok(())

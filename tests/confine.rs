@@ -1,4 +1,4 @@
-//! What a server's process gives up. A program of its own, because it cannot be had back.
+//! Confinement of a server's process. A program of its own, because confinement cannot be undone.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ impl Watcher for Silent {
 
 #[test]
 fn the_file_system_is_closed_but_for_what_is_served() {
-    // It holds for the thread, and those that it starts.
+    // Confinement applies to the thread, and to those that it starts.
     std::thread::spawn(confine_and_look).join().unwrap();
 }
 
@@ -61,7 +61,7 @@ fn confine_and_look() {
     fs::write(root.join("a"), "x").unwrap();
     fs::write(home.join("a"), "x").unwrap();
     fs::rename(root.join("a"), root.join("b")).unwrap();
-    // One that is replaced is open, too.
+    // A root that was replaced is open, too.
     fs::rename(&root, folder.path().join("srv/old")).unwrap();
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a"), "x").unwrap();
@@ -87,7 +87,7 @@ fn confine_and_look_beside() {
     for name in ["srv/root", "homes/alice", "homes/etc", "tls/root", "elsewhere"] {
         fs::create_dir_all(path(name)).unwrap();
     }
-    // Beside a root; below the directory where a home is; a link beside a root that leads elsewhere.
+    // A file beside a root; one below the directory of a home; and a link beside a root that leads elsewhere.
     for name in ["srv/users", "homes/etc/key.pem", "elsewhere/cert.pem"] {
         fs::write(path(name), "x").unwrap();
     }
@@ -197,7 +197,7 @@ fn perm_facts_are_those_of_the_user_that_the_server_has_become() {
         ("shut", "df"),
         ("read", "defl"),
         ("enter", "def"),
-        // What stands in a directory that cannot be written stays, whoever may write the file.
+        // A file in a directory without write permission stays, even if the file itself may be written.
         ("read/a", "r"),
     ] {
         client.say(&format!("MLST {name}"));

@@ -1,6 +1,6 @@
-//! Disks that lose power, and file systems that cannot do everything: what a reply confirmed is there, and uploads work.
+//! Power cuts, and file systems without some features: changes that a reply confirmed survive, and uploads work.
 //!
-//! A power cut is a copy of a disk image, made while it is mounted: what had not been written to the disk is not in it.
+//! A power cut is simulated by a copy of a mounted disk image: data that was not written to the disk is not in it.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,14 +31,14 @@ type Kind = (&'static str, u32, &'static str);
 
 const KINDS: [Kind; 2] = [("ext4", 64, "loop"), ("xfs", 320, "loop,nouuid")];
 
-/// A disk in a file, which is mounted.
+/// A mounted disk image.
 struct Disk {
     kind: Kind,
     folder: TempDir,
 }
 
 impl Disk {
-    /// A new one; none where it cannot be made or mounted.
+    /// Creates and mounts a disk; returns `None` where that is not possible.
     fn new(kind: Kind) -> Option<Self> {
         let (name, megabytes, _) = kind;
         let program = find(&format!("mkfs.{name}"))?;
@@ -68,7 +68,7 @@ impl Disk {
         command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
-    /// What is left of it when the power is cut now.
+    /// Returns the disk as a power cut now would leave it.
     fn cut_power(&self) -> Self {
         let copy = Self { kind: self.kind, folder: tempfile::tempdir().unwrap() };
         let copied = Command::new("cp")
@@ -86,24 +86,24 @@ impl Drop for Disk {
     }
 }
 
-/// A mount that ends with this value.
+/// A mount that is unmounted when this value is dropped.
 struct Mounted<'a>(&'a Path);
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
-        // A server that is still ending keeps it, and nobody else.
+        // Only a server that is still ending can keep it busy.
         let _unmounted =
             Command::new("umount").arg("-l").arg(self.0).stderr(Stdio::null()).status();
     }
 }
 
-/// A server of a directory, which anonymous may write.
+/// Starts a server of a directory that anonymous may write.
 fn serve(root: &Path) -> TestServer {
     let root = root.to_owned();
     TestServer::start(|config| (config.write, config.root) = (true, root))
 }
 
-/// A command, or the lines of several, and what must be true of the tree after a power cut behind its reply.
+/// A command, or several lines, and a condition on the tree after a power cut that follows the reply.
 type Change = (&'static [&'static str], fn(&Path) -> bool);
 
 const CHANGES: &[Change] = &[
@@ -175,7 +175,7 @@ fn an_upload_is_resumed_after_a_power_cut_behind_what_reached_the_disk() {
         let after = serve(&copy.root());
         let mut client = RawClient::log_in(after.address());
         let size = client.ask("SIZE a");
-        // The record may have been on its way.
+        // The record may not have reached the disk yet.
         let kept: usize = size.strip_prefix("213 ").map_or(0, |size| size.parse().unwrap());
         assert!(kept <= 4_000_000, "{size}");
         let mut data = client.open_data();
@@ -203,7 +203,7 @@ fn an_append_that_does_not_fit_leaves_the_file_as_it_was() {
         client.ask(line);
         let verb = if line == "NOOP" { "APPE a" } else { "STOR a" };
         assert!(client.ask(verb).starts_with("150 "));
-        // There is room for the new bytes, but not beside themselves.
+        // There is room for the new bytes, but not for the copy that the upload needs.
         let _sent = data.write_all(if line == "NOOP" { &new } else { &old });
         drop(data);
         let reply = client.reply();
@@ -214,18 +214,18 @@ fn an_append_that_does_not_fit_leaves_the_file_as_it_was() {
     drop((client, server));
 }
 
-/// A program that ends with this value.
+/// A program that is killed when this value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The server, too: it outlives a tracer that is killed.
+        // Kills the server, too: it outlives a tracer that is killed.
         let _killed = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
         let _waited = self.0.wait();
     }
 }
 
-/// A server whose system calls of these names fail with this error.
+/// Starts a server whose system calls of these names fail with this error.
 fn serve_with_faults(root: &Path, calls: &str, error: &str) -> (Running, SocketAddr) {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
@@ -238,7 +238,7 @@ fn serve_with_faults(root: &Path, calls: &str, error: &str) -> (Running, SocketA
     (Running(child), line.trim().rsplit(' ').next().unwrap().parse().unwrap())
 }
 
-/// Stores, overwrites, resumes, appends and deletes; nothing is left behind.
+/// Stores, overwrites, resumes, appends and deletes; asserts that no files are left.
 fn tour(address: SocketAddr, root: &Path) {
     let content = noise(300_000);
     let mut client = RawClient::log_in(address);
@@ -310,7 +310,7 @@ fn uploads_work_on_a_mount_that_belongs_to_somebody_else() {
     tour(server.address(), mounted.0);
 }
 
-/// A file system on which nothing is written until this is dropped.
+/// A file system on which no write completes until this value is dropped.
 struct Frozen(PathBuf);
 
 impl Frozen {
@@ -326,10 +326,10 @@ impl Drop for Frozen {
     }
 }
 
-/// More than there are workers.
+/// More sessions than there are workers.
 const HUNG: usize = 20;
 
-/// What others do meanwhile: commands, a login, a listing, a download and an upload on a disk that is well.
+/// Uses a healthy disk meanwhile: commands, a login, a listing, a download and an upload.
 fn use_another_disk(server: &TestServer, number: usize) {
     let mut client = RawClient::log_in(server.address());
     for _ in 0..20 {
@@ -365,7 +365,7 @@ impl TwoDisks {
         Self { server, bad: folder.join("bad") }
     }
 
-    /// Sessions that make directories, and others whose uploads have all come, while nothing is written.
+    /// Blocks sessions on a frozen disk: some create directories, others have sent all data of their uploads.
     fn hang(&self, disk: &Disk) -> Option<(Frozen, Vec<RawClient>)> {
         let log_in = || RawClient::log_in(self.server.address());
         let mut makers: Vec<RawClient> = (0..HUNG).map(|_| log_in()).collect();
@@ -435,7 +435,7 @@ fn a_disk_that_hangs_stops_only_those_who_use_it() {
     }
 }
 
-/// A file system in user space that answers nothing until this is dropped.
+/// A file system in user space that does not respond until this value is dropped.
 struct Stopped<'a>(&'a Child);
 
 impl<'a> Stopped<'a> {
@@ -451,7 +451,7 @@ impl Drop for Stopped<'_> {
     }
 }
 
-/// Commands that need an answer of the file system, and their replies when it comes.
+/// Commands that need a response of the file system, and their replies once it comes.
 const QUESTIONS: [(&str, &str); 8] = [
     ("SIZE /bad/file", "213 "),
     ("CWD /bad/directory", "250 "),
@@ -475,7 +475,7 @@ fn a_file_system_that_answers_nothing_stops_only_those_who_ask_it() {
     }
     fs::write(source.path().join("file"), noise(1000)).unwrap();
     let mut command = Command::new(bindfs);
-    // Nothing is remembered: each question is asked.
+    // Nothing is cached, so every request reaches the file system.
     command.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).args([source.path(), &bad]);
     let running = Running(command.process_group(0).spawn().unwrap());
     let _mounted = Mounted(&bad);

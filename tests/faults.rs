@@ -1,7 +1,7 @@
-//! Blocks and recovery under fault: cables cut at random bytes, clients and servers killed at random moments, files that
-//! change meanwhile. Each time the end is byte-exact, and at no moment does half a file stand under its final name.
+//! Blocks and recovery under faults: cables cut at random bytes, clients and servers killed at random moments, files
+//! that change meanwhile. Each time the result is exact to the byte, and no incomplete file ever has its final name.
 //!
-//! A failure names its seed; `FAULT_SEED=N cargo test --test faults` plays that one alone.
+//! A failure names its seed; `FAULT_SEED=N cargo test --test faults` runs that seed alone.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,9 +36,9 @@ use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// More than the overlap that is compared, and several blocks.
+/// More bytes than the overlap that is compared, and several blocks.
 const SIZE: usize = 300_000;
-/// How many cuts, or kills, each test makes.
+/// Number of cuts or kills in each test.
 const FAULTS: u64 = 100;
 
 fn seeds() -> Range<u64> {
@@ -51,7 +51,7 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Numbers without pattern, the same for the same seed.
+/// Random numbers, reproducible by their seed.
 struct Dice(u64);
 
 impl Dice {
@@ -67,7 +67,7 @@ impl Dice {
     }
 }
 
-/// Looks at a final name again and again: there may be nothing, or one of these.
+/// Checks a final name repeatedly: it must be absent, or have one of these contents.
 struct Eye<'a> {
     path: PathBuf,
     whole: Vec<&'a [u8]>,
@@ -125,7 +125,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A cut at a random byte, and, most times, another after the client has come back.
+/// Cuts the cable at a random byte, and usually again after the client has reconnected.
 fn cut_now_and_again(cable: &Cable, dice: &mut Dice) -> impl Drop {
     struct Stop(mpsc::Sender<()>);
     impl Drop for Stop {
@@ -201,7 +201,7 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         assert!(server.read("a") == content, "{:?}", eye.notes);
         cable.hold();
         client.remove_file(b"a").unwrap();
-        // What a lost session still has to flush is kept, and goes with the next DELE.
+        // A lost session may still flush and keep data, which the next DELE removes.
         let deadline = Instant::now() + PATIENCE;
         while !names(server.root.path()).is_empty() {
             let left = names(server.root.path());
@@ -211,24 +211,24 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
     }
 }
 
-/// How many files are fetched one behind the other.
+/// Number of files that are fetched in a row.
 const FILES: u64 = 40;
 
-/// What happens to one of many files while those behind it have been asked for.
+/// An incident with one of many files while the files after it are already requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mishap {
     None,
-    /// It is no longer on the server.
+    /// The file is no longer on the server.
     Gone,
-    /// It is longer than the listing said.
+    /// The file is longer than its listing.
     Changed,
-    /// Something of the user's has its name here.
+    /// An object of the user has its local name.
     InTheWay,
-    /// Some of it is here, of another file.
+    /// A partial download of another file exists under its name.
     PartThere,
-    /// Ctrl-C, when so often something was heard of it.
+    /// Ctrl-C after this number of progress reports.
     Interrupted(u64),
-    /// Ctrl-C again and again, from the middle of it on: also while the first one is dealt with.
+    /// Ctrl-C repeatedly, from the middle of the file on, also while the first one is handled.
     Hammered,
 }
 
@@ -245,7 +245,7 @@ impl Mishap {
         }
     }
 
-    /// Before any is asked for.
+    /// Applied before any file is requested.
     fn befall_there(self, server: &TestServer, name: &str, content: &mut Vec<u8>) {
         match self {
             Self::Gone => fs::remove_file(server.path(name)).unwrap(),
@@ -261,7 +261,7 @@ impl Mishap {
         }
     }
 
-    /// When its turn has come: then it was asked for already.
+    /// Applied when it is this file's turn, after it was requested.
     fn befall_here(self, local: &Path) {
         match self {
             Self::InTheWay => fs::create_dir(local).unwrap(),
@@ -270,7 +270,7 @@ impl Mishap {
                 let identity = "ftpclient: what the .part beside this is a part of\nanother\n";
                 fs::write(local.with_extension("part.id"), identity).unwrap();
                 for extension in ["part", "part.id"] {
-                    // The mark of what ftpclient made itself.
+                    // The mark of files that ftpclient created itself.
                     let marked = fs::Permissions::from_mode(0o1644);
                     fs::set_permissions(local.with_extension(extension), marked).unwrap();
                 }
@@ -280,7 +280,7 @@ impl Mishap {
     }
 }
 
-/// Presses Ctrl-C when it has been told so often of progress.
+/// Presses Ctrl-C after a number of progress reports.
 struct Presser {
     interrupt: Interrupt,
     hammers: bool,
@@ -312,7 +312,7 @@ impl Watcher for Presser {
     }
 }
 
-/// Fetches a file, and once more if Ctrl-C was pressed. What was told meanwhile comes with it.
+/// Fetches a file, and again if Ctrl-C was pressed. Returns the notes with the result.
 fn fetch(
     client: &mut Client,
     interrupt: &Interrupt,
@@ -353,7 +353,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         let mut files: Vec<(Mishap, Vec<u8>)> = Vec::new();
         for number in 0..FILES {
             let mishap = Mishap::roll(&mut dice);
-            // Several blocks, where it is to be in the middle.
+            // Several blocks, if the interrupt must come in the middle.
             let least = if mishap == Mishap::Hammered { 200_000 } else { 0 };
             let size = usize::try_from(least + dice.below(9000)).unwrap();
             files.push((mishap, [format!("{number} "), "x".repeat(size)].concat().into()));
@@ -390,12 +390,12 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
                     assert!(&fs::read(&file.local).unwrap() == content, "{number} {mishap:?}");
                 }
             }
-            // None suffers from what happened to those before it.
+            // No file suffers from the incidents of those before it.
             let is_told = matches!(mishap, Mishap::Changed | Mishap::PartThere);
             assert!(is_cut || is_told || notes.is_empty(), "{number} {mishap:?}: {notes:?}");
             assert!(is_cut || !client.is_lost(), "{number} {mishap:?}");
         }
-        // Nobody's reply is left over.
+        // No reply of an earlier request is left.
         server.write("last", "of all");
         assert_eq!(client.size(b"last").unwrap(), 6);
         let gone = files.iter().filter(|(mishap, _)| *mishap == Mishap::Gone).count();
@@ -403,7 +403,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
     }
 }
 
-/// A program that ends with this value.
+/// A program that is killed when this value is dropped.
 struct Program(Child);
 
 impl Program {
@@ -414,7 +414,7 @@ impl Program {
         Self(command.spawn().unwrap())
     }
 
-    /// Serves a directory on a port; 0 takes any.
+    /// Serves a directory on a port; 0 means any.
     fn server(root: &Path, port: u16) -> (Self, SocketAddr) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ftpserver"));
         command.args(["--bind", "127.0.0.1", "--write", "-q", "--port", &port.to_string()]);
@@ -430,7 +430,7 @@ impl Program {
         self.0.wait().unwrap();
     }
 
-    /// Kills it after so long, unless it ends before; whether it ended by itself, and well.
+    /// Kills the program after this time unless it ends before; returns whether it ended by itself with success.
     fn ends_within(mut self, time: Duration) -> bool {
         let process = Pid::from_child(&self.0);
         let (ended, wait) = mpsc::channel();
@@ -439,7 +439,7 @@ impl Program {
                 let _killed = kill_process(process, Signal::KILL);
             }
         });
-        // Not reaped before the killer is through: the number stays its own.
+        // Not reaped before the killer has finished, so that the process ID is not reused.
         let watched = rustix::process::waitid(
             rustix::process::WaitId::Pid(process),
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
@@ -458,8 +458,8 @@ impl Drop for Program {
     }
 }
 
-/// Runs a client and kills it at a random moment of its run, at least once, and then lets it finish. `begin` makes things
-/// as they were before.
+/// Runs a client and kills it at a random moment, at least once, and then lets it finish. `begin` restores the initial
+/// state.
 fn kill_and_run_again(
     folder: &Path,
     script: &str,
@@ -469,7 +469,7 @@ fn kill_and_run_again(
     begin: impl Fn(),
 ) {
     begin();
-    // In microseconds; halved when a run was over before its moment came.
+    // In microseconds; halved if a run was over before its moment came.
     let mut longest = 60_000;
     loop {
         let moment = Duration::from_micros(dice.below(longest));
@@ -588,7 +588,7 @@ fn a_server_killed_at_random_moments_of_an_append_leaves_the_old_length_or_the_n
         let _passed = pause.recv_timeout(moment);
         server.kill();
         sender.join().unwrap();
-        // What the client sees first of the next server is one of the two.
+        // The first content that a client sees on the next server is one of the two.
         let (_server, address) = Program::server(root.path(), 0);
         let found = RawClient::log_in(address).retrieve("log");
         assert!(found == old || found == whole, "{} bytes", found.len());
@@ -596,7 +596,7 @@ fn a_server_killed_at_random_moments_of_an_append_leaves_the_old_length_or_the_n
     }
 }
 
-/// Cuts the cable when some of a file has come, and replaces it on the server, once, when that is noticed.
+/// Cuts the cable in the middle of a file, and replaces the file on the server once the client notices the cut.
 struct Changer<'a> {
     server: &'a TestServer,
     cable: Cable,
@@ -643,7 +643,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
     }
 }
 
-/// Changes a local file, but not its size, as soon as some of it is sent.
+/// Changes a local file, but not its size, once part of it was sent.
 struct Scribble<'a>(&'a Path);
 
 impl Watcher for Scribble<'_> {
@@ -655,7 +655,7 @@ impl Watcher for Scribble<'_> {
     }
 }
 
-/// Makes a local file shorter as soon as some of it is sent.
+/// Shortens a local file once part of it was sent.
 struct Shrink<'a>(&'a Path);
 
 impl Watcher for Shrink<'_> {

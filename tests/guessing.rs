@@ -1,4 +1,4 @@
-//! Guesses at passwords, and what they cost those who do not guess.
+//! Password guesses, and their effect on clients that do not guess.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use poolftpd::config::Config;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;
 
-/// A users file in which the password of each is the name, at this cost.
+/// Writes a users file in which each password is the name, hashed at this cost.
 fn write_users(path: &Path, names: &[&str], passes: u32) {
     let params = Params::new(64, passes, 1, None).unwrap();
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -47,7 +47,7 @@ fn start(passes: u32, adjust: impl FnOnce(&mut Config, &Path)) -> (TempDir, Test
     (folder, server)
 }
 
-/// A client that connects from this address of the machine, greeted.
+/// Connects from this address of the machine, and reads the greeting.
 fn client_from(last: u8, server: &TestServer) -> RawClient {
     RawClient::greeted_from(SocketAddr::from(([127, 0, 0, last], 0)), server.address())
 }
@@ -58,7 +58,7 @@ fn try_from(last: u8, server: &TestServer, name: &str, password: &str) -> String
 
 #[test]
 fn a_flood_of_guesses_from_one_address_leaves_logins_from_others() {
-    // Each takes a while: 30 of them wait when the other comes.
+    // Each check takes long enough that 30 of them wait when the other client comes.
     let (_folder, server) = start(2000, |config, _| {
         config.limits.logins_pending_max = 16;
         config.limits.lockout_failures = u32::MAX;
@@ -78,7 +78,7 @@ fn a_flood_of_guesses_from_one_address_leaves_logins_from_others() {
 
 const LOCKED_OUT: &str = "421 Too many failed logins from your address; try again in 10 minutes.";
 
-/// Guesses from an address, each another one.
+/// Guesses from an address, with a different password each time.
 fn guess(last: u8, server: &TestServer, name: &str, count: u32) {
     for number in 0..count {
         let reply = try_from(last, server, name, &format!("wrong {last} {number}"));
@@ -133,7 +133,7 @@ fn what_is_tried_at_one_host_is_not_counted_at_another() {
         assert!(client.ask(&format!("HOST {host}")).starts_with("220 "));
         client.try_log_in(name, password)
     };
-    // Ten are what a user has, two an address.
+    // Ten failures lock out a user, two an address.
     for last in 10..15 {
         guess(last, &server, "anonymous", 2);
         guess(last + 10, &server, "alice", 2);

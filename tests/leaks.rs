@@ -1,4 +1,4 @@
-//! Nothing is left behind: descriptors and threads are counted, so this test has a process of its own.
+//! Leaks: descriptors and threads are counted, so this test has a process of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,29 +18,29 @@ use std::time::Instant;
 use common::raw::RawClient;
 use common::{PATIENCE, TestServer, noise};
 
-/// Descriptors and threads of this process.
+/// Returns the number of descriptors and threads of this process.
 fn count() -> (usize, usize) {
     let entries = |place| fs::read_dir(place).unwrap().count();
     (entries("/proc/self/fd"), entries("/proc/self/task"))
 }
 
-/// What the allocator may keep in pieces; a leak of a thousand sessions would be more.
+/// Maximum memory that the allocator may keep; a leak of a thousand sessions would be more.
 const GROWN_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// The resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn memory() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm").unwrap();
     pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-/// Thirty clients that come, begin something and vanish.
+/// Lets thirty clients connect, begin something and vanish.
 fn round(server: &TestServer) {
     for number in 0..30 {
         let mut client = RawClient::log_in(server.address());
         client.extended_passive();
         let data = client.open_data();
         client.say(["RETR a", "STOR b", "LIST"][number % 3]);
-        // Some leave before the reply, some behind it, some from a data connection that is never used.
+        // Some leave before the reply, some after it, some with a data connection that is never used.
         if number % 2 == 0 {
             client.reply();
         }
@@ -68,11 +68,11 @@ fn descriptors_and_threads_are_as_before_after_transfers_and_hang_ups() {
     let server = TestServer::writable();
     server.write("a", noise(1_000_000));
     let before = count();
-    // The first round takes what is kept for good.
+    // The first round makes allocations that are kept.
     round(&server);
     wait_for(before);
     let memory_before = memory();
-    // A thousand transfers and more.
+    // More than a thousand transfers.
     for _ in 0..34 {
         round(&server);
     }

@@ -1,4 +1,4 @@
-//! Listings as clients get them: recursive ones with their headings and bounds, and the facts of what cannot be used.
+//! Listings as clients receive them: recursive ones with their headings and limits, and facts of unusable entries.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use std::os::unix::fs::symlink;
 use common::TestServer;
 use common::raw::{RawClient, read_all};
 
-/// The text of a listing, and its final reply.
+/// Returns the text of a listing, and its final reply.
 fn list(client: &mut RawClient, line: &str) -> (String, String) {
     let data = client.open_data();
     let reply = client.ask(line);
@@ -23,7 +23,7 @@ fn list(client: &mut RawClient, line: &str) -> (String, String) {
     (String::from_utf8(read_all(data)).unwrap(), client.reply())
 }
 
-/// The headings and the names of a long listing.
+/// Returns the headings and the names of a long listing.
 fn outline(text: &str) -> Vec<&str> {
     text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect()
 }
@@ -69,7 +69,7 @@ fn a_recursive_list_of_a_bottomless_tree_ends_and_says_so() {
     let (text, reply) = list(&mut client, "LIST -R");
     assert_eq!(text.lines().filter(|line| line.ends_with(':')).count(), 65, "{text}");
     assert!(reply.starts_with("226 ") && reply.contains("deeper than 64"), "{reply}");
-    // The session goes on, and the next listing has no such remark.
+    // The session continues, and the next listing has no such remark.
     let (_, reply) = list(&mut client, "LIST");
     assert_eq!(reply, "226 Transfer complete.");
 }

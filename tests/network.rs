@@ -1,4 +1,4 @@
-//! Clients that have more than one address, that others stand in the way of, or that take more than their share.
+//! Clients with more than one address, clients that others obstruct, and clients that exceed their share.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use poolftpd::log::Level;
 use poolftpd::units::networks;
 use rustix::net::{AddressFamily, SocketType};
 
-/// A connection from another address of this machine.
+/// Connects from another address of this machine.
 fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     rustix::net::bind(&socket, &SocketAddr::from((from, 0))).unwrap();
@@ -35,7 +35,7 @@ fn data_from_another_address_is_refused_with_the_reason() {
     let server = TestServer::start(|config| {
         config.write = true;
         config.level = Level::Normal;
-        // Longer than any test waits.
+        // A longer time than any test waits.
         config.limits.data_connect_timeout = PATIENCE * 10;
     });
     server.write("a", "text");
@@ -64,7 +64,7 @@ fn a_stranger_who_is_first_does_not_take_the_transfer_from_the_client() {
     assert!(client.ask("RETR a").starts_with("150 "));
     assert_eq!(read_all(own), b"text");
     assert!(client.reply().starts_with("226 "));
-    // The same where the client comes after its command.
+    // The client may also connect after its command.
     let address = client.extended_passive();
     let mut stranger = connect_from([127, 0, 0, 2], address);
     assert!(client.ask("STOR b").starts_with("150 "));
@@ -108,7 +108,7 @@ fn commands_during_a_transfer_count_and_what_has_come_of_an_upload_is_kept() {
         let writing = thread::spawn(move || while writer.write_all(&words.repeat(1000)).is_ok() {});
         let is_last = |line: &String| !line.starts_with("200 ") && !line.starts_with("211 ");
         let mut replies = std::iter::from_fn(|| Some(client.line()));
-        // What was on its way to it may be lost with the connection.
+        // The last replies may be lost with the connection.
         let last = replies.find(is_last).unwrap();
         assert!(last.is_empty() || last.starts_with("426 "), "{last}");
         let last = if last.is_empty() { last } else { client.line() };
@@ -126,7 +126,7 @@ fn commands_during_a_transfer_count_and_what_has_come_of_an_upload_is_kept() {
 fn abor_and_quit_end_a_transfer_whatever_was_said_before() {
     let server = TestServer::start(|config| {
         config.write = true;
-        // Those of the login, and one more.
+        // The commands of the login, and one more.
         config.limits.commands_per_second_max = 6;
     });
     for (word, replies) in [("ABOR", ["426 ", "226 "]), ("QUIT", ["226 ", "221 "])] {
@@ -171,7 +171,7 @@ fn empty_blocks_and_markers_are_no_progress() {
 fn a_client_that_has_gone_behind_a_line_that_waits_is_noticed() {
     let server = TestServer::start(|config| {
         config.write = true;
-        // Longer than any test waits.
+        // A longer time than any test waits.
         config.limits.data_connect_timeout = PATIENCE * 10;
     });
     server.write("a", "text");

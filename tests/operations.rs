@@ -1,4 +1,4 @@
-//! Tests of what an administrator meets: homes that come later, several servers of a port, keys in the wrong place, warnings.
+//! Situations of an administrator: homes created later, several servers on a port, misplaced keys, warnings.
 
 #![allow(
     clippy::unwrap_used,
@@ -67,7 +67,7 @@ fn server(root: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// A directory with others in it.
+/// Creates a directory with these in it.
 fn folder(names: &[&str]) -> (TempDir, impl Fn(&str) -> PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -78,7 +78,7 @@ fn folder(names: &[&str]) -> (TempDir, impl Fn(&str) -> PathBuf) {
     (folder, move |name: &str| place.join(name))
 }
 
-/// Makes a user whose password is the name.
+/// Adds a user whose password is the name.
 fn add_user(file: &Path, name: &str, home: Option<&Path>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ftppasswd"));
     command.arg(file).arg(name).stdin(Stdio::piped());
@@ -152,7 +152,7 @@ fn keys_and_users_beneath_what_is_served_are_refused() {
         assert!(message.contains(kind) && message.contains(text(beneath)), "{words:?}: {message}");
     }
     assert!(!path("srv/own.pem").exists(), "made where clients could fetch it");
-    // A home that comes later.
+    // A home that is created later.
     let users = path("etc/users");
     let words = ["--bind=127.0.0.1", "--port=0", "--users", text(&users)];
     let running = Running::start(server(&path("other"), &words));
@@ -163,7 +163,7 @@ fn keys_and_users_beneath_what_is_served_are_refused() {
     assert!(reply.starts_with("530 "), "{reply}");
 }
 
-/// A port that is free at both addresses.
+/// Returns a port that is free at both addresses.
 fn free_port() -> u16 {
     loop {
         let one = TcpListener::bind("127.0.0.2:0").unwrap();
@@ -222,7 +222,7 @@ fn root_asks_the_server_of_another_user() {
     let _running = Running::start(server(&path("root"), &words));
     let (good, answer) = ctl(&["--port", &port, "status"]);
     assert!(good && answer.contains("serving"), "{answer}");
-    // One user is not let in by another.
+    // One user cannot control the server of another.
     let Output { status, .. } = Command::new("setpriv")
         .args(["--reuid=1", "--clear-groups", "--", SERVER, "ctl", "--port", &port, "status"])
         .output()

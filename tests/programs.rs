@@ -70,7 +70,7 @@ impl Program {
         assert!(sent.success());
     }
 
-    /// The rest of its log, and its exit status, once it has ended.
+    /// Returns the rest of its log, and its exit status, once it has ended.
     fn end(mut self) -> (String, Option<i32>) {
         let mut log = String::new();
         let mut stderr: ChildStderr = self.child.stderr.take().unwrap();
@@ -91,7 +91,7 @@ fn server_output(words: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8(stderr).unwrap())
 }
 
-/// Runs the client in `folder`, as a script.
+/// Runs the client in `folder`, with a script.
 fn client_in(folder: &Path, words: &[&str], script: &str) -> (i32, String, String) {
     let mut child = Command::new(CLIENT)
         .args(words)
@@ -102,7 +102,7 @@ fn client_in(folder: &Path, words: &[&str], script: &str) -> (i32, String, Strin
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may end before it has read all.
+    // The client may end before it has read everything.
     let _written = child.stdin.take().unwrap().write_all(script.as_bytes());
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -122,7 +122,7 @@ fn sigterm_and_sigint_end_the_server_with_status_0_and_sighup_does_not() {
     }
 }
 
-/// Runs ftppasswd with this on its standard input; its status and its complaint.
+/// Runs ftppasswd with this standard input; returns its status and its error message.
 fn passwd(words: &[&str], input: &str) -> (Option<i32>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ftppasswd"))
         .args(words)
@@ -211,7 +211,7 @@ fn a_client_knows_its_server_by_a_pin_or_an_authority_and_says_5_where_not() {
         assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"text");
     }
     assert_eq!(get(&["--tls", "off"]).0, 0);
-    // Who it is can be compared, and said by the words that stand there.
+    // The message contains the fingerprint to compare, and the option to use.
     let (status, said) = get(&[]);
     assert_eq!(status, 5, "{said}");
     assert!(said.contains(&pin) && said.contains("--pin") && said.lines().count() == 1, "{said}");
@@ -248,7 +248,7 @@ fn a_transfer_finishes_after_sigterm() {
     let data = client.open_data();
     assert!(client.ask("RETR a").starts_with("150 "));
     program.signal("TERM");
-    // Refused once it has stopped listening.
+    // Connections are refused once it has stopped listening.
     let deadline = Instant::now() + PATIENCE;
     while TcpStream::connect(program.address).is_ok() {
         assert!(Instant::now() < deadline, "it goes on listening");
@@ -361,7 +361,7 @@ fn without_descriptors_the_server_still_answers_to_ctl() {
         crowd.iter_mut().filter_map(|client| client.line().strip_prefix("421 ").map(drop));
     assert!(refused.count() > 0, "40 descriptors are not enough for 60 clients");
     let port = program.address.port();
-    // Visitors who say nothing do not keep out who asks.
+    // Silent connections to the control socket do not block `ftpserver ctl`.
     let mut silent = Vec::new();
     for _ in 0..3 {
         let words = ["ctl", "status", "--port", &port.to_string()];
@@ -602,7 +602,7 @@ fn no_connection_is_3_no_login_is_4_and_each_says_what_to_do() {
     assert!(errors.contains("login as joe"), "{errors}");
 }
 
-/// A server that tells its size, sends half of it, and claims success.
+/// Starts a server that announces a size, sends half of it, and reports success.
 fn half_a_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -654,7 +654,7 @@ fn what_a_server_serves_is_no_part_of_another_servers_file() {
         let port = server.address().port().to_string();
         client_in(folder.path(), &["-c", script, "127.0.0.1", &port], "")
     };
-    // What a download of ours would leave behind, but for the bytes at its beginning.
+    // A download of ours would leave this behind, except for its first bytes.
     fs::create_dir(folder.path().join("once")).unwrap();
     let interrupt = Interrupt::default();
     let options = Options { interrupt: interrupt.clone(), ..Options::default() };
@@ -681,7 +681,7 @@ fn what_a_server_serves_is_no_part_of_another_servers_file() {
     assert_eq!(fs::read(folder.path().join("f")).unwrap(), content);
 }
 
-/// Presses Ctrl-C in the middle.
+/// Presses Ctrl-C in the middle of a transfer.
 struct Presser(Interrupt);
 
 impl Watcher for Presser {
@@ -692,14 +692,14 @@ impl Watcher for Presser {
     }
 }
 
-/// A server that greets with `first`, and with `again` over and over.
+/// Starts a server that sends `first`, and then `again` without end.
 fn endless(first: &'static str, again: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _sent = stream.write_all(first.as_bytes());
-        // Slowly enough that no bound of bytes ends it.
+        // Slow enough that no limit of bytes ends it.
         while stream.write_all(again.as_bytes()).is_ok() {
             thread::sleep(Duration::from_millis(20));
         }
@@ -745,7 +745,7 @@ fn small_files_are_asked_for_before_the_one_in_front_has_come() {
             client_in(folder.path(), &["-v", "-c", script, "127.0.0.1", &port], "");
         assert_eq!(status, 0, "{trace}");
         let place = |line: &str| trace.find(line).unwrap_or_else(|| panic!("no {line}: {trace}"));
-        // The first one opens the data connection, and shows that there are blocks.
+        // The first request opens the data connection, and shows that block mode works.
         let said = |verb: &str, name: &str| place(&format!("> {verb} {into}{name}\n"));
         let (second, last) = (said("RETR", "b"), said("RETR", "d"));
         assert!(!trace[second..last].contains("\n<"), "{trace}");
@@ -803,7 +803,7 @@ fn make_pipe(path: &Path) {
     assert!(status.success());
 }
 
-/// Waits until somebody has opened a pipe to read it, who then waits for what is never written.
+/// Waits until a process has opened a pipe for reading; it then waits for data that is never written.
 fn await_reader(path: &Path) -> fs::File {
     let mut options = fs::OpenOptions::new();
     options.write(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
@@ -859,7 +859,7 @@ fn a_users_file_that_becomes_a_pipe_is_refused_and_a_stop_is_heard() {
     program.signal("TERM");
     let (log, status) = program.end();
     assert_eq!(status, Some(0), "{log}");
-    // Whether the other signal was served before that one, or not at all.
+    // SIGHUP was handled before this signal, or not at all.
     assert!(!log.contains("event=reloaded"), "{log}");
     let (status, message) = server_output(&["--users", name, "--port", "0"]);
     assert_eq!(status, Some(1));
@@ -881,7 +881,7 @@ fn a_stop_is_heard_while_a_file_that_is_read_hangs() {
     program.signal("TERM");
     assert_eq!(program.end().1, Some(0));
     drop(held);
-    // The same while it starts.
+    // A stop must also be handled while the server starts.
     let root = tempfile::tempdir().unwrap();
     let child = Command::new(SERVER)
         .args(["--bind", "127.0.0.1", "--port", "0", "--tls-cert", name, "--root"])

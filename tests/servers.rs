@@ -1,6 +1,6 @@
-//! Our client against other people's servers: lists, gets, puts, renames and deletes, passive and active; and goes on
-//! where it was when the cable is cut. A server that
-//! is not installed is skipped, and counted so. `.ci/run` unpacks those that cannot be installed side by side.
+//! Our client against servers of others: lists, gets, puts, renames and deletes, passive and active, and resumes when
+//! the cable is cut. A server that is not installed is skipped, and counted as skipped. `.ci/run` unpacks those that
+//! cannot be installed side by side.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,14 +30,14 @@ use poolftpd::client::{Client, ClientError, From, Options, Tls, Watcher};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
 
-/// A server: what it is called, how to log in, whether it is here, and the command that serves `root` on `port`; who logs
+/// A server: its name, how to log in, how to find it, and the command that serves `root` on `port`. The user who logs
 /// in may write into `root/up`.
 struct RealServer {
     name: &'static str,
     login: &'static str,
     program: fn() -> Option<PathBuf>,
     tls: bool,
-    /// Whether it starts for root alone: it serves as nobody.
+    /// True if only root can start it; it then serves as nobody.
     needs_root: bool,
     command: fn(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command,
 }
@@ -118,7 +118,7 @@ fn proftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
 }
 
 fn pure_ftpd(program: &Path, root: &Path, port: u16, scratch: &Path) -> Command {
-    // Its anonymous needs a user of the system called ftp; a user of its own file needs nothing.
+    // Its anonymous needs a system user called ftp; a user of its own file needs none.
     let file = scratch.join("users");
     let database = scratch.join("users.pdb");
     let (root, file, database) =
@@ -215,7 +215,7 @@ const TLS_DEEDS: &[(&str, Deed)] = &[
     }),
 ];
 
-/// A server that is running, and a folder for the client.
+/// A running server, and a folder for the client.
 struct Scene {
     place: TempDir,
     folder: TempDir,
@@ -229,7 +229,7 @@ impl Scene {
         let root = place.path().join("root");
         let up = root.join("up");
         fs::create_dir_all(&up).unwrap();
-        // The servers serve as nobody; vsftpd wants a root that nobody may write.
+        // The servers serve as the user nobody; vsftpd requires a root without write permission.
         for (path, bits) in [(place.path(), 0o755), (root.as_path(), 0o755), (up.as_path(), 0o777)]
         {
             fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
@@ -253,7 +253,7 @@ impl Scene {
     }
 }
 
-/// Through a cable that is cut, again and again: a client, logged in.
+/// Logs a client in through a cable that is cut repeatedly.
 fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
     let options = Options {
         tls: Tls::Off,
@@ -269,7 +269,7 @@ fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
     Ok(client)
 }
 
-/// Cuts the cable when so much has moved, each place once; remembers what it is told.
+/// Cuts the cable at each number of bytes once, and records the notes.
 struct Cutter<'a>(&'a Cable, Vec<u64>, Vec<String>);
 
 impl Watcher for Cutter<'_> {
@@ -285,7 +285,7 @@ impl Watcher for Cutter<'_> {
     }
 }
 
-/// Where the cable is cut, the last first; with more than a socket buffer between.
+/// Numbers of bytes at which the cable is cut, in descending order, further apart than a socket buffer.
 const CUTS: [u64; 3] = [10_000_000, 5_000_000, 1];
 const SIZE: usize = 15_000_001;
 

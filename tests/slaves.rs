@@ -1,4 +1,4 @@
-//! Slave processes: `ftpserver &`, `ftpslaves localhost &`, and what happens when one of them hangs, dies or is told to go.
+//! Slave processes: `ftpserver &`, `ftpslaves localhost &`, and their behaviour when one hangs, dies or is stopped.
 
 #![allow(
     clippy::unwrap_used,
@@ -54,10 +54,10 @@ fn signal(process: u32, name: &str) {
     );
 }
 
-/// As many descriptors as the system allows.
+/// The maximum number of descriptors that the system allows.
 const DESCRIPTORS_ANY: u64 = 0;
 
-/// A program that may have this many descriptors.
+/// Returns a command that runs a program with this limit of descriptors.
 fn limited(program: &str, descriptors: u64) -> Command {
     if descriptors == DESCRIPTORS_ANY {
         return Command::new(program);
@@ -84,7 +84,7 @@ fn start_limited_master(root: &TempDir, port: u16, descriptors: u64) -> (Running
 }
 
 struct Scene {
-    // The slaves' parent is killed first: its children end with it.
+    // Dropped first, so that the slaves' parent is killed first: its children end with it.
     parent: Running,
     master: Running,
     address: SocketAddr,
@@ -96,7 +96,7 @@ impl Scene {
         Self::start_with(slaves, DESCRIPTORS_ANY)
     }
 
-    /// Each process may have this many descriptors.
+    /// Starts the processes with this limit of descriptors each.
     fn start_with(slaves: usize, descriptors: u64) -> Self {
         let root = tempfile::tempdir().unwrap();
         let (master, address) = start_limited_master(&root, 0, descriptors);
@@ -120,7 +120,7 @@ impl Scene {
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
     }
 
-    /// Number and process of each slave, by number.
+    /// Returns number and process ID of each slave, sorted by number.
     fn slaves(&self) -> Vec<(u32, u32)> {
         let table = self.control(&["status"]);
         let row = |line: &str| {
@@ -140,7 +140,7 @@ impl Scene {
         until("the slaves do not register", || self.slaves().len() == count);
     }
 
-    /// A client, and the number of the slave that greeted it; 0 is the master.
+    /// Connects a client; returns it with the number of the slave that greeted it, 0 for the master.
     fn connect(&self) -> (RawClient, u32) {
         let mut client = RawClient::connect(self.address);
         let line = client.line();
@@ -290,7 +290,7 @@ fn sigterm_to_ftpslaves_ends_all_and_the_master_serves_by_itself() {
     assert_eq!(scene.connect().1, 0);
 }
 
-/// Far fewer than the connections that come; more than those that are there at once.
+/// Far fewer than the connections to come, but more than exist at the same time.
 const DESCRIPTORS: u64 = 256;
 
 #[test]
@@ -308,7 +308,7 @@ fn after_ten_thousand_connections_descriptors_are_left_in_every_process() {
 fn slave_processes_may_have_ports_of_their_own() {
     let root = tempfile::tempdir().unwrap();
     let (_master, address) = start_master(&root, 0);
-    // A free port with a free one behind it, found by trying.
+    // Finds a free port followed by a free one by trying.
     let free = |port: &u16| {
         [*port, port + 1].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
     };

@@ -1,11 +1,11 @@
-//! The rules of the house that a program can check.
+//! Rules of the code base that a program can check.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every source file of the library, with its path from `src/`.
+/// Returns every source file of the library, with its path from `src/`.
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -21,7 +21,7 @@ fn sources() -> Vec<(String, String)> {
     found.iter().map(|path| (name(path), fs::read_to_string(path).unwrap())).collect()
 }
 
-/// What a room may import, besides itself.
+/// Rooms that a room may import, besides itself.
 const ROOMS: &[(&str, &[&str])] = &[
     ("pool", &[]),
     ("ftp", &[]),

@@ -1,4 +1,4 @@
-//! FTP by TLS: words and data, and what becomes of those who try to get between.
+//! FTP over TLS: control and data connections, and attacks from in between.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,7 +35,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 
-/// A server with a certificate, and the folder where that is.
+/// A server with a certificate, and the folder of its certificate.
 struct Scene {
     _folder: TempDir,
     server: TestServer,
@@ -54,7 +54,7 @@ impl Scene {
         Self { _folder: folder, server }
     }
 
-    /// One with users, each of whom has the name as password.
+    /// Starts a server with users, each of whom has the name as password.
     fn with_users(names: &[&str]) -> Self {
         Self::new(|config| {
             let place = config.tls.keys[0].key.with_file_name("users");
@@ -73,7 +73,7 @@ impl Scene {
         })
     }
 
-    /// A user's control connection, with PROT P.
+    /// Opens a user's control connection, with PROT P.
     fn log_in(
         &self,
         name: &str,
@@ -151,7 +151,7 @@ fn what_is_said_in_plain_behind_auth_is_thrown_away() {
             name: "localhost".to_owned(),
         };
         if gap {
-            // What came behind the reply is no handshake: the connection may end, but never listens to it.
+            // Bytes after the reply are no handshake: the connection may end, but the commands are never executed.
             let _said = client.stream.write_all(b"PASS x\r\n");
             let reply = client.line();
             assert!(reply.is_empty() || reply.starts_with("503 "), "{reply}");
@@ -238,7 +238,7 @@ fn a_data_connection_that_does_not_resume_this_session_is_closed() {
     scene.server.write("a", "secret");
     let mut victim = scene.log_in("alice", rustls::ALL_VERSIONS);
     let thief = scene.log_in("bob", rustls::ALL_VERSIONS).config;
-    // A ticket of another account's control connection, what the attempt before may have brought, and no ticket at all.
+    // A ticket of another account's control connection; one that the previous attempt may have brought; and no ticket.
     for theirs in [Arc::clone(&thief), Arc::clone(&thief), config(rustls::ALL_VERSIONS)] {
         let stream = victim.open_plain();
         let mut data = secure(stream, &theirs, "localhost");
@@ -250,7 +250,7 @@ fn a_data_connection_that_does_not_resume_this_session_is_closed() {
         assert!(reply.starts_with("522 "), "{reply}");
     }
     assert_eq!(victim.retrieve("a"), b"secret");
-    // Nothing can be put into another's upload either.
+    // Nothing can be written into another user's upload either.
     let stream = victim.open_plain();
     let mut data = secure(stream, &thief, "localhost");
     assert!(victim.ask("STOR b").starts_with("150 "));
@@ -268,12 +268,12 @@ fn connections_of_an_account_resume_each_others_sessions() {
         let other = scene.log_in("alice", versions);
         let data = secure(one.open_plain(), &other.config, "localhost");
         assert_eq!(fetch(&mut one, data), (b"x".to_vec(), true));
-        // Also those of one that has ended.
+        // Sessions of a connection that has ended are resumed, too.
         let ended = Arc::clone(&other.config);
         drop(other);
         let data = secure(one.open_plain(), &ended, "localhost");
         assert_eq!(fetch(&mut one, data), (b"x".to_vec(), true));
-        // Of one that has given its account up, and is another's, none.
+        // Sessions of a connection that has changed to another account are not.
         let mut changed = scene.log_in("alice", versions);
         assert!(changed.ask("REIN").starts_with("220 "));
         for (line, code) in [("USER bob", "331 "), ("PASS bob", "230 ")] {
@@ -291,11 +291,11 @@ fn a_session_from_before_a_login_waits_for_it() {
     for (name, is_let_in) in [("alice", true), ("bob", false), ("", false)] {
         let mut one = scene.log_in("alice", rustls::ALL_VERSIONS);
         let mut late = SecureClient::connect(scene.address());
-        // Its tickets have come with this.
+        // The tickets have arrived with this reply.
         assert!(late.ask("NOOP").starts_with("200 "));
         let mut data = secure(one.open_plain(), &late.config, "localhost");
         assert!(one.ask("RETR a").starts_with("150 "));
-        // The handshake is done when this is through.
+        // The handshake is complete once this loop ends.
         while data.conn.is_handshaking() {
             data.conn.complete_io(&mut data.sock).unwrap();
         }
@@ -315,7 +315,7 @@ fn a_session_from_before_a_login_waits_for_it() {
     }
 }
 
-/// Fetches over this data connection; what came, and that the transfer was not refused.
+/// Fetches over this data connection; returns the bytes received, and whether the transfer was accepted.
 fn fetch(client: &mut SecureClient, mut data: SecureStream) -> (Vec<u8>, bool) {
     assert!(client.ask("RETR a").starts_with("150 "));
     let mut bytes = Vec::new();
@@ -369,14 +369,14 @@ fn an_upload_is_complete_when_its_client_says_so_and_cut_off_when_not() {
     let reply = client.reply();
     assert!(reply.starts_with("426 Cut off: TLS ended without close_notify"), "{reply}");
     assert!(!scene.server.path("torn").exists());
-    // The size says it as well.
+    // The size proves the end as well.
     assert!(client.ask("ALLO 5").starts_with("200 "));
     drop(client.begin_store("sized", b"whole"));
     assert!(client.reply().starts_with("226 "));
     finish(client.begin_store("whole", b"text"));
     assert!(client.reply().starts_with("226 "));
     assert_eq!(scene.server.read("whole"), b"text");
-    // One that closes at once has nothing unread, by which its close would be a reset.
+    // A client that closes at once must have nothing unread, because its close would then be a reset.
     let content = noise(1_000_000);
     finish_at_once(client.begin_store("hasty", &content));
     let reply = client.reply();
@@ -395,7 +395,7 @@ fn a_download_ends_with_close_notify_and_waits_for_the_clients_a_moment_only() {
     // An end without close_notify would be an error.
     data.read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes, b"x");
-    // It is not closed here, and the reply comes all the same.
+    // The client does not close, and still receives the reply.
     assert!(client.reply().starts_with("226 "));
 }
 
@@ -460,7 +460,7 @@ fn tls_begins_at_once_on_the_port_of_implicit_tls() {
     assert!(client.line().starts_with("220 "));
     assert!(client.ask("USER anonymous").starts_with("331 "));
     assert!(client.ask("PASS x").starts_with("230 "));
-    // Data is by TLS without a word.
+    // Data is over TLS without PROT.
     assert_eq!(client.retrieve("a"), b"x");
 }
 
@@ -491,7 +491,7 @@ fn each_name_has_its_certificate_and_they_are_read_anew() {
     assert_ne!(shown(&connect(names[1])), old);
     before.log_in_here();
     scene.server.write("a", "x");
-    // A session of before goes on with what it began with.
+    // An existing session continues with its old certificate.
     let mut data = before.open_data();
     assert!(before.ask("RETR a").starts_with("150 "));
     let mut bytes = Vec::new();
@@ -563,7 +563,7 @@ fn block_mode_works_by_tls_and_one_connection_serves_many_files() {
     data.write_all(&[0, 0, 3, b'a', b'b', b'c', 64, 0, 1, b'd']).unwrap();
     assert!(client.reply().starts_with("250 "));
     assert_eq!(scene.server.read("b"), b"abcd");
-    // And one that began with an upload serves downloads behind it.
+    // A connection that began with an upload serves downloads afterwards.
     let mut data = client.open_data();
     assert!(client.ask("STOR c").starts_with("150 "));
     data.write_all(&[64, 0, 1, b'e']).unwrap();

@@ -1,4 +1,4 @@
-//! Conversations, one file per behaviour in `tests/transcripts`: what the client says and what the server answers.
+//! Conversations, one file per behaviour in `tests/transcripts`: the lines of the client and the replies of the server.
 //!
 //! ```text
 //! # what it shows
@@ -61,7 +61,7 @@ struct Scene {
     server: TestServer,
     client: RawClient,
     data: Option<TcpStream>,
-    /// Lines kept to be sent together.
+    /// Lines that are kept to be sent together.
     kept: Vec<u8>,
 }
 
@@ -208,7 +208,7 @@ fn same(found: &[u8], expected: &[u8]) -> Result<(), String> {
     if found == expected { Ok(()) } else { Err(format!("got: \"{}\"", escape(found))) }
 }
 
-/// Whether a line fits a pattern in which `*` stands for anything.
+/// Returns whether a line matches a pattern in which `*` matches anything.
 fn fits(pattern: &str, line: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == line };
     let Some(line) = line.strip_prefix(head) else { return false };

@@ -1,4 +1,4 @@
-//! Addresses of PORT and EPRT: what is read is written and read the same.
+//! Addresses of PORT and EPRT: a parsed address is written, and parsed to the same address again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,10 +1,10 @@
-//! Received blocks, cut anywhere: the same data, markers and end; and what is written is read back.
+//! Received blocks give the same data, markers and end wherever they are split; encoded data is decoded again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use poolftpd::ftp::block::{Decoder, Item, encode, encode_end};
 
-/// Data, markers, and whether the end came.
+/// Data, markers, and true if the end came.
 type Read = (Vec<u8>, Vec<Vec<u8>>, bool);
 
 fn read(chunks: &[&[u8]]) -> Option<Read> {

@@ -1,4 +1,4 @@
-//! A line of a client, to a command and back: whatever is read can be written and is then read as the same.
+//! Lines of clients: every parsed command can be encoded, and is then parsed to the same command.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,7 +12,7 @@ fuzz_target!(|line: &[u8]| {
     buffer.extend(b"\r\n");
     if let Some(Line::Complete(line)) = buffer.next_line() {
         let again = Command::parse(&line).ok();
-        // What is left out on the way (an account's name, a size) is left out the second time as well.
+        // Parts that the first encoding leaves out (an account's name, a size) are left out again.
         assert_eq!(again.map(|again| again.encode()), Some(command.encode()));
     }
 });

@@ -1,4 +1,4 @@
-//! Received bytes, cut anywhere: the same lines.
+//! Received bytes give the same lines wherever they are split.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Lines of listings as any server may write them.
+//! Lines of listings, as any server may send them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

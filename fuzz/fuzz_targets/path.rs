@@ -1,4 +1,4 @@
-//! Whatever a client names, it is beneath the root.
+//! Paths of clients: every one stays below the root.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Whatever a server says: a reply, or none, and no panic.
+//! Lines of servers: each gives a reply or none, and no panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
-//! Whole sessions: bytes in, no panic, nothing touched outside of the root. Lines with `D` before them are sent over data
-//! connections instead, as far as the server opens any.
+//! Whole sessions: for any input there is no panic, and nothing outside the root is touched. Lines that begin with `D`
+//! are sent over data connections instead, if the server has opened any.
 //!
-//! The root is in memory (`/dev/shm`); a panic of a worker ends the process, because the fuzzer's hook aborts.
+//! The root is in memory (`/dev/shm`). A panic of a worker ends the process, because the fuzzer's hook aborts.
 #![no_main]
 
 use std::io::{Read, Write};
@@ -44,7 +44,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     Scene { address, outside, _server: server, _root: root, _writer: writer }
 });
 
-/// The port that a reply to PASV or EPSV tells.
+/// Returns the port in a reply to EPSV.
 fn passive_port(reply: &str) -> Option<u16> {
     let line = reply.lines().rev().find(|line| line.starts_with("229 "))?;
     line.rsplit('|').nth(1)?.parse().ok()
@@ -64,7 +64,7 @@ fuzz_target!(|input: &[u8]| {
             }
             continue;
         };
-        // What has been answered so far tells the port.
+        // The replies so far contain the port.
         while let Ok(count @ 1..) = stream.read(&mut room) {
             said.extend_from_slice(&room[..count]);
         }

@@ -1,4 +1,4 @@
-//! What stands on the client's command line.
+//! The target on the client's command line.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

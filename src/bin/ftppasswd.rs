@@ -1,4 +1,4 @@
-//! `ftppasswd`: keeps the file of the users of `ftpserver`.
+//! `ftppasswd`: edits the users file of `ftpserver`.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 const PROGRAM: &str = "ftppasswd";
 
-/// The longest name; as long as the longest that the server's log shows in a line.
+/// Maximum number of bytes of a name; the server's log shows such a name in full.
 const NAME_BYTES_MAX: usize = 255;
 
 /// Adds a user to the file of ftpserver --users, changes or removes one. The password is read from the terminal, twice, or
@@ -106,11 +106,11 @@ fn check(arguments: &Arguments) -> Result<(), String> {
     if arguments.read_only && arguments.may.is_some() {
         return Err("--read-only and --may exclude each other".to_owned());
     }
-    // What is wrong is told before a password is asked for.
+    // Invalid settings are reported before the password is read.
     change(arguments, &mut UserSettings::default())
 }
 
-/// Changes what the command line says.
+/// Applies the settings of the command line.
 fn change(arguments: &Arguments, settings: &mut UserSettings) -> Result<(), String> {
     for name in &arguments.unset {
         match name.as_str() {
@@ -179,7 +179,7 @@ fn no_such(arguments: &Arguments) -> String {
     format!("there is no user {user} in {}", arguments.file.display())
 }
 
-/// The new password: typed twice on a terminal, else the first line of standard input.
+/// Reads the new password: twice from a terminal, or the first line of standard input.
 fn ask() -> Result<Zeroizing<Vec<u8>>, String> {
     let wrong = |error: io::Error| format!("cannot read the password: {error}");
     let mut password = Zeroizing::new(Vec::new());

@@ -184,7 +184,7 @@ impl Arguments {
         if self.stall_timeout == 0 {
             return Err("--stall-timeout must be at least 1");
         }
-        // A century is never, and never overflows.
+        // A century stands for never, and does not overflow.
         let seconds = |seconds: u64| Duration::from_secs(seconds.min(100 * 365 * 24 * 3600));
         let limits = Limits {
             clients_max: self.max_clients,
@@ -217,7 +217,7 @@ impl Arguments {
             virtual_hosts: self.virtual_host,
             tls,
             tls_max: self.tls_max,
-            // Who has no certificate does not get in by saying no AUTH.
+            // A client without a certificate must not get in by leaving out AUTH.
             require_tls: self.require_tls || needs_client_certificates,
             implicit_tls: self.implicit_tls,
             resumption: if self.no_tls_reuse { Resumption::Optional } else { Resumption::Required },
@@ -301,7 +301,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// `ftpserver ctl status`.
+/// Sends a command to a running server, as in `ftpserver ctl status`.
 fn control() -> ExitCode {
     const NAME: &str = "ftpserver ctl";
     let arguments: ControlArguments = match cli::arguments_behind(NAME, 2) {
@@ -323,19 +323,19 @@ fn control() -> ExitCode {
     }
 }
 
-/// The fingerprint of the certificate in this file, made if there is none.
+/// Returns the fingerprint of the certificate in this file, which is created if it does not exist.
 fn make_certificate(path: &Path) -> Result<String, String> {
     self_signed::make(path)?;
     tls::fingerprint(path)
 }
 
-/// The sockets that systemd has opened for us (`LISTEN_FDS`).
+/// Returns the sockets inherited from systemd (`LISTEN_FDS`).
 fn inherited() -> Vec<TcpListener> {
     let mut found = ListenFd::from_env();
     (0..found.len()).filter_map(|index| found.take_tcp_listener(index).ok().flatten()).collect()
 }
 
-/// Says where the server listens, on a thread of its own: standard output may be a pipe that nobody reads.
+/// Prints the listening addresses on a separate thread, because standard output may be a pipe that is not read.
 fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
     let doors = server.doors().iter().map(|door| {
         let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
@@ -347,10 +347,11 @@ fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves until SIGTERM or SIGINT; a second one does not wait for transfers.
+/// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
 fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
-    // What is read now may be on a disk that hangs: until there is something to stop, a stop signal ends the process at once.
+    // The files read now may be on a disk that hangs. Until there is something to stop, a stop signal ends the process
+    // at once.
     let is_starting = Arc::new(AtomicBool::new(true));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))
@@ -358,15 +359,15 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     }
     let mut signals = Signals::new([SIGHUP]).map_err(text)?;
     let sentence = |error: ConfigError| error.to_string();
-    // Before a certificate is made where clients could fetch it.
+    // Checked before a certificate is created where clients could fetch it.
     check_secrets(config).map_err(sentence)?;
     let pin = self_signed.map(make_certificate).transpose()?;
-    // Caught, so that a write over a limit of file size fails (552) instead of ending the server.
+    // Caught so that a write above the limit of the file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
     let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
-    // Before any thread.
+    // Comes before any thread.
     let confined = confine(config, &prepared.places()).map_err(sentence)?;
     for signal in [SIGTERM, SIGINT] {
         signals.add_signal(signal).map_err(text)?;
@@ -379,7 +380,7 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     }
     let server = Server::serve(config, prepared, log).map_err(sentence)?;
     announce(&server, pin.as_deref()).map_err(text)?;
-    // Nothing here waits for a file or a reader: signals are taken whatever hangs.
+    // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
     for signal in signals.forever() {
         if signal != SIGHUP {
             break;
@@ -390,7 +391,7 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
         .name("stop".to_owned())
         .spawn(move || server.stop())
         .map_err(text)?;
-    // The second signal ends the process as it would have without us.
+    // The second signal has its default effect and ends the process.
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_default(signal, Arc::new(true.into()))
             .map_err(text)?;

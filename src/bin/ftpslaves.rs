@@ -1,7 +1,7 @@
-//! `ftpslaves`: starts slave processes beside a running `ftpserver`, and starts those anew that die.
+//! `ftpslaves`: starts slave processes beside a running `ftpserver`, and restarts those that die.
 //!
-//! One program, two parts: as a person starts it, it is the parent; each slave is the same program again, told so by its
-//! environment.
+//! The program has two parts. Started by a person, it is the parent; each slave is the program again, with an
+//! environment variable set.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
@@ -26,22 +26,23 @@ use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpslaves";
 
-/// Set for a slave: which of the processes of its parent it is, from 0 on.
+/// Environment variable of a slave: its index among the processes of its parent, from 0.
 const SLAVE_VARIABLE: &str = "POOLFTPD_SLAVE";
 
-/// The port of `ftpserver`, where HOST names none.
+/// The port of `ftpserver`, if HOST names none.
 const DEFAULT_PORT: u16 = 2121;
 
-/// How long to look for an `ftpserver` that may just be starting.
+/// Maximum time to look for an `ftpserver` that may be starting.
 const MASTER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before a slave that died is started anew: doubled each time, forgotten once it lived for a while.
+/// Minimum and maximum delay before a dead slave is restarted. The delay doubles each time, and is reset once the slave
+/// has lived for a while.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 const LIVED_WELL: Duration = Duration::from_secs(10);
 
-/// The exit status of a slave that must be started anew, because its master has other settings.
+/// The exit status of a slave that must be restarted, because its master has other settings.
 const OUTDATED: u8 = 75;
-/// The exit status of a slave for which it makes no sense to try again; it has said why.
+/// The exit status of a slave for which a restart makes no sense; it has printed the reason.
 const HOPELESS: u8 = 1;
 
 /// Starts slave processes beside the ftpserver of this machine; it hands each new client to the next of them.
@@ -85,7 +86,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The master's port, if the command line makes sense.
+/// Checks the command line, and returns the master's port.
 fn check(arguments: &Arguments) -> Result<u16, String> {
     let (host, port) = split(&arguments.host)?;
     if !is_here(&host) {
@@ -103,7 +104,7 @@ fn check(arguments: &Arguments) -> Result<u16, String> {
     Ok(port)
 }
 
-/// The address of the master, if one is named and not its host.
+/// Returns the address of the master, if the command line names an address and not a host.
 fn address(arguments: &Arguments) -> Option<IpAddr> {
     split(&arguments.host).ok().and_then(|(host, _)| host.parse().ok())
 }
@@ -122,18 +123,18 @@ fn split(text: &str) -> Result<(String, u16), String> {
     Ok((host.to_owned(), port))
 }
 
-/// Whether a host is this machine: one can listen on its address.
+/// Returns whether a host is this machine: its address can be bound.
 fn is_here(host: &str) -> bool {
     let can_listen = |address: IpAddr| UdpSocket::bind((address, 0)).is_ok();
     (host, 0).to_socket_addrs().is_ok_and(|mut found| found.any(|address| can_listen(address.ip())))
 }
 
-/// Serves as one slave until the master stops, or SIGTERM.
+/// Serves as one slave until the master stops or SIGTERM arrives.
 fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
-    // A parent that is killed must not leave slaves behind that nobody starts anew.
+    // If the parent is killed, its slaves must end, because nothing would restart them.
     set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| text(error.into()))?;
     cli::raise_descriptor_limit();
     harden().map_err(text)?;
@@ -153,7 +154,7 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
     })
 }
 
-/// The children that run now, by index.
+/// Process IDs of the running children, by index.
 type Children = Arc<Mutex<Vec<Option<u32>>>>;
 
 /// Starts the slaves and keeps them running until SIGTERM or SIGINT, or until all have ended by themselves.
@@ -173,7 +174,7 @@ fn be_parent(count: u16) -> Result<ExitCode, String> {
     let stopping = Arc::clone(&stop);
     let listening = thread::spawn(move || {
         for _ in signals.forever() {
-            // First no new ones, then the end of those that run; their transfers finish.
+            // First prevents new slaves, then ends those that run; their transfers finish.
             drop(stopping.lock().take());
             terminate(&children);
         }
@@ -187,14 +188,14 @@ fn be_parent(count: u16) -> Result<ExitCode, String> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Runs one slave; again when it died. Ends when it ended by itself, or is told to.
+/// Runs one slave, and restarts it if it dies. Returns when it has ended by itself, or when the parent stops.
 fn keep_running(index: u16, children: &Children, stopped: &Receiver<()>) -> io::Result<()> {
     let mut pause = BACK_OFF.0;
     loop {
         let begun = now();
         let status = {
             let mut running = children.lock();
-            // Under the lock: a stop that comes now finds either the child or no child.
+            // Checked under the lock: a concurrent stop finds either the child or no child.
             if is_stopped(stopped) {
                 return Ok(());
             }
@@ -227,7 +228,7 @@ fn is_stopped(stopped: &Receiver<()>) -> bool {
     matches!(stopped.try_recv(), Err(error) if error.is_disconnected())
 }
 
-/// This program again, with the same command line, as a slave.
+/// Starts this program again, with its command line, as a slave.
 fn start(index: u16) -> io::Result<Child> {
     let program = std::env::current_exe()?;
     Command::new(program)
@@ -249,7 +250,7 @@ fn ending(status: ExitStatus) -> String {
 fn terminate(children: &Children) {
     for process in children.lock().iter().flatten() {
         if let Some(process) = i32::try_from(*process).ok().and_then(Pid::from_raw) {
-            // It may have ended by itself a moment ago.
+            // The process may just have ended by itself.
             let _told = kill_process(process, Signal::TERM);
         }
     }

@@ -1,5 +1,5 @@
-//! Calls of the file system, any of which may hang: they run while the session is in the pool's hands, so that it has its
-//! deadline even then. Usually a call returns at once, and the session goes on in the same turn.
+//! Calls of the file system, any of which may hang. The pool holds the session during a call, so that the session's
+//! deadline applies even if the call hangs. Usually a call returns at once, and the session continues in the same turn.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::patience::CallWait;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// The interval at which a session that was woken early looks for the end of its held call.
+/// Interval at which a session that was woken early checks whether its call has returned.
 const RECHECK: Duration = Duration::from_millis(200);
 
-/// The step that follows a call, with the call's result inside.
+/// The step that follows a call and handles its result.
 type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
 
-/// A call that is to be made, or is under way.
+/// A file system call, pending or running.
 pub(super) struct Calling {
     call: Option<Call>,
-    /// Left by the call when it returns.
+    /// Set by the call when it returns.
     outcome: Arc<Mutex<Option<Finish>>>,
     wait: CallWait,
     /// The data connection that the call uses, if it does.
@@ -42,7 +42,7 @@ impl fmt::Debug for Calling {
 }
 
 impl Calling {
-    /// The call, to be made by the pool.
+    /// Takes the call, for the pool to run.
     pub(super) fn take(&mut self) -> Option<Call> {
         self.call.take()
     }
@@ -52,7 +52,7 @@ impl Calling {
         self.wait.due_at()
     }
 
-    /// When a session is to look that was woken before the call has returned.
+    /// Returns when to check again, if the session is woken before the call has returned.
     pub(super) fn recheck(&self, now: Instant) -> Instant {
         self.due_at().min(now + RECHECK)
     }
@@ -61,14 +61,14 @@ impl Calling {
         self.call.is_none() && self.outcome.lock().is_none()
     }
 
-    /// The class of the turn that comes after it.
+    /// Returns the class of the turn that follows the call.
     pub(super) fn class(&self, class: Class) -> Class {
         if self.data.is_some() { class } else { Class::Interactive }
     }
 }
 
 impl Session {
-    /// Calls the file system for a command; `then` carries on with what it came to.
+    /// Calls the file system for a command; `then` handles the result.
     pub(super) fn ask<T: Send + 'static>(
         &mut self,
         now: Instant,
@@ -97,7 +97,7 @@ impl Session {
         self.login.member().map_or_else(Owner::default, |member| member.account.owner())
     }
 
-    /// The same for what a member asks of the tree, and is answered.
+    /// Calls the file system for a command of a member, whose result is its reply.
     pub(super) fn look(
         &mut self,
         now: Instant,
@@ -108,7 +108,7 @@ impl Session {
         Ok(None)
     }
 
-    /// Calls the file system in a transfer over this data connection, or without one.
+    /// Calls the file system for a transfer over this data connection, or without one.
     pub(super) fn call<T: Send + 'static>(
         &mut self,
         now: Instant,
@@ -146,12 +146,12 @@ impl Session {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Wait);
         };
-        // With it the data connection that it has in common with the transfer: that must close when the transfer ends.
+        // Drops the handle of the data connection, too: the connection must close when the transfer ends.
         drop(calling);
         finish(self, now, budget)
     }
 
-    /// The time of a call has come.
+    /// Handles the deadline of a call.
     pub(super) fn expire_call(&mut self, mut calling: Box<Calling>, now: Instant) {
         if calling.is_unanswered() && calling.wait.expire(now) {
             self.give_up_call(&calling);
@@ -160,7 +160,7 @@ impl Session {
         }
     }
 
-    /// The file system has not answered in time. What the call comes to is dropped where it returns.
+    /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     fn give_up_call(&mut self, calling: &Calling) {
         let error = &std::io::ErrorKind::TimedOut.into();
         self.log(&Event::Trouble { what: "the file system does not answer", error });

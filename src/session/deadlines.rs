@@ -1,4 +1,4 @@
-//! Deadlines: when a session must be looked at although nothing happened, and what a deadline that has passed leads to.
+//! Deadlines: when a session must run without an event, and what happens when a deadline has passed.
 
 use std::mem;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::negotiate::Route;
 use super::{Activity, Session};
 
 impl Session {
-    /// When the session must be looked at although nothing happened.
+    /// Returns when the session must run even without an event.
     pub(super) fn deadline(&self) -> Instant {
         let limits = &self.service.limits;
         let activity = match &self.activity {
@@ -36,7 +36,7 @@ impl Session {
         self.control.handshaking_since().map(|since| since + self.service.limits.handshake_timeout)
     }
 
-    /// What a deadline that has passed leads to.
+    /// Acts on a deadline that has passed.
     pub(super) fn expire(&mut self, now: Instant) -> Result<(), Gone> {
         if self.route.as_ref().and_then(Route::until).is_some_and(|until| until <= now) {
             self.route = None;

@@ -1,4 +1,4 @@
-//! HASH (draft-bryan-ftpext-hash), XCRC and its kin: a file is read and summed up some bytes a turn.
+//! HASH (draft-bryan-ftpext-hash), XCRC and similar commands: the checksum of a file, computed some bytes per turn.
 
 use std::fs::File;
 use std::io;
@@ -17,10 +17,10 @@ use super::refusal::Refusal;
 use super::transfer::{abort_done, aborted};
 use super::{Activity, Heard, Pending, Session, Step};
 
-/// How much of a file is summed up in one turn: well below a millisecond.
+/// Number of bytes digested in one turn; they take well below a millisecond.
 const BYTES_PER_TURN: usize = 256 * 1024;
 
-/// A file being summed up.
+/// A checksum in progress.
 #[derive(Debug)]
 pub(super) struct Digesting {
     file: File,
@@ -31,7 +31,7 @@ pub(super) struct Digesting {
     buffer: Vec<u8>,
 }
 
-/// How the reply is written.
+/// The format of the reply.
 #[derive(Debug)]
 enum Answer {
     /// `213 SHA-256 0-9 abc… name`.
@@ -53,7 +53,7 @@ impl Answer {
 }
 
 impl Session {
-    /// HASH, of the range that RANG named or of the whole file.
+    /// HASH: computes the checksum of the range that RANG set, or of the whole file.
     pub(super) fn hash(
         &mut self,
         path: PathName,
@@ -79,7 +79,7 @@ impl Session {
         let algorithm = self.parameters.algorithm;
         let whole = Range { first: 0, last: size.saturating_sub(1) };
         let range = wanted.unwrap_or(whole);
-        // An empty file has no last byte to name.
+        // An empty file has no last byte.
         let end = if wanted.is_none() { size } else { range.last.saturating_add(1) };
         if range.first > size || end > size {
             return Err(Refusal::RangeBeyondEnd);
@@ -89,7 +89,7 @@ impl Session {
         Ok(())
     }
 
-    /// XCRC and its kin: from a byte, up to one that is not counted.
+    /// XCRC and similar commands: computes the checksum of the bytes from `from` up to, but not including, `to`.
     pub(super) fn checksum(
         &mut self,
         algorithm: Algorithm,
@@ -149,7 +149,7 @@ impl Session {
         Ok(Step::More)
     }
 
-    /// Handles the result of one step of a sum.
+    /// Handles the result of one step of a checksum.
     fn summed_up(&mut self, digesting: Box<Digesting>, advanced: io::Result<bool>) -> Step {
         match advanced {
             Ok(false) => {
@@ -169,7 +169,7 @@ impl Session {
         Step::More
     }
 
-    /// ABOR is served at once; every other line waits for its turn.
+    /// Reads a command: serves ABOR at once, and holds any other line until the checksum is done.
     fn hear_abort(&mut self) -> Result<Heard, Gone> {
         if !self.control.is_open() {
             return Ok(Heard::Nothing);
@@ -189,7 +189,7 @@ impl Session {
         Ok(Heard::Nothing)
     }
 
-    /// OPTS HASH: which algorithm HASH uses, or shall use.
+    /// OPTS HASH: selects the algorithm, if one is named, and returns the selected one.
     pub(super) fn select_hash(&mut self, name: Option<&str>) -> Result<Reply, Refusal> {
         if let Some(name) = name {
             self.parameters.algorithm = Algorithm::named(name).ok_or(Refusal::UnknownAlgorithm)?;
@@ -199,14 +199,14 @@ impl Session {
 }
 
 impl Digesting {
-    /// Sums up some more; `true` at the end.
+    /// Digests the next bytes; returns `true` at the end.
     fn advance(&mut self) -> io::Result<bool> {
         let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
         self.buffer.resize(left.min(BYTES_PER_TURN), 0);
         if !self.buffer.is_empty() {
             let count = self.file.read_at(&mut self.buffer, self.offset)?;
             if count == 0 {
-                // It became shorter meanwhile.
+                // The file was truncated meanwhile.
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             self.checksum.update(self.buffer.get(..count).unwrap_or_default());
@@ -216,7 +216,7 @@ impl Digesting {
     }
 }
 
-/// A file; or, for those who may resume it, what is kept of an upload that was cut off.
+/// Opens a file; or, for members who may resume it, its partial upload.
 fn open(member: &Member, path: &PathName) -> Result<(File, u64), Refusal> {
     let path = member.resolve(path)?;
     let (file, entry) = match member.root().read(&path) {
@@ -228,7 +228,7 @@ fn open(member: &Member, path: &PathName) -> Result<(File, u64), Refusal> {
     Ok((file, entry.size))
 }
 
-/// The line of FEAT: every algorithm, a star behind the selected one.
+/// Returns the line of FEAT: every algorithm, with a star after the selected one.
 pub(super) fn feature(selected: Algorithm) -> String {
     let names = Algorithm::ALL.map(|algorithm| {
         let star = if algorithm == selected { "*" } else { "" };

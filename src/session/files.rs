@@ -1,4 +1,4 @@
-//! Commands about files and directories that need no data connection. What touches the tree is a method of [`Member`].
+//! Commands on files and directories that need no data connection. Access to the tree needs a [`Member`].
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use super::Session;
 use super::login::Member;
 use super::refusal::Refusal;
 
-/// The digits of a time-val before its fraction (RFC 3659 §2.3).
+/// Number of digits of a time-val before its fraction (RFC 3659 §2.3).
 const TIME_DIGITS: usize = 14;
 
 impl Session {
@@ -110,7 +110,7 @@ impl Member {
             return Err(Refusal::OutOfSequence("Say RNFR first."));
         };
         let to = self.not_the_root(path)?;
-        // What it replaces is destroyed: not by who may do neither.
+        // RNTO destroys an existing target, so replacing one needs permission to write or to delete.
         let may_replace = [Permission::Write, Permission::Delete]
             .iter()
             .any(|permission| self.permissions().allow(*permission));
@@ -127,7 +127,7 @@ impl Member {
         if path.is_root() { Err(Refusal::TheRootItself) } else { Ok(path) }
     }
 
-    /// STOU: the directory, and the name that the file should have there; without a name in `wanted`, no name.
+    /// STOU: returns the directory, and the name that the file should have there, if `wanted` contains one.
     pub(super) fn wanted_place(
         &self,
         wanted: Option<&PathName>,
@@ -146,22 +146,23 @@ impl Member {
         chosen_type: Option<Type>,
     ) -> Result<Reply, Refusal> {
         let entry = self.look_at_upload(path)?;
-        // The size in TYPE A is that of the converted text; nobody knows it before converting (RFC 3659 §4). A client that
-        // asks before it chooses a type means the file's bytes: .NET's FtpWebRequest does.
+        // The size in TYPE A is that of the converted text, which is unknown before converting (RFC 3659 §4). A client
+        // that sends SIZE before it chooses a type means the size in bytes: .NET's FtpWebRequest does.
         if chosen_type == Some(Type::Ascii) {
             return Err(Refusal::SizeInAscii);
         }
         Ok(Reply::new(Code::FILE_STATUS, entry.size.to_string()))
     }
 
-    /// AVBL: how many bytes can be stored in a directory (draft-peterson-streamlined-ftp-command-extensions §4).
+    /// AVBL: returns the number of bytes that can be stored in a directory
+    /// (draft-peterson-streamlined-ftp-command-extensions §4).
     pub(super) fn available(&self, path: Option<&PathName>) -> Result<Reply, Refusal> {
         let bytes = self.root().available(&self.resolve_or_here(path)?)?;
         Ok(Reply::new(Code::FILE_STATUS, bytes.to_string()))
     }
 
-    /// MDTM tells the time of a file; `MDTM 20170714024000 name` sets it, as in servers from before MFMT, where no file has
-    /// the whole argument for its name.
+    /// MDTM returns the modification time of a file. `MDTM 20170714024000 name` sets it, as in servers older than MFMT,
+    /// unless the whole argument is the name of a file or directory.
     pub(super) fn modification_time(&self, argument: &PathName) -> Result<Reply, Refusal> {
         let found = self
             .resolve(argument)
@@ -212,7 +213,8 @@ impl Member {
         Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
     }
 
-    /// SITE has one row for commands that need it and commands that do not.
+    /// Checks the permission to change attributes. The table of verbs cannot: SITE has one row for commands that need
+    /// it and commands that do not.
     fn may_change_attributes(&self) -> Result<(), Refusal> {
         if self.permissions().allow(Permission::ChangeAttributes) {
             Ok(())
@@ -221,7 +223,7 @@ impl Member {
         }
     }
 
-    /// MLST: one entry, over the control connection (RFC 3659 §7).
+    /// MLST: returns one entry, over the control connection (RFC 3659 §7).
     pub(super) fn machine_list(
         &self,
         path: Option<&PathName>,
@@ -240,7 +242,7 @@ impl Member {
         ))
     }
 
-    /// A file; or, for those who may resume it, what is kept of an upload that was cut off.
+    /// Looks up a file; or, for members who may resume it, its partial upload.
     fn look_at_upload(&self, path: &PathName) -> Result<Entry, Refusal> {
         let path = self.resolve(path)?;
         let found = self.root().look(&path);
@@ -252,7 +254,7 @@ impl Member {
                 if self.may_resume()
                     && self.root().is_being_replaced(&path, self.account.owner()) =>
             {
-                // Clients resume by this number, and would take the old file for the beginning of the new.
+                // Clients resume by this size, and would take the old file for the beginning of the new one.
                 return Err(Refusal::UploadInterrupted);
             }
             found => found?,
@@ -265,7 +267,8 @@ impl Member {
     }
 }
 
-/// Appends the `perm` fact (RFC 3659 §7.5.5): what an account may do with an entry, and the file system lets the server do.
+/// Appends the `perm` fact (RFC 3659 §7.5.5): the actions on an entry that the account has permission for and that the
+/// file system allows the server.
 pub(super) fn perm_fact(
     permissions: Permissions,
     entry: &Entry,
@@ -275,7 +278,7 @@ pub(super) fn perm_fact(
     use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
     let Rights { read, write, enter } = surroundings.rights(entry);
     let removable = surroundings.let_remove(entry);
-    // A file is replaced by a new one beside it; what is appended to is copied.
+    // Writing replaces a file by a new one beside it; appending copies the file.
     let replaceable = write && surroundings.let_replace(entry);
     let fills = write && enter;
     let letters: &[(char, Permission, bool)] = match entry.kind {
@@ -302,7 +305,8 @@ pub(super) fn perm_fact(
     out.extend(granted.map(|(letter, ..)| *letter));
 }
 
-/// Splits what may be a time and a name: the first word is 14 digits, with or without a fraction, and more follows.
+/// Splits an argument into a time and a name, if its first word is 14 digits, with or without a fraction, and more
+/// follows.
 fn time_in_front(argument: &[u8]) -> Option<(&[u8], PathName)> {
     let space = argument.iter().position(|byte| *byte == b' ')?;
     let (word, name) = (argument.get(..space)?, argument.get(space + 1..)?);

@@ -1,12 +1,13 @@
-//! Logins that failed, remembered by address and by user: who guesses waits longer each time, and is locked out.
+//! Failed logins, counted by address and by user: each delays the reply to the next, and too many lock out.
 //!
-//! The answer to a wrong password comes late, and as late for a name that nobody has. After `lockout_failures`, none of which
-//! is older than `lockout`, an address is refused for that long, and so is a user, who may have been guessed at from many
-//! addresses. A user who logs in is forgiven; networks that are trusted are never locked out.
+//! The reply to a wrong password is delayed, equally for names that do not exist. An address is locked out for
+//! `lockout` after `lockout_failures` failures with less than `lockout` from each to the next. A user is locked out
+//! after [`USER_FACTOR`] times as many failures, from all addresses together. A successful login clears the failures of
+//! the user. Trusted networks are never locked out.
 //!
-//! A user is one of a host: two hosts may each have a `bob`. An address from which a user has logged in before stays open to
-//! this user, whoever else guesses there or at the name; it has a count of its own. The same wrong password, said again and
-//! again, is one guess: a device with an old one does not lock out what stands beside it.
+//! A user belongs to a host: two hosts may each have a `bob`. An address from which a user has logged in before stays
+//! open to this user, even if the address or the user is locked out: the pair has a count of its own. The same wrong
+//! password, sent repeatedly, counts once: a device with an old password does not lock out others at its address.
 //!
 //! Not here: anonymous, where it is served. It has no password, so there is nothing to guess.
 
@@ -20,54 +21,56 @@ use parking_lot::Mutex;
 use crate::config::Limits;
 use crate::net::client_of;
 
-/// Maximum number of addresses, and of users, that are remembered. Beyond it, those with the fewest failures are forgotten.
+/// Maximum number of addresses, and of users, that are remembered. Above it, those with the fewest failures are
+/// forgotten.
 const REMEMBERED_MAX: usize = 16 * 1024;
 
-/// How much of a name is remembered, in bytes.
+/// Maximum number of bytes of a user name that are remembered.
 const NAME_BYTES_MAX: usize = 255;
 
-/// How often the delay is doubled.
+/// Maximum number of times that the delay is doubled.
 const DOUBLINGS_MAX: u32 = 3;
 
-/// By how much more than of an address the guesses at one user may be, from everywhere together.
+/// Factor by which the maximum number of failures for one user, from all addresses, exceeds that for one address.
 const USER_FACTOR: u32 = 5;
 
-/// A user of a host, by the names that the client gave; the usual host has none.
+/// A user of a host: the host's name, which the default host does not have, and the user name that the client sent.
 type User = (Option<String>, Vec<u8>);
 
-/// A login by a password.
+/// An attempt to log in with a password.
 #[derive(Debug)]
 pub(super) struct Attempt {
     user: User,
     from: IpAddr,
-    /// Stands for the password.
+    /// A keyed hash of the password.
     password: u64,
     target: Target,
 }
 
-/// The kind of user name that a failed login named.
+/// The kind of user name in a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
-    /// The name of a user.
+    /// The name of a user who exists.
     Known,
-    /// The name of no user. It is counted too, so that a client cannot see which names exist.
+    /// A name that does not exist. It is counted too, so that a client cannot see which names exist.
     Invented,
-    /// Anonymous, where it is not served: many programs try that first, and it is no user's name.
+    /// Anonymous, where it is not served: many programs try it first, and it is no user's name.
     Anonymous,
 }
 
-/// What is remembered.
+/// The failed logins that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Guard {
     addresses: Mutex<Memory<IpAddr>>,
-    /// SECURITY: users who exist are counted by themselves, so that no number of invented names makes room where a user is.
+    /// SECURITY: existing users are counted separately, so that no number of invented names evicts the count of a user.
     known: Mutex<Memory<User>>,
     invented: Mutex<Memory<User>>,
     /// The last wrong password of a user from an address.
     wrong: Mutex<HashMap<(User, IpAddr), Wrong>>,
-    /// Users who have logged in from an address, and what has failed there since.
+    /// Users who have logged in from an address, and their failures there since.
     familiar: Mutex<HashMap<(User, IpAddr), Familiar>>,
-    /// SECURITY: passwords are never kept, and what stands for one tells nothing without this key, which is of this process.
+    /// SECURITY: passwords are never kept. Their hashes are worthless without this key, which each process creates at
+    /// random.
     key: RandomState,
 }
 
@@ -83,20 +86,20 @@ struct Familiar {
     failures: Option<Failures>,
 }
 
-/// Why a login is not even tried.
+/// The reason for refusing a login without checking its password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LockedOut {
-    /// Its address is.
+    /// The address is locked out.
     Address {
-        /// For so long.
+        /// Time until the lockout ends.
         remaining: Duration,
     },
-    /// The user is: told as a wrong password is.
+    /// The user is locked out. The reply is that to a wrong password.
     User,
 }
 
 impl Guard {
-    /// A login of this user of a host, by this password.
+    /// Describes an attempt to log in as this user of a host, with this password.
     pub(super) fn attempt(
         &self,
         host: Option<String>,
@@ -110,8 +113,8 @@ impl Guard {
         Attempt { user: (host, user), from, password, target }
     }
 
-    /// Checks that this login may be tried. Called before a password is checked, and again when it was right: of many guesses at
-    /// once no more count than one after the other, and many who are right at once are all let in.
+    /// Checks that this login is not locked out. Called before a password is checked, and again when it was right:
+    /// simultaneous guesses give no more chances than sequential ones, and simultaneous correct logins all succeed.
     pub(super) fn check(
         &self,
         attempt: &Attempt,
@@ -140,7 +143,7 @@ impl Guard {
         if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
-    /// Returns the memory in which failures at this kind of user are counted.
+    /// Returns the memory that counts failures for this kind of user name.
     fn users(&self, target: Target) -> Option<&Mutex<Memory<User>>> {
         match target {
             Target::Known => Some(&self.known),
@@ -149,7 +152,8 @@ impl Guard {
         }
     }
 
-    /// Notes a failure; how long after PASS its answer may come. Who is locked out already makes that no longer by trying.
+    /// Records a failure, and returns the delay of the reply, counted from PASS. Failures during a lockout do not
+    /// extend it.
     pub(super) fn failed(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Duration {
         let mut doublings = DOUBLINGS_MAX;
         if self.check(attempt, limits, now).is_ok() {
@@ -164,7 +168,7 @@ impl Guard {
         limits.login_delay * 2_u32.pow(doublings)
     }
 
-    /// Counts a guess wherever one is counted; returns the count of its address.
+    /// Adds a guess to every count that it belongs to; returns the count of its address.
     fn count(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Failures {
         let found = self.addresses.lock().add(attempt.from, limits.lockout, now);
         if is_trusted(attempt.from, limits) {
@@ -180,7 +184,7 @@ impl Guard {
         found
     }
 
-    /// Tells that the user's last wrong password from this address was the same one; remembers this one.
+    /// Returns whether this password equals the user's last wrong one from this address, and remembers it.
     fn is_said_again(&self, attempt: &Attempt, memory: Duration, now: Instant) -> bool {
         let mut wrong = self.wrong.lock();
         let pair = (attempt.user.clone(), attempt.from);
@@ -193,8 +197,8 @@ impl Guard {
             .is_some_and(|before| before.password == attempt.password && now < before.last + memory)
     }
 
-    /// The password was right: what was tried before at this user is forgotten. What was tried from this address at others
-    /// is not: who has one account may be guessing at another.
+    /// Clears the failures of a user who has logged in. Failures of other users from this address stay: the owner of
+    /// one account may be guessing at another.
     pub(super) fn succeeded(&self, attempt: &Attempt, now: Instant) {
         let pair = (attempt.user.clone(), attempt.from);
         if let Some(users) = self.users(attempt.target) {
@@ -235,7 +239,7 @@ impl Failures {
         now < self.last + memory
     }
 
-    /// One more than those that are recent.
+    /// Counts one more failure, on top of recent ones.
     fn one_more(before: Option<Self>, memory: Duration, now: Instant) -> Self {
         let before = before.filter(|found| found.is_recent(memory, now));
         Self { count: before.map_or(0, |found| found.count).saturating_add(1), last: now }
@@ -252,17 +256,18 @@ impl<K> Default for Memory<K> {
 }
 
 impl<K: Hash + Eq + Clone> Memory<K> {
-    /// The failures of the last time.
+    /// Returns the failures of this key, if they are recent.
     fn find(&self, key: &K, memory: Duration, now: Instant) -> Option<Failures> {
         self.0.get(key).copied().filter(|found| found.is_recent(memory, now))
     }
 
-    /// One more; what there are now.
+    /// Counts one more failure, and returns the new count.
     fn add(&mut self, key: K, memory: Duration, now: Instant) -> Failures {
         let found = Failures::one_more(self.0.get(&key).copied(), memory, now);
         if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&key) {
             self.0.retain(|_, found| found.is_recent(memory, now));
-            // Those with few failures go first, and of these the older: to push a count out takes as many failures each time.
+            // Forgets keys with few failures first, and the older ones of these: evicting a count takes as many
+            // failures each time.
             forget_half(&mut self.0, |found| (found.count, found.last));
         }
         self.0.insert(key, found);
@@ -287,7 +292,7 @@ mod tests {
         }
     }
 
-    /// A guard, and the passwords that are tried at it, each another one.
+    /// A guard, and the number of the next password; every attempt uses a different one.
     struct Scene {
         guard: Guard,
         limits: Limits,
@@ -321,13 +326,13 @@ mod tests {
             self.guard.check(attempt, &self.limits, now)
         }
 
-        /// A wrong password; how long its answer takes, if it is tried at all.
+        /// Tries a wrong password; returns the delay of its reply, or `None` if it is locked out.
         fn guess(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
             self.check(attempt, now).ok()?;
             Some(self.guard.failed(attempt, &self.limits, now))
         }
 
-        /// Tells that a right password is let in.
+        /// Returns whether a correct password is accepted.
         fn lets_in(&self, user: &str, from: [u8; 4], now: Instant) -> bool {
             self.check(&self.attempt(user, from), now).is_ok()
         }
@@ -346,7 +351,7 @@ mod tests {
         let locked = Err(LockedOut::Address { remaining: scene.limits.lockout });
         assert_eq!(scene.check(&scene.attempt("other", HERE), now), locked);
         assert!(scene.guess(&scene.attempt("a", THERE), now).is_some());
-        // Failing meanwhile does not make it longer.
+        // Failures during the lockout do not extend it.
         let later = now + Duration::from_secs(5);
         scene.guard.failed(&scene.attempt("a", HERE), &scene.limits, later);
         assert!(scene.lets_in("a", HERE, now + scene.limits.lockout));
@@ -355,7 +360,7 @@ mod tests {
     #[test]
     fn of_guesses_at_once_no_more_count_than_one_after_the_other() {
         let (scene, now) = (Scene::new(), Instant::now());
-        // All are let in to be checked, and three have failed when the one that is right is known.
+        // All ten attempts pass the first check; three have failed by the time the correct one is known.
         let attempts: Vec<Attempt> = (0..10).map(|_| scene.attempt("a", HERE)).collect();
         assert!(attempts.iter().all(|attempt| scene.check(attempt, now).is_ok()));
         for attempt in &attempts[..3] {
@@ -368,7 +373,7 @@ mod tests {
     fn who_logs_in_is_forgiven_and_what_was_tried_at_others_is_not() {
         let (scene, now) = (Scene::new(), Instant::now());
         for _ in 0..3 {
-            // One guess, and one login of one's own.
+            // One guess at the victim, and one login to an account of one's own.
             assert!(scene.guess(&scene.attempt("victim", HERE), now).is_some());
             scene.guard.succeeded(&scene.attempt("own", HERE), now);
         }
@@ -386,7 +391,7 @@ mod tests {
         let from = [203, 0, 113, 1];
         assert_eq!(scene.check(&scene.attempt("a", from), now), Err(LockedOut::User));
         assert!(scene.lets_in("b", from, now) && scene.lets_in("a", [192, 0, 2, 9], now));
-        // Failing meanwhile does not make it longer.
+        // Failures during the lockout do not extend it.
         let later = now + Duration::from_secs(5);
         scene.guard.failed(&scene.attempt("a", from), &scene.limits, later);
         assert!(scene.lets_in("a", from, now + scene.limits.lockout));
@@ -401,7 +406,7 @@ mod tests {
             assert_eq!(scene.guess(&camera(), now), Some(scene.limits.login_delay));
             assert!(scene.lets_in("beside", HERE, now));
         }
-        // At another user, or from elsewhere, it is another guess; and so is another password.
+        // The password counts again for another user or from another address, and a different password counts, too.
         let elsewhere = Scene::new();
         for user in ["a", "b", "c"] {
             let attempt = elsewhere.attempt_with(None, user, "old", HERE, Target::Known);
@@ -425,12 +430,12 @@ mod tests {
         }
         assert!(!scene.lets_in("other", HERE, now) && scene.lets_in("own", HERE, now));
         assert!(scene.lets_in("own", THERE, now), "which is not locked out");
-        // Who guesses at that user from everywhere does not lock it out there.
+        // Guesses at that user from many addresses do not lock it out there.
         for last in 0..15 {
             scene.guess(&scene.attempt("own", [198, 51, 100, last]), now);
         }
         assert!(scene.lets_in("own", HERE, now) && !scene.lets_in("own", THERE, now));
-        // There, too, the number of guesses is limited.
+        // The number of guesses is limited there, too.
         for _ in 0..3 {
             assert!(scene.guess(&scene.attempt("own", HERE), now).is_some());
         }

@@ -1,4 +1,4 @@
-//! A file on its way from the client: received, flushed now and then, and judged at its end.
+//! A file being received: written, flushed from time to time, and judged at its end.
 
 use std::io;
 use std::sync::Arc;
@@ -16,54 +16,54 @@ use crate::storage::{
     Signs, Upload, judge,
 };
 
-/// After so many bytes a file is large.
+/// Number of received bytes from which on a file is large enough for splice.
 const SPLICE_FROM_BYTES: u64 = 64 * 1024;
 
-/// After so many bytes what has arrived is flushed while more comes: the flush at the end has little left to do, and the
-/// system's memory does not fill with what the disk has yet to take.
+/// Number of unflushed bytes at which a flush begins while more data arrives. The final flush then has little left to
+/// do, and the page cache does not fill with data that the disk has yet to write.
 const FLUSH_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The same after this time: what a client that comes back after a power failure has lost is no more.
+/// Maximum time between flushes while data arrives: a client that resumes after a power failure has lost no more.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 
-/// A file on its way from the client.
+/// A file being received.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    /// None while it is prepared, and when it has been handed over to be stored or kept.
+    /// None while the upload is prepared, and after it was handed over to be stored or kept.
     upload: Option<Upload>,
     /// The copy of the bytes before the client's first byte, while it runs.
     preparing: Option<(Errand<Upload>, Option<CancelOnDrop>)>,
-    /// The offset in the file of the client's first byte.
+    /// Offset in the file of the client's first byte.
     offset: u64,
-    /// TYPE A: the converter, and room for what it makes.
+    /// TYPE A: the converter, and a buffer for its output.
     ascii: Option<(FromWire, Vec<u8>)>,
-    /// Block mode.
+    /// Block mode: the decoder.
     blocks: Option<Decoder>,
-    /// A restart marker of the client's that is to be answered when what came before it is flushed.
+    /// The client's restart marker that is answered once all bytes before it are flushed.
     marker: Option<Marker>,
-    /// One whose flush is under way.
+    /// The marker whose flush is running.
     flushing_marker: Option<Marker>,
-    /// One that may be answered.
+    /// The marker that may be answered now.
     safe_marker: Option<Marker>,
-    /// How many bytes ALLO said the file would have.
+    /// Size in bytes that ALLO announced.
     announced: Option<u64>,
-    /// TLS: whether the client has said that this was all, once the data has ended.
+    /// TLS: whether the client has sent close_notify; set when the data has ended.
     said_end: Option<bool>,
-    /// How many bytes of the file came over the data connection.
+    /// Number of bytes of the file received over the data connection.
     received: u64,
     disks: Arc<Disks>,
-    /// True if the session sent it before, and it ended at the same length.
+    /// True if an earlier upload of this file in the session ended at the same length.
     pub(super) repeated: bool,
-    /// The disk that it is stored on.
+    /// Device number of the disk that stores the file.
     device: u64,
     durability: Durability,
     unflushed: u64,
-    /// When the last flush began.
+    /// Time at which the last flush began.
     flushed_at: Instant,
     flushing: Option<Errand<()>>,
 }
 
-/// A restart marker: the client's own name for a place in the file, and ours, the number of bytes before it.
+/// A restart marker: the client's own name for a position in the file, and ours, the number of bytes before it.
 #[derive(Debug)]
 pub(super) struct Marker {
     theirs: Vec<u8>,
@@ -71,7 +71,7 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// The text is exact (RFC 959 §4.2).
+    /// Returns the MARK reply, whose text RFC 959 §4.2 defines exactly.
     pub(super) fn reply(&self) -> Reply {
         let ours = format!(" = {}", self.ours);
         Reply::new(Code::MARKER, [b"MARK ", self.theirs.as_slice(), ours.as_bytes()].concat())
@@ -99,7 +99,7 @@ impl Incoming {
             marker: None,
             flushing_marker: None,
             safe_marker: None,
-            // The size in TYPE A is not that of what is stored.
+            // In TYPE A the announced size is not that of the stored file.
             announced: announced.filter(|_| !ascii),
             said_end: None,
             received: 0,
@@ -111,7 +111,7 @@ impl Incoming {
         }
     }
 
-    /// Receives what is here, `budget` bytes at most.
+    /// Receives available data, at most `budget` bytes.
     pub(super) fn advance(
         &mut self,
         connection: &mut DataConnection,
@@ -151,7 +151,7 @@ impl Incoming {
         self.received_some(moved, connection)
     }
 
-    /// Has done elsewhere what must be done before the first byte, and may take long; `true` when it is.
+    /// Prepares the upload on another thread, if that may take long; returns `true` once it is prepared.
     fn prepare(&mut self) -> io::Result<bool> {
         if let Some((job, _)) = &self.preparing {
             let Some(prepared) = job.outcome() else { return Ok(false) };
@@ -176,8 +176,8 @@ impl Incoming {
         self.upload.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
-    /// The bytes of a large file that nobody has to look at go from the connection to the file by themselves. For a small
-    /// one that would be more calls.
+    /// Returns whether to splice from the connection to the file: the file is large, and its bytes need no conversion
+    /// or decryption. A small file would take more system calls with splice.
     fn is_to_splice(&self, connection: &DataConnection) -> bool {
         let looks = self.ascii.is_some() || self.blocks.is_some() || connection.is_secure();
         !looks && self.received >= SPLICE_FROM_BYTES
@@ -196,7 +196,7 @@ impl Incoming {
         Ok(moved)
     }
 
-    /// Stores what stands in blocks; `false` when they are none.
+    /// Stores the data in blocks; returns `false` if the blocks are malformed.
     fn store_blocks(&mut self, blocks: &mut Decoder, mut bytes: &[u8]) -> io::Result<bool> {
         loop {
             match blocks.next(&mut bytes) {
@@ -224,7 +224,7 @@ impl Incoming {
         }
     }
 
-    /// At the end: what the converter has held back.
+    /// Stores what the converter has held back, at the end of the data.
     fn store_rest(&mut self) -> io::Result<()> {
         let Some((converter, text)) = &mut self.ascii else { return Ok(()) };
         text.clear();
@@ -233,7 +233,8 @@ impl Incoming {
         upload.write(text)
     }
 
-    /// Begins a flush when one is due; `false` when the one before is not done and nothing more may come meanwhile.
+    /// Begins a flush when one is due. Returns `false` if the previous flush is still running and no more data may be
+    /// received until it ends.
     fn keep_flushed(&mut self, now: Instant) -> io::Result<bool> {
         if self.durability == Durability::Cached {
             self.safe_marker = self.marker.take();
@@ -259,14 +260,14 @@ impl Incoming {
         Ok(true)
     }
 
-    /// When it must be looked at to flush what has arrived.
+    /// Returns when received data must be flushed.
     pub(super) fn flush_due(&self) -> Option<Instant> {
         let waits =
             self.unflushed > 0 && self.flushing.is_none() && self.durability == Durability::Flushed;
         waits.then(|| self.flushed_at + FLUSH_EVERY)
     }
 
-    /// More of the file wakes it, and the end of a flush that something waits for.
+    /// Watches for more data, and for the end of a copy or flush that something waits for.
     pub(super) fn watch<'a>(
         &'a self,
         connection: &'a DataConnection,
@@ -287,7 +288,7 @@ impl Incoming {
         }
     }
 
-    /// Returns whether nothing more is taken until what came before is flushed, or copied.
+    /// Returns whether no more data is received until a copy or flush has ended.
     pub(super) fn waits_for_storage(&self) -> bool {
         self.preparing.is_some() || self.is_full()
     }
@@ -296,32 +297,32 @@ impl Incoming {
         self.flushing.is_some() && self.unflushed >= FLUSH_EVERY_BYTES
     }
 
-    /// Whether an answer to a marker is on its way, for which a client may wait.
+    /// Returns whether the flush for a marker is running; the client may wait for its answer.
     pub(super) fn owes_a_marker(&self) -> bool {
         self.flushing_marker.is_some()
     }
 
-    /// The markers that are answered only when everything is safe.
+    /// Takes the markers that are answered only when the whole file is stored.
     pub(super) fn unanswered_markers(&mut self) -> Vec<Marker> {
         [self.flushing_marker.take(), self.marker.take()].into_iter().flatten().collect()
     }
 
-    /// A marker whose bytes are safe.
+    /// Takes the marker that may be answered.
     pub(super) fn take_safe_marker(&mut self) -> Option<Marker> {
         self.safe_marker.take()
     }
 
-    /// How many bytes of the file have come.
+    /// Returns the number of bytes of the file received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// The offset in the file behind the last byte.
+    /// Returns the offset in the file after the last byte.
     pub(super) fn position(&self) -> u64 {
         self.upload.as_ref().map_or(0, Upload::position)
     }
 
-    /// Judges by every sign there is, now that the data has ended in order.
+    /// Judges from all signs whether the upload is complete, once the data has ended in order.
     pub(super) fn judge(&self, client: ClientState) -> Completeness {
         let end = match (&self.blocks, self.said_end) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
@@ -333,29 +334,29 @@ impl Incoming {
         judge(&Signs { offset, received, announced, end, client, repeated })
     }
 
-    /// Ends it early: what has arrived is flushed and kept to be resumed; how many bytes. Done at once where nothing is to
-    /// be flushed.
+    /// Ends the upload early: flushes and keeps what has arrived, and returns the number of bytes kept. Completes at
+    /// once if nothing must be flushed.
     pub(super) fn settle(self) -> Result<u64, Errand<u64>> {
         let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
-        // What is only being prepared ends by itself.
+        // A running preparation ends by itself.
         drop(preparing);
         let Some(upload) = upload else { return Ok(0) };
         if durability == Durability::Cached {
             return Ok(upload.settle());
         }
         let settle = move || {
-            // Its record is written before the one of the end.
+            // The record of this flush must be written before the final record.
             let _flushed = flushing.map(Errand::wait);
             Ok(upload.settle())
         };
         match disks.run(device, settle) {
             Ok(job) => Err(job),
-            // Dropped, it was kept.
+            // Dropping the upload has kept what arrived.
             Err(_) => Ok(0),
         }
     }
 
-    /// Gives the file its name, if `go` still says so when it is flushed. Done at once where nothing is to be flushed.
+    /// Gives the file its final name if `go` agrees after the flush. Completes at once if nothing must be flushed.
     pub(super) fn commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
@@ -366,14 +367,14 @@ impl Incoming {
         }
         let flushing = self.flushing.take();
         let commit = move || {
-            // An error of the disk is told once: to the flush that was under way, maybe.
+            // A disk error is reported only once, perhaps to the running flush.
             flushing.map_or(Ok(()), Errand::wait)?;
             upload.commit(go)
         };
         self.disks.run(self.device, commit).map(Err)
     }
 
-    /// The upload was not given its name yet.
+    /// Takes back an upload that did not get its final name.
     pub(super) fn take_back(&mut self, upload: Upload) {
         self.upload = Some(upload);
     }

@@ -1,4 +1,4 @@
-//! What the server tells of itself: FEAT, HELP, STAT, LANG.
+//! Information about the server: FEAT, HELP, STAT, LANG.
 
 use std::io;
 use std::time::Instant;
@@ -20,11 +20,11 @@ pub(super) struct StatusListing {
 }
 
 impl Session {
-    /// FEAT (RFC 2389 §3), from the rows of the table that are served.
+    /// FEAT (RFC 2389 §3): returns the features of all verbs that are served.
     pub(super) fn features(&self) -> Reply {
         let features =
             VERBS.iter().filter(|verb| verb.is_implemented()).filter_map(|verb| verb.feature);
-        // What would be refused is not advertised.
+        // Features of commands that would be refused are not advertised.
         let secure = self.service.security.is_some();
         let features = features.filter(|feature| secure || ![AUTH, PBSZ, PROT].contains(feature));
         let lines = features.map(|feature| match feature {
@@ -32,7 +32,7 @@ impl Session {
             FACTS => self.parameters.facts.feature().into_bytes(),
             feature => feature.as_bytes().to_vec(),
         });
-        // TVFS: paths are `/`-separated, whatever stores the files (RFC 3659 §6).
+        // TVFS: paths are separated by `/`, whatever the storage (RFC 3659 §6).
         let frame = |text: &[u8]| std::iter::once(text.to_vec());
         Reply::multiline(
             Code::STATUS,
@@ -40,7 +40,7 @@ impl Session {
         )
     }
 
-    /// STAT without argument and without transfer.
+    /// Returns the reply to STAT without an argument and without a transfer.
     pub(super) fn status(&self, now: Instant) -> Reply {
         let seconds = now.duration_since(self.connected_at).as_secs();
         let representation = match self.parameters.representation {
@@ -64,7 +64,7 @@ impl Session {
         Reply::multiline(Code::STATUS, lines)
     }
 
-    /// STAT with a path: as LIST, but over the control connection, some lines at a time.
+    /// STAT with a path: begins a listing like that of LIST, but over the control connection, some lines at a time.
     pub(super) fn status_of(&mut self, selection: Selection, now: Instant) -> Result<(), Refusal> {
         let member = self.member()?;
         if !member.permissions().allow(Permission::List) {
@@ -122,7 +122,8 @@ impl Session {
                 Step::More
             }
             Err(error) => {
-                // The lines of a 213 are out already; only its last can still say that it is not whole.
+                // The first lines of the 213 reply are already sent; only its last line can report that the listing is
+                // incomplete.
                 self.log(&Event::Trouble { what: "a directory could not be read", error: &error });
                 self.reply(&Reply::new(
                     Code::FILE_STATUS,
@@ -135,7 +136,7 @@ impl Session {
     }
 }
 
-/// HELP: all verbs, or one with its argument.
+/// HELP: returns all verbs, or the syntax of one.
 pub(super) fn help(verb: Option<&str>) -> Reply {
     match verb.map(|verb| Verb::find(verb.as_bytes())) {
         Some(Some(verb)) if verb.is_implemented() => {
@@ -158,7 +159,7 @@ pub(super) fn help(verb: Option<&str>) -> Reply {
     }
 }
 
-/// LANG (RFC 2640 §4): English is spoken, in every variant that is asked for.
+/// LANG (RFC 2640 §4): accepts English, in every variant.
 pub(super) fn language(tag: Option<&str>) -> Result<Reply, Refusal> {
     let english =
         tag.is_none_or(|tag| tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("en")));

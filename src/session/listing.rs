@@ -1,8 +1,8 @@
-//! The lines of a directory, made some entries at a time, for LIST, NLST, MLSD and STAT.
+//! The lines of a directory for LIST, NLST, MLSD and STAT, created some entries at a time.
 //!
-//! For people (LIST, NLST, STAT), a directory of up to [`SORTED_ENTRIES_MAX`] entries is sorted by name. A larger one comes
-//! in the order of the file system, as does each for a program (MLSD; RFC 3659 §7 promises no order): memory stays bounded,
-//! and the first lines leave at once.
+//! For people (LIST, NLST, STAT), a directory of up to [`SORTED_ENTRIES_MAX`] entries is sorted by name. The further
+//! entries of a larger directory, and every MLSD listing, come in the order of the file system (RFC 3659 §7 promises no
+//! order). So memory stays bounded, and the first lines are sent at once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,62 +23,63 @@ use super::login::Member;
 use super::recursion::Recursion;
 use super::refusal::Refusal;
 
-/// How many entries are kept to be sorted.
+/// Number of entries that are gathered for sorting.
 const SORTED_ENTRIES_MAX: usize = 2048;
 
-/// How many entries one step looks at.
+/// Maximum number of gathered lines that one step writes.
 const ENTRIES_PER_STEP_MAX: usize = 256;
 
-/// The number of reads of a directory by which a pattern with a backslash is tried before anything is promised.
+/// Maximum number of reads of a directory in search of a match for a pattern with a backslash, before the 150.
 const LOOKS_MAX: usize = 64;
 
-/// How a line ends.
+/// The end of a line.
 const LINE_END: &[u8] = b"\r\n";
 
-/// How each entry is written.
+/// The format of an entry.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Format {
     /// LIST: as `ls -l`.
     Long,
     /// NLST: names.
     Names,
-    /// MLSD.
+    /// MLSD: facts.
     Facts(Facts),
 }
 
-/// What is to be listed, and how far it is.
+/// A listing in progress: its directory, and the position in it.
 #[derive(Debug)]
 pub(super) struct Lister {
     source: Source,
     scribe: Scribe,
     hidden: bool,
     pattern: Option<Vec<u8>>,
-    /// Whose root it is.
+    /// The member whose root is listed.
     member: Member,
-    /// `-R`: the directories still to be listed; the directory that it began with, and what stands before names in it.
+    /// `-R`: the directories still to be listed. `start` is the first directory, and `base` the prefix of the names in
+    /// it.
     recursion: Option<Recursion>,
     start: VirtualPath,
     base: Vec<u8>,
-    /// The line above a directory of a recursive listing, when it is due.
+    /// The line above a directory of a recursive listing, if it is still to be written.
     heading: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// Lines are collected, to be sorted.
+    /// Gathers lines, to sort them.
     Gathering { directory: Directory, lines: Lines },
-    /// What was gathered goes out; then the rest as it comes, of a large directory or for a program.
+    /// Writes the gathered lines, then further entries as they are read: of a large directory, or for a program.
     Writing { lines: Lines, rest: Option<Directory> },
 }
 
-/// Lines, and the names that they are sorted by.
+/// Lines, and the names by which they are sorted.
 #[derive(Debug, Default)]
 struct Lines {
     text: Vec<u8>,
     places: VecDeque<Place>,
 }
 
-/// Where in the text a line is, and its name.
+/// The positions of a line and of its name in the text.
 #[derive(Debug)]
 struct Place {
     line: Range<usize>,
@@ -89,7 +90,7 @@ impl Lines {
     fn add(&mut self, scribe: &mut Scribe, entry: &Entry) {
         let begin = self.text.len();
         scribe.write(entry, &mut self.text);
-        // In every format the name is the last, and a line end follows.
+        // In every format the name comes last, before the line end.
         let name = self.text.len().saturating_sub(entry.name.len() + LINE_END.len());
         let line = begin..self.text.len();
         self.places.push_back(Place { name: name..line.end, line });
@@ -103,7 +104,7 @@ impl Lines {
         });
     }
 
-    /// Appends the next lines, so many at most.
+    /// Appends the next lines, at most `most`.
     fn take(&mut self, most: usize, out: &mut Vec<u8>) {
         for place in self.places.drain(..most.min(self.places.len())) {
             out.extend_from_slice(self.text.get(place.line).unwrap_or_default());
@@ -111,18 +112,18 @@ impl Lines {
     }
 }
 
-/// Writes lines.
+/// Writes entries as lines.
 #[derive(Debug)]
 struct Scribe {
     format: Format,
-    /// What stands before each name in NLST, so that it can be used as a path (RFC 1123 §4.1.2.7).
+    /// NLST: the prefix of each name, so that the line can be used as a path (RFC 1123 §4.1.2.7).
     prefix: Vec<u8>,
     now: Timestamp,
     days: Days,
     permissions: Permissions,
-    /// The rights to the names of the directory that is listed.
+    /// The server's rights in the directory that is listed.
     surroundings: Surroundings,
-    /// Room for a `perm` fact.
+    /// A buffer for the `perm` fact.
     perm: String,
 }
 
@@ -157,7 +158,7 @@ impl Scribe {
 }
 
 impl Lister {
-    /// A directory, a file, or the entries that match a pattern.
+    /// Opens a directory, a file, or the entries that match a pattern.
     pub(super) fn open(
         member: &Member,
         selection: &Selection,
@@ -198,7 +199,7 @@ impl Lister {
                 lister.hidden |= path.name().starts_with(b".");
                 lister.pattern = Some(path.name().to_vec());
                 lister.start = path.parent();
-                // A path of Windows: an empty listing would say that there is nothing in that directory.
+                // A Windows path: an empty listing would claim that the directory is empty.
                 if path.name().contains(&b'\\') && !lister.finds_any()? {
                     return Err(error.into());
                 }
@@ -209,7 +210,7 @@ impl Lister {
         Ok(lister)
     }
 
-    /// MLSD: a directory and nothing else (RFC 3659 §7.2).
+    /// MLSD: opens a directory and nothing else (RFC 3659 §7.2).
     pub(super) fn open_directory(
         member: &Member,
         path: Option<PathName>,
@@ -226,7 +227,7 @@ impl Lister {
         )
     }
 
-    /// Makes a directory the source.
+    /// Makes a directory the source of the lines.
     fn read(&mut self, path: &VirtualPath) -> io::Result<()> {
         let (directory, lines) = (self.member.root().list(path)?, Lines::default());
         self.scribe.surroundings = directory.surroundings();
@@ -237,7 +238,8 @@ impl Lister {
         Ok(())
     }
 
-    /// Looks whether the directory has a name that fits the pattern. Of a very large one only the beginning is looked at.
+    /// Returns whether a name in the directory matches the pattern. Reads only the beginning of a very large directory,
+    /// and assumes a match if it finds none there.
     fn finds_any(&mut self) -> io::Result<bool> {
         let mut directory = self.member.root().list(&self.start)?;
         let (mut found, mut ended) = (false, false);
@@ -250,7 +252,7 @@ impl Lister {
         Ok(found || !ended)
     }
 
-    /// Puts the heading over the directory that a recursive listing begins with.
+    /// Sets the heading of the first directory of a recursive listing.
     fn begin_recursion(&mut self, given: &[u8]) {
         if self.recursion.is_none() || !matches!(self.scribe.format, Format::Long) {
             return;
@@ -261,13 +263,13 @@ impl Lister {
             name => name,
         };
         if matches!(name, b".") {
-            // As `ls` names the directories in the current one.
+            // `ls` names the directories in the current one like this.
             self.base = b"./".to_vec();
         }
         self.heading = [name, b":", LINE_END].concat();
     }
 
-    /// Goes on with the next directory of a recursive listing; `false` if there is none.
+    /// Continues with the next directory of a recursive listing; returns `false` if there is none.
     fn next_directory(&mut self) -> bool {
         let Some(recursion) = &mut self.recursion else { return false };
         let Some(below) = recursion.next() else { return false };
@@ -293,18 +295,18 @@ impl Lister {
         }
     }
 
-    /// Tells what is missing in the listing, for the final reply.
+    /// Returns a remark on missing entries, for the final reply.
     pub(super) fn remark(&self) -> Option<String> {
         self.recursion.as_ref().and_then(Recursion::remark)
     }
 
-    /// Appends the next lines to `out`; `true` when there are no more.
+    /// Appends the next lines to `out`; returns `true` if there are no more.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         out.append(&mut self.heading);
         Ok(self.fill_directory(out)? && !self.next_directory())
     }
 
-    /// The same for the directory that is listed now.
+    /// Appends the next lines of the current directory; returns `true` at its end.
     fn fill_directory(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let placeholder = Source::Writing { lines: Lines::default(), rest: None };
         match mem::replace(&mut self.source, placeholder) {
@@ -317,7 +319,7 @@ impl Lister {
                 }
                 lines.sort();
                 self.source = Source::Writing { lines, rest: (!ended).then_some(directory) };
-                // A small directory goes out in the same step.
+                // A small directory is written in the step that has read it.
                 self.fill_directory(out)
             }
             Source::Writing { mut lines, rest } => {
@@ -336,7 +338,7 @@ impl Lister {
         }
     }
 
-    /// Reads some entries; `true` at the end of the directory.
+    /// Reads some entries; returns `true` at the end of the directory.
     fn read_some(
         &mut self,
         directory: &mut Directory,
@@ -360,7 +362,7 @@ impl Lister {
     }
 }
 
-/// Which names a listing shows.
+/// The names that a listing shows.
 #[derive(Debug, Clone, Copy)]
 struct Shown<'a> {
     hidden: bool,
@@ -369,7 +371,7 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn shows(&self, name: &[u8]) -> bool {
-        // No line can carry such a name, and no command could name it.
+        // No line can contain such a name, and no command could name it.
         let speakable = !name.iter().any(|byte| matches!(byte, b'\r' | b'\n'));
         let fits = self.pattern.is_none_or(|pattern| matches(pattern, name));
         speakable && fits && (self.hidden || !name.starts_with(b"."))

@@ -1,4 +1,4 @@
-//! Who the client is: USER, PASS, ACCT, HOST, REIN.
+//! The identity of the client: USER, PASS, ACCT, HOST, REIN.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -18,27 +18,27 @@ use super::guard::{Attempt, LockedOut, Target};
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// How long checking a password may take when others wait for the same.
+/// Maximum time to check a password and open the home, including the wait for other logins.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A login that is asked for: the name, and what the guard counts.
+/// A requested login: the user name, and the attempt that the guard counts.
 #[derive(Debug)]
 pub(super) struct Asked {
     name: Vec<u8>,
     attempt: Option<Attempt>,
 }
 
-/// The check of a password.
+/// A password check that runs on another thread.
 type Check = Errand<Result<Admission, Denied>>;
 
-/// PASS was said, and the answer is not ready.
+/// A login whose PASS has not been answered.
 #[derive(Debug)]
 pub(super) enum LoggingIn {
     /// The password is being checked.
     Checking { login: Asked, check: Check, begun: Instant, until: Instant },
-    /// It was right, and the home is being opened.
+    /// The password was right, and the home is being opened.
     Opening { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
-    /// It was wrong; who guesses has to wait.
+    /// The login failed, and its reply is delayed to slow down guessing.
     Refused { until: Instant },
 }
 
@@ -64,13 +64,13 @@ impl LoggingIn {
     }
 }
 
-/// Who the client is.
+/// The login state of a client.
 #[derive(Debug, Default)]
 pub(super) enum Login {
-    /// Nobody we know.
+    /// Not logged in.
     #[default]
     Stranger,
-    /// USER was said, PASS was not.
+    /// USER was received, PASS was not.
     Named(Vec<u8>),
     /// Logged in.
     Member(Box<Member>),
@@ -86,12 +86,13 @@ impl Login {
     }
 }
 
-/// Somebody who has logged in, and where they are. Whatever touches the tree is a method of this: a stranger has none.
+/// A user who has logged in, with the current directory. Every access to the tree is a method of this type, so that a
+/// client without a login has none.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) account: Account,
     pub(super) directory: VirtualPath,
-    /// When a change counts as made.
+    /// When a change is acknowledged: once it is cached, or once it is flushed.
     pub(super) durability: Durability,
 }
 
@@ -104,8 +105,8 @@ impl Member {
         self.account.root()
     }
 
-    /// Returns where a pathname leads from the current directory. `~` in front is the home, which is the root, where nothing
-    /// has that name.
+    /// Resolves a pathname against the current directory. A leading `~` means the home, which is the root, unless the
+    /// current directory has an entry `~`.
     pub(super) fn resolve(&self, path: &PathName) -> Result<VirtualPath, PathTooLong> {
         match path.0.strip_prefix(b"~") {
             Some(rest) if rest.is_empty() || rest.starts_with(b"/") => {
@@ -119,7 +120,7 @@ impl Member {
         }
     }
 
-    /// The same, or the current directory when there is none.
+    /// Resolves a pathname; returns the current directory if there is none.
     pub(super) fn resolve_or_here(
         &self,
         path: Option<&PathName>,
@@ -131,7 +132,7 @@ impl Member {
 impl Session {
     pub(super) fn user(&mut self, name: Vec<u8>, now: Instant) -> Result<Reply, Refusal> {
         self.check_login_security()?;
-        // The same words whether or not there is such a user.
+        // The text does not reveal which users exist.
         let text = if self.accounts().serve_anonymous() && Accounts::is_anonymous(&name) {
             "Give your e-mail address as password."
         } else {
@@ -169,7 +170,8 @@ impl Session {
         Ok(())
     }
 
-    /// The login as the guard counts it; `None` for anonymous where it is served, who gives any password.
+    /// Describes the login for the guard. Returns `None` for anonymous where it is served, since it accepts any
+    /// password.
     fn attempt(&self, name: &[u8], password: &Password) -> Option<Attempt> {
         let accounts = self.accounts();
         let target = match (accounts.knows(name), Accounts::is_anonymous(name)) {
@@ -210,7 +212,7 @@ impl Session {
                     Step::Wait
                 }
             },
-            // Its deadline ends it.
+            // The deadline ends this wait.
             LoggingIn::Refused { until } => {
                 self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
                 Step::Wait
@@ -218,7 +220,7 @@ impl Session {
         }
     }
 
-    /// The password was right. A home may be on a disk that hangs: it is opened where nobody else waits for the thread.
+    /// Opens the home after a correct password. Its disk may hang, so the thread that opens it serves no other home.
     fn open_home(
         &mut self,
         login: Asked,
@@ -241,9 +243,9 @@ impl Session {
         Step::More
     }
 
-    /// The work could not be done at all.
+    /// Ends a login whose work could not be done at all.
     fn give_up_login(&mut self, error: io::Error) -> Step {
-        // Somebody who asks for less has taken its place.
+        // A client with fewer waiting logins has taken its place.
         let is_displaced = error.kind() == ErrorKind::ResourceBusy;
         let refusal = if is_displaced { Refusal::TooManyLogins } else { Refusal::Storage(error) };
         self.refuse(&refusal);
@@ -251,7 +253,7 @@ impl Session {
         Step::More
     }
 
-    /// Tells that this login is not even tried, and answers it.
+    /// Returns whether this login is refused without checking the password; if so, answers it.
     fn is_locked_out(&mut self, name: &[u8], attempt: &Attempt, now: Instant) -> bool {
         let service = &self.service;
         match service.guard.check(attempt, &service.limits, now) {
@@ -277,7 +279,7 @@ impl Session {
         let Asked { name, attempt } = login;
         let attempt = attempt.as_ref();
         match verdict {
-            // What has failed meanwhile counts: see `Guard::check`.
+            // Failures during the check count: see `Guard::check`.
             Ok(_) if attempt.is_some_and(|attempt| self.is_locked_out(name, attempt, now)) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
@@ -307,16 +309,17 @@ impl Session {
         }
     }
 
-    /// Shares the TLS sessions of this connection with the others of its account.
+    /// Shares the TLS sessions of this connection with the other connections of its account.
     fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
         let Some(binding) = &self.secured.binding else { return };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
-        // Anonymous has two names.
+        // Anonymous has two user names.
         let name = if is_anonymous { b"anonymous" } else { name };
         binding.log_in(host, name.to_vec());
     }
 
-    /// The answer comes so long after PASS, however long the check took: nobody sees by the time what was wrong.
+    /// Fails a login. The delay of the reply counts from PASS, whatever time the check took, so that its timing does
+    /// not reveal what was wrong.
     fn fail_login(
         &mut self,
         name: &[u8],
@@ -337,7 +340,8 @@ impl Session {
         }
     }
 
-    /// The time of a refusal has come; or the password was not checked, or the home not opened, in time.
+    /// Ends a login at its deadline: sends the delayed reply, or gives up the password check or the opening of the
+    /// home.
     pub(super) fn end_login(&mut self, logging_in: &LoggingIn, now: Instant) {
         match logging_in {
             LoggingIn::Refused { .. } => self.refuse_login(now),
@@ -369,7 +373,7 @@ impl Session {
         }
     }
 
-    /// HOST comes before USER (RFC 7151 §3.1).
+    /// HOST: selects a host. It must come before USER (RFC 7151 §3.1).
     pub(super) fn host(&mut self, name: &str) -> Result<Reply, Refusal> {
         if !matches!(self.login, Login::Stranger) {
             return Err(Refusal::OutOfSequence("HOST comes before USER."));
@@ -378,12 +382,12 @@ impl Session {
         Ok(Reply::new(Code::READY, self.service.greeting()))
     }
 
-    /// The accounts of the host that the client asked for.
+    /// Returns the accounts of the host that the client asked for.
     fn accounts(&self) -> &Accounts {
         self.service.hosts.accounts(self.host_asked_for().as_deref())
     }
 
-    /// The host that the client asked for: by HOST, else by the name of its TLS handshake.
+    /// Returns the host that the client asked for: with HOST, else with the server name of its TLS handshake.
     fn host_asked_for(&self) -> Option<String> {
         let named =
             || self.control.tls()?.server_name().and_then(|name| self.service.hosts.find(name));
@@ -396,7 +400,7 @@ impl Session {
         self.forget_protection();
     }
 
-    /// A member who gives that up has the time of a new client to log in; a stranger's time goes on.
+    /// Logs the client out. A member gets the login time of a new client; the login time of others continues.
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
             self.stranger_since = now;

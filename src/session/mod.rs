@@ -1,10 +1,10 @@
-//! The conversation: one client's session, from the greeting to the farewell, as a task of the pool.
+//! One client's session, from the greeting to the last reply, as a task of the pool.
 //!
-//! A session is owned by one worker at a time, so nothing here is locked. Three rules carry the machine: what the
-//! previous command promised (`pending`) is taken at the beginning of every command; the activity is taken out, advanced,
-//! and the next one entered; `Session::enter` is the only place that stores one.
+//! A session is owned by one worker at a time, so nothing here is locked. Three rules keep its state correct. Every
+//! command first takes the state that the previous command left (`pending`). Every step takes the activity out,
+//! advances it, and enters the next one. Only `Session::enter` stores an activity.
 //!
-//! Depends on `net`, `storage`, `ftp`, and `pool` for the words of a task. Not here: threads, listeners.
+//! Depends on `net`, `storage`, `ftp`, and on `pool` for the types of a task. Not here: threads, listeners.
 
 mod calling;
 mod deadlines;
@@ -60,49 +60,49 @@ use transfer::{Then, Transfer};
 use upload::Finishing;
 use waiting::Waiting;
 
-/// The reason for which a client is dismissed that says more in a second than it may.
+/// The reason sent to a client that sends more commands in a second than allowed.
 const TOO_MUCH: &str = "Too many commands in a second; closing.";
 
-/// How long a farewell may take to be read.
+/// Maximum time for the client to receive the last replies.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the previous command promised, if it did. What prepares a transfer lasts until the transfer; only commands that
-/// prepare one, too, leave it standing.
+/// State that one command leaves for the next. Commands that prepare a transfer preserve it until the transfer; all
+/// others clear it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Pending {
-    /// REST: where the next transfer begins, in bytes.
+    /// REST: offset in bytes at which the next transfer starts.
     restart: u64,
-    /// RANG: the bytes that the next command is about.
+    /// RANG: range of bytes that the next command covers.
     range: Option<Range>,
-    /// ALLO: how many bytes the next upload will have.
+    /// ALLO: size of the next upload in bytes.
     allocated: Option<u64>,
-    /// RNFR.
+    /// RNFR: path to rename.
     rename: Option<VirtualPath>,
 }
 
-/// What a session is doing.
+/// The current activity of a session.
 #[derive(Debug, Default)]
 enum Activity {
-    /// Waiting for commands.
+    /// Waits for commands.
     #[default]
     Commands,
-    /// A password is being checked, or was wrong.
+    /// A password is being checked, a home is being opened, or the reply to a failed login is being delayed.
     LoggingIn(Box<LoggingIn>),
-    /// A transfer command was accepted; its data connection is not there yet.
+    /// A transfer command was accepted; its data connection is not open yet.
     Opening(Box<Awaiting>),
-    /// Data moves.
+    /// Data is being transferred.
     Transfer(Box<Transfer>),
-    /// The data of an upload has ended: it gets its name, or is kept.
+    /// The data of an upload has ended; the file gets its final name, or is kept as a partial.
     Finishing(Box<Finishing>),
-    /// The file system is called.
+    /// A file system call is pending or running.
     Calling(Box<Calling>),
-    /// A command is carried out elsewhere.
+    /// A command runs on another thread.
     Waiting(Box<Waiting>),
-    /// HASH or one of its kin sums a file up.
+    /// HASH, XCRC or a similar command computes a checksum.
     Digesting(Box<Digesting>),
-    /// STAT lists over the control connection.
+    /// STAT sends a listing over the control connection.
     Status(Box<StatusListing>),
-    /// The last reply is on its way.
+    /// The last reply is being sent.
     Farewell { until: Instant },
 }
 
@@ -123,29 +123,29 @@ impl Activity {
     }
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Something was done, and there may be more.
+    /// Progress was made, and more may be possible at once.
     More,
-    /// There is more to do, and it is bulk.
+    /// More remains to be done, as bulk work.
     Bulk,
-    /// The file system is to be called; the turn goes on when it has answered.
+    /// A file system call comes next; the turn continues when it has returned.
     Call,
-    /// Nothing can be done before a descriptor is ready.
+    /// No progress is possible until a descriptor is ready.
     Wait,
     /// The session is over.
     Over,
 }
 
-/// One client, from the greeting to the farewell.
+/// One client's session, from the greeting to the last reply.
 pub struct Session {
     who: Who,
     service: Arc<Service>,
     control: ControlConnection,
     login: Login,
     secured: Secured,
-    /// What HOST said.
+    /// The host that HOST selected.
     host: Option<String>,
     parameters: Parameters,
     route: Option<Route>,
@@ -153,16 +153,16 @@ pub struct Session {
     pending: Pending,
     activity: Activity,
     connected_at: Instant,
-    /// Since when it has not been logged in.
+    /// Start of the time without a login.
     stranger_since: Instant,
-    /// Logins that failed, whoever it was in between.
+    /// Number of failed logins, whatever their user names.
     failures: u8,
-    /// When the client last said something, or a transfer of its ended.
+    /// Time of the last activity: a command, the end of a transfer, or a step of a long command.
     heard_at: Instant,
     flow: Flow,
-    /// The rest of a turn that a file system call has interrupted: steps, and bytes.
+    /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
     turn_left: Option<(u32, usize)>,
-    /// The last upload, and its length, that ended in order before the size that ALLO announced.
+    /// Path and length of the last upload that ended in order but was judged to be cut off.
     short_upload: Option<(VirtualPath, u64)>,
     _seat: Seat,
 }
@@ -178,10 +178,10 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Greets a client.
+    /// Begins a session on an accepted connection, and sends the greeting.
     ///
     /// # Errors
-    /// When the socket is broken already.
+    /// If the socket is already broken, or TLS cannot begin.
     pub fn greet(
         service: Arc<Service>,
         stream: TcpStream,
@@ -192,7 +192,8 @@ impl Session {
         let mut control = ControlConnection::new(stream, peer)?;
         let secured = Secured::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
-        // At once, not in the first turn: whoever connects waits for this. A client that has gone already is seen there.
+        // Sent here, not in the first turn, because every client waits for the greeting. The first turn detects a
+        // client that is already gone.
         let _sent = control.flush(now);
         let who = Who {
             session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1,
@@ -223,7 +224,7 @@ impl Session {
         })
     }
 
-    /// The only place that stores an activity.
+    /// Enters an activity. No other function stores one.
     fn enter(&mut self, activity: Activity) {
         self.activity = activity;
     }
@@ -239,7 +240,7 @@ impl Session {
         let line = match self.control.next_line() {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(Step::Wait),
-            // It said all it had to say, and may still read our answers.
+            // The client has sent everything, and may still read the replies.
             Err(Gone::Closed) if !self.control.is_flushed() => {
                 self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
                 return Ok(Step::More);
@@ -253,13 +254,13 @@ impl Session {
         }
         self.serve(&line, now);
         if let Line::Complete(mut line) = line {
-            // It may have been a password.
+            // The line may contain a password.
             line.zeroize();
         }
         Ok(Step::More)
     }
 
-    /// Carries a command out and queues its reply.
+    /// Executes a command line and queues its reply.
     fn serve(&mut self, line: &Line, now: Instant) {
         let answer = match line {
             Line::Complete(line) => {
@@ -277,11 +278,11 @@ impl Session {
         }
     }
 
-    /// The gates, then the handler; `None` when the handler has queued its replies itself.
+    /// Checks login and permission, then dispatches the command. Returns `None` if the handler queues its own replies.
     fn execute(&mut self, line: &[u8], now: Instant) -> Result<Option<Reply>, Refusal> {
         let pending = mem::take(&mut self.pending);
         if is_http_request(line) {
-            // SECURITY: what comes behind it is a web page's words in the mouth of its reader.
+            // SECURITY: a web page may have made its reader's browser send the lines that follow.
             self.dismiss("This is FTP, not HTTP.", now);
             return Ok(None);
         }
@@ -302,7 +303,7 @@ impl Session {
     #[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
     fn dispatch(&mut self, command: Command, verb: &'static Verb, pending: &Pending, now: Instant) -> Result<Option<Reply>, Refusal> {
         if command.prepares_a_transfer() {
-            // Some clients say REST before PASV, others after it.
+            // Some clients send REST before PASV, others after it.
             self.pending.clone_from(pending);
         }
         match command {
@@ -373,7 +374,8 @@ impl Session {
         }
     }
 
-    /// Lines that come while a transfer is under way: ABOR, STAT, QUIT and NOOP are served, the first other one waits.
+    /// Reads commands during a transfer: serves ABOR, STAT, QUIT and NOOP, and holds the first other line until its
+    /// end.
     fn hear_during_transfer(
         &mut self,
         then: &mut Then,
@@ -399,7 +401,7 @@ impl Session {
             match command {
                 Some(Ok(Command::Abort)) => return Ok(Heard::Abort),
                 Some(Ok(Command::Quit)) => *then = Then::Farewell,
-                // What ends a transfer is free.
+                // ABOR and QUIT, which end a transfer, do not count against the limit.
                 _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
                     *then = Then::Dismissal;
                     return Ok(Heard::TooMuch);
@@ -419,12 +421,12 @@ impl Session {
         self.farewell(&Reply::new(Code::CLOSING, "Goodbye."), now);
     }
 
-    /// Ends the session with a 421.
+    /// Closes the session with a 421 reply.
     fn dismiss(&mut self, reason: &str, now: Instant) {
         self.farewell(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reason), now);
     }
 
-    /// Queues the last reply.
+    /// Queues the last reply, and enters the farewell.
     fn farewell(&mut self, reply: &Reply, now: Instant) {
         self.reply(reply);
         self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
@@ -474,7 +476,7 @@ impl Session {
     }
 }
 
-/// How many commands came in the second that is running.
+/// Number of commands received in the current second.
 #[derive(Debug)]
 struct Flow {
     since: Instant,
@@ -486,7 +488,7 @@ impl Flow {
         Self { since: now, count: 0 }
     }
 
-    /// Whether one more may come.
+    /// Counts one more command; returns whether it is within the limit.
     fn admits(&mut self, most: u32, now: Instant) -> bool {
         if now.duration_since(self.since) >= Duration::from_secs(1) {
             *self = Self::new(now);
@@ -496,19 +498,19 @@ impl Flow {
     }
 }
 
-/// What came over the control connection during a transfer.
+/// The result of reading the control connection during a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Heard {
     Nothing,
     Abort,
     /// The client has closed its side.
     HangUp,
-    /// More commands came in a second than may.
+    /// The client has sent more commands in a second than allowed.
     TooMuch,
 }
 
 impl Command {
-    /// Whether a marker of REST stays for the transfer that comes after this.
+    /// Returns whether this command keeps the pending state, such as a REST offset, for the transfer that follows.
     fn prepares_a_transfer(&self) -> bool {
         use Command::{
             Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Protect,

@@ -1,4 +1,4 @@
-//! How data will travel: TYPE and the facts of MLST, and where the next data connection comes from.
+//! Parameters of the next transfer: TYPE, MODE, the facts of MLST, and the route of the data connection.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -14,20 +14,20 @@ use crate::net::passive::PassiveListener;
 use super::Session;
 use super::refusal::Refusal;
 
-/// Ports below are the system's: a client has no business to send us there (RFC 2577 §3).
+/// First port that is not reserved for the system. A client has no reason to name a lower one (RFC 2577 §3).
 const SYSTEM_PORTS_END: u16 = 1024;
 
-/// What TYPE and OPTS set.
+/// The settings of TYPE, MODE, OPTS and EPSV ALL.
 #[derive(Debug, Default)]
 pub(super) struct Parameters {
     pub(super) representation: Type,
-    /// The type that the client chose by TYPE.
+    /// The type that the client set by TYPE, if it did.
     pub(super) chosen_type: Option<Type>,
     pub(super) mode: Mode,
     pub(super) facts: Facts,
-    /// What HASH uses.
+    /// The algorithm of HASH.
     pub(super) algorithm: Algorithm,
-    /// EPSV ALL was said.
+    /// EPSV ALL was received.
     extended_passive_only: bool,
 }
 
@@ -48,17 +48,18 @@ impl Parameters {
     }
 }
 
-/// How long a passive port stays open for the next transfer. Clients that fetch many files ask for the next at once.
+/// Maximum time for which a passive port stays open for the next transfer. Clients that fetch many files ask for the
+/// next port at once.
 const SPARE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A passive port whose connection has come, kept for the next.
+/// A passive port whose connection has arrived, kept for the next transfer.
 #[derive(Debug)]
 pub(super) struct Spare {
     listener: PassiveListener,
     pub(super) until: Instant,
 }
 
-/// Where the next data connection comes from. Used once, and given back at its deadline.
+/// The route of the next data connection. It is used once, and dropped at its deadline.
 #[derive(Debug)]
 pub(super) enum Route {
     Passive {
@@ -69,14 +70,14 @@ pub(super) enum Route {
         to: SocketAddr,
         until: Instant,
     },
-    /// Block mode: the connection of the transfer before.
+    /// Block mode: the connection of the previous transfer.
     Open {
         connection: DataConnection,
     },
 }
 
 impl Route {
-    /// An open connection stays as long as its session.
+    /// Returns the deadline. An open connection has none: it stays open until its session ends.
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
             Self::Passive { until, .. } | Self::Active { until, .. } => Some(*until),
@@ -100,18 +101,21 @@ impl Session {
         Ok(Reply::new(Code::OK, "EPRT accepted."))
     }
 
-    /// SECURITY: only to the client itself, and not to a port of the system: the bounce attack needs either.
+    /// Routes the next data connection to a port of the client.
+    ///
+    /// SECURITY: accepts only the client's own address, and no system port, because the bounce attack needs one of the
+    /// two.
     fn connect_to(&mut self, to: SocketAddr, now: Instant) -> Result<(), Refusal> {
         if self.parameters.extended_passive_only {
             return Err(Refusal::ExtendedPassiveOnly);
         }
         self.route = None;
-        // lftp says `EPRT |2|::|port|` where it means itself.
+        // lftp sends `EPRT |2|::|port|` to name its own address.
         let itself = to.ip() == self.control.peer().ip() || to.ip().is_unspecified();
         if !itself || to.port() < SYSTEM_PORTS_END {
             return Err(Refusal::ForeignAddress);
         }
-        // The peer's address with its scope, which a link-local one needs.
+        // The peer's address includes the scope that a link-local address needs.
         let port = to.port();
         let mut to = self.control.peer();
         to.set_port(port);
@@ -156,10 +160,10 @@ impl Session {
     }
 
     fn listen(&mut self, now: Instant) -> Result<u16, Refusal> {
-        // The port of before is free again at once: the range may have only one.
+        // The previous port is freed first: the range may have only one.
         self.route = None;
         let (local, peer) = (self.control.local(), self.control.peer().ip());
-        // SECURITY: nobody who has found the port waits there already.
+        // SECURITY: turns away connections that others have opened before the port is announced again.
         let spare = self.spare.take().filter(|spare| spare.listener.turn_away());
         let listener = match spare {
             Some(Spare { listener, .. }) => listener,
@@ -172,14 +176,15 @@ impl Session {
         Ok(port)
     }
 
-    /// Opening a port costs as much as sending a small file. Where ports are few it goes back at once.
+    /// Keeps a listener for the next transfer: opening a port costs as much as sending a small file. If ports are
+    /// scarce, closes it at once.
     pub(super) fn keep_listener(&mut self, listener: Option<PassiveListener>, now: Instant) {
         if let Some(listener) = listener.filter(|_| !self.service.passive_ports.are_scarce()) {
             self.spare = Some(Spare { listener, until: now + SPARE_TIMEOUT });
         }
     }
 
-    /// MODE: in stream mode no data connection outlasts its transfer.
+    /// MODE: sets the mode. In stream mode no data connection outlives its transfer.
     pub(super) fn set_mode(&mut self, mode: Mode) -> Reply {
         self.parameters.mode = mode;
         if mode == Mode::Stream && matches!(self.route, Some(Route::Open { .. })) {
@@ -192,7 +197,7 @@ impl Session {
         Reply::new(Code::OK, text)
     }
 
-    /// Whether there is a way for data; a connection that the client has closed meanwhile is none.
+    /// Checks that there is a route and that it is secure enough. A connection that the client has closed is no route.
     pub(super) fn check_route(&mut self) -> Result<(), Refusal> {
         if matches!(&self.route, Some(Route::Open { connection }) if connection.is_closed()) {
             self.route = None;

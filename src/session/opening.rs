@@ -1,5 +1,5 @@
-//! From RETR, STOR or LIST to the data connection: a command makes an [`Order`] and answers 150; the data connection comes
-//! ([`Awaiting`]), and what it carries is told by `transfer`.
+//! Commands that need a data connection, such as RETR, STOR and LIST: each creates an [`Order`], replies 150 and waits
+//! for its connection ([`Awaiting`]). `transfer` then moves the data.
 
 use std::fs::File;
 use std::io;
@@ -25,22 +25,22 @@ use super::upload::Ending;
 use super::work::{Outgoing, Text, Work};
 use super::{Activity, Heard, Pending, Session, Step};
 
-/// The time that is left to the client when somebody else has connected to its passive port.
+/// Time left to the client after another host has connected to its passive port.
 ///
-/// SECURITY: a choice between two evils. To refuse the transfer at the first stranger would let anybody who finds the port end
-/// it; to wait as long as without one would leave a client that comes from two addresses, which is the usual reason, without
-/// a word for half a minute. A client connects before its command or right behind it, so a second is enough for most, and who
-/// comes again and again does not make it shorter.
+/// SECURITY: a compromise. Refusing the transfer at the first stranger would let anybody who finds the port end it.
+/// Waiting for the usual time would leave a client with two addresses, the usual reason, without a reply for half a
+/// minute. A client connects before its command or right after it, so one second suffices for most. Further strangers
+/// do not shorten the time.
 const STRANGER_GRACE: Duration = Duration::from_secs(1);
 
-/// The time that is left for the data connection of a client that has closed its side of the control connection: what is on
-/// its way may still arrive, and some close their side as soon as they have said everything.
+/// Time left for the data connection after the client has closed its side of the control connection. The data
+/// connection may still arrive, and some clients close their side as soon as they have sent everything.
 const HANG_UP_GRACE: Duration = Duration::from_secs(1);
 
-/// The time that another control connection has to log in when a data connection has resumed its session.
+/// Time left to another control connection to log in, after a data connection has resumed its TLS session.
 const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An order whose data connection is not there yet.
+/// An order that waits for its data connection.
 #[derive(Debug)]
 pub(super) struct Awaiting {
     opening: Opening,
@@ -48,14 +48,14 @@ pub(super) struct Awaiting {
     pub(super) order: Order,
     work: Work,
     pub(super) until: Instant,
-    /// Somebody else connected to the passive port.
+    /// The address of another host that connected to the passive port.
     stranger: Option<IpAddr>,
     /// The client has closed its side of the control connection.
     hung_up: bool,
 }
 
 impl Awaiting {
-    /// Tells that a hang-up of the client has not been noticed yet.
+    /// Returns whether the session still has to notice that the client closes its side.
     pub(super) fn watches_hang_up(&self) -> bool {
         !self.hung_up
     }
@@ -118,7 +118,7 @@ impl Session {
             return Err(Refusal::Marker("REST is beyond the end of the file."));
         }
         let end = end.min(entry.size);
-        // Clients take the size for their progress bars from here.
+        // Clients read the size for their progress bars from this text.
         let about = match self.parameters.representation {
             Type::Image => format!(" ({} bytes).", end - offset),
             Type::Ascii => ".".to_owned(),
@@ -177,7 +177,7 @@ impl Session {
         Ok(())
     }
 
-    /// The offset that REST set for this transfer.
+    /// Returns the offset in bytes that REST set for this transfer.
     pub(super) fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
         match pending.restart {
             1.. if self.parameters.representation == Type::Ascii => {
@@ -210,8 +210,8 @@ impl Session {
         self.begin_with(work, path, verb, text, now)
     }
 
-    /// Takes the route, answers 150 and waits for the data connection; or, in block mode, answers 125 and goes on with
-    /// the one that is open.
+    /// Takes the route, replies 150 and waits for the data connection; in block mode, replies 125 and continues on the
+    /// connection that is open.
     pub(super) fn begin_with(
         &mut self,
         work: Work,
@@ -233,8 +233,8 @@ impl Session {
         };
         self.reply(&Reply::new(Code::OPENING_DATA_CONNECTION, text));
         if !work.fits(INTERACTIVE_BYTES as u64) {
-            // Of a large file the client hears before it comes; of a small one, together with its end. A connection that is
-            // broken shows at the next flush.
+            // For a large file the client receives the 150 before the data, for a small file together with the 226. A
+            // broken connection is detected at the next flush.
             let _sent = self.control.flush(now);
         }
         let until = now + self.service.limits.data_connect_timeout;
@@ -294,7 +294,7 @@ impl Session {
         match opened {
             Ok(Ok(connection)) => {
                 if self.parameters.mode == Mode::Block {
-                    // It fails on a connection that is broken, which shows when data moves.
+                    // Fails on a broken connection, which is detected when data moves.
                     let _set = connection.hold_nothing_back();
                 }
                 self.transfer(connection, order, work, now);
@@ -334,14 +334,14 @@ impl Session {
         }
     }
 
-    /// Tells that the client has closed its side, where nothing is heard from it any more: behind a line that waits for the
-    /// transfer, or QUIT, or its end.
+    /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
+    /// the transfer, after QUIT, or after the end of its input.
     fn has_hung_up(&self, order: &Order) -> bool {
         let hears = self.control.is_open() && order.then == Then::Commands;
         !hears && self.control.has_ended()
     }
 
-    /// The data connection did not come in time.
+    /// Ends an order whose data connection did not arrive in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
         let Awaiting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
@@ -360,7 +360,7 @@ impl Session {
             Reply::new(Code::DATA_CONNECTION_FAILED, text)
         };
         if hung_up {
-            // Lines that it said before it left lead nowhere either.
+            // Lines that the client sent before it left are not answered either.
             order.then = Then::Farewell;
         }
         self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
@@ -380,7 +380,8 @@ impl Session {
         Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
     }
 
-    /// RFC 4217 §10: the negotiation was unacceptable.
+    /// Returns the reply if the data connection did not resume a TLS session: the negotiation was unacceptable (RFC
+    /// 4217 §10).
     fn not_resumed(&self) -> Reply {
         let why = "its data connection did not resume a TLS session of its account; OpenSSL's clients can over TLS 1.2 \
                    (--tls-max 1.2), and --no-tls-reuse takes those that cannot";
@@ -391,7 +392,8 @@ impl Session {
     }
 }
 
-/// Tells that a data connection is there whose client is known when another control connection has logged in.
+/// Returns whether the data connection has arrived, but its owner is known only when another control connection has
+/// logged in.
 fn is_awaiting_login(opening: &Opening) -> bool {
     matches!(opening, Opening::Securing(connection) if connection.awaited_login().is_some())
 }

@@ -4,16 +4,16 @@ use std::mem;
 
 use crate::ftp::listing::{Entry, Kind};
 
-/// The number of directories below its start that a recursive listing goes down.
+/// Maximum depth of a recursive listing: number of directories below its start.
 pub(super) const DEPTH_MAX: usize = 64;
 
-/// The number of entries that a recursive listing has.
+/// Maximum number of entries in a recursive listing.
 pub(super) const ENTRIES_MAX: usize = 100_000;
 
-/// The memory for the names of directories that wait to be listed.
+/// Maximum number of bytes for the names of directories that wait to be listed.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
-/// A recursive listing under way. Paths are relative to the directory that it began with.
+/// A recursive listing in progress. Paths are relative to its first directory.
 #[derive(Debug, Default)]
 pub(super) struct Recursion {
     /// The directory that is listed now.
@@ -24,21 +24,21 @@ pub(super) struct Recursion {
     waiting: Vec<Vec<u8>>,
     waiting_bytes: usize,
     entries: usize,
-    /// Bounds that were reached, and directories that could not be read.
+    /// Limits that were reached, and directories that could not be read.
     too_deep: bool,
     too_many: bool,
     unreadable: bool,
 }
 
 impl Recursion {
-    /// Takes note of an entry; `false` if the listing has as many as it may have.
+    /// Records an entry; returns `false` if the listing has the maximum number of entries.
     pub(super) fn admits(&mut self, entry: &Entry) -> bool {
         if self.entries >= ENTRIES_MAX {
             self.too_many = true;
             return false;
         }
         self.entries += 1;
-        // SECURITY: what a link leads to is listed where it is; so links make no loops.
+        // SECURITY: a directory behind a link is listed only at its own place, so links cannot form loops.
         if entry.kind == Kind::Directory && !entry.linked {
             self.note(&entry.name);
         }
@@ -60,10 +60,10 @@ impl Recursion {
         }
     }
 
-    /// Moves on to the next directory: first those in the one that has ended, in order of names.
+    /// Moves to the next directory: first those in the directory just listed, in order of names.
     pub(super) fn next(&mut self) -> Option<&[u8]> {
         if self.entries >= ENTRIES_MAX {
-            // More may follow, and nobody looks.
+            // More entries may follow, which are not read.
             self.too_many |= !(self.found.is_empty() && self.waiting.is_empty());
             return None;
         }
@@ -75,17 +75,17 @@ impl Recursion {
         Some(&self.current)
     }
 
-    /// Takes note that the current directory cannot be read.
+    /// Records that the current directory cannot be read.
     pub(super) fn skip(&mut self) {
         self.unreadable = true;
     }
 
-    /// Tells that the listing has the maximum number of entries.
+    /// Returns whether the listing has the maximum number of entries, and more exist.
     pub(super) fn is_full(&self) -> bool {
         self.too_many && self.entries >= ENTRIES_MAX
     }
 
-    /// Tells what is missing in the listing, for the final reply.
+    /// Returns a remark on missing entries, for the final reply.
     pub(super) fn remark(&self) -> Option<String> {
         let reasons = [
             (self.too_many, format!("more than {ENTRIES_MAX} entries")),
@@ -98,7 +98,7 @@ impl Recursion {
     }
 }
 
-/// The number of directories below the start that a path leads through.
+/// Returns the number of directories below the start in a path.
 fn depth(path: &[u8]) -> usize {
     path.split(|byte| *byte == b'/').count()
 }

@@ -1,4 +1,4 @@
-//! What is answered to a command that is not carried out: every refusal and its reply, and the table *errno → code*.
+//! Refused commands: every reason with its reply, and the table *errno → code*.
 
 use std::io;
 
@@ -14,14 +14,14 @@ use crate::net::copy::Fault;
 /// The SITE commands that are served.
 const SITE_WORDS: &str = "there are CHMOD, UTIME and HELP.";
 
-/// Why a command is not carried out.
+/// The reason for refusing a command.
 #[derive(Debug)]
 pub(super) enum Refusal {
     LineTooLong,
     Unserved(Unserved),
     NotLoggedIn,
     LoginIncorrect,
-    /// AUTH where there are no certificates.
+    /// AUTH without certificates.
     NoTls,
     /// USER before AUTH, with `--require-tls`.
     LoginInTheClear,
@@ -32,50 +32,50 @@ pub(super) enum Refusal {
     ClearCommandChannel,
     /// The password was right, but the home cannot be opened.
     NoHome(io::Error),
-    /// The user has as many sessions as allowed.
+    /// The user has the maximum number of sessions.
     TooManySessions,
-    /// As many passwords are being checked as allowed.
+    /// The maximum number of passwords is being checked.
     TooManyLogins,
-    /// There is no memory to check the password with.
+    /// Not enough memory to check the password.
     OutOfMemory,
     NotPermitted,
     /// HOST of a name that is not served (RFC 7151 §3.1).
     UnknownHost,
     OutOfSequence(&'static str),
-    /// No PASV, EPSV, PORT or EPRT came before.
+    /// No PASV, EPSV, PORT or EPRT was received before.
     NoRoute,
-    /// After EPSV ALL nothing else opens a data connection (RFC 2428 §4).
+    /// Another command than EPSV, after EPSV ALL (RFC 2428 §4).
     ExtendedPassiveOnly,
-    /// PORT to another host than the client, or to a port of the system (RFC 2577 §3).
+    /// PORT to another host than the client, or to a system port (RFC 2577 §3).
     ForeignAddress,
-    /// PASV cannot tell an IPv6 address.
+    /// PASV on an IPv6 connection: its reply cannot contain an IPv6 address.
     PassiveNeedsIpv4,
     /// EPSV or EPRT for another protocol than the control connection's.
     OtherProtocol(Protocol),
     NoPassivePort(io::Error),
     /// REST beyond the end of the file, or in TYPE A.
     Marker(&'static str),
-    /// Another upload of the same name has not ended.
+    /// Another upload to this name is in progress.
     UploadUnderWay,
-    /// SIZE of a file or APPE to it, while what is kept of an upload is to replace it: which of the two is meant?
+    /// SIZE of, or APPE to, a file that a partial upload is to replace: the command may mean either.
     UploadInterrupted,
-    /// RANG, or the numbers behind XCRC, beyond the end of the file.
+    /// RANG, or the range of XCRC, beyond the end of the file.
     RangeBeyondEnd,
-    /// OPTS HASH of what nobody here makes.
+    /// OPTS HASH with an unknown algorithm.
     UnknownAlgorithm,
     NotAFile,
     NotADirectory,
-    /// MLSD of what is no directory (RFC 3659 §7.2.1).
+    /// MLSD of something that is not a directory (RFC 3659 §7.2.1).
     MachineListOfFile,
     SizeInAscii,
     UnknownLanguage,
-    /// MDTM with a time in front of the name that no calendar has.
+    /// MDTM with an invalid time before the name.
     NoSuchTime,
     TheRootItself,
     PathTooLong,
-    /// The file system does not answer.
+    /// The file system does not respond.
     StorageSilent,
-    /// It has not answered earlier commands of the same user.
+    /// The file system has not responded to earlier commands of this user.
     StorageBusy,
     Storage(io::Error),
 }
@@ -99,7 +99,7 @@ impl From<Unserved> for Refusal {
 }
 
 impl Refusal {
-    /// The reply.
+    /// Returns the reply.
     #[rustfmt::skip]
     pub(super) fn reply(&self) -> Reply {
         let (code, text) = match self {
@@ -148,7 +148,7 @@ impl Refusal {
         Reply::new(code, text)
     }
 
-    /// The reason for the log, where it is more than the client should know.
+    /// Returns the error for the log, if the client must not see its details.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
         match self {
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::QuotaExceeded => None,
@@ -187,11 +187,11 @@ fn unserved_reply(unserved: Unserved) -> Reply {
     Reply::new(code, text)
 }
 
-/// What is answered when storage fails: errno → code. No real path is in any text.
+/// Maps a storage error to a reply: errno → code. No text contains a real path.
 #[rustfmt::skip]
 fn storage(error: &io::Error) -> (Code, &'static str) {
     let Some(errno) = Errno::from_io_error(error) else {
-        // `cap-std` refuses what leads out of the root with an error of its own.
+        // `cap-std` refuses a path that leaves the root with an error of its own.
         return match error.kind() {
             io::ErrorKind::PermissionDenied => (Code::UNAVAILABLE, "Permission denied."),
             _ => (Code::LOCAL_ERROR, "Local error in processing."),
@@ -216,7 +216,7 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
     }
 }
 
-/// The reply to a transfer that broke.
+/// Returns the reply to a transfer that failed.
 pub(super) fn fault_reply(fault: &Fault) -> Reply {
     match fault {
         Fault::Connection(_) => {

@@ -1,4 +1,4 @@
-//! AUTH, PBSZ, PROT, CCC: whether words and data travel by TLS (RFC 2228, 4217).
+//! TLS on the control and data connections: AUTH, PBSZ, PROT, CCC (RFC 2228, 4217).
 
 use std::io;
 use std::sync::Arc;
@@ -14,34 +14,33 @@ use super::negotiate::Route;
 use super::refusal::Refusal;
 use super::{Activity, FAREWELL_TIMEOUT, Parameters, Service, Session};
 
-/// How TLS is offered.
+/// The TLS settings of a server.
 #[derive(Debug, Clone)]
 pub struct Security {
-    /// Who takes TLS connections.
+    /// The acceptor of TLS connections.
     pub acceptor: Arc<Acceptor>,
-    /// `--require-tls`: without it nobody logs in, and no data moves.
+    /// `--require-tls`: logins and data transfers need TLS.
     pub required: bool,
-    /// The port where TLS begins at once.
+    /// The port of implicit TLS.
     pub implicit_port: Option<u16>,
-    /// Whether data connections must resume the control connection's session.
+    /// Required or optional resumption of the control connection's TLS session on data connections.
     pub resumption: Resumption,
 }
 
-/// What AUTH, PBSZ and PROT have brought about.
+/// The TLS state of a session, as set by AUTH, PBSZ and PROT.
 #[derive(Debug, Default)]
 pub(super) struct Secured {
-    /// The control connection is by TLS; its data connections are known by this.
+    /// Set if the control connection is over TLS; identifies its data connections.
     pub(super) binding: Option<Binding>,
-    /// TLS began at once: data is private unless the client says otherwise.
+    /// Implicit TLS: data is private unless the client sends PROT C.
     at_once: bool,
-    /// PBSZ was said, without which PROT is not taken (RFC 2228 §3).
+    /// PBSZ was received; PROT is refused without it (RFC 2228 §3).
     buffer_agreed: bool,
     data_private: bool,
 }
 
 impl Secured {
-    /// On the port of implicit TLS the handshake comes before everything, and data is private unless the client says
-    /// otherwise.
+    /// Begins TLS on the port of implicit TLS, before the greeting. Data is private unless the client sends PROT C.
     pub(super) fn at_once(
         service: &Service,
         control: &mut ControlConnection,
@@ -58,7 +57,7 @@ impl Secured {
 }
 
 impl Session {
-    /// AUTH: the reply goes out in plain, and the handshake comes next (RFC 4217 §4).
+    /// AUTH: sends the reply in plain text, then begins the handshake (RFC 4217 §4).
     pub(super) fn authenticate(
         &mut self,
         mechanism: Mechanism,
@@ -71,13 +70,13 @@ impl Session {
         let binding = security.acceptor.bind(self.control.peer().ip());
         let tls = binding.accept_control()?;
         self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
-        // Who it was in the clear, it must say again (RFC 4217 §11).
+        // A client that has sent USER in plain text must send it again (RFC 4217 §11).
         let host = self.host.take();
         self.reinitialize(now);
-        // HOST is said before AUTH, that it may choose (RFC 7151 §3.2).
+        // HOST stays in effect: it comes before AUTH so that it can select the host (RFC 7151 §3.2).
         self.host = host;
         if let Err(gone) = self.control.secure(tls, now) {
-            // A client that does not even read the reply to AUTH gets no other.
+            // A client that does not read the reply to AUTH gets no other.
             self.log_disconnect(&gone.to_string(), now);
             self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
             return Ok(());
@@ -92,14 +91,14 @@ impl Session {
         Ok(())
     }
 
-    /// PBSZ: a stream has no buffers to agree on (RFC 4217 §9).
+    /// PBSZ: agrees on 0, because a stream has no buffers (RFC 4217 §9).
     pub(super) fn protection_buffer(&mut self) -> Result<Reply, Refusal> {
         self.is_secure()?;
         self.secured.buffer_agreed = true;
         Ok(Reply::new(Code::OK, "PBSZ=0"))
     }
 
-    /// PROT: how data travels from now on.
+    /// PROT: sets the protection of data connections from now on.
     pub(super) fn protect(&mut self, level: ProtectionLevel) -> Result<Reply, Refusal> {
         self.is_secure()?;
         if !self.secured.buffer_agreed {
@@ -114,14 +113,14 @@ impl Session {
             return Err(Refusal::DataInTheClear(Code::DENIED_BY_POLICY));
         }
         if matches!(self.route, Some(Route::Open { .. })) {
-            // It is of the other kind, maybe.
+            // The open connection may have the other protection.
             self.route = None;
         }
         self.secured.data_private = private;
         Ok(Reply::new(Code::OK, text))
     }
 
-    /// CCC: back to the clear is not offered (RFC 4217 §6): who is between could go on in the client's name.
+    /// CCC: refused (RFC 4217 §6), because a man in the middle could continue on behalf of the client.
     pub(super) fn clear_command_channel(&self) -> Result<Reply, Refusal> {
         self.is_secure()?;
         Err(Refusal::ClearCommandChannel)
@@ -139,7 +138,7 @@ impl Session {
         self.service.security.as_ref().is_some_and(|security| security.required)
     }
 
-    /// Whether somebody may log in over this connection.
+    /// Checks that this connection may be used for a login.
     pub(super) fn check_login_security(&self) -> Result<(), Refusal> {
         if self.tls_is_required() && self.secured.binding.is_none() {
             return Err(Refusal::LoginInTheClear);
@@ -147,7 +146,7 @@ impl Session {
         Ok(())
     }
 
-    /// Whether data may travel as it is set (RFC 4217 §10).
+    /// Checks that data may be transferred with the current PROT level (RFC 4217 §10).
     pub(super) fn check_data_security(&self) -> Result<(), Refusal> {
         if self.tls_is_required() && !self.secured.data_private {
             return Err(Refusal::DataInTheClear(Code::PROTECTION_NEEDED));
@@ -155,14 +154,14 @@ impl Session {
         Ok(())
     }
 
-    /// How the next data connection is protected.
+    /// Returns the protection of the next data connection; `None` if it is not over TLS.
     pub(super) fn protection(&self, direction: Direction) -> Option<Protection> {
         let security = self.service.security.as_ref()?;
         let binding = self.secured.binding.clone().filter(|_| self.secured.data_private)?;
         Some(Protection { binding, direction, resumption: security.resumption })
     }
 
-    /// After REIN everything is as after AUTH.
+    /// Resets PBSZ, PROT, the transfer parameters and the route, for REIN and AUTH. TLS itself stays.
     pub(super) fn forget_protection(&mut self) {
         let Secured { binding, at_once, .. } = std::mem::take(&mut self.secured);
         self.secured = Secured { binding, at_once, buffer_agreed: at_once, data_private: at_once };

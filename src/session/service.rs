@@ -1,4 +1,4 @@
-//! What the sessions of a server share, and what they do, counted.
+//! State that the sessions of a server share, and counters of their activity.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use super::guard::Guard;
 use super::patience::UnansweredCalls;
 use super::security::Security;
 
-/// What the sessions of a server share; those of one slave, where there are slaves.
+/// State that the sessions of a server share; with slaves, the sessions of one slave.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Who may log in, by the name that the client asks for.
+    /// The accounts of each host; the client selects the host.
     pub hosts: Arc<Hosts>,
-    /// The limits.
+    /// The limits of the server.
     pub limits: Arc<Limits>,
     /// The ports for passive data connections.
     pub passive_ports: Arc<PassivePorts>,
-    /// The address told in replies to PASV, if it is not the control connection's.
+    /// The address in replies to PASV, if it is not that of the control connection.
     pub public_address: Arc<PublicAddress>,
-    /// TLS, where there is any.
+    /// TLS, if it is set up.
     pub security: Option<Security>,
     /// Threads that check passwords, in turn for each address.
     pub checkers: Arc<FairCrew<IpAddr>>,
     /// Threads that open homes.
     pub openers: Arc<Openers>,
-    /// Threads for what waits for a disk: flushes, copies, commits.
+    /// Threads for work that waits for a disk: flushes, copies, commits.
     pub disks: Arc<Disks>,
     /// Calls of file systems that have not returned in time.
     pub(super) unanswered: Arc<UnansweredCalls>,
-    /// When what is stored counts as stored.
+    /// When stored data is acknowledged: once it is cached, or once it is flushed.
     pub durability: Durability,
-    /// Where events go.
+    /// The log that receives events.
     pub log: Arc<Log>,
     pub(super) guard: Arc<Guard>,
     pub(super) slave: Option<u32>,
@@ -46,14 +46,14 @@ pub struct Service {
     pub(super) sessions: Arc<AtomicU64>,
 }
 
-/// What the sessions of one slave do, counted.
+/// Counters of the sessions of one slave.
 #[derive(Debug, Default)]
 pub struct Meter {
     transfers: AtomicU64,
     pub(super) bytes: AtomicU64,
 }
 
-/// A transfer under way, counted until it is dropped.
+/// A transfer in progress, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Metered(Arc<Meter>);
 
@@ -71,13 +71,13 @@ impl Drop for Metered {
 }
 
 impl Meter {
-    /// How many transfers are under way.
+    /// Returns the number of transfers in progress.
     #[must_use]
     pub fn transfers(&self) -> u64 {
         self.transfers.load(Ordering::Relaxed)
     }
 
-    /// How many bytes went over data connections so far.
+    /// Returns the number of bytes transferred so far, over all data connections.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -85,7 +85,7 @@ impl Meter {
 }
 
 impl Service {
-    /// With these parts.
+    /// Creates the state of a server from its configuration and these parts.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -120,24 +120,24 @@ impl Service {
         }
     }
 
-    /// The same for the sessions of one slave, which name it and are counted by themselves.
+    /// Returns the state for the sessions of one slave, which name the slave and have their own counters.
     #[must_use]
     pub fn of_slave(&self, number: u32) -> Self {
         Self { slave: Some(number), meter: Arc::default(), ..self.clone() }
     }
 
-    /// The threads that wait for disks.
+    /// Returns the threads that wait for disks.
     pub(super) fn disks(&self) -> Arc<Disks> {
         Arc::clone(&self.disks)
     }
 
-    /// What its sessions do.
+    /// Returns the counters of the sessions.
     #[must_use]
     pub fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
     }
 
-    /// How the greeting begins: `slave 1 poolftpd ready.`
+    /// Returns the greeting, such as `slave 1 poolftpd ready.`
     pub(super) fn greeting(&self) -> String {
         self.slave.map_or_else(
             || "poolftpd ready.".to_owned(),
@@ -145,7 +145,7 @@ impl Service {
         )
     }
 
-    /// Ends every session when its transfer, if it has one, is finished. To be seen by those that wait, the pool must be
+    /// Ends every session as soon as its transfer, if any, is finished. Waiting sessions notice only when the pool is
     /// roused after this.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);

@@ -1,5 +1,5 @@
-//! Transfers, from the data connection to 226: data moves in slices ([`Transfer`]); the data connection is closed first,
-//! then 226 is queued. How it came to one is told by `opening`.
+//! Transfers, from the data connection to 226. Data moves in slices ([`Transfer`]); the data connection is closed
+//! first, then 226 is queued. `opening` covers the time before.
 
 use std::io;
 use std::sync::Arc;
@@ -22,31 +22,32 @@ use super::upload::Ending;
 use super::work::Work;
 use super::{Activity, Heard, Metered, Session, Step, TOO_MUCH};
 
-/// How much data one interactive turn moves: the whole of a small file, the beginning of a large one.
+/// Maximum number of bytes per interactive turn: a whole small file, or the beginning of a large one.
 pub(super) const INTERACTIVE_BYTES: usize = 64 * 1024;
-/// How much data one bulk turn moves: long enough that what a turn costs besides does not count, short enough that a command
-/// waits no longer for it than for its way through the network.
+/// Maximum number of bytes per bulk turn: large enough that the other costs of a turn are negligible, small enough that
+/// a command waits no longer for a turn than for its way through the network.
 const BULK_BYTES: usize = 256 * 1024;
-/// The same for a transfer that has not moved [`YOUNG_BYTES`]: of many files of a few MiB that are fetched at once, none is
-/// there long before the others.
+/// Maximum number of bytes per bulk turn of a transfer that has moved fewer than [`YOUNG_BYTES`]. Files of a few MiB
+/// that are fetched at once then finish at similar times.
 const YOUNG_BULK_BYTES: usize = 128 * 1024;
 const YOUNG_BYTES: u64 = 4 * 1024 * 1024;
-/// The same for an upload: a file system takes one large piece in half the time of several small ones.
+/// Maximum number of bytes per bulk turn of an upload: a file system writes one large piece in half the time of several
+/// small ones.
 const UPLOAD_BULK_BYTES: usize = 1024 * 1024;
-/// TLS: how long a client that has got everything may take to close its side, before it is told that this was all.
+/// TLS: maximum time for a client that has received everything to close its side, before it gets the 226.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What comes after a transfer.
+/// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     Commands,
-    /// QUIT was said meanwhile.
+    /// QUIT was received during the transfer.
     Farewell,
-    /// More was said meanwhile than may be.
+    /// Too many commands were received during the transfer.
     Dismissal,
 }
 
-/// What is to be transferred.
+/// A transfer that a client has requested.
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) verb: &'static Verb,
@@ -55,7 +56,7 @@ pub(super) struct Order {
     pub(super) then: Then,
 }
 
-/// Data on its way.
+/// A transfer in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
     connection: DataConnection,
@@ -63,10 +64,10 @@ pub(super) struct Transfer {
     work: Work,
     bytes: u64,
     progressed_at: Instant,
-    /// The rate that it keeps to, with the other transfers of its user; and until when it pauses for that.
+    /// The rate limit, which the user's transfers share, and the end of the current pause for it.
     pace: Option<Arc<Pace>>,
     paused_until: Option<Instant>,
-    /// The last bytes in block mode were no part of the file: headers and markers are no progress.
+    /// The last bytes in block mode were only headers and markers, which are no progress of the file.
     idles: bool,
     _metered: Metered,
 }
@@ -85,12 +86,12 @@ impl Transfer {
         }
     }
 
-    /// Whether commands of its client wait until a marker is answered.
+    /// Returns whether commands of the client wait until a marker is answered.
     pub(super) fn owes_a_marker(&self) -> bool {
         matches!(&self.work, Work::Receive(incoming) if incoming.owes_a_marker())
     }
 
-    /// Whether everything is sent and only the client's close is waited for.
+    /// Returns whether everything is sent, and only the client's close is awaited.
     pub(super) fn is_hung_up(&self) -> bool {
         self.connection.is_hung_up()
     }
@@ -103,55 +104,55 @@ impl Transfer {
         matches!(&self.work, Work::Receive(incoming) if incoming.waits_for_storage())
     }
 
-    /// When what has arrived is to be flushed although nothing more comes.
+    /// Returns when received data must be flushed even if no more arrives.
     fn flush_due(&self) -> Option<Instant> {
         if let Work::Receive(incoming) = &self.work { incoming.flush_due() } else { None }
     }
 
-    /// Returns whether only a flush is due.
+    /// Returns whether a flush is due, and the transfer has not stalled.
     pub(super) fn only_flushes(&self, now: Instant, stall_timeout: Duration) -> bool {
         self.flush_due().is_some_and(|due| due <= now) && self.stalls_at(stall_timeout) > now
     }
 
-    /// Moves a slice.
+    /// Moves one slice.
     fn advance(&mut self, slice: usize, now: Instant) -> Result<Moved, Fault> {
         let (waited, received) = (self.waits_for_storage(), self.work.received());
         let advanced = self.work.advance(&mut self.connection, slice, now);
         if waited && !self.waits_for_storage() {
-            // The client's time begins again.
+            // The stall timeout of the client begins again.
             self.progressed_at = now;
         }
         self.idles = received.is_some() && received == self.work.received();
         advanced
     }
 
-    /// Whether its rate lets it move nothing now.
+    /// Returns whether the rate limit allows no data now; if so, the transfer pauses.
     fn pauses(&mut self, now: Instant) -> bool {
         self.paused_until = self.pace.as_ref().and_then(|pace| pace.busy_until(now));
         if let Some(until) = self.paused_until {
-            // That it moves nothing is our doing.
+            // The server causes this pause, so it is no stall.
             self.progressed_at = until;
         }
         self.paused_until.is_some()
     }
 
-    /// When it must be looked at although nothing happened: it may go on, or has stalled.
+    /// Returns when the transfer must run without an event: it may continue, or has stalled.
     pub(super) fn due_at(&self, stall_timeout: Duration) -> Instant {
         let due = self.paused_until.unwrap_or_else(|| self.stalls_at(stall_timeout));
         self.flush_due().map_or(due, |flush| flush.min(due))
     }
 
-    /// Whether it waits for its own rate alone.
+    /// Returns whether the transfer pauses for its rate limit.
     pub(super) fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
 
-    /// How many of so many bytes may move at once.
+    /// Returns how many of `bytes` may move in one slice under the rate limit.
     fn slice(&self, bytes: usize) -> usize {
         self.pace.as_ref().map_or(bytes, |pace| bytes.min(pace.slice()))
     }
 
-    /// STAT during the transfer.
+    /// Returns the reply to STAT during the transfer.
     fn status(&self, now: Instant) -> Reply {
         let seconds = now.duration_since(self.order.begun).as_secs();
         let text =
@@ -161,7 +162,7 @@ impl Transfer {
 }
 
 impl Session {
-    /// How many bytes a turn of this class may move.
+    /// Returns the maximum number of bytes that a turn of this class may move.
     pub(super) fn budget(&self, class: Class) -> usize {
         match (class, &self.activity) {
             (Class::Interactive, _) => INTERACTIVE_BYTES,
@@ -174,7 +175,7 @@ impl Session {
         }
     }
 
-    /// The data connection is there.
+    /// Begins a transfer on a data connection.
     pub(super) fn transfer(
         &mut self,
         connection: DataConnection,
@@ -209,7 +210,7 @@ impl Session {
         let heard = match heard {
             Ok(heard) => heard,
             Err(gone) => {
-                // For the log: see abandon.
+                // `abandon` logs the transfer.
                 self.enter(Activity::Transfer(transfer));
                 return Err(gone);
             }
@@ -234,12 +235,12 @@ impl Session {
             return Ok(Step::Wait);
         }
         if budget == 0 && !transfer.work.is_over() {
-            // The one before it took what there was for this turn.
+            // The previous step has used up the budget of this turn.
             self.enter(Activity::Transfer(transfer));
             return Ok(Step::Bulk);
         }
         if transfer.work.is_over() {
-            // What is left is to close the connection: no file is touched.
+            // Only the connection remains to be closed; no file is accessed.
             let advanced = transfer.advance(0, now);
             let mut budget = budget;
             return Ok(self.go_on(transfer, advanced, now, &mut budget));
@@ -262,7 +263,7 @@ impl Session {
         Ok(Step::More)
     }
 
-    /// What a step of a transfer came to.
+    /// Handles the result of one step of a transfer.
     fn go_on(
         &mut self,
         mut transfer: Box<Transfer>,
@@ -271,7 +272,7 @@ impl Session {
         budget: &mut usize,
     ) -> Step {
         let step = match advanced {
-            // Entries of a directory are still gathered, or what goes before an upload is copied.
+            // Directory entries are still being gathered, or the bytes before an upload are being copied.
             Ok(Moved::Bytes(0)) => {
                 transfer.progressed_at = now;
                 Step::Bulk
@@ -286,12 +287,12 @@ impl Session {
                     transfer.progressed_at = now;
                 }
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
-                // One that is over ends in this turn.
+                // A transfer that has sent everything ends in this turn.
                 if *budget == 0 && !transfer.work.is_over() { Step::Bulk } else { Step::More }
             }
             Ok(Moved::WouldBlock) => Step::Wait,
             Ok(Moved::End) => match self.hang_up(&mut transfer) {
-                // One that is broken now has had everything.
+                // A connection that breaks now has received everything.
                 Ok(true) | Err(_) => {
                     self.conclude(*transfer, now);
                     return Step::More;
@@ -314,8 +315,8 @@ impl Session {
         step
     }
 
-    /// What comes between the last byte and the reply, by TLS: both ends say that this was all. `false` while the client has
-    /// not.
+    /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send close_notify; returns
+    /// `false` until the client has done so.
     fn hang_up(&self, transfer: &mut Transfer) -> io::Result<bool> {
         match (&transfer.work, self.parameters.mode) {
             (Work::Receive(_), Mode::Stream) => {
@@ -327,7 +328,7 @@ impl Session {
         }
     }
 
-    /// The data connection has moved nothing for too long.
+    /// Ends a transfer that has moved no data for the stall timeout.
     pub(super) fn end_stalled(&mut self, transfer: Transfer, now: Instant) {
         if transfer.is_hung_up() {
             return self.conclude(transfer, now);
@@ -340,20 +341,21 @@ impl Session {
         self.end(transfer, reply, Outcome::CutOff, now);
     }
 
-    /// The session ends in the middle of a transfer: at least it is told to the log.
+    /// Logs the transfer of a session that ends in the middle of it, and keeps what has arrived of an upload.
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
             let Transfer { order, work, bytes, .. } = *transfer;
             if let Work::Receive(incoming) = work {
-                // It ends by itself; nobody waits for it.
+                // The job ends by itself; its result is not needed.
                 drop(incoming.settle());
             }
             self.log_transfer(order, bytes, Outcome::CutOff, now);
         }
     }
 
-    /// Everything has moved. The data connection is closed first, then the reply is queued: between the two lies no
-    /// surprise for a client. In block mode it stays open for the next transfer, if this one came to its end.
+    /// Concludes a transfer whose data has all moved. The data connection is closed before the reply is queued, the
+    /// order in which clients expect the two. In block mode the connection stays open for the next transfer, if this
+    /// one is complete.
     fn conclude(&mut self, transfer: Transfer, now: Instant) {
         let Transfer { connection, order, work, bytes, .. } = transfer;
         if self.parameters.mode == Mode::Block {
@@ -370,7 +372,7 @@ impl Session {
                         Reply::new(self.complete().code, format!("Transfer complete. {remark}"))
                     }
                 };
-                // The file is closed before the reply, too.
+                // The file, too, is closed before the reply.
                 drop(work);
                 self.finish(order, bytes, &reply, Outcome::Complete, now);
             }
@@ -387,7 +389,7 @@ impl Session {
         }
     }
 
-    /// Ends a transfer early; the order of things is as above.
+    /// Ends a transfer early. The data connection is closed before the reply, as in `conclude`.
     fn end(&mut self, transfer: Transfer, reply: Reply, outcome: Outcome, now: Instant) {
         self.end_with(transfer, Ending::Told(reply, outcome), now);
     }
@@ -398,7 +400,7 @@ impl Session {
         self.end_work(order, work, bytes, ending, now);
     }
 
-    /// Ends what was to be moved: what has arrived of an upload is flushed elsewhere before the reply.
+    /// Ends the work of a transfer. What has arrived of an upload is flushed on another thread before the reply.
     pub(super) fn end_work(
         &mut self,
         order: Order,
@@ -433,7 +435,7 @@ impl Session {
         self.go_on_after(then, now);
     }
 
-    /// Does what was asked for during a transfer, now that it has ended.
+    /// Does what was requested during a transfer, now that it has ended.
     pub(super) fn go_on_after(&mut self, then: Then, now: Instant) {
         match then {
             Then::Commands => self.enter(Activity::Commands),

@@ -1,4 +1,4 @@
-//! A session as a task of the pool: its turns, the steps in them, and what it waits for between them.
+//! A session as a task of the pool: its turns, their steps, and the events it waits for between them.
 
 use std::mem;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::pool::{Call, Class, Task, Turn, Watch};
 use super::transfer::Then;
 use super::{Activity, Session, Step};
 
-/// The maximum number of commands or steps in one turn.
+/// Maximum number of steps in one turn; a command takes one step.
 const STEPS_PER_TURN_MAX: u32 = 32;
 
 impl Session {
@@ -31,7 +31,8 @@ impl Session {
             if before != after && step != Step::Over {
                 self.log(&Event::Activity { from: before, to: after });
             }
-            // The replies of a turn leave together: a small file's 150 and 226 are one packet, one wake-up of its client.
+            // The replies of a turn are sent together: a small file's 150 and 226 take one packet, and wake the client
+            // once.
             let goes_on = matches!(step, Step::More | Step::Call);
             let waits_for_room = !goes_on && !self.control.is_flushed();
             if waits_for_room || self.control.is_congested() {
@@ -39,7 +40,7 @@ impl Session {
             }
             match step {
                 Step::More => {}
-                // What waited because replies were unsent goes on: parked, it would wait for what is here already.
+                // The flush has made room for the waiting work. Parked, it would wait for input that is already here.
                 Step::Wait if waits_for_room && self.control.is_flushed() => {}
                 Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
                 Step::Call => {
@@ -58,7 +59,7 @@ impl Session {
         }))
     }
 
-    /// When a session that waits is to be woken.
+    /// Returns when to wake a session that waits.
     fn wake_at(&self, now: Instant) -> Instant {
         match &self.activity {
             Activity::Calling(calling) => calling.recheck(now),
@@ -108,7 +109,7 @@ impl Task for Session {
             Activity::Opening(awaiting) => {
                 awaiting.order.then == Then::Commands && self.control.is_open()
             }
-            // It watches two descriptors already, and wakes for certain when the flush is done.
+            // The transfer already watches two descriptors, and is sure to wake when the flush is done.
             Activity::Transfer(transfer) if transfer.owes_a_marker() => {
                 return transfer.watch(watch);
             }

@@ -1,4 +1,4 @@
-//! STOR, APPE and STOU: from the command to the moment when the file has its name, or is kept to be resumed.
+//! STOR, APPE and STOU: from the command until the file has its final name, or is kept to be resumed.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,10 +27,10 @@ use super::transfer::{Order, Then, abort_done, aborted};
 use super::work::Work;
 use super::{Activity, Heard, Pending, Session, Step};
 
-/// The maximum wait for the rest of a line that began before the data ended and may be ABOR.
+/// Maximum wait for the rest of a line that began before the data ended and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The maximum number of reads of the control connection when the data has ended.
+/// Maximum number of reads of the control connection after the data has ended.
 const READS_MAX: u32 = 256;
 
 /// An upload whose data has ended.
@@ -44,27 +44,27 @@ pub(super) struct Finishing {
 
 #[derive(Debug)]
 enum Stage {
-    /// A line of the client is coming that may be ABOR.
+    /// A line is arriving that may be ABOR.
     Hearing(Box<Incoming>),
-    /// It is flushed and gets its name.
+    /// The file is being flushed, and then gets its final name.
     Committing {
         job: Errand<Committed>,
         incoming: Box<Incoming>,
         outcome: Outcome,
         aborted: Arc<AtomicBool>,
     },
-    /// It did not come whole, and what has arrived is flushed.
+    /// The upload is incomplete, and what has arrived is being flushed.
     Keeping { job: Errand<u64>, ending: Ending },
 }
 
-/// The reply to an upload that did not come whole.
+/// The reply to an incomplete upload.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// With the reason, and the number of bytes that are kept.
+    /// A 426 with this reason, and the number of bytes kept.
     CutOff(&'static str),
-    /// With this reply.
+    /// This reply.
     Told(Reply, Outcome),
-    /// With the two replies to ABOR.
+    /// The two replies to ABOR.
     Aborted,
 }
 
@@ -77,7 +77,7 @@ impl Finishing {
         }
     }
 
-    /// Whether commands are heard meanwhile.
+    /// Returns whether commands are read meanwhile.
     pub(super) fn hears(&self) -> bool {
         self.order.then == Then::Commands && !matches!(self.stage, Stage::Keeping { .. })
     }
@@ -116,7 +116,7 @@ impl Session {
         pending: &Pending,
         now: Instant,
     ) -> Result<(), Refusal> {
-        // Before the file is touched: without a way for the data there is nothing to begin.
+        // Checked before the file is touched: an upload without a route must not begin.
         self.check_route()?;
         let member = self.member()?;
         let path = member.resolve(path)?;
@@ -134,7 +134,7 @@ impl Session {
         Ok(())
     }
 
-    /// STOU: the name stands in the 150 (RFC 1123 §4.1.2.9).
+    /// STOU: the 150 contains the name (RFC 1123 §4.1.2.9).
     pub(super) fn store_unique(
         &mut self,
         wanted: Option<&PathName>,
@@ -173,8 +173,8 @@ impl Session {
         Work::Receive(Box::new(incoming))
     }
 
-    /// The data has ended in order. What the client has sent before counts before what the data connection says: an ABOR
-    /// that is here, or is coming, wins.
+    /// Concludes an upload whose data has ended in order. Commands that the client sent before count first: an ABOR
+    /// that has arrived, or is arriving, wins.
     pub(super) fn conclude_upload(&mut self, order: Order, incoming: Box<Incoming>, now: Instant) {
         self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
     }
@@ -193,12 +193,12 @@ impl Session {
                 let stage = Stage::Hearing(incoming);
                 return self.enter_finishing(order, bytes, stage, until);
             }
-            // Who sends a Telnet interrupt means to abort, whatever became of the word.
+            // A client that sends a Telnet interrupt means to abort, even if the rest of the command does not arrive.
             Err(Unfinished::Interrupt) => ClientState::Aborted,
             Err(Unfinished::Abort | Unfinished::Other) => ClientState::Present,
         };
         let ended = (order.path.clone(), incoming.position());
-        // Judged again when the client has sent something meanwhile, it stays so.
+        // If the client has sent something meanwhile, the upload is judged again, and the mark must stay.
         incoming.repeated |= self.short_upload.take().is_some_and(|short| short == ended);
         let outcome = match incoming.judge(client) {
             Completeness::Complete => Outcome::Complete,
@@ -216,8 +216,8 @@ impl Session {
         self.commit(order, incoming, outcome, now);
     }
 
-    /// Reads the control connection: the client has sent ABOR, is gone, or waits. The error is the beginning of a line that
-    /// may become ABOR.
+    /// Reads the control connection: the client has sent ABOR, is gone, or waits. The error means that a line has begun
+    /// that may become ABOR.
     fn look_for_abort(&mut self, then: &mut Then, now: Instant) -> Result<ClientState, Unfinished> {
         for _ in 0..READS_MAX {
             self.control.begin_turn();
@@ -244,22 +244,22 @@ impl Session {
         }
     }
 
-    /// Returns whether the client sends ABOR while its upload is flushed.
+    /// Returns whether the client has sent ABOR while its upload is being flushed.
     fn hears_abort(&mut self, then: &mut Then, now: Instant) -> bool {
         let heard = self.hear_during_transfer(then, storing, now);
         if heard.is_err() {
-            // What becomes of the file is still to be logged; nothing more is heard.
+            // The outcome of the upload must still be logged, but no more commands are read.
             *then = Then::Farewell;
         }
         matches!(heard, Ok(Heard::Abort))
     }
 
-    /// Returns whether lines of the client can be read.
+    /// Returns whether commands can be read now.
     fn listens(&self) -> bool {
         self.control.is_open() && !self.control.is_congested()
     }
 
-    /// Flushes the file and gives it its name, unless the client says otherwise meanwhile.
+    /// Flushes the file and gives it its final name, unless the client intervenes.
     fn commit(
         &mut self,
         order: Order,
@@ -319,7 +319,7 @@ impl Session {
                     committed => {
                         self.conclude_commit(order, incoming, outcome, committed, now);
                         if is_aborted {
-                            // It came too late.
+                            // The ABOR came too late.
                             self.reply(&abort_done());
                         }
                     }
@@ -367,7 +367,7 @@ impl Session {
         }
     }
 
-    /// Ends an upload that did not come whole: what has arrived is flushed, and then answered.
+    /// Ends an incomplete upload: flushes what has arrived, and then replies.
     pub(super) fn keep(&mut self, order: Order, incoming: Incoming, ending: Ending, now: Instant) {
         let bytes = incoming.received();
         match incoming.settle() {
@@ -386,7 +386,7 @@ impl Session {
             Ending::Aborted => ABORTED,
         };
         self.log(&Event::CutOff { why, kept });
-        // What comes next over it would not be the beginning of a file.
+        // The next data on this connection would not be the beginning of a file.
         self.route = None;
         let is_aborted = matches!(ending, Ending::Aborted);
         let (reply, outcome) = match ending {
@@ -405,7 +405,8 @@ impl Session {
         self.go_on_after(then, now);
     }
 
-    /// The disk has not answered for very long. It may still do so: whether the file is stored is not known.
+    /// Gives up on a disk that has not responded for the stall timeout. It may still do so: it is unknown whether the
+    /// file is stored.
     pub(super) fn give_up_finishing(&mut self, finishing: Finishing, now: Instant) {
         let Finishing { order, bytes, stage, until } = finishing;
         match stage {
@@ -428,13 +429,13 @@ impl Session {
     }
 }
 
-/// The answer to STAT.
+/// Returns the reply to STAT while an upload is being stored.
 fn storing() -> Reply {
     Reply::new(Code::STATUS, "Storing what has come.")
 }
 
-/// Decides, when everything is on the disk, whether the file gets its name. It does not if the client has sent something that
-/// may be ABOR, or, where nothing proves that the upload is whole, if the client is gone.
+/// Decides, once everything is flushed, whether the file gets its final name. It does not if the client has sent
+/// something that may be ABOR; nor if the client is gone and nothing proves that the upload is complete.
 fn go_on(
     control: Option<OwnedFd>,
     listens: bool,

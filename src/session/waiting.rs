@@ -1,4 +1,4 @@
-//! Commands whose answer takes as long as a disk: the work is done on another thread, and the session waits for it.
+//! Commands that wait for a disk: another thread does the work, and the session waits for its answer.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::patience::CallWait;
 use super::refusal::Refusal;
 use super::{Activity, Session, Step};
 
-/// A command that is carried out elsewhere.
+/// A command that runs on another thread.
 #[derive(Debug)]
 pub(super) struct Waiting {
     job: Errand<Result<Reply, Refusal>>,
@@ -82,7 +82,7 @@ impl Session {
         Step::More
     }
 
-    /// The time of a change has come. Given up, it may still be carried out.
+    /// Handles the deadline of a change. A change that is given up may still be made.
     pub(super) fn expire_waiting(&mut self, mut waiting: Box<Waiting>, now: Instant) {
         if waiting.wait.expire(now) {
             self.refuse(&Refusal::StorageSilent);

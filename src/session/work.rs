@@ -1,4 +1,4 @@
-//! What a transfer moves, and how a slice of it is moved.
+//! The data of a transfer, and how one slice of it moves.
 
 use std::fs::File;
 use std::io;
@@ -18,20 +18,20 @@ use crate::storage::{Account, Pace};
 use super::incoming::Incoming;
 use super::listing::Lister;
 
-/// How much text is read from a file or a directory before it is sent.
+/// Number of bytes of text that are read from a file or a directory before they are sent.
 const TEXT_BYTES: usize = 32 * 1024;
 
-/// The number of times that text is read in a step: of a tree of small directories, each is opened and gives little.
+/// Maximum number of reads of text in one step. In a tree of small directories, each read opens one and yields little.
 const FILLS_PER_STEP_MAX: usize = 16;
 
-/// In block mode, how much of a file is put together with its headers: to copy so much costs less than the calls that are
-/// saved.
+/// In block mode, maximum number of bytes of a file that are copied together with their headers: the copy costs less
+/// than the system calls it saves.
 const COMPOSED_BYTES_MAX: usize = 64 * 1024;
 
-/// In block mode, how many bytes of a file there are from one restart marker to the next.
+/// In block mode, number of bytes of a file between two restart markers.
 const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Which way data goes.
+/// The data of a transfer, by direction.
 #[derive(Debug)]
 pub(super) enum Work {
     Send(Outgoing),
@@ -40,7 +40,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Moves data, `budget` bytes at most.
+    /// Moves data: at most `budget` bytes, or one batch of text.
     pub(super) fn advance(
         &mut self,
         connection: &mut DataConnection,
@@ -54,7 +54,7 @@ impl Work {
         }
     }
 
-    /// Whether so many bytes are all of it, as far as that is known.
+    /// Returns whether the data is known to fit into `bytes` bytes; text counts as small.
     pub(super) fn fits(&self, bytes: u64) -> bool {
         match self {
             Self::Send(outgoing) => outgoing.end - outgoing.offset <= bytes,
@@ -63,7 +63,7 @@ impl Work {
         }
     }
 
-    /// Number of bytes of a file that have come; `None` where none come.
+    /// Returns the number of bytes of a file received; `None` if the transfer sends.
     pub(super) fn received(&self) -> Option<u64> {
         match self {
             Self::Receive(incoming) => Some(incoming.received()),
@@ -71,12 +71,12 @@ impl Work {
         }
     }
 
-    /// Whether all of a file has left.
+    /// Returns whether all of a file has been sent.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Send(outgoing) if outgoing.is_over())
     }
 
-    /// Tells what is missing in a listing, for the final reply.
+    /// Returns a remark on missing entries of a listing, for the final reply.
     pub(super) fn remark(&self) -> Option<String> {
         match self {
             Self::SendText(Text { source: Source::List(lister), .. }) => lister.remark(),
@@ -84,7 +84,7 @@ impl Work {
         }
     }
 
-    /// Which way its data goes.
+    /// Returns the direction of the data.
     pub(super) fn direction(&self) -> Direction {
         match self {
             Self::Send(_) | Self::SendText(_) => Direction::ToClient,
@@ -92,7 +92,7 @@ impl Work {
         }
     }
 
-    /// The rate that its user has for this direction.
+    /// Returns the user's rate limit for this direction.
     pub(super) fn pace(&self, account: &Account) -> Option<Arc<Pace>> {
         match self.direction() {
             Direction::ToClient => account.down(),
@@ -101,13 +101,13 @@ impl Work {
         .cloned()
     }
 
-    /// The data connection goes with the control connection (RFC 959 §3.2), but for an upload: what has been sent is
-    /// received, be it only to be kept.
+    /// Returns whether the transfer ends with the control connection (RFC 959 §3.2). An upload does not: what the
+    /// client has sent is received, even if only to be kept.
     pub(super) fn ends_with_the_control_connection(&self) -> bool {
         !matches!(self, Self::Receive(_))
     }
 
-    /// What wakes the session when it can go on.
+    /// Watches the descriptor that becomes ready when the transfer can continue.
     pub(super) fn watch<'a>(
         &'a self,
         connection: &'a DataConnection,
@@ -121,21 +121,22 @@ impl Work {
     }
 }
 
-/// The bytes of a file on their way to the client.
+/// A file being sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     file: File,
     offset: u64,
-    /// The size when it was opened: so much was promised, so much is sent, even if the file grows.
+    /// End offset in bytes, fixed when the file was opened: exactly the announced bytes are sent, even if the file
+    /// grows.
     end: u64,
     blocks: Option<Blocks>,
 }
 
-/// Block mode: what is not sent yet, headers and what small blocks hold, and how much of a larger one is still to come.
+/// Block mode: unsent headers and small blocks, and the number of bytes left of a larger block.
 #[derive(Debug)]
 struct Blocks {
     unsent: Vec<u8>,
-    /// How many bytes of the file are among the unsent, or have left with others that are.
+    /// Number of bytes of the file in `unsent` whose progress is not reported yet.
     carried: u64,
     left: usize,
     next_marker: u64,
@@ -168,7 +169,7 @@ impl Outgoing {
         if left == 0 {
             return Ok(Moved::End);
         }
-        // A small file and the end of its connection are one packet.
+        // A small file and the end of its connection share a packet.
         let then = match self.blocks {
             Some(_) => Behind::Open,
             None if left <= budget => Behind::More,
@@ -189,8 +190,8 @@ impl Outgoing {
 }
 
 impl Blocks {
-    /// Begins the next block when its time has come: its header, behind which the data goes from the file to the connection;
-    /// or, when little is left of the file, all of that, to leave in one send.
+    /// Begins the next block, if the previous one is sent: composes its header, after which the data goes from the file
+    /// to the connection. If little is left of the file, composes all of it, to leave in one send.
     fn compose(
         &mut self,
         file: &File,
@@ -226,7 +227,7 @@ impl Blocks {
         }
     }
 
-    /// Sends what was composed; `End` when only data is to be sent now, or nothing.
+    /// Sends what was composed. Returns `End` if only data remains to be sent now, or nothing.
     fn send(&mut self, connection: &mut DataConnection) -> Result<Moved, Fault> {
         if self.unsent.is_empty() {
             return Ok(Moved::End);
@@ -235,7 +236,7 @@ impl Blocks {
             return copy::send_ahead(&mut self.unsent, connection);
         }
         Ok(match copy::send_bytes(&mut self.unsent, connection, Behind::Open)? {
-            // What is told are the file's bytes, in the end all of them.
+            // Reports progress in bytes of the file; the last report completes its size.
             Moved::Bytes(count) => {
                 let told =
                     if self.unsent.is_empty() { self.carried } else { count.min(self.carried) };
@@ -251,7 +252,7 @@ impl Blocks {
     }
 }
 
-/// Appends so many bytes of a file.
+/// Appends `count` bytes of a file.
 fn read_exactly(file: &File, offset: u64, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     let begin = out.len();
     out.resize(begin + count, 0);
@@ -259,7 +260,7 @@ fn read_exactly(file: &File, offset: u64, count: usize, out: &mut Vec<u8>) -> Re
     file.read_exact_at(room, offset).map_err(Fault::Storage)
 }
 
-/// Text that is made as it is sent: a file in TYPE A, or a listing.
+/// Text that is generated while it is sent: a file in TYPE A, or a listing.
 #[derive(Debug)]
 pub(super) struct Text {
     source: Source,
@@ -305,7 +306,7 @@ impl Text {
                 }
             }
             if self.unsent.len() == before && !self.ended {
-                // Entries are still gathered; others may have a turn.
+                // Entries are still being gathered; other sessions may have a turn.
                 return Ok(Moved::Bytes(0));
             }
         }
@@ -320,7 +321,7 @@ impl Text {
 }
 
 impl Source {
-    /// Appends some more; `true` when that was all.
+    /// Appends more text; returns `true` at the end.
     fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let (file, offset, end, converter) = match self {
             Self::List(lister) => return lister.fill(out).map_err(Fault::Storage),
@@ -338,7 +339,7 @@ impl Source {
     }
 }
 
-/// The file became shorter than what was promised.
+/// Returns the error for a file that became shorter than announced.
 fn shrunk() -> Fault {
     Fault::Storage(io::ErrorKind::UnexpectedEof.into())
 }

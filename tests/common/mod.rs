@@ -1,4 +1,4 @@
-//! A server in its own temporary root, one per test, on a port of its own, gone at the end.
+//! A server for one test, in its own temporary root and on a port of its own, gone at the end.
 
 #![allow(
     dead_code,
@@ -25,10 +25,10 @@ use poolftpd::log::{Level, Log, Writer};
 use poolftpd::server::Server;
 use tempfile::TempDir;
 
-/// The longest that anything here may take: a wait that reaches it is a failure, not a measure.
+/// Maximum time for anything here: a wait that reaches it is a failure, not a measurement.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Asks again and again until it is so.
+/// Polls until the condition is true.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
@@ -37,7 +37,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// What a server has logged.
+/// The log of a server.
 #[derive(Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
@@ -57,7 +57,7 @@ impl Captured {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
-    /// Waits for a line with all of these.
+    /// Waits for a line that contains all of these words.
     pub fn expect(&self, words: &[&str]) {
         let is_there =
             || self.text().lines().any(|line| words.iter().all(|word| line.contains(word)));
@@ -90,7 +90,7 @@ impl TestServer {
         Self { server: Some(server), root, log: captured, _writer: writer }
     }
 
-    /// One that lets anonymous write.
+    /// Serves an empty directory that anonymous may write.
     pub fn writable() -> Self {
         Self::start(|config| config.write = true)
     }
@@ -112,7 +112,7 @@ impl TestServer {
     }
 }
 
-/// Bytes without pattern, the same each time.
+/// Returns bytes without a pattern, equal each time.
 pub fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(count + 8);

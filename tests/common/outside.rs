@@ -1,4 +1,4 @@
-//! Other people's programs: whether they are here, and running them with a deadline.
+//! Programs of others: looks whether they are installed, and runs them with a deadline.
 
 #![allow(
     dead_code,
@@ -25,7 +25,7 @@ pub fn skip(reason: &str) {
     report_skipped(thread::current().name().unwrap_or("a test"), reason);
 }
 
-/// The same for a test of this name. `cargo xtask check` counts and prints the lines of this file.
+/// Reports this for a test by name. `cargo xtask check` counts and prints the lines of this file.
 pub fn report_skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
     if let Some(path) = env::var_os("SKIPPED_TESTS") {
@@ -35,7 +35,7 @@ pub fn report_skipped(test: &str, reason: &str) {
     }
 }
 
-/// A test of a program that lists its own; one that misses something is ignored, and named as skipped.
+/// Creates a test of a program that lists its own; a test that misses something is ignored, and named as skipped.
 pub fn trial(
     title: String,
     missing: Option<&str>,
@@ -44,7 +44,7 @@ pub fn trial(
     match missing {
         None => Trial::test(title, play),
         Some(reason) => {
-            // Once, by the run itself, not by a listing of names.
+            // Reported only by the run itself, not by a listing of names.
             if !env::args().any(|word| word == "--list") {
                 report_skipped(&title, reason);
             }
@@ -53,22 +53,22 @@ pub fn trial(
     }
 }
 
-/// Whether this machine has IPv6, at least for itself.
+/// Returns whether this machine has IPv6, at least for its loopback address.
 pub fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
 }
 
-/// Whether this test may do what only root may.
+/// Returns whether this test has root's rights.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where `.ci/run` unpacks servers that cannot be installed side by side.
+/// The directory where `.ci/run` unpacks servers that cannot be installed side by side.
 pub fn unpacked() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers")
 }
 
-/// The program of this name on the PATH, or among the unpacked.
+/// Finds the program of this name on the PATH, or among the unpacked servers.
 pub fn find(program: &str) -> Option<PathBuf> {
     let unpacked = ["usr/sbin", "usr/bin"].map(|place| unpacked().join(place));
     let paths = env::var_os("PATH").unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Runs a script of sh, a minute at most, and returns what it said, or why it failed.
+/// Runs a script of sh for at most one minute; returns its output, or why it failed.
 pub fn run_script(
     script: &str,
     folder: &Path,
@@ -86,7 +86,7 @@ pub fn run_script(
 ) -> Result<String, String> {
     let mut command = Command::new("timeout");
     command.args(["60", "sh", "-eu", "-c", script]).current_dir(folder).stdin(Stdio::null());
-    // Nobody's own settings: ~/.netrc, ~/.lftprc, ~/.ncftp.
+    // No settings of a user apply: ~/.netrc, ~/.lftprc, ~/.ncftp.
     command.env("HOME", folder).env("LC_ALL", "C.UTF-8").envs(variables.iter().copied());
     let Output { status, stdout, stderr } = command.output().map_err(|error| error.to_string())?;
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));

@@ -1,4 +1,4 @@
-//! A cable that can be cut: relays control and data connections (EPSV), and ends them all after so many bytes of data.
+//! A cable that can be cut: relays control and data connections (EPSV), and ends them all after a number of data bytes.
 
 #![allow(
     dead_code,
@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
-/// Never cuts.
+/// The number of bytes that is never reached.
 const ENDLESS: i64 = i64::MAX;
 
 /// A relay in front of a server. When the last clone is dropped, its connections are closed and its threads end.
 #[derive(Clone)]
 pub struct Cable {
-    /// Where clients connect.
+    /// The address where clients connect.
     pub address: SocketAddr,
     relay: Relay,
     _end: Arc<End>,
@@ -43,12 +43,12 @@ impl Drop for End {
 struct Relay {
     address: SocketAddr,
     target: SocketAddr,
-    /// Bytes of data until it is cut.
+    /// Number of data bytes until the cable is cut.
     left: Arc<AtomicI64>,
     cuts: Arc<AtomicU32>,
-    /// The connections that are open.
+    /// The open connections.
     ends: Arc<Mutex<Vec<Weak<TcpStream>>>>,
-    /// Whether MODE B is refused.
+    /// True if MODE B is refused.
     stream_only: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
 }
@@ -83,12 +83,12 @@ impl Cable {
         self.relay.stream_only.store(true, Ordering::SeqCst);
     }
 
-    /// Cuts everything after this many more bytes of data; afterwards it is whole again.
+    /// Cuts all connections after this many more bytes of data; new connections work again.
     pub fn cut_after(&self, bytes: u64) {
         self.relay.left.store(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
     }
 
-    /// Cuts nothing any more.
+    /// Cancels a planned cut.
     pub fn hold(&self) {
         self.relay.left.store(ENDLESS, Ordering::SeqCst);
     }
@@ -97,7 +97,7 @@ impl Cable {
         self.relay.cuts.load(Ordering::SeqCst)
     }
 
-    /// Cuts everything now; afterwards it is whole again.
+    /// Cuts all connections now; new connections work again.
     pub fn cut(&self) {
         self.relay.cut();
     }
@@ -112,7 +112,7 @@ impl Relay {
         }
     }
 
-    /// Counts a connection among those that a cut ends.
+    /// Adds a connection to those that a cut ends.
     fn register(&self, stream: TcpStream) -> Arc<TcpStream> {
         stream.set_nodelay(true).unwrap();
         let stream = Arc::new(stream);
@@ -163,7 +163,7 @@ impl Relay {
         let _closed = server.shutdown(Shutdown::Write);
     }
 
-    /// The port of ours that leads to one of the server's.
+    /// Opens a port of the relay that leads to this port of the server.
     fn relay_data(&self, port: u16) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = listener.local_addr().unwrap().port();
@@ -171,7 +171,7 @@ impl Relay {
         let target = SocketAddr::new(self.target.ip(), port);
         thread::spawn(move || {
             let Ok((client, _)) = listener.accept() else { return };
-            // Only one connection comes; the port is not kept for another.
+            // Only one connection is accepted; the port is not kept for another.
             drop(listener);
             let Ok(server) = TcpStream::connect(target) else { return };
             let (client, server) = (relay.register(client), relay.register(server));

@@ -1,4 +1,4 @@
-//! A client of raw sockets: says what it is told, and shows what came back.
+//! A client of raw sockets: sends given lines, and returns what it receives.
 
 #![allow(
     dead_code,
@@ -33,12 +33,12 @@ impl RawClient {
         Self { stream, reader }
     }
 
-    /// Connected, greeted and logged in, TYPE I.
+    /// Connects, reads the greeting, logs in as anonymous, and sets TYPE I.
     pub fn log_in(address: SocketAddr) -> Self {
         Self::log_in_as(address, "anonymous", "x")
     }
 
-    /// The same for a user of a users file.
+    /// Logs in as a user of a users file.
     pub fn log_in_as(address: SocketAddr, user: &str, password: &str) -> Self {
         let mut client = Self::greeted(address);
         let reply = client.try_log_in(user, password);
@@ -47,14 +47,14 @@ impl RawClient {
         client
     }
 
-    /// Connected and greeted.
+    /// Connects and reads the greeting.
     pub fn greeted(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         assert!(client.line().starts_with("220 "));
         client
     }
 
-    /// The same from another address of this machine.
+    /// Connects from another address of this machine, and reads the greeting.
     pub fn greeted_from(from: SocketAddr, to: SocketAddr) -> Self {
         let family = rustix::net::AddressFamily::INET;
         let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
@@ -65,7 +65,7 @@ impl RawClient {
         client
     }
 
-    /// The reply to USER and PASS.
+    /// Returns the reply to USER and PASS.
     pub fn try_log_in(&mut self, user: &str, password: &str) -> String {
         let reply = self.ask(&format!("USER {user}"));
         assert!(reply.starts_with("331 "), "{reply}");
@@ -80,7 +80,7 @@ impl RawClient {
         self.send(format!("{line}\r\n").as_bytes());
     }
 
-    /// The next line, without its end; empty when the server has hung up.
+    /// Returns the next line, without its end; empty if the server has closed the connection.
     pub fn line(&mut self) -> String {
         String::from_utf8_lossy(&self.raw_line()).into_owned()
     }
@@ -94,13 +94,13 @@ impl RawClient {
         line
     }
 
-    /// Says a line and takes the last line of its reply.
+    /// Sends a line, and returns the last line of its reply.
     pub fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.reply()
     }
 
-    /// The last line of the next reply.
+    /// Returns the last line of the next reply.
     pub fn reply(&mut self) -> String {
         let first = self.line();
         let Some(code) = first
@@ -118,14 +118,14 @@ impl RawClient {
         }
     }
 
-    /// The port of EPSV.
+    /// Returns the address of a port opened by EPSV.
     pub fn extended_passive(&mut self) -> SocketAddr {
         let reply = self.ask("EPSV");
         let port = reply.rsplit('|').nth(1).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
         SocketAddr::new(self.stream.peer_addr().unwrap().ip(), port)
     }
 
-    /// A data connection by EPSV.
+    /// Opens a data connection with EPSV.
     pub fn open_data(&mut self) -> TcpStream {
         let address = self.extended_passive();
         let stream = TcpStream::connect(address).unwrap();
@@ -133,7 +133,7 @@ impl RawClient {
         stream
     }
 
-    /// A data connection by PORT, to be accepted after 150.
+    /// Listens for a data connection with PORT, to be accepted after the 150.
     pub fn listen(&mut self) -> TcpListener {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let IpAddr::V4(address) = listener.local_addr().unwrap().ip() else { unreachable!() };
@@ -144,7 +144,7 @@ impl RawClient {
         listener
     }
 
-    /// Fetches over a fresh data connection.
+    /// Fetches a file over a new data connection.
     pub fn retrieve(&mut self, name: &str) -> Vec<u8> {
         let data = self.open_data();
         let reply = self.ask(&format!("RETR {name}"));
@@ -155,7 +155,7 @@ impl RawClient {
         bytes
     }
 
-    /// Stores over a fresh data connection.
+    /// Stores a file over a new data connection.
     pub fn store(&mut self, name: &str, bytes: &[u8]) {
         let mut data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
@@ -166,7 +166,7 @@ impl RawClient {
         assert!(reply.starts_with("226 "), "{reply}");
     }
 
-    /// Begins to store and resets the data connection once all these bytes have arrived.
+    /// Begins to store, and resets the data connection once all these bytes have arrived.
     pub fn cut_off(&mut self, name: &str, bytes: &[u8]) {
         let data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
@@ -176,24 +176,24 @@ impl RawClient {
         assert!(reply.starts_with("426 "), "{reply}");
     }
 
-    /// Sends over a data connection and resets it once everything has arrived.
+    /// Sends bytes over a data connection, and resets it once they have arrived.
     pub fn send_and_reset(&mut self, mut data: TcpStream, bytes: &[u8]) {
         data.write_all(bytes).unwrap();
-        // STAT tells how far it is.
+        // STAT reports the number of bytes received.
         let all = format!(" {} bytes ", bytes.len());
         until("the bytes do not arrive", || self.ask("STAT").contains(&all));
         set_socket_linger(&data, Some(Duration::ZERO)).unwrap();
         drop(data);
     }
 
-    /// Whether something is there to be read.
+    /// Returns whether there is something to read.
     pub fn has_more(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         !self.reader.buffer().is_empty()
             || rustix::net::recv(&self.stream, &mut [0; 1], flags).is_ok()
     }
 
-    /// Whether the server has hung up.
+    /// Returns whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
     }
@@ -205,7 +205,7 @@ pub fn read_all(mut data: TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// A file in block mode, up to the block that ends it, and not a byte further; of markers, what is said of them is checked.
+/// Reads a file in block mode up to its last block, and no further; checks that each marker is the offset.
 pub fn read_blocks(data: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

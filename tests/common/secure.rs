@@ -1,4 +1,4 @@
-//! A client of raw TLS sockets: says what it is told, and shows what came back.
+//! A client of raw TLS sockets: sends given lines, and returns what it receives.
 
 #![allow(
     dead_code,
@@ -31,7 +31,7 @@ use super::PATIENCE;
 
 pub type SecureStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Makes a certificate of this name.
+/// Creates a self-signed certificate for this name.
 pub fn certificate(folder: &Path, name: &str) -> KeyFiles {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -42,7 +42,7 @@ pub fn certificate(folder: &Path, name: &str) -> KeyFiles {
     files
 }
 
-/// Takes every certificate: who the server is, is not what these tests ask.
+/// Accepts every certificate: these tests do not check the server's identity.
 #[derive(Debug)]
 struct Anybody;
 
@@ -81,7 +81,7 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// A client's configuration, with sessions of its own.
+/// Creates a client's configuration, with its own session cache.
 pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
@@ -92,14 +92,14 @@ pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<Cli
     Arc::new(config)
 }
 
-/// A handshake over a connection.
+/// Begins TLS on a connection.
 pub fn secure(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> SecureStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), stream)
 }
 
-/// A control connection by TLS.
+/// A control connection over TLS.
 pub struct SecureClient {
     pub stream: SecureStream,
     pub config: Arc<ClientConfig>,
@@ -107,7 +107,7 @@ pub struct SecureClient {
 }
 
 impl SecureClient {
-    /// Connected, greeted, AUTH TLS.
+    /// Connects, reads the greeting, and sends AUTH TLS.
     pub fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, config(rustls::ALL_VERSIONS), "localhost")
     }
@@ -122,7 +122,7 @@ impl SecureClient {
         Self { stream: secure(stream, &config, name), config, name: name.to_owned() }
     }
 
-    /// The same, logged in, TYPE I, PROT P.
+    /// Connects over TLS, logs in, and sets TYPE I and PROT P.
     pub fn log_in(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         client.log_in_here();
@@ -146,13 +146,13 @@ impl SecureClient {
         self.stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
     }
 
-    /// Says a line and takes the last line of its reply.
+    /// Sends a line, and returns the last line of its reply.
     pub fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.reply()
     }
 
-    /// The last line of the next reply.
+    /// Returns the last line of the next reply.
     pub fn reply(&mut self) -> String {
         loop {
             let line = self.line();
@@ -162,12 +162,12 @@ impl SecureClient {
         }
     }
 
-    /// The next line, without its end; empty when the server has hung up.
+    /// Returns the next line, without its end; empty if the server has closed the connection.
     pub fn line(&mut self) -> String {
         plain_line(&mut self.stream)
     }
 
-    /// A plain connection to a port of EPSV.
+    /// Opens a plain connection to a port opened by EPSV.
     pub fn open_plain(&mut self) -> TcpStream {
         let reply = self.ask("EPSV");
         let port = reply.rsplit('|').nth(1).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
@@ -175,13 +175,13 @@ impl SecureClient {
         TcpStream::connect(address).unwrap()
     }
 
-    /// A data connection that resumes this session.
+    /// Opens a data connection that resumes this session.
     pub fn open_data(&mut self) -> SecureStream {
         let stream = self.open_plain();
         secure(stream, &self.config, &self.name)
     }
 
-    /// Fetches; whether the data connection has resumed is asserted.
+    /// Fetches a file; asserts that the data connection has resumed a session.
     pub fn retrieve(&mut self, name: &str) -> Vec<u8> {
         let mut data = self.open_data();
         let reply = self.ask(&format!("RETR {name}"));
@@ -195,7 +195,7 @@ impl SecureClient {
         bytes
     }
 
-    /// Begins to store.
+    /// Begins to store a file.
     pub fn begin_store(&mut self, name: &str, bytes: &[u8]) -> SecureStream {
         let mut data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
@@ -206,14 +206,14 @@ impl SecureClient {
     }
 }
 
-/// Says that this was all, and waits for the other end to say the same: on the way there may be a new ticket.
+/// Sends close_notify and waits for that of the other side, because a new ticket may come first.
 pub fn finish(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);
     let _ended = data.read_to_end(&mut Vec::new());
 }
 
-/// The same without waiting: what came meanwhile stays unread.
+/// Sends close_notify without waiting: what the other side has sent stays unread.
 pub fn finish_at_once(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);

@@ -1,4 +1,4 @@
-//! `cargo xtask`: what a developer runs, with nothing but Rust.
+//! `cargo xtask`: the tasks of a developer, with nothing but Rust.
 
 use std::env;
 use std::error::Error;
@@ -17,7 +17,7 @@ cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, repl
 cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
 ";
 
-/// What lies in stress/ besides: shared parts, a runner of others, and those that print tables and take their time.
+/// The other scripts of stress/: shared parts, a runner of other scripts, and those that print tables and take long.
 const NO_VERDICT: [&str; 7] =
     ["lib.sh", "peers.sh", "uml.sh", "compare.sh", "scale.sh", "paths.sh", "calls.sh"];
 
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The main job: a server in the background, a client that fetches a file.
+/// Shows the main use: a server in the background, and a client that fetches a file.
 fn demo() -> Outcome {
     run(&mut cargo(&["build", "--release", "--quiet", "--bins"]))?;
     let programs = target().join("release");
@@ -72,7 +72,7 @@ fn demo() -> Outcome {
     Ok(())
 }
 
-/// A server that ends with this value.
+/// A server that is killed when this value is dropped.
 struct Server(Child);
 
 impl Server {
@@ -82,7 +82,7 @@ impl Server {
         Ok(Self(command.spawn()?))
     }
 
-    /// The port of its `listening on` line.
+    /// Returns the port in its `listening on` line.
     fn port(&mut self) -> Result<String, Box<dyn Error>> {
         let mut line = String::new();
         let out = self.0.stdout.take().ok_or("no standard output")?;
@@ -120,12 +120,12 @@ fn check() -> Outcome {
     run(cargo(&["doc", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Runs tests, and prints which were skipped, and how many.
+/// Runs tests, and prints which were skipped, and their number.
 fn test(command: &mut Command) -> Outcome {
     let list = target().join("skipped-tests");
     std::fs::create_dir_all(target())?;
     std::fs::write(&list, "")?;
-    // Whatever user the tests run as.
+    // The tests may run as any user.
     std::fs::set_permissions(&list, Permissions::from_mode(0o666))?;
     let outcome = run(command.env("SKIPPED_TESTS", &list));
     let skipped = std::fs::read_to_string(&list)?;
@@ -136,7 +136,8 @@ fn test(command: &mut Command) -> Outcome {
     outcome
 }
 
-/// The tests as most people run them: most sandboxes, containers and login shells allow less than a developer's machine.
+/// Runs the tests under the limits of most sandboxes, containers and login shells, which allow less than a developer's
+/// machine.
 fn ordinary() -> Outcome {
     let runner = root().join("xtask/ordinary-user.sh");
     let mut command = cargo(&["test", "--workspace", "--config"]);
@@ -144,7 +145,7 @@ fn ordinary() -> Outcome {
     test(command.arg(setting))
 }
 
-/// In a target directory of its own: the flag would rebuild everything back and forth.
+/// Uses a target directory of its own, because the flag would cause a rebuild of everything each time.
 fn shuttle() -> Outcome {
     run(cargo(&["test", "--lib", "interleaving", "--target-dir"])
         .arg(target().join("shuttle"))
@@ -152,7 +153,7 @@ fn shuttle() -> Outcome {
 }
 
 fn fuzz(name: &str) -> Outcome {
-    // cargo-fuzz asks for a nightly compiler; this lets the stable one do it.
+    // cargo-fuzz requires a nightly compiler; this variable lets the stable one do it.
     let (corpus, seeds) = (format!("fuzz/corpus/{name}"), format!("fuzz/seeds/{name}"));
     std::fs::create_dir_all(root().join(&corpus))?;
     run(cargo(&["fuzz", "run", name, &corpus, &seeds, "--", "-max_total_time=60"])
@@ -185,7 +186,7 @@ fn at_root(mut command: Command) -> Command {
     command
 }
 
-/// The project's root: this package lies in it.
+/// Returns the root of the project, which contains this package.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new(".")).to_owned()
 }
