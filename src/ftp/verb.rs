@@ -286,10 +286,9 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_names_every_verb_that_is_served_and_no_other() {
-        let readme = include_str!("../../README.md");
-        let section =
-            readme.split("## What it speaks").nth(1).unwrap().split("\n## ").next().unwrap();
+    fn the_protocol_page_names_every_verb_that_is_served_and_no_other() {
+        let page = include_str!("../../docs/protocol.md");
+        let section = page.split("\n## Commands").nth(1).unwrap().split("\n## ").next().unwrap();
         let table = section.split("```text").nth(1).unwrap().split("```").next().unwrap();
         let mut told: Vec<&str> = table.split_ascii_whitespace().collect();
         let mut served: Vec<&str> =
