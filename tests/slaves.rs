@@ -359,7 +359,7 @@ fn another_user_is_not_let_in() {
 #[test]
 fn what_keeps_slaves_from_starting_is_one_line() {
     for (words, status, hint) in [
-        (&["192.0.2.99"][..], 2, "More than one machine"),
+        (&["192.0.2.99"][..], 2, "docs/balancer.md"),
         (&["localhost:1"], 1, "no ftpserver of this user is running on port 1"),
         (&["localhost", "--count", "0"], 2, "--count"),
         (&["localhost:x"], 2, "no port"),

@@ -91,7 +91,7 @@ fn check(arguments: &Arguments) -> Result<u16, String> {
     let (host, port) = split(&arguments.host)?;
     if !is_here(&host) {
         return Err(format!(
-            "{host} is another machine, and a client's connection cannot leave its own. See \"More than one machine\" in the README"
+            "{host} is another machine, and a client's connection cannot leave its own. See docs/balancer.md"
         ));
     }
     if arguments.count == 0 {

@@ -47,7 +47,7 @@ pub(super) struct Incoming {
     safe_marker: Option<Marker>,
     /// Size in bytes that ALLO announced.
     announced: Option<u64>,
-    /// TLS: whether the client has sent close_notify; set when the data has ended.
+    /// TLS: whether the client has sent `close_notify`; set when the data has ended.
     said_end: Option<bool>,
     /// Number of bytes of the file received over the data connection.
     received: u64,

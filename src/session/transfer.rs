@@ -315,7 +315,7 @@ impl Session {
         step
     }
 
-    /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send close_notify; returns
+    /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send `close_notify`; returns
     /// `false` until the client has done so.
     fn hang_up(&self, transfer: &mut Transfer) -> io::Result<bool> {
         match (&transfer.work, self.parameters.mode) {
