@@ -206,14 +206,14 @@ impl SecureClient {
     }
 }
 
-/// Sends close_notify and waits for that of the other side, because a new ticket may come first.
+/// Sends `close_notify` and waits for that of the other side, because a new ticket may come first.
 pub fn finish(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);
     let _ended = data.read_to_end(&mut Vec::new());
 }
 
-/// Sends close_notify without waiting: what the other side has sent stays unread.
+/// Sends `close_notify` without waiting: what the other side has sent stays unread.
 pub fn finish_at_once(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);
