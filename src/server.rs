@@ -376,7 +376,7 @@ impl Server {
             registry.tell_slaves(b"stop");
         }
         for station in &self.stations {
-            station.pool().rouse();
+            station.pool().wake_all();
         }
         let until = now() + self.service.limits.stop_grace;
         let in_time =
