@@ -109,7 +109,7 @@ impl Readiness for Epoll {
     }
 
     fn notify_one(&self) {
-        // Fails only when the counter is full, after 2⁶⁴ pokes.
+        // Fails only when the counter is full, after 2⁶⁴ notifications.
         let _poked = rustix::io::write(&self.notify_one, &1_u64.to_ne_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of park, wake, rouse and close in every order that shuttle finds: a lost wake-up is a deadlock, and shuttle
+//! Tests of park, wake, wake all and close in every order that shuttle finds: a lost wake-up is a deadlock, and shuttle
 //! detects it. Run with `RUSTFLAGS="--cfg shuttle" cargo test --lib interleaving`.
 
 use std::convert::Infallible;
@@ -181,7 +181,7 @@ fn no_letter_is_slept_through() {
 }
 
 #[test]
-fn what_changed_before_a_rouse_is_seen_by_every_task() {
+fn what_changed_before_all_are_woken_is_seen_by_every_task() {
     shuttle::check_random(
         || {
             let scene = Scene::start(1);

@@ -2,7 +2,7 @@
 //!
 //! The pool knows nothing of FTP. It runs [`Task`]s, each for one bounded *turn* at a time. Waiting tasks are kept in a
 //! *lot* until one of their descriptors is ready or their deadline has come. A task is owned by exactly one place at
-//! any time: the ready queue, a worker's hands, or the lot. `README.md` in this folder describes the protocol and
+//! any time: the ready queue, a worker, or the lot. `README.md` in this folder describes the protocol and
 //! argues why no wake-up is lost.
 //!
 //! Depends on no other room. Not here: sockets and files. The clock is read by the workers' loop, the watch for held

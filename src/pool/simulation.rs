@@ -321,12 +321,12 @@ fn of_several_workers_one_is_always_free_of_bulk() {
     for workers in 1..=4 {
         let (scheduler, log) = (Arc::new(OnceLock::new()), Arc::default());
         scheduler.set(Scheduler::new(Never, workers)).unwrap();
-        let floor_itself: &Scheduler<Never> = scheduler.get().unwrap();
+        let inner: &Scheduler<Never> = scheduler.get().unwrap();
         for _ in 0..6 {
             let probe = Probe(Arc::clone(&scheduler), Arc::clone(&log));
-            floor_itself.admit(Admitted::new(Box::new(probe), alive.clone()));
+            inner.admit(Admitted::new(Box::new(probe), alive.clone()));
         }
-        while floor_itself.try_work(&mut WorkerState::default(), start) {}
+        while inner.try_work(&mut WorkerState::default(), start) {}
         // Each bulk turn gave others a worker, as long as there was one: one inside the other.
         let deepest = log.lock().iter().filter(|found| **found).count();
         assert_eq!(log.lock().len(), 6);

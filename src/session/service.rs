@@ -146,7 +146,7 @@ impl Service {
     }
 
     /// Ends every session as soon as its transfer, if any, is finished. Waiting sessions notice only when the pool is
-    /// roused after this.
+    /// woken after this.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
