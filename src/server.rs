@@ -22,7 +22,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
+use crate::storage::{FairPool, Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -129,7 +129,7 @@ impl Server {
             implicit_port: config.implicit_tls,
             resumption: config.resumption,
         });
-        let checkers = FairCrew::start("checker", checkers(), config.limits.logins_pending_max)?;
+        let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
             doors: Vec::new(),
             stop: Stop::new()?,

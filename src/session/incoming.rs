@@ -12,7 +12,7 @@ use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Disks, Durability, Errand, Go,
+    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, DiskPool, Durability, Go, Job,
     Signs, Upload, judge,
 };
 
@@ -32,7 +32,7 @@ pub(super) struct Incoming {
     /// None while the upload is prepared, and after it was handed over to be stored or kept.
     upload: Option<Upload>,
     /// The copy of the bytes before the client's first byte, while it runs.
-    preparing: Option<(Errand<Upload>, Option<CancelOnDrop>)>,
+    preparing: Option<(Job<Upload>, Option<CancelOnDrop>)>,
     /// Offset in the file of the client's first byte.
     offset: u64,
     /// TYPE A: the converter, and a buffer for its output.
@@ -51,7 +51,7 @@ pub(super) struct Incoming {
     said_end: Option<bool>,
     /// Number of bytes of the file received over the data connection.
     received: u64,
-    disks: Arc<Disks>,
+    disks: Arc<DiskPool>,
     /// True if an earlier upload of this file in the session ended at the same length.
     pub(super) repeated: bool,
     /// Device number of the disk that stores the file.
@@ -60,7 +60,7 @@ pub(super) struct Incoming {
     unflushed: u64,
     /// Time at which the last flush began.
     flushed_at: Instant,
-    flushing: Option<Errand<()>>,
+    flushing: Option<Job<()>>,
 }
 
 /// A restart marker: the client's own name for a position in the file, and ours, the number of bytes before it.
@@ -84,7 +84,7 @@ impl Incoming {
         ascii: bool,
         mode: Mode,
         announced: Option<u64>,
-        disks: Arc<Disks>,
+        disks: Arc<DiskPool>,
         durability: Durability,
         now: Instant,
     ) -> Self {
@@ -336,7 +336,7 @@ impl Incoming {
 
     /// Ends the upload early: flushes and keeps what has arrived, and returns the number of bytes kept. Completes at
     /// once if nothing must be flushed.
-    pub(super) fn settle(self) -> Result<u64, Errand<u64>> {
+    pub(super) fn settle(self) -> Result<u64, Job<u64>> {
         let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
         // A running preparation ends by itself.
         drop(preparing);
@@ -346,7 +346,7 @@ impl Incoming {
         }
         let settle = move || {
             // The record of this flush must be written before the final record.
-            let _flushed = flushing.map(Errand::wait);
+            let _flushed = flushing.map(Job::wait);
             Ok(upload.settle())
         };
         match disks.run(device, settle) {
@@ -360,7 +360,7 @@ impl Incoming {
     pub(super) fn commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
-    ) -> io::Result<Result<Committed, Errand<Committed>>> {
+    ) -> io::Result<Result<Committed, Job<Committed>>> {
         let upload = self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?;
         if self.durability == Durability::Cached {
             return upload.commit(go).map(Ok);
@@ -368,7 +368,7 @@ impl Incoming {
         let flushing = self.flushing.take();
         let commit = move || {
             // A disk error is reported only once, perhaps to the running flush.
-            flushing.map_or(Ok(()), Errand::wait)?;
+            flushing.map_or(Ok(()), Job::wait)?;
             upload.commit(go)
         };
         self.disks.run(self.device, commit).map(Err)

@@ -10,8 +10,7 @@ use crate::log::Event;
 use crate::net::client_of;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    Account, Accounts, Admission, Denied, Durability, Errand, Permissions, Root, Verdict,
-    Verification,
+    Account, Accounts, Admission, Denied, Durability, Job, Permissions, Root, Verdict, Verification,
 };
 
 use super::guard::{Attempt, LockedOut, Target};
@@ -29,7 +28,7 @@ pub(super) struct Asked {
 }
 
 /// A password check that runs on another thread.
-type Check = Errand<Result<Admission, Denied>>;
+type Check = Job<Result<Admission, Denied>>;
 
 /// A login whose PASS has not been answered.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(super) enum LoggingIn {
     /// The password is being checked.
     Checking { login: Asked, check: Check, begun: Instant, until: Instant },
     /// The password was right, and the home is being opened.
-    Opening { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    Opening { login: Asked, verdict: Job<Verdict>, begun: Instant, until: Instant },
     /// The login failed, and its reply is delayed to slow down guessing.
     Refused { until: Instant },
 }

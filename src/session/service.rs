@@ -8,7 +8,7 @@ use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
+use crate::storage::{DiskPool, Durability, FairPool, HomePool, Hosts};
 
 use super::guard::Guard;
 use super::patience::UnansweredCalls;
@@ -28,11 +28,11 @@ pub struct Service {
     /// TLS, if it is set up.
     pub security: Option<Security>,
     /// Threads that check passwords, in turn for each address.
-    pub checkers: Arc<FairCrew<IpAddr>>,
+    pub checkers: Arc<FairPool<IpAddr>>,
     /// Threads that open homes.
-    pub openers: Arc<Openers>,
+    pub openers: Arc<HomePool>,
     /// Threads for work that waits for a disk: flushes, copies, commits.
-    pub disks: Arc<Disks>,
+    pub disks: Arc<DiskPool>,
     /// Calls of file systems that have not returned in time.
     pub(super) unanswered: Arc<UnansweredCalls>,
     /// When stored data is acknowledged: once it is cached, or once it is flushed.
@@ -91,7 +91,7 @@ impl Service {
         config: &Config,
         hosts: Hosts,
         security: Option<Security>,
-        checkers: FairCrew<IpAddr>,
+        checkers: FairPool<IpAddr>,
         log: Log,
     ) -> Self {
         Self {
@@ -127,7 +127,7 @@ impl Service {
     }
 
     /// Returns the threads that wait for disks.
-    pub(super) fn disks(&self) -> Arc<Disks> {
+    pub(super) fn disks(&self) -> Arc<DiskPool> {
         Arc::clone(&self.disks)
     }
 

@@ -17,8 +17,7 @@ use crate::net::control::{has_ended, has_unread};
 use crate::net::copy::Fault;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    ABORTED, ClientState, Committed, Completeness, Errand, Go, Start, Terms, Unable, Upload,
-    VANISHED,
+    ABORTED, ClientState, Committed, Completeness, Go, Job, Start, Terms, Unable, Upload, VANISHED,
 };
 
 use super::incoming::Incoming;
@@ -48,13 +47,13 @@ enum Stage {
     Hearing(Box<Incoming>),
     /// The file is being flushed, and then gets its final name.
     Committing {
-        job: Errand<Committed>,
+        job: Job<Committed>,
         incoming: Box<Incoming>,
         outcome: Outcome,
         aborted: Arc<AtomicBool>,
     },
     /// The upload is incomplete, and what has arrived is being flushed.
-    Keeping { job: Errand<u64>, ending: Ending },
+    Keeping { job: Job<u64>, ending: Ending },
 }
 
 /// The reply to an incomplete upload.

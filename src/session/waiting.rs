@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::ftp::Reply;
 use crate::ftp::command::PathName;
 use crate::pool::{Class, Watch};
-use crate::storage::{Durability, Errand};
+use crate::storage::{Durability, Job};
 
 use super::login::Member;
 use super::patience::CallWait;
@@ -15,7 +15,7 @@ use super::{Activity, Session, Step};
 /// A command that runs on another thread.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    job: Errand<Result<Reply, Refusal>>,
+    job: Job<Result<Reply, Refusal>>,
     pub(super) wait: CallWait,
 }
 

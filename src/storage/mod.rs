@@ -21,12 +21,12 @@ mod upload;
 pub mod users;
 
 pub use account::{Account, Accounts, Admission, Denied, Pace, Permissions, Verdict, Verification};
-pub use crew::Errand;
-pub use disks::Disks;
+pub use crew::Job;
+pub use disks::DiskPool;
 pub use exposed::{Secrets, whereabouts};
-pub use fair::FairCrew;
+pub use fair::FairPool;
 pub use hosts::{Hosts, ReloadedUsers};
-pub use openers::Openers;
+pub use openers::HomePool;
 pub use partials::all_recovered;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
