@@ -19,10 +19,10 @@ use crate::net::listener::{self, Reserve, Stop};
 use crate::net::public::{self, Renewed};
 use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
-use crate::pool::Pool;
+use crate::pool::{FairPool, Pool};
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
-use crate::storage::{FairPool, Hosts, ReloadedUsers, Root, all_recovered};
+use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);

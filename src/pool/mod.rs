@@ -3,11 +3,12 @@
 //! The pool knows nothing of FTP. It runs [`Task`]s, each for one bounded *turn* at a time. Waiting tasks are kept in a
 //! *lot* until one of their descriptors is ready or their deadline has come. A task is owned by exactly one place at
 //! any time: the ready queue, a worker, or the lot. `README.md` in this folder describes the protocol and
-//! argues why no wake-up is lost.
+//! argues why no wake-up is lost. Work that blocks runs on the threads of `blocking`.
 //!
 //! Depends on no other room. Not here: sockets and files. The clock is read by the workers' loop, the watch for held
 //! turns and the alarm only.
 
+mod blocking;
 mod epoll;
 mod held;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod sync;
 mod task;
 mod worker;
 
+pub use blocking::{DiskPool, FairPool, HomePool, Job};
 pub use task::{Call, Class, Task, Turn, Watch};
 
 use std::convert::Infallible;

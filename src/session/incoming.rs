@@ -10,10 +10,10 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, DiskPool, Job, Watch};
 use crate::storage::{
-    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, DiskPool, Durability, Go, Job,
-    Signs, Upload, judge,
+    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Go, Signs, Upload,
+    judge,
 };
 
 /// Number of received bytes from which on a file is large enough for splice.

@@ -8,9 +8,9 @@ use crate::ftp::path::PathTooLong;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::Event;
 use crate::net::client_of;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, Job, Watch};
 use crate::storage::{
-    Account, Accounts, Admission, Denied, Durability, Job, Permissions, Root, Verdict, Verification,
+    Account, Accounts, Admission, Denied, Durability, Permissions, Root, Verdict, Verification,
 };
 
 use super::guard::{Attempt, LockedOut, Target};

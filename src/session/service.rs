@@ -8,7 +8,8 @@ use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::storage::{DiskPool, Durability, FairPool, HomePool, Hosts};
+use crate::pool::{DiskPool, FairPool, HomePool};
+use crate::storage::{Durability, Hosts};
 
 use super::guard::Guard;
 use super::patience::UnansweredCalls;

@@ -15,9 +15,9 @@ use crate::ftp::{Code, Reply};
 use crate::log::{Event, Outcome};
 use crate::net::control::{has_ended, has_unread};
 use crate::net::copy::Fault;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, Job, Watch};
 use crate::storage::{
-    ABORTED, ClientState, Committed, Completeness, Go, Job, Start, Terms, Unable, Upload, VANISHED,
+    ABORTED, ClientState, Committed, Completeness, Go, Start, Terms, Unable, Upload, VANISHED,
 };
 
 use super::incoming::Incoming;

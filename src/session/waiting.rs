@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ftp::Reply;
 use crate::ftp::command::PathName;
-use crate::pool::{Class, Watch};
-use crate::storage::{Durability, Job};
+use crate::pool::{Class, Job, Watch};
+use crate::storage::Durability;
 
 use super::login::Member;
 use super::patience::CallWait;

@@ -4,12 +4,8 @@
 //! Not here: sockets, replies, the clock.
 
 pub mod account;
-mod crew;
-mod disks;
 mod exposed;
-mod fair;
 mod hosts;
-mod openers;
 mod partials;
 pub mod password;
 mod quota;
@@ -21,12 +17,8 @@ mod upload;
 pub mod users;
 
 pub use account::{Account, Accounts, Admission, Denied, Pace, Permissions, Verdict, Verification};
-pub use crew::Job;
-pub use disks::DiskPool;
 pub use exposed::{Secrets, whereabouts};
-pub use fair::FairPool;
 pub use hosts::{Hosts, ReloadedUsers};
-pub use openers::HomePool;
 pub use partials::all_recovered;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::crew::{BoxedJob, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// The maximum number of homes that are opened at a time.
 const HOMES_MAX: usize = 64;

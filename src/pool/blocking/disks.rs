@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
-use super::crew::{BoxedJob, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// The maximum number of threads that wait for one disk. Disks are fastest with a few requests at a time.
 const THREADS_MAX: usize = 4;

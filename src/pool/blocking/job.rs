@@ -1,5 +1,4 @@
-//! Jobs that would block a worker of the pool: flushing a large file can take seconds, and checking a password is slow
-//! on purpose. The threads that run them are in `disks`, `fair` and `openers`.
+//! A job for another thread, and its result.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

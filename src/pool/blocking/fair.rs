@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::crew::{BoxedJob, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// A waiting job, and the flag that cancels it.
 struct Waiting {
