@@ -17,7 +17,7 @@ impl Session {
             Activity::Commands => (self.stranger_since + limits.login_timeout)
                 .min(self.heard_at + limits.idle_timeout),
             Activity::LoggingIn(logging_in) => logging_in.until(),
-            Activity::Opening(awaiting) => awaiting.until,
+            Activity::Connecting(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Finishing(finishing) => finishing.until,
             Activity::Calling(calling) => calling.due_at(),
@@ -70,7 +70,7 @@ impl Session {
             Activity::Calling(calling) => self.expire_call(calling, now),
             Activity::Waiting(waiting) => self.expire_waiting(waiting, now),
             Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
-            Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
+            Activity::Connecting(awaiting) => self.give_up_opening(*awaiting, now),
             Activity::Transfer(transfer)
                 if transfer.is_paused()
                     || transfer.only_flushes(now, self.service.limits.stall_timeout) =>

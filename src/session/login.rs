@@ -13,8 +13,8 @@ use crate::storage::{
     Account, Accounts, Admission, Denied, Durability, Permissions, Root, Verdict, Verification,
 };
 
-use super::guard::{Attempt, LockedOut, Target};
 use super::refusal::Refusal;
+use super::throttle::{Attempt, LockedOut, Target};
 use super::{Activity, Session, Step};
 
 /// Maximum time to check a password and open the home, including the wait for other logins.
@@ -181,7 +181,7 @@ impl Session {
         };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
         let from = self.control.peer().ip();
-        Some(self.service.guard.attempt(host, name, &password.0, from, target))
+        Some(self.service.throttle.attempt(host, name, &password.0, from, target))
     }
 
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
@@ -255,7 +255,7 @@ impl Session {
     /// Returns whether this login is refused without checking the password; if so, answers it.
     fn is_locked_out(&mut self, name: &[u8], attempt: &Attempt, now: Instant) -> bool {
         let service = &self.service;
-        match service.guard.check(attempt, &service.limits, now) {
+        match service.throttle.check(attempt, &service.limits, now) {
             Ok(()) => false,
             Err(LockedOut::Address { remaining }) => {
                 self.log(&Event::LoginFailed { user: name, why: "the address is locked out" });
@@ -278,13 +278,13 @@ impl Session {
         let Asked { name, attempt } = login;
         let attempt = attempt.as_ref();
         match verdict {
-            // Failures during the check count: see `Guard::check`.
+            // Failures during the check count: see `LoginThrottle::check`.
             Ok(_) if attempt.is_some_and(|attempt| self.is_locked_out(name, attempt, now)) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
                 self.share_sessions(name, attempt.is_none());
                 if let Some(attempt) = attempt {
-                    self.service.guard.succeeded(attempt, now);
+                    self.service.throttle.succeeded(attempt, now);
                 }
                 let directory = VirtualPath::root();
                 let durability = self.service.durability;
@@ -330,7 +330,7 @@ impl Session {
         self.log(&Event::LoginFailed { user: name, why });
         self.failures = self.failures.saturating_add(1);
         let service = &self.service;
-        let delay = attempt.map(|attempt| service.guard.failed(attempt, &service.limits, now));
+        let delay = attempt.map(|attempt| service.throttle.failed(attempt, &service.limits, now));
         let until = begun + delay.unwrap_or(service.limits.login_delay);
         if until > now {
             self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));

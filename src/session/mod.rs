@@ -10,7 +10,6 @@ mod calling;
 mod deadlines;
 mod digest;
 mod files;
-mod guard;
 mod incoming;
 mod inform;
 mod listing;
@@ -22,6 +21,7 @@ mod recursion;
 mod refusal;
 mod security;
 mod service;
+mod throttle;
 mod transfer;
 mod turns;
 mod upload;
@@ -50,13 +50,13 @@ use digest::Digesting;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
-use opening::Awaiting;
+use opening::Connecting;
 use refusal::Refusal;
 use security::Secured;
 pub use security::Security;
 use service::Metered;
 pub use service::{Meter, Service};
-use transfer::{Then, Transfer};
+use transfer::{AfterTransfer, Transfer};
 use upload::Finishing;
 use waiting::Waiting;
 
@@ -89,7 +89,7 @@ enum Activity {
     /// A password is being checked, a home is being opened, or the reply to a failed login is being delayed.
     LoggingIn(Box<LoggingIn>),
     /// A transfer command was accepted; its data connection is not open yet.
-    Opening(Box<Awaiting>),
+    Connecting(Box<Connecting>),
     /// Data is being transferred.
     Transfer(Box<Transfer>),
     /// The data of an upload has ended; the file gets its final name, or is kept as a partial.
@@ -111,7 +111,7 @@ impl Activity {
         match self {
             Self::Commands => "commands",
             Self::LoggingIn(_) => "logging in",
-            Self::Opening(_) => "opening",
+            Self::Connecting(_) => "connecting",
             Self::Transfer(_) => "transfer",
             Self::Finishing(_) => "finishing",
             Self::Calling(_) => "calling",
@@ -378,11 +378,14 @@ impl Session {
     /// end.
     fn hear_during_transfer(
         &mut self,
-        then: &mut Then,
+        then: &mut AfterTransfer,
         status: impl Fn() -> Reply,
         now: Instant,
     ) -> Result<Heard, Gone> {
-        while self.control.is_open() && *then == Then::Commands && !self.control.is_congested() {
+        while self.control.is_open()
+            && *then == AfterTransfer::Commands
+            && !self.control.is_congested()
+        {
             let line = match self.control.next_line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
@@ -400,10 +403,10 @@ impl Session {
             let command = line.complete().map(Command::parse);
             match command {
                 Some(Ok(Command::Abort)) => return Ok(Heard::Abort),
-                Some(Ok(Command::Quit)) => *then = Then::Farewell,
+                Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
                 // ABOR and QUIT, which end a transfer, do not count against the limit.
                 _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
-                    *then = Then::Dismissal;
+                    *then = AfterTransfer::Dismissal;
                     return Ok(Heard::TooMuch);
                 }
                 None => self.refuse(&Refusal::LineTooLong),

@@ -1,5 +1,5 @@
-//! Commands that need a data connection, such as RETR, STOR and LIST: each creates an [`Order`], replies 150 and waits
-//! for its connection ([`Awaiting`]). `transfer` then moves the data.
+//! Commands that need a data connection, such as RETR, STOR and LIST: each creates an [`TransferRequest`], replies 150 and waits
+//! for its connection ([`Connecting`]). `transfer` then moves the data.
 
 use std::fs::File;
 use std::io;
@@ -20,7 +20,7 @@ use crate::pool::{Class, Watch};
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::Refusal;
-use super::transfer::{INTERACTIVE_BYTES, Order, Then, aborted};
+use super::transfer::{AfterTransfer, INTERACTIVE_BYTES, TransferRequest, aborted};
 use super::upload::Ending;
 use super::work::{Outgoing, Text, Work};
 use super::{Activity, Heard, Pending, Session, Step};
@@ -42,10 +42,10 @@ const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An order that waits for its data connection.
 #[derive(Debug)]
-pub(super) struct Awaiting {
+pub(super) struct Connecting {
     opening: Opening,
     protection: Option<Protection>,
-    pub(super) order: Order,
+    pub(super) order: TransferRequest,
     work: Work,
     pub(super) until: Instant,
     /// The address of another host that connected to the passive port.
@@ -54,7 +54,7 @@ pub(super) struct Awaiting {
     hung_up: bool,
 }
 
-impl Awaiting {
+impl Connecting {
     /// Returns whether the session still has to notice that the client closes its side.
     pub(super) fn watches_hang_up(&self) -> bool {
         !self.hung_up
@@ -221,7 +221,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.check_route()?;
-        let order = Order { verb, path, begun: now, then: Then::Commands };
+        let order = TransferRequest { verb, path, begun: now, then: AfterTransfer::Commands };
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
             Route::Open { connection } => {
                 self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
@@ -241,7 +241,7 @@ impl Session {
         let protection = self.protection(work.direction());
         match opening {
             Ok(opening) => {
-                self.enter(Activity::Opening(Box::new(Awaiting {
+                self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
                     order,
@@ -261,10 +261,10 @@ impl Session {
 
     pub(super) fn await_data_connection(
         &mut self,
-        awaiting: Awaiting,
+        awaiting: Connecting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Awaiting { opening, protection, mut order, work, mut until, mut stranger, hung_up } =
+        let Connecting { opening, protection, mut order, work, mut until, mut stranger, hung_up } =
             awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.hear_during_transfer(&mut order.then, waiting, now)? {
@@ -311,7 +311,7 @@ impl Session {
                 if !awaits_login && is_awaiting_login(&opening) {
                     until = until.min(now + OTHER_LOGIN_TIMEOUT);
                 }
-                self.enter(Activity::Opening(Box::new(Awaiting {
+                self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
                     order,
@@ -336,14 +336,14 @@ impl Session {
 
     /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
     /// the transfer, after QUIT, or after the end of its input.
-    fn has_hung_up(&self, order: &Order) -> bool {
-        let hears = self.control.is_open() && order.then == Then::Commands;
+    fn has_hung_up(&self, order: &TransferRequest) -> bool {
+        let hears = self.control.is_open() && order.then == AfterTransfer::Commands;
         !hears && self.control.has_ended()
     }
 
     /// Ends an order whose data connection did not arrive in time.
-    pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
+    pub(super) fn give_up_opening(&mut self, awaiting: Connecting, now: Instant) {
+        let Connecting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
         drop(opening);
         let seconds = self.service.limits.data_connect_timeout.as_secs();
@@ -361,7 +361,7 @@ impl Session {
         };
         if hung_up {
             // Lines that the client sent before it left are not answered either.
-            order.then = Then::Farewell;
+            order.then = AfterTransfer::Farewell;
         }
         self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
     }

@@ -11,9 +11,9 @@ use crate::net::public::PublicAddress;
 use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::storage::{Durability, Hosts};
 
-use super::guard::Guard;
 use super::patience::UnansweredCalls;
 use super::security::Security;
+use super::throttle::LoginThrottle;
 
 /// State that the sessions of a server share; with slaves, the sessions of one slave.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub struct Service {
     pub durability: Durability,
     /// The log that receives events.
     pub log: Arc<Log>,
-    pub(super) guard: Arc<Guard>,
+    pub(super) throttle: Arc<LoginThrottle>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -113,7 +113,7 @@ impl Service {
             openers: Arc::default(),
             durability: if config.flush { Durability::Flushed } else { Durability::Cached },
             log: Arc::new(log),
-            guard: Arc::default(),
+            throttle: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),

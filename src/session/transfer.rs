@@ -39,7 +39,7 @@ const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterTransfer {
     Commands,
     /// QUIT was received during the transfer.
     Farewell,
@@ -49,18 +49,18 @@ pub(super) enum Then {
 
 /// A transfer that a client has requested.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct TransferRequest {
     pub(super) verb: &'static Verb,
     pub(super) path: VirtualPath,
     pub(super) begun: Instant,
-    pub(super) then: Then,
+    pub(super) then: AfterTransfer,
 }
 
 /// A transfer in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
     connection: DataConnection,
-    pub(super) order: Order,
+    pub(super) order: TransferRequest,
     work: Work,
     bytes: u64,
     progressed_at: Instant,
@@ -179,7 +179,7 @@ impl Session {
     pub(super) fn transfer(
         &mut self,
         connection: DataConnection,
-        order: Order,
+        order: TransferRequest,
         work: Work,
         now: Instant,
     ) {
@@ -403,7 +403,7 @@ impl Session {
     /// Ends the work of a transfer. What has arrived of an upload is flushed on another thread before the reply.
     pub(super) fn end_work(
         &mut self,
-        order: Order,
+        order: TransferRequest,
         work: Work,
         bytes: u64,
         ending: Ending,
@@ -421,7 +421,7 @@ impl Session {
 
     pub(super) fn finish(
         &mut self,
-        order: Order,
+        order: TransferRequest,
         bytes: u64,
         reply: &Reply,
         outcome: Outcome,
@@ -436,16 +436,16 @@ impl Session {
     }
 
     /// Does what was requested during a transfer, now that it has ended.
-    pub(super) fn go_on_after(&mut self, then: Then, now: Instant) {
+    pub(super) fn go_on_after(&mut self, then: AfterTransfer, now: Instant) {
         match then {
-            Then::Commands => self.enter(Activity::Commands),
-            Then::Farewell => self.quit(now),
-            Then::Dismissal => self.dismiss(TOO_MUCH, now),
+            AfterTransfer::Commands => self.enter(Activity::Commands),
+            AfterTransfer::Farewell => self.quit(now),
+            AfterTransfer::Dismissal => self.dismiss(TOO_MUCH, now),
         }
     }
 
-    fn log_transfer(&self, order: Order, bytes: u64, outcome: Outcome, now: Instant) {
-        let Order { verb, path, begun, .. } = order;
+    fn log_transfer(&self, order: TransferRequest, bytes: u64, outcome: Outcome, now: Instant) {
+        let TransferRequest { verb, path, begun, .. } = order;
         let took = now.duration_since(begun);
         self.log(&Event::Transfer(&TransferEvent { verb: verb.name, path, bytes, took, outcome }));
     }

@@ -7,7 +7,7 @@ use crate::log::Event;
 use crate::net::control::Gone;
 use crate::pool::{Call, Class, Task, Turn, Watch};
 
-use super::transfer::Then;
+use super::transfer::AfterTransfer;
 use super::{Activity, Session, Step};
 
 /// Maximum number of steps in one turn; a command takes one step.
@@ -71,7 +71,7 @@ impl Session {
         match mem::take(&mut self.activity) {
             Activity::Commands => self.next_command(now),
             Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
-            Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
+            Activity::Connecting(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, *budget),
             Activity::Finishing(finishing) => Ok(self.finish_upload(*finishing, now)),
             Activity::Calling(calling) => self.await_call(calling, now, budget),
@@ -106,15 +106,15 @@ impl Task for Session {
         let hears = match &self.activity {
             Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
-            Activity::Opening(awaiting) => {
-                awaiting.order.then == Then::Commands && self.control.is_open()
+            Activity::Connecting(awaiting) => {
+                awaiting.order.then == AfterTransfer::Commands && self.control.is_open()
             }
             // The transfer already watches two descriptors, and is sure to wake when the flush is done.
             Activity::Transfer(transfer) if transfer.owes_a_marker() => {
                 return transfer.watch(watch);
             }
             Activity::Transfer(transfer) => {
-                transfer.order.then == Then::Commands && self.control.is_open()
+                transfer.order.then == AfterTransfer::Commands && self.control.is_open()
             }
             Activity::LoggingIn(_)
             | Activity::Calling(_)
@@ -127,12 +127,12 @@ impl Task for Session {
             watch.writable(self.control.descriptor(), Class::Interactive);
         } else if hears {
             watch.readable(self.control.descriptor(), Class::Interactive);
-        } else if matches!(&self.activity, Activity::Opening(awaiting) if awaiting.watches_hang_up())
+        } else if matches!(&self.activity, Activity::Connecting(awaiting) if awaiting.watches_hang_up())
         {
             watch.hang_up(self.control.descriptor(), Class::Interactive);
         }
         match &self.activity {
-            Activity::Opening(awaiting) => awaiting.watch(watch),
+            Activity::Connecting(awaiting) => awaiting.watch(watch),
             Activity::Transfer(transfer) => transfer.watch(watch),
             Activity::Finishing(finishing) => finishing.watch(watch),
             Activity::LoggingIn(logging_in) => logging_in.watch(watch),

@@ -22,7 +22,7 @@ use crate::storage::{
 
 use super::incoming::Incoming;
 use super::refusal::{Refusal, fault_reply};
-use super::transfer::{Order, Then, abort_done, aborted};
+use super::transfer::{AfterTransfer, TransferRequest, abort_done, aborted};
 use super::work::Work;
 use super::{Activity, Heard, Pending, Session, Step};
 
@@ -35,7 +35,7 @@ const READS_MAX: u32 = 256;
 /// An upload whose data has ended.
 #[derive(Debug)]
 pub(super) struct Finishing {
-    order: Order,
+    order: TransferRequest,
     bytes: u64,
     stage: Stage,
     pub(super) until: Instant,
@@ -78,7 +78,7 @@ impl Finishing {
 
     /// Returns whether commands are read meanwhile.
     pub(super) fn hears(&self) -> bool {
-        self.order.then == Then::Commands && !matches!(self.stage, Stage::Keeping { .. })
+        self.order.then == AfterTransfer::Commands && !matches!(self.stage, Stage::Keeping { .. })
     }
 }
 
@@ -174,13 +174,18 @@ impl Session {
 
     /// Concludes an upload whose data has ended in order. Commands that the client sent before count first: an ABOR
     /// that has arrived, or is arriving, wins.
-    pub(super) fn conclude_upload(&mut self, order: Order, incoming: Box<Incoming>, now: Instant) {
+    pub(super) fn conclude_upload(
+        &mut self,
+        order: TransferRequest,
+        incoming: Box<Incoming>,
+        now: Instant,
+    ) {
         self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
     }
 
     fn hear_end(
         &mut self,
-        mut order: Order,
+        mut order: TransferRequest,
         mut incoming: Box<Incoming>,
         until: Instant,
         now: Instant,
@@ -217,21 +222,25 @@ impl Session {
 
     /// Reads the control connection: the client has sent ABOR, is gone, or waits. The error means that a line has begun
     /// that may become ABOR.
-    fn look_for_abort(&mut self, then: &mut Then, now: Instant) -> Result<ClientState, Unfinished> {
+    fn look_for_abort(
+        &mut self,
+        then: &mut AfterTransfer,
+        now: Instant,
+    ) -> Result<ClientState, Unfinished> {
         for _ in 0..READS_MAX {
             self.control.begin_turn();
             match self.hear_during_transfer(then, storing, now) {
                 Ok(Heard::Abort) => return Ok(ClientState::Aborted),
-                Ok(Heard::HangUp) | Err(_) if *then == Then::Commands => {
+                Ok(Heard::HangUp) | Err(_) if *then == AfterTransfer::Commands => {
                     return Ok(ClientState::Vanished);
                 }
                 _ => {}
             }
-            if *then != Then::Commands || !self.listens() || !self.control.has_unread() {
+            if *then != AfterTransfer::Commands || !self.listens() || !self.control.has_unread() {
                 break;
             }
         }
-        if *then != Then::Commands {
+        if *then != AfterTransfer::Commands {
             return Ok(ClientState::Present);
         }
         if self.control.has_ended() {
@@ -244,11 +253,11 @@ impl Session {
     }
 
     /// Returns whether the client has sent ABOR while its upload is being flushed.
-    fn hears_abort(&mut self, then: &mut Then, now: Instant) -> bool {
+    fn hears_abort(&mut self, then: &mut AfterTransfer, now: Instant) -> bool {
         let heard = self.hear_during_transfer(then, storing, now);
         if heard.is_err() {
             // The outcome of the upload must still be logged, but no more commands are read.
-            *then = Then::Farewell;
+            *then = AfterTransfer::Farewell;
         }
         matches!(heard, Ok(Heard::Abort))
     }
@@ -261,14 +270,14 @@ impl Session {
     /// Flushes the file and gives it its final name, unless the client intervenes.
     fn commit(
         &mut self,
-        order: Order,
+        order: TransferRequest,
         mut incoming: Box<Incoming>,
         outcome: Outcome,
         now: Instant,
     ) {
         let bytes = incoming.received();
-        let assumes = outcome == Outcome::AssumedComplete && order.then == Then::Commands;
-        let listens = order.then == Then::Commands && self.listens();
+        let assumes = outcome == Outcome::AssumedComplete && order.then == AfterTransfer::Commands;
+        let listens = order.then == AfterTransfer::Commands && self.listens();
         let aborted = Arc::default();
         let go = go_on(self.control.watched().ok(), listens, assumes, Arc::clone(&aborted));
         match incoming.commit(go) {
@@ -283,7 +292,13 @@ impl Session {
         }
     }
 
-    fn enter_finishing(&mut self, order: Order, bytes: u64, stage: Stage, until: Instant) {
+    fn enter_finishing(
+        &mut self,
+        order: TransferRequest,
+        bytes: u64,
+        stage: Stage,
+        until: Instant,
+    ) {
         self.enter(Activity::Finishing(Box::new(Finishing { order, bytes, stage, until })));
     }
 
@@ -341,7 +356,7 @@ impl Session {
 
     fn conclude_commit(
         &mut self,
-        order: Order,
+        order: TransferRequest,
         mut incoming: Box<Incoming>,
         outcome: Outcome,
         committed: io::Result<Committed>,
@@ -367,7 +382,13 @@ impl Session {
     }
 
     /// Ends an incomplete upload: flushes what has arrived, and then replies.
-    pub(super) fn keep(&mut self, order: Order, incoming: Incoming, ending: Ending, now: Instant) {
+    pub(super) fn keep(
+        &mut self,
+        order: TransferRequest,
+        incoming: Incoming,
+        ending: Ending,
+        now: Instant,
+    ) {
         let bytes = incoming.received();
         match incoming.settle() {
             Ok(kept) => self.conclude_keep(order, bytes, ending, kept, now),
@@ -378,7 +399,14 @@ impl Session {
         }
     }
 
-    fn conclude_keep(&mut self, order: Order, bytes: u64, ending: Ending, kept: u64, now: Instant) {
+    fn conclude_keep(
+        &mut self,
+        order: TransferRequest,
+        bytes: u64,
+        ending: Ending,
+        kept: u64,
+        now: Instant,
+    ) {
         let why = match &ending {
             Ending::CutOff(why) => why,
             Ending::Told(..) => "it did not come to its end",
@@ -397,7 +425,13 @@ impl Session {
             Ending::Aborted => (aborted(), Outcome::Aborted),
         };
         let then = order.then;
-        self.finish(Order { then: Then::Commands, ..order }, bytes, &reply, outcome, now);
+        self.finish(
+            TransferRequest { then: AfterTransfer::Commands, ..order },
+            bytes,
+            &reply,
+            outcome,
+            now,
+        );
         if is_aborted {
             self.reply(&abort_done());
         }
@@ -416,7 +450,13 @@ impl Session {
         }
     }
 
-    fn fail_to_commit(&mut self, order: Order, bytes: u64, error: io::Error, now: Instant) {
+    fn fail_to_commit(
+        &mut self,
+        order: TransferRequest,
+        bytes: u64,
+        error: io::Error,
+        now: Instant,
+    ) {
         self.route = None;
         let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
             Reply::new(Code::LOCAL_ERROR, "Another upload of this file has taken over.")
