@@ -13,16 +13,18 @@ impl Session {
     pub(super) fn deadline(&self) -> Instant {
         let limits = &self.service.limits;
         let activity = match &self.activity {
-            Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
-            Activity::Commands => (self.stranger_since + limits.login_timeout)
-                .min(self.heard_at + limits.idle_timeout),
+            Activity::Commands if self.member().is_ok() => self.last_activity + limits.idle_timeout,
+            Activity::Commands => (self.logged_out_since + limits.login_timeout)
+                .min(self.last_activity + limits.idle_timeout),
             Activity::LoggingIn(logging_in) => logging_in.until(),
             Activity::Connecting(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Finishing(finishing) => finishing.until,
             Activity::Calling(calling) => calling.due_at(),
             Activity::Waiting(waiting) => waiting.wait.due_at(),
-            Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
+            Activity::Digesting(_) | Activity::Status(_) => {
+                self.last_activity + limits.idle_timeout
+            }
             Activity::Farewell { until } => *until,
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);

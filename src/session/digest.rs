@@ -15,7 +15,7 @@ use crate::net::control::Gone;
 use super::login::Member;
 use super::refusal::Refusal;
 use super::transfer::{abort_done, aborted};
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, Pending, Polled, Session, Step};
 
 /// Number of bytes digested in one turn; they take well below a millisecond.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -127,15 +127,15 @@ impl Session {
         mut digesting: Box<Digesting>,
         now: Instant,
     ) -> Result<Step, Gone> {
-        self.heard_at = now;
-        match self.hear_abort() {
-            Ok(Heard::Nothing | Heard::TooMuch) => {}
-            Ok(Heard::Abort) => {
+        self.last_activity = now;
+        match self.poll_abort() {
+            Ok(Polled::Nothing | Polled::TooMuch) => {}
+            Ok(Polled::Abort) => {
                 self.reply(&aborted());
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
-            Ok(Heard::HangUp) => return Err(Gone::Closed),
+            Ok(Polled::HangUp) => return Err(Gone::Closed),
             Err(gone) => return Err(gone),
         }
         let until = now + self.service.limits.stall_timeout;
@@ -170,23 +170,23 @@ impl Session {
     }
 
     /// Reads a command: serves ABOR at once, and holds any other line until the checksum is done.
-    fn hear_abort(&mut self) -> Result<Heard, Gone> {
+    fn poll_abort(&mut self) -> Result<Polled, Gone> {
         if !self.control.is_open() {
-            return Ok(Heard::Nothing);
+            return Ok(Polled::Nothing);
         }
         let line = match self.control.next_line() {
             Ok(Some(line)) => line,
-            Ok(None) => return Ok(Heard::Nothing),
-            Err(Gone::Closed) => return Ok(Heard::HangUp),
+            Ok(None) => return Ok(Polled::Nothing),
+            Err(Gone::Closed) => return Ok(Polled::HangUp),
             Err(gone) => return Err(gone),
         };
         if let Line::Complete(text) = &line
             && matches!(Command::parse(text), Ok(Command::Abort))
         {
-            return Ok(Heard::Abort);
+            return Ok(Polled::Abort);
         }
         self.control.hold(line);
-        Ok(Heard::Nothing)
+        Ok(Polled::Nothing)
     }
 
     /// OPTS HASH: selects the algorithm, if one is named, and returns the selected one.

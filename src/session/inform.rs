@@ -110,7 +110,7 @@ impl Session {
         let mut escaped = Vec::with_capacity(lines.len());
         append_escaped(&mut escaped, lines);
         self.control.write(&escaped);
-        self.heard_at = now;
+        self.last_activity = now;
         match filled {
             Ok(false) => {
                 self.enter(Activity::Status(listing));

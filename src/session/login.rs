@@ -402,7 +402,7 @@ impl Session {
     /// Logs the client out. A member gets the login time of a new client; the login time of others continues.
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
-            self.stranger_since = now;
+            self.logged_out_since = now;
             if let Some(binding) = &self.secured.binding {
                 binding.log_out();
             }

@@ -154,11 +154,11 @@ pub struct Session {
     activity: Activity,
     connected_at: Instant,
     /// Start of the time without a login.
-    stranger_since: Instant,
+    logged_out_since: Instant,
     /// Number of failed logins, whatever their user names.
     failures: u8,
     /// Time of the last activity: a command, the end of a transfer, or a step of a long command.
-    heard_at: Instant,
+    last_activity: Instant,
     flow: Flow,
     /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
     turn_left: Option<(u32, usize)>,
@@ -214,9 +214,9 @@ impl Session {
             pending: Pending::default(),
             activity: Activity::Commands,
             connected_at: now,
-            stranger_since: now,
+            logged_out_since: now,
             failures: 0,
-            heard_at: now,
+            last_activity: now,
             flow: Flow::new(now),
             turn_left: None,
             short_upload: None,
@@ -247,7 +247,7 @@ impl Session {
             }
             Err(gone) => return Err(gone),
         };
-        self.heard_at = now;
+        self.last_activity = now;
         if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
             self.dismiss(TOO_MUCH, now);
             return Ok(Step::More);
@@ -376,12 +376,12 @@ impl Session {
 
     /// Reads commands during a transfer: serves ABOR, STAT, QUIT and NOOP, and holds the first other line until its
     /// end.
-    fn hear_during_transfer(
+    fn poll_commands(
         &mut self,
         then: &mut AfterTransfer,
         status: impl Fn() -> Reply,
         now: Instant,
-    ) -> Result<Heard, Gone> {
+    ) -> Result<Polled, Gone> {
         while self.control.is_open()
             && *then == AfterTransfer::Commands
             && !self.control.is_congested()
@@ -389,10 +389,10 @@ impl Session {
             let line = match self.control.next_line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
-                Err(Gone::Closed) => return Ok(Heard::HangUp),
+                Err(Gone::Closed) => return Ok(Polled::HangUp),
                 Err(gone) => return Err(gone),
             };
-            self.heard_at = now;
+            self.last_activity = now;
             if let Line::Complete(text) = &line {
                 if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
                     self.control.hold(line);
@@ -402,12 +402,12 @@ impl Session {
             }
             let command = line.complete().map(Command::parse);
             match command {
-                Some(Ok(Command::Abort)) => return Ok(Heard::Abort),
+                Some(Ok(Command::Abort)) => return Ok(Polled::Abort),
                 Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
                 // ABOR and QUIT, which end a transfer, do not count against the limit.
                 _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
                     *then = AfterTransfer::Dismissal;
-                    return Ok(Heard::TooMuch);
+                    return Ok(Polled::TooMuch);
                 }
                 None => self.refuse(&Refusal::LineTooLong),
                 Some(Ok(Command::Status(None))) => self.reply(&status()),
@@ -417,7 +417,7 @@ impl Session {
                 _ => self.reply(&Reply::new(Code::OK, "Done.")),
             }
         }
-        Ok(Heard::Nothing)
+        Ok(Polled::Nothing)
     }
 
     fn quit(&mut self, now: Instant) {
@@ -503,7 +503,7 @@ impl Flow {
 
 /// The result of reading the control connection during a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum Polled {
     Nothing,
     Abort,
     /// The client has closed its side.

@@ -23,7 +23,7 @@ use super::refusal::Refusal;
 use super::transfer::{AfterTransfer, INTERACTIVE_BYTES, TransferRequest, aborted};
 use super::upload::Ending;
 use super::work::{Outgoing, Text, Work};
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, Pending, Polled, Session, Step};
 
 /// Time left to the client after another host has connected to its passive port.
 ///
@@ -45,7 +45,7 @@ const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Connecting {
     opening: Opening,
     protection: Option<Protection>,
-    pub(super) order: TransferRequest,
+    pub(super) request: TransferRequest,
     work: Work,
     pub(super) until: Instant,
     /// The address of another host that connected to the passive port.
@@ -221,11 +221,11 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.check_route()?;
-        let order = TransferRequest { verb, path, begun: now, then: AfterTransfer::Commands };
+        let request = TransferRequest { verb, path, begun: now, then: AfterTransfer::Commands };
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
             Route::Open { connection } => {
                 self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
-                self.transfer(connection, order, work, now);
+                self.transfer(connection, request, work, now);
                 return Ok(());
             }
             Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
@@ -244,7 +244,7 @@ impl Session {
                 self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
-                    order,
+                    request,
                     work,
                     until,
                     stranger: None,
@@ -253,7 +253,7 @@ impl Session {
             }
             Err(error) => {
                 let ending = Ending::Told(cannot_connect(&error), Outcome::Failed);
-                self.end_work(order, work, 0, ending, now);
+                self.end_work(request, work, 0, ending, now);
             }
         }
         Ok(())
@@ -264,23 +264,23 @@ impl Session {
         awaiting: Connecting,
         now: Instant,
     ) -> Result<Step, Gone> {
-        let Connecting { opening, protection, mut order, work, mut until, mut stranger, hung_up } =
+        let Connecting { opening, protection, mut request, work, mut until, mut stranger, hung_up } =
             awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
-        match self.hear_during_transfer(&mut order.then, waiting, now)? {
-            Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
-            Heard::HangUp | Heard::Nothing => {}
-            Heard::TooMuch => {
+        match self.poll_commands(&mut request.then, waiting, now)? {
+            Polled::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
+            Polled::HangUp | Polled::Nothing => {}
+            Polled::TooMuch => {
                 let ending = Ending::Told(aborted(), Outcome::CutOff);
-                self.end_work(order, work, 0, ending, now);
+                self.end_work(request, work, 0, ending, now);
                 return Ok(Step::More);
             }
-            Heard::Abort => {
-                self.end_work(order, work, 0, Ending::Aborted, now);
+            Polled::Abort => {
+                self.end_work(request, work, 0, Ending::Aborted, now);
                 return Ok(Step::More);
             }
         }
-        let hung_up = hung_up || self.has_hung_up(&order);
+        let hung_up = hung_up || self.has_hung_up(&request);
         if hung_up {
             until = until.min(now + HANG_UP_GRACE);
         }
@@ -297,7 +297,7 @@ impl Session {
                     // Fails on a broken connection, which is detected when data moves.
                     let _set = connection.hold_nothing_back();
                 }
-                self.transfer(connection, order, work, now);
+                self.transfer(connection, request, work, now);
                 Ok(Step::More)
             }
             Ok(Err(mut opening)) => {
@@ -314,7 +314,7 @@ impl Session {
                 self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
-                    order,
+                    request,
                     work,
                     until,
                     stranger,
@@ -328,7 +328,7 @@ impl Session {
                     Failure::Handshake(error) => self.handshake_failed(error),
                     Failure::Stranger => self.not_resumed(),
                 };
-                self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
+                self.end_work(request, work, 0, Ending::Told(reply, Outcome::Failed), now);
                 Ok(Step::More)
             }
         }
@@ -336,14 +336,14 @@ impl Session {
 
     /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
     /// the transfer, after QUIT, or after the end of its input.
-    fn has_hung_up(&self, order: &TransferRequest) -> bool {
-        let hears = self.control.is_open() && order.then == AfterTransfer::Commands;
+    fn has_hung_up(&self, request: &TransferRequest) -> bool {
+        let hears = self.control.is_open() && request.then == AfterTransfer::Commands;
         !hears && self.control.has_ended()
     }
 
     /// Ends an order whose data connection did not arrive in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Connecting, now: Instant) {
-        let Connecting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
+        let Connecting { opening, mut request, work, stranger, hung_up, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
         drop(opening);
         let seconds = self.service.limits.data_connect_timeout.as_secs();
@@ -361,9 +361,9 @@ impl Session {
         };
         if hung_up {
             // Lines that the client sent before it left are not answered either.
-            order.then = AfterTransfer::Farewell;
+            request.then = AfterTransfer::Farewell;
         }
-        self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
+        self.end_work(request, work, 0, Ending::Told(reply, Outcome::Failed), now);
     }
 
     fn log_stranger(&self, from: SocketAddr) {

@@ -20,7 +20,7 @@ use super::negotiate::Route;
 use super::refusal::fault_reply;
 use super::upload::Ending;
 use super::work::Work;
-use super::{Activity, Heard, Metered, Session, Step, TOO_MUCH};
+use super::{Activity, Metered, Polled, Session, Step, TOO_MUCH};
 
 /// Maximum number of bytes per interactive turn: a whole small file, or the beginning of a large one.
 pub(super) const INTERACTIVE_BYTES: usize = 64 * 1024;
@@ -60,7 +60,7 @@ pub(super) struct TransferRequest {
 #[derive(Debug)]
 pub(super) struct Transfer {
     connection: DataConnection,
-    pub(super) order: TransferRequest,
+    pub(super) request: TransferRequest,
     work: Work,
     bytes: u64,
     progressed_at: Instant,
@@ -154,9 +154,11 @@ impl Transfer {
 
     /// Returns the reply to STAT during the transfer.
     fn status(&self, now: Instant) -> Reply {
-        let seconds = now.duration_since(self.order.begun).as_secs();
-        let text =
-            format!("{}: {} bytes in {seconds} seconds so far.", self.order.verb.name, self.bytes);
+        let seconds = now.duration_since(self.request.begun).as_secs();
+        let text = format!(
+            "{}: {} bytes in {seconds} seconds so far.",
+            self.request.verb.name, self.bytes
+        );
         Reply::new(Code::STATUS, text)
     }
 }
@@ -179,7 +181,7 @@ impl Session {
     pub(super) fn transfer(
         &mut self,
         connection: DataConnection,
-        order: TransferRequest,
+        request: TransferRequest,
         work: Work,
         now: Instant,
     ) {
@@ -187,7 +189,7 @@ impl Session {
         let pace = self.login.member().and_then(|member| work.pace(&member.account));
         self.enter(Activity::Transfer(Box::new(Transfer {
             connection,
-            order,
+            request,
             work,
             bytes: 0,
             progressed_at: now,
@@ -204,31 +206,31 @@ impl Session {
         now: Instant,
         budget: usize,
     ) -> Result<Step, Gone> {
-        let mut then = transfer.order.then;
-        let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now);
-        transfer.order.then = then;
-        let heard = match heard {
-            Ok(heard) => heard,
+        let mut then = transfer.request.then;
+        let polled = self.poll_commands(&mut then, || transfer.status(now), now);
+        transfer.request.then = then;
+        let polled = match polled {
+            Ok(polled) => polled,
             Err(gone) => {
                 // `abandon` logs the transfer.
                 self.enter(Activity::Transfer(transfer));
                 return Err(gone);
             }
         };
-        match heard {
-            Heard::Abort => {
+        match polled {
+            Polled::Abort => {
                 self.end_with(*transfer, Ending::Aborted, now);
                 return Ok(Step::More);
             }
-            Heard::TooMuch => {
+            Polled::TooMuch => {
                 self.end(*transfer, aborted(), Outcome::CutOff, now);
                 return Ok(Step::More);
             }
-            Heard::HangUp if transfer.work.ends_with_the_control_connection() => {
+            Polled::HangUp if transfer.work.ends_with_the_control_connection() => {
                 self.enter(Activity::Transfer(transfer));
                 return Err(Gone::Closed);
             }
-            Heard::HangUp | Heard::Nothing => {}
+            Polled::HangUp | Polled::Nothing => {}
         }
         if transfer.pauses(now) {
             self.enter(Activity::Transfer(transfer));
@@ -243,7 +245,7 @@ impl Session {
             // Only the connection remains to be closed; no file is accessed.
             let advanced = transfer.advance(0, now);
             let mut budget = budget;
-            return Ok(self.go_on(transfer, advanced, now, &mut budget));
+            return Ok(self.handle_moved(transfer, advanced, now, &mut budget));
         }
         let slice = transfer.slice(budget);
         let until = now + self.service.limits.stall_timeout;
@@ -258,13 +260,13 @@ impl Session {
             {
                 session.reply(&marker.reply());
             }
-            Ok(session.go_on(transfer, advanced, now, budget))
+            Ok(session.handle_moved(transfer, advanced, now, budget))
         });
         Ok(Step::More)
     }
 
     /// Handles the result of one step of a transfer.
-    fn go_on(
+    fn handle_moved(
         &mut self,
         mut transfer: Box<Transfer>,
         advanced: Result<Moved, Fault>,
@@ -344,12 +346,12 @@ impl Session {
     /// Logs the transfer of a session that ends in the middle of it, and keeps what has arrived of an upload.
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
-            let Transfer { order, work, bytes, .. } = *transfer;
+            let Transfer { request, work, bytes, .. } = *transfer;
             if let Work::Receive(incoming) = work {
                 // The job ends by itself; its result is not needed.
                 drop(incoming.settle());
             }
-            self.log_transfer(order, bytes, Outcome::CutOff, now);
+            self.log_transfer(request, bytes, Outcome::CutOff, now);
         }
     }
 
@@ -357,14 +359,14 @@ impl Session {
     /// order in which clients expect the two. In block mode the connection stays open for the next transfer, if this
     /// one is complete.
     fn conclude(&mut self, transfer: Transfer, now: Instant) {
-        let Transfer { connection, order, work, bytes, .. } = transfer;
+        let Transfer { connection, request, work, bytes, .. } = transfer;
         if self.parameters.mode == Mode::Block {
             self.route = Some(Route::Open { connection });
         } else {
             drop(connection);
         }
         match work {
-            Work::Receive(incoming) => self.conclude_upload(order, incoming, now),
+            Work::Receive(incoming) => self.conclude_upload(request, incoming, now),
             Work::Send(_) | Work::SendText(_) => {
                 let reply = match work.remark() {
                     None => self.complete(),
@@ -374,7 +376,7 @@ impl Session {
                 };
                 // The file, too, is closed before the reply.
                 drop(work);
-                self.finish(order, bytes, &reply, Outcome::Complete, now);
+                self.finish(request, bytes, &reply, Outcome::Complete, now);
             }
         }
     }
@@ -395,25 +397,25 @@ impl Session {
     }
 
     fn end_with(&mut self, transfer: Transfer, ending: Ending, now: Instant) {
-        let Transfer { connection, order, work, bytes, .. } = transfer;
+        let Transfer { connection, request, work, bytes, .. } = transfer;
         drop(connection);
-        self.end_work(order, work, bytes, ending, now);
+        self.end_work(request, work, bytes, ending, now);
     }
 
     /// Ends the work of a transfer. What has arrived of an upload is flushed on another thread before the reply.
     pub(super) fn end_work(
         &mut self,
-        order: TransferRequest,
+        request: TransferRequest,
         work: Work,
         bytes: u64,
         ending: Ending,
         now: Instant,
     ) {
         match (work, ending) {
-            (Work::Receive(incoming), ending) => self.keep(order, *incoming, ending, now),
-            (_, Ending::Told(reply, outcome)) => self.finish(order, bytes, &reply, outcome, now),
+            (Work::Receive(incoming), ending) => self.keep(request, *incoming, ending, now),
+            (_, Ending::Told(reply, outcome)) => self.finish(request, bytes, &reply, outcome, now),
             (_, Ending::CutOff(_) | Ending::Aborted) => {
-                self.finish(order, bytes, &aborted(), Outcome::Aborted, now);
+                self.finish(request, bytes, &aborted(), Outcome::Aborted, now);
                 self.reply(&abort_done());
             }
         }
@@ -421,22 +423,22 @@ impl Session {
 
     pub(super) fn finish(
         &mut self,
-        order: TransferRequest,
+        request: TransferRequest,
         bytes: u64,
         reply: &Reply,
         outcome: Outcome,
         now: Instant,
     ) {
-        let then = order.then;
-        self.log_transfer(order, bytes, outcome, now);
+        let then = request.then;
+        self.log_transfer(request, bytes, outcome, now);
         self.reply(reply);
         // Data activity counts as activity of the control connection.
-        self.heard_at = now;
-        self.go_on_after(then, now);
+        self.last_activity = now;
+        self.continue_after(then, now);
     }
 
     /// Does what was requested during a transfer, now that it has ended.
-    pub(super) fn go_on_after(&mut self, then: AfterTransfer, now: Instant) {
+    pub(super) fn continue_after(&mut self, then: AfterTransfer, now: Instant) {
         match then {
             AfterTransfer::Commands => self.enter(Activity::Commands),
             AfterTransfer::Farewell => self.quit(now),
@@ -444,8 +446,8 @@ impl Session {
         }
     }
 
-    fn log_transfer(&self, order: TransferRequest, bytes: u64, outcome: Outcome, now: Instant) {
-        let TransferRequest { verb, path, begun, .. } = order;
+    fn log_transfer(&self, request: TransferRequest, bytes: u64, outcome: Outcome, now: Instant) {
+        let TransferRequest { verb, path, begun, .. } = request;
         let took = now.duration_since(begun);
         self.log(&Event::Transfer(&TransferEvent { verb: verb.name, path, bytes, took, outcome }));
     }

@@ -107,14 +107,14 @@ impl Task for Session {
             Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
             Activity::Connecting(awaiting) => {
-                awaiting.order.then == AfterTransfer::Commands && self.control.is_open()
+                awaiting.request.then == AfterTransfer::Commands && self.control.is_open()
             }
             // The transfer already watches two descriptors, and is sure to wake when the flush is done.
             Activity::Transfer(transfer) if transfer.owes_a_marker() => {
                 return transfer.watch(watch);
             }
             Activity::Transfer(transfer) => {
-                transfer.order.then == AfterTransfer::Commands && self.control.is_open()
+                transfer.request.then == AfterTransfer::Commands && self.control.is_open()
             }
             Activity::LoggingIn(_)
             | Activity::Calling(_)

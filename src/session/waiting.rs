@@ -73,7 +73,7 @@ impl Session {
             self.enter(Activity::Waiting(waiting));
             return Step::Wait;
         };
-        self.heard_at = now;
+        self.last_activity = now;
         match outcome.map_err(Refusal::Storage).flatten() {
             Ok(reply) => self.reply(&reply),
             Err(refusal) => self.refuse(&refusal),

@@ -238,13 +238,13 @@ impl Blocks {
         Ok(match copy::send_bytes(&mut self.unsent, connection, Behind::Open)? {
             // Reports progress in bytes of the file; the last report completes its size.
             Moved::Bytes(count) => {
-                let told =
+                let reported =
                     if self.unsent.is_empty() { self.carried } else { count.min(self.carried) };
-                self.carried -= told;
-                match told {
+                self.carried -= reported;
+                match reported {
                     0 if self.unsent.is_empty() => Moved::End,
                     0 => Moved::WouldBlock,
-                    told => Moved::Bytes(told),
+                    reported => Moved::Bytes(reported),
                 }
             }
             moved => moved,
