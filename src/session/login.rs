@@ -310,7 +310,7 @@ impl Session {
 
     /// Shares the TLS sessions of this connection with the other connections of its account.
     fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
-        let Some(binding) = &self.secured.binding else { return };
+        let Some(binding) = &self.tls.binding else { return };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
         // Anonymous has two user names.
         let name = if is_anonymous { b"anonymous" } else { name };
@@ -403,7 +403,7 @@ impl Session {
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
             self.logged_out_since = now;
-            if let Some(binding) = &self.secured.binding {
+            if let Some(binding) = &self.tls.binding {
                 binding.log_out();
             }
         }

@@ -52,8 +52,8 @@ use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
 use opening::Connecting;
 use refusal::Refusal;
-use security::Secured;
 pub use security::Security;
+use security::TlsState;
 use service::Metered;
 pub use service::{Meter, Service};
 use transfer::{AfterTransfer, Transfer};
@@ -144,7 +144,7 @@ pub struct Session {
     service: Arc<Service>,
     control: ControlConnection,
     login: Login,
-    secured: Secured,
+    tls: TlsState,
     /// The host that HOST selected.
     host: Option<String>,
     parameters: Parameters,
@@ -190,7 +190,7 @@ impl Session {
         now: Instant,
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
-        let secured = Secured::at_once(&service, &mut control, now)?;
+        let tls = TlsState::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
         // Sent here, not in the first turn, because every client waits for the greeting. The first turn detects a
         // client that is already gone.
@@ -206,7 +206,7 @@ impl Session {
             service,
             control,
             login: Login::default(),
-            secured,
+            tls,
             host: None,
             parameters: Parameters::default(),
             route: None,

@@ -252,7 +252,7 @@ impl Session {
                 })));
             }
             Err(error) => {
-                let ending = Ending::Told(cannot_connect(&error), Outcome::Failed);
+                let ending = Ending::Failed(cannot_connect(&error), Outcome::Failed);
                 self.end_work(request, work, 0, ending, now);
             }
         }
@@ -271,7 +271,7 @@ impl Session {
             Polled::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
             Polled::HangUp | Polled::Nothing => {}
             Polled::TooMuch => {
-                let ending = Ending::Told(aborted(), Outcome::CutOff);
+                let ending = Ending::Failed(aborted(), Outcome::CutOff);
                 self.end_work(request, work, 0, ending, now);
                 return Ok(Step::More);
             }
@@ -328,7 +328,7 @@ impl Session {
                     Failure::Handshake(error) => self.handshake_failed(error),
                     Failure::Stranger => self.not_resumed(),
                 };
-                self.end_work(request, work, 0, Ending::Told(reply, Outcome::Failed), now);
+                self.end_work(request, work, 0, Ending::Failed(reply, Outcome::Failed), now);
                 Ok(Step::More)
             }
         }
@@ -363,7 +363,7 @@ impl Session {
             // Lines that the client sent before it left are not answered either.
             request.then = AfterTransfer::Farewell;
         }
-        self.end_work(request, work, 0, Ending::Told(reply, Outcome::Failed), now);
+        self.end_work(request, work, 0, Ending::Failed(reply, Outcome::Failed), now);
     }
 
     fn log_stranger(&self, from: SocketAddr) {

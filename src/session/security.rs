@@ -29,7 +29,7 @@ pub struct Security {
 
 /// The TLS state of a session, as set by AUTH, PBSZ and PROT.
 #[derive(Debug, Default)]
-pub(super) struct Secured {
+pub(super) struct TlsState {
     /// Set if the control connection is over TLS; identifies its data connections.
     pub(super) binding: Option<Binding>,
     /// Implicit TLS: data is private unless the client sends PROT C.
@@ -39,7 +39,7 @@ pub(super) struct Secured {
     data_private: bool,
 }
 
-impl Secured {
+impl TlsState {
     /// Begins TLS on the port of implicit TLS, before the greeting. Data is private unless the client sends PROT C.
     pub(super) fn at_once(
         service: &Service,
@@ -64,7 +64,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         let security = self.service.security.as_ref().ok_or(Refusal::NoTls)?;
-        if self.secured.binding.is_some() {
+        if self.tls.binding.is_some() {
             return Err(Refusal::OutOfSequence("This connection is by TLS already."));
         }
         let binding = security.acceptor.bind(self.control.peer().ip());
@@ -82,7 +82,7 @@ impl Session {
             return Ok(());
         }
         let with_data = mechanism == Mechanism::WithData;
-        self.secured = Secured {
+        self.tls = TlsState {
             binding: Some(binding),
             at_once: false,
             buffer_agreed: with_data,
@@ -94,14 +94,14 @@ impl Session {
     /// PBSZ: agrees on 0, because a stream has no buffers (RFC 4217 §9).
     pub(super) fn protection_buffer(&mut self) -> Result<Reply, Refusal> {
         self.is_secure()?;
-        self.secured.buffer_agreed = true;
+        self.tls.buffer_agreed = true;
         Ok(Reply::new(Code::OK, "PBSZ=0"))
     }
 
     /// PROT: sets the protection of data connections from now on.
     pub(super) fn protect(&mut self, level: ProtectionLevel) -> Result<Reply, Refusal> {
         self.is_secure()?;
-        if !self.secured.buffer_agreed {
+        if !self.tls.buffer_agreed {
             return Err(Refusal::OutOfSequence("Say PBSZ 0 first."));
         }
         let (private, text) = match level {
@@ -116,7 +116,7 @@ impl Session {
             // The open connection may have the other protection.
             self.route = None;
         }
-        self.secured.data_private = private;
+        self.tls.data_private = private;
         Ok(Reply::new(Code::OK, text))
     }
 
@@ -127,7 +127,7 @@ impl Session {
     }
 
     fn is_secure(&self) -> Result<(), Refusal> {
-        match (&self.service.security, &self.secured.binding) {
+        match (&self.service.security, &self.tls.binding) {
             (None, _) => Err(Refusal::NoTls),
             (_, None) => Err(Refusal::OutOfSequence("Say AUTH TLS first.")),
             _ => Ok(()),
@@ -140,7 +140,7 @@ impl Session {
 
     /// Checks that this connection may be used for a login.
     pub(super) fn check_login_security(&self) -> Result<(), Refusal> {
-        if self.tls_is_required() && self.secured.binding.is_none() {
+        if self.tls_is_required() && self.tls.binding.is_none() {
             return Err(Refusal::LoginInTheClear);
         }
         Ok(())
@@ -148,7 +148,7 @@ impl Session {
 
     /// Checks that data may be transferred with the current PROT level (RFC 4217 §10).
     pub(super) fn check_data_security(&self) -> Result<(), Refusal> {
-        if self.tls_is_required() && !self.secured.data_private {
+        if self.tls_is_required() && !self.tls.data_private {
             return Err(Refusal::DataInTheClear(Code::PROTECTION_NEEDED));
         }
         Ok(())
@@ -157,14 +157,14 @@ impl Session {
     /// Returns the protection of the next data connection; `None` if it is not over TLS.
     pub(super) fn protection(&self, direction: Direction) -> Option<Protection> {
         let security = self.service.security.as_ref()?;
-        let binding = self.secured.binding.clone().filter(|_| self.secured.data_private)?;
+        let binding = self.tls.binding.clone().filter(|_| self.tls.data_private)?;
         Some(Protection { binding, direction, resumption: security.resumption })
     }
 
     /// Resets PBSZ, PROT, the transfer parameters and the route, for REIN and AUTH. TLS itself stays.
     pub(super) fn forget_protection(&mut self) {
-        let Secured { binding, at_once, .. } = std::mem::take(&mut self.secured);
-        self.secured = Secured { binding, at_once, buffer_agreed: at_once, data_private: at_once };
+        let TlsState { binding, at_once, .. } = std::mem::take(&mut self.tls);
+        self.tls = TlsState { binding, at_once, buffer_agreed: at_once, data_private: at_once };
         self.parameters = Parameters::default();
         self.route = None;
     }

@@ -393,7 +393,7 @@ impl Session {
 
     /// Ends a transfer early. The data connection is closed before the reply, as in `conclude`.
     fn end(&mut self, transfer: Transfer, reply: Reply, outcome: Outcome, now: Instant) {
-        self.end_with(transfer, Ending::Told(reply, outcome), now);
+        self.end_with(transfer, Ending::Failed(reply, outcome), now);
     }
 
     fn end_with(&mut self, transfer: Transfer, ending: Ending, now: Instant) {
@@ -413,7 +413,9 @@ impl Session {
     ) {
         match (work, ending) {
             (Work::Receive(incoming), ending) => self.keep(request, *incoming, ending, now),
-            (_, Ending::Told(reply, outcome)) => self.finish(request, bytes, &reply, outcome, now),
+            (_, Ending::Failed(reply, outcome)) => {
+                self.finish(request, bytes, &reply, outcome, now)
+            }
             (_, Ending::CutOff(_) | Ending::Aborted) => {
                 self.finish(request, bytes, &aborted(), Outcome::Aborted, now);
                 self.reply(&abort_done());

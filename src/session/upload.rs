@@ -62,7 +62,7 @@ pub(super) enum Ending {
     /// A 426 with this reason, and the number of bytes kept.
     CutOff(&'static str),
     /// This reply.
-    Told(Reply, Outcome),
+    Failed(Reply, Outcome),
     /// The two replies to ABOR.
     Aborted,
 }
@@ -420,7 +420,7 @@ impl Session {
     ) {
         let why = match &ending {
             Ending::CutOff(why) => why,
-            Ending::Told(..) => "it did not come to its end",
+            Ending::Failed(..) => "it did not come to its end",
             Ending::Aborted => ABORTED,
         };
         self.log(&Event::CutOff { why, kept });
@@ -432,7 +432,7 @@ impl Session {
                 let text = format!("Cut off: {why}. {kept} bytes are kept.");
                 (Reply::new(Code::TRANSFER_ABORTED, text), Outcome::CutOff)
             }
-            Ending::Told(reply, outcome) => (reply, outcome),
+            Ending::Failed(reply, outcome) => (reply, outcome),
             Ending::Aborted => (aborted(), Outcome::Aborted),
         };
         let then = request.then;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
-use crate::net::copy::{self, Behind, Fault, Moved};
+use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
@@ -171,9 +171,9 @@ impl Outgoing {
         }
         // A small file and the end of its connection share a packet.
         let then = match self.blocks {
-            Some(_) => Behind::Open,
-            None if left <= budget => Behind::More,
-            None => Behind::Much,
+            Some(_) => Flush::Now,
+            None if left <= budget => Flush::Coalesce,
+            None => Flush::Cork,
         };
         let slice = left.min(budget);
         match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
@@ -235,7 +235,7 @@ impl Blocks {
         if self.left > 0 {
             return copy::send_ahead(&mut self.unsent, connection);
         }
-        Ok(match copy::send_bytes(&mut self.unsent, connection, Behind::Open)? {
+        Ok(match copy::send_bytes(&mut self.unsent, connection, Flush::Now)? {
             // Reports progress in bytes of the file; the last report completes its size.
             Moved::Bytes(count) => {
                 let reported =
@@ -314,7 +314,7 @@ impl Text {
             Ok(Moved::End)
         } else {
             let last = self.ended && self.mode == Mode::Stream;
-            let then = if last { Behind::More } else { Behind::Open };
+            let then = if last { Flush::Coalesce } else { Flush::Now };
             copy::send_bytes(&mut self.unsent, connection, then)
         }
     }
