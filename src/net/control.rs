@@ -29,7 +29,7 @@ const READS_AWAY_MAX: u32 = 16;
 
 /// The reason why a control connection ended without a final reply. It is for the log only: the client is gone.
 #[derive(Debug)]
-pub enum Gone {
+pub enum Disconnect {
     /// The client closed it.
     Closed,
     /// The network or the client broke it.
@@ -40,7 +40,7 @@ pub enum Gone {
     Handshake,
 }
 
-impl fmt::Display for Gone {
+impl fmt::Display for Disconnect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => formatter.write_str("closed by the client"),
@@ -51,7 +51,7 @@ impl fmt::Display for Gone {
     }
 }
 
-impl From<Errno> for Gone {
+impl From<Errno> for Disconnect {
     fn from(error: Errno) -> Self {
         Self::Broken(error.into())
     }
@@ -118,8 +118,8 @@ impl ControlConnection {
     /// everything: later input wakes the session again.
     ///
     /// # Errors
-    /// [`Gone::Closed`] when the client has closed its side and all its lines are taken.
-    pub fn next_line(&mut self) -> Result<Option<Line>, Gone> {
+    /// [`Disconnect::Closed`] when the client has closed its side and all its lines are taken.
+    pub fn next_line(&mut self) -> Result<Option<Line>, Disconnect> {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
         }
@@ -128,18 +128,18 @@ impl ControlConnection {
             return Ok(None);
         }
         match self.received.next_line() {
-            None if self.ended => Err(Gone::Closed),
+            None if self.ended => Err(Disconnect::Closed),
             line => Ok(line),
         }
     }
 
     /// Reads available input; returns `false` if there is none.
-    fn receive(&mut self) -> Result<bool, Gone> {
+    fn receive(&mut self) -> Result<bool, Disconnect> {
         let Some(tls) = &mut self.tls else { return self.receive_plain() };
         let received = &mut self.received;
         let (came, _) = tls
             .receive(&self.stream, usize::MAX, |bytes| received.extend(bytes))
-            .map_err(Gone::Broken)?;
+            .map_err(Disconnect::Broken)?;
         if !tls.is_handshaking() {
             self.handshaking_since = None;
         }
@@ -147,7 +147,7 @@ impl ControlConnection {
         Ok(came != Received::Nothing)
     }
 
-    fn receive_plain(&mut self) -> Result<bool, Gone> {
+    fn receive_plain(&mut self) -> Result<bool, Disconnect> {
         let mut bytes = [0; READ_BYTES];
         match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.ended = true,
@@ -236,10 +236,10 @@ impl ControlConnection {
     }
 
     /// Sends as much as the client takes now.
-    pub fn flush(&mut self, now: Instant) -> Result<(), Gone> {
+    pub fn flush(&mut self, now: Instant) -> Result<(), Disconnect> {
         while !self.is_flushed() {
             let before = self.unsent.len();
-            if !self.send().map_err(Gone::Broken)? {
+            if !self.send().map_err(Disconnect::Broken)? {
                 self.unsent_since.get_or_insert(now);
                 return Ok(());
             }
@@ -279,13 +279,13 @@ impl ControlConnection {
     ///
     /// # Errors
     /// Returns an error when earlier replies cannot be sent.
-    pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Gone> {
+    pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Disconnect> {
         self.received = LineBuffer::default();
         self.held = None;
         self.read_away();
         self.flush(now)?;
         if !self.is_flushed() {
-            return Err(Gone::Stalled);
+            return Err(Disconnect::Stalled);
         }
         self.begin_tls(tls, now);
         Ok(())
@@ -313,7 +313,7 @@ impl ControlConnection {
     /// last reply.
     pub fn close(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.say_end();
+            tls.send_close_notify();
             let _told = tls.flush(&self.stream);
         }
         self.read_away();

@@ -11,13 +11,13 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use super::passive::PassiveListener;
 use super::resumption::Standing;
 use super::socket::{bound_waits, spare_loopback_pacing};
-use super::tls::{Binding, Direction, Received, Tls};
+use super::tls::{Direction, Received, ResumptionScope, Tls};
 
 /// The protection that a data connection needs (PROT).
 #[derive(Debug, Clone)]
 pub struct Protection {
     /// The TLS configuration of its control connection.
-    pub binding: Binding,
+    pub scope: ResumptionScope,
     /// The direction of its data.
     pub direction: Direction,
     /// The rule for resuming the control connection's session.
@@ -148,7 +148,7 @@ pub struct DataConnection {
     pub(super) stream: Arc<TcpStream>,
     pub(super) tls: Option<Box<Tls>>,
     /// TLS: `close_notify` is sent, and our side closed.
-    hung_up: bool,
+    is_shut_down: bool,
     /// True if every call on the socket is bounded in time: see [`DataConnection::bound`].
     bounded: bool,
     /// True if only full packets leave: see [`DataConnection::cork`].
@@ -158,14 +158,20 @@ pub struct DataConnection {
 impl DataConnection {
     fn new(stream: TcpStream, protection: Option<&Protection>) -> io::Result<Self> {
         let tls = protection
-            .map(|protection| protection.binding.accept_data(protection.direction))
+            .map(|protection| protection.scope.accept_data(protection.direction))
             .transpose()?;
         if tls.is_some() {
             // TLS sends whole records, so there is nothing to wait for.
             stream.set_nodelay(true)?;
         }
         let stream = Arc::new(stream);
-        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
+        Ok(Self {
+            stream,
+            tls: tls.map(Box::new),
+            is_shut_down: false,
+            bounded: false,
+            corked: false,
+        })
     }
 
     /// Sends everything at once (`TCP_NODELAY`). Otherwise the end of a file after which the connection stays open
@@ -197,7 +203,7 @@ impl DataConnection {
         let (Some(tls), Some(protection)) = (&mut self.tls, protection) else {
             return Ok(Ok(self));
         };
-        if !tls.shake_hands(&self.stream).map_err(Failure::Handshake)? {
+        if !tls.handshake(&self.stream).map_err(Failure::Handshake)? {
             return Ok(Err(Opening::Securing(self)));
         }
         if protection.direction == Direction::FromClient {
@@ -218,7 +224,7 @@ impl DataConnection {
         if matches!(standing, Standing::Stranger) && protection.resumption == Resumption::Required {
             // SECURITY: a client that resumes a session of the account is the one that logged in to it, not one that
             // found the port first.
-            tls.say_end();
+            tls.send_close_notify();
             let _told = tls.flush(&self.stream);
             return Err(Failure::Stranger);
         }
@@ -248,15 +254,15 @@ impl DataConnection {
     /// when the connection has ended. In plain there is nothing to wait for.
     ///
     /// Closing while the other end still sends would cause a reset, which could lose the last bytes sent.
-    pub fn hang_up(&mut self) -> io::Result<bool> {
+    pub fn shut_down(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
-        if !self.hung_up {
-            tls.say_end();
+        if !self.is_shut_down {
+            tls.send_close_notify();
             if !tls.flush(&self.stream)? {
                 return Ok(false);
             }
             self.stream.shutdown(Shutdown::Write)?;
-            self.hung_up = true;
+            self.is_shut_down = true;
         }
         let (came, _) = tls.receive(&self.stream, usize::MAX, |_| ())?;
         Ok(matches!(came, Received::End | Received::Torn))
@@ -272,14 +278,14 @@ impl DataConnection {
 
     /// Returns `true` if only the other end's close is still to come.
     #[must_use]
-    pub fn is_hung_up(&self) -> bool {
-        self.hung_up
+    pub fn is_shut_down(&self) -> bool {
+        self.is_shut_down
     }
 
     /// TLS: answers the other end's close with ours, as far as possible without waiting.
     pub fn answer_end(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.say_end();
+            tls.send_close_notify();
             let _told = tls.flush(&self.stream);
         }
     }

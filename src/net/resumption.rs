@@ -181,19 +181,19 @@ impl Drop for Control {
 
 /// The TLS setup of a control connection and its data connections: one certificate, and their own sessions.
 #[derive(Clone)]
-pub struct Binding {
+pub struct ResumptionScope {
     config: Arc<ServerConfig>,
     tickets: Arc<dyn ProducesTickets>,
     control: Arc<Control>,
 }
 
-impl std::fmt::Debug for Binding {
+impl std::fmt::Debug for ResumptionScope {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Binding").finish_non_exhaustive()
     }
 }
 
-impl Binding {
+impl ResumptionScope {
     pub(super) fn new(
         config: Arc<ServerConfig>,
         tickets: Arc<dyn ProducesTickets>,

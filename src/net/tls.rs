@@ -33,7 +33,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use super::expiry::not_after;
-pub use super::resumption::Binding;
+pub use super::resumption::ResumptionScope;
 use super::resumption::{Accounts, Issuer, Standing};
 use crate::ftp::checksum::digits;
 use crate::units::unreadable;
@@ -165,9 +165,9 @@ impl Acceptor {
     }
 
     /// Returns the TLS setup that a new control connection from this address shares with its data connections.
-    pub fn bind(&self, from: IpAddr) -> Binding {
+    pub fn bind(&self, from: IpAddr) -> ResumptionScope {
         let config = Arc::clone(&self.config.read().0);
-        Binding::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)
+        ResumptionScope::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)
     }
 }
 
@@ -329,7 +329,7 @@ impl Tls {
     }
 
     /// Continues the handshake; returns `true` when it is done and everything of ours is sent.
-    pub(super) fn shake_hands(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    pub(super) fn handshake(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.connection.is_handshaking() {
             let mut early = Vec::new();
             let came = self.fill(socket, &mut early)?;
@@ -508,7 +508,7 @@ impl Tls {
     }
 
     /// Queues `close_notify`; [`Tls::flush`] sends it.
-    pub(super) fn say_end(&mut self) {
+    pub(super) fn send_close_notify(&mut self) {
         self.holds_back = false;
         self.connection.send_close_notify();
     }

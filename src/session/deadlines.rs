@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Instant;
 
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 
 use super::negotiate::Route;
 use super::{Activity, Session};
@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// Acts on a deadline that has passed.
-    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Gone> {
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Disconnect> {
         if self.route.as_ref().and_then(Route::until).is_some_and(|until| until <= now) {
             self.route = None;
         }
@@ -51,10 +51,10 @@ impl Session {
             .unsent_since()
             .is_some_and(|since| since + self.service.limits.reply_timeout <= now)
         {
-            return Err(Gone::Stalled);
+            return Err(Disconnect::Stalled);
         }
         if self.handshake_deadline().is_some_and(|until| until <= now) {
-            return Err(Gone::Handshake);
+            return Err(Disconnect::Handshake);
         }
         if self.deadline() > now {
             return Ok(());
@@ -81,7 +81,7 @@ impl Session {
             }
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
             Activity::Finishing(finishing) => self.give_up_finishing(*finishing, now),
-            Activity::Farewell { .. } => return Err(Gone::Stalled),
+            Activity::Farewell { .. } => return Err(Disconnect::Stalled),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::ftp::command::{PathName, Range};
 use crate::ftp::line::Line;
 use crate::ftp::{Code, Command, Reply};
 use crate::log::Event;
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 
 use super::login::Member;
 use super::refusal::Refusal;
@@ -126,7 +126,7 @@ impl Session {
         &mut self,
         mut digesting: Box<Digesting>,
         now: Instant,
-    ) -> Result<Step, Gone> {
+    ) -> Result<Step, Disconnect> {
         self.last_activity = now;
         match self.poll_abort() {
             Ok(Polled::Nothing | Polled::TooMuch) => {}
@@ -135,8 +135,8 @@ impl Session {
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
-            Ok(Polled::HangUp) => return Err(Gone::Closed),
-            Err(gone) => return Err(gone),
+            Ok(Polled::PeerClosed) => return Err(Disconnect::Closed),
+            Err(disconnect) => return Err(disconnect),
         }
         let until = now + self.service.limits.stall_timeout;
         let advance = move || {
@@ -170,15 +170,15 @@ impl Session {
     }
 
     /// Reads a command: serves ABOR at once, and holds any other line until the checksum is done.
-    fn poll_abort(&mut self) -> Result<Polled, Gone> {
+    fn poll_abort(&mut self) -> Result<Polled, Disconnect> {
         if !self.control.is_open() {
             return Ok(Polled::Nothing);
         }
         let line = match self.control.next_line() {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(Polled::Nothing),
-            Err(Gone::Closed) => return Ok(Polled::HangUp),
-            Err(gone) => return Err(gone),
+            Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+            Err(disconnect) => return Err(disconnect),
         };
         if let Line::Complete(text) = &line
             && matches!(Command::parse(text), Ok(Command::Abort))

@@ -48,7 +48,7 @@ pub(super) struct Incoming {
     /// Size in bytes that ALLO announced.
     announced: Option<u64>,
     /// TLS: whether the client has sent `close_notify`; set when the data has ended.
-    said_end: Option<bool>,
+    close_notify: Option<bool>,
     /// Number of bytes of the file received over the data connection.
     received: u64,
     disks: Arc<DiskPool>,
@@ -101,7 +101,7 @@ impl Incoming {
             safe_marker: None,
             // In TYPE A the announced size is not that of the stored file.
             announced: announced.filter(|_| !ascii),
-            said_end: None,
+            close_notify: None,
             received: 0,
             disks,
             durability,
@@ -189,7 +189,7 @@ impl Incoming {
         }
         let ended = self.blocks.as_ref().is_some_and(Decoder::has_ended);
         if ended || moved == Moved::End {
-            self.said_end = connection.is_ended();
+            self.close_notify = connection.is_ended();
             self.store_rest().map_err(Fault::Storage)?;
             return Ok(Moved::End);
         }
@@ -324,7 +324,7 @@ impl Incoming {
 
     /// Judges from all signs whether the upload is complete, once the data has ended in order.
     pub(super) fn judge(&self, client: ClientState) -> Completeness {
-        let end = match (&self.blocks, self.said_end) {
+        let end = match (&self.blocks, self.close_notify) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
             (None, Some(notified)) => DataEnd::Tls { notified },
             (None, None) => DataEnd::Plain,

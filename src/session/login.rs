@@ -310,11 +310,11 @@ impl Session {
 
     /// Shares the TLS sessions of this connection with the other connections of its account.
     fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
-        let Some(binding) = &self.tls.binding else { return };
+        let Some(scope) = &self.tls.scope else { return };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
         // Anonymous has two user names.
         let name = if is_anonymous { b"anonymous" } else { name };
-        binding.log_in(host, name.to_vec());
+        scope.log_in(host, name.to_vec());
     }
 
     /// Fails a login. The delay of the reply counts from PASS, whatever time the check took, so that its timing does
@@ -403,8 +403,8 @@ impl Session {
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
             self.logged_out_since = now;
-            if let Some(binding) = &self.tls.binding {
-                binding.log_out();
+            if let Some(scope) = &self.tls.scope {
+                scope.log_out();
             }
         }
     }

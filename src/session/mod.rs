@@ -42,7 +42,7 @@ use crate::ftp::line::Line;
 use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
-use crate::net::control::{ControlConnection, Gone};
+use crate::net::control::{ControlConnection, Disconnect};
 use crate::net::seats::Seat;
 
 use calling::Calling;
@@ -229,7 +229,7 @@ impl Session {
         self.activity = activity;
     }
 
-    fn next_command(&mut self, now: Instant) -> Result<Step, Gone> {
+    fn next_command(&mut self, now: Instant) -> Result<Step, Disconnect> {
         if self.service.stopping.load(Ordering::Acquire) {
             self.dismiss("The server is stopping.", now);
             return Ok(Step::More);
@@ -241,11 +241,11 @@ impl Session {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(Step::Wait),
             // The client has sent everything, and may still read the replies.
-            Err(Gone::Closed) if !self.control.is_flushed() => {
+            Err(Disconnect::Closed) if !self.control.is_flushed() => {
                 self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
                 return Ok(Step::More);
             }
-            Err(gone) => return Err(gone),
+            Err(disconnect) => return Err(disconnect),
         };
         self.last_activity = now;
         if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
@@ -381,7 +381,7 @@ impl Session {
         then: &mut AfterTransfer,
         status: impl Fn() -> Reply,
         now: Instant,
-    ) -> Result<Polled, Gone> {
+    ) -> Result<Polled, Disconnect> {
         while self.control.is_open()
             && *then == AfterTransfer::Commands
             && !self.control.is_congested()
@@ -389,8 +389,8 @@ impl Session {
             let line = match self.control.next_line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
-                Err(Gone::Closed) => return Ok(Polled::HangUp),
-                Err(gone) => return Err(gone),
+                Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+                Err(disconnect) => return Err(disconnect),
             };
             self.last_activity = now;
             if let Line::Complete(text) = &line {
@@ -507,7 +507,7 @@ enum Polled {
     Nothing,
     Abort,
     /// The client has closed its side.
-    HangUp,
+    PeerClosed,
     /// The client has sent more commands in a second than allowed.
     TooMuch,
 }

@@ -12,7 +12,7 @@ use crate::ftp::listing::Entry;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::net::data::{Failure, Opening, Protection};
 use crate::net::passive::PassiveListener;
 use crate::pool::{Class, Watch};
@@ -35,7 +35,7 @@ const STRANGER_GRACE: Duration = Duration::from_secs(1);
 
 /// Time left for the data connection after the client has closed its side of the control connection. The data
 /// connection may still arrive, and some clients close their side as soon as they have sent everything.
-const HANG_UP_GRACE: Duration = Duration::from_secs(1);
+const PEER_CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Time left to another control connection to log in, after a data connection has resumed its TLS session.
 const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,13 +51,13 @@ pub(super) struct Connecting {
     /// The address of another host that connected to the passive port.
     stranger: Option<IpAddr>,
     /// The client has closed its side of the control connection.
-    hung_up: bool,
+    peer_closed: bool,
 }
 
 impl Connecting {
     /// Returns whether the session still has to notice that the client closes its side.
-    pub(super) fn watches_hang_up(&self) -> bool {
-        !self.hung_up
+    pub(super) fn watches_peer_close(&self) -> bool {
+        !self.peer_closed
     }
 
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
@@ -248,7 +248,7 @@ impl Session {
                     work,
                     until,
                     stranger: None,
-                    hung_up: false,
+                    peer_closed: false,
                 })));
             }
             Err(error) => {
@@ -263,13 +263,22 @@ impl Session {
         &mut self,
         awaiting: Connecting,
         now: Instant,
-    ) -> Result<Step, Gone> {
-        let Connecting { opening, protection, mut request, work, mut until, mut stranger, hung_up } =
-            awaiting;
+    ) -> Result<Step, Disconnect> {
+        let Connecting {
+            opening,
+            protection,
+            mut request,
+            work,
+            mut until,
+            mut stranger,
+            peer_closed,
+        } = awaiting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.poll_commands(&mut request.then, waiting, now)? {
-            Polled::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
-            Polled::HangUp | Polled::Nothing => {}
+            Polled::PeerClosed if work.ends_with_the_control_connection() => {
+                return Err(Disconnect::Closed);
+            }
+            Polled::PeerClosed | Polled::Nothing => {}
             Polled::TooMuch => {
                 let ending = Ending::Failed(aborted(), Outcome::CutOff);
                 self.end_work(request, work, 0, ending, now);
@@ -280,9 +289,9 @@ impl Session {
                 return Ok(Step::More);
             }
         }
-        let hung_up = hung_up || self.has_hung_up(&request);
-        if hung_up {
-            until = until.min(now + HANG_UP_GRACE);
+        let peer_closed = peer_closed || self.has_peer_closed(&request);
+        if peer_closed {
+            until = until.min(now + PEER_CLOSE_GRACE);
         }
         let awaits_login = is_awaiting_login(&opening);
         let mut spare = None;
@@ -318,7 +327,7 @@ impl Session {
                     work,
                     until,
                     stranger,
-                    hung_up,
+                    peer_closed,
                 })));
                 Ok(Step::Wait)
             }
@@ -336,14 +345,14 @@ impl Session {
 
     /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
     /// the transfer, after QUIT, or after the end of its input.
-    fn has_hung_up(&self, request: &TransferRequest) -> bool {
+    fn has_peer_closed(&self, request: &TransferRequest) -> bool {
         let hears = self.control.is_open() && request.then == AfterTransfer::Commands;
         !hears && self.control.has_ended()
     }
 
     /// Ends an order whose data connection did not arrive in time.
     pub(super) fn give_up_opening(&mut self, awaiting: Connecting, now: Instant) {
-        let Connecting { opening, mut request, work, stranger, hung_up, .. } = awaiting;
+        let Connecting { opening, mut request, work, stranger, peer_closed, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
         drop(opening);
         let seconds = self.service.limits.data_connect_timeout.as_secs();
@@ -359,7 +368,7 @@ impl Session {
         } else {
             Reply::new(Code::DATA_CONNECTION_FAILED, text)
         };
-        if hung_up {
+        if peer_closed {
             // Lines that the client sent before it left are not answered either.
             request.then = AfterTransfer::Farewell;
         }

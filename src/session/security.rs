@@ -8,7 +8,7 @@ use crate::ftp::command::{Mechanism, ProtectionLevel};
 use crate::ftp::{Code, Reply};
 use crate::net::control::ControlConnection;
 use crate::net::data::{Protection, Resumption};
-use crate::net::tls::{Acceptor, Binding, Direction};
+use crate::net::tls::{Acceptor, Direction, ResumptionScope};
 
 use super::negotiate::Route;
 use super::refusal::Refusal;
@@ -31,7 +31,7 @@ pub struct Security {
 #[derive(Debug, Default)]
 pub(super) struct TlsState {
     /// Set if the control connection is over TLS; identifies its data connections.
-    pub(super) binding: Option<Binding>,
+    pub(super) scope: Option<ResumptionScope>,
     /// Implicit TLS: data is private unless the client sends PROT C.
     at_once: bool,
     /// PBSZ was received; PROT is refused without it (RFC 2228 §3).
@@ -50,9 +50,9 @@ impl TlsState {
         if security.implicit_port != Some(control.local().port()) {
             return Ok(Self::default());
         }
-        let binding = security.acceptor.bind(control.peer().ip());
-        control.begin_tls(binding.accept_control()?, now);
-        Ok(Self { binding: Some(binding), at_once: true, buffer_agreed: true, data_private: true })
+        let scope = security.acceptor.bind(control.peer().ip());
+        control.begin_tls(scope.accept_control()?, now);
+        Ok(Self { scope: Some(scope), at_once: true, buffer_agreed: true, data_private: true })
     }
 }
 
@@ -64,26 +64,26 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         let security = self.service.security.as_ref().ok_or(Refusal::NoTls)?;
-        if self.tls.binding.is_some() {
+        if self.tls.scope.is_some() {
             return Err(Refusal::OutOfSequence("This connection is by TLS already."));
         }
-        let binding = security.acceptor.bind(self.control.peer().ip());
-        let tls = binding.accept_control()?;
+        let scope = security.acceptor.bind(self.control.peer().ip());
+        let tls = scope.accept_control()?;
         self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
         // A client that has sent USER in plain text must send it again (RFC 4217 §11).
         let host = self.host.take();
         self.reinitialize(now);
         // HOST stays in effect: it comes before AUTH so that it can select the host (RFC 7151 §3.2).
         self.host = host;
-        if let Err(gone) = self.control.secure(tls, now) {
+        if let Err(disconnect) = self.control.secure(tls, now) {
             // A client that does not read the reply to AUTH gets no other.
-            self.log_disconnect(&gone.to_string(), now);
+            self.log_disconnect(&disconnect.to_string(), now);
             self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
             return Ok(());
         }
         let with_data = mechanism == Mechanism::WithData;
         self.tls = TlsState {
-            binding: Some(binding),
+            scope: Some(scope),
             at_once: false,
             buffer_agreed: with_data,
             data_private: with_data,
@@ -127,7 +127,7 @@ impl Session {
     }
 
     fn is_secure(&self) -> Result<(), Refusal> {
-        match (&self.service.security, &self.tls.binding) {
+        match (&self.service.security, &self.tls.scope) {
             (None, _) => Err(Refusal::NoTls),
             (_, None) => Err(Refusal::OutOfSequence("Say AUTH TLS first.")),
             _ => Ok(()),
@@ -140,7 +140,7 @@ impl Session {
 
     /// Checks that this connection may be used for a login.
     pub(super) fn check_login_security(&self) -> Result<(), Refusal> {
-        if self.tls_is_required() && self.tls.binding.is_none() {
+        if self.tls_is_required() && self.tls.scope.is_none() {
             return Err(Refusal::LoginInTheClear);
         }
         Ok(())
@@ -157,14 +157,14 @@ impl Session {
     /// Returns the protection of the next data connection; `None` if it is not over TLS.
     pub(super) fn protection(&self, direction: Direction) -> Option<Protection> {
         let security = self.service.security.as_ref()?;
-        let binding = self.tls.binding.clone().filter(|_| self.tls.data_private)?;
-        Some(Protection { binding, direction, resumption: security.resumption })
+        let scope = self.tls.scope.clone().filter(|_| self.tls.data_private)?;
+        Some(Protection { scope, direction, resumption: security.resumption })
     }
 
     /// Resets PBSZ, PROT, the transfer parameters and the route, for REIN and AUTH. TLS itself stays.
     pub(super) fn forget_protection(&mut self) {
-        let TlsState { binding, at_once, .. } = std::mem::take(&mut self.tls);
-        self.tls = TlsState { binding, at_once, buffer_agreed: at_once, data_private: at_once };
+        let TlsState { scope, at_once, .. } = std::mem::take(&mut self.tls);
+        self.tls = TlsState { scope, at_once, buffer_agreed: at_once, data_private: at_once };
         self.parameters = Parameters::default();
         self.route = None;
     }

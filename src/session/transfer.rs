@@ -10,7 +10,7 @@ use crate::ftp::command::Mode;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
@@ -35,7 +35,7 @@ const YOUNG_BYTES: u64 = 4 * 1024 * 1024;
 /// small ones.
 const UPLOAD_BULK_BYTES: usize = 1024 * 1024;
 /// TLS: maximum time for a client that has received everything to close its side, before it gets the 226.
-const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
+const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Transfer {
         }
         let class =
             if self.bytes < INTERACTIVE_BYTES as u64 { Class::Interactive } else { Class::Bulk };
-        if self.connection.is_hung_up() {
+        if self.connection.is_shut_down() {
             watch.readable(self.connection.descriptor(), class);
         } else {
             self.work.watch(&self.connection, class, watch);
@@ -92,12 +92,12 @@ impl Transfer {
     }
 
     /// Returns whether everything is sent, and only the client's close is awaited.
-    pub(super) fn is_hung_up(&self) -> bool {
-        self.connection.is_hung_up()
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.connection.is_shut_down()
     }
 
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        self.progressed_at + if self.is_hung_up() { HANG_UP_TIMEOUT } else { stall_timeout }
+        self.progressed_at + if self.is_shut_down() { SHUT_DOWN_TIMEOUT } else { stall_timeout }
     }
 
     fn waits_for_storage(&self) -> bool {
@@ -205,16 +205,16 @@ impl Session {
         mut transfer: Box<Transfer>,
         now: Instant,
         budget: usize,
-    ) -> Result<Step, Gone> {
+    ) -> Result<Step, Disconnect> {
         let mut then = transfer.request.then;
         let polled = self.poll_commands(&mut then, || transfer.status(now), now);
         transfer.request.then = then;
         let polled = match polled {
             Ok(polled) => polled,
-            Err(gone) => {
+            Err(disconnect) => {
                 // `abandon` logs the transfer.
                 self.enter(Activity::Transfer(transfer));
-                return Err(gone);
+                return Err(disconnect);
             }
         };
         match polled {
@@ -226,11 +226,11 @@ impl Session {
                 self.end(*transfer, aborted(), Outcome::CutOff, now);
                 return Ok(Step::More);
             }
-            Polled::HangUp if transfer.work.ends_with_the_control_connection() => {
+            Polled::PeerClosed if transfer.work.ends_with_the_control_connection() => {
                 self.enter(Activity::Transfer(transfer));
-                return Err(Gone::Closed);
+                return Err(Disconnect::Closed);
             }
-            Polled::HangUp | Polled::Nothing => {}
+            Polled::PeerClosed | Polled::Nothing => {}
         }
         if transfer.pauses(now) {
             self.enter(Activity::Transfer(transfer));
@@ -293,7 +293,7 @@ impl Session {
                 if *budget == 0 && !transfer.work.is_over() { Step::Bulk } else { Step::More }
             }
             Ok(Moved::WouldBlock) => Step::Wait,
-            Ok(Moved::End) => match self.hang_up(&mut transfer) {
+            Ok(Moved::End) => match self.shut_down(&mut transfer) {
                 // A connection that breaks now has received everything.
                 Ok(true) | Err(_) => {
                     self.conclude(*transfer, now);
@@ -319,20 +319,20 @@ impl Session {
 
     /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send `close_notify`; returns
     /// `false` until the client has done so.
-    fn hang_up(&self, transfer: &mut Transfer) -> io::Result<bool> {
+    fn shut_down(&self, transfer: &mut Transfer) -> io::Result<bool> {
         match (&transfer.work, self.parameters.mode) {
             (Work::Receive(_), Mode::Stream) => {
                 transfer.connection.answer_end();
                 Ok(true)
             }
             (_, Mode::Block) => transfer.connection.flush(),
-            (_, Mode::Stream) => transfer.connection.hang_up(),
+            (_, Mode::Stream) => transfer.connection.shut_down(),
         }
     }
 
     /// Ends a transfer that has moved no data for the stall timeout.
     pub(super) fn end_stalled(&mut self, transfer: Transfer, now: Instant) {
-        if transfer.is_hung_up() {
+        if transfer.is_shut_down() {
             return self.conclude(transfer, now);
         }
         let seconds = self.service.limits.stall_timeout.as_secs();

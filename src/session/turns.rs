@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use crate::log::Event;
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::pool::{Call, Class, Task, Turn, Watch};
 
 use super::transfer::AfterTransfer;
@@ -14,7 +14,7 @@ use super::{Activity, Session, Step};
 const STEPS_PER_TURN_MAX: u32 = 32;
 
 impl Session {
-    fn work(&mut self, now: Instant, class: Class) -> Result<Turn, Gone> {
+    fn work(&mut self, now: Instant, class: Class) -> Result<Turn, Disconnect> {
         if now >= self.deadline() {
             self.expire(now)?;
         }
@@ -67,7 +67,7 @@ impl Session {
         }
     }
 
-    fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
+    fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Disconnect> {
         match mem::take(&mut self.activity) {
             Activity::Commands => self.next_command(now),
             Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
@@ -87,9 +87,9 @@ impl Task for Session {
     fn turn(&mut self, now: Instant, class: Class) -> Turn {
         match self.work(now, class) {
             Ok(turn) => turn,
-            Err(gone) => {
+            Err(disconnect) => {
                 self.abandon(now);
-                self.log_disconnect(&gone.to_string(), now);
+                self.log_disconnect(&disconnect.to_string(), now);
                 Turn::Done
             }
         }
@@ -127,7 +127,7 @@ impl Task for Session {
             watch.writable(self.control.descriptor(), Class::Interactive);
         } else if hears {
             watch.readable(self.control.descriptor(), Class::Interactive);
-        } else if matches!(&self.activity, Activity::Connecting(awaiting) if awaiting.watches_hang_up())
+        } else if matches!(&self.activity, Activity::Connecting(awaiting) if awaiting.watches_peer_close())
         {
             watch.hang_up(self.control.descriptor(), Class::Interactive);
         }

@@ -231,7 +231,7 @@ impl Session {
             self.control.begin_turn();
             match self.poll_commands(then, storing, now) {
                 Ok(Polled::Abort) => return Ok(ClientState::Aborted),
-                Ok(Polled::HangUp) | Err(_) if *then == AfterTransfer::Commands => {
+                Ok(Polled::PeerClosed) | Err(_) if *then == AfterTransfer::Commands => {
                     return Ok(ClientState::Vanished);
                 }
                 _ => {}

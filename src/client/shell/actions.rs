@@ -41,14 +41,14 @@ pub(super) fn open(shell: &mut Shell, words: &[&str]) -> Done {
         [target, ..] => (target, None),
         [] => return Err(ClientError::usage("usage: open HOST|URL [PORT]")),
     };
-    shell.hang_up();
+    shell.disconnect();
     shell.open(target, port)?;
     Ok(Flow::Continue)
 }
 
 pub(super) fn close(shell: &mut Shell, _: &[&str]) -> Done {
     shell.client()?;
-    shell.hang_up();
+    shell.disconnect();
     Ok(Flow::Continue)
 }
 

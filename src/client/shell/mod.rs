@@ -247,7 +247,7 @@ impl Shell {
             }
         }
         // The user has seen every failure, so leaving is a success.
-        shell.borrow_mut().hang_up();
+        shell.borrow_mut().disconnect();
         Ok(0)
     }
 
@@ -298,11 +298,11 @@ impl Shell {
     }
 
     fn leave(&mut self) -> u8 {
-        self.hang_up();
+        self.disconnect();
         self.first_failure
     }
 
-    fn hang_up(&mut self) {
+    fn disconnect(&mut self) {
         if let Some(client) = self.client.take() {
             client.quit();
         }
