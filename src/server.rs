@@ -15,9 +15,9 @@ use crate::balancer::station::Station;
 use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
+use crate::net::connection_limits::ConnectionLimits;
 use crate::net::listener::{self, Reserve, Stop};
 use crate::net::public::{self, Renewed};
-use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
@@ -66,7 +66,7 @@ pub struct Server {
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
     service: Service,
-    seats: Arc<Seats>,
+    connection_limits: Arc<ConnectionLimits>,
     /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
 }
@@ -138,7 +138,10 @@ impl Server {
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
             service: Service::new(config, hosts, security, checkers, log),
-            seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
+            connection_limits: ConnectionLimits::new(
+                config.limits.clients_max,
+                config.limits.per_address_max,
+            ),
             reloads: OnceLock::new(),
         })
     }
@@ -275,7 +278,7 @@ impl Server {
     pub fn receive(&self, stream: TcpStream) {
         // A client that is already gone needs no session.
         if let Ok(peer) = stream.peer_addr() {
-            admit(stream, canonical(peer), &self.service, &self.seats, &self.balancer);
+            admit(stream, canonical(peer), &self.service, &self.connection_limits, &self.balancer);
         }
     }
 
@@ -289,8 +292,8 @@ impl Server {
             slave.map_or_else(|| self.service.clone(), |number| self.service.of_slave(number));
         let name = slave.map_or_else(|| "pool".to_owned(), |number| format!("slave {number}"));
         let (meter, service) = (service.meter(), Arc::new(service));
-        let greet = move |stream, peer, seat, now| {
-            let session = Session::greet(Arc::clone(&service), stream, peer, seat, now);
+        let greet = move |stream, peer, permit, now| {
+            let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
                 service.log.server(&Event::Trouble { what: "a new connection is broken", error });
             })
@@ -310,10 +313,10 @@ impl Server {
         balancer: Arc<Balancer>,
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
-        let (service, seats, stop) =
-            (self.service.clone(), Arc::clone(&self.seats), self.stop.clone());
+        let (service, connection_limits, stop) =
+            (self.service.clone(), Arc::clone(&self.connection_limits), self.stop.clone());
         let name = format!("acceptor {}", address.port());
-        let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
+        let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
         self.doors.push(Door { address, slave });
@@ -329,7 +332,7 @@ impl Server {
     /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.seats.taken()
+        self.connection_limits.taken()
     }
 
     /// Returns whether the maximum number of clients is connected.
@@ -454,11 +457,11 @@ fn accept(
     listener: &TcpListener,
     stop: &Stop,
     service: &Service,
-    seats: &Arc<Seats>,
+    connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
     let mut reserve = Reserve::new();
-    let admit = |stream, peer| admit(stream, peer, service, seats, balancer);
+    let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
     if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
         service.log.server(&Event::Trouble { what: "accepting has ended", error: &error });
     }
@@ -469,16 +472,16 @@ fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     service: &Service,
-    seats: &Arc<Seats>,
+    connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
     let refuse = |stream: &TcpStream, why: &str| {
         listener::refuse(stream, why);
         service.log.server(&Event::Refused { peer, why });
     };
-    match seats.take(peer.ip()) {
-        Ok(seat) => {
-            if let Err((stream, unable)) = balancer.hand_over(stream, peer, seat, now()) {
+    match connection_limits.take(peer.ip()) {
+        Ok(permit) => {
+            if let Err((stream, unable)) = balancer.hand_over(stream, peer, permit, now()) {
                 refuse(&stream, &unable.to_string());
             }
         }

@@ -19,8 +19,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use crate::net::connection_limits::{LimitReached, Permit};
 use crate::net::listener::refuse;
-use crate::net::seats::{Full, Seat};
 use registry::Registry;
 use round_robin::RoundRobin;
 use station::Station;
@@ -29,7 +29,7 @@ use station::Station;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unable {
     /// The slave has its maximum number of clients.
-    Full(Full),
+    LimitReached(LimitReached),
     /// An administrator drains the slave.
     Draining,
     /// The slave does not answer, or has just died.
@@ -39,7 +39,7 @@ pub enum Unable {
 impl fmt::Display for Unable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(full) => full.fmt(formatter),
+            Self::LimitReached(full) => full.fmt(formatter),
             Self::Draining => {
                 formatter.write_str("This server takes no new clients now; try again later.")
             }
@@ -67,13 +67,13 @@ pub struct Load {
 
 /// A station or a slave process: it can be handed a client.
 trait Taker {
-    /// Takes the connection over, or leaves it in place and returns the reason. `seat` is the client's permit in the
+    /// Takes the connection over, or leaves it in place and returns the reason. `permit` is the client's permit in the
     /// server.
     fn take(
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
-        seat: &mut Option<Seat>,
+        permit: &mut Option<Permit>,
         now: Instant,
     ) -> Result<(), Unable>;
 
@@ -108,12 +108,12 @@ impl Balancer {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        seat: Seat,
+        permit: Permit,
         now: Instant,
     ) -> Result<(), (TcpStream, Unable)> {
-        let (mut stream, mut seat, mut unable) = (Some(stream), Some(seat), Unable::Silent);
+        let (mut stream, mut permit, mut unable) = (Some(stream), Some(permit), Unable::Silent);
         let mut offer = |taker: &dyn Taker| {
-            taker.take(&mut stream, peer, &mut seat, now).map_err(|why| unable = why).is_ok()
+            taker.take(&mut stream, peer, &mut permit, now).map_err(|why| unable = why).is_ok()
         };
         let (slaves, master): (Vec<_>, Vec<_>) =
             self.takers().into_iter().partition(|taker| taker.load().slave.is_some());
@@ -128,8 +128,14 @@ impl Balancer {
     }
 
     /// Hands a connection to the next slave; if none takes the client, refuses it with the reason.
-    fn hand_over_or_refuse(&self, stream: TcpStream, peer: SocketAddr, seat: Seat, now: Instant) {
-        if let Err((stream, unable)) = self.hand_over(stream, peer, seat, now) {
+    fn hand_over_or_refuse(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: Permit,
+        now: Instant,
+    ) {
+        if let Err((stream, unable)) = self.hand_over(stream, peer, permit, now) {
             refuse(&stream, &unable.to_string());
         }
     }

@@ -17,8 +17,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use super::control::WHERE;
 use super::handover::{Channel, Claim, Meeting};
 use super::{Balancer, Load, Taker, Unable};
+use crate::net::connection_limits::{LimitReached, Permit};
 use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
-use crate::net::seats::{Full, Seat};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ struct Offer {
     stream: TcpStream,
     claim: Claim,
     peer: SocketAddr,
-    seat: Seat,
+    permit: Permit,
     until: Instant,
 }
 
@@ -116,7 +116,7 @@ impl Taker for SlaveProcess {
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
-        seat: &mut Option<Seat>,
+        permit: &mut Option<Permit>,
         now: Instant,
     ) -> Result<(), Unable> {
         let mut state = self.state.lock();
@@ -124,7 +124,7 @@ impl Taker for SlaveProcess {
             return Err(Unable::Draining);
         }
         if state.full {
-            return Err(Unable::Full(Full::Clients));
+            return Err(Unable::LimitReached(LimitReached::Clients));
         }
         if state.gone || state.silent {
             return Err(Unable::Silent);
@@ -134,7 +134,7 @@ impl Taker for SlaveProcess {
         self.channel
             .send(b"client", &[connection.as_fd(), claim.as_fd()])
             .map_err(|_| Unable::Silent)?;
-        if let (Some(stream), Some(seat)) = (stream.take(), seat.take()) {
+        if let (Some(stream), Some(permit)) = (stream.take(), permit.take()) {
             if state.offers.is_empty() {
                 // The registry sleeps while no offer is under way. A full counter means that it is awake.
                 let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
@@ -143,7 +143,7 @@ impl Taker for SlaveProcess {
                 stream,
                 claim,
                 peer,
-                seat,
+                permit,
                 until: now + OFFER_DEADLINE,
             });
             state.thin_out();
@@ -275,7 +275,7 @@ impl Registry {
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // No other slave can take the client: it is refused as if it had just arrived.
-                balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.seat, clock());
+                balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.permit, clock());
             }
         }
     }
@@ -407,21 +407,21 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
-    use crate::net::seats::Seats;
+    use crate::net::connection_limits::ConnectionLimits;
 
     /// Returns the state of a slave that was offered clients, and the slave's copies of the claims.
     fn offered(count: usize, until: Instant) -> (State, Vec<Claim>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let seats = Seats::new(count, count);
+        let connection_limits = ConnectionLimits::new(count, count);
         let mut state = State::new(1, None);
         let mut theirs = Vec::new();
         for _ in 0..count {
             let claim = Claim::new().unwrap();
             theirs.push(Claim::from_descriptor(claim.as_fd().try_clone_to_owned().unwrap()));
             let stream = TcpStream::connect(address).unwrap();
-            let seat = seats.take(address.ip()).unwrap();
-            state.offers.push_back(Offer { stream, claim, peer: address, seat, until });
+            let permit = connection_limits.take(address.ip()).unwrap();
+            state.offers.push_back(Offer { stream, claim, peer: address, permit, until });
         }
         (state, theirs)
     }

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::{Load, Taker, Unable};
-use crate::net::seats::{Seat, Seats};
+use crate::net::connection_limits::{ConnectionLimits, Permit};
 use crate::pool::{Pool, Task};
 
 /// A function that makes a session for a connection, so that the balancer does not depend on the kind of session.
 pub type Greet =
-    Box<dyn Fn(TcpStream, SocketAddr, Seat, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
+    Box<dyn Fn(TcpStream, SocketAddr, Permit, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
 
 /// A function that returns the number of transfers under way and the number of bytes over data connections.
 pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
@@ -22,7 +22,7 @@ pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 pub struct Station {
     number: Option<u32>,
     pool: Pool,
-    seats: Arc<Seats>,
+    connection_limits: Arc<ConnectionLimits>,
     greet: Greet,
     gauge: Gauge,
     draining: AtomicBool,
@@ -45,8 +45,15 @@ impl Station {
         gauge: Gauge,
     ) -> Arc<Self> {
         // Clients per address are counted at the listener, for all stations together.
-        let seats = Seats::new(sessions_max, usize::MAX);
-        Arc::new(Self { number, pool, seats, greet, gauge, draining: AtomicBool::new(false) })
+        let connection_limits = ConnectionLimits::new(sessions_max, usize::MAX);
+        Arc::new(Self {
+            number,
+            pool,
+            connection_limits,
+            greet,
+            gauge,
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// Returns the station's pool.
@@ -62,15 +69,15 @@ impl Taker for Station {
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
-        seat: &mut Option<Seat>,
+        permit: &mut Option<Permit>,
         now: Instant,
     ) -> Result<(), Unable> {
         if self.draining.load(Ordering::Acquire) {
             return Err(Unable::Draining);
         }
-        let own = self.seats.take(peer.ip()).map_err(Unable::Full)?;
-        if let (Some(stream), Some(seat)) = (stream.take(), seat.take())
-            && let Ok(session) = (self.greet)(stream, peer, own.beside(seat), now)
+        let own = self.connection_limits.take(peer.ip()).map_err(Unable::LimitReached)?;
+        if let (Some(stream), Some(permit)) = (stream.take(), permit.take())
+            && let Ok(session) = (self.greet)(stream, peer, own.beside(permit), now)
         {
             self.pool.admit(session);
         }
@@ -83,7 +90,7 @@ impl Taker for Station {
         Load {
             slave: self.number,
             process: None,
-            sessions: self.seats.taken(),
+            sessions: self.connection_limits.taken(),
             transfers,
             bytes,
             draining,

@@ -42,8 +42,8 @@ use crate::ftp::line::Line;
 use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
+use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
-use crate::net::seats::Seat;
 
 use calling::Calling;
 use digest::Digesting;
@@ -164,7 +164,7 @@ pub struct Session {
     turn_left: Option<(u32, usize)>,
     /// Path and length of the last upload that ended in order but was judged to be cut off.
     short_upload: Option<(VirtualPath, u64)>,
-    _seat: Seat,
+    _permit: Permit,
 }
 
 impl fmt::Debug for Session {
@@ -186,7 +186,7 @@ impl Session {
         service: Arc<Service>,
         stream: TcpStream,
         peer: std::net::SocketAddr,
-        seat: Seat,
+        permit: Permit,
         now: Instant,
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
@@ -220,7 +220,7 @@ impl Session {
             flow: Flow::new(now),
             turn_left: None,
             short_upload: None,
-            _seat: seat,
+            _permit: permit,
         })
     }
 
