@@ -10,8 +10,8 @@ use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
 
 use crate::balancer::Balancer;
-use crate::balancer::registry::{Outfit, Registry};
-use crate::balancer::station::Station;
+use crate::balancer::local_backend::LocalBackend;
+use crate::balancer::registry::{Registry, SlaveSetup};
 use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
@@ -61,7 +61,7 @@ pub struct Server {
     stop: Stop,
     /// Threads that are joined at the end: acceptors, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
-    stations: Vec<Arc<Station>>,
+    backends: Vec<Arc<LocalBackend>>,
     /// The balancer of the main listeners.
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
@@ -106,8 +106,8 @@ impl Server {
         all_recovered();
         let start = || {
             let mut server = Self::new(config, hosts, acceptor, log)?;
-            let station = server.add_station(config, Some(number), config.limits.clients_max)?;
-            server.balancer = Arc::new(Balancer::new(vec![station], None));
+            let backend = server.add_backend(config, Some(number), config.limits.clients_max)?;
+            server.balancer = Arc::new(Balancer::new(vec![backend], None));
             if let Some(listener) = own {
                 server.open_door(listener, Some(number), Arc::clone(&server.balancer))?;
             }
@@ -134,7 +134,7 @@ impl Server {
             doors: Vec::new(),
             stop: Stop::new()?,
             threads: Vec::new(),
-            stations: Vec::new(),
+            backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
             service: Service::new(config, hosts, security, checkers, log),
@@ -146,7 +146,7 @@ impl Server {
         })
     }
 
-    /// Starts stations and listeners. Without slaves there is one station, the master itself. With slaves, each has one
+    /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
     /// behind its own listener, and the main listeners balance clients over all of them.
     fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
         let Prepared { root, hosts, acceptor, public, implicit, front, own, warnings } = prepared;
@@ -159,7 +159,7 @@ impl Server {
             config.implicit_tls = Some(listener.local_addr()?.port());
         }
         let config = &config;
-        let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
+        let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
         let mut server = Self::new(config, hosts, acceptor, log)?;
         let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
         if config.write || config.users.is_some() || hosts_write {
@@ -170,14 +170,14 @@ impl Server {
         }
         server.run_resolver(config)?;
         server.run_expiry_watch()?;
-        let registry = server.open_registry(front.local_addr()?, outfit);
+        let registry = server.open_registry(front.local_addr()?, setup);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
         // A full slave is skipped: none may have more than its share of all clients.
         let share = config.limits.clients_max.div_ceil(numbers.len());
-        let stations = numbers.into_iter().map(|number| server.add_station(config, number, share));
-        let stations = stations.collect::<io::Result<Vec<_>>>()?;
-        server.balancer = Arc::new(Balancer::new(stations.clone(), registry.clone()));
+        let backends = numbers.into_iter().map(|number| server.add_backend(config, number, share));
+        let backends = backends.collect::<io::Result<Vec<_>>>()?;
+        server.balancer = Arc::new(Balancer::new(backends.clone(), registry.clone()));
         if let Some(registry) = registry {
             server.run_registry(registry)?;
         }
@@ -185,19 +185,19 @@ impl Server {
         if let Some(implicit) = implicit {
             server.open_door(implicit, None, Arc::clone(&server.balancer))?;
         }
-        for ((number, listener), station) in (1..).zip(own).zip(stations) {
+        for ((number, listener), backend) in (1..).zip(own).zip(backends) {
             server.open_door(
                 listener,
                 Some(number),
-                Arc::new(Balancer::new(vec![station], None)),
+                Arc::new(Balancer::new(vec![backend], None)),
             )?;
         }
         Ok(server)
     }
 
     /// Opens the registration socket for slave processes. Without it, the server still serves clients.
-    fn open_registry(&self, address: SocketAddr, outfit: Outfit) -> Option<Arc<Registry>> {
-        let opened = Registry::open(address, outfit);
+    fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
+        let opened = Registry::open(address, setup);
         let what = "no slave process can register";
         opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
     }
@@ -282,12 +282,12 @@ impl Server {
         }
     }
 
-    fn add_station(
+    fn add_backend(
         &mut self,
         config: &Config,
         slave: Option<u32>,
         sessions_max: usize,
-    ) -> io::Result<Arc<Station>> {
+    ) -> io::Result<Arc<LocalBackend>> {
         let service =
             slave.map_or_else(|| self.service.clone(), |number| self.service.of_slave(number));
         let name = slave.map_or_else(|| "pool".to_owned(), |number| format!("slave {number}"));
@@ -300,9 +300,10 @@ impl Server {
         };
         let gauge = move || (meter.transfers(), meter.bytes());
         let pool = Pool::start(&name, config.workers)?;
-        let station = Station::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
-        self.stations.push(Arc::clone(&station));
-        Ok(station)
+        let backend =
+            LocalBackend::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
+        self.backends.push(Arc::clone(&backend));
+        Ok(backend)
     }
 
     /// Begins to accept on a listener. Each client gets a seat, and is handed to the next slave of this balancer.
@@ -378,12 +379,12 @@ impl Server {
         if let Some(registry) = &self.registry {
             registry.tell_slaves(b"stop");
         }
-        for station in &self.stations {
-            station.pool().wake_all();
+        for backend in &self.backends {
+            backend.pool().wake_all();
         }
         let until = now() + self.service.limits.stop_grace;
         let in_time =
-            self.stations.iter().filter(|station| !station.pool().drain(until)).count() == 0;
+            self.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
         self.service.log.server(&Event::Stopped { in_time });
     }
 

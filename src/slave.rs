@@ -48,7 +48,7 @@ pub enum Ending {
 }
 
 /// The reason why the connection to one master ended.
-enum Parting {
+enum Disconnect {
     /// The master is gone without sending stop.
     Lost,
     /// The master sent stop, or `stop` was rung.
@@ -56,19 +56,19 @@ enum Parting {
 }
 
 /// The assignment that a master has sent: number and settings as text, and the root.
-struct Orders {
+struct Assignment {
     text: String,
     root: OwnedFd,
 }
 
 /// A running slave: the text of its assignment, and its server.
-struct Serving {
+struct RunningSlave {
     text: String,
     server: Server,
     _writer: Writer,
 }
 
-impl Serving {
+impl RunningSlave {
     /// Returns the number that the master assigned.
     fn number(&self) -> &str {
         self.text.split('\n').next().unwrap_or_default()
@@ -82,21 +82,21 @@ impl Slave {
     /// # Errors
     /// One sentence: the master is another user's process or of another version, or this slave's own port is taken.
     pub fn run(self, stop: &Stop, clock: impl Fn() -> Instant) -> Result<Ending, String> {
-        let mut serving: Option<Serving> = None;
+        let mut serving: Option<RunningSlave> = None;
         loop {
-            let number = serving.as_ref().map(Serving::number);
-            let Some((channel, orders)) = self.register(number, stop)? else { break };
+            let number = serving.as_ref().map(RunningSlave::number);
+            let Some((channel, assignment)) = self.register(number, stop)? else { break };
             let current = match serving.take() {
-                Some(serving) if serving.text == orders.text => serving,
+                Some(serving) if serving.text == assignment.text => serving,
                 Some(serving) => {
                     serving.server.stop();
                     return Ok(Ending::Outdated);
                 }
-                None => self.start(orders)?,
+                None => self.start(assignment)?,
             };
             let parting = serve(&channel, &current.server, stop, &clock);
             serving = Some(current);
-            if matches!(parting, Parting::Stopped) {
+            if matches!(parting, Disconnect::Stopped) {
                 break;
             }
         }
@@ -111,14 +111,16 @@ impl Slave {
         &self,
         number: Option<&str>,
         stop: &Stop,
-    ) -> Result<Option<(Channel, Orders)>, String> {
+    ) -> Result<Option<(Channel, Assignment)>, String> {
         loop {
             let met = connect(self.master, self.at).and_then(|channel| {
                 channel.send(format!("register {}", number.unwrap_or_default()).as_bytes(), &[])?;
                 Ok((listen(&channel, stop)?, channel))
             });
             match met {
-                Ok((orders, channel)) => return Ok(orders.map(|orders| (channel, orders))),
+                Ok((assignment, channel)) => {
+                    return Ok(assignment.map(|assignment| (channel, assignment)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(pretender());
                 }
@@ -131,10 +133,10 @@ impl Slave {
         }
     }
 
-    fn start(self, orders: Orders) -> Result<Serving, String> {
+    fn start(self, assignment: Assignment) -> Result<RunningSlave, String> {
         let another_version =
             || "the ftpserver here is of another version than this ftpslaves.".to_owned();
-        let (number, settings) = orders.text.split_once('\n').ok_or_else(another_version)?;
+        let (number, settings) = assignment.text.split_once('\n').ok_or_else(another_version)?;
         let number: u32 = number.parse().map_err(|_| another_version())?;
         let mut config = Config::new(PathBuf::new());
         config.adopt(settings).map_err(|_| another_version())?;
@@ -142,11 +144,11 @@ impl Slave {
         config.port = self.port.unwrap_or_default();
         let (log, writer) = Log::start(config.level, io::stderr())
             .map_err(|error| format!("cannot start: {error}."))?;
-        let root = Root::from_descriptor(orders.root)
+        let root = Root::from_descriptor(assignment.root)
             .map_err(|error| format!("cannot look at the root: {}.", reason(&error)))?;
         let server =
             Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
-        Ok(Serving { text: orders.text, server, _writer: writer })
+        Ok(RunningSlave { text: assignment.text, server, _writer: writer })
     }
 }
 
@@ -182,25 +184,30 @@ fn pretender() -> String {
 }
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.
-fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Orders>> {
+fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Assignment>> {
     wait(&[channel.as_fd(), stop.as_fd()], None)?;
     if stop.is_rung() {
         return Ok(None);
     }
     let (text, mut descriptors) = channel.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let root = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Some(Orders { text: String::from_utf8_lossy(&text).into_owned(), root }))
+    Ok(Some(Assignment { text: String::from_utf8_lossy(&text).into_owned(), root }))
 }
 
 /// Serves the clients that one master hands over.
-fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> Instant) -> Parting {
+fn serve(
+    channel: &Channel,
+    server: &Server,
+    stop: &Stop,
+    clock: &impl Fn() -> Instant,
+) -> Disconnect {
     let mut reported = None;
     let mut report_at = clock();
     loop {
         if stop.is_rung() {
             // Fails if the master is gone, which is harmless.
             let _told = channel.send(b"leaving", &[]);
-            return Parting::Stopped;
+            return Disconnect::Stopped;
         }
         match channel.receive() {
             Ok(Some((message, mut descriptors))) => {
@@ -219,12 +226,12 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
                         server.reload_apart();
                         continue;
                     }
-                    (b"stop", ..) => return Parting::Stopped,
+                    (b"stop", ..) => return Disconnect::Stopped,
                     _ => {}
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => return Parting::Lost,
+            Ok(None) | Err(_) => return Disconnect::Lost,
         }
         let load = server.balancer().loads().first().copied();
         if clock() >= report_at {

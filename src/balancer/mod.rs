@@ -1,16 +1,16 @@
 //! The balancer: hands each new client to the next slave, round robin.
 //!
 //! The connection itself is handed over, not relayed: the slave that takes it serves the client alone from then on. So
-//! data connections of every mode, and the client's address, are as without a balancer. A slave is a [`station`] in
+//! data connections of every mode, and the client's address, are as without a balancer. A slave is a [`local_backend`] in
 //! this process, or a process that has registered with the [`registry`].
 //!
 //! Depends on `pool` and `net`. It is given a function that makes sessions, and does not depend on them.
 
 pub mod control;
 pub mod handover;
+pub mod local_backend;
 pub mod registry;
 mod round_robin;
-pub mod station;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
@@ -21,13 +21,13 @@ use parking_lot::Mutex;
 
 use crate::net::connection_limits::{LimitReached, Permit};
 use crate::net::listener::refuse;
+use local_backend::LocalBackend;
 use registry::Registry;
 use round_robin::RoundRobin;
-use station::Station;
 
 /// The reason why a slave does not take a client; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unable {
+pub enum Unavailable {
     /// The slave has its maximum number of clients.
     LimitReached(LimitReached),
     /// An administrator drains the slave.
@@ -36,7 +36,7 @@ pub enum Unable {
     Silent,
 }
 
-impl fmt::Display for Unable {
+impl fmt::Display for Unavailable {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LimitReached(full) => full.fmt(formatter),
@@ -65,8 +65,8 @@ pub struct Load {
     pub draining: bool,
 }
 
-/// A station or a slave process: it can be handed a client.
-trait Taker {
+/// A backend or a slave process: it can be handed a client.
+trait Backend {
     /// Takes the connection over, or leaves it in place and returns the reason. `permit` is the client's permit in the
     /// server.
     fn take(
@@ -75,7 +75,7 @@ trait Taker {
         peer: SocketAddr,
         permit: &mut Option<Permit>,
         now: Instant,
-    ) -> Result<(), Unable>;
+    ) -> Result<(), Unavailable>;
 
     fn load(&self) -> Load;
 
@@ -85,19 +85,19 @@ trait Taker {
 /// The slaves, and the order of their turns.
 #[derive(Debug)]
 pub struct Balancer {
-    stations: Vec<Arc<Station>>,
+    backends: Vec<Arc<LocalBackend>>,
     registry: Option<Arc<Registry>>,
     ring: Mutex<RoundRobin>,
 }
 
 impl Balancer {
-    /// Creates a balancer for these stations, and for the slave processes of a registry.
+    /// Creates a balancer for these backends, and for the slave processes of a registry.
     ///
-    /// A station without a number is not a slave but the master itself: it serves when no slave is registered, or none
+    /// A backend without a number is not a slave but the master itself: it serves when no slave is registered, or none
     /// can.
     #[must_use]
-    pub fn new(stations: Vec<Arc<Station>>, registry: Option<Arc<Registry>>) -> Self {
-        Self { stations, registry, ring: Mutex::default() }
+    pub fn new(backends: Vec<Arc<LocalBackend>>, registry: Option<Arc<Registry>>) -> Self {
+        Self { backends, registry, ring: Mutex::default() }
     }
 
     /// Hands a connection to the next slave that takes it.
@@ -110,9 +110,10 @@ impl Balancer {
         peer: SocketAddr,
         permit: Permit,
         now: Instant,
-    ) -> Result<(), (TcpStream, Unable)> {
-        let (mut stream, mut permit, mut unable) = (Some(stream), Some(permit), Unable::Silent);
-        let mut offer = |taker: &dyn Taker| {
+    ) -> Result<(), (TcpStream, Unavailable)> {
+        let (mut stream, mut permit, mut unable) =
+            (Some(stream), Some(permit), Unavailable::Silent);
+        let mut offer = |taker: &dyn Backend| {
             taker.take(&mut stream, peer, &mut permit, now).map_err(|why| unable = why).is_ok()
         };
         let (slaves, master): (Vec<_>, Vec<_>) =
@@ -153,13 +154,14 @@ impl Balancer {
         found.inspect(|taker| taker.set_draining(draining)).is_some()
     }
 
-    fn takers(&self) -> Vec<Arc<dyn Taker>> {
-        let stations = self.stations.iter().map(|station| Arc::clone(station) as Arc<dyn Taker>);
+    fn takers(&self) -> Vec<Arc<dyn Backend>> {
+        let backends =
+            self.backends.iter().map(|local_backend| Arc::clone(local_backend) as Arc<dyn Backend>);
         let processes = self
             .registry
             .iter()
             .flat_map(|registry| registry.slaves())
-            .map(|slave| slave as Arc<dyn Taker>);
-        stations.chain(processes).collect()
+            .map(|slave| slave as Arc<dyn Backend>);
+        backends.chain(processes).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! A station: one pool and the sessions it serves. Each in-process slave is one, and a server without slaves has one.
+//! A backend: one pool and the sessions it serves. Each in-process slave is one, and a server without slaves has one.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::{Load, Taker, Unable};
+use super::{Backend, Load, Unavailable};
 use crate::net::connection_limits::{ConnectionLimits, Permit};
 use crate::pool::{Pool, Task};
 
@@ -19,7 +19,7 @@ pub type Greet =
 pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// One pool and the sessions it serves.
-pub struct Station {
+pub struct LocalBackend {
     number: Option<u32>,
     pool: Pool,
     connection_limits: Arc<ConnectionLimits>,
@@ -28,14 +28,14 @@ pub struct Station {
     draining: AtomicBool,
 }
 
-impl fmt::Debug for Station {
+impl fmt::Debug for LocalBackend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Station").field("load", &self.load()).finish_non_exhaustive()
+        formatter.debug_struct("LocalBackend").field("load", &self.load()).finish_non_exhaustive()
     }
 }
 
-impl Station {
-    /// Creates a station for at most `sessions_max` sessions; `number` is its number as a slave, if it is one.
+impl LocalBackend {
+    /// Creates a backend for at most `sessions_max` sessions; `number` is its number as a slave, if it is one.
     #[must_use]
     pub fn new(
         number: Option<u32>,
@@ -44,7 +44,7 @@ impl Station {
         greet: Greet,
         gauge: Gauge,
     ) -> Arc<Self> {
-        // Clients per address are counted at the listener, for all stations together.
+        // Clients per address are counted at the listener, for all backends together.
         let connection_limits = ConnectionLimits::new(sessions_max, usize::MAX);
         Arc::new(Self {
             number,
@@ -56,26 +56,26 @@ impl Station {
         })
     }
 
-    /// Returns the station's pool.
+    /// Returns the backend's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 }
 
-impl Taker for Station {
-    /// Takes a connection even if it turns out to be broken: another station could not use it either.
+impl Backend for LocalBackend {
+    /// Takes a connection even if it turns out to be broken: another backend could not use it either.
     fn take(
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
         permit: &mut Option<Permit>,
         now: Instant,
-    ) -> Result<(), Unable> {
+    ) -> Result<(), Unavailable> {
         if self.draining.load(Ordering::Acquire) {
-            return Err(Unable::Draining);
+            return Err(Unavailable::Draining);
         }
-        let own = self.connection_limits.take(peer.ip()).map_err(Unable::LimitReached)?;
+        let own = self.connection_limits.take(peer.ip()).map_err(Unavailable::LimitReached)?;
         if let (Some(stream), Some(permit)) = (stream.take(), permit.take())
             && let Ok(session) = (self.greet)(stream, peer, own.beside(permit), now)
         {
