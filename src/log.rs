@@ -99,8 +99,8 @@ pub enum Event<'a> {
         address: SocketAddr,
         slave: Option<u32>,
     },
-    /// The confinement of the process.
-    Confined {
+    /// The sandbox of the process.
+    Sandboxed {
         is_root: bool,
         landlock: bool,
     },
@@ -200,7 +200,7 @@ impl fmt::Display for Event<'_> {
             Self::Listening { address, slave: Some(slave) } => {
                 write!(formatter, "event=listening address={address} slave={slave}")
             }
-            Self::Confined { is_root, landlock } => {
+            Self::Sandboxed { is_root, landlock } => {
                 write!(formatter, "event=confined root={is_root} landlock={landlock}")?;
                 let advice = " advice=\"give up root by --user NAME\"";
                 if *is_root { formatter.write_str(advice) } else { Ok(()) }

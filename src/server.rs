@@ -20,8 +20,8 @@ use crate::net::listener::{self, Reserve, Stop};
 use crate::net::public::{self, Renewed};
 use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
-use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
+use crate::startup::{Startup, acceptor, bind, cannot_start, hosts};
 use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
@@ -77,15 +77,15 @@ impl Server {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn start(config: &Config, log: Log) -> Result<Self, ConfigError> {
-        Self::serve(config, Prepared::open(config, Vec::new())?, log)
+        Self::serve(config, Startup::open(config, Vec::new())?, log)
     }
 
     /// Begins to accept with resources that are already open.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
-    pub fn serve(config: &Config, prepared: Prepared, log: Log) -> Result<Self, ConfigError> {
-        Self::run(config, prepared, log).map_err(|error| cannot_start(&error))
+    pub fn serve(config: &Config, startup: Startup, log: Log) -> Result<Self, ConfigError> {
+        Self::run(config, startup, log).map_err(|error| cannot_start(&error))
     }
 
     /// Starts a slave process. It serves the clients that [`Server::receive`] passes to it, and those on its own port,
@@ -148,8 +148,8 @@ impl Server {
 
     /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
     /// behind its own listener, and the main listeners balance clients over all of them.
-    fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, hosts, acceptor, public, implicit, front, own, warnings } = prepared;
+    fn run(config: &Config, startup: Startup, log: Log) -> io::Result<Self> {
+        let Startup { root, hosts, acceptor, public, implicit, front, own, warnings } = startup;
         for (what, why) in &warnings {
             log.server(&Event::Warning { what, why });
         }

@@ -15,14 +15,14 @@ use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::cli;
 use poolftpd::config::{self, Config, ConfigError, Limits, VirtualHost};
-use poolftpd::confine::confine;
 use poolftpd::log::{Event, Level, Log};
 use poolftpd::net::data::Resumption;
 use poolftpd::net::public::AddressOrName;
 use poolftpd::net::self_signed;
 use poolftpd::net::tls::{self, KeyFiles, Newest, TlsFiles};
-use poolftpd::prepared::{Prepared, check_secrets};
+use poolftpd::sandbox::sandbox;
 use poolftpd::server::Server;
+use poolftpd::startup::{Startup, check_secrets};
 use poolftpd::units::{Networks, networks};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -366,19 +366,19 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
-    let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
+    let startup = Startup::open(config, inherited()).map_err(sentence)?;
     // Comes before any thread.
-    let confined = confine(config, &prepared.places()).map_err(sentence)?;
+    let sandboxed = sandbox(config, &startup.places()).map_err(sentence)?;
     for signal in [SIGTERM, SIGINT] {
         signals.add_signal(signal).map_err(text)?;
     }
     is_starting.store(false, Ordering::Release);
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
-    log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
-    if let Some(why) = confined.open_because {
+    log.server(&Event::Sandboxed { is_root: sandboxed.is_root, landlock: sandboxed.landlock });
+    if let Some(why) = sandboxed.open_because {
         log.server(&Event::Warning { what: "the file system is not closed to this process", why });
     }
-    let server = Server::serve(config, prepared, log).map_err(sentence)?;
+    let server = Server::serve(config, startup, log).map_err(sentence)?;
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
     for signal in signals.forever() {

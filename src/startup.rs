@@ -16,7 +16,7 @@ use crate::units::reason;
 
 /// The resources that have been opened.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct Startup {
     pub(crate) root: Arc<Root>,
     pub(crate) hosts: Hosts,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
@@ -32,7 +32,7 @@ pub struct Prepared {
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
-impl Prepared {
+impl Startup {
     /// Opens all resources. The first socket inherited from systemd is the main listener, the second that of implicit
     /// TLS.
     ///
@@ -63,7 +63,7 @@ impl Prepared {
     }
 }
 
-impl Prepared {
+impl Startup {
     /// Returns every root, and the homes of all users who have one.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {

@@ -1,5 +1,5 @@
 //! Confinement of the process once its ports are open. It gives up root's rights, most of the file system, and every
-//! way to regain them. This precedes the start of any thread, because a new thread inherits its creator's confinement.
+//! way to regain them. This precedes the start of any thread, because a new thread inherits its creator's sandbox.
 
 use std::ffi::CString;
 use std::io;
@@ -38,9 +38,9 @@ const RESOLVER_PATHS: [&str; 8] = [
     "/run/NetworkManager",
 ];
 
-/// The result of the confinement.
+/// The result of sandboxing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Confined {
+pub struct Sandboxed {
     /// True if the process still has root's rights.
     pub is_root: bool,
     /// True if the kernel restricts access to the file system.
@@ -53,7 +53,7 @@ pub struct Confined {
 ///
 /// # Errors
 /// One sentence for the person at the terminal.
-pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigError> {
+pub fn sandbox(config: &Config, places: &[PathBuf]) -> Result<Sandboxed, ConfigError> {
     let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
     if let Some(name) = &config.user {
         become_user(name).map_err(wrong)?;
@@ -77,7 +77,7 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
     let status = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     let landlock = status.ruleset != RulesetStatus::NotEnforced;
     let open_because = (!landlock).then(|| surroundings.reason(status.landlock));
-    Ok(Confined { is_root: geteuid().is_root(), landlock, open_because })
+    Ok(Sandboxed { is_root: geteuid().is_root(), landlock, open_because })
 }
 
 /// Gives up what no process that serves clients may have: core dumps, which would contain passwords and keys, and any

@@ -22,10 +22,10 @@ use common::outside::{is_root, skip};
 use common::raw::{RawClient, read_all};
 use poolftpd::client::{Client, From, Options, Watcher};
 use poolftpd::config::Config;
-use poolftpd::confine::confine;
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
 use poolftpd::net::tls::KeyFiles;
+use poolftpd::sandbox::sandbox;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;
@@ -55,7 +55,7 @@ fn confine_and_look() {
     config.users = Some(users.clone());
     config.public_name = Some("localhost".to_owned());
     look_up("localhost").unwrap();
-    let confined = confine(&config, &[root.clone(), home.clone()]).unwrap();
+    let confined = sandbox(&config, &[root.clone(), home.clone()]).unwrap();
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     assert!(status.is_empty() || status.contains("NoNewPrivs:\t1"), "{status}");
     fs::write(root.join("a"), "x").unwrap();
@@ -97,7 +97,7 @@ fn confine_and_look_beside() {
     config.tls.keys =
         vec![KeyFiles { certificate: path("tls/cert.pem"), key: path("homes/etc/key.pem") }];
     let places = ["srv/root", "homes/alice", "tls/root"].map(path);
-    let confined = confine(&config, &places).unwrap();
+    let confined = sandbox(&config, &places).unwrap();
     for place in &places {
         fs::write(place.join("a"), "x").unwrap();
     }
