@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::connection_limits::ConnectionLimits;
-use crate::net::listener::{self, Reserve, Stop};
+use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::public::{self, Renewed};
 use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
@@ -47,7 +47,7 @@ fn checkers() -> usize {
 
 /// A listener: its address, and its slave, if it belongs to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Door {
+pub struct Listener {
     /// The address that it listens on.
     pub address: SocketAddr,
     /// Number of the slave that it belongs to.
@@ -57,8 +57,8 @@ pub struct Door {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    doors: Vec<Door>,
-    stop: Stop,
+    listeners: Vec<Listener>,
+    stop: Shutdown,
     /// Threads that are joined at the end: acceptors, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
     backends: Vec<Arc<LocalBackend>>,
@@ -109,7 +109,7 @@ impl Server {
             let backend = server.add_backend(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![backend], None));
             if let Some(listener) = own {
-                server.open_door(listener, Some(number), Arc::clone(&server.balancer))?;
+                server.listen(listener, Some(number), Arc::clone(&server.balancer))?;
             }
             server.run_resolver(config)?;
             Ok(server)
@@ -131,8 +131,8 @@ impl Server {
         });
         let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
-            doors: Vec::new(),
-            stop: Stop::new()?,
+            listeners: Vec::new(),
+            stop: Shutdown::new()?,
             threads: Vec::new(),
             backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
@@ -181,16 +181,12 @@ impl Server {
         if let Some(registry) = registry {
             server.run_registry(registry)?;
         }
-        server.open_door(front, None, Arc::clone(&server.balancer))?;
+        server.listen(front, None, Arc::clone(&server.balancer))?;
         if let Some(implicit) = implicit {
-            server.open_door(implicit, None, Arc::clone(&server.balancer))?;
+            server.listen(implicit, None, Arc::clone(&server.balancer))?;
         }
         for ((number, listener), backend) in (1..).zip(own).zip(backends) {
-            server.open_door(
-                listener,
-                Some(number),
-                Arc::new(Balancer::new(vec![backend], None)),
-            )?;
+            server.listen(listener, Some(number), Arc::new(Balancer::new(vec![backend], None)))?;
         }
         Ok(server)
     }
@@ -307,7 +303,7 @@ impl Server {
     }
 
     /// Begins to accept on a listener. Each client gets a seat, and is handed to the next slave of this balancer.
-    fn open_door(
+    fn listen(
         &mut self,
         listener: TcpListener,
         slave: Option<u32>,
@@ -320,14 +316,14 @@ impl Server {
         let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
-        self.doors.push(Door { address, slave });
+        self.listeners.push(Listener { address, slave });
         Ok(())
     }
 
     /// Returns the listeners: the main ones first, then those of the slaves.
     #[must_use]
-    pub fn doors(&self) -> &[Door] {
-        &self.doors
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// Returns the number of connected clients.
@@ -374,7 +370,7 @@ impl Server {
     /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
         self.service.log.server(&Event::Stopping { sessions: self.clients() });
-        self.close_doors();
+        self.close_listeners();
         self.service.stop();
         if let Some(registry) = &self.registry {
             registry.tell_slaves(b"stop");
@@ -388,8 +384,8 @@ impl Server {
         self.service.log.server(&Event::Stopped { in_time });
     }
 
-    fn close_doors(&mut self) {
-        self.stop.ring();
+    fn close_listeners(&mut self) {
+        self.stop.trigger();
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }
@@ -398,7 +394,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.close_doors();
+        self.close_listeners();
     }
 }
 
@@ -440,7 +436,7 @@ fn warn_of_expiry(service: &Service) {
 }
 
 /// Removes partial uploads older than `before` from one tree.
-fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
+fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
     match root.sweep(before, || !stop.is_rung()) {
         Ok(0) => {}
         Ok(count) => log.server(&Event::Swept { count }),
@@ -456,7 +452,7 @@ fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
 /// Runs an acceptor until the server stops.
 fn accept(
     listener: &TcpListener,
-    stop: &Stop,
+    stop: &Shutdown,
     service: &Service,
     connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,

@@ -15,7 +15,7 @@ use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
 use crate::config::Config;
 use crate::log::{Log, Writer};
-use crate::net::listener::Stop;
+use crate::net::listener::Shutdown;
 use crate::server::Server;
 use crate::storage::Root;
 use crate::units::reason;
@@ -81,7 +81,7 @@ impl Slave {
     ///
     /// # Errors
     /// One sentence: the master is another user's process or of another version, or this slave's own port is taken.
-    pub fn run(self, stop: &Stop, clock: impl Fn() -> Instant) -> Result<Ending, String> {
+    pub fn run(self, stop: &Shutdown, clock: impl Fn() -> Instant) -> Result<Ending, String> {
         let mut serving: Option<RunningSlave> = None;
         loop {
             let number = serving.as_ref().map(RunningSlave::number);
@@ -110,7 +110,7 @@ impl Slave {
     fn register(
         &self,
         number: Option<&str>,
-        stop: &Stop,
+        stop: &Shutdown,
     ) -> Result<Option<(Channel, Assignment)>, String> {
         loop {
             let met = connect(self.master, self.at).and_then(|channel| {
@@ -184,7 +184,7 @@ fn pretender() -> String {
 }
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.
-fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Assignment>> {
+fn listen(channel: &Channel, stop: &Shutdown) -> io::Result<Option<Assignment>> {
     wait(&[channel.as_fd(), stop.as_fd()], None)?;
     if stop.is_rung() {
         return Ok(None);
@@ -198,7 +198,7 @@ fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Assignment>> {
 fn serve(
     channel: &Channel,
     server: &Server,
-    stop: &Stop,
+    stop: &Shutdown,
     clock: &impl Fn() -> Instant,
 ) -> Disconnect {
     let mut reported = None;

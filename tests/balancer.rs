@@ -56,10 +56,13 @@ fn clients_one_two_and_three_are_served_by_slaves_one_two_and_one() {
 #[test]
 fn a_slave_has_its_own_port_too() {
     let server = with_slaves(2);
-    let doors = server.server.as_ref().unwrap().doors().to_vec();
-    assert_eq!(doors.iter().map(|door| door.slave).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+    let listeners = server.server.as_ref().unwrap().listeners().to_vec();
+    assert_eq!(
+        listeners.iter().map(|listener| listener.slave).collect::<Vec<_>>(),
+        [None, Some(1), Some(2)]
+    );
     for _ in 0..3 {
-        assert_eq!(greeted_by(doors[2].address).1, "220 slave 2 poolftpd ready.");
+        assert_eq!(greeted_by(listeners[2].address).1, "220 slave 2 poolftpd ready.");
     }
 }
 
@@ -79,8 +82,14 @@ fn slaves_listen_on_the_ports_behind_the_masters() {
         })
     });
     let (server, port) = server.unwrap();
-    let ports: Vec<u16> =
-        server.server.as_ref().unwrap().doors().iter().map(|door| door.address.port()).collect();
+    let ports: Vec<u16> = server
+        .server
+        .as_ref()
+        .unwrap()
+        .listeners()
+        .iter()
+        .map(|listener| listener.address.port())
+        .collect();
     assert_eq!(ports, [port, port + 1, port + 2]);
 }
 

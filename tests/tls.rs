@@ -452,7 +452,7 @@ fn a_data_handshake_that_stalls_is_ended_and_the_session_goes_on() {
 fn tls_begins_at_once_on_the_port_of_implicit_tls() {
     let scene = Scene::new(|config| config.implicit_tls = Some(0));
     scene.server.write("a", "x");
-    let address = scene.server.server.as_ref().unwrap().doors()[1].address;
+    let address = scene.server.server.as_ref().unwrap().listeners()[1].address;
     let config = config(rustls::ALL_VERSIONS);
     let stream = secure(TcpStream::connect(address).unwrap(), &config, "localhost");
     let mut client = SecureClient { stream, config, name: "localhost".to_owned() };

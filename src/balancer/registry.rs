@@ -18,7 +18,7 @@ use super::control::WHERE;
 use super::handover::{Channel, Claim, RegistrationSocket};
 use super::{Backend, Balancer, Load, Unavailable};
 use crate::net::connection_limits::{LimitReached, Permit};
-use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
+use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
@@ -244,7 +244,7 @@ impl Registry {
     pub fn run(
         &self,
         balancer: &Balancer,
-        stop: &Stop,
+        stop: &Shutdown,
         clock: impl Fn() -> Instant,
     ) -> io::Result<()> {
         let mut connections: VecDeque<Channel> = VecDeque::new();
@@ -284,7 +284,7 @@ impl Registry {
     /// slaves; and whether to stop.
     fn wait(
         &self,
-        stop: &Stop,
+        stop: &Shutdown,
         connections: &VecDeque<Channel>,
         slaves: &[Arc<SlaveProcess>],
         is_open: bool,

@@ -337,12 +337,12 @@ fn inherited() -> Vec<TcpListener> {
 
 /// Prints the listening addresses on a separate thread, because standard output may be a pipe that is not read.
 fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
-    let doors = server.doors().iter().map(|door| {
-        let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
-        format!("listening on {}{of_slave}\n", door.address)
+    let listeners = server.listeners().iter().map(|listener| {
+        let of_slave = listener.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
+        format!("listening on {}{of_slave}\n", listener.address)
     });
     let pin = pin.map(|pin| format!("certificate SHA-256 {pin} (ftpclient --pin)\n"));
-    let text: String = doors.chain(pin).collect();
+    let text: String = listeners.chain(pin).collect();
     std::thread::Builder::new().name("announcer".to_owned()).spawn(move || cli::print(&text))?;
     Ok(())
 }

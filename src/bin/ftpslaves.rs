@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use poolftpd::cli;
 use poolftpd::config;
-use poolftpd::net::listener::Stop;
+use poolftpd::net::listener::Shutdown;
 use poolftpd::sandbox::harden;
 use poolftpd::slave::{Ending, Slave, find_master};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
@@ -139,11 +139,11 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
     cli::raise_descriptor_limit();
     harden().map_err(text)?;
     cli::log_panics(PROGRAM);
-    let stop = Stop::new().map_err(text)?;
+    let stop = Shutdown::new().map_err(text)?;
     let stopping = stop.clone();
     thread::spawn(move || {
         if signals.forever().any(|signal| signal != SIGHUP) {
-            stopping.ring();
+            stopping.trigger();
         }
     });
     let port = arguments.port.map(|first| first + index);

@@ -34,9 +34,9 @@ const KEEPALIVE_PROBES: u32 = 5;
 
 /// A signal that ends the accept loops.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<OwnedFd>);
+pub struct Shutdown(Arc<OwnedFd>);
 
-impl Stop {
+impl Shutdown {
     /// Creates a signal that is not rung yet.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
@@ -58,13 +58,13 @@ impl Stop {
     }
 
     /// Ends every loop that watches this signal, permanently.
-    pub fn ring(&self) {
+    pub fn trigger(&self) {
         // Fails only when the counter is full; then the signal is already rung.
         let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
 
-impl AsFd for Stop {
+impl AsFd for Shutdown {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -144,7 +144,7 @@ impl Default for Reserve {
 /// Without free descriptors it refuses one client and pauses, and continues by itself when there are descriptors again.
 pub fn accept_all(
     listener: &TcpListener,
-    stop: &Stop,
+    stop: &Shutdown,
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
@@ -242,11 +242,11 @@ mod tests {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).unwrap();
-        let (stop, mut found) = (Stop::new().unwrap(), None);
-        let ring = stop.clone();
+        let (stop, mut found) = (Shutdown::new().unwrap(), None);
+        let trigger = stop.clone();
         accept_all(&listener, &stop, &mut Reserve::new(), |stream, _| {
             found = Some(stream);
-            ring.ring();
+            trigger.trigger();
         })
         .unwrap();
         let accepted = found.unwrap();
