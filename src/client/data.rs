@@ -17,7 +17,7 @@ use crate::ftp::{Code, Reply};
 use super::checks::SLOWEST_BYTES_PER_SECOND;
 use super::connection::bound;
 use super::error::reason;
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use super::wire::Wire;
 use super::{Client, ClientError, Kind};
 
@@ -78,10 +78,10 @@ impl Client {
         wire: &mut Wire,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
-        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        let mut rate_limit = RateLimit::new(self.options.limit);
+        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         loop {
-            let count = self.receive_some(wire, &mut chunk, &mut pace)?;
+            let count = self.receive_some(wire, &mut chunk, &mut rate_limit)?;
             if count == 0 {
                 return Ok(());
             }
@@ -95,13 +95,13 @@ impl Client {
         wire: &mut Wire,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
-        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        let mut rate_limit = RateLimit::new(self.options.limit);
+        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         let mut blocks = Decoder::default();
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = self.receive_some(wire, room, &mut pace)?;
+            let count = self.receive_some(wire, room, &mut rate_limit)?;
             if count == 0 {
                 return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -119,13 +119,13 @@ impl Client {
         &self,
         wire: &mut Wire,
         room: &mut [u8],
-        pace: &mut Pace,
+        rate_limit: &mut RateLimit,
     ) -> Result<usize, ClientError> {
         loop {
             self.options.interrupt.check()?;
             match wire.read(room) {
                 Ok(count) => {
-                    pace.moved(count, &self.options.interrupt)?;
+                    rate_limit.moved(count, &self.options.interrupt)?;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -170,13 +170,13 @@ impl Client {
         offset: u64,
         next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
+        let mut rate_limit = RateLimit::new(self.options.limit);
         let (mut chunk, mut framed) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
         let framing = self.framing();
         let (mut sent, mut next_marker) = (offset, offset + MARKER_EVERY_BYTES);
         loop {
             chunk.clear();
-            next(&mut chunk, pace.chunk(CHUNK_BYTES))?;
+            next(&mut chunk, rate_limit.chunk(CHUNK_BYTES))?;
             let bytes = match framing {
                 Mode::Stream => &chunk,
                 Mode::Block => {
@@ -194,7 +194,7 @@ impl Client {
                 }
             };
             self.send_all(wire, bytes)?;
-            pace.moved(bytes.len(), &self.options.interrupt)?;
+            rate_limit.moved(bytes.len(), &self.options.interrupt)?;
             if chunk.is_empty() {
                 return Ok(());
             }

@@ -6,7 +6,7 @@ use crate::ftp::command::Command;
 use crate::ftp::{Code, Reply};
 
 use super::files::Watcher;
-use super::pace::wait;
+use super::rate_limit::wait;
 use super::{Client, ClientError, Kind};
 
 /// Longest wait, as a multiple of the first: 1, 2, 4, 8, 16 seconds.

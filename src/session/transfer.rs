@@ -14,7 +14,7 @@ use crate::net::control::Disconnect;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
-use crate::storage::Pace;
+use crate::storage::RateLimit;
 
 use super::negotiate::Route;
 use super::refusal::fault_reply;
@@ -65,7 +65,7 @@ pub(super) struct Transfer {
     bytes: u64,
     progressed_at: Instant,
     /// The rate limit, which the user's transfers share, and the end of the current pause for it.
-    pace: Option<Arc<Pace>>,
+    rate_limit: Option<Arc<RateLimit>>,
     paused_until: Option<Instant>,
     /// The last bytes in block mode were only headers and markers, which are no progress of the file.
     idles: bool,
@@ -128,7 +128,8 @@ impl Transfer {
 
     /// Returns whether the rate limit allows no data now; if so, the transfer pauses.
     fn pauses(&mut self, now: Instant) -> bool {
-        self.paused_until = self.pace.as_ref().and_then(|pace| pace.busy_until(now));
+        self.paused_until =
+            self.rate_limit.as_ref().and_then(|rate_limit| rate_limit.busy_until(now));
         if let Some(until) = self.paused_until {
             // The server causes this pause, so it is no stall.
             self.progressed_at = until;
@@ -149,7 +150,7 @@ impl Transfer {
 
     /// Returns how many of `bytes` may move in one slice under the rate limit.
     fn slice(&self, bytes: usize) -> usize {
-        self.pace.as_ref().map_or(bytes, |pace| bytes.min(pace.slice()))
+        self.rate_limit.as_ref().map_or(bytes, |rate_limit| bytes.min(rate_limit.slice()))
     }
 
     /// Returns the reply to STAT during the transfer.
@@ -186,14 +187,14 @@ impl Session {
         now: Instant,
     ) {
         let metered = Metered::new(self.service.meter());
-        let pace = self.login.member().and_then(|member| work.pace(&member.account));
+        let rate_limit = self.login.member().and_then(|member| work.rate_limit(&member.account));
         self.enter(Activity::Transfer(Box::new(Transfer {
             connection,
             request,
             work,
             bytes: 0,
             progressed_at: now,
-            pace,
+            rate_limit,
             paused_until: None,
             idles: false,
             _metered: metered,
@@ -281,8 +282,8 @@ impl Session {
             }
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
-                if let Some(pace) = &transfer.pace {
-                    pace.charge(count, now);
+                if let Some(rate_limit) = &transfer.rate_limit {
+                    rate_limit.charge(count, now);
                 }
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
                 if !transfer.idles {

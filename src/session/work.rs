@@ -13,7 +13,7 @@ use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
-use crate::storage::{Account, Pace};
+use crate::storage::{Account, RateLimit};
 
 use super::incoming::Incoming;
 use super::listing::Lister;
@@ -93,7 +93,7 @@ impl Work {
     }
 
     /// Returns the user's rate limit for this direction.
-    pub(super) fn pace(&self, account: &Account) -> Option<Arc<Pace>> {
+    pub(super) fn rate_limit(&self, account: &Account) -> Option<Arc<RateLimit>> {
         match self.direction() {
             Direction::ToClient => account.down(),
             Direction::FromClient => account.up(),

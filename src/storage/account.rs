@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::exposed::Secrets;
-use super::quota::{Quota, Usage, Usages};
+use super::quota::{Quota, Usage, UsageTable};
 use super::users::{User, UserSettings, Users};
 use super::{Owner, Root, password};
 use crate::ftp::command::Password;
@@ -96,12 +96,12 @@ impl fmt::Debug for Permissions {
 
 /// A rate limit that several transfers share. Each byte delays the moment when the next byte may be transferred.
 #[derive(Debug)]
-pub struct Pace {
+pub struct RateLimit {
     bytes_per_second: NonZeroU64,
     free_at: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl RateLimit {
     /// Creates a limit of this number of bytes per second.
     #[must_use]
     pub fn new(bytes_per_second: NonZeroU64) -> Self {
@@ -131,15 +131,15 @@ impl Pace {
 
 /// The state that all sessions of one user share.
 #[derive(Debug, Default)]
-struct Standing {
+struct SessionCount {
     sessions: AtomicUsize,
 }
 
 /// A session's permit among the sessions of its user, given back when it is dropped.
 #[derive(Debug)]
-struct Place(Arc<Standing>);
+struct SessionPermit(Arc<SessionCount>);
 
-impl Drop for Place {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.0.sessions.fetch_sub(1, Ordering::AcqRel);
     }
@@ -151,10 +151,10 @@ impl Drop for Place {
 pub struct Account {
     root: Arc<Root>,
     permissions: Permissions,
-    up: Option<Arc<Pace>>,
-    down: Option<Arc<Pace>>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
     owner: Owner,
-    _place: Option<Arc<Place>>,
+    _place: Option<Arc<SessionPermit>>,
 }
 
 impl Account {
@@ -184,13 +184,13 @@ impl Account {
 
     /// Returns the rate limit of uploads.
     #[must_use]
-    pub fn up(&self) -> Option<&Arc<Pace>> {
+    pub fn up(&self) -> Option<&Arc<RateLimit>> {
         self.up.as_ref()
     }
 
     /// Returns the rate limit of downloads.
     #[must_use]
-    pub fn down(&self) -> Option<&Arc<Pace>> {
+    pub fn down(&self) -> Option<&Arc<RateLimit>> {
         self.down.as_ref()
     }
 }
@@ -248,11 +248,11 @@ pub struct Accounts {
 #[derive(Debug)]
 struct UsersFile {
     path: PathBuf,
-    known: RwLock<BTreeMap<Vec<u8>, Arc<Known>>>,
+    known: RwLock<BTreeMap<Vec<u8>, Arc<LoadedUser>>>,
     /// The usage of the homes that have a quota.
-    usages: Arc<Usages>,
+    usage_table: Arc<UsageTable>,
     /// The session counts by user name, which outlive a reload.
-    standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
+    standings: Mutex<HashMap<Vec<u8>, Arc<SessionCount>>>,
     /// Files that must not be beneath a home.
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
@@ -261,11 +261,11 @@ struct UsersFile {
 
 /// A user of the users file.
 #[derive(Debug)]
-struct Known {
+struct LoadedUser {
     user: User,
-    standing: Arc<Standing>,
-    up: Option<Arc<Pace>>,
-    down: Option<Arc<Pace>>,
+    count: Arc<SessionCount>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
 }
 
 impl Accounts {
@@ -287,7 +287,7 @@ impl Accounts {
         let users = UsersFile {
             path,
             known: RwLock::default(),
-            usages: Arc::default(),
+            usage_table: Arc::default(),
             standings: Mutex::default(),
             secrets: Arc::default(),
             unreachable: Mutex::default(),
@@ -341,7 +341,7 @@ impl Accounts {
             return Verification::Now(Err(Denied::Incorrect));
         }
         let root = self.root();
-        let usages = self.users.as_ref().map(|users| Arc::clone(&users.usages));
+        let usage_table = self.users.as_ref().map(|users| Arc::clone(&users.usage_table));
         Verification::Later(Box::new(move || {
             let hash = known.as_ref().map(|known| known.user.hash.as_str());
             let Ok(fits) = password::is_of(hash, &password.0) else {
@@ -350,8 +350,8 @@ impl Accounts {
             match known {
                 Some(known) if fits && known.user.settings.lets_in(from) => {
                     let place = known.take_place().ok_or(Denied::TooManySessions)?;
-                    let usages = usages.unwrap_or_default();
-                    Ok(Admission { known, shared: root, usages, owner, place })
+                    let usage_table = usage_table.unwrap_or_default();
+                    Ok(Admission { known, shared: root, usage_table, owner, place })
                 }
                 _ => Err(Denied::Incorrect),
             }
@@ -389,7 +389,7 @@ impl Accounts {
         visit(&self.root());
         let Some(users) = &self.users else { return };
         let known: Vec<_> = users.known.read().values().cloned().collect();
-        for home in known.iter().filter_map(|known| known.open_home(&users.usages)) {
+        for home in known.iter().filter_map(|known| known.open_home(&users.usage_table)) {
             visit(&home);
         }
     }
@@ -441,33 +441,32 @@ impl UsersFile {
             .0
             .into_iter()
             .map(|(name, user)| {
-                let standing = Arc::clone(standings.entry(name.clone()).or_default());
+                let count = Arc::clone(standings.entry(name.clone()).or_default());
                 let before = before.get(&name);
-                (name, Arc::new(Known::new(user, standing, before.map(AsRef::as_ref))))
+                (name, Arc::new(LoadedUser::new(user, count, before.map(AsRef::as_ref))))
             })
             .collect();
         // Forgets the removed users who have no session.
-        standings
-            .retain(|name, standing| known.contains_key(name) || Arc::strong_count(standing) > 1);
+        standings.retain(|name, count| known.contains_key(name) || Arc::strong_count(count) > 1);
         let count = known.len();
         *self.known.write() = known;
         Ok(count)
     }
 }
 
-impl Known {
+impl LoadedUser {
     /// Creates a user of the file. A rate limit that has not changed stays shared with the earlier sessions.
-    fn new(user: User, standing: Arc<Standing>, before: Option<&Self>) -> Self {
+    fn new(user: User, count: Arc<SessionCount>, before: Option<&Self>) -> Self {
         let UserSettings { up, down, .. } = user.settings;
-        let pace = |rate: Option<NonZeroU64>, before: Option<&Arc<Pace>>| {
-            let same = before.filter(|pace| Some(pace.bytes_per_second) == rate);
-            same.cloned().or_else(|| rate.map(|rate| Arc::new(Pace::new(rate))))
+        let rate_limit = |rate: Option<NonZeroU64>, before: Option<&Arc<RateLimit>>| {
+            let same = before.filter(|rate_limit| Some(rate_limit.bytes_per_second) == rate);
+            same.cloned().or_else(|| rate.map(|rate| Arc::new(RateLimit::new(rate))))
         };
         Self {
-            up: pace(up, before.and_then(|known| known.up.as_ref())),
-            down: pace(down, before.and_then(|known| known.down.as_ref())),
+            up: rate_limit(up, before.and_then(|known| known.up.as_ref())),
+            down: rate_limit(down, before.and_then(|known| known.down.as_ref())),
             user,
-            standing,
+            count,
         }
     }
 
@@ -478,31 +477,31 @@ impl Known {
     }
 
     /// Opens the home, for work in it without its user.
-    fn open_home(&self, usages: &Usages) -> Option<Root> {
+    fn open_home(&self, usage_table: &UsageTable) -> Option<Root> {
         // A home that is missing is reported when its user logs in.
         let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
-        Some(match usages.known(&root) {
+        Some(match usage_table.known(&root) {
             Some(usage) => root.with_quota(self.quota(usage)),
             None => root,
         })
     }
 
-    fn take_place(&self) -> Option<Place> {
+    fn take_place(&self) -> Option<SessionPermit> {
         let most = self.user.settings.sessions.unwrap_or(usize::MAX);
         let take = |taken: usize| (taken < most).then_some(taken + 1);
-        let taken = self.standing.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        taken.is_ok().then(|| Place(Arc::clone(&self.standing)))
+        let taken = self.count.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.is_ok().then(|| SessionPermit(Arc::clone(&self.count)))
     }
 }
 
 /// A login with a correct password and a session permit, whose home is not open yet.
 #[derive(Debug)]
 pub struct Admission {
-    known: Arc<Known>,
+    known: Arc<LoadedUser>,
     shared: Arc<Root>,
-    usages: Arc<Usages>,
+    usage_table: Arc<UsageTable>,
     owner: Owner,
-    place: Place,
+    place: SessionPermit,
 }
 
 impl Admission {
@@ -515,7 +514,7 @@ impl Admission {
     /// Opens the home, and counts its usage if it has a quota. Must not run on a worker, nor on a thread that other
     /// jobs need.
     pub fn open(self) -> Verdict {
-        let Self { known, shared, usages, owner, place } = self;
+        let Self { known, shared, usage_table, owner, place } = self;
         let settings = &known.user.settings;
         let root = match &settings.home {
             Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
@@ -525,7 +524,7 @@ impl Admission {
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
-            let usage = usages.of(&root);
+            let usage = usage_table.of(&root);
             root.with_quota(known.quota(usage))
         };
         Ok(Account {
@@ -567,16 +566,16 @@ mod tests {
 
     #[test]
     fn a_rate_is_shared_by_all_who_move_bytes() {
-        let (pace, start) = (Pace::new(NonZeroU64::new(1000).unwrap()), Instant::now());
-        assert_eq!((pace.busy_until(start), pace.slice()), (None, 100));
-        pace.charge(500, start);
-        pace.charge(500, start);
+        let (rate_limit, start) = (RateLimit::new(NonZeroU64::new(1000).unwrap()), Instant::now());
+        assert_eq!((rate_limit.busy_until(start), rate_limit.slice()), (None, 100));
+        rate_limit.charge(500, start);
+        rate_limit.charge(500, start);
         let later = start + Duration::from_secs(1);
-        assert_eq!(pace.busy_until(start), Some(later));
-        assert_eq!(pace.busy_until(later), None);
-        pace.charge(1, later + Duration::from_secs(9));
+        assert_eq!(rate_limit.busy_until(start), Some(later));
+        assert_eq!(rate_limit.busy_until(later), None);
+        rate_limit.charge(1, later + Duration::from_secs(9));
         let end = later + Duration::from_millis(9001);
-        assert_eq!(pace.busy_until(later), Some(end), "what was not used is not saved up");
+        assert_eq!(rate_limit.busy_until(later), Some(end), "what was not used is not saved up");
     }
 
     #[test]

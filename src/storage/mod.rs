@@ -16,7 +16,9 @@ mod unique;
 mod upload;
 pub mod users;
 
-pub use account::{Account, Accounts, Admission, Denied, Pace, Permissions, Verdict, Verification};
+pub use account::{
+    Account, Accounts, Admission, Denied, Permissions, RateLimit, Verdict, Verification,
+};
 pub use exposed::{Secrets, whereabouts};
 pub use hosts::{Hosts, ReloadedUsers};
 pub use partials::all_recovered;

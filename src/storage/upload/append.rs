@@ -117,12 +117,12 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         }
         // The replaced bytes are gone. The redo file stays, and is carried out before the file is used again.
         upload.settled = true;
-        upload.charge.keep_part();
+        upload.reservation.keep_part();
         return Err(error);
     }
     upload.settled = true;
     let _removed = rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
-    upload.charge.keep_tail(before.saturating_sub(footer.base));
+    upload.reservation.keep_tail(before.saturating_sub(footer.base));
     Ok(Committed::Stored)
 }
 

@@ -28,7 +28,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
-use super::quota::Charge;
+use super::quota::QuotaReservation;
 use super::root::size;
 
 pub(super) use append::recover;
@@ -149,7 +149,7 @@ pub struct Upload {
     /// True if a flush has failed. The bytes written since the previous flush may then be lost.
     flush_failed: Arc<AtomicBool>,
     settled: bool,
-    charge: Charge,
+    reservation: QuotaReservation,
 }
 
 /// The kind of an upload's file, which decides what becomes of the file when the upload is cut off.
@@ -262,7 +262,7 @@ impl Upload {
     }
 
     fn copy_part(&mut self, source: &File, count: u64, cancelled: &AtomicBool) -> io::Result<()> {
-        self.charge.set_length(count)?;
+        self.reservation.set_length(count)?;
         if copy::share(source, &self.file) {
             self.file.set_len(count)?;
         } else {
@@ -303,7 +303,7 @@ impl Upload {
     /// When the file system fails or the quota is used up.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.cut_behind()?;
-        self.charge.set_length(self.position - self.base + bytes.len() as u64)?;
+        self.reservation.set_length(self.position - self.base + bytes.len() as u64)?;
         let position = &mut self.position;
         copy::write_all(&self.file, bytes, |count| *position += count)
     }
@@ -315,7 +315,7 @@ impl Upload {
     pub fn write_from(&mut self, pipe: BorrowedFd<'_>, count: usize) -> io::Result<()> {
         self.cut_behind()?;
         let mut offset = self.position - self.base;
-        self.charge.set_length(offset + count as u64)?;
+        self.reservation.set_length(offset + count as u64)?;
         let mut left = count;
         while left > 0 {
             match splice(pipe, None, &self.file, Some(&mut offset), left, SpliceFlags::MOVE) {
@@ -340,7 +340,7 @@ impl Upload {
             if self.file.metadata()?.len() != length {
                 self.file.set_len(length)?;
             }
-            self.charge.set_length(length)?;
+            self.reservation.set_length(length)?;
             self.file.seek(SeekFrom::Start(length))?;
         }
         Ok(())
@@ -443,7 +443,7 @@ impl Upload {
         let mut replaced = None;
         if self.target.quota.is_some() {
             replaced = self.target.stat(name)?.as_ref().map(counted_bytes);
-            self.charge.set_credit(replaced)?;
+            self.reservation.set_credit(replaced)?;
         }
         if self.role == Role::Unique {
             rename_new(directory, &self.written_as, name)?;
@@ -451,7 +451,7 @@ impl Upload {
             rustix::fs::renameat(directory, &self.written_as, directory, name)?;
         }
         self.settled = true;
-        self.charge.keep_file(replaced);
+        self.reservation.keep_file(replaced);
         Ok(())
     }
 
