@@ -8,7 +8,9 @@ mod exposed;
 mod hosts;
 mod partials;
 pub mod password;
+mod permissions;
 mod quota;
+mod rate_limit;
 mod reserved_names;
 mod rights;
 mod root;
@@ -16,12 +18,12 @@ mod unique;
 mod upload;
 pub mod users;
 
-pub use account::{
-    Account, Accounts, Admission, Denied, Permissions, RateLimit, Verdict, Verification,
-};
+pub use account::{Account, Accounts, Admission, Denied, Verdict, Verification};
 pub use exposed::{Secrets, whereabouts};
 pub use hosts::{Hosts, ReloadedUsers};
 pub use partials::all_recovered;
+pub use permissions::Permissions;
+pub use rate_limit::RateLimit;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::account::Permissions;
 use super::password;
+use super::permissions::Permissions;
 use crate::units::{self, Networks, networks};
 
 /// The mode of the users file: only its owner may read it.
