@@ -31,7 +31,9 @@ use std::time::{Duration, Instant, SystemTime};
 use common::proxy::Cable;
 use common::raw::RawClient;
 use common::{PATIENCE, TestServer, noise};
-use poolftpd::client::{Client, ClientError, Coming, From, Interrupt, Known, Options, Watcher};
+use poolftpd::client::{
+    Client, ClientError, FileRequest, From, Interrupt, Known, Options, Watcher,
+};
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
 use rustix::process::{Pid, Signal, kill_process};
@@ -316,10 +318,10 @@ impl Watcher for Presser {
 fn fetch(
     client: &mut Client,
     interrupt: &Interrupt,
-    file: &Coming,
+    file: &FileRequest,
     mishap: Mishap,
 ) -> (Result<u64, ClientError>, Vec<String>) {
-    let Coming { path, local, known } = file;
+    let FileRequest { path, local, known } = file;
     let left = match mishap {
         Mishap::Interrupted(left) => Some(left),
         _ => None,
@@ -368,7 +370,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         let coming = |number: usize| {
             let Listed { name, size, modified, .. } = listed[number].clone();
             let (path, local) = (name.clone(), folder.path().join(OsStr::from_bytes(&name)));
-            Coming { path, local, known: Some(Known { size, modified }) }
+            FileRequest { path, local, known: Some(Known { size, modified }) }
         };
         for (number, (mishap, content)) in files.iter_mut().enumerate() {
             mishap.befall_there(&server, &name(number), content);
@@ -378,7 +380,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
             cable.cut_after(dice.below(FILES * 4500));
         }
         for (number, (mishap, content)) in files.iter().enumerate() {
-            client.ask_ahead((number..files.len()).map(coming), Type::Image);
+            client.pipeline((number..files.len()).map(coming), Type::Image);
             let file = coming(number);
             mishap.befall_here(&file.local);
             let (outcome, notes) = fetch(&mut client, &options.interrupt, &file, *mishap);

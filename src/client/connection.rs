@@ -52,9 +52,9 @@ pub(super) struct Connection {
     trace: bool,
     /// Number of final replies that the server still has to send. A command that was interrupted, or failed half way,
     /// leaves its replies here.
-    owed: u32,
+    pending_replies: u32,
     /// Lines sent ahead, in order, that no command has claimed yet.
-    ahead: VecDeque<Vec<u8>>,
+    pipelined: VecDeque<Vec<u8>>,
     /// Number of preliminary replies since the last final one, and its maximum.
     preliminary: u64,
     preliminary_max: u64,
@@ -83,8 +83,8 @@ impl Connection {
                 timeout: options.timeout,
                 trace: options.trace,
                 // The greeting.
-                owed: 1,
-                ahead: VecDeque::new(),
+                pending_replies: 1,
+                pipelined: VecDeque::new(),
                 preliminary: 0,
                 preliminary_max: PRELIMINARY_MAX,
                 dead: false,
@@ -125,56 +125,56 @@ impl Connection {
     /// Sends one line, unless it was sent ahead; no other line may be ahead of it. Reads outstanding replies first, so
     /// that none is taken for the reply to this line.
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        while self.owed > 0 {
+        while self.pending_replies > 0 {
             self.reply()?;
         }
-        if self.ahead.pop_front().is_none() {
+        if self.pipelined.pop_front().is_none() {
             return self.send_at_once(line);
         }
-        self.owed += 1;
+        self.pending_replies += 1;
         Ok(())
     }
 
     /// Sends one line while replies are outstanding, such as ABOR during a transfer.
     pub(super) fn send_at_once(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.write(&[line])?;
-        self.owed += 1;
+        self.pending_replies += 1;
         Ok(())
     }
 
     /// Sends lines ahead; [`Self::send`] does not send them again.
-    pub(super) fn send_ahead(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
+    pub(super) fn send_pipelined(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
         self.write(&lines)?;
-        self.ahead.extend(lines);
+        self.pipelined.extend(lines);
         Ok(())
     }
 
     /// Returns the number of lines sent ahead, and their total length in bytes.
-    pub(super) fn ahead(&self) -> (usize, usize) {
-        (self.ahead.len(), self.ahead.iter().map(Vec::len).sum())
+    pub(super) fn pipelined(&self) -> (usize, usize) {
+        (self.pipelined.len(), self.pipelined.iter().map(Vec::len).sum())
     }
 
-    pub(super) fn is_ahead(&self, line: &[u8]) -> bool {
-        self.ahead.iter().any(|said| said == line)
+    pub(super) fn is_pipelined(&self, line: &[u8]) -> bool {
+        self.pipelined.iter().any(|line_sent| line_sent == line)
     }
 
     /// Gives up the lines sent ahead in front of `line`, and counts their replies as owed. Returns `false` at the first
     /// line that `may_be_left` rejects.
-    pub(super) fn skip_ahead(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
-        while let Some(said) = self.ahead.front().filter(|said| *said != line) {
-            if !may_be_left(said) {
+    pub(super) fn skip_pipelined(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
+        while let Some(line_sent) = self.pipelined.front().filter(|line_sent| *line_sent != line) {
+            if !may_be_left(line_sent) {
                 return false;
             }
-            self.ahead.pop_front();
-            self.owed += 1;
+            self.pipelined.pop_front();
+            self.pending_replies += 1;
         }
         true
     }
 
     /// Gives up all lines sent ahead, counts their replies as owed, and returns their number.
-    pub(super) fn disown_ahead(&mut self) -> u32 {
-        let count = u32::try_from(std::mem::take(&mut self.ahead).len()).unwrap_or(u32::MAX);
-        self.owed += count;
+    pub(super) fn abandon_pipeline(&mut self) -> u32 {
+        let count = u32::try_from(std::mem::take(&mut self.pipelined).len()).unwrap_or(u32::MAX);
+        self.pending_replies += count;
         count
     }
 
@@ -211,8 +211,8 @@ impl Connection {
     }
 
     /// Resets the number of outstanding replies, once a reply has shown that all of them have come.
-    pub(super) fn forget_owed(&mut self) {
-        self.owed = 0;
+    pub(super) fn forget_pending(&mut self) {
+        self.pending_replies = 0;
     }
 
     /// Gives up the connection, for example when further replies can no longer be matched to commands.
@@ -228,7 +228,7 @@ impl Connection {
         let reply = self.read_reply();
         match &reply {
             Ok(reply) if !reply.code.is_preliminary() => {
-                self.owed = self.owed.saturating_sub(1);
+                self.pending_replies = self.pending_replies.saturating_sub(1);
                 (self.preliminary, self.preliminary_max) = (0, PRELIMINARY_MAX);
             }
             Ok(_) if self.preliminary >= self.preliminary_max => {

@@ -247,7 +247,7 @@ impl Client {
     fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
         self.choose_framing()?;
         // This may drop the open data connection.
-        self.catch_up(&restart(offset).as_ref().unwrap_or(command).encode());
+        self.drain(&restart(offset).as_ref().unwrap_or(command).encode());
         if let Some(wire) = self.open_data.take() {
             let reply = self.order(command, offset)?;
             if reply.code.is_preliminary() {
@@ -350,7 +350,7 @@ impl Client {
         self.options.interrupt.clear();
         self.open_data = None;
         // To each file requested ahead the server replies that there is no data connection any more.
-        let unwanted = self.connection.disown_ahead();
+        let unwanted = self.connection.abandon_pipeline();
         self.connection.send_at_once(&Command::Abort.encode())?;
         for _ in 0..=unwanted {
             self.final_reply(Duration::ZERO)?;
@@ -360,7 +360,7 @@ impl Client {
             match self.final_reply(Duration::ZERO)?.code.0 {
                 225 | 226 | 250 | 425 | 426 | 450 | 451 => {}
                 200 => {
-                    self.connection.forget_owed();
+                    self.connection.forget_pending();
                     return Ok(());
                 }
                 // This reply may belong to the ABOR or to the NOOP. No connection is better than a mismatched reply.

@@ -6,7 +6,6 @@
 //!
 //! Depends on `ftp`, which it shares with the server, and on the small helpers `cli` and `units`.
 
-mod ahead;
 mod checks;
 mod connection;
 mod data;
@@ -16,6 +15,7 @@ mod files;
 mod interrupt;
 pub mod netrc;
 mod part;
+mod pipeline;
 mod rate_limit;
 mod recovery;
 pub mod shell;
@@ -24,12 +24,12 @@ mod upload;
 pub mod url;
 mod wire;
 
-pub use ahead::Coming;
 pub use connection::Family;
 pub use download::Known;
 pub use error::{ClientError, Kind};
 pub use files::Watcher;
 pub use interrupt::Interrupt;
+pub use pipeline::FileRequest;
 pub use trust::{Tls, Trust};
 pub use upload::From;
 
@@ -302,7 +302,7 @@ impl Client {
 
     /// Sends a line, unless it was sent ahead.
     fn say(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        self.catch_up(line);
+        self.drain(line);
         self.connection.send(line)
     }
 

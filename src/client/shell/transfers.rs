@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, Coming, From, Kind, Known};
+use crate::client::{Client, ClientError, FileRequest, From, Kind, Known};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
@@ -74,12 +74,12 @@ impl Shell {
         let Some(next) = files.first() else { return Ok(()) };
         let local = next.local(folder)?;
         let is_file = |named: &&Named| named.kind == Some(EntryKind::File);
-        let coming = files.iter().take_while(is_file).map_while(|named| {
+        let requests = files.iter().take_while(is_file).map_while(|named| {
             let (path, local) = (named.path.clone(), named.local(folder).ok()?);
-            Some(Coming { path, local, known: named.known })
+            Some(FileRequest { path, local, known: named.known })
         });
         let representation = self.representation;
-        self.client()?.ask_ahead(coming, representation);
+        self.client()?.pipeline(requests, representation);
         self.get_file(&next.path, &local, next.known, Begin::Anew)
     }
 
