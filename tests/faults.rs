@@ -32,7 +32,7 @@ use common::proxy::Cable;
 use common::raw::RawClient;
 use common::{PATIENCE, TestServer, noise};
 use poolftpd::client::{
-    Client, ClientError, FileRequest, From, Interrupt, Known, Options, Watcher,
+    Client, ClientError, FileRequest, Interrupt, Known, Options, UploadStart, Watcher,
 };
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
@@ -199,7 +199,7 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         let mut client = log_in(cable.address);
         let mut eye = Eye::on(server.path("a"), &[old, &content]);
         let _cutter = cut_now_and_again(&cable, &mut dice);
-        client.upload(&local, b"a", Type::Image, From::Beginning, &mut eye).unwrap();
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut eye).unwrap();
         assert!(server.read("a") == content, "{:?}", eye.notes);
         cable.hold();
         client.remove_file(b"a").unwrap();
@@ -552,7 +552,7 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
         let mut client = log_in(cable.address);
         let source = local.clone();
         let upload = thread::spawn(move || {
-            client.upload(&source, b"a", Type::Image, From::Beginning, &mut ()).unwrap();
+            client.upload(&source, b"a", Type::Image, UploadStart::Beginning, &mut ()).unwrap();
         });
         let moment = Duration::from_micros(dice.below(50_000));
         let (_never, pause) = mpsc::channel::<()>();
@@ -676,11 +676,13 @@ fn a_local_file_that_changes_while_it_is_sent_is_no_success_and_stands_nowhere_t
     let local = folder.path().join("a");
     fs::write(&local, noise(3_000_000)).unwrap();
     let mut client = log_in(server.address());
-    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Shrink(&local));
+    let error =
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Shrink(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
     fs::write(&local, noise(3_000_000)).unwrap();
-    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Scribble(&local));
+    let error =
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Scribble(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
 }

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::outside::{is_root, skip};
 use common::raw::{RawClient, read_all};
-use poolftpd::client::{Client, From, Options, Watcher};
+use poolftpd::client::{Client, Options, UploadStart, Watcher};
 use poolftpd::config::Config;
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
@@ -162,7 +162,7 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     client.login("anonymous", "x").unwrap();
     let local = folder.path().join("local");
     fs::write(&local, "text").unwrap();
-    client.upload(&local, b"a", Type::Image, From::Beginning, &mut Silent).unwrap();
+    client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Silent).unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().uid(), nobody.uid.as_raw());
     client.quote("SITE CHMOD 600 a").unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o600);

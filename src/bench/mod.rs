@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::client::{Client, ClientError, Interrupt, Options, Tls};
+use crate::client::{Client, ClientError, Interrupt, Options, TlsMode};
 use client::{Login, Wires};
 use crowd::Crowd;
 use load::{Group, Routine};
@@ -142,7 +142,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(settings: &'a Settings, load: Load) -> Result<Self, BenchError> {
         let options = Options {
-            tls: Tls::Off,
+            tls: TlsMode::Off,
             retries: 0,
             interrupt: Interrupt::default(),
             ..Options::default()

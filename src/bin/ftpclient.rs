@@ -10,7 +10,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::client::shell::{Settings, Shell};
-use poolftpd::client::{Family, Interrupt, Options, Tls, Trust};
+use poolftpd::client::{Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -39,8 +39,8 @@ struct Arguments {
     exit_on_error: bool,
 
     /// speak TLS: auto (where the server offers it, which is the default), require, implicit or off
-    #[argh(option, default = "Tls::Auto", from_str_fn(tls), arg_name = "when")]
-    tls: Tls,
+    #[argh(option, default = "TlsMode::Auto", from_str_fn(tls), arg_name = "when")]
+    tls: TlsMode,
 
     /// know the server by a certificate of an authority in this file, instead of the system's
     #[argh(option, arg_name = "file")]
@@ -155,12 +155,12 @@ fn main() -> ExitCode {
     ))
 }
 
-fn tls(text: &str) -> Result<Tls, String> {
+fn tls(text: &str) -> Result<TlsMode, String> {
     match text {
-        "auto" => Ok(Tls::Auto),
-        "require" => Ok(Tls::Require),
-        "implicit" => Ok(Tls::Implicit),
-        "off" => Ok(Tls::Off),
+        "auto" => Ok(TlsMode::Auto),
+        "require" => Ok(TlsMode::Require),
+        "implicit" => Ok(TlsMode::Implicit),
+        "off" => Ok(TlsMode::Off),
         _ => Err(format!("'{text}' is none of auto, require, implicit and off")),
     }
 }

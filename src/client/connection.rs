@@ -17,7 +17,7 @@ use crate::ftp::{Code, Reply};
 use super::error::reason;
 use super::trust::handshake_failed;
 use super::wire::{Secrecy, Wire};
-use super::{ClientError, Interrupt, Kind, Options};
+use super::{ClientError, ErrorKind, Interrupt, Options};
 
 /// Delay before the next address of a host is tried in parallel (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -109,7 +109,7 @@ impl Connection {
         if !self.lines.is_empty() {
             self.dead = true;
             let what = format!("{place}: somebody spoke in plain before the TLS handshake");
-            return Err(ClientError::new(Kind::Tls, what));
+            return Err(ClientError::new(ErrorKind::Tls, what));
         }
         self.wire.secure(secrecy).map_err(|error| {
             self.dead = true;
@@ -282,7 +282,7 @@ impl Connection {
                 match self.reader.line(&line) {
                     Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
                         return Err(ClientError::refused(
-                            Kind::NoConnection,
+                            ErrorKind::NoConnection,
                             "the server hung up",
                             reply,
                         ));
@@ -333,7 +333,7 @@ pub(super) fn bound(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 fn lost(why: &str) -> ClientError {
-    ClientError::new(Kind::NoConnection, format!("connection lost: {why}"))
+    ClientError::new(ErrorKind::NoConnection, format!("connection lost: {why}"))
 }
 
 fn trace(direction: char, line: &[u8]) {
@@ -344,7 +344,10 @@ fn trace(direction: char, line: &[u8]) {
 fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, ClientError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = (host, port).to_socket_addrs().map_err(|_| {
-        ClientError::new(Kind::NoConnection, format!("{host}: no such host. Is the name right?"))
+        ClientError::new(
+            ErrorKind::NoConnection,
+            format!("{host}: no such host. Is the name right?"),
+        )
     })?;
     let mut addresses: Vec<SocketAddr> = found
         .filter(|address| match family {
@@ -357,7 +360,7 @@ fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, Cli
     if addresses.is_empty() {
         let wanted = if family == Family::Ipv4 { "IPv4" } else { "IPv6" };
         return Err(ClientError::new(
-            Kind::NoConnection,
+            ErrorKind::NoConnection,
             format!("{host} has no {wanted} address"),
         ));
     }
@@ -419,5 +422,5 @@ fn no_connection(
         _ => "Is the host up, and the port right?",
     };
     let message = format!("{host}:{port}: {} ({}). {hint}", reason(error), tried.join(", "));
-    ClientError::new(Kind::NoConnection, message)
+    ClientError::new(ErrorKind::NoConnection, message)
 }

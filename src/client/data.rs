@@ -19,7 +19,7 @@ use super::connection::bound;
 use super::error::reason;
 use super::rate_limit::RateLimit;
 use super::wire::Wire;
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Maximum number of bytes to read or write at once.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -50,7 +50,7 @@ impl Client {
     /// Receives the data of a command from an offset on, and passes each chunk to `keep`.
     ///
     /// # Errors
-    /// [`Kind::Refused`] when the server does not begin, [`Kind::Incomplete`] when it does not finish, and any error
+    /// [`ErrorKind::Refused`] when the server does not begin, [`ErrorKind::Incomplete`] when it does not finish, and any error
     /// that `keep` returns.
     pub(super) fn receive(
         &mut self,
@@ -256,13 +256,13 @@ impl Client {
             if reply.code != Code::DATA_CONNECTION_FAILED {
                 // The data connection can still be used.
                 self.open_data = Some(wire);
-                return Err(ClientError::refused(Kind::Refused, what, reply));
+                return Err(ClientError::refused(ErrorKind::Refused, what, reply));
             }
         }
         let prepared = self.prepare()?;
         let reply = self.order(command, offset)?;
         if !reply.code.is_preliminary() {
-            return Err(ClientError::refused(Kind::Refused, what, reply));
+            return Err(ClientError::refused(ErrorKind::Refused, what, reply));
         }
         let mut wire = match prepared {
             Prepared::Connected(wire) => wire,
@@ -285,7 +285,7 @@ impl Client {
         let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
         let what = format!("the data connection could not be secured: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
-        let error = ClientError::new(Kind::Incomplete, what);
+        let error = ClientError::new(ErrorKind::Incomplete, what);
         if reply.code == Code::UNSUPPORTED_PROTOCOL {
             // No TLS session is left to resume; a new control connection provides one.
             self.connection.give_up();
@@ -300,7 +300,11 @@ impl Client {
             let reply = self.ask(&restart)?;
             if !reply.code.is_intermediate() {
                 self.restarts = false;
-                return Err(ClientError::refused(Kind::Refused, "the server cannot resume", reply));
+                return Err(ClientError::refused(
+                    ErrorKind::Refused,
+                    "the server cannot resume",
+                    reply,
+                ));
             }
         }
         self.ask(command)
@@ -314,16 +318,16 @@ impl Client {
         what: &str,
     ) -> Result<Reply, ClientError> {
         match outcome {
-            Err(error) if error.kind == Kind::Interrupted => {
+            Err(error) if error.kind == ErrorKind::Interrupted => {
                 self.abort()?;
                 Err(error)
             }
             outcome => {
                 let reply = self.final_reply(patience)?;
                 // A local error is the cause; the server only saw the connection close.
-                let ours = outcome.as_ref().is_err_and(|error| error.kind == Kind::Local);
+                let ours = outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Local);
                 if !ours && !reply.code.is_completion() {
-                    return Err(ClientError::refused(Kind::Incomplete, what, reply));
+                    return Err(ClientError::refused(ErrorKind::Incomplete, what, reply));
                 }
                 outcome.map(|()| reply)
             }
@@ -382,9 +386,11 @@ impl Client {
                 let failure = match port.map(|port| self.connect_data(port)) {
                     Some(Ok(wire)) => return Ok(Prepared::Connected(wire)),
                     Some(Err(error)) => error,
-                    None => {
-                        ClientError::refused(Kind::Refused, "no way to a data connection", reply)
-                    }
+                    None => ClientError::refused(
+                        ErrorKind::Refused,
+                        "no way to a data connection",
+                        reply,
+                    ),
                 };
                 if self.peer().is_ipv6() {
                     return Err(failure);
@@ -399,7 +405,9 @@ impl Client {
         let reply = self.ask(&Command::Passive)?;
         match parse_passive_port(&reply.text()).filter(|_| reply.code == Code::PASSIVE) {
             Some(port) => self.connect_data(port).map(Prepared::Connected),
-            None => Err(ClientError::refused(Kind::Refused, "no way to a data connection", reply)),
+            None => {
+                Err(ClientError::refused(ErrorKind::Refused, "no way to a data connection", reply))
+            }
         }
     }
 
@@ -408,7 +416,10 @@ impl Client {
         let mut any_port = local;
         any_port.set_port(0);
         let cannot = |error: io::Error| {
-            ClientError::new(Kind::Refused, format!("cannot listen for data: {}", reason(&error)))
+            ClientError::new(
+                ErrorKind::Refused,
+                format!("cannot listen for data: {}", reason(&error)),
+            )
         };
         let listener = TcpListener::bind(any_port).map_err(cannot)?;
         let address = SocketAddr::new(
@@ -427,7 +438,7 @@ impl Client {
         TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
             let hint = "Is a firewall between? Try 'active'.";
             ClientError::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!("no data connection to {address}: {}. {hint}", reason(&error)),
             )
         })
@@ -442,7 +453,7 @@ impl Client {
             match poll(&mut [PollFd::new(&listener.as_fd(), PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => {
                     return Err(ClientError::new(
-                        Kind::Incomplete,
+                        ErrorKind::Incomplete,
                         "the server did not connect to us (try 'passive')",
                     )
                     .at_last());
@@ -464,9 +475,9 @@ fn restart(offset: u64) -> Option<Command> {
 }
 
 fn no_blocks() -> ClientError {
-    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks").at_last()
+    ClientError::new(ErrorKind::Incomplete, "what the server sends is not in blocks").at_last()
 }
 
 fn broken(error: &io::Error) -> ClientError {
-    ClientError::new(Kind::Incomplete, format!("data connection lost: {}", reason(error)))
+    ClientError::new(ErrorKind::Incomplete, format!("data connection lost: {}", reason(error)))
 }

@@ -11,7 +11,7 @@ use crate::ftp::command::{Command, Type};
 use super::checks::{Comparison, Whole};
 use super::files::{Watcher, about, destination, name, shown, shown_path};
 use super::part::{Found, Identity, Part};
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Number of bytes of the local part that are fetched again and compared before a download continues.
 const OVERLAP_BYTES: usize = 64 * 1024;
@@ -39,7 +39,7 @@ impl Client {
     /// suffix `.part`, and a later call resumes it. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
+    /// [`ErrorKind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
     pub fn download(
         &mut self,
         path: &[u8],
@@ -181,7 +181,7 @@ impl Client {
             let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
             differs = !expected.starts_with(again);
             if differs {
-                return Err(ClientError::new(Kind::Local, "it differs"));
+                return Err(ClientError::new(ErrorKind::Local, "it differs"));
             }
             expected = expected.get(again.len()..).unwrap_or_default();
             bytes += chunk.len() as u64;
@@ -233,7 +233,7 @@ impl Client {
         match facts.size {
             Some(size) if bytes < size => {
                 let message = format!("{}: {bytes} of {size} bytes arrived", shown(path));
-                return Err(ClientError::new(Kind::Incomplete, message));
+                return Err(ClientError::new(ErrorKind::Incomplete, message));
             }
             Some(size) if bytes > size && have == 0 => {
                 watcher.note(&format!("{} grew while it was fetched", shown(path)));
@@ -259,7 +259,7 @@ impl Client {
         }
         part.clear()?;
         let message = format!("{} is not what the server has: it changed meanwhile", shown(path));
-        let error = ClientError::new(Kind::Incomplete, message);
+        let error = ClientError::new(ErrorKind::Incomplete, message);
         let again = !std::mem::replace(&mut download.distrusted, true);
         Err(if again { error } else { error.at_last() })
     }
@@ -271,11 +271,11 @@ fn keep(error: ClientError, part: Part) -> ClientError {
     let place = shown_path(part.path());
     let kept = part.settle() > 0;
     match error.kind {
-        Kind::NoConnection | Kind::Incomplete if kept => {
-            error.with(Kind::Incomplete, &format!("; what arrived is kept as {place}"))
+        ErrorKind::NoConnection | ErrorKind::Incomplete if kept => {
+            error.with(ErrorKind::Incomplete, &format!("; what arrived is kept as {place}"))
         }
-        Kind::Interrupted if kept => {
-            error.with(Kind::Interrupted, &format!("; get it again to go on from {place}"))
+        ErrorKind::Interrupted if kept => {
+            error.with(ErrorKind::Interrupted, &format!("; get it again to go on from {place}"))
         }
         _ => error,
     }

@@ -13,7 +13,7 @@ use crate::ftp::command::{Command, PathName, Selection, Site, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed, parse_facts, parse_list};
 use crate::ftp::time::TimeValue;
 
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Maximum size of a directory listing, in bytes.
 const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -41,7 +41,7 @@ impl Client {
     /// Returns the current directory on the server.
     pub fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
         let reply = self.demand(&Command::PrintDirectory, "pwd")?;
-        reply.quoted_path().ok_or_else(|| ClientError::refused(Kind::Refused, "pwd", reply))
+        reply.quoted_path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
     }
 
     /// Makes a directory.
@@ -70,7 +70,7 @@ impl Client {
         self.set_type(Type::Image)?;
         let reply = self.demand(&Command::Size(name(path)?), &about("size", path))?;
         decimal(reply.text().trim().as_bytes())
-            .ok_or_else(|| ClientError::refused(Kind::Refused, &about("size", path), reply))
+            .ok_or_else(|| ClientError::refused(ErrorKind::Refused, &about("size", path), reply))
     }
 
     /// Returns the modification time of a file.
@@ -79,7 +79,7 @@ impl Client {
             self.demand(&Command::ModificationTime(name(path)?), &about("modtime", path))?;
         let time = TimeValue::parse(reply.text().trim().as_bytes());
         time.map(|time| time.0)
-            .ok_or_else(|| ClientError::refused(Kind::Refused, &about("modtime", path), reply))
+            .ok_or_else(|| ClientError::refused(ErrorKind::Refused, &about("modtime", path), reply))
     }
 
     /// Sets the permission bits of a file (SITE CHMOD).
@@ -99,7 +99,7 @@ impl Client {
             let all = Selection { hidden: true, path: at.clone(), ..Selection::default() };
             match self.listing(&Command::List(all), &what) {
                 // Some servers take the flag for a file name.
-                Err(error) if error.kind == Kind::Refused => self.listing(
+                Err(error) if error.kind == ErrorKind::Refused => self.listing(
                     &Command::List(Selection { path: at, ..Selection::default() }),
                     &what,
                 )?,
@@ -127,10 +127,10 @@ impl Client {
             entries += chunk.split(|byte| *byte == b'\n').count() - 1;
             if entries > LISTING_ENTRIES_MAX {
                 let what = format!("the listing has more than {LISTING_ENTRIES_MAX} entries");
-                return Err(ClientError::new(Kind::Incomplete, what).at_last());
+                return Err(ClientError::new(ErrorKind::Incomplete, what).at_last());
             }
             if text.len() + chunk.len() > LISTING_BYTES_MAX {
-                let error = ClientError::new(Kind::Incomplete, "the listing is too long");
+                let error = ClientError::new(ErrorKind::Incomplete, "the listing is too long");
                 return Err(error.at_last());
             }
             text.extend_from_slice(chunk);
@@ -158,7 +158,7 @@ impl Client {
     ) -> Result<Option<T>, ClientError> {
         match ask(self) {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.kind == Kind::Refused => Ok(None),
+            Err(error) if error.kind == ErrorKind::Refused => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -170,9 +170,10 @@ pub(super) fn destination(local: &Path) -> Result<PathBuf, ClientError> {
         Ok(found) if found.is_file() => {
             local.canonicalize().map_err(|error| ClientError::local(local, &error))
         }
-        Ok(_) => {
-            Err(ClientError::new(Kind::Local, format!("{}: not a regular file", shown_path(local))))
-        }
+        Ok(_) => Err(ClientError::new(
+            ErrorKind::Local,
+            format!("{}: not a regular file", shown_path(local)),
+        )),
         Err(_) => Ok(local.to_owned()),
     }
 }

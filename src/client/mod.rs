@@ -26,12 +26,12 @@ mod wire;
 
 pub use connection::Family;
 pub use download::Known;
-pub use error::{ClientError, Kind};
+pub use error::{ClientError, ErrorKind};
 pub use files::Watcher;
 pub use interrupt::Interrupt;
 pub use pipeline::FileRequest;
-pub use trust::{Tls, Trust};
-pub use upload::From;
+pub use trust::{TlsMode, Trust};
+pub use upload::UploadStart;
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -53,7 +53,7 @@ pub struct Options {
     /// Active mode: the server connects to the client for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
     /// Use of TLS on the connection.
-    pub tls: Tls,
+    pub tls: TlsMode,
     /// Check that the server's certificate must pass where TLS is used.
     pub trust: Trust,
     /// Uses stream mode even where the server supports block mode.
@@ -77,7 +77,7 @@ impl Default for Options {
         Self {
             family: Family::Any,
             active: false,
-            tls: Tls::Auto,
+            tls: TlsMode::Auto,
             trust: Trust::System,
             stream: false,
             timeout: Duration::from_secs(30),
@@ -140,29 +140,29 @@ impl Client {
     /// Connects and reads the greeting.
     ///
     /// # Errors
-    /// [`Kind::NoConnection`], with advice on what to do next; [`Kind::Tls`] when TLS cannot be set up.
+    /// [`ErrorKind::NoConnection`], with advice on what to do next; [`ErrorKind::Tls`] when TLS cannot be set up.
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
         let place = format!("{host}:{port}");
         // SECURITY: a user who names a pin or authorities expects that server, so the client must not fall back to
         // plain text silently.
         let tls = match (options.tls, &options.trust) {
-            (Tls::Auto, Trust::Pin(_) | Trust::Authorities(_)) => Tls::Require,
+            (TlsMode::Auto, Trust::Pin(_) | Trust::Authorities(_)) => TlsMode::Require,
             (tls, _) => tls,
         };
         let mut secrecy = None;
-        if tls == Tls::Implicit {
+        if tls == TlsMode::Implicit {
             let agreed = options.trust.secrecy(host)?;
             connection.secure(&place, &agreed)?;
             secrecy = Some(agreed);
         }
         let mut greeting = connection.reply().map_err(|error| {
-            let hint = if options.tls == Tls::Implicit {
+            let hint = if options.tls == TlsMode::Implicit {
                 ""
             } else {
                 ". Does this port speak TLS from the first byte on? Then say --tls implicit, or ftps://"
             };
-            error.with(Kind::NoConnection, hint)
+            error.with(ErrorKind::NoConnection, hint)
         })?;
         while greeting.code.is_preliminary() {
             // 120: the server will be ready in a moment.
@@ -170,7 +170,7 @@ impl Client {
         }
         if !greeting.code.is_completion() {
             return Err(ClientError::refused(
-                Kind::NoConnection,
+                ErrorKind::NoConnection,
                 &format!("{host}:{port} does not serve us"),
                 greeting,
             ));
@@ -194,7 +194,7 @@ impl Client {
             representation: None,
             features: Features::default(),
         };
-        if matches!(tls, Tls::Auto | Tls::Require) {
+        if matches!(tls, TlsMode::Auto | TlsMode::Require) {
             client.secure(host, &place)?;
         }
         Ok(client)
@@ -207,10 +207,14 @@ impl Client {
             let secrecy = self.options.trust.secrecy(host)?;
             self.connection.secure(place, &secrecy)?;
             // A reconnect must not fall back to plain text.
-            self.options.tls = Tls::Require;
+            self.options.tls = TlsMode::Require;
             self.secrecy = Some(secrecy);
-        } else if self.options.tls == Tls::Require {
-            return Err(ClientError::refused(Kind::Tls, &format!("{place} offers no TLS"), reply));
+        } else if self.options.tls == TlsMode::Require {
+            return Err(ClientError::refused(
+                ErrorKind::Tls,
+                &format!("{place} offers no TLS"),
+                reply,
+            ));
         }
         Ok(())
     }
@@ -222,7 +226,7 @@ impl Client {
             let reply = self.ask(&Command::Protect(ProtectionLevel::Private))?;
             if !reply.code.is_completion() {
                 let what = "the server does not take data by TLS";
-                return Err(ClientError::refused(Kind::Tls, what, reply));
+                return Err(ClientError::refused(ErrorKind::Tls, what, reply));
             }
             self.protects_data = true;
         }
@@ -238,7 +242,7 @@ impl Client {
     /// Logs in, protects data connections where TLS is used, and reads the server's features.
     ///
     /// # Errors
-    /// [`Kind::Login`] when the server refuses the user or password.
+    /// [`ErrorKind::Login`] when the server refuses the user or password.
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
         let mut reply = self.ask(&Command::User(user.as_bytes().to_vec()))?;
         if reply.code == Code::NEED_PASSWORD {
@@ -249,7 +253,7 @@ impl Client {
         }
         if !reply.code.is_completion() {
             return Err(ClientError::refused(
-                Kind::Login,
+                ErrorKind::Login,
                 &format!("login as {user} failed"),
                 reply,
             ));
@@ -293,8 +297,8 @@ impl Client {
     /// Sends a command and reads its reply, whatever its code.
     ///
     /// # Errors
-    /// [`Kind::NoConnection`] when there is no reply, or the reply is 421; [`Kind::Usage`] when the command contains a
-    /// line end; [`Kind::Interrupted`].
+    /// [`ErrorKind::NoConnection`] when there is no reply, or the reply is 421; [`ErrorKind::Usage`] when the command contains a
+    /// line end; [`ErrorKind::Interrupted`].
     pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
         self.say(&command.encode())?;
         self.connection.reply()
@@ -322,7 +326,7 @@ impl Client {
         if reply.code.is_completion() || reply.code.is_intermediate() {
             Ok(reply)
         } else {
-            Err(ClientError::refused(Kind::Refused, what, reply))
+            Err(ClientError::refused(ErrorKind::Refused, what, reply))
         }
     }
 

@@ -29,7 +29,7 @@ use crate::ftp::command::Type;
 use crate::ftp::path::Escaped;
 
 use super::files::shown_path;
-use super::{ClientError, Kind};
+use super::{ClientError, ErrorKind};
 
 const PART_SUFFIX: &str = ".part";
 const IDENTITY_SUFFIX: &str = ".part.id";
@@ -102,7 +102,7 @@ impl Part {
     /// Opens the part, or creates it.
     ///
     /// # Errors
-    /// [`Kind::Local`], also when another process writes the part, or when it is not a part of ours.
+    /// [`ErrorKind::Local`], also when another process writes the part, or when it is not a part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
         let file = open_locked(&path)?;
@@ -261,7 +261,7 @@ fn open_locked(path: &Path) -> Result<File, ClientError> {
         }
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let what = format!("{}: another ftpclient is fetching it", shown_path(path));
-            return Err(ClientError::new(Kind::Local, what));
+            return Err(ClientError::new(ErrorKind::Local, what));
         }
         // Between opening and locking, the last owner may have completed the part, which then has its final name.
         if is_at(&file, path).map_err(failed)? {
@@ -388,7 +388,7 @@ fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError>
             "{} belongs to a download that is not complete; complete or remove that, or give this one another local name",
             shown_path(local)
         );
-        return Err(ClientError::new(Kind::Local, message));
+        return Err(ClientError::new(ErrorKind::Local, message));
     }
     Ok(())
 }
@@ -398,7 +398,7 @@ fn in_the_way(path: &Path) -> ClientError {
         "{} is in the way: ftpclient did not make it. Move or remove it.",
         shown_path(path)
     );
-    ClientError::new(Kind::Local, message)
+    ClientError::new(ErrorKind::Local, message)
 }
 
 #[cfg(test)]

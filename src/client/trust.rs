@@ -17,14 +17,14 @@ use crate::ftp::checksum::digits;
 
 use super::error::reason;
 use super::wire::Secrecy;
-use super::{ClientError, Kind};
+use super::{ClientError, ErrorKind};
 
 /// Number of hexadecimal digits of a pin.
 const PIN_DIGITS: usize = 64;
 
 /// Use of TLS on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
+pub enum TlsMode {
     /// TLS where the server offers it.
     Auto,
     /// TLS, or no connection at all.
@@ -64,7 +64,7 @@ impl Trust {
 
     /// Builds the TLS parameters for a server of this name.
     pub(super) fn secrecy(&self, host: &str) -> Result<Secrecy, ClientError> {
-        let wrong = |what: String| ClientError::new(Kind::Tls, what);
+        let wrong = |what: String| ClientError::new(ErrorKind::Tls, what);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.split('%').next().unwrap_or(bare);
         let name = ServerName::try_from(bare.to_owned())
@@ -94,11 +94,11 @@ impl Trust {
         if roots.is_empty() {
             let hint = "Name the authority's file by --ca, or the server's certificate by --pin.";
             let what = format!("this system has no certificates of authorities. {hint}");
-            return Err(ClientError::new(Kind::Tls, what));
+            return Err(ClientError::new(ErrorKind::Tls, what));
         }
         let built =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        built.build().map(Some).map_err(|error| ClientError::new(Kind::Tls, error.to_string()))
+        built.build().map(Some).map_err(|error| ClientError::new(ErrorKind::Tls, error.to_string()))
     }
 }
 
@@ -111,7 +111,8 @@ fn system_roots() -> RootCertStore {
 
 #[allow(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
 fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
-    let wrong = |what: &str| ClientError::new(Kind::Local, format!("{}: {what}", path.display()));
+    let wrong =
+        |what: &str| ClientError::new(ErrorKind::Local, format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| wrong(&reason(&error)))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
@@ -217,7 +218,7 @@ pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
     } else {
         "Does the port speak TLS? See --tls."
     };
-    ClientError::new(Kind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
+    ClientError::new(ErrorKind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::ftp::time::TimeValue;
 
 use super::checks::{Comparison, Whole};
 use super::files::{Watcher, about, name, shown, shown_path};
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Number of bytes of the remote file that are fetched and compared before an upload continues, where the server
 /// computes no checksum.
@@ -20,7 +20,7 @@ const OVERLAP_BYTES: u64 = 64 * 1024;
 
 /// Start of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum UploadStart {
     /// The beginning of the file (`put`).
     Beginning,
     /// The end of the remote file, if that is the beginning of the local one (`reput`).
@@ -34,7 +34,7 @@ struct Upload<'a> {
     local: &'a Path,
     path: &'a [u8],
     representation: Type,
-    from: From,
+    start: UploadStart,
     /// Set once this upload has begun to send, so that the remote file is its own.
     begun: bool,
     /// Set once the result has failed its check; a second failure is final.
@@ -46,14 +46,14 @@ impl Client {
     /// of the file. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Local`] when the file cannot be read, or changes meanwhile; [`Kind::Incomplete`] when it did not arrive
+    /// [`ErrorKind::Local`] when the file cannot be read, or changes meanwhile; [`ErrorKind::Incomplete`] when it did not arrive
     /// completely, whatever the server's last reply was.
     pub fn upload(
         &mut self,
         local: &Path,
         path: &[u8],
         representation: Type,
-        from: From,
+        start: UploadStart,
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
         let failed = |error| ClientError::local(local, &error);
@@ -62,13 +62,13 @@ impl Client {
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(ClientError::new(
-                Kind::Local,
+                ErrorKind::Local,
                 format!("{}: not a regular file", shown_path(local)),
             ));
         }
         let (begun, distrusted) = (false, false);
         let mut upload =
-            Upload { file, metadata, local, path, representation, from, begun, distrusted };
+            Upload { file, metadata, local, path, representation, start, begun, distrusted };
         self.reached = 0;
         self.recovering(watcher, |client, watcher| client.try_upload(&mut upload, watcher))
     }
@@ -79,7 +79,7 @@ impl Client {
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
         let image = upload.representation == Type::Image;
-        let resumes = image && (upload.from == From::WhatIsThere || upload.begun);
+        let resumes = image && (upload.start == UploadStart::WhatIsThere || upload.begun);
         let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
         let sent = match self.send(upload, offset, watcher) {
             // The server refuses the rest of the file, so it gets the whole file.
@@ -123,7 +123,7 @@ impl Client {
             Comparison::Same => Ok(there),
             // These bytes are of this upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
-            Comparison::Unknown if upload.from == From::WhatIsThere => {
+            Comparison::Unknown if upload.start == UploadStart::WhatIsThere => {
                 watcher.note("the part on the server cannot be compared with the local file; resuming at its size");
                 Ok(there)
             }
@@ -235,10 +235,10 @@ impl Client {
             return Ok(());
         }
         let message = format!("{} is not there as it is here", shown(upload.path));
-        let error = ClientError::new(Kind::Incomplete, message);
+        let error = ClientError::new(ErrorKind::Incomplete, message);
         // The next try starts at the beginning, not after the wrong bytes.
         upload.begun = false;
-        upload.from = From::Beginning;
+        upload.start = UploadStart::Beginning;
         let again = !std::mem::replace(&mut upload.distrusted, true);
         Err(if again { error } else { error.at_last() })
     }
@@ -269,5 +269,5 @@ fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {
 
 fn changed(local: &Path) -> ClientError {
     let message = format!("{} changed while it was sent; send it again", shown_path(local));
-    ClientError::new(Kind::Local, message)
+    ClientError::new(ErrorKind::Local, message)
 }

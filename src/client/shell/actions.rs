@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use crate::client::files::{is_directory, lines, local_name, shown};
-use crate::client::{Client, ClientError, Kind};
+use crate::client::{Client, ClientError, ErrorKind};
 use crate::ftp::command::{Command, PathName, Selection, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::time::TimeValue;
@@ -76,7 +76,7 @@ pub(super) fn quote(shell: &mut Shell, words: &[&str]) -> Done {
     if reply.code.0 < 400 {
         Ok(Flow::Continue)
     } else {
-        Err(ClientError::refused(Kind::Refused, "quote", reply))
+        Err(ClientError::refused(ErrorKind::Refused, "quote", reply))
     }
 }
 
@@ -135,7 +135,10 @@ pub(super) fn lcd(shell: &mut Shell, words: &[&str]) -> Done {
     };
     let to = to.canonicalize().map_err(|error| ClientError::local(&to, &error))?;
     if !to.is_dir() {
-        return Err(ClientError::new(Kind::Local, format!("{}: not a directory", to.display())));
+        return Err(ClientError::new(
+            ErrorKind::Local,
+            format!("{}: not a directory", to.display()),
+        ));
     }
     shell.local = to;
     shell.local_is_chosen = true;
@@ -169,7 +172,7 @@ pub(super) fn local_shell(shell: &mut Shell, words: &[&str]) -> Done {
     if status.success() {
         Ok(Flow::Continue)
     } else {
-        Err(ClientError::new(Kind::Local, format!("the command ended with {status}")))
+        Err(ClientError::new(ErrorKind::Local, format!("the command ended with {status}")))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
 
 use super::url::Target;
-use super::{Client, ClientError, Kind, Options, Tls, netrc};
+use super::{Client, ClientError, ErrorKind, Options, TlsMode, netrc};
 use actions::Flow;
 use command::ShellCommand;
 use complete::Assistant;
@@ -99,7 +99,7 @@ impl Shell {
     pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
         let target = Target::parse(target).map_err(ClientError::usage)?;
         let usual = match target.tls {
-            Some(Tls::Implicit) => IMPLICIT_TLS_PORT,
+            Some(TlsMode::Implicit) => IMPLICIT_TLS_PORT,
             _ if target.is_url => URL_PORT,
             _ => DEFAULT_PORT,
         };
@@ -126,7 +126,7 @@ impl Shell {
     /// Handles the path of a URL without a slash at its end: enters a directory, fetches a file.
     fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
         match self.client()?.change_directory(path) {
-            Err(error) if error.kind == Kind::Refused => {
+            Err(error) if error.kind == ErrorKind::Refused => {
                 let local = self.local.join(super::files::local_name(path)?);
                 self.get_file(path, &local, None, transfers::Begin::Anew)
             }
@@ -163,7 +163,9 @@ impl Shell {
         };
         match client.login(&user, &password) {
             Err(error)
-                if error.kind == Kind::Login && io::stdin().is_terminal() && self.interactive =>
+                if error.kind == ErrorKind::Login
+                    && io::stdin().is_terminal()
+                    && self.interactive =>
             {
                 self.fail(&error);
                 let user = ask_user()?;
@@ -182,7 +184,7 @@ impl Shell {
             match error.kind() {
                 io::ErrorKind::Interrupted => ClientError::interrupted(),
                 _ => ClientError::new(
-                    Kind::Login,
+                    ErrorKind::Login,
                     format!("no password: {}", super::error::reason(&error)),
                 ),
             }
@@ -271,7 +273,7 @@ impl Shell {
                         self.client = None;
                     }
                     if self.after_failure() == Flow::Leave
-                        || (error.kind == Kind::Interrupted && !self.interactive)
+                        || (error.kind == ErrorKind::Interrupted && !self.interactive)
                     {
                         return Flow::Leave;
                     }
@@ -310,9 +312,9 @@ impl Shell {
     }
 
     fn client(&mut self) -> Result<&mut Client, ClientError> {
-        self.client
-            .as_mut()
-            .ok_or_else(|| ClientError::new(Kind::NoConnection, "not connected. Use open HOST."))
+        self.client.as_mut().ok_or_else(|| {
+            ClientError::new(ErrorKind::NoConnection, "not connected. Use open HOST.")
+        })
     }
 
     fn set_active(&mut self, active: bool) {
@@ -411,7 +413,7 @@ fn ask_user() -> Result<String, ClientError> {
         .and_then(|()| io::stdin().lock().read_line(&mut name));
     match asked {
         Ok(1..) => Ok(name.trim().to_owned()),
-        _ => Err(ClientError::new(Kind::Login, "no user")),
+        _ => Err(ClientError::new(ErrorKind::Login, "no user")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, FileRequest, From, Kind, Known};
+use crate::client::{Client, ClientError, ErrorKind, FileRequest, Known, UploadStart};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
@@ -91,8 +91,8 @@ impl Shell {
     ) -> Result<(), ClientError> {
         let mut progress = Progress::new(&shown_local(local), self.quiet);
         let (representation, from) = match begin {
-            Begin::Anew => (self.representation, From::Beginning),
-            Begin::Resume => (Type::Image, From::WhatIsThere),
+            Begin::Anew => (self.representation, UploadStart::Beginning),
+            Begin::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
         match self.client()?.upload(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
@@ -115,7 +115,7 @@ impl Shell {
         self.directories = if depth == 0 { 1 } else { self.directories + 1 };
         if self.directories > DIRECTORIES_MAX {
             let what = format!("{}: more than {DIRECTORIES_MAX} directories", shown(remote));
-            return Err(ClientError::new(Kind::Refused, what));
+            return Err(ClientError::new(ErrorKind::Refused, what));
         }
         let entries = self.read_dir(remote)?;
         let entries = self.named(&[remote, b"/"].concat(), entries);
@@ -179,7 +179,7 @@ impl Shell {
             let on = std::mem::replace(&mut all, behind);
             if let Err(error) = act(self, one, on) {
                 let hung_up = self.client.as_ref().is_none_or(Client::is_lost);
-                let fatal = hung_up || error.kind == Kind::Interrupted;
+                let fatal = hung_up || error.kind == ErrorKind::Interrupted;
                 if let Err(earlier) = std::mem::replace(&mut last, Err(error)) {
                     self.fail(&earlier);
                 }
@@ -237,7 +237,7 @@ impl Shell {
         });
         if entries.is_empty() {
             return Err(ClientError::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!("{}: nothing matches", plain(word)),
             ));
         }
@@ -262,7 +262,10 @@ impl Shell {
             .collect();
         files.sort_unstable();
         if files.is_empty() {
-            Err(ClientError::new(Kind::Local, format!("{}: no local file matches", plain(word))))
+            Err(ClientError::new(
+                ErrorKind::Local,
+                format!("{}: no local file matches", plain(word)),
+            ))
         } else {
             Ok(files)
         }
@@ -291,7 +294,7 @@ fn check_depth(depth: usize, path: &[u8]) -> Result<(), ClientError> {
     if depth < DEPTH_MAX {
         Ok(())
     } else {
-        Err(ClientError::new(Kind::Refused, format!("{}: too deep", shown(path))))
+        Err(ClientError::new(ErrorKind::Refused, format!("{}: too deep", shown(path))))
     }
 }
 
