@@ -32,7 +32,7 @@ use common::proxy::Cable;
 use common::raw::RawClient;
 use common::{PATIENCE, TestServer, noise};
 use poolftpd::client::{
-    Client, ClientError, FileRequest, Interrupt, Known, Options, UploadStart, Watcher,
+    Client, ClientError, FileRequest, Interrupt, Options, Progress, RemoteMetadata, UploadStart,
 };
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
@@ -89,7 +89,7 @@ impl<'a> Eye<'a> {
     }
 }
 
-impl Watcher for Eye<'_> {
+impl Progress for Eye<'_> {
     fn progress(&mut self, _: u64, _: Option<u64>) {
         self.look();
     }
@@ -292,7 +292,7 @@ struct Presser {
     notes: Vec<String>,
 }
 
-impl Watcher for Presser {
+impl Progress for Presser {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if self.hammers && bytes > 0 {
             self.hammers = false;
@@ -370,7 +370,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         let coming = |number: usize| {
             let Listed { name, size, modified, .. } = listed[number].clone();
             let (path, local) = (name.clone(), folder.path().join(OsStr::from_bytes(&name)));
-            FileRequest { path, local, known: Some(Known { size, modified }) }
+            FileRequest { path, local, known: Some(RemoteMetadata { size, modified }) }
         };
         for (number, (mishap, content)) in files.iter_mut().enumerate() {
             mishap.befall_there(&server, &name(number), content);
@@ -607,7 +607,7 @@ struct Changer<'a> {
     notes: Vec<String>,
 }
 
-impl Watcher for Changer<'_> {
+impl Progress for Changer<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 && self.cable.cuts() == 0 {
             self.cable.cut();
@@ -648,7 +648,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
 /// Changes a local file, but not its size, once part of it was sent.
 struct Scribble<'a>(&'a Path);
 
-impl Watcher for Scribble<'_> {
+impl Progress for Scribble<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 {
             let file = fs::File::options().write(true).open(self.0).unwrap();
@@ -660,7 +660,7 @@ impl Watcher for Scribble<'_> {
 /// Shortens a local file once part of it was sent.
 struct Shrink<'a>(&'a Path);
 
-impl Watcher for Shrink<'_> {
+impl Progress for Shrink<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 {
             fs::File::options().write(true).open(self.0).unwrap().set_len(1000).unwrap();

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use common::raw::{RawClient, read_all};
 use common::{PATIENCE, TestServer, noise, until};
 use poolftpd::balancer::handover::Channel;
-use poolftpd::client::{Client, Interrupt, Options, Watcher};
+use poolftpd::client::{Client, Interrupt, Options, Progress};
 use poolftpd::ftp::command::Type;
 use poolftpd::net::tls::fingerprint;
 use rustix::fs::OFlags;
@@ -684,7 +684,7 @@ fn what_a_server_serves_is_no_part_of_another_servers_file() {
 /// Presses Ctrl-C in the middle of a transfer.
 struct Presser(Interrupt);
 
-impl Watcher for Presser {
+impl Progress for Presser {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 {
             self.0.flag().store(true, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::outside::{is_root, skip};
 use common::raw::{RawClient, read_all};
-use poolftpd::client::{Client, Options, UploadStart, Watcher};
+use poolftpd::client::{Client, Options, Progress, UploadStart};
 use poolftpd::config::Config;
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
@@ -30,7 +30,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;
 
-impl Watcher for Silent {
+impl Progress for Silent {
     fn progress(&mut self, _: u64, _: Option<u64>) {}
 }
 

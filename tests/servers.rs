@@ -26,7 +26,7 @@ use common::raw::RawClient;
 use common::secure::certificate;
 use common::{PATIENCE, noise};
 use libtest_mimic::{Arguments, Failed};
-use poolftpd::client::{Client, ClientError, Options, TlsMode, UploadStart, Watcher};
+use poolftpd::client::{Client, ClientError, Options, Progress, TlsMode, UploadStart};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
 
@@ -272,7 +272,7 @@ fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
 /// Cuts the cable at each number of bytes once, and records the notes.
 struct Cutter<'a>(&'a Cable, Vec<u64>, Vec<String>);
 
-impl Watcher for Cutter<'_> {
+impl Progress for Cutter<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if self.1.last().is_some_and(|place| bytes >= *place) {
             self.1.pop();

@@ -15,8 +15,8 @@ use crate::ftp::reply::ReplyReader;
 use crate::ftp::{Code, Reply};
 
 use super::error::reason;
+use super::stream::{Stream, TlsContext};
 use super::trust::handshake_failed;
-use super::wire::{Secrecy, Wire};
 use super::{ClientError, ErrorKind, Interrupt, Options};
 
 /// Delay before the next address of a host is tried in parallel (RFC 8305 §5).
@@ -42,7 +42,7 @@ pub enum Family {
 /// A control connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    wire: Wire,
+    stream: Stream,
     peer: SocketAddr,
     local: SocketAddr,
     lines: LineBuffer,
@@ -76,7 +76,7 @@ impl Connection {
             Ok(Self {
                 peer: stream.peer_addr()?,
                 local: stream.local_addr()?,
-                wire: Wire::new(stream.try_clone()?),
+                stream: Stream::new(stream.try_clone()?),
                 lines: LineBuffer::default(),
                 reader: ReplyReader::default(),
                 interrupt: options.interrupt.clone(),
@@ -105,13 +105,17 @@ impl Connection {
     ///
     /// SECURITY: plain text after the last reply may come from an attacker and is rejected; a server sends nothing
     /// there.
-    pub(super) fn secure(&mut self, place: &str, secrecy: &Secrecy) -> Result<(), ClientError> {
+    pub(super) fn secure(
+        &mut self,
+        place: &str,
+        tls_context: &TlsContext,
+    ) -> Result<(), ClientError> {
         if !self.lines.is_empty() {
             self.dead = true;
             let what = format!("{place}: somebody spoke in plain before the TLS handshake");
             return Err(ClientError::new(ErrorKind::Tls, what));
         }
-        self.wire.secure(secrecy).map_err(|error| {
+        self.stream.secure(tls_context).map_err(|error| {
             self.dead = true;
             handshake_failed(place, &error)
         })
@@ -119,7 +123,7 @@ impl Connection {
 
     /// Returns the TLS version; `None` without TLS.
     pub(super) fn tls_version(&self) -> Option<String> {
-        self.wire.version()
+        self.stream.version()
     }
 
     /// Sends one line, unless it was sent ahead; no other line may be ahead of it. Reads outstanding replies first, so
@@ -199,7 +203,7 @@ impl Connection {
             whole.extend_from_slice(line);
             whole.extend_from_slice(b"\r\n");
         }
-        self.wire.write_all(&whole).map_err(|error| {
+        self.stream.write_all(&whole).map_err(|error| {
             self.dead = true;
             lost(&reason(&error))
         })
@@ -254,12 +258,12 @@ impl Connection {
         }
         let usual = self.timeout;
         let bounded =
-            |timeout| bound(self.wire.socket(), timeout).map_err(|error| lost(&reason(&error)));
+            |timeout| bound(self.stream.socket(), timeout).map_err(|error| lost(&reason(&error)));
         bounded(usual + patience)?;
         self.timeout = usual + patience;
         let reply = self.reply();
         self.timeout = usual;
-        bound(self.wire.socket(), usual).map_err(|error| lost(&reason(&error)))?;
+        bound(self.stream.socket(), usual).map_err(|error| lost(&reason(&error)))?;
         reply
     }
 
@@ -307,7 +311,7 @@ impl Connection {
             if now() > until {
                 return Err(late());
             }
-            match self.wire.read(&mut bytes) {
+            match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(lost("the server closed it")),
                 Ok(count) => {
                     self.lines.extend(bytes.get(..count).unwrap_or_default());

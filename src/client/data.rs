@@ -18,7 +18,7 @@ use super::checks::SLOWEST_BYTES_PER_SECOND;
 use super::connection::bound;
 use super::error::reason;
 use super::rate_limit::RateLimit;
-use super::wire::Wire;
+use super::stream::Stream;
 use super::{Client, ClientError, ErrorKind};
 
 /// Maximum number of bytes to read or write at once.
@@ -32,7 +32,7 @@ const ABORT_REPLIES_MAX: u32 = 8;
 
 /// Method of making data connections that works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DataMode {
     /// EPSV; where it fails, PASV, which is remembered for later transfers.
     ExtendedPassive,
     Passive,
@@ -41,8 +41,8 @@ pub(super) enum Way {
 
 /// A prepared data connection, which carries no data before the server replies 150.
 #[derive(Debug)]
-enum Prepared {
-    Connected(Wire),
+enum PreparedConnection {
+    Connected(Stream),
     Listening(TcpListener),
 }
 
@@ -59,29 +59,29 @@ impl Client {
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut wire = self.begin(command, offset, what)?;
+        let mut stream = self.begin(command, offset, what)?;
         let outcome = match self.framing() {
-            Mode::Stream => self.receive_all(&mut wire, &mut keep).inspect(|()| {
+            Mode::Stream => self.receive_all(&mut stream, &mut keep).inspect(|()| {
                 // Over TLS the server waits for our `close_notify`, too. A failure here does not affect the data
                 // received.
-                let _told = wire.finish();
+                let _told = stream.finish();
             }),
-            Mode::Block => self.receive_blocks(&mut wire, &mut keep),
+            Mode::Block => self.receive_blocks(&mut stream, &mut keep),
         };
         // The data connection is closed before the wait for the reply, because the server may wait for that close.
-        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
     }
 
     fn receive_all(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         let mut rate_limit = RateLimit::new(self.options.limit);
         let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         loop {
-            let count = self.receive_some(wire, &mut chunk, &mut rate_limit)?;
+            let count = self.receive_some(stream, &mut chunk, &mut rate_limit)?;
             if count == 0 {
                 return Ok(());
             }
@@ -92,7 +92,7 @@ impl Client {
     /// Receives one file in block mode, up to its end and not a byte further.
     fn receive_blocks(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         let mut rate_limit = RateLimit::new(self.options.limit);
@@ -101,7 +101,7 @@ impl Client {
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = self.receive_some(wire, room, &mut rate_limit)?;
+            let count = self.receive_some(stream, room, &mut rate_limit)?;
             if count == 0 {
                 return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -117,13 +117,13 @@ impl Client {
 
     fn receive_some(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         room: &mut [u8],
         rate_limit: &mut RateLimit,
     ) -> Result<usize, ClientError> {
         loop {
             self.options.interrupt.check()?;
-            match wire.read(room) {
+            match stream.read(room) {
                 Ok(count) => {
                     rate_limit.moved(count, &self.options.interrupt)?;
                     return Ok(count);
@@ -143,9 +143,9 @@ impl Client {
         what: &str,
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut wire = self.begin(command, offset, what)?;
+        let mut stream = self.begin(command, offset, what)?;
         let mut sent = 0;
-        let outcome = self.transmit_all(&mut wire, offset, &mut |chunk, room| {
+        let outcome = self.transmit_all(&mut stream, offset, &mut |chunk, room| {
             next(chunk, room).inspect(|()| sent += chunk.len() as u64)
         });
         // Ends the connection after complete data, and resets it after incomplete data: after an orderly close the
@@ -153,11 +153,11 @@ impl Client {
         // connection, and then its reply gives the reason.
         let _told = match &outcome {
             Ok(()) if self.framing() == Mode::Block => Ok(()),
-            Ok(()) => wire.finish(),
-            Err(_) => sockopt::set_socket_linger(wire.socket(), Some(Duration::ZERO))
+            Ok(()) => stream.finish(),
+            Err(_) => sockopt::set_socket_linger(stream.socket(), Some(Duration::ZERO))
                 .map_err(io::Error::from),
         };
-        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.connection.expect_preliminary(sent / MARKER_EVERY_BYTES);
         // The server may need this time to write the data to its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
@@ -166,7 +166,7 @@ impl Client {
 
     fn transmit_all(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         offset: u64,
         next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
@@ -193,7 +193,7 @@ impl Client {
                     &framed
                 }
             };
-            self.send_all(wire, bytes)?;
+            self.send_all(stream, bytes)?;
             rate_limit.moved(bytes.len(), &self.options.interrupt)?;
             if chunk.is_empty() {
                 return Ok(());
@@ -201,10 +201,10 @@ impl Client {
         }
     }
 
-    fn send_all(&self, wire: &mut Wire, mut unsent: &[u8]) -> Result<(), ClientError> {
+    fn send_all(&self, stream: &mut Stream, mut unsent: &[u8]) -> Result<(), ClientError> {
         while !unsent.is_empty() {
             self.options.interrupt.check()?;
-            match wire.write(unsent) {
+            match stream.write(unsent) {
                 Ok(count) => unsent = unsent.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error)),
@@ -234,28 +234,28 @@ impl Client {
     fn conclude_and_keep(
         &mut self,
         outcome: Result<(), ClientError>,
-        wire: Option<Wire>,
+        stream: Option<Stream>,
         patience: Duration,
         what: &str,
     ) -> Result<(), ClientError> {
         let reply = self.conclude(outcome, patience, what)?;
-        self.open_data = wire.filter(|_| reply.code == Code::FILE_ACTION_DONE);
+        self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
         Ok(())
     }
 
     /// Prepares the data connection, sends the command and reads the 150.
-    fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
+    fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Stream, ClientError> {
         self.choose_framing()?;
         // This may drop the open data connection.
         self.drain(&restart(offset).as_ref().unwrap_or(command).encode());
-        if let Some(wire) = self.open_data.take() {
+        if let Some(stream) = self.open_data.take() {
             let reply = self.order(command, offset)?;
             if reply.code.is_preliminary() {
-                return Ok(wire);
+                return Ok(stream);
             }
             if reply.code != Code::DATA_CONNECTION_FAILED {
                 // The data connection can still be used.
-                self.open_data = Some(wire);
+                self.open_data = Some(stream);
                 return Err(ClientError::refused(ErrorKind::Refused, what, reply));
             }
         }
@@ -264,25 +264,25 @@ impl Client {
         if !reply.code.is_preliminary() {
             return Err(ClientError::refused(ErrorKind::Refused, what, reply));
         }
-        let mut wire = match prepared {
-            Prepared::Connected(wire) => wire,
-            Prepared::Listening(listener) => Wire::new(self.accept(&listener)?),
+        let mut stream = match prepared {
+            PreparedConnection::Connected(stream) => stream,
+            PreparedConnection::Listening(listener) => Stream::new(self.accept(&listener)?),
         };
-        bound(wire.socket(), self.options.timeout).map_err(|error| broken(&error))?;
+        bound(stream.socket(), self.options.timeout).map_err(|error| broken(&error))?;
         if self.framing() == Mode::Block {
             // Small files follow each other; none should wait for the acknowledgement of the one before.
-            wire.socket().set_nodelay(true).map_err(|error| broken(&error))?;
+            stream.socket().set_nodelay(true).map_err(|error| broken(&error))?;
         }
         if self.protects_data {
-            self.secure_data(&mut wire)?;
+            self.secure_data(&mut stream)?;
         }
-        Ok(wire)
+        Ok(stream)
     }
 
     /// Performs the TLS handshake of a data connection. If it fails, reads the server's reply, which gives the reason.
-    fn secure_data(&mut self, wire: &mut Wire) -> Result<(), ClientError> {
-        let Some(secrecy) = self.secrecy.clone() else { return Ok(()) };
-        let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
+    fn secure_data(&mut self, stream: &mut Stream) -> Result<(), ClientError> {
+        let Some(tls_context) = self.tls_context.clone() else { return Ok(()) };
+        let Err(error) = stream.secure(&tls_context) else { return Ok(()) };
         let what = format!("the data connection could not be secured: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
         let error = ClientError::new(ErrorKind::Incomplete, what);
@@ -375,16 +375,16 @@ impl Client {
         Ok(())
     }
 
-    fn prepare(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare(&mut self) -> Result<PreparedConnection, ClientError> {
         match self.way {
-            Way::Active => self.prepare_active(),
-            Way::Passive => self.prepare_passive(),
-            Way::ExtendedPassive => {
+            DataMode::Active => self.prepare_active(),
+            DataMode::Passive => self.prepare_passive(),
+            DataMode::ExtendedPassive => {
                 let reply = self.ask(&Command::ExtendedPassive(ExtendedPassive::Any))?;
                 let port = parse_extended_passive(&reply.text())
                     .filter(|_| reply.code == Code::EXTENDED_PASSIVE);
                 let failure = match port.map(|port| self.connect_data(port)) {
-                    Some(Ok(wire)) => return Ok(Prepared::Connected(wire)),
+                    Some(Ok(stream)) => return Ok(PreparedConnection::Connected(stream)),
                     Some(Err(error)) => error,
                     None => ClientError::refused(
                         ErrorKind::Refused,
@@ -395,23 +395,23 @@ impl Client {
                 if self.peer().is_ipv6() {
                     return Err(failure);
                 }
-                self.way = Way::Passive;
+                self.way = DataMode::Passive;
                 self.prepare_passive()
             }
         }
     }
 
-    fn prepare_passive(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare_passive(&mut self) -> Result<PreparedConnection, ClientError> {
         let reply = self.ask(&Command::Passive)?;
         match parse_passive_port(&reply.text()).filter(|_| reply.code == Code::PASSIVE) {
-            Some(port) => self.connect_data(port).map(Prepared::Connected),
+            Some(port) => self.connect_data(port).map(PreparedConnection::Connected),
             None => {
                 Err(ClientError::refused(ErrorKind::Refused, "no way to a data connection", reply))
             }
         }
     }
 
-    fn prepare_active(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare_active(&mut self) -> Result<PreparedConnection, ClientError> {
         let local = self.connection.local();
         let mut any_port = local;
         any_port.set_port(0);
@@ -427,21 +427,23 @@ impl Client {
             listener.local_addr().map_err(cannot)?.port(),
         );
         self.demand(&Command::Port(address), "the server does not connect to us (try 'passive')")?;
-        Ok(Prepared::Listening(listener))
+        Ok(PreparedConnection::Listening(listener))
     }
 
     /// Connects to a passive port at the address of the control connection, and ignores any address in the reply.
-    fn connect_data(&self, port: u16) -> Result<Wire, ClientError> {
+    fn connect_data(&self, port: u16) -> Result<Stream, ClientError> {
         // Keeps the scope that a link-local address needs.
         let mut address = self.connection.peer();
         address.set_port(port);
-        TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
-            let hint = "Is a firewall between? Try 'active'.";
-            ClientError::new(
-                ErrorKind::Refused,
-                format!("no data connection to {address}: {}. {hint}", reason(&error)),
-            )
-        })
+        TcpStream::connect_timeout(&address, self.options.timeout).map(Stream::new).map_err(
+            |error| {
+                let hint = "Is a firewall between? Try 'active'.";
+                ClientError::new(
+                    ErrorKind::Refused,
+                    format!("no data connection to {address}: {}. {hint}", reason(&error)),
+                )
+            },
+        )
     }
 
     /// Waits for the server to connect, and drops connections from other addresses.

@@ -23,7 +23,7 @@ const LISTING_ENTRIES_MAX: usize = 1_000_000;
 
 /// An observer of a transfer. It receives the number of bytes so far, the total where that is known, and notes for the
 /// user.
-pub trait Watcher {
+pub trait Progress {
     /// Called at the beginning and after each chunk.
     fn progress(&mut self, bytes: u64, total: Option<u64>);
 
@@ -33,7 +33,7 @@ pub trait Watcher {
     }
 }
 
-impl Watcher for () {
+impl Progress for () {
     fn progress(&mut self, _: u64, _: Option<u64>) {}
 }
 

@@ -19,15 +19,15 @@ mod pipeline;
 mod rate_limit;
 mod recovery;
 pub mod shell;
+mod stream;
 mod trust;
 mod upload;
 pub mod url;
-mod wire;
 
 pub use connection::Family;
-pub use download::Known;
+pub use download::RemoteMetadata;
 pub use error::{ClientError, ErrorKind};
-pub use files::Watcher;
+pub use files::Progress;
 pub use interrupt::Interrupt;
 pub use pipeline::FileRequest;
 pub use trust::{TlsMode, Trust};
@@ -42,8 +42,8 @@ use crate::ftp::command::{Command, Mechanism, Mode, Password, ProtectionLevel, S
 use crate::ftp::{Code, Reply};
 
 use connection::Connection;
-use data::Way;
-use wire::{Secrecy, Wire};
+use data::DataMode;
+use stream::{Stream, TlsContext};
 
 /// Options for connecting to a server and for using the connection.
 #[derive(Debug, Clone)]
@@ -101,13 +101,13 @@ pub struct Client {
     login: Option<(String, String)>,
     /// Current directory after a change of directory, for returning to it after a reconnect.
     directory: Option<Vec<u8>>,
-    way: Way,
+    way: DataMode,
     /// Transmission mode, once the client has asked for one (MODE).
     framing: Option<Mode>,
     /// Data connection of the previous transfer, kept open in block mode.
-    open_data: Option<Wire>,
+    open_data: Option<Stream>,
     /// TLS parameters, once the control connection uses TLS.
-    secrecy: Option<Secrecy>,
+    tls_context: Option<TlsContext>,
     /// Set once data goes over TLS (PROT P).
     protects_data: bool,
     /// True until the server refuses REST.
@@ -150,11 +150,11 @@ impl Client {
             (TlsMode::Auto, Trust::Pin(_) | Trust::Authorities(_)) => TlsMode::Require,
             (tls, _) => tls,
         };
-        let mut secrecy = None;
+        let mut tls_context = None;
         if tls == TlsMode::Implicit {
-            let agreed = options.trust.secrecy(host)?;
+            let agreed = options.trust.tls_context(host)?;
             connection.secure(&place, &agreed)?;
-            secrecy = Some(agreed);
+            tls_context = Some(agreed);
         }
         let mut greeting = connection.reply().map_err(|error| {
             let hint = if options.tls == TlsMode::Implicit {
@@ -175,7 +175,7 @@ impl Client {
                 greeting,
             ));
         }
-        let way = if options.active { Way::Active } else { Way::ExtendedPassive };
+        let way = if options.active { DataMode::Active } else { DataMode::ExtendedPassive };
         let mut client = Self {
             connection,
             options: Options { tls, ..options.clone() },
@@ -185,7 +185,7 @@ impl Client {
             way,
             framing: None,
             open_data: None,
-            secrecy,
+            tls_context,
             protects_data: false,
             restarts: true,
             allocates: true,
@@ -204,11 +204,11 @@ impl Client {
     fn secure(&mut self, host: &str, place: &str) -> Result<(), ClientError> {
         let reply = self.ask(&Command::Authenticate(Mechanism::Tls))?;
         if reply.code == Code::SECURITY_EXCHANGED {
-            let secrecy = self.options.trust.secrecy(host)?;
-            self.connection.secure(place, &secrecy)?;
+            let tls_context = self.options.trust.tls_context(host)?;
+            self.connection.secure(place, &tls_context)?;
             // A reconnect must not fall back to plain text.
             self.options.tls = TlsMode::Require;
-            self.secrecy = Some(secrecy);
+            self.tls_context = Some(tls_context);
         } else if self.options.tls == TlsMode::Require {
             return Err(ClientError::refused(
                 ErrorKind::Tls,
@@ -221,7 +221,7 @@ impl Client {
 
     /// Sends PBSZ and PROT, so that data goes over TLS, too.
     fn protect_data(&mut self) -> Result<(), ClientError> {
-        if self.secrecy.is_some() {
+        if self.tls_context.is_some() {
             self.ask(&Command::ProtectionBuffer)?;
             let reply = self.ask(&Command::Protect(ProtectionLevel::Private))?;
             if !reply.code.is_completion() {
@@ -340,7 +340,7 @@ impl Client {
     pub fn set_active(&mut self, active: bool) {
         self.options.active = active;
         self.open_data = None;
-        self.way = if active { Way::Active } else { Way::ExtendedPassive };
+        self.way = if active { DataMode::Active } else { DataMode::ExtendedPassive };
     }
 
     fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {

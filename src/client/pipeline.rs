@@ -13,7 +13,7 @@ use crate::ftp::command::{Command, Mode, Type};
 
 use super::files::{destination, name};
 use super::part::Part;
-use super::{Client, Known};
+use super::{Client, RemoteMetadata};
 
 /// Maximum number of bytes of commands sent ahead. Any socket buffers this much, so that the two ends never both wait
 /// for the other to read.
@@ -38,7 +38,7 @@ pub struct FileRequest {
     pub path: Vec<u8>,
     pub local: PathBuf,
     /// Size and time from a listing.
-    pub known: Option<Known>,
+    pub known: Option<RemoteMetadata>,
 }
 
 impl Client {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::ftp::command::Command;
 use crate::ftp::{Code, Reply};
 
-use super::files::Watcher;
+use super::files::Progress;
 use super::rate_limit::wait;
 use super::{Client, ClientError, ErrorKind};
 
@@ -19,16 +19,16 @@ impl Client {
     ///
     /// # Errors
     /// A final error, at once; any other error, after [`super::Options::retries`] retries without progress.
-    pub fn recovering<W: Watcher, T>(
+    pub fn recovering<W: Progress, T>(
         &mut self,
-        watcher: &mut W,
+        progress: &mut W,
         mut attempt: impl FnMut(&mut Self, &mut W) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let mut tries = 0;
         loop {
             let before = self.reached;
             let outcome = if self.is_lost() { self.reconnect() } else { Ok(()) };
-            let error = match outcome.and_then(|()| attempt(self, watcher)) {
+            let error = match outcome.and_then(|()| attempt(self, progress)) {
                 Err(error) if error.is_worth_another_try() => error,
                 outcome => return outcome,
             };
@@ -46,7 +46,7 @@ impl Client {
             } else {
                 format!(" in {} s", pause.as_secs())
             };
-            watcher.note(&format!("{error}; trying again{after} ({number} of {most})"));
+            progress.note(&format!("{error}; trying again{after} ({number} of {most})"));
             wait(pause, &self.options.interrupt)?;
         }
     }

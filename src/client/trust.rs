@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::ftp::checksum::digits;
 
 use super::error::reason;
-use super::wire::Secrecy;
+use super::stream::TlsContext;
 use super::{ClientError, ErrorKind};
 
 /// Number of hexadecimal digits of a pin.
@@ -63,7 +63,7 @@ impl Trust {
     }
 
     /// Builds the TLS parameters for a server of this name.
-    pub(super) fn secrecy(&self, host: &str) -> Result<Secrecy, ClientError> {
+    pub(super) fn tls_context(&self, host: &str) -> Result<TlsContext, ClientError> {
         let wrong = |what: String| ClientError::new(ErrorKind::Tls, what);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.split('%').next().unwrap_or(bare);
@@ -78,7 +78,7 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        Ok(Secrecy { config: Arc::new(config), name })
+        Ok(TlsContext { config: Arc::new(config), name })
     }
 
     /// Builds the verifier of certificate chains; `None` where no chain is verified.
@@ -239,8 +239,8 @@ mod tests {
     #[test]
     fn a_host_is_a_name_or_an_address() {
         for host in ["localhost", "example.net", "127.0.0.1", "[::1]", "fe80::1%eth0"] {
-            assert!(Trust::Anybody.secrecy(host).is_ok(), "{host}");
+            assert!(Trust::Anybody.tls_context(host).is_ok(), "{host}");
         }
-        assert!(Trust::Authorities("/nonexistent".into()).secrecy("a").is_err());
+        assert!(Trust::Authorities("/nonexistent".into()).tls_context("a").is_err());
     }
 }

@@ -11,7 +11,7 @@ use crate::ftp::command::{Command, Mode, Type};
 use crate::ftp::time::TimeValue;
 
 use super::checks::{Comparison, Whole};
-use super::files::{Watcher, about, name, shown, shown_path};
+use super::files::{Progress, about, name, shown, shown_path};
 use super::{Client, ClientError, ErrorKind};
 
 /// Number of bytes of the remote file that are fetched and compared before an upload continues, where the server
@@ -54,7 +54,7 @@ impl Client {
         path: &[u8],
         representation: Type,
         start: UploadStart,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let failed = |error| ClientError::local(local, &error);
         #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
@@ -70,22 +70,22 @@ impl Client {
         let mut upload =
             Upload { file, metadata, local, path, representation, start, begun, distrusted };
         self.reached = 0;
-        self.recovering(watcher, |client, watcher| client.try_upload(&mut upload, watcher))
+        self.recovering(progress, |client, progress| client.try_upload(&mut upload, progress))
     }
 
     fn try_upload(
         &mut self,
         upload: &mut Upload<'_>,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let image = upload.representation == Type::Image;
         let resumes = image && (upload.start == UploadStart::WhatIsThere || upload.begun);
-        let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
-        let sent = match self.send(upload, offset, watcher) {
+        let offset = if resumes { self.place_to_resume(upload, progress)? } else { 0 };
+        let sent = match self.send(upload, offset, progress) {
             // The server refuses the rest of the file, so it gets the whole file.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
-                watcher.note(&format!("{error}; sending the whole file again"));
-                self.send(upload, 0, watcher)?
+                progress.note(&format!("{error}; sending the whole file again"));
+                self.send(upload, 0, progress)?
             }
             sent => sent?,
         };
@@ -93,7 +93,7 @@ impl Client {
         match checked.and_then(|()| self.set_modified(upload)) {
             // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
-                watcher.note(&format!("stored, but it could not be checked: {error}"));
+                progress.note(&format!("stored, but it could not be checked: {error}"));
                 Ok(sent)
             }
             checked => checked.map(|()| sent),
@@ -104,14 +104,14 @@ impl Client {
     fn place_to_resume(
         &mut self,
         upload: &Upload<'_>,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let there = self.optional(|client| client.size(upload.path))?.unwrap_or_default();
         if there == 0 {
             return Ok(0);
         }
         if there > upload.metadata.len() {
-            watcher.note("the part on the server is longer than the local file; sending the whole file again");
+            progress.note("the part on the server is longer than the local file; sending the whole file again");
             return Ok(0);
         }
         let mut compared =
@@ -124,13 +124,13 @@ impl Client {
             // These bytes are of this upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
             Comparison::Unknown if upload.start == UploadStart::WhatIsThere => {
-                watcher.note("the part on the server cannot be compared with the local file; resuming at its size");
+                progress.note("the part on the server cannot be compared with the local file; resuming at its size");
                 Ok(there)
             }
             // The user asked for `put`, and this may be the file to replace.
             Comparison::Unknown => Ok(0),
             Comparison::Different => {
-                watcher.note("the part on the server differs from the local file; sending the whole file again");
+                progress.note("the part on the server differs from the local file; sending the whole file again");
                 Ok(0)
             }
         }
@@ -165,7 +165,7 @@ impl Client {
         &mut self,
         upload: &mut Upload<'_>,
         offset: u64,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         self.set_type(upload.representation)?;
         let length = upload.metadata.len();
@@ -179,10 +179,10 @@ impl Client {
         };
         let mut begun = false;
         let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
-        watcher.progress(offset, Some(length));
+        progress.progress(offset, Some(length));
         let what = about("put", upload.path);
         let sent = self.transmit(&command, restart, &what, |chunk, room| {
-            watcher.progress(bytes, Some(length));
+            progress.progress(bytes, Some(length));
             begun = true;
             let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
             if left == 0 && has_changed(upload)? {

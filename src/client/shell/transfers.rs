@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, ErrorKind, FileRequest, Known, UploadStart};
+use crate::client::{Client, ClientError, ErrorKind, FileRequest, RemoteMetadata, UploadStart};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
 use super::Shell;
 use super::actions::{Done, Flow};
-use super::progress::Progress;
+use super::progress::TransferBar;
 use super::words::{pattern, plain};
 
 /// Maximum depth of the trees of `get -r` and `put -r`.
@@ -26,7 +26,7 @@ const DIRECTORIES_MAX: usize = 100_000;
 pub(super) struct Named {
     pub(super) path: Vec<u8>,
     pub(super) kind: Option<EntryKind>,
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<RemoteMetadata>,
 }
 
 impl Named {
@@ -49,10 +49,10 @@ impl Shell {
         &mut self,
         remote: &[u8],
         local: &Path,
-        known: Option<Known>,
+        known: Option<RemoteMetadata>,
         begin: Begin,
     ) -> Result<(), ClientError> {
-        let mut progress = Progress::new(&shown(remote), self.quiet);
+        let mut progress = TransferBar::new(&shown(remote), self.quiet);
         let representation = self.representation;
         let client = self.client()?;
         let fetched = match begin {
@@ -89,7 +89,7 @@ impl Shell {
         remote: &[u8],
         begin: Begin,
     ) -> Result<(), ClientError> {
-        let mut progress = Progress::new(&shown_local(local), self.quiet);
+        let mut progress = TransferBar::new(&shown_local(local), self.quiet);
         let (representation, from) = match begin {
             Begin::Anew => (self.representation, UploadStart::Beginning),
             Begin::Resume => (Type::Image, UploadStart::WhatIsThere),
@@ -194,15 +194,15 @@ impl Shell {
 
     /// Returns the entries of a directory; retries after a lost connection.
     fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
-        let mut progress = Progress::new(&shown(path), self.quiet);
+        let mut progress = TransferBar::new(&shown(path), self.quiet);
         self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
     }
 
     /// Returns size and time of a file from a listing, if they are exact.
-    fn known(&self, entry: &Listed) -> Option<Known> {
+    fn known(&self, entry: &Listed) -> Option<RemoteMetadata> {
         let exact = self.client.as_ref().is_some_and(Client::lists_exactly);
         let (size, modified) = (entry.size, entry.modified);
-        (exact && size.is_some() && modified.is_some()).then_some(Known { size, modified })
+        (exact && size.is_some() && modified.is_some()).then_some(RemoteMetadata { size, modified })
     }
 
     /// Returns the remote files that a word names: itself, or the matches of a pattern.
