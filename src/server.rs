@@ -437,7 +437,7 @@ fn warn_of_expiry(service: &Service) {
 
 /// Removes partial uploads older than `before` from one tree.
 fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
-    match root.sweep(before, || !stop.is_rung()) {
+    match root.sweep(before, || !stop.is_triggered()) {
         Ok(0) => {}
         Ok(count) => log.server(&Event::Swept { count }),
         Err(error) => {

@@ -115,7 +115,7 @@ impl Slave {
         loop {
             let met = connect(self.master, self.at).and_then(|channel| {
                 channel.send(format!("register {}", number.unwrap_or_default()).as_bytes(), &[])?;
-                Ok((listen(&channel, stop)?, channel))
+                Ok((receive_assignment(&channel, stop)?, channel))
             });
             match met {
                 Ok((assignment, channel)) => {
@@ -184,9 +184,9 @@ fn pretender() -> String {
 }
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.
-fn listen(channel: &Channel, stop: &Shutdown) -> io::Result<Option<Assignment>> {
+fn receive_assignment(channel: &Channel, stop: &Shutdown) -> io::Result<Option<Assignment>> {
     wait(&[channel.as_fd(), stop.as_fd()], None)?;
-    if stop.is_rung() {
+    if stop.is_triggered() {
         return Ok(None);
     }
     let (text, mut descriptors) = channel.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -204,9 +204,9 @@ fn serve(
     let mut reported = None;
     let mut report_at = clock();
     loop {
-        if stop.is_rung() {
+        if stop.is_triggered() {
             // Fails if the master is gone, which is harmless.
-            let _told = channel.send(b"leaving", &[]);
+            let _sent = channel.send(b"leaving", &[]);
             return Disconnect::Stopped;
         }
         match channel.receive() {

@@ -447,7 +447,7 @@ impl Program {
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
         );
         watched.unwrap();
-        let _told = ended.send(());
+        let _sent = ended.send(());
         killer.join().unwrap();
         self.0.wait().unwrap().success()
     }

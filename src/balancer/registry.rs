@@ -236,7 +236,7 @@ impl Registry {
     pub fn tell_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
             // A slave that cannot be reached sees the connection close.
-            let _told = slave.channel.send(word, &[]);
+            let _sent = slave.channel.send(word, &[]);
         }
     }
 

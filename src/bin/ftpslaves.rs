@@ -251,7 +251,7 @@ fn terminate(children: &Children) {
     for process in children.lock().iter().flatten() {
         if let Some(process) = i32::try_from(*process).ok().and_then(Pid::from_raw) {
             // The process may just have ended by itself.
-            let _told = kill_process(process, Signal::TERM);
+            let _sent = kill_process(process, Signal::TERM);
         }
     }
 }

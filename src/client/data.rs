@@ -64,7 +64,7 @@ impl Client {
             Mode::Stream => self.receive_all(&mut stream, &mut keep).inspect(|()| {
                 // Over TLS the server waits for our `close_notify`, too. A failure here does not affect the data
                 // received.
-                let _told = stream.finish();
+                let _sent = stream.finish();
             }),
             Mode::Block => self.receive_blocks(&mut stream, &mut keep),
         };
@@ -151,7 +151,7 @@ impl Client {
         // Ends the connection after complete data, and resets it after incomplete data: after an orderly close the
         // server would take half a file for a whole one. Either call fails only when the server has closed the
         // connection, and then its reply gives the reason.
-        let _told = match &outcome {
+        let _sent = match &outcome {
             Ok(()) if self.framing() == Mode::Block => Ok(()),
             Ok(()) => stream.finish(),
             Err(_) => sockopt::set_socket_linger(stream.socket(), Some(Duration::ZERO))

@@ -300,19 +300,19 @@ impl Client {
     /// [`ErrorKind::NoConnection`] when there is no reply, or the reply is 421; [`ErrorKind::Usage`] when the command contains a
     /// line end; [`ErrorKind::Interrupted`].
     pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        self.say(&command.encode())?;
+        self.send_line(&command.encode())?;
         self.connection.reply()
     }
 
     /// Sends a line, unless it was sent ahead.
-    fn say(&mut self, line: &[u8]) -> Result<(), ClientError> {
+    fn send_line(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.drain(line);
         self.connection.send(line)
     }
 
     /// Sends a line unchanged and reads its reply (`quote`).
     pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
-        self.say(line.as_bytes())?;
+        self.send_line(line.as_bytes())?;
         // The line may have changed any of these settings.
         self.representation = None;
         self.framing = None;

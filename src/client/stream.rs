@@ -123,7 +123,7 @@ fn fill(tls: &mut ClientConnection, socket: &mut BufReader<TcpStream>) -> io::Re
         Ok(_) => Ok(()),
         Err(error) => {
             // An alert reports the reason to the peer.
-            let _told = flush(tls, socket);
+            let _sent = flush(tls, socket);
             Err(io::Error::new(io::ErrorKind::InvalidData, error))
         }
     }

@@ -75,7 +75,7 @@ pub struct ControlConnection {
     /// True once the client has closed its side; lines received before still count.
     ended: bool,
     /// True once everything available has been read in this turn.
-    dry: bool,
+    drained: bool,
 }
 
 impl ControlConnection {
@@ -93,7 +93,7 @@ impl ControlConnection {
             unsent: Vec::new(),
             unsent_since: None,
             ended: false,
-            dry: false,
+            drained: false,
         })
     }
 
@@ -111,7 +111,7 @@ impl ControlConnection {
 
     /// Begins a turn: more input may have arrived since the last turn.
     pub fn begin_turn(&mut self) {
-        self.dry = false;
+        self.drained = false;
     }
 
     /// Returns the next line, if one is available. Reads at most once, and not again in a turn that has read
@@ -123,8 +123,8 @@ impl ControlConnection {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
         }
-        if !self.ended && (self.dry || !self.receive()?) {
-            self.dry = true;
+        if !self.ended && (self.drained || !self.receive()?) {
+            self.drained = true;
             return Ok(None);
         }
         match self.received.next_line() {
@@ -153,7 +153,7 @@ impl ControlConnection {
             Ok((0, _)) => self.ended = true,
             Ok((count, _)) => {
                 let received = bytes.get_mut(..count).unwrap_or_default();
-                self.dry = count < READ_BYTES;
+                self.drained = count < READ_BYTES;
                 self.received.extend(received);
                 received.zeroize();
             }
@@ -314,7 +314,7 @@ impl ControlConnection {
     pub fn close(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _told = tls.flush(&self.stream);
+            let _sent = tls.flush(&self.stream);
         }
         self.read_away();
         // Fails when the client has closed already.

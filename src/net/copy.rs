@@ -85,7 +85,7 @@ pub fn send_file(
             send_file_copied(file, offset, &connection.stream, bytes_max, then)
         }
         None => {
-            connection.bound().map_err(Fault::Connection)?;
+            connection.limit_waits().map_err(Fault::Connection)?;
             if then == Flush::Cork {
                 connection.cork().map_err(Fault::Connection)?;
             }
@@ -234,7 +234,7 @@ pub fn receive_spliced(
     bytes_max: usize,
     keep: impl FnOnce(BorrowedFd<'_>, usize) -> io::Result<()>,
 ) -> Result<Moved, Fault> {
-    connection.bound().map_err(Fault::Connection)?;
+    connection.limit_waits().map_err(Fault::Connection)?;
     // splice has no `MSG_DONTWAIT`, so poll first, as before sendfile. It takes the available bytes and does not wait
     // for more.
     if !is_ready(connection.stream.as_fd(), PollFlags::IN).map_err(Fault::Connection)? {

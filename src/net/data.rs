@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
-use super::resumption::Standing;
-use super::socket::{bound_waits, spare_loopback_pacing};
+use super::resumption::ResumptionProof;
+use super::socket::{bound_waits, disable_pacing_on_loopback};
 use super::tls::{Direction, Received, ResumptionScope, Tls};
 
 /// The protection that a data connection needs (PROT).
@@ -65,7 +65,7 @@ impl Opening {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         bound_waits(socket.as_fd())?;
-        spare_loopback_pacing(&socket, to);
+        disable_pacing_on_loopback(&socket, to);
         sockopt::set_socket_reuseaddr(&socket, true)?;
         local.set_port(0);
         rustix::net::bind(&socket, &local)?;
@@ -149,8 +149,8 @@ pub struct DataConnection {
     pub(super) tls: Option<Box<Tls>>,
     /// TLS: `close_notify` is sent, and our side closed.
     is_shut_down: bool,
-    /// True if every call on the socket is bounded in time: see [`DataConnection::bound`].
-    bounded: bool,
+    /// True if every call on the socket is bounded in time: see [`DataConnection::limit_waits`].
+    limits_waits: bool,
     /// True if only full packets leave: see [`DataConnection::cork`].
     corked: bool,
 }
@@ -169,7 +169,7 @@ impl DataConnection {
             stream,
             tls: tls.map(Box::new),
             is_shut_down: false,
-            bounded: false,
+            limits_waits: false,
             corked: false,
         })
     }
@@ -181,8 +181,8 @@ impl DataConnection {
     }
 
     /// Bounds the calls that have no flag against waiting (sendfile, splice), so that they wait at most a millisecond.
-    pub(super) fn bound(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.bounded, true) {
+    pub(super) fn limit_waits(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.limits_waits, true) {
             bound_waits(self.stream.as_fd())?;
         }
         Ok(())
@@ -212,20 +212,23 @@ impl DataConnection {
             sockopt::set_tcp_quickack(&self.stream, true)
                 .map_err(|error| Failure::Connect(error.into()))?;
         }
-        let mut standing = tls.standing().map_err(Failure::Connect)?;
-        if matches!(standing, Standing::Waits) && protection.resumption == Resumption::Optional {
-            standing = Standing::Stranger;
+        let mut proof = tls.proof().map_err(Failure::Connect)?;
+        if matches!(proof, ResumptionProof::Waits) && protection.resumption == Resumption::Optional
+        {
+            proof = ResumptionProof::Stranger;
         }
-        match standing {
-            Standing::Waits => return Ok(Err(Opening::Securing(self))),
-            Standing::Own => tls.trust(),
-            Standing::Stranger => {}
+        match proof {
+            ResumptionProof::Waits => return Ok(Err(Opening::Securing(self))),
+            ResumptionProof::Own => tls.trust(),
+            ResumptionProof::Stranger => {}
         }
-        if matches!(standing, Standing::Stranger) && protection.resumption == Resumption::Required {
+        if matches!(proof, ResumptionProof::Stranger)
+            && protection.resumption == Resumption::Required
+        {
             // SECURITY: a client that resumes a session of the account is the one that logged in to it, not one that
             // found the port first.
             tls.send_close_notify();
-            let _told = tls.flush(&self.stream);
+            let _sent = tls.flush(&self.stream);
             return Err(Failure::Stranger);
         }
         Ok(Ok(self))
@@ -240,7 +243,7 @@ impl DataConnection {
     /// Returns the descriptor that becomes readable when the login is decided that shows who owns this connection.
     #[must_use]
     pub fn awaited_login(&self) -> Option<BorrowedFd<'_>> {
-        self.tls.as_ref().and_then(|tls| tls.bell())
+        self.tls.as_ref().and_then(|tls| tls.decided())
     }
 
     /// Returns `true` if records wait to be sent, so that the connection must become writable to continue: in a
@@ -286,7 +289,7 @@ impl DataConnection {
     pub fn answer_end(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.send_close_notify();
-            let _told = tls.flush(&self.stream);
+            let _sent = tls.flush(&self.stream);
         }
     }
 

@@ -44,7 +44,7 @@ impl Shutdown {
 
     /// Returns `true` if the signal was rung.
     #[must_use]
-    pub fn is_rung(&self) -> bool {
+    pub fn is_triggered(&self) -> bool {
         is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
     }
 
@@ -54,13 +54,13 @@ impl Shutdown {
         let timeout = Timespec::try_from(timeout).ok();
         // An interrupting signal only shortens the wait.
         let _ready = poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], timeout.as_ref());
-        self.is_rung()
+        self.is_triggered()
     }
 
     /// Ends every loop that watches this signal, permanently.
     pub fn trigger(&self) {
         // Fails only when the counter is full; then the signal is already rung.
-        let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+        let _signalled = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
 

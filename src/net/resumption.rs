@@ -155,9 +155,9 @@ struct State {
 
 impl State {
     fn wake(&mut self) {
-        for bell in self.waiting.drain(..) {
+        for decided in self.waiting.drain(..) {
             // Fails when the counter is full; then the data connection is woken already.
-            let _rung = rustix::io::write(&*bell, &1_u64.to_ne_bytes());
+            let _signalled = rustix::io::write(&*decided, &1_u64.to_ne_bytes());
         }
     }
 }
@@ -268,7 +268,7 @@ impl ResumptionScope {
 
 /// The proof that a resumed session gives about the client.
 #[derive(Debug)]
-pub(super) enum Standing {
+pub(super) enum ResumptionProof {
     /// The client is that of the control connection.
     Own,
     /// The answer will be known when another connection has logged in, which makes the bell readable.
@@ -340,30 +340,30 @@ impl Issuer {
         Some(found)
     }
 
-    /// Returns the owner of the resumed session; if that is not decided yet, `bell` becomes readable when it is.
-    pub(super) fn standing(&self, bell: &mut Option<Arc<OwnedFd>>) -> io::Result<Standing> {
+    /// Returns the owner of the resumed session; if that is not decided yet, `decided` becomes readable when it is.
+    pub(super) fn proof(&self, decided: &mut Option<Arc<OwnedFd>>) -> io::Result<ResumptionProof> {
         let other = match self.resumed.lock().clone() {
-            Resumed::None => return Ok(Standing::Stranger),
-            Resumed::Own(_) => return Ok(Standing::Own),
+            Resumed::None => return Ok(ResumptionProof::Stranger),
+            Resumed::Own(_) => return Ok(ResumptionProof::Own),
             Resumed::Undecided(other, _) => other,
         };
-        let Some(other) = other.upgrade() else { return Ok(Standing::Stranger) };
+        let Some(other) = other.upgrade() else { return Ok(ResumptionProof::Stranger) };
         let ours = self.control.state.lock().shared.clone();
         let mut theirs = other.state.lock();
         if let Some(shared) = &theirs.shared {
             let is_ours = ours.is_some_and(|ours| Arc::ptr_eq(&ours, shared));
-            return Ok(if is_ours { Standing::Own } else { Standing::Stranger });
+            return Ok(if is_ours { ResumptionProof::Own } else { ResumptionProof::Stranger });
         }
-        if bell.is_some() {
-            return Ok(Standing::Waits);
+        if decided.is_some() {
+            return Ok(ResumptionProof::Waits);
         }
         if theirs.waiting.len() >= WAITING_MAX {
-            return Ok(Standing::Stranger);
+            return Ok(ResumptionProof::Stranger);
         }
         let made = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         theirs.waiting.push(Arc::clone(&made));
-        *bell = Some(made);
-        Ok(Standing::Waits)
+        *decided = Some(made);
+        Ok(ResumptionProof::Waits)
     }
 }
 

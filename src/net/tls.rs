@@ -34,7 +34,7 @@ use zeroize::Zeroize;
 
 use super::expiry::not_after;
 pub use super::resumption::ResumptionScope;
-use super::resumption::{Accounts, Issuer, Standing};
+use super::resumption::{Accounts, Issuer, ResumptionProof};
 use crate::ftp::checksum::digits;
 use crate::units::unreadable;
 
@@ -308,7 +308,7 @@ pub struct Tls {
     /// True once the other end has sent `close_notify`.
     ended: bool,
     /// Readable when the owner of the resumed session is known, if a connection waits for that.
-    bell: Option<Arc<OwnedFd>>,
+    decided: Option<Arc<OwnedFd>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -324,8 +324,8 @@ thread_local! {
 
 impl Tls {
     pub(super) fn new(connection: ServerConnection, issuer: Arc<Issuer>, holds_back: bool) -> Self {
-        let (surplus, taken, ended, bell) = (Vec::new(), 0, false, None);
-        Self { connection, issuer, surplus, taken, holds_back, ended, bell }
+        let (surplus, taken, ended, decided) = (Vec::new(), 0, false, None);
+        Self { connection, issuer, surplus, taken, holds_back, ended, decided }
     }
 
     /// Continues the handshake; returns `true` when it is done and everything of ours is sent.
@@ -349,18 +349,18 @@ impl Tls {
     }
 
     /// Returns the proof that its resumed session gives about the client.
-    pub(super) fn standing(&mut self) -> io::Result<Standing> {
+    pub(super) fn proof(&mut self) -> io::Result<ResumptionProof> {
         if self.connection.handshake_kind() == Some(HandshakeKind::Resumed) {
-            self.issuer.standing(&mut self.bell)
+            self.issuer.proof(&mut self.decided)
         } else {
-            Ok(Standing::Stranger)
+            Ok(ResumptionProof::Stranger)
         }
     }
 
     /// Returns the descriptor that becomes readable when the owner of the resumed session is known, if that is waited
     /// for.
-    pub(super) fn bell(&self) -> Option<BorrowedFd<'_>> {
-        self.bell.as_ref().map(|bell| bell.as_fd())
+    pub(super) fn decided(&self) -> Option<BorrowedFd<'_>> {
+        self.decided.as_ref().map(|decided| decided.as_fd())
     }
 
     /// Trusts the connection: from now on, its sessions prove the client.
@@ -455,7 +455,7 @@ impl Tls {
             Ok(state) => state,
             Err(error) => {
                 // Sends the other end an alert with the error, if it still reads.
-                let _told = self.flush(socket);
+                let _sent = self.flush(socket);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }
         };

@@ -114,7 +114,7 @@ impl<R: Readiness> Scheduler<R> {
     /// Sets the channel on which a message is sent when a turn begins after [`Scheduler::doze`].
     pub(super) fn tell_turns(&self, begun: Sender<()>) {
         // Set once, when the pool is made.
-        let _told = self.begun.set(begun);
+        let _sent = self.begun.set(begun);
     }
 
     /// Requests a message when the next turn begins; returns `true` if no turn is under way. If one is, requests
@@ -146,7 +146,7 @@ impl<R: Readiness> Scheduler<R> {
             && let Some(begun) = self.begun.get()
         {
             // The channel may be full: a message that waits already has this meaning.
-            let _told = begun.try_send(());
+            let _sent = begun.try_send(());
         }
     }
 

@@ -132,8 +132,11 @@ impl Session {
         };
         let port = self.listen(now)?;
         let (service, client) = (&self.service, self.control.peer().ip());
-        let told = service.public_address.told(client, local, &service.limits.trusted);
-        Ok(Reply::new(Code::PASSIVE, format!("Entering Passive Mode ({}).", host_port(told, port))))
+        let advertised = service.public_address.advertised(client, local, &service.limits.trusted);
+        Ok(Reply::new(
+            Code::PASSIVE,
+            format!("Entering Passive Mode ({}).", host_port(advertised, port)),
+        ))
     }
 
     pub(super) fn extended_passive(

@@ -346,8 +346,8 @@ impl Session {
     /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
     /// the transfer, after QUIT, or after the end of its input.
     fn has_peer_closed(&self, request: &TransferRequest) -> bool {
-        let hears = self.control.is_open() && request.then == AfterTransfer::Commands;
-        !hears && self.control.has_ended()
+        let reads_commands = self.control.is_open() && request.then == AfterTransfer::Commands;
+        !reads_commands && self.control.has_ended()
     }
 
     /// Ends an order whose data connection did not arrive in time.

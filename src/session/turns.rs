@@ -103,8 +103,8 @@ impl Task for Session {
     }
 
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        let hears = match &self.activity {
-            Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
+        let reads_commands = match &self.activity {
+            Activity::Finishing(finishing) => finishing.reads_commands() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
             Activity::Connecting(awaiting) => {
                 awaiting.request.then == AfterTransfer::Commands && self.control.is_open()
@@ -125,7 +125,7 @@ impl Task for Session {
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);
-        } else if hears {
+        } else if reads_commands {
             watch.readable(self.control.descriptor(), Class::Interactive);
         } else if matches!(&self.activity, Activity::Connecting(awaiting) if awaiting.watches_peer_close())
         {

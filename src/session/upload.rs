@@ -77,7 +77,7 @@ impl Finishing {
     }
 
     /// Returns whether commands are read meanwhile.
-    pub(super) fn hears(&self) -> bool {
+    pub(super) fn reads_commands(&self) -> bool {
         self.request.then == AfterTransfer::Commands && !matches!(self.stage, Stage::Keeping { .. })
     }
 }
@@ -236,7 +236,7 @@ impl Session {
                 }
                 _ => {}
             }
-            if *then != AfterTransfer::Commands || !self.listens() || !self.control.has_unread() {
+            if *then != AfterTransfer::Commands || !self.reads_now() || !self.control.has_unread() {
                 break;
             }
         }
@@ -263,7 +263,7 @@ impl Session {
     }
 
     /// Returns whether commands can be read now.
-    fn listens(&self) -> bool {
+    fn reads_now(&self) -> bool {
         self.control.is_open() && !self.control.is_congested()
     }
 
@@ -278,9 +278,9 @@ impl Session {
         let bytes = incoming.received();
         let assumes =
             outcome == Outcome::AssumedComplete && request.then == AfterTransfer::Commands;
-        let listens = request.then == AfterTransfer::Commands && self.listens();
+        let reads_now = request.then == AfterTransfer::Commands && self.reads_now();
         let aborted = Arc::default();
-        let go = go_on(self.control.watched().ok(), listens, assumes, Arc::clone(&aborted));
+        let go = go_on(self.control.watched().ok(), reads_now, assumes, Arc::clone(&aborted));
         match incoming.commit(go) {
             Ok(Ok(committed)) => {
                 self.conclude_commit(request, incoming, outcome, Ok(committed), now);
@@ -490,13 +490,13 @@ fn storing() -> Reply {
 /// something that may be ABOR; nor if the client is gone and nothing proves that the upload is complete.
 fn go_on(
     control: Option<OwnedFd>,
-    listens: bool,
+    reads_now: bool,
     assumes: bool,
     aborted: Arc<AtomicBool>,
 ) -> impl FnOnce() -> Go + Send + 'static {
     move || match control {
         _ if aborted.load(Ordering::Acquire) => Go::Stop,
-        Some(control) if listens && has_unread(control.as_fd()) => Go::Ask,
+        Some(control) if reads_now && has_unread(control.as_fd()) => Go::Ask,
         Some(control) if assumes && has_ended(control.as_fd()) => Go::Stop,
         _ => Go::On,
     }
