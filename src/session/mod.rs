@@ -39,7 +39,7 @@ use zeroize::Zeroize;
 
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
-use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
+use crate::ftp::verb::{Access, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
 use crate::net::connection_limits::Permit;
@@ -287,7 +287,7 @@ impl Session {
             return Ok(None);
         }
         let verb = Verb::of_line(line)?;
-        if verb.login == LoginGate::Member && self.member().is_err() {
+        if verb.access == Access::Member && self.member().is_err() {
             return Err(Refusal::NotLoggedIn);
         }
         let command = Command::parse(line)?;

@@ -261,18 +261,11 @@ impl Session {
 
     pub(super) fn await_data_connection(
         &mut self,
-        awaiting: Connecting,
+        connecting: Connecting,
         now: Instant,
     ) -> Result<Step, Disconnect> {
-        let Connecting {
-            opening,
-            protection,
-            mut request,
-            work,
-            mut until,
-            mut stranger,
-            peer_closed,
-        } = awaiting;
+        let Connecting { opening, protection, mut request, work, .. } = connecting;
+        let Connecting { mut until, mut stranger, peer_closed, .. } = connecting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
         match self.poll_commands(&mut request.then, waiting, now)? {
             Polled::PeerClosed if work.ends_with_the_control_connection() => {
@@ -332,14 +325,18 @@ impl Session {
                 Ok(Step::Wait)
             }
             Err(failure) => {
-                let reply = match &failure {
-                    Failure::Connect(error) => cannot_connect(error),
-                    Failure::Handshake(error) => self.handshake_failed(error),
-                    Failure::Stranger => self.not_resumed(),
-                };
-                self.end_work(request, work, 0, Ending::Failed(reply, Outcome::Failed), now);
+                let ending = Ending::Failed(self.failure_reply(&failure), Outcome::Failed);
+                self.end_work(request, work, 0, ending, now);
                 Ok(Step::More)
             }
+        }
+    }
+
+    fn failure_reply(&self, failure: &Failure) -> Reply {
+        match failure {
+            Failure::Connect(error) => cannot_connect(error),
+            Failure::Handshake(error) => self.handshake_failed(error),
+            Failure::Stranger => self.not_resumed(),
         }
     }
 

@@ -415,7 +415,7 @@ impl Session {
         match (work, ending) {
             (Work::Receive(incoming), ending) => self.keep(request, *incoming, ending, now),
             (_, Ending::Failed(reply, outcome)) => {
-                self.finish(request, bytes, &reply, outcome, now)
+                self.finish(request, bytes, &reply, outcome, now);
             }
             (_, Ending::CutOff(_) | Ending::Aborted) => {
                 self.finish(request, bytes, &aborted(), Outcome::Aborted, now);

@@ -455,7 +455,7 @@ impl Session {
         let Finishing { request, bytes, stage, until } = finishing;
         match stage {
             Stage::AwaitingLine(incoming) => {
-                self.await_last_commands(request, incoming, until, now)
+                self.await_last_commands(request, incoming, until, now);
             }
             Stage::Committing { .. } | Stage::Keeping { .. } => {
                 self.fail_to_commit(request, bytes, io::ErrorKind::TimedOut.into(), now);
