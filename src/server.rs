@@ -203,7 +203,7 @@ impl Server {
         let (balancer, stop, service) =
             (Arc::clone(&self.balancer), self.stop.clone(), self.service.clone());
         let run = move || {
-            if let Err(error) = registry.run(&balancer, &stop, now) {
+            if let Err(error) = registry.run(&*balancer, &stop, now) {
                 service.log.server(&Event::Trouble {
                     what: "the registry of slaves has ended",
                     error: &error,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::balancer::Load;
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
+use crate::balancer::{Dispatcher, Load};
 use crate::config::Config;
 use crate::log::{Log, Writer};
 use crate::net::listener::Shutdown;

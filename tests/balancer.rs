@@ -17,7 +17,7 @@ use std::net::{SocketAddr, TcpListener};
 use common::outside::{find, run_script, skip};
 use common::raw::{RawClient, read_all};
 use common::{TestServer, noise, until};
-use poolftpd::balancer::Load;
+use poolftpd::balancer::{Dispatcher, Load};
 
 fn with_slaves(count: u16) -> TestServer {
     TestServer::start(|config| {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 
+use super::backend::{Dispatcher, Load};
 use super::handover::{Channel, Of, names, user_of};
-use super::{Balancer, Load};
 
 /// The maximum time that a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -116,14 +116,14 @@ fn ask_one(name: &str, command: &str) -> Result<String, String> {
 }
 
 /// Returns the server's answer to a command.
-pub(super) fn answer(command: &str, balancer: &Balancer) -> String {
+pub(super) fn answer(command: &str, dispatcher: &dyn Dispatcher) -> String {
     let words: Vec<&str> = command.split_ascii_whitespace().collect();
     match words.as_slice() {
-        ["status"] => table(&balancer.loads()),
+        ["status"] => table(&dispatcher.loads()),
         [verb @ ("drain" | "resume"), number] => {
             let draining = *verb == "drain";
             match number.parse() {
-                Ok(number) if balancer.set_draining(number, draining) => {
+                Ok(number) if dispatcher.set_draining(number, draining) => {
                     let state = if draining { "takes no new clients" } else { "takes new clients" };
                     format!("slave {number} {state}\n")
                 }

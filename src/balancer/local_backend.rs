@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::{Backend, Load, Unavailable};
+use super::backend::{Backend, Load, Unavailable};
 use crate::net::connection_limits::{ConnectionLimits, Permit};
 use crate::pool::{Pool, Task};
 

@@ -6,81 +6,26 @@
 //!
 //! Depends on `pool` and `net`. It is given a function that makes sessions, and does not depend on them.
 
+mod backend;
 pub mod control;
 pub mod handover;
 pub mod local_backend;
 pub mod registry;
 mod round_robin;
 
-use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::net::connection_limits::{LimitReached, Permit};
+use crate::net::connection_limits::Permit;
 use crate::net::listener::refuse;
+use backend::Backend;
+pub use backend::{Dispatcher, Load, Unavailable};
 use local_backend::LocalBackend;
 use registry::Registry;
 use round_robin::RoundRobin;
-
-/// The reason why a slave does not take a client; its text is that of the 421 reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {
-    /// The slave has its maximum number of clients.
-    LimitReached(LimitReached),
-    /// An administrator drains the slave.
-    Draining,
-    /// The slave does not answer, or has just died.
-    Silent,
-}
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LimitReached(full) => full.fmt(formatter),
-            Self::Draining => {
-                formatter.write_str("This server takes no new clients now; try again later.")
-            }
-            Self::Silent => formatter.write_str("No slave answers; try again later."),
-        }
-    }
-}
-
-/// The current load of a slave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
-    /// The slave's number; `None` for a server that serves its clients itself.
-    pub slave: Option<u32>,
-    /// The slave's process ID, if it is not in the master's process.
-    pub process: Option<u32>,
-    /// The number of sessions.
-    pub sessions: usize,
-    /// The number of transfers under way.
-    pub transfers: u64,
-    /// The number of bytes over data connections since the slave started.
-    pub bytes: u64,
-    /// True while the slave takes no new clients.
-    pub draining: bool,
-}
-
-/// A backend or a slave process: it can be handed a client.
-trait Backend {
-    /// Takes the connection over, or leaves it in place and returns the reason. `permit` is the client's permit in the
-    /// server.
-    fn take(
-        &self,
-        stream: &mut Option<TcpStream>,
-        peer: SocketAddr,
-        permit: &mut Option<Permit>,
-        now: Instant,
-    ) -> Result<(), Unavailable>;
-
-    fn load(&self) -> Load;
-
-    fn set_draining(&self, draining: bool);
-}
 
 /// The slaves, and the order of their turns.
 #[derive(Debug)]
@@ -128,7 +73,19 @@ impl Balancer {
         stream.map_or(Ok(()), |stream| Err((stream, unable)))
     }
 
-    /// Hands a connection to the next slave; if none takes the client, refuses it with the reason.
+    fn takers(&self) -> Vec<Arc<dyn Backend>> {
+        let backends =
+            self.backends.iter().map(|local_backend| Arc::clone(local_backend) as Arc<dyn Backend>);
+        let processes = self
+            .registry
+            .iter()
+            .flat_map(|registry| registry.slaves())
+            .map(|slave| slave as Arc<dyn Backend>);
+        backends.chain(processes).collect()
+    }
+}
+
+impl Dispatcher for Balancer {
     fn hand_over_or_refuse(
         &self,
         stream: TcpStream,
@@ -141,27 +98,12 @@ impl Balancer {
         }
     }
 
-    /// Returns the load of each slave.
-    #[must_use]
-    pub fn loads(&self) -> Vec<Load> {
+    fn loads(&self) -> Vec<Load> {
         self.takers().iter().map(|taker| taker.load()).collect()
     }
 
-    /// Makes a slave take no new clients, or take them again; returns `false` if no slave has this number.
-    #[must_use]
-    pub fn set_draining(&self, slave: u32, draining: bool) -> bool {
+    fn set_draining(&self, slave: u32, draining: bool) -> bool {
         let found = self.takers().into_iter().find(|taker| taker.load().slave == Some(slave));
         found.inspect(|taker| taker.set_draining(draining)).is_some()
-    }
-
-    fn takers(&self) -> Vec<Arc<dyn Backend>> {
-        let backends =
-            self.backends.iter().map(|local_backend| Arc::clone(local_backend) as Arc<dyn Backend>);
-        let processes = self
-            .registry
-            .iter()
-            .flat_map(|registry| registry.slaves())
-            .map(|slave| slave as Arc<dyn Backend>);
-        backends.chain(processes).collect()
     }
 }

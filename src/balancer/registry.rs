@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::control::WHERE;
+use super::backend::{Backend, Dispatcher, Load, Unavailable};
+use super::control::{WHERE, answer};
 use super::handover::{Channel, Claim, RegistrationSocket};
-use super::{Backend, Balancer, Load, Unavailable};
 use crate::net::connection_limits::{LimitReached, Permit};
 use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
@@ -243,7 +243,7 @@ impl Registry {
     /// Serves registrations, reports and control commands until `stop` is rung.
     pub fn run(
         &self,
-        balancer: &Balancer,
+        dispatcher: &dyn Dispatcher,
         stop: &Shutdown,
         clock: impl Fn() -> Instant,
     ) -> io::Result<()> {
@@ -268,14 +268,14 @@ impl Registry {
                     self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
                 }
             }
-            self.serve_connections(&mut connections, &mut heard, balancer);
+            self.serve_connections(&mut connections, &mut heard, dispatcher);
             reserve.restore();
             if heard.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
                 closed_until = Some(clock() + PAUSE);
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // No other slave can take the client: it is refused as if it had just arrived.
-                balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.permit, clock());
+                dispatcher.hand_over_or_refuse(offer.stream, offer.peer, offer.permit, clock());
             }
         }
     }
@@ -330,13 +330,13 @@ impl Registry {
         &self,
         connections: &mut VecDeque<Channel>,
         heard: &mut Vec<bool>,
-        balancer: &Balancer,
+        dispatcher: &dyn Dispatcher,
     ) {
         for _ in 0..connections.len() {
             let speaks = heard.pop().unwrap_or_default();
             let Some(connection) = connections.pop_back() else { break };
             if speaks {
-                self.serve_connection(connection, balancer);
+                self.serve_connection(connection, dispatcher);
             } else {
                 connections.push_front(connection);
             }
@@ -372,22 +372,21 @@ impl Registry {
 
     /// Serves `register`, with the number that the slave had under an earlier master, if any; or answers a control
     /// command.
-    fn serve_connection(&self, connection: Channel, balancer: &Balancer) {
+    fn serve_connection(&self, connection: Channel, dispatcher: &dyn Dispatcher) {
         let Ok(Some((message, _))) = connection.receive() else { return };
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
-            self.register(connection, wanted.trim().parse().ok(), balancer);
+            self.register(connection, wanted.trim().parse().ok(), dispatcher);
         } else if message == WHERE {
             let _answered = connection.send(self.address.to_string().as_bytes(), &[]);
         } else {
             // A connection that did not wait needs no answer.
-            let _answered =
-                connection.send(super::control::answer(&message, balancer).as_bytes(), &[]);
+            let _answered = connection.send(answer(&message, dispatcher).as_bytes(), &[]);
         }
     }
 
-    fn register(&self, channel: Channel, wanted: Option<u32>, balancer: &Balancer) {
-        let taken: Vec<u32> = balancer.loads().iter().filter_map(|load| load.slave).collect();
+    fn register(&self, channel: Channel, wanted: Option<u32>, dispatcher: &dyn Dispatcher) {
+        let taken: Vec<u32> = dispatcher.loads().iter().filter_map(|load| load.slave).collect();
         let is_free = |number: &u32| !taken.contains(number);
         let number =
             wanted.filter(is_free).or_else(|| (1..=u32::MAX).find(is_free)).unwrap_or(u32::MAX);
