@@ -18,7 +18,7 @@ use poolftpd::config::{self, Config, ConfigError, Limits, VirtualHost};
 use poolftpd::log::{Event, Level, Log};
 use poolftpd::net::data::Resumption;
 use poolftpd::net::public::AddressOrName;
-use poolftpd::net::self_signed;
+use poolftpd::net::tls::self_signed;
 use poolftpd::net::tls::{self, KeyFiles, Newest, TlsFiles};
 use poolftpd::sandbox::sandbox;
 use poolftpd::server::Server;

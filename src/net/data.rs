@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
-use super::resumption::ResumptionProof;
 use super::socket::{bound_waits, disable_pacing_on_loopback};
+use super::tls::ResumptionProof;
 use super::tls::{Direction, Received, ResumptionScope, Tls};
 
 /// The protection that a data connection needs (PROT).

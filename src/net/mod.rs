@@ -9,12 +9,9 @@ pub mod connection_limits;
 pub mod control;
 pub mod copy;
 pub mod data;
-mod expiry;
 pub mod listener;
 pub mod passive;
 pub mod public;
-mod resumption;
-pub mod self_signed;
 mod socket;
 pub mod tls;
 

@@ -1,175 +1,32 @@
-//! TLS over sockets without waiting (RFC 4217), by rustls.
+//! The server's end of a TLS connection, over a socket that never waits.
 //!
 //! A worker passes on received bytes and sends what the socket takes; a handshake takes a few such turns. Before a
 //! session is parked, all received bytes are decrypted: bytes left in here would not wake it.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, BufReader, IoSlice, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use parking_lot::RwLock;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use rustls::client::verify_server_name;
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{
-    ClientHello, ParsedCertificate, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
-};
-use rustls::sign::CertifiedKey;
-use rustls::{
-    HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig, ServerConnection,
-    SupportedProtocolVersion,
-};
-
-use sha2::{Digest, Sha256};
+use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use zeroize::Zeroize;
 
-use super::expiry::not_after;
-pub use super::resumption::ResumptionScope;
-use super::resumption::{Accounts, Issuer, ResumptionProof};
-use crate::ftp::checksum::digits;
-use crate::units::unreadable;
+use super::resumption::{Issuer, ResumptionProof};
 
 /// The maximum number of bytes read from a socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
 
 /// The maximum number of bytes encrypted at once: the ciphertext is kept until the socket takes it.
-pub(super) const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
+pub(in crate::net) const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
 
 /// The maximum size of received data that may hold a password, and is wiped.
 const WIPED_BYTES_MAX: usize = 16 * 1024;
 
 /// The maximum number of reads in a row that bring only parts of records, before other sessions have their turn.
 const READS_MAX: u32 = 8;
-
-/// The files of a certificate chain and its key, in PEM; both may be one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFiles {
-    /// The certificate, and the certificates that sign it.
-    pub certificate: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// The files that a server needs for TLS.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// One certificate for each name; the first also serves clients that request another name or none.
-    pub keys: Vec<KeyFiles>,
-    /// The authorities that must have signed every client's certificate, if clients need one.
-    pub client_authorities: Option<PathBuf>,
-}
-
-static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
-
-/// The newest protocol version offered (`--tls-max`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Newest {
-    /// TLS 1.2, whose sessions OpenSSL's clients can resume any number of times.
-    V1_2,
-    /// TLS 1.3.
-    #[default]
-    V1_3,
-}
-
-impl Newest {
-    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
-        match self {
-            Self::V1_2 => TLS_1_2,
-            Self::V1_3 => rustls::ALL_VERSIONS,
-        }
-    }
-}
-
-impl FromStr for Newest {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "1.2" => Ok(Self::V1_2),
-            "1.3" => Ok(Self::V1_3),
-            _ => Err(format!("'{text}' is neither 1.2 nor 1.3")),
-        }
-    }
-}
-
-impl std::fmt::Display for Newest {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::V1_2 => "1.2",
-            Self::V1_3 => "1.3",
-        })
-    }
-}
-
-/// The served certificates: their configuration, and the end of each with its file.
-type Served = (Arc<ServerConfig>, Vec<(PathBuf, Timestamp)>);
-
-/// An acceptor of TLS connections, whose certificates can be reloaded while it is in use.
-pub struct Acceptor {
-    files: TlsFiles,
-    config: RwLock<Served>,
-    /// Kept when certificates are reloaded, so that earlier sessions can still be resumed.
-    tickets: Arc<dyn ProducesTickets>,
-    accounts: Arc<Accounts>,
-    newest: Newest,
-}
-
-impl std::fmt::Debug for Acceptor {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Acceptor").field("files", &self.files).finish_non_exhaustive()
-    }
-}
-
-impl Acceptor {
-    /// Reads certificates and keys.
-    ///
-    /// # Errors
-    /// Returns one sentence that names the file.
-    pub fn open(files: TlsFiles) -> Result<Self, String> {
-        Self::open_up_to(files, Newest::default())
-    }
-
-    /// Reads certificates and keys, and offers versions up to `newest`.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Acceptor::open`].
-    pub fn open_up_to(files: TlsFiles, newest: Newest) -> Result<Self, String> {
-        let tickets = ring::Ticketer::new().map_err(|error| format!("TLS: {error}"))?;
-        let config = RwLock::new(read_config(&files, newest)?);
-        Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
-    }
-
-    /// Reads the certificates and keys again, for connections accepted from now on. Returns the number of certificates.
-    ///
-    /// # Errors
-    /// Returns one sentence; then nothing has changed.
-    pub fn reload(&self) -> Result<usize, String> {
-        let config = read_config(&self.files, self.newest)?;
-        *self.config.write() = config;
-        Ok(self.files.keys.len())
-    }
-
-    /// Returns the file and the end of validity of each served certificate.
-    #[must_use]
-    pub fn ends(&self) -> Vec<(PathBuf, Timestamp)> {
-        self.config.read().1.clone()
-    }
-
-    /// Returns the TLS setup that a new control connection from this address shares with its data connections.
-    pub fn bind(&self, from: IpAddr) -> ResumptionScope {
-        let config = Arc::clone(&self.config.read().0);
-        ResumptionScope::new(config, Arc::clone(&self.tickets), Arc::clone(&self.accounts), from)
-    }
-}
 
 /// The direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,113 +36,9 @@ pub enum Direction {
     FromClient,
 }
 
-fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, String> {
-    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(newest.versions())
-        .map_err(|error| format!("TLS: {error}"))?;
-    let builder = match &files.client_authorities {
-        None => builder.with_no_client_auth(),
-        Some(path) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::new(read_authorities(path)?),
-                Arc::new(ring::default_provider()),
-            );
-            let verifier = verifier.build().map_err(|error| in_file(path, &error))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let keys = files.keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
-    let end = |(files, key): (&KeyFiles, &Arc<CertifiedKey>)| {
-        Some((files.certificate.clone(), not_after(key.end_entity_cert().ok()?)?))
-    };
-    let ends = files.keys.iter().zip(&keys).filter_map(end).collect();
-    Ok((Arc::new(builder.with_cert_resolver(Arc::new(Keys(keys)))), ends))
-}
-
-/// Returns the SHA-256 of the first certificate of a PEM file, in hexadecimal. Clients identify it by
-/// this digest (`ftpclient --pin`).
-///
-/// # Errors
-/// Returns one sentence that names the file.
-pub fn fingerprint(path: &Path) -> Result<String, String> {
-    let certificates = read_certificates(path)?;
-    Ok(certificates.first().map(|certificate| pin_of(certificate)).unwrap_or_default())
-}
-
-/// Returns the SHA-256 of a certificate, in hexadecimal.
-#[must_use]
-pub fn pin_of(certificate: &CertificateDer<'_>) -> String {
-    digits(&Sha256::digest(certificate))
-}
-
-/// Reads the certificates of a PEM file as authorities to trust.
-///
-/// # Errors
-/// Returns one sentence that names the file.
-pub fn read_authorities(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
-        roots.add(certificate).map_err(|error| in_file(path, &error))?;
-    }
-    Ok(roots)
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_reader_iter(open(path)?).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| in_file(path, &error))?;
-    if found.is_empty() { Err(in_file(path, &"there is no certificate in it")) } else { Ok(found) }
-}
-
-fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
-    let chain = read_certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_reader(open(&files.key)?).map_err(|error| {
-        let none = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
-        if none {
-            in_file(&files.key, &"there is no private key in it")
-        } else {
-            in_file(&files.key, &error)
-        }
-    })?;
-    let key = CertifiedKey::from_der(chain, key, &ring::default_provider());
-    key.map(Arc::new).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => in_file(
-            &files.key,
-            &format_args!("this key is not that of {}", files.certificate.display()),
-        ),
-        error => in_file(&files.certificate, &error),
-    })
-}
-
-#[allow(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
-fn open(path: &Path) -> Result<BufReader<File>, String> {
-    File::open(path).map(BufReader::new).map_err(|error| in_file(path, &unreadable(path, &error)))
-}
-
-fn in_file(path: &Path, what: &dyn std::fmt::Display) -> String {
-    format!("{}: {what}", path.display())
-}
-
-/// The keys; each client gets the one for the name that it requests.
-#[derive(Debug)]
-struct Keys(Vec<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Keys {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asked = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-        let fits = |key: &&Arc<CertifiedKey>| {
-            let certificate = key.end_entity_cert().ok();
-            let parsed = certificate.and_then(|found| ParsedCertificate::try_from(found).ok());
-            parsed
-                .zip(asked.as_ref())
-                .is_some_and(|(parsed, name)| verify_server_name(&parsed, name).is_ok())
-        };
-        self.0.iter().find(fits).or_else(|| self.0.first()).cloned()
-    }
-}
-
 /// The outcome of one receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Received {
+pub(in crate::net) enum Received {
     /// A number of bytes of plaintext.
     Bytes(usize),
     /// Nothing, for now.
@@ -329,7 +82,7 @@ impl Tls {
     }
 
     /// Continues the handshake; returns `true` when it is done and everything of ours is sent.
-    pub(super) fn handshake(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    pub(in crate::net) fn handshake(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.connection.is_handshaking() {
             let mut early = Vec::new();
             let came = self.fill(socket, &mut early)?;
@@ -344,12 +97,12 @@ impl Tls {
     }
 
     /// Returns `true` while the handshake is not done.
-    pub(super) fn is_handshaking(&self) -> bool {
+    pub(in crate::net) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }
 
     /// Returns the proof that its resumed session gives about the client.
-    pub(super) fn proof(&mut self) -> io::Result<ResumptionProof> {
+    pub(in crate::net) fn proof(&mut self) -> io::Result<ResumptionProof> {
         if self.connection.handshake_kind() == Some(HandshakeKind::Resumed) {
             self.issuer.proof(&mut self.decided)
         } else {
@@ -359,12 +112,12 @@ impl Tls {
 
     /// Returns the descriptor that becomes readable when the owner of the resumed session is known, if that is waited
     /// for.
-    pub(super) fn decided(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::net) fn decided(&self) -> Option<BorrowedFd<'_>> {
         self.decided.as_ref().map(|decided| decided.as_fd())
     }
 
     /// Trusts the connection: from now on, its sessions prove the client.
-    pub(super) fn trust(&self) {
+    pub(in crate::net) fn trust(&self) {
         self.issuer.trust();
     }
 
@@ -384,7 +137,7 @@ impl Tls {
     }
 
     /// Passes received plaintext to `keep`, at most `bytes_max` bytes.
-    pub(super) fn receive<T>(
+    pub(in crate::net) fn receive<T>(
         &mut self,
         socket: &TcpStream,
         bytes_max: usize,
@@ -467,7 +220,7 @@ impl Tls {
 
     /// Encrypts and sends from the front of `bytes`; returns the number of bytes taken, 0 while the socket takes
     /// nothing.
-    pub(super) fn send(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::net) fn send(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         if !self.flush(socket)? {
             return Ok(0);
         }
@@ -478,12 +231,12 @@ impl Tls {
     }
 
     /// Encrypts bytes without sending them, because more follows at once, which is sent with them.
-    pub(super) fn queue(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::net) fn queue(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         if self.flush(socket)? { self.connection.writer().write(bytes) } else { Ok(0) }
     }
 
     /// Sends the encrypted bytes that wait; returns `true` when none is left.
-    pub(super) fn flush(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    pub(in crate::net) fn flush(&mut self, socket: &TcpStream) -> io::Result<bool> {
         while self.wants_to_send() {
             match self.connection.write_tls(&mut Sender(socket)) {
                 Ok(_) => {}
@@ -495,7 +248,7 @@ impl Tls {
     }
 
     /// Returns `true` if encrypted bytes wait to be sent.
-    pub(super) fn wants_to_send(&self) -> bool {
+    pub(in crate::net) fn wants_to_send(&self) -> bool {
         // In TLS 1.2, the last handshake message is still to be sent when the handshake is over for the server.
         let is_over = !self.connection.is_handshaking()
             && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
@@ -503,18 +256,18 @@ impl Tls {
     }
 
     /// Stops holding back, because an upload has ended and the connection continues (block mode).
-    pub(super) fn release(&mut self) {
+    pub(in crate::net) fn release(&mut self) {
         self.holds_back = false;
     }
 
     /// Queues `close_notify`; [`Tls::flush`] sends it.
-    pub(super) fn send_close_notify(&mut self) {
+    pub(in crate::net) fn send_close_notify(&mut self) {
         self.holds_back = false;
         self.connection.send_close_notify();
     }
 
     /// Returns `true` if the other end has sent `close_notify`.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(in crate::net) fn has_ended(&self) -> bool {
         self.ended
     }
 }
