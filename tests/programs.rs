@@ -166,14 +166,18 @@ fn what_ftppasswd_cannot_do_is_one_line_and_changes_nothing() {
     passwd(&[users, "alice"], "secret");
     let before = fs::read(&path).unwrap();
     for (words, status, what) in [
-        (vec![users, "bob", "--delete"], 1, "there is no user bob in "),
-        (vec![users, "bob", "--keep-password"], 1, "there is no user bob in "),
+        (vec![users, "bob", "--delete"], 1, "no user bob in "),
+        (vec![users, "bob", "--keep-password"], 1, "no user bob in "),
         (vec![users, "bob"], 1, "a password must not be empty"),
         (vec![users, "bob", "--home", "/nonexistent"], 2, "--home: /nonexistent: no such file"),
-        (vec![users, "bob", "--quota", "much"], 2, "--quota: 'much' is no number of bytes"),
-        (vec![users, "bob", "--may", "fly"], 2, "--may: 'fly' is none of list, "),
-        (vec![users, "bob", "--may", "all", "--read-only"], 2, "exclude each other"),
-        (vec![users, "bob", "--from", "x"], 2, "--from: 'x' is no network"),
+        (vec![users, "bob", "--quota", "much"], 2, "--quota: 'much' is not a number of bytes"),
+        (
+            vec![users, "bob", "--may", "fly"],
+            2,
+            "--may: 'fly' is not a permission; use all, or some of list, ",
+        ),
+        (vec![users, "bob", "--may", "all", "--read-only"], 2, "cannot be used together"),
+        (vec![users, "bob", "--from", "x"], 2, "--from: 'x' is not an address or a network"),
         (vec!["/nonexistent/users", "bob"], 1, "/nonexistent/users: no such file"),
     ] {
         let input = if words.len() == 2 && words[0] == users { "" } else { "word" };
@@ -284,7 +288,7 @@ fn what_keeps_a_server_from_starting_is_one_line_that_says_what_to_do() {
         (vec!["--stall-timeout", "0"], 2, "--stall-timeout"),
         (vec!["--no-such-option"], 2, "no-such-option"),
         (vec!["stray"], 2, "stray"),
-        (vec!["-q", "-v"], 2, "exclude"),
+        (vec!["-q", "-v"], 2, "cannot be used together"),
     ] {
         let (found, message) = server_output(&words);
         assert_eq!(found, Some(status), "{words:?}: {message}");

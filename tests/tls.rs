@@ -589,9 +589,9 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_file() {
         poolftpd::net::tls::Acceptor::open(files).unwrap_err()
     };
     for (certificate, key, what) in [
-        (&one.certificate, &two.key, "two.key: this key is not that of "),
-        (&empty, &one.key, "empty: there is no certificate in it"),
-        (&one.certificate, &empty, "empty: there is no private key in it"),
+        (&one.certificate, &two.key, "two.key: the key does not match the certificate in "),
+        (&empty, &one.key, "empty: no certificate found"),
+        (&one.certificate, &empty, "empty: no private key found"),
         (&one.certificate, &folder.path().join("none"), "none: no such file"),
     ] {
         let told = open(certificate, key);

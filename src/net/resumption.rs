@@ -247,7 +247,7 @@ impl Binding {
     fn accept(&self, tickets: usize, holds_back: bool) -> io::Result<Tls> {
         let mut mark = Mark::default();
         let filled = ring::default_provider().secure_random.fill(&mut mark);
-        filled.map_err(|_| io::Error::other("there are no random bytes"))?;
+        filled.map_err(|_| io::Error::other("cannot get random bytes"))?;
         let begun = Sessions { marks: [mark].into(), numbered: VecDeque::new() };
         let issuer = Arc::new(Issuer {
             mark,
