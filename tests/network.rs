@@ -49,7 +49,7 @@ fn data_from_another_address_is_refused_with_the_reason() {
         assert!(reply.starts_with("425 ") && both, "{line}: {reply}");
         assert!(matches!(stranger.read(&mut [0; 4]), Ok(0) | Err(_)), "{line}");
     }
-    server.log.expect(&["event=refused", "127.0.0.2", "127.0.0.1", "--data-from"]);
+    server.log.expect(&["event=data-connection-refused", "127.0.0.2", "127.0.0.1", "--data-from"]);
     assert_eq!(client.retrieve("a"), b"text");
 }
 

@@ -330,7 +330,12 @@ fn the_log_has_a_line_an_event_and_no_name_can_forge_one() {
         assert!(log.contains(expected), "{expected} is not in:\n{log}");
     }
     assert!(!log.contains("secret"));
-    assert!(log.lines().all(|line| line.starts_with("20") && line.contains("event=")), "{log}");
+    assert!(
+        log.lines().all(|line| line.starts_with("20")
+            && line.contains(" level=")
+            && line.contains("event=")),
+        "{log}"
+    );
 }
 
 #[test]
@@ -562,7 +567,7 @@ fn an_upload_that_is_interrupted_is_told_to_the_server_as_such() {
     program.signal("TERM");
     let (log, _) = program.end();
     assert!(log.contains("event=transfer verb=STOR") && !log.contains("complete"), "{log}");
-    assert!(log.contains("event=cut-off kept="), "{log}");
+    assert!(log.contains("event=cut-off kept_bytes="), "{log}");
 }
 
 #[test]

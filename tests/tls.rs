@@ -343,7 +343,7 @@ fn no_version_is_newer_than_allowed_and_a_refusal_names_the_way_out() {
     let reply = client.reply();
     let ways = ["--no-tls-reuse", "--tls-max 1.2"];
     assert!(reply.starts_with("522 ") && ways.iter().all(|way| reply.contains(way)), "{reply}");
-    scene.server.log.expect(&["event=refused", "--no-tls-reuse", "--tls-max 1.2"]);
+    scene.server.log.expect(&["event=data-connection-refused", "--no-tls-reuse", "--tls-max 1.2"]);
 }
 
 #[test]
