@@ -236,7 +236,7 @@ fn a_client_that_requires_tls_goes_nowhere_without() {
         |tls: &str| client_in(folder.path(), &["--tls", tls, "-c", "pwd", "127.0.0.1", &port], "");
     let (status, _, said) = run("require");
     assert_eq!(status, 5);
-    assert!(said.contains("offers no TLS: 502 TLS is not set up here."), "{said}");
+    assert!(said.contains("does not offer TLS: 502 TLS is not configured."), "{said}");
     let pinned = ["--pin", &"0".repeat(64), "-c", "pwd", "127.0.0.1", &port];
     assert_eq!(client_in(folder.path(), &pinned, "").0, 5, "a pin means TLS");
     let (status, _, said) = run("auto");

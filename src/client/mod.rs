@@ -210,7 +210,11 @@ impl Client {
             self.options.tls = Tls::Require;
             self.secrecy = Some(secrecy);
         } else if self.options.tls == Tls::Require {
-            return Err(ClientError::refused(Kind::Tls, &format!("{place} offers no TLS"), reply));
+            return Err(ClientError::refused(
+                Kind::Tls,
+                &format!("{place} does not offer TLS"),
+                reply,
+            ));
         }
         Ok(())
     }

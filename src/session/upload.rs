@@ -382,7 +382,7 @@ impl Session {
     fn conclude_keep(&mut self, order: Order, bytes: u64, ending: Ending, kept: u64, now: Instant) {
         let why = match &ending {
             Ending::CutOff(why) => why,
-            Ending::Told(..) => "it did not come to its end",
+            Ending::Told(..) => "the transfer did not finish",
             Ending::Aborted => ABORTED,
         };
         self.log(&Event::CutOff { why, kept });
@@ -391,7 +391,7 @@ impl Session {
         let is_aborted = matches!(ending, Ending::Aborted);
         let (reply, outcome) = match ending {
             Ending::CutOff(why) => {
-                let text = format!("Cut off: {why}. {kept} bytes are kept.");
+                let text = format!("Upload incomplete: {why}; {kept} bytes kept.");
                 (Reply::new(Code::TRANSFER_ABORTED, text), Outcome::CutOff)
             }
             Ending::Told(reply, outcome) => (reply, outcome),
@@ -420,9 +420,9 @@ impl Session {
     fn fail_to_commit(&mut self, order: Order, bytes: u64, error: io::Error, now: Instant) {
         self.route = None;
         let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
-            Reply::new(Code::LOCAL_ERROR, "Another upload of this file has taken over.")
+            Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
         } else {
-            self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+            self.log(&Event::Trouble { what: "cannot store an upload", error: &error });
             fault_reply(&Fault::Storage(error))
         };
         self.finish(order, bytes, &reply, Outcome::Failed, now);
@@ -431,7 +431,7 @@ impl Session {
 
 /// Returns the reply to STAT while an upload is being stored.
 fn storing() -> Reply {
-    Reply::new(Code::STATUS, "Storing what has come.")
+    Reply::new(Code::STATUS, "Storing the received data.")
 }
 
 /// Decides, once everything is flushed, whether the file gets its final name. It does not if the client has sent
@@ -454,7 +454,7 @@ impl From<Unable> for Refusal {
     fn from(unable: Unable) -> Self {
         match unable {
             Unable::Busy => Self::UploadUnderWay,
-            Unable::BeyondEnd => Self::Marker("REST is beyond the end of what is there."),
+            Unable::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
             Unable::Interrupted => Self::UploadInterrupted,
             Unable::Io(error) => Self::Storage(error),
         }
