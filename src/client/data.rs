@@ -283,7 +283,7 @@ impl Client {
     fn secure_data(&mut self, wire: &mut Wire) -> Result<(), ClientError> {
         let Some(secrecy) = self.secrecy.clone() else { return Ok(()) };
         let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
-        let what = format!("the data connection could not be secured: {}", reason(&error));
+        let what = format!("the TLS handshake of the data connection failed: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
         let error = ClientError::new(Kind::Incomplete, what);
         if reply.code == Code::UNSUPPORTED_PROTOCOL {
@@ -382,9 +382,11 @@ impl Client {
                 let failure = match port.map(|port| self.connect_data(port)) {
                     Some(Ok(wire)) => return Ok(Prepared::Connected(wire)),
                     Some(Err(error)) => error,
-                    None => {
-                        ClientError::refused(Kind::Refused, "no way to a data connection", reply)
-                    }
+                    None => ClientError::refused(
+                        Kind::Refused,
+                        "the server cannot open a data connection",
+                        reply,
+                    ),
                 };
                 if self.peer().is_ipv6() {
                     return Err(failure);
@@ -399,7 +401,11 @@ impl Client {
         let reply = self.ask(&Command::Passive)?;
         match parse_passive_port(&reply.text()).filter(|_| reply.code == Code::PASSIVE) {
             Some(port) => self.connect_data(port).map(Prepared::Connected),
-            None => Err(ClientError::refused(Kind::Refused, "no way to a data connection", reply)),
+            None => Err(ClientError::refused(
+                Kind::Refused,
+                "the server cannot open a data connection",
+                reply,
+            )),
         }
     }
 
@@ -415,7 +421,7 @@ impl Client {
             local.ip().to_canonical(),
             listener.local_addr().map_err(cannot)?.port(),
         );
-        self.demand(&Command::Port(address), "the server does not connect to us (try 'passive')")?;
+        self.demand(&Command::Port(address), "the server refused active mode (try 'passive')")?;
         Ok(Prepared::Listening(listener))
     }
 
@@ -425,7 +431,7 @@ impl Client {
         let mut address = self.connection.peer();
         address.set_port(port);
         TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
-            let hint = "Is a firewall between? Try 'active'.";
+            let hint = "A firewall may block it; try 'active'.";
             ClientError::new(
                 Kind::Refused,
                 format!("no data connection to {address}: {}. {hint}", reason(&error)),
@@ -443,7 +449,7 @@ impl Client {
                 Ok(0) => {
                     return Err(ClientError::new(
                         Kind::Incomplete,
-                        "the server did not connect to us (try 'passive')",
+                        "the server did not open the data connection (try 'passive')",
                     )
                     .at_last());
                 }
@@ -464,7 +470,7 @@ fn restart(offset: u64) -> Option<Command> {
 }
 
 fn no_blocks() -> ClientError {
-    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks").at_last()
+    ClientError::new(Kind::Incomplete, "the server did not send valid blocks").at_last()
 }
 
 fn broken(error: &io::Error) -> ClientError {

@@ -67,10 +67,10 @@ impl Client {
         match known.size {
             _ if here == 0 => {}
             None => watcher.note(
-                "the server does not report the size of the file; fetching the whole file again",
+                "the server does not report the size of the file; downloading the whole file again",
             ),
             Some(size) if size < here => {
-                watcher.note("the local part is longer than the file on the server; fetching the whole file again");
+                watcher.note("the local file is longer than the remote file; downloading the whole file again");
             }
             Some(_) => {
                 let Known { size, modified } = known;
@@ -110,7 +110,7 @@ impl Client {
             Found::Other => {
                 let name = shown(download.path);
                 watcher.note(&format!(
-                    "{name} has changed on the server; fetching the whole file again"
+                    "{name} has changed on the server; downloading the whole file again"
                 ));
                 0
             }
@@ -147,8 +147,9 @@ impl Client {
             return Ok(have);
         }
         let place = shown_path(part.path());
-        watcher
-            .note(&format!("{place} may come from another server; fetching the whole file again"));
+        watcher.note(&format!(
+            "{place} may come from another server; downloading the whole file again"
+        ));
         Ok(0)
     }
 
@@ -162,7 +163,7 @@ impl Client {
         watcher: &mut impl Watcher,
     ) -> Result<u64, ClientError> {
         if have > 0 && !self.restarts {
-            watcher.note("the server cannot resume; fetching the whole file again");
+            watcher.note("the server cannot resume; downloading the whole file again");
             part.clear()?;
             return self.fetch(download, part, 0, facts, watcher);
         }
@@ -181,7 +182,7 @@ impl Client {
             let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
             differs = !expected.starts_with(again);
             if differs {
-                return Err(ClientError::new(Kind::Local, "it differs"));
+                return Err(ClientError::new(Kind::Local, "the data differs"));
             }
             expected = expected.get(again.len()..).unwrap_or_default();
             bytes += chunk.len() as u64;
@@ -200,11 +201,11 @@ impl Client {
         self.reached = self.reached.max(bytes);
         if have > 0 && (differs || !self.restarts) {
             let why = if differs {
-                "what is there is not what was fetched before"
+                "the remote file differs from the partial download"
             } else {
                 "the server cannot resume"
             };
-            watcher.note(&format!("{why}; fetching the whole file again"));
+            watcher.note(&format!("{why}; downloading the whole file again"));
             part.clear()?;
             return self.fetch(download, part, 0, facts, watcher);
         }
@@ -236,7 +237,7 @@ impl Client {
                 return Err(ClientError::new(Kind::Incomplete, message));
             }
             Some(size) if bytes > size && have == 0 => {
-                watcher.note(&format!("{} grew while it was fetched", shown(path)));
+                watcher.note(&format!("{} grew during the download", shown(path)));
                 return Ok(bytes);
             }
             _ => {}
@@ -258,7 +259,10 @@ impl Client {
             return Ok(bytes);
         }
         part.clear()?;
-        let message = format!("{} is not what the server has: it changed meanwhile", shown(path));
+        let message = format!(
+            "{} differs from the remote file, which changed during the download",
+            shown(path)
+        );
         let error = ClientError::new(Kind::Incomplete, message);
         let again = !std::mem::replace(&mut download.distrusted, true);
         Err(if again { error } else { error.at_last() })
@@ -272,10 +276,10 @@ fn keep(error: ClientError, part: Part) -> ClientError {
     let kept = part.settle() > 0;
     match error.kind {
         Kind::NoConnection | Kind::Incomplete if kept => {
-            error.with(Kind::Incomplete, &format!("; what arrived is kept as {place}"))
+            error.with(Kind::Incomplete, &format!("; the received part is kept as {place}"))
         }
         Kind::Interrupted if kept => {
-            error.with(Kind::Interrupted, &format!("; get it again to go on from {place}"))
+            error.with(Kind::Interrupted, &format!("; get it again to resume from {place}"))
         }
         _ => error,
     }
