@@ -329,7 +329,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         if self.now.duration_since(self.heard_at) > SILENCE_MAX {
             let seconds = SILENCE_MAX.as_secs();
             return Err(BenchError::Wrong(format!(
-                "the server does nothing for {seconds} seconds"
+                "the server did not respond for {seconds} seconds"
             )));
         }
         Ok(())
