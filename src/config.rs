@@ -98,9 +98,7 @@ impl FromStr for VirtualHost {
                 Some(("key", value)) => key = Some(path(value)),
                 None if word == "anonymous" => anonymous = true,
                 _ => {
-                    return Err(format!(
-                        "'{word}' is none of root=, users=, anonymous, cert=, key="
-                    ));
+                    return Err(format!("'{word}' is not root=, users=, anonymous, cert= or key="));
                 }
             }
         }
@@ -401,9 +399,7 @@ pub fn passive_ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {
         (Ok(low @ 1..), Ok(high)) if low <= high => Ok(low..=high),
-        _ => Err(format!(
-            "'{text}' is no range of ports; write it as LO-HI, for example 30000-30999"
-        )),
+        _ => Err(format!("'{text}' is not a range of ports LO-HI, such as 30000-30999")),
     }
 }
 

@@ -69,7 +69,7 @@ pub fn sandbox(config: &Config, places: &[PathBuf]) -> Result<Sandboxed, ConfigE
     for place in &config.allow {
         if !place.is_dir() {
             let place = place.display();
-            return Err(wrong(format!("--allow {place}: there is no such directory here.")));
+            return Err(wrong(format!("--allow {place}: no such directory.")));
         }
     }
     // Read before access to the file system is restricted.
@@ -108,16 +108,16 @@ impl Surroundings {
     fn reason(&self, kernel: LandlockStatus) -> &'static str {
         match (kernel, self.is_filtered, self.is_container) {
             (LandlockStatus::NotEnabled, ..) => {
-                "the kernel has Landlock but it is off; add landlock to lsm= of the kernel's command line"
+                "Landlock is disabled in the kernel; add landlock to lsm= of the kernel's command line"
             }
             (_, true, true) => {
-                "the container's seccomp filter, or its kernel, has no Landlock; allow the landlock system calls"
+                "the container's seccomp filter blocks Landlock, or its kernel lacks it; allow the landlock system calls"
             }
             (_, true, false) => {
-                "a seccomp filter keeps it off; add landlock_create_ruleset landlock_add_rule landlock_restrict_self to SystemCallFilter= of the unit"
+                "a seccomp filter blocks Landlock; add landlock_create_ruleset landlock_add_rule landlock_restrict_self to SystemCallFilter= of the unit"
             }
             (_, false, true) => "the kernel of this container has no Landlock",
-            (_, false, false) => "the kernel has no Landlock; Linux has it from 5.13 on",
+            (_, false, false) => "the kernel has no Landlock; use Linux 5.13 or newer",
         }
     }
 }
@@ -125,16 +125,16 @@ impl Surroundings {
 /// Takes a user's identity irrevocably.
 fn become_user(name: &str) -> Result<(), String> {
     let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
-    let user = found.ok_or_else(|| format!("there is no user {name} for --user."))?;
+    let user = found.ok_or_else(|| format!("--user: no such user: {name}."))?;
     if !geteuid().is_root() {
         return if user.uid == geteuid() {
             Ok(())
         } else {
-            Err("only root can take another user's identity by --user.".to_owned())
+            Err("only root can switch to another user with --user.".to_owned())
         };
     }
     if user.uid.is_root() {
-        return Err("--user root would give nothing up.".to_owned());
+        return Err("--user root gives up nothing; name another user.".to_owned());
     }
     let change = || -> nix::Result<()> {
         setgroups(&[])?;
@@ -142,12 +142,12 @@ fn become_user(name: &str) -> Result<(), String> {
         setresgid(user.gid, user.gid, user.gid)?;
         setresuid(user.uid, user.uid, user.uid)
     };
-    change().map_err(|error| format!("{name}'s identity cannot be taken: {error}."))?;
+    change().map_err(|error| format!("cannot switch to the user {name}: {error}."))?;
     // SECURITY: trusted only if it cannot be undone.
     let now = getresuid().map_err(|error| error.to_string())?;
     let is_user = [now.real, now.effective, now.saved].iter().all(|uid| *uid == user.uid);
     if !is_user || setuid(Uid::from_raw(0)).is_ok() {
-        return Err(format!("root's rights could not be given up for {name}'s."));
+        return Err(format!("cannot give up root for the user {name}."));
     }
     Ok(())
 }

@@ -194,7 +194,7 @@ impl Server {
     /// Opens the registration socket for slave processes. Without it, the server still serves clients.
     fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
         let opened = Registry::open(address, setup);
-        let what = "no slave process can register";
+        let what = "slave processes cannot register";
         opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
     }
 
@@ -205,7 +205,7 @@ impl Server {
         let run = move || {
             if let Err(error) = registry.run(&*balancer, &stop, now) {
                 service.log.server(&Event::Trouble {
-                    what: "the registry of slaves has ended",
+                    what: "the registry of slaves has stopped",
                     error: &error,
                 });
             }
@@ -226,7 +226,7 @@ impl Server {
                         service.log.server(&Event::PublicAddress { name: &name, address });
                     }
                     Renewed::Failed(why) => service.log.server(&Event::Trouble {
-                        what: "the name of --public-address cannot be looked up; the last address stays",
+                        what: "cannot look up the name of --public-address; keeping the last address",
                         error: &io::Error::other(why),
                     }),
                     Renewed::Same | Renewed::FailedAgain => {}
@@ -291,7 +291,7 @@ impl Server {
         let greet = move |stream, peer, permit, now| {
             let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
-                service.log.server(&Event::Trouble { what: "a new connection is broken", error });
+                service.log.server(&Event::Trouble { what: "cannot start a session", error });
             })
         };
         let gauge = move || (meter.transfers(), meter.bytes());
@@ -358,7 +358,7 @@ impl Server {
             let run = move || requests.iter().for_each(|()| reload(&service, registry.as_deref()));
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
-                let what = "nothing can be reloaded";
+                let what = "cannot start the reload thread";
                 self.service.log.server(&Event::Trouble { what, error: &error });
             }
             sender
@@ -442,7 +442,7 @@ fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
         Ok(count) => log.server(&Event::Swept { count }),
         Err(error) => {
             log.server(&Event::Trouble {
-                what: "old parts of uploads cannot be swept",
+                what: "cannot remove old partial uploads",
                 error: &error,
             });
         }
@@ -460,7 +460,10 @@ fn accept(
     let mut reserve = Reserve::new();
     let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
     if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
-        service.log.server(&Event::Trouble { what: "accepting has ended", error: &error });
+        service.log.server(&Event::Trouble {
+            what: "the listener has stopped accepting connections",
+            error: &error,
+        });
     }
 }
 

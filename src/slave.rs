@@ -134,8 +134,10 @@ impl Slave {
     }
 
     fn start(self, assignment: Assignment) -> Result<RunningSlave, String> {
-        let another_version =
-            || "the ftpserver here is of another version than this ftpslaves.".to_owned();
+        let another_version = || {
+            "ftpserver and ftpslaves have different versions; install the same version of both."
+                .to_owned()
+        };
         let (number, settings) = assignment.text.split_once('\n').ok_or_else(another_version)?;
         let number: u32 = number.parse().map_err(|_| another_version())?;
         let mut config = Config::new(PathBuf::new());
@@ -145,7 +147,7 @@ impl Slave {
         let (log, writer) = Log::start(config.level, io::stderr())
             .map_err(|error| format!("cannot start: {error}."))?;
         let root = Root::from_descriptor(assignment.root)
-            .map_err(|error| format!("cannot look at the root: {}.", reason(&error)))?;
+            .map_err(|error| format!("cannot open the root: {}.", reason(&error)))?;
         let server =
             Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
         Ok(RunningSlave { text: assignment.text, server, _writer: writer })
@@ -170,7 +172,7 @@ pub fn find_master(
             }
             Err(_) if clock() >= until => {
                 return Err(format!(
-                    "no ftpserver of this user is running on port {port} here. Start it first, or name its port as localhost:PORT."
+                    "no ftpserver of this user is running on port {port}. Start it first, or give its port as localhost:PORT."
                 ));
             }
             // If the wait fails, the next attempt comes sooner.
@@ -180,7 +182,7 @@ pub fn find_master(
 }
 
 fn pretender() -> String {
-    "another user's process pretends to be the ftpserver here.".to_owned()
+    "the ftpserver on this port belongs to another user; run ftpslaves as that user.".to_owned()
 }
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.

@@ -126,7 +126,7 @@ fn a_slave_that_is_drained_or_full_is_skipped_and_421_says_why_when_none_is_left
     drop(two);
     until("the place is not given back", || loads(&server)[1].sessions == 1);
     let (_, line) = greeted_by(server.address());
-    assert!(line.starts_with("421 This server takes no new clients"), "{line}");
+    assert!(line.starts_with("421 This server accepts no new clients"), "{line}");
     assert!(running.set_draining(1, false));
     assert!(greeted_by(server.address()).1.starts_with("220 slave 1"));
 }

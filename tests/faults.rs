@@ -640,7 +640,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
         let mut changer = Changer { server: &server, cable, new: new_file, time: later, notes };
         client.download(b"a", &local, Type::Image, None, &mut changer).unwrap();
         assert!(fs::read(&local).unwrap() == new, "{:?}", changer.notes);
-        let told = if same_time { "is not what was fetched" } else { "has changed" };
+        let told = if same_time { "differs from the partial download" } else { "has changed" };
         assert!(changer.notes.iter().any(|note| note.contains(told)), "{:?}", changer.notes);
     }
 }

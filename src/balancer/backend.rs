@@ -22,9 +22,9 @@ impl fmt::Display for Unavailable {
         match self {
             Self::LimitReached(full) => full.fmt(formatter),
             Self::Draining => {
-                formatter.write_str("This server takes no new clients now; try again later.")
+                formatter.write_str("This server accepts no new clients now; try again later.")
             }
-            Self::Silent => formatter.write_str("No slave answers; try again later."),
+            Self::Silent => formatter.write_str("No slave responds; try again later."),
         }
     }
 }

@@ -126,7 +126,10 @@ impl std::fmt::Display for Failure {
             }
             Self::Nonsense(what) => formatter.write_str(what),
             Self::Bytes { came, expected } => {
-                write!(formatter, "{came} bytes of {expected} came, and the server said it was all")
+                write!(
+                    formatter,
+                    "received {came} bytes of {expected}, although the server reported success"
+                )
             }
         }
     }
@@ -293,10 +296,10 @@ impl<'a> Client<'a> {
         let mut done = false;
         while let Some(line) = self.lines.next_line() {
             let Line::Complete(line) = line else {
-                return Err(Failure::Nonsense("the server sent an endless line"));
+                return Err(Failure::Nonsense("the server sent a line that is too long"));
             };
             let reply = self.replies.line(&line);
-            let reply = reply.map_err(|_| Failure::Nonsense("the server does not speak FTP"))?;
+            let reply = reply.map_err(|_| Failure::Nonsense("the server sent an invalid reply"))?;
             if let Some(reply) = reply {
                 done = self.answer(target, reply)?;
             }
@@ -373,7 +376,7 @@ impl<'a> Client<'a> {
             Code::PASSIVE => parse_passive_port(&text),
             _ => return Err(Failure::Refused(reply.clone())),
         };
-        let port = port.ok_or(Failure::Nonsense("the server did not name a port"))?;
+        let port = port.ok_or(Failure::Nonsense("the server sent no port"))?;
         let socket = target.connect(port, self.number)?;
         let blocks = target.login.block.then(Decoder::default);
         let (socket, whole) = (Some(socket), VecDeque::new());
@@ -517,7 +520,7 @@ impl Data {
         let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else { return Ok(0) };
         let count = match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
-                return Err(Failure::Nonsense("the data connection was closed in a block"));
+                return Err(Failure::Nonsense("the data connection was closed within a block"));
             }
             Ok((count, _)) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
@@ -536,7 +539,7 @@ impl Data {
                     *blocks = Decoder::default();
                 }
                 Ok(None) => return Ok(of_files),
-                Err(_) => return Err(Failure::Nonsense("what came is no block")),
+                Err(_) => return Err(Failure::Nonsense("the server sent an invalid block")),
             }
         }
     }

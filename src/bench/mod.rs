@@ -191,7 +191,7 @@ impl<'a> Bench<'a> {
         stored.map_err(|error| match error {
             BenchError::Interrupted => error,
             why => BenchError::Wrong(format!(
-                "a file to fetch cannot be stored ({why}); let {} write, or name a file that is there with --path",
+                "cannot upload a file to download ({why}); allow {} to write, or give an existing file with --path",
                 self.settings.user
             )),
         })?;
@@ -206,7 +206,7 @@ impl<'a> Bench<'a> {
         if sum.0.finalize() == expected {
             Ok(())
         } else {
-            Err(BenchError::Wrong(format!("{path} came back as another file than was stored")))
+            Err(BenchError::Wrong(format!("{path} differs after upload and download")))
         }
     }
 

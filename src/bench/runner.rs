@@ -326,7 +326,7 @@ impl<'w, 'a> Runner<'w, 'a> {
         if self.now.duration_since(self.heard_at) > SILENCE_MAX {
             let seconds = SILENCE_MAX.as_secs();
             return Err(BenchError::Wrong(format!(
-                "the server does nothing for {seconds} seconds"
+                "the server did not respond for {seconds} seconds"
             )));
         }
         Ok(())

@@ -29,39 +29,39 @@ use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
 
-/// Serves a directory by FTP, with a fixed pool of worker threads.
+/// FTP server with a fixed pool of worker threads.
 #[derive(FromArgs)]
 #[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 struct Arguments {
-    /// the directory that is served (default: _FTPROOT)
+    /// directory to serve (default: _FTPROOT)
     #[argh(option, default = "PathBuf::from(\"_FTPROOT\")", arg_name = "dir")]
     root: PathBuf,
 
-    /// the address to listen on (default: all, IPv6 and IPv4)
+    /// address to listen on (default: all IPv6 and IPv4 addresses)
     #[argh(option, arg_name = "addr")]
     bind: Option<IpAddr>,
 
-    /// the port to listen on (default: 2121; 0 takes any that is free)
+    /// port to listen on (default: 2121; 0 selects a free port)
     #[argh(option, default = "2121", arg_name = "n")]
     port: u16,
 
-    /// how many worker threads (default: twice the processors, four at least)
+    /// number of worker threads (default: twice the number of processors, at least 4)
     #[argh(option, default = "config::default_workers()", arg_name = "n")]
     workers: NonZeroUsize,
 
-    /// hand each new client to the next of so many slaves, on the ports behind --port (default: 0)
+    /// number of in-process slaves, on the ports following --port; each new client goes to the next slave (default: 0)
     #[argh(option, default = "0", arg_name = "n")]
     slaves: u16,
 
-    /// let anonymous write
+    /// allow anonymous users to write; the users of --users have permissions of their own
     #[argh(switch)]
     write: bool,
 
-    /// let the users of this file log in (made by ftppasswd); anonymous then only with --anonymous
+    /// allow logins of the users in this file (see ftppasswd); anonymous logins then need --anonymous
     #[argh(option, arg_name = "file")]
     users: Option<PathBuf>,
 
-    /// let anonymous log in beside the users of --users
+    /// allow anonymous logins in addition to --users
     #[argh(switch)]
     anonymous: bool,
 
@@ -69,80 +69,80 @@ struct Arguments {
     #[argh(option, from_str_fn(networks), arg_name = "networks")]
     trust: Option<Networks>,
 
-    /// once the ports are open, give up root's rights for those of this user
+    /// switch from root to this user once the ports are open
     #[argh(option, arg_name = "name")]
     user: Option<String>,
 
-    /// leave this directory open to the server, too, for homes of users that come later; may be given several times
+    /// keep this directory accessible to the server, for homes of users added later; may be given several times
     #[argh(option, arg_name = "dir")]
     allow: Vec<PathBuf>,
 
-    /// serve another root to clients that ask for this name by HOST or in their TLS handshake:
-    /// NAME,root=DIR and, as wanted, users=FILE, anonymous, cert=FILE and key=FILE
+    /// serve another root to clients that request this name with HOST or in the TLS handshake:
+    /// NAME,root=DIR and optionally users=FILE, anonymous, cert=FILE, key=FILE; may be given several times
     #[argh(option, arg_name = "host")]
     virtual_host: Vec<VirtualHost>,
 
-    /// offer TLS with this certificate, in PEM with those that it is signed by; several for several names
+    /// offer TLS with this certificate chain, in PEM; may be given several times, for several names
     #[argh(option, arg_name = "file")]
     tls_cert: Vec<PathBuf>,
 
-    /// the key of the certificate, in PEM; without it the key is in the file of the certificate
+    /// private key of the certificate, in PEM (default: in the file of the certificate)
     #[argh(option, arg_name = "file")]
     tls_key: Vec<PathBuf>,
 
-    /// offer TLS with a certificate that is made for this, and kept in this file with its key
+    /// offer TLS with the self-signed certificate and key in this file; create the file if it does not exist
     #[argh(option, arg_name = "file")]
     self_signed: Option<PathBuf>,
 
-    /// let nobody log in, and no data move, without TLS
+    /// require TLS for logins and data connections
     #[argh(switch)]
     require_tls: bool,
 
-    /// listen on this port, too, where TLS begins at once (990 is the usual one)
+    /// also listen on this port for implicit TLS (usually 990)
     #[argh(option, arg_name = "port")]
     implicit_tls: Option<u16>,
 
-    /// take only clients that have a certificate of an authority in this file
+    /// require client certificates issued by an authority in this file
     #[argh(option, arg_name = "file")]
     tls_client_ca: Option<PathBuf>,
 
-    /// the newest version of TLS, 1.2 or 1.3 (default: 1.3); with 1.2 more clients resume sessions
+    /// newest TLS version to offer, 1.2 or 1.3 (default: 1.3); with 1.2, more clients can resume sessions
     #[argh(option, default = "Newest::default()", arg_name = "version")]
     tls_max: Newest,
 
-    /// take data connections that do not resume the TLS session of the control connection, for clients that cannot
+    /// accept data connections that do not resume the TLS session of the control connection
     #[argh(switch)]
     no_tls_reuse: bool,
 
-    /// do not wait for the disk before an upload counts as done
+    /// confirm uploads without flushing them to the disk
     #[argh(switch)]
     no_fsync: bool,
 
-    /// keep what arrived of an interrupted upload for so many hours (default: 24)
+    /// keep an interrupted upload for this many hours (default: 24)
     #[argh(option, default = "24", arg_name = "hours")]
     keep_partial: u64,
 
-    /// the ports for passive data connections, as LO-HI, such as 30000-30999 (default: any)
+    /// range of ports for passive data connections, LO-HI, such as 30000-30999 (default: any port)
     #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
     passive_ports: Option<RangeInclusive<u16>>,
 
-    /// networks that data connections may come from, too, such as `10.0.0.0/8,::1` (default: the client's own address alone)
+    /// networks that data connections may also come from, such as `10.0.0.0/8,::1` (default: only the client's own address)
     #[argh(option, from_str_fn(networks), arg_name = "networks")]
     data_from: Option<Networks>,
 
-    /// the IPv4 address, or a name that has one, to tell clients in replies to PASV (default: the one they connected to)
+    /// IPv4 address, or a host name that has one, for replies to PASV (default: the address that the client connected to)
     #[argh(option, arg_name = "ip|name")]
     public_address: Option<AddressOrName>,
 
-    /// close a session that says nothing for so many seconds (default: 300)
+    /// close sessions that are idle for this many seconds (default: 300)
     #[argh(option, default = "Limits::default().idle_timeout.as_secs()", arg_name = "seconds")]
     idle_timeout: u64,
 
-    /// close a data connection on which nothing moves for this many seconds (default: 120)
+    /// close data connections that transfer no data for this many seconds (default: 120)
     #[argh(option, default = "Limits::default().stall_timeout.as_secs()", arg_name = "seconds")]
     stall_timeout: u64,
 
-    /// serve so many clients at once (default: 10000)
+    /// maximum number of concurrent clients (default: 10000)
     #[argh(option, default = "Limits::default().clients_max", arg_name = "n")]
     max_clients: usize,
 
@@ -150,11 +150,11 @@ struct Arguments {
     #[argh(option, arg_name = "n")]
     max_per_ip: Option<usize>,
 
-    /// log commands and replies, too
+    /// also log commands and replies
     #[argh(switch, short = 'v')]
     verbose: bool,
 
-    /// log only what an administrator must see
+    /// log only errors and warnings
     #[argh(switch, short = 'q')]
     quiet: bool,
 }
@@ -167,10 +167,10 @@ impl Arguments {
             self.virtual_host.iter().map(|host| host.name.as_str()).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err("two --virtual-host have the same name");
+            return Err("two --virtual-host options have the same name");
         }
         let level = match (self.quiet, self.verbose) {
-            (true, true) => return Err("--quiet and --verbose exclude each other"),
+            (true, true) => return Err("--quiet and --verbose cannot be used together"),
             (true, false) => Level::Quiet,
             (false, true) => Level::Verbose,
             (false, false) => Level::Normal,
@@ -242,7 +242,7 @@ impl Arguments {
             keys.clone_from(&certificates);
         }
         if keys.len() != certificates.len() {
-            return Err("each --tls-cert needs its --tls-key, in the same order");
+            return Err("each --tls-cert needs a --tls-key, in the same order");
         }
         if let Some(path) = self.self_signed.clone() {
             certificates.push(path.clone());
@@ -263,18 +263,18 @@ impl Arguments {
     }
 }
 
-/// Asks a running server of the same user, or as root of any: status, drain N, resume N.
+/// Controls a running ftpserver of the same user; root controls those of all users.
 #[derive(FromArgs)]
 struct ControlArguments {
-    /// the server's port (default: 2121)
+    /// port of the server (default: 2121)
     #[argh(option, default = "2121", arg_name = "n")]
     port: u16,
 
-    /// the server's address, where several run on the port
+    /// address of the server, if several run on the port
     #[argh(option, arg_name = "addr")]
     bind: Option<IpAddr>,
 
-    /// status, drain N (give slave N no new clients), or resume N
+    /// status (list the slaves), drain N (give slave N no new clients) or resume N (give it new clients again)
     #[argh(positional, arg_name = "command")]
     command: Vec<String>,
 }
@@ -309,7 +309,7 @@ fn control() -> ExitCode {
         Err(status) => return status,
     };
     if arguments.command.is_empty() {
-        return cli::usage(NAME, "say status, drain N or resume N");
+        return cli::usage(NAME, "no command given: use status, drain N or resume N");
     }
     match control::ask(arguments.port, arguments.bind, &arguments.command.join(" ")) {
         Ok(answer) => {
@@ -376,7 +376,7 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     log.server(&Event::Sandboxed { is_root: sandboxed.is_root, landlock: sandboxed.landlock });
     if let Some(why) = sandboxed.open_because {
-        log.server(&Event::Warning { what: "the file system is not closed to this process", why });
+        log.server(&Event::Warning { what: "access to the file system is not restricted", why });
     }
     let server = Server::serve(config, startup, log).map_err(sentence)?;
     announce(&server, pin.as_deref()).map_err(text)?;

@@ -112,7 +112,7 @@ impl Connection {
     ) -> Result<(), ClientError> {
         if !self.lines.is_empty() {
             self.dead = true;
-            let what = format!("{place}: somebody spoke in plain before the TLS handshake");
+            let what = format!("{place}: plain text before the TLS handshake");
             return Err(ClientError::new(ErrorKind::Tls, what));
         }
         self.stream.secure(tls_context).map_err(|error| {
@@ -187,12 +187,12 @@ impl Connection {
         let lines = lines.iter().map(AsRef::as_ref);
         if let Some(line) = lines.clone().find(|line| line.iter().any(is_end)) {
             return Err(ClientError::usage(format!(
-                "FTP has no way to say a name with a line end in it: {}",
+                "a name must not contain line ends or NUL: {}",
                 Escaped(line)
             )));
         }
         if self.dead {
-            return Err(lost("it was given up"));
+            return Err(lost("closed after an earlier error"));
         }
         let mut whole = Vec::new();
         for line in lines {
@@ -227,7 +227,7 @@ impl Connection {
     /// Reads the next reply, which may be a preliminary one.
     pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
         if self.dead {
-            return Err(lost("it was given up"));
+            return Err(lost("closed after an earlier error"));
         }
         let reply = self.read_reply();
         match &reply {
@@ -237,7 +237,7 @@ impl Connection {
             }
             Ok(_) if self.preliminary >= self.preliminary_max => {
                 self.dead = true;
-                return Err(lost("the server sends preliminary replies without end"));
+                return Err(lost("the server sends too many preliminary replies"));
             }
             Ok(_) => self.preliminary += 1,
             Err(error) if error.is_connection_lost() => self.dead = true,
@@ -278,7 +278,7 @@ impl Connection {
                     until = now() + self.timeout;
                 }
                 let Line::Complete(line) = line else {
-                    return Err(lost("the server sent a line without end"));
+                    return Err(lost("the server sent a line that is too long"));
                 };
                 if self.trace {
                     trace('<', &line);
@@ -287,7 +287,7 @@ impl Connection {
                     Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
                         return Err(ClientError::refused(
                             ErrorKind::NoConnection,
-                            "the server hung up",
+                            "the server closed the connection",
                             reply,
                         ));
                     }
@@ -295,7 +295,7 @@ impl Connection {
                     Ok(None) => {}
                     Err(_) => {
                         let line = Escaped(&line).to_string();
-                        return Err(lost(&format!("this is no FTP server: it said \"{line}\"")));
+                        return Err(lost(&format!("not an FTP server: received \"{line}\"")));
                     }
                 }
             }
@@ -304,7 +304,7 @@ impl Connection {
     }
 
     fn receive(&mut self, until: Instant) -> Result<(), ClientError> {
-        let late = || lost(&format!("no answer within {} s", self.timeout.as_secs()));
+        let late = || lost(&format!("no reply within {} s", self.timeout.as_secs()));
         let mut bytes = [0; 4096];
         loop {
             self.interrupt.check()?;
@@ -312,7 +312,7 @@ impl Connection {
                 return Err(late());
             }
             match self.stream.read(&mut bytes) {
-                Ok(0) => return Err(lost("the server closed it")),
+                Ok(0) => return Err(lost("closed by the server")),
                 Ok(count) => {
                     self.lines.extend(bytes.get(..count).unwrap_or_default());
                     return Ok(());
@@ -348,10 +348,7 @@ fn trace(direction: char, line: &[u8]) {
 fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, ClientError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = (host, port).to_socket_addrs().map_err(|_| {
-        ClientError::new(
-            ErrorKind::NoConnection,
-            format!("{host}: no such host. Is the name right?"),
-        )
+        ClientError::new(ErrorKind::NoConnection, format!("{host}: no such host. Check the name."))
     })?;
     let mut addresses: Vec<SocketAddr> = found
         .filter(|address| match family {
@@ -423,7 +420,7 @@ fn no_connection(
     let tried: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => "Is ftpserver running there?",
-        _ => "Is the host up, and the port right?",
+        _ => "Check the host and the port.",
     };
     let message = format!("{host}:{port}: {} ({}). {hint}", reason(error), tried.join(", "));
     ClientError::new(ErrorKind::NoConnection, message)

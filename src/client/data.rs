@@ -283,7 +283,7 @@ impl Client {
     fn secure_data(&mut self, stream: &mut Stream) -> Result<(), ClientError> {
         let Some(tls_context) = self.tls_context.clone() else { return Ok(()) };
         let Err(error) = stream.secure(&tls_context) else { return Ok(()) };
-        let what = format!("the data connection could not be secured: {}", reason(&error));
+        let what = format!("the TLS handshake of the data connection failed: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
         let error = ClientError::new(ErrorKind::Incomplete, what);
         if reply.code == Code::UNSUPPORTED_PROTOCOL {
@@ -388,7 +388,7 @@ impl Client {
                     Some(Err(error)) => error,
                     None => ClientError::refused(
                         ErrorKind::Refused,
-                        "no way to a data connection",
+                        "the server cannot open a data connection",
                         reply,
                     ),
                 };
@@ -405,9 +405,11 @@ impl Client {
         let reply = self.ask(&Command::Passive)?;
         match parse_passive_port(&reply.text()).filter(|_| reply.code == Code::PASSIVE) {
             Some(port) => self.connect_data(port).map(PreparedConnection::Connected),
-            None => {
-                Err(ClientError::refused(ErrorKind::Refused, "no way to a data connection", reply))
-            }
+            None => Err(ClientError::refused(
+                ErrorKind::Refused,
+                "the server cannot open a data connection",
+                reply,
+            )),
         }
     }
 
@@ -426,7 +428,7 @@ impl Client {
             local.ip().to_canonical(),
             listener.local_addr().map_err(cannot)?.port(),
         );
-        self.demand(&Command::Port(address), "the server does not connect to us (try 'passive')")?;
+        self.demand(&Command::Port(address), "the server refused active mode (try 'passive')")?;
         Ok(PreparedConnection::Listening(listener))
     }
 
@@ -437,7 +439,7 @@ impl Client {
         address.set_port(port);
         TcpStream::connect_timeout(&address, self.options.timeout).map(Stream::new).map_err(
             |error| {
-                let hint = "Is a firewall between? Try 'active'.";
+                let hint = "A firewall may block it; try 'active'.";
                 ClientError::new(
                     ErrorKind::Refused,
                     format!("no data connection to {address}: {}. {hint}", reason(&error)),
@@ -456,7 +458,7 @@ impl Client {
                 Ok(0) => {
                     return Err(ClientError::new(
                         ErrorKind::Incomplete,
-                        "the server did not connect to us (try 'passive')",
+                        "the server did not open the data connection (try 'passive')",
                     )
                     .at_last());
                 }
@@ -477,7 +479,7 @@ fn restart(offset: u64) -> Option<Command> {
 }
 
 fn no_blocks() -> ClientError {
-    ClientError::new(ErrorKind::Incomplete, "what the server sends is not in blocks").at_last()
+    ClientError::new(ErrorKind::Incomplete, "the server did not send valid blocks").at_last()
 }
 
 fn broken(error: &io::Error) -> ClientError {

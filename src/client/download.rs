@@ -67,10 +67,10 @@ impl Client {
         match known.size {
             _ if here == 0 => {}
             None => progress.note(
-                "the server does not report the size of the file; fetching the whole file again",
+                "the server does not report the size of the file; downloading the whole file again",
             ),
             Some(size) if size < here => {
-                progress.note("the local part is longer than the file on the server; fetching the whole file again");
+                progress.note("the local file is longer than the remote file; downloading the whole file again");
             }
             Some(_) => {
                 let RemoteMetadata { size, modified } = known;
@@ -110,7 +110,7 @@ impl Client {
             Found::Other => {
                 let name = shown(download.path);
                 progress.note(&format!(
-                    "{name} has changed on the server; fetching the whole file again"
+                    "{name} has changed on the server; downloading the whole file again"
                 ));
                 0
             }
@@ -147,8 +147,9 @@ impl Client {
             return Ok(have);
         }
         let place = shown_path(part.path());
-        progress
-            .note(&format!("{place} may come from another server; fetching the whole file again"));
+        progress.note(&format!(
+            "{place} may come from another server; downloading the whole file again"
+        ));
         Ok(0)
     }
 
@@ -162,7 +163,7 @@ impl Client {
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         if have > 0 && !self.restarts {
-            progress.note("the server cannot resume; fetching the whole file again");
+            progress.note("the server cannot resume; downloading the whole file again");
             part.clear()?;
             return self.fetch(download, part, 0, facts, progress);
         }
@@ -181,7 +182,7 @@ impl Client {
             let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
             differs = !expected.starts_with(again);
             if differs {
-                return Err(ClientError::new(ErrorKind::Local, "it differs"));
+                return Err(ClientError::new(ErrorKind::Local, "the data differs"));
             }
             expected = expected.get(again.len()..).unwrap_or_default();
             bytes += chunk.len() as u64;
@@ -200,11 +201,11 @@ impl Client {
         self.reached = self.reached.max(bytes);
         if have > 0 && (differs || !self.restarts) {
             let why = if differs {
-                "what is there is not what was fetched before"
+                "the remote file differs from the partial download"
             } else {
                 "the server cannot resume"
             };
-            progress.note(&format!("{why}; fetching the whole file again"));
+            progress.note(&format!("{why}; downloading the whole file again"));
             part.clear()?;
             return self.fetch(download, part, 0, facts, progress);
         }
@@ -236,7 +237,7 @@ impl Client {
                 return Err(ClientError::new(ErrorKind::Incomplete, message));
             }
             Some(size) if bytes > size && have == 0 => {
-                progress.note(&format!("{} grew while it was fetched", shown(path)));
+                progress.note(&format!("{} grew during the download", shown(path)));
                 return Ok(bytes);
             }
             _ => {}
@@ -258,7 +259,10 @@ impl Client {
             return Ok(bytes);
         }
         part.clear()?;
-        let message = format!("{} is not what the server has: it changed meanwhile", shown(path));
+        let message = format!(
+            "{} differs from the remote file, which changed during the download",
+            shown(path)
+        );
         let error = ClientError::new(ErrorKind::Incomplete, message);
         let again = !std::mem::replace(&mut download.distrusted, true);
         Err(if again { error } else { error.at_last() })
@@ -272,10 +276,10 @@ fn keep(error: ClientError, part: Part) -> ClientError {
     let kept = part.settle() > 0;
     match error.kind {
         ErrorKind::NoConnection | ErrorKind::Incomplete if kept => {
-            error.with(ErrorKind::Incomplete, &format!("; what arrived is kept as {place}"))
+            error.with(ErrorKind::Incomplete, &format!("; the received part is kept as {place}"))
         }
         ErrorKind::Interrupted if kept => {
-            error.with(ErrorKind::Interrupted, &format!("; get it again to go on from {place}"))
+            error.with(ErrorKind::Interrupted, &format!("; get it again to resume from {place}"))
         }
         _ => error,
     }

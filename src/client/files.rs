@@ -190,9 +190,9 @@ pub(super) fn local_name(path: &[u8]) -> Result<&OsStr, ClientError> {
     let path = path.strip_suffix(b"/").unwrap_or(path);
     match path.rsplit(|byte| *byte == b'/').next().unwrap_or_default() {
         b"" | b"." | b".." => {
-            Err(ClientError::usage(format!("{} is no name for a local file", shown(path))))
+            Err(ClientError::usage(format!("{} is not a name for a local file", shown(path))))
         }
-        name if name.contains(&b'\0') => Err(ClientError::usage("a name with a NUL in it")),
+        name if name.contains(&b'\0') => Err(ClientError::usage("a name must not contain NUL")),
         name => Ok(OsStr::from_bytes(name)),
     }
 }
@@ -203,7 +203,7 @@ pub(super) fn is_directory(entry: &Listed) -> bool {
 
 pub(super) fn name(path: &[u8]) -> Result<PathName, ClientError> {
     if path.is_empty() {
-        Err(ClientError::usage("a name is missing"))
+        Err(ClientError::usage("missing name"))
     } else {
         Ok(PathName(path.to_vec()))
     }

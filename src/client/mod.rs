@@ -160,7 +160,7 @@ impl Client {
             let hint = if options.tls == TlsMode::Implicit {
                 ""
             } else {
-                ". Does this port speak TLS from the first byte on? Then say --tls implicit, or ftps://"
+                ". If this port uses implicit TLS, use --tls implicit or ftps://"
             };
             error.with(ErrorKind::NoConnection, hint)
         })?;
@@ -171,7 +171,7 @@ impl Client {
         if !greeting.code.is_completion() {
             return Err(ClientError::refused(
                 ErrorKind::NoConnection,
-                &format!("{host}:{port} does not serve us"),
+                &format!("{host}:{port} refuses the connection"),
                 greeting,
             ));
         }
@@ -212,7 +212,7 @@ impl Client {
         } else if self.options.tls == TlsMode::Require {
             return Err(ClientError::refused(
                 ErrorKind::Tls,
-                &format!("{place} offers no TLS"),
+                &format!("{place} does not offer TLS"),
                 reply,
             ));
         }
@@ -225,7 +225,7 @@ impl Client {
             self.ask(&Command::ProtectionBuffer)?;
             let reply = self.ask(&Command::Protect(ProtectionLevel::Private))?;
             if !reply.code.is_completion() {
-                let what = "the server does not take data by TLS";
+                let what = "the server does not support TLS on data connections";
                 return Err(ClientError::refused(ErrorKind::Tls, what, reply));
             }
             self.protects_data = true;
@@ -347,7 +347,7 @@ impl Client {
         if self.representation != Some(representation) {
             // The type is unknown if the wait for the reply is interrupted.
             self.representation = None;
-            self.demand(&Command::Type(representation), "the type of transfer was refused")?;
+            self.demand(&Command::Type(representation), "the server refused the transfer type")?;
             self.representation = Some(representation);
         }
         Ok(())

@@ -46,7 +46,7 @@ impl Client {
             } else {
                 format!(" in {} s", pause.as_secs())
             };
-            progress.note(&format!("{error}; trying again{after} ({number} of {most})"));
+            progress.note(&format!("{error}; retrying{after} ({number} of {most})"));
             wait(pause, &self.options.interrupt)?;
         }
     }

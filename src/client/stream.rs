@@ -69,7 +69,10 @@ impl Stream {
             fill(&mut tls, &mut self.socket)?;
         }
         if tls.is_handshaking() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake has no end"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the TLS handshake does not finish",
+            ));
         }
         flush(&mut tls, &self.socket)?;
         self.tls = Some(tls);
@@ -137,7 +140,7 @@ impl Read for Stream {
             match tls.reader().read(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(io::Error::new(error.kind(), "cut off: no end was said by TLS"));
+                    return Err(io::Error::new(error.kind(), "closed without TLS close_notify"));
                 }
                 outcome => return outcome,
             }

@@ -58,7 +58,7 @@ impl Trust {
         if digits.len() == PIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Ok(Self::Pin(digits.to_ascii_lowercase()))
         } else {
-            Err(format!("'{text}' is no SHA-256; it has {PIN_DIGITS} hexadecimal digits"))
+            Err(format!("'{text}' is not a SHA-256 fingerprint of {PIN_DIGITS} hexadecimal digits"))
         }
     }
 
@@ -68,7 +68,7 @@ impl Trust {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.split('%').next().unwrap_or(bare);
         let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| wrong(format!("{host}: a certificate cannot have this name")))?;
+            .map_err(|_| wrong(format!("{host}: not a valid name for a certificate")))?;
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -92,8 +92,8 @@ impl Trust {
             Self::Authorities(path) => read_authorities(path)?,
         };
         if roots.is_empty() {
-            let hint = "Name the authority's file by --ca, or the server's certificate by --pin.";
-            let what = format!("this system has no certificates of authorities. {hint}");
+            let hint = "Use --ca FILE, or --pin SHA256.";
+            let what = format!("this system has no trusted certificate authorities. {hint}");
             return Err(ClientError::new(ErrorKind::Tls, what));
         }
         let built =
@@ -119,7 +119,7 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
         let certificate = certificate.map_err(|error| wrong(&error.to_string()))?;
         roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
     }
-    if roots.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(roots) }
+    if roots.is_empty() { Err(wrong("no certificate found")) } else { Ok(roots) }
 }
 
 /// Verifies the server's certificate as `trust` demands.
@@ -143,19 +143,19 @@ impl ServerCertVerifier for Verifier {
         match (&self.trust, &self.web) {
             (Trust::Anybody, _) => Ok(ServerCertVerified::assertion()),
             (Trust::Pin(pin), _) if *pin == own => Ok(ServerCertVerified::assertion()),
-            (Trust::Pin(_), _) => {
-                Err(Error::General(format!("its certificate is another: SHA-256 {own}")))
-            }
+            (Trust::Pin(_), _) => Err(Error::General(format!(
+                "the certificate does not match --pin: its SHA-256 is {own}"
+            ))),
             (_, Some(web)) => {
                 web.verify_server_cert(certificate, chain, name, ocsp, now).map_err(|error| {
                     // The fingerprint lets a person compare the certificate.
                     Error::General(format!(
-                        "{}; its certificate has the SHA-256 {own}",
+                        "{}; the SHA-256 of the certificate is {own}",
                         what(&error)
                     ))
                 })
             }
-            (_, None) => Err(Error::General("nothing is trusted".to_owned())),
+            (_, None) => Err(Error::General("no trusted certificate authorities".to_owned())),
         }
     }
 
@@ -192,11 +192,11 @@ fn what(error: &Error) -> String {
     };
     let Error::InvalidCertificate(wrong) = error else { return error.to_string() };
     match wrong {
-        UnknownIssuer => "no authority that is trusted here has signed for it".to_owned(),
-        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        NotValidYet => "its certificate is not valid yet".to_owned(),
+        UnknownIssuer => "the certificate is not signed by a trusted authority".to_owned(),
+        Expired | ExpiredContext { .. } => "the certificate has expired".to_owned(),
+        NotValidYet => "the certificate is not valid yet".to_owned(),
         NotValidForName | NotValidForNameContext { .. } => {
-            "its certificate is for another name".to_owned()
+            "the certificate is for another name".to_owned()
         }
         other => other.to_string(),
     }
@@ -214,9 +214,9 @@ pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
         None => reason(error),
     };
     let hint = if certificate {
-        "If that is the server's own, trust it by --pin SHA256; else by --ca FILE, or not at all (--insecure)."
+        "Use --pin SHA256 if this is the server's certificate, or --ca FILE; --insecure skips the check."
     } else {
-        "Does the port speak TLS? See --tls."
+        "Does the port use TLS? See --tls."
     };
     ClientError::new(ErrorKind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
 }

@@ -84,7 +84,7 @@ impl Client {
         let sent = match self.send(upload, offset, progress) {
             // The server refuses the rest of the file, so it gets the whole file.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
-                progress.note(&format!("{error}; sending the whole file again"));
+                progress.note(&format!("{error}; uploading the whole file again"));
                 self.send(upload, 0, progress)?
             }
             sent => sent?,
@@ -93,7 +93,7 @@ impl Client {
         match checked.and_then(|()| self.set_modified(upload)) {
             // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
-                progress.note(&format!("stored, but it could not be checked: {error}"));
+                progress.note(&format!("the file is stored, but was not verified: {error}"));
                 Ok(sent)
             }
             checked => checked.map(|()| sent),
@@ -111,7 +111,9 @@ impl Client {
             return Ok(0);
         }
         if there > upload.metadata.len() {
-            progress.note("the part on the server is longer than the local file; sending the whole file again");
+            progress.note(
+                "the remote file is longer than the local file; uploading the whole file again",
+            );
             return Ok(0);
         }
         let mut compared =
@@ -124,13 +126,17 @@ impl Client {
             // These bytes are of this upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
             Comparison::Unknown if upload.start == UploadStart::WhatIsThere => {
-                progress.note("the part on the server cannot be compared with the local file; resuming at its size");
+                progress.note(
+                    "the remote file cannot be compared with the local file; resuming at its size",
+                );
                 Ok(there)
             }
             // The user asked for `put`, and this may be the file to replace.
             Comparison::Unknown => Ok(0),
             Comparison::Different => {
-                progress.note("the part on the server differs from the local file; sending the whole file again");
+                progress.note(
+                    "the remote file differs from the local file; uploading the whole file again",
+                );
                 Ok(0)
             }
         }
@@ -234,7 +240,7 @@ impl Client {
         if fits {
             return Ok(());
         }
-        let message = format!("{} is not there as it is here", shown(upload.path));
+        let message = format!("{} on the server differs from the local file", shown(upload.path));
         let error = ClientError::new(ErrorKind::Incomplete, message);
         // The next try starts at the beginning, not after the wrong bytes.
         upload.begun = false;
@@ -268,6 +274,6 @@ fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {
 }
 
 fn changed(local: &Path) -> ClientError {
-    let message = format!("{} changed while it was sent; send it again", shown_path(local));
+    let message = format!("{} changed during the upload; upload it again", shown_path(local));
     ClientError::new(ErrorKind::Local, message)
 }

@@ -37,9 +37,7 @@ impl Target {
             "ftps" => tls = Some(TlsMode::Implicit),
             "ftpes" => tls = Some(TlsMode::Require),
             _ => {
-                return Err(format!(
-                    "'{scheme}' is no scheme that ftpclient knows; use ftp:// or ftps://"
-                ));
+                return Err(format!("unknown scheme '{scheme}'; use ftp:// or ftps://"));
             }
         }
         let (authority, path) =
@@ -70,10 +68,10 @@ impl Target {
             None => (text, None),
         };
         if host.is_empty() {
-            return Err("the host is missing".to_owned());
+            return Err("missing host".to_owned());
         }
         let port = port
-            .map(|port| port.parse().map_err(|_| format!("'{port}' is no port")))
+            .map(|port| port.parse().map_err(|_| format!("'{port}' is not a port")))
             .transpose()?;
         Ok(Self {
             host: host.to_owned(),
@@ -100,7 +98,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
         bytes.push(match byte {
             b'%' => match (digit(), digit()) {
                 (Some(high), Some(low)) => u8::try_from(high * 16 + low).unwrap_or(b'%'),
-                _ => return Err(format!("'{text}' has a % without two digits behind it")),
+                _ => return Err(format!("'{text}' has a % without two hexadecimal digits")),
             },
             byte => byte,
         });

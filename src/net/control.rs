@@ -44,8 +44,8 @@ impl fmt::Display for Disconnect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => formatter.write_str("closed by the client"),
-            Self::Broken(error) => write!(formatter, "broken: {error}"),
-            Self::Handshake => formatter.write_str("no TLS handshake in time"),
+            Self::Broken(error) => write!(formatter, "connection error: {error}"),
+            Self::Handshake => formatter.write_str("TLS handshake timeout"),
             Self::Stalled => formatter.write_str("the client does not read its replies"),
         }
     }

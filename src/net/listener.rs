@@ -115,7 +115,7 @@ impl Reserve {
     fn refuse_one(&mut self, listener: &TcpListener) {
         self.give_up();
         if let Ok((stream, _)) = listener.accept() {
-            refuse(&stream, "Out of descriptors; try again later.");
+            refuse(&stream, "Out of resources; try again later.");
         }
         self.restore();
     }

@@ -28,10 +28,10 @@ impl FromStr for AddressOrName {
         match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) if is_usable(address) => Ok(Self::Address(address)),
             Ok(IpAddr::V4(_)) => {
-                Err(format!("'{text}' is no address that a client could connect to"))
+                Err(format!("'{text}' is not an address that clients can connect to"))
             }
             Ok(IpAddr::V6(_)) => {
-                Err(format!("'{text}' is an IPv6 address, and PASV tells IPv4 addresses alone"))
+                Err(format!("'{text}' is an IPv6 address, but PASV supports only IPv4"))
             }
             Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
             Err(_) => Err(format!("'{text}' is neither an IPv4 address nor a name")),

@@ -165,11 +165,11 @@ impl Session {
     /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     fn give_up_call(&mut self, calling: &Calling) {
         let error = &std::io::ErrorKind::TimedOut.into();
-        self.log(&Event::Trouble { what: "the file system does not answer", error });
+        self.log(&Event::Trouble { what: "the file system does not respond", error });
         if let Some(data) = &calling.data {
             data.end();
             self.route = None;
-            let text = "The file system does not answer; transfer aborted.";
+            let text = "The file system does not respond; transfer aborted.";
             self.reply(&Reply::new(Code::LOCAL_ERROR, text));
         } else {
             self.reply(&Refusal::StorageSilent.reply());

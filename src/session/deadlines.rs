@@ -67,7 +67,7 @@ impl Session {
                 self.dismiss(&format!("No command for {idle} seconds; closing."), now);
             }
             Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
-                self.dismiss("No login in time; closing.", now);
+                self.dismiss("Login timeout; closing.", now);
             }
             Activity::Calling(calling) => self.expire_call(calling, now),
             Activity::Waiting(waiting) => self.expire_waiting(waiting, now),

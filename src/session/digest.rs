@@ -161,8 +161,8 @@ impl Session {
                 self.reply(&answer.reply(&checksum.finish()));
             }
             Err(error) => {
-                self.log(&Event::Trouble { what: "a file could not be read", error: &error });
-                self.reply(&Reply::new(Code::LOCAL_ERROR, "The file could not be read."));
+                self.log(&Event::Trouble { what: "cannot read a file", error: &error });
+                self.reply(&Reply::new(Code::LOCAL_ERROR, "Cannot read the file."));
             }
         }
         self.enter(Activity::Commands);

@@ -133,7 +133,7 @@ impl Session {
         self.check_login_security()?;
         // The text does not reveal which users exist.
         let text = if self.accounts().serve_anonymous() && Accounts::is_anonymous(&name) {
-            "Give your e-mail address as password."
+            "Send your e-mail address as password."
         } else {
             "Password required."
         };
@@ -147,7 +147,7 @@ impl Session {
             Login::Named(name) => name,
             other => {
                 self.login = other;
-                return Err(Refusal::OutOfSequence("Say USER first."));
+                return Err(Refusal::OutOfSequence("Send USER first."));
             }
         };
         let attempt = self.attempt(&name, &password);
@@ -258,7 +258,7 @@ impl Session {
         match service.throttle.check(attempt, &service.limits, now) {
             Ok(()) => false,
             Err(LockedOut::Address { remaining }) => {
-                self.log(&Event::LoginFailed { user: name, why: "the address is locked out" });
+                self.log(&Event::LoginFailed { user: name, why: "address locked out" });
                 let minutes = remaining.as_secs().div_ceil(60);
                 let text = format!(
                     "Too many failed logins from your address; try again in {minutes} minutes."
@@ -267,7 +267,7 @@ impl Session {
                 true
             }
             Err(LockedOut::User) => {
-                self.fail_login(name, Some(attempt), "the user is locked out", now, now);
+                self.fail_login(name, Some(attempt), "user locked out", now, now);
                 true
             }
         }
@@ -291,9 +291,9 @@ impl Session {
                 self.login = Login::Member(Box::new(Member { account, directory, durability }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
-            Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),
+            Err(Denied::Incorrect) => self.fail_login(name, attempt, "login incorrect", begun, now),
             Err(Denied::NoHome(error)) => {
-                let why = format!("the home cannot be opened: {error}");
+                let why = format!("cannot open the home: {error}");
                 self.log(&Event::LoginFailed { user: name, why: &why });
                 self.refuse(&Refusal::NoHome(error));
             }
@@ -350,7 +350,7 @@ impl Session {
             }
             LoggingIn::Opening { login, .. } => {
                 self.enter(Activity::Commands);
-                let why = "the home was not opened in time: its file system hangs, or it has very many files to count";
+                let why = "the home was not opened in time: its file system hangs, or there are too many files to count";
                 self.log(&Event::LoginFailed { user: &login.name, why });
                 self.refuse(&Refusal::NoHome(io::Error::new(ErrorKind::TimedOut, why)));
             }
@@ -368,14 +368,14 @@ impl Session {
     pub(super) fn account(&self) -> Result<Reply, Refusal> {
         match self.login {
             Login::Member(_) => Ok(Reply::new(Code::SUPERFLUOUS, "No account is needed.")),
-            _ => Err(Refusal::OutOfSequence("Say USER and PASS first.")),
+            _ => Err(Refusal::OutOfSequence("Send USER and PASS first.")),
         }
     }
 
     /// HOST: selects a host. It must come before USER (RFC 7151 §3.1).
     pub(super) fn host(&mut self, name: &str) -> Result<Reply, Refusal> {
         if !matches!(self.login, Login::Stranger) {
-            return Err(Refusal::OutOfSequence("HOST comes before USER."));
+            return Err(Refusal::OutOfSequence("Send HOST before USER."));
         }
         self.host = Some(self.service.hosts.find(name).ok_or(Refusal::UnknownHost)?);
         Ok(Reply::new(Code::READY, self.service.greeting()))

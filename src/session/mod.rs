@@ -61,7 +61,7 @@ use upload::Finishing;
 use waiting::Waiting;
 
 /// The reason sent to a client that sends more commands in a second than allowed.
-const TOO_MUCH: &str = "Too many commands in a second; closing.";
+const TOO_MUCH: &str = "Too many commands per second; closing.";
 
 /// Maximum time for the client to receive the last replies.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl Activity {
             Self::Waiting(_) => "waiting",
             Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
-            Self::Farewell { .. } => "farewell",
+            Self::Farewell { .. } => "closing",
         }
     }
 }
@@ -231,7 +231,7 @@ impl Session {
 
     fn next_command(&mut self, now: Instant) -> Result<Step, Disconnect> {
         if self.service.stopping.load(Ordering::Acquire) {
-            self.dismiss("The server is stopping.", now);
+            self.dismiss("The server is shutting down.", now);
             return Ok(Step::More);
         }
         if self.control.is_congested() {
@@ -331,7 +331,7 @@ impl Session {
             Command::ExtendedPassive(wanted)  => self.extended_passive(wanted, now).map(Some),
             Command::Restart(offset)          => self.restart(offset).map(Some),
             Command::Range(range)             => { self.pending.range = range;
-                                                   Ok(Some(Reply::new(Code::PENDING, "Range noted."))) }
+                                                   Ok(Some(Reply::new(Code::PENDING, "Range accepted."))) }
             Command::Hash(path)               => self.hash(path, pending, now).map(|()| None),
             Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, path, from, to, now).map(|()| None),
             Command::Available(path)          => self.look(now, move |member| member.available(path.as_ref())),
@@ -359,7 +359,7 @@ impl Session {
             Command::ModificationTime(path)   => self.modification_time(path, now),
             Command::SetModificationTime { time, path } => self.change(path, now, move |member, path| member.set_modification_time(time, path)),
             Command::Features                 => Ok(Some(self.features())),
-            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
+            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "UTF8 set to ON."))),
             Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
             Command::Set(Setting::Hash(name)) => self.select_hash(name.as_deref()).map(Some),
             Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
@@ -412,7 +412,7 @@ impl Session {
                 None => self.refuse(&Refusal::LineTooLong),
                 Some(Ok(Command::Status(None))) => self.reply(&status()),
                 Some(Ok(Command::Status(Some(_)))) => self.refuse(&Refusal::OutOfSequence(
-                    "STAT of a path waits for the transfer to end.",
+                    "STAT with a path is not available during a transfer.",
                 )),
                 _ => self.reply(&Reply::new(Code::OK, "Done.")),
             }
@@ -438,7 +438,7 @@ impl Session {
     fn say_farewell(&mut self, until: Instant, now: Instant) -> Step {
         if self.control.is_flushed() {
             self.control.close();
-            self.log_disconnect("farewell", now);
+            self.log_disconnect("closed after the final reply", now);
             return Step::Over;
         }
         self.enter(Activity::Farewell { until });
@@ -454,7 +454,7 @@ impl Session {
 
     fn refuse(&mut self, refusal: &Refusal) {
         if let Some(error) = refusal.trouble() {
-            self.log(&Event::Trouble { what: "a command could not be carried out", error });
+            self.log(&Event::Trouble { what: "a command failed", error });
         }
         self.reply(&refusal.reply());
     }

@@ -148,7 +148,7 @@ impl Session {
         match wanted {
             ExtendedPassive::All => {
                 self.parameters.extended_passive_only = true;
-                return Ok(Reply::new(Code::OK, "Only EPSV is taken from now on."));
+                return Ok(Reply::new(Code::OK, "Only EPSV is accepted from now on."));
             }
             ExtendedPassive::Only(protocol) if protocol != own => {
                 return Err(Refusal::OtherProtocol(own));
@@ -215,7 +215,7 @@ impl Session {
 
     pub(super) fn restart(&mut self, offset: u64) -> Result<Reply, Refusal> {
         if offset > 0 && self.parameters.representation == Type::Ascii {
-            return Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."));
+            return Err(Refusal::Marker("REST requires TYPE I."));
         }
         self.pending.restart = offset;
         Ok(Reply::new(Code::PENDING, format!("Restarting at {offset}.")))

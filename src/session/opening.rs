@@ -107,9 +107,7 @@ impl Session {
     ) -> Result<(), Refusal> {
         let (offset, end) = match pending.range {
             Some(_) if self.parameters.representation == Type::Ascii => {
-                return Err(Refusal::Marker(
-                    "RANG needs TYPE I: an offset has no meaning in TYPE A.",
-                ));
+                return Err(Refusal::Marker("RANG requires TYPE I."));
             }
             Some(range) => (range.first, range.last.saturating_add(1)),
             None => (self.marker(pending)?, entry.size),
@@ -181,7 +179,7 @@ impl Session {
     pub(super) fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
         match pending.restart {
             1.. if self.parameters.representation == Type::Ascii => {
-                Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."))
+                Err(Refusal::Marker("REST requires TYPE I."))
             }
             offset => Ok(offset),
         }
@@ -375,25 +373,24 @@ impl Session {
     fn log_stranger(&self, from: SocketAddr) {
         let own = self.control.peer().ip();
         let why = format!(
-            "a data connection came from {from}, its control connection from {own}; for clients that have two addresses \
-             there is --data-from"
+            "the control connection comes from {own}; use --data-from for clients with several addresses"
         );
-        self.log(&Event::Refused { peer: from, why: &why });
+        self.log(&Event::DataRefused { from: Some(from), why: &why });
     }
 
     fn handshake_failed(&self, error: &io::Error) -> Reply {
-        self.log(&Event::Trouble { what: "a data connection could not be secured", error });
-        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
+        self.log(&Event::Trouble { what: "the TLS handshake of a data connection failed", error });
+        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake on the data connection failed.")
     }
 
     /// Returns the reply if the data connection did not resume a TLS session: the negotiation was unacceptable (RFC
     /// 4217 §10).
     fn not_resumed(&self) -> Reply {
-        let why = "its data connection did not resume a TLS session of its account; OpenSSL's clients can over TLS 1.2 \
-                   (--tls-max 1.2), and --no-tls-reuse takes those that cannot";
-        self.log(&Event::Refused { peer: self.control.peer(), why });
-        let text = "The data connection did not resume the TLS session of this control connection; the server can allow \
-                    that by --no-tls-reuse, and --tls-max 1.2 helps some clients.";
+        let why = "no TLS session of this account was resumed; use --tls-max 1.2 for clients with OpenSSL, or --no-tls-reuse \
+                   for clients that cannot resume";
+        self.log(&Event::DataRefused { from: None, why });
+        let text = "The data connection did not resume the TLS session of the control connection; the administrator can \
+                    allow this with --no-tls-reuse, or help some clients with --tls-max 1.2.";
         Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
     }
 }

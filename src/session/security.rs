@@ -65,11 +65,11 @@ impl Session {
     ) -> Result<(), Refusal> {
         let security = self.service.security.as_ref().ok_or(Refusal::NoTls)?;
         if self.tls.scope.is_some() {
-            return Err(Refusal::OutOfSequence("This connection is by TLS already."));
+            return Err(Refusal::OutOfSequence("TLS is already active."));
         }
         let scope = security.acceptor.bind(self.control.peer().ip());
         let tls = scope.accept_control()?;
-        self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
+        self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Proceed with the TLS handshake."));
         // A client that has sent USER in plain text must send it again (RFC 4217 §11).
         let host = self.host.take();
         self.reinitialize(now);
@@ -102,11 +102,11 @@ impl Session {
     pub(super) fn protect(&mut self, level: ProtectionLevel) -> Result<Reply, Refusal> {
         self.is_secure()?;
         if !self.tls.buffer_agreed {
-            return Err(Refusal::OutOfSequence("Say PBSZ 0 first."));
+            return Err(Refusal::OutOfSequence("Send PBSZ 0 first."));
         }
         let (private, text) = match level {
-            ProtectionLevel::Clear => (false, "Data travels in the clear."),
-            ProtectionLevel::Private => (true, "Data travels by TLS."),
+            ProtectionLevel::Clear => (false, "Data connections are not encrypted."),
+            ProtectionLevel::Private => (true, "Data connections use TLS."),
             ProtectionLevel::Other => return Err(Refusal::ProtectionLevel),
         };
         if !private && self.tls_is_required() {
@@ -129,7 +129,7 @@ impl Session {
     fn is_secure(&self) -> Result<(), Refusal> {
         match (&self.service.security, &self.tls.scope) {
             (None, _) => Err(Refusal::NoTls),
-            (_, None) => Err(Refusal::OutOfSequence("Say AUTH TLS first.")),
+            (_, None) => Err(Refusal::OutOfSequence("Send AUTH TLS first.")),
             _ => Ok(()),
         }
     }

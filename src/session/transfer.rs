@@ -304,7 +304,7 @@ impl Session {
             },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
-                    self.log(&Event::Trouble { what: "a transfer could not go on", error });
+                    self.log(&Event::Trouble { what: "a transfer failed", error });
                 }
                 let outcome = match fault {
                     Fault::Connection(_) => Outcome::CutOff,
@@ -461,5 +461,5 @@ pub(super) fn aborted() -> Reply {
 }
 
 pub(super) fn abort_done() -> Reply {
-    Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
+    Reply::new(Code::TRANSFER_COMPLETE, "ABOR successful.")
 }

@@ -420,7 +420,7 @@ impl Session {
     ) {
         let why = match &ending {
             Ending::CutOff(why) => why,
-            Ending::Failed(..) => "it did not come to its end",
+            Ending::Failed(..) => "the transfer did not finish",
             Ending::Aborted => ABORTED,
         };
         self.log(&Event::CutOff { why, kept });
@@ -429,7 +429,7 @@ impl Session {
         let is_aborted = matches!(ending, Ending::Aborted);
         let (reply, outcome) = match ending {
             Ending::CutOff(why) => {
-                let text = format!("Cut off: {why}. {kept} bytes are kept.");
+                let text = format!("Upload incomplete: {why}; {kept} bytes kept.");
                 (Reply::new(Code::TRANSFER_ABORTED, text), Outcome::CutOff)
             }
             Ending::Failed(reply, outcome) => (reply, outcome),
@@ -472,9 +472,9 @@ impl Session {
     ) {
         self.route = None;
         let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
-            Reply::new(Code::LOCAL_ERROR, "Another upload of this file has taken over.")
+            Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
         } else {
-            self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+            self.log(&Event::Trouble { what: "cannot store an upload", error: &error });
             fault_reply(&Fault::Storage(error))
         };
         self.finish(request, bytes, &reply, Outcome::Failed, now);
@@ -483,7 +483,7 @@ impl Session {
 
 /// Returns the reply to STAT while an upload is being stored.
 fn storing() -> Reply {
-    Reply::new(Code::STATUS, "Storing what has come.")
+    Reply::new(Code::STATUS, "Storing the received data.")
 }
 
 /// Decides, once everything is flushed, whether the file gets its final name. It does not if the client has sent
@@ -506,7 +506,7 @@ impl From<Unable> for Refusal {
     fn from(unable: Unable) -> Self {
         match unable {
             Unable::Busy => Self::UploadUnderWay,
-            Unable::BeyondEnd => Self::Marker("REST is beyond the end of what is there."),
+            Unable::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
             Unable::Interrupted => Self::UploadInterrupted,
             Unable::Io(error) => Self::Storage(error),
         }

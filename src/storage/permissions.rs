@@ -43,8 +43,9 @@ impl Permissions {
         text.split(',').try_fold(Self(0), |all, word| {
             let found = WORDS.iter().find(|(known, _)| *known == word);
             let known = WORDS.map(|(known, _)| known).join(", ");
-            let (_, permission) =
-                found.ok_or_else(|| format!("'{word}' is none of {known} and all"))?;
+            let (_, permission) = found.ok_or_else(|| {
+                format!("'{word}' is not a permission; use all, or some of {known}")
+            })?;
             Ok(Self(all.0 | bit(*permission)))
         })
     }

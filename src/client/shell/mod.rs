@@ -205,9 +205,7 @@ impl Shell {
                     self.run_line(line.trim_start_matches('\u{FEFF}').trim_end_matches('\r'))
                 }
                 Ok(Err(_)) => {
-                    self.fail(&ClientError::usage(
-                        "a line of the script is not UTF-8; it was passed over",
-                    ));
+                    self.fail(&ClientError::usage("a line of the script is not UTF-8; skipped"));
                     self.after_failure()
                 }
                 Err(error) => {
@@ -260,7 +258,7 @@ impl Shell {
 
     fn run_line(&mut self, line: &str) -> Flow {
         let Ok(commands) = words::split(line) else {
-            self.fail(&ClientError::usage("a quote is not closed"));
+            self.fail(&ClientError::usage("unclosed quote"));
             return self.after_failure();
         };
         for command in commands {
@@ -323,9 +321,9 @@ impl Shell {
             client.set_active(active);
         }
         let way = if active {
-            "The server will connect to us for data."
+            "Active mode: the server opens data connections."
         } else {
-            "We will connect to the server for data."
+            "Passive mode: the client opens data connections."
         };
         self.note(way);
     }

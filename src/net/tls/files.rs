@@ -137,7 +137,7 @@ pub fn read_authorities(path: &Path) -> Result<RootCertStore, String> {
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_reader_iter(open(path)?).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| in_file(path, &error))?;
-    if found.is_empty() { Err(in_file(path, &"there is no certificate in it")) } else { Ok(found) }
+    if found.is_empty() { Err(in_file(path, &"no certificate found")) } else { Ok(found) }
 }
 
 fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
@@ -145,7 +145,7 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
     let key = PrivateKeyDer::from_pem_reader(open(&files.key)?).map_err(|error| {
         let none = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
         if none {
-            in_file(&files.key, &"there is no private key in it")
+            in_file(&files.key, &"no private key found")
         } else {
             in_file(&files.key, &error)
         }
@@ -154,7 +154,10 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
     key.map(Arc::new).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => in_file(
             &files.key,
-            &format_args!("this key is not that of {}", files.certificate.display()),
+            &format_args!(
+                "the key does not match the certificate in {}",
+                files.certificate.display()
+            ),
         ),
         error => in_file(&files.certificate, &error),
     })

@@ -253,7 +253,7 @@ impl Issuer {
     ) -> io::Result<Arc<Self>> {
         let mut mark = Mark::default();
         let filled = ring::default_provider().secure_random.fill(&mut mark);
-        filled.map_err(|_| io::Error::other("there are no random bytes"))?;
+        filled.map_err(|_| io::Error::other("cannot get random bytes"))?;
         let begun = Mutex::new(Sessions { marks: [mark].into(), numbered: VecDeque::new() });
         let (trusted, resumed) = (AtomicBool::new(false), Mutex::default());
         Ok(Arc::new(Self { mark, tickets, control, begun, trusted, resumed }))
