@@ -9,11 +9,13 @@
 //! Depends on `client`, for preparing and comparing files, and on `ftp`.
 
 mod client;
+mod error;
 mod load;
 mod report;
 mod runner;
 mod usage;
 
+pub use error::BenchError;
 pub use load::Load;
 pub use report::Report;
 
@@ -21,11 +23,11 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::client::{Client, ClientError, Interrupt, Options, TlsMode};
+use crate::client::{Client, Interrupt, Options, TlsMode};
 use client::{Login, Target};
 use load::{Group, Routine};
 use report::Row;
@@ -64,48 +66,6 @@ pub struct Settings {
     pub process: Option<u32>,
     /// Ends a measurement early: transfers under way are finished, and stored files are removed.
     pub interrupt: Interrupt,
-}
-
-/// Reason why there is no measurement.
-#[derive(Debug)]
-pub enum BenchError {
-    /// An error of the server or the network.
-    Client(ClientError),
-    /// An error of this machine.
-    Local(io::Error),
-    /// Any other error, as one sentence.
-    Wrong(String),
-    /// An interrupt before there was anything to measure.
-    Interrupted,
-}
-
-impl fmt::Display for BenchError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(error) => error.fmt(formatter),
-            Self::Local(error) => write!(formatter, "{}", crate::units::reason(error)),
-            Self::Wrong(what) => formatter.write_str(what),
-            Self::Interrupted => formatter.write_str("interrupted"),
-        }
-    }
-}
-
-impl From<ClientError> for BenchError {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<io::Error> for BenchError {
-    fn from(error: io::Error) -> Self {
-        Self::Local(error)
-    }
-}
-
-impl From<rustix::io::Errno> for BenchError {
-    fn from(error: rustix::io::Errno) -> Self {
-        Self::Local(error.into())
-    }
 }
 
 /// Measures one load.
@@ -327,9 +287,4 @@ fn pattern(size: u64) -> io::Result<(File, u32)> {
 
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-#[allow(clippy::disallowed_methods, reason = "the loop of the crowd: time enters here")]
-fn now() -> Instant {
-    Instant::now()
 }

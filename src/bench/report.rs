@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Load;
+use super::load::Load;
 use super::usage::{Memory, Usage};
 
 /// Results of one group of clients.
