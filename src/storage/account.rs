@@ -376,7 +376,7 @@ impl LoadedUser {
     fn open_home(&self, usage_table: &UsageTable) -> Option<Root> {
         // A home that is missing is reported when its user logs in.
         let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
-        Some(match usage_table.known(&root) {
+        Some(match usage_table.known(root.identity()) {
             Some(usage) => root.with_quota(self.quota(usage)),
             None => root,
         })
@@ -420,7 +420,7 @@ impl Admission {
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
-            let usage = usage_table.of(&root);
+            let usage = usage_table.of(root.identity(), || root.measure());
             root.with_quota(loaded.quota(usage))
         };
         Ok(Account {

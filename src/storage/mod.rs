@@ -4,6 +4,7 @@
 //! Not here: sockets, replies, the clock.
 
 pub mod account;
+mod durability;
 mod exposed;
 mod hosts;
 mod partials;
@@ -14,11 +15,13 @@ mod rate_limit;
 mod reserved_names;
 mod rights;
 mod root;
+mod stat;
 mod unique;
 mod upload;
 pub mod users;
 
 pub use account::{Account, Accounts, Admission, Denied, Verdict, Verification};
+pub use durability::Durability;
 pub use exposed::{Secrets, whereabouts};
 pub use hosts::{Hosts, ReloadedUsers};
 pub use partials::all_recovered;
@@ -27,6 +30,6 @@ pub use rate_limit::RateLimit;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{
-    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Flush, Go,
-    Owner, Signs, Start, Terms, Unable, Upload, VANISHED, judge,
+    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Flush, Go, Owner, Signs,
+    Start, Terms, Unable, Upload, VANISHED, judge,
 };

@@ -18,8 +18,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
-use super::root::Root;
-
 /// The usage of a tree, shared by all sessions that see the tree.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
@@ -45,12 +43,12 @@ pub(super) struct Used {
 pub(super) struct UsageTable(Mutex<HashMap<(u64, u64), Weak<Usage>>>);
 
 impl UsageTable {
-    /// Returns the usage of a tree; counts it if no session sees the tree now.
-    pub(super) fn of(&self, root: &Root) -> Arc<Usage> {
-        if let Some(usage) = self.known(root) {
+    /// Returns the usage of the tree whose root has this identity; `measure` counts it if no session sees the tree now.
+    pub(super) fn of(&self, identity: FileId, measure: impl FnOnce() -> Used) -> Arc<Usage> {
+        if let Some(usage) = self.known(identity) {
             return usage;
         }
-        let (identity, used) = (root.identity(), root.measure());
+        let used = measure();
         let mut known = self.0.lock();
         known.retain(|_, usage| usage.strong_count() > 0);
         // Another thread may have been faster.
@@ -62,8 +60,8 @@ impl UsageTable {
     }
 
     /// Returns the usage of a tree, if a session sees the tree now.
-    pub(super) fn known(&self, root: &Root) -> Option<Arc<Usage>> {
-        self.0.lock().get(&root.identity()).and_then(Weak::upgrade)
+    pub(super) fn known(&self, identity: FileId) -> Option<Arc<Usage>> {
+        self.0.lock().get(&identity).and_then(Weak::upgrade)
     }
 }
 
@@ -257,13 +255,14 @@ mod tests {
 
     use super::*;
     use crate::ftp::VirtualPath;
-    use crate::storage::{Durability, Go, Owner, Start, Terms, Upload};
+    use crate::storage::{Durability, Go, Owner, Root, Start, Terms, Upload};
 
     const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 
     fn root(bytes_max: u64, files_max: u64) -> (TempDir, Root, Quota) {
         let folder = tempfile::tempdir().unwrap();
-        let usage = UsageTable::default().of(&Root::open(folder.path()).unwrap());
+        let root = Root::open(folder.path()).unwrap();
+        let usage = UsageTable::default().of(root.identity(), || root.measure());
         let quota = Quota { bytes_max, files_max, usage };
         let root = Root::open(folder.path()).unwrap().with_quota(quota.clone());
         (folder, root, quota)

@@ -26,10 +26,10 @@ use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::record::identity;
-use super::target::{Durability, Identity, flush_directory, open_directory};
 use super::{Committed, Go, Upload, copy, rename_new};
+use crate::storage::durability::{Durability, flush_directory, open_directory};
 use crate::storage::quota::Quota;
-use crate::storage::root::size;
+use crate::storage::stat::{Identity, size};
 
 /// The maximum number of tries for a name that other appends also use.
 const TRIES_MAX: u32 = 1000;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::target::{Identity, Lock, UNIQUE_NAMES_MAX, UploadTarget};
+use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
 use crate::ftp::VirtualPath;
 use crate::storage::quota::{FileId, QuotaReservation};
-use crate::storage::root::{Root, size};
+use crate::storage::root::Root;
+use crate::storage::stat::{Identity, size};
 use crate::storage::unique::unique_name;
 
 impl Upload {

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use rustix::fs::AtFlags;
 
 use super::record::PartRecord;
-use super::target::{Durability, Identity, flush_directory};
 use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
+use crate::storage::durability::{Durability, flush_directory};
+use crate::storage::stat::Identity;
 
 /// The remains of an upload that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

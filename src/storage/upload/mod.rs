@@ -28,16 +28,16 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::durability::{Durability, flush_directory};
 use super::quota::QuotaReservation;
-use super::root::size;
+use super::stat::size;
 
 pub(super) use append::recover;
 pub use judge::{ABORTED, ClientState, Completeness, DataEnd, Signs, VANISHED, judge};
 pub use record::Owner;
 use record::PartRecord;
-pub use target::Durability;
 use target::{KEPT_MODE, UNIQUE_NAMES_MAX};
-pub(super) use target::{Lock, UploadTarget, flush_directory, modified, open_directory};
+pub(super) use target::{Lock, UploadTarget};
 
 /// The mode bits of group and others.
 const OTHERS_MODE: u32 = 0o077;
