@@ -25,8 +25,10 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::copy;
 use super::record::identity;
-use super::{Committed, Go, Upload, copy, rename_new};
+use super::rename::rename_new;
+use super::state::{Committed, Go, Upload};
 use crate::storage::durability::{Durability, flush_directory, open_directory};
 use crate::storage::quota::Quota;
 use crate::storage::stat::{Identity, size};

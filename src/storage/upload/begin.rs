@@ -9,8 +9,10 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::append::recover;
+use super::copy;
+use super::state::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload};
 use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
-use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
 use crate::ftp::VirtualPath;
 use crate::storage::quota::{FileId, QuotaReservation};
 use crate::storage::root::Root;

@@ -6,9 +6,12 @@ use std::sync::atomic::Ordering;
 use rustix::fs::AtFlags;
 
 use super::record::PartRecord;
-use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
+use super::state::{Role, Terms, Upload};
 use crate::storage::durability::{Durability, flush_directory};
 use crate::storage::stat::Identity;
+
+/// The number of bytes that a partial gives up for its record on a full disk: more than a block of any file system.
+const RECORD_ROOM_BYTES: u64 = 128 * 1024;
 
 /// The remains of an upload that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,4 +133,8 @@ impl Drop for Upload {
             self.settle_now();
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
