@@ -13,11 +13,13 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::exposed::Secrets;
+use super::password;
 use super::permissions::Permissions;
 use super::quota::{Quota, Usage, UsageTable};
 use super::rate_limit::RateLimit;
+use super::root::Root;
+use super::upload::Owner;
 use super::users::{User, UserSettings, Users};
-use super::{Owner, Root, password};
 use crate::ftp::command::Password;
 use crate::ftp::path::Escaped;
 
