@@ -223,7 +223,7 @@ fn a_rate_holds_a_transfer_back_and_costs_no_worker() {
 }
 
 #[test]
-fn users_are_read_anew_a_broken_file_changes_nothing_and_sessions_stay() {
+fn users_are_read_again_a_broken_file_changes_nothing_and_sessions_stay() {
     let scene = Scene::new(&["alice"], |_| {});
     let server = scene.server.server.as_ref().unwrap();
     let path = scene.folder.path().join("users");

@@ -148,7 +148,7 @@ fn a_pattern_may_be_as_nested_or_long_as_it_likes() {
 }
 
 #[test]
-fn a_member_may_log_in_anew_at_any_time_and_a_stranger_cannot_stay() {
+fn a_member_may_log_in_again_at_any_time_and_a_stranger_cannot_stay() {
     let server =
         TestServer::start(|config| config.limits.login_timeout = Duration::from_millis(400));
     let mut member = RawClient::log_in(server.address());

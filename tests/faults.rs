@@ -625,7 +625,7 @@ impl Progress for Changer<'_> {
 }
 
 #[test]
-fn a_file_that_changes_between_two_tries_is_fetched_anew() {
+fn a_file_that_changes_between_two_tries_is_fetched_again() {
     let server = TestServer::start(|_| {});
     let (old, new) = (noise(SIZE), noise(SIZE + 1)[1..].to_vec());
     let folder = tempfile::tempdir().unwrap();

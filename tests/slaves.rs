@@ -184,7 +184,7 @@ fn clients_go_to_the_next_slave_in_turn_and_every_mode_is_byte_exact() {
 }
 
 #[test]
-fn a_slave_that_is_killed_loses_its_own_clients_only_and_is_started_anew() {
+fn a_slave_that_is_killed_loses_its_own_clients_only_and_is_started_again() {
     let scene = Scene::start(2);
     let (mut one, first) = scene.connect();
     let (mut two, second) = scene.connect();

@@ -468,7 +468,7 @@ fn tls_begins_at_once_on_the_port_of_implicit_tls() {
 }
 
 #[test]
-fn each_name_has_its_certificate_and_they_are_read_anew() {
+fn each_name_has_its_certificate_and_they_are_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let names = ["one.example", "two.example"];
     let keys = names.map(|name| certificate(folder.path(), name));
