@@ -262,7 +262,7 @@ impl Config {
             format!("write {}", self.write),
             format!("anonymous {}", self.anonymous),
             format!("require_tls {}", self.require_tls),
-            format!("resumption {:?}", self.resumption),
+            format!("resumption {}", self.resumption),
             format!("tls_max {}", self.tls_max),
             format!("flush {}", self.flush),
             format!("clients_max {}", limits.clients_max),
@@ -282,7 +282,7 @@ impl Config {
             format!("passive_ports_open_max {}", limits.passive_ports_open_max),
             format!("logins_pending_max {}", limits.logins_pending_max),
             format!("partial_age_max {}", seconds(limits.partial_age_max)),
-            format!("level {:?}", self.level),
+            format!("level {}", self.level),
         ];
         lines.extend(
             self.passive_ports
@@ -326,10 +326,7 @@ impl Config {
             "virtual_host" => self.virtual_hosts.push(value.parse().ok()?),
             "tls_max" => self.tls_max = value.parse().ok()?,
             "require_tls" => self.require_tls = value.parse().ok()?,
-            "resumption" => {
-                let kinds = [Resumption::Required, Resumption::Optional];
-                self.resumption = kinds.into_iter().find(|kind| format!("{kind:?}") == value)?;
-            }
+            "resumption" => self.resumption = value.parse().ok()?,
             "certificate" => {
                 let (certificate, key) = (value.into(), PathBuf::new());
                 self.tls.keys.push(KeyFiles { certificate, key });
@@ -359,10 +356,7 @@ impl Config {
             "passive_ports" => self.passive_ports = Some(passive_ports(value).ok()?),
             "public_name" => self.public_name = Some(value.to_owned()),
             "public_address" => self.public_address = Some(value.parse().ok()?),
-            "level" => {
-                let levels = [Level::Quiet, Level::Normal, Level::Verbose];
-                self.level = levels.into_iter().find(|level| format!("{level:?}") == value)?;
-            }
+            "level" => self.level = value.parse().ok()?,
             _ => return None,
         }
         Some(())

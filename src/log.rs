@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,14 +32,38 @@ const TAIL_BYTES: usize = 128;
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The amount that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Level {
     /// `-q`: only what an administrator must see.
     Quiet,
     /// Connections, logins, transfers, refusals.
+    #[default]
     Normal,
     /// `-v`: also each command and reply.
     Verbose,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "quiet" => Ok(Self::Quiet),
+            "normal" => Ok(Self::Normal),
+            "verbose" => Ok(Self::Verbose),
+            _ => Err(format!("'{text}' is none of quiet, normal, verbose")),
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Quiet => "quiet",
+            Self::Normal => "normal",
+            Self::Verbose => "verbose",
+        })
+    }
 }
 
 /// The session that an event belongs to.
