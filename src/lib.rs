@@ -6,9 +6,10 @@
 
 pub mod balancer;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod client;
-pub mod config;
+
 pub mod confine;
 pub mod ftp;
 pub mod log;
@@ -17,6 +18,7 @@ pub mod pool;
 pub mod prepared;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod slave;
 pub mod storage;
 pub mod units;

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use crate::balancer::Balancer;
 use crate::balancer::registry::{Outfit, Registry};
 use crate::balancer::station::Station;
-use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::listener::{self, Reserve, Stop};
@@ -22,6 +21,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
 use crate::session::{Security, Service, Session};
+use crate::settings::{Config, ConfigError, processors};
 use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.

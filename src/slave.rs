@@ -13,10 +13,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::balancer::Load;
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
-use crate::config::Config;
 use crate::log::{Log, Writer};
 use crate::net::listener::Stop;
 use crate::server::Server;
+use crate::settings::Config;
 use crate::storage::Root;
 use crate::units::reason;
 

@@ -23,10 +23,10 @@ use common::secure::{
     SecureClient, SecureStream, certificate, config, finish, finish_at_once, secure,
 };
 use common::{TestServer, noise};
-use poolftpd::config::Config;
 use poolftpd::log::Level;
 use poolftpd::net::data::Resumption;
 use poolftpd::net::tls::{KeyFiles, Newest, TlsFiles};
+use poolftpd::settings::Config;
 use poolftpd::storage::password;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

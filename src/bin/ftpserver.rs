@@ -2,266 +2,27 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use argh::FromArgs;
 use listenfd::ListenFd;
 use poolftpd::balancer::control;
+use poolftpd::check::{self, Environment};
 use poolftpd::cli;
-use poolftpd::config::{self, Config, ConfigError, Limits, VirtualHost};
 use poolftpd::confine::confine;
-use poolftpd::log::{Event, Level, Log};
-use poolftpd::net::data::Resumption;
-use poolftpd::net::public::AddressOrName;
+use poolftpd::log::{Event, Log};
 use poolftpd::net::self_signed;
-use poolftpd::net::tls::{self, KeyFiles, Newest, TlsFiles};
+use poolftpd::net::tls;
 use poolftpd::prepared::{Prepared, check_secrets};
 use poolftpd::server::Server;
-use poolftpd::units::{Networks, networks};
+use poolftpd::settings::{Arguments, Config, ConfigError, Problem, Settings, pages};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
-
-/// Serves a directory by FTP, with a fixed pool of worker threads.
-#[derive(FromArgs)]
-#[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
-struct Arguments {
-    /// the directory that is served (default: _FTPROOT)
-    #[argh(option, default = "PathBuf::from(\"_FTPROOT\")", arg_name = "dir")]
-    root: PathBuf,
-
-    /// the address to listen on (default: all, IPv6 and IPv4)
-    #[argh(option, arg_name = "addr")]
-    bind: Option<IpAddr>,
-
-    /// the port to listen on (default: 2121; 0 takes any that is free)
-    #[argh(option, default = "2121", arg_name = "n")]
-    port: u16,
-
-    /// how many worker threads (default: twice the processors, four at least)
-    #[argh(option, default = "config::default_workers()", arg_name = "n")]
-    workers: NonZeroUsize,
-
-    /// hand each new client to the next of so many slaves, on the ports behind --port (default: 0)
-    #[argh(option, default = "0", arg_name = "n")]
-    slaves: u16,
-
-    /// let anonymous write
-    #[argh(switch)]
-    write: bool,
-
-    /// let the users of this file log in (made by ftppasswd); anonymous then only with --anonymous
-    #[argh(option, arg_name = "file")]
-    users: Option<PathBuf>,
-
-    /// let anonymous log in beside the users of --users
-    #[argh(switch)]
-    anonymous: bool,
-
-    /// networks that are never locked out for wrong passwords, such as `10.0.0.0/8,::1`
-    #[argh(option, from_str_fn(networks), arg_name = "networks")]
-    trust: Option<Networks>,
-
-    /// once the ports are open, give up root's rights for those of this user
-    #[argh(option, arg_name = "name")]
-    user: Option<String>,
-
-    /// leave this directory open to the server, too, for homes of users that come later; may be given several times
-    #[argh(option, arg_name = "dir")]
-    allow: Vec<PathBuf>,
-
-    /// serve another root to clients that ask for this name by HOST or in their TLS handshake:
-    /// NAME,root=DIR and, as wanted, users=FILE, anonymous, cert=FILE and key=FILE
-    #[argh(option, arg_name = "host")]
-    virtual_host: Vec<VirtualHost>,
-
-    /// offer TLS with this certificate, in PEM with those that it is signed by; several for several names
-    #[argh(option, arg_name = "file")]
-    tls_cert: Vec<PathBuf>,
-
-    /// the key of the certificate, in PEM; without it the key is in the file of the certificate
-    #[argh(option, arg_name = "file")]
-    tls_key: Vec<PathBuf>,
-
-    /// offer TLS with a certificate that is made for this, and kept in this file with its key
-    #[argh(option, arg_name = "file")]
-    self_signed: Option<PathBuf>,
-
-    /// let nobody log in, and no data move, without TLS
-    #[argh(switch)]
-    require_tls: bool,
-
-    /// listen on this port, too, where TLS begins at once (990 is the usual one)
-    #[argh(option, arg_name = "port")]
-    implicit_tls: Option<u16>,
-
-    /// take only clients that have a certificate of an authority in this file
-    #[argh(option, arg_name = "file")]
-    tls_client_ca: Option<PathBuf>,
-
-    /// the newest version of TLS, 1.2 or 1.3 (default: 1.3); with 1.2 more clients resume sessions
-    #[argh(option, default = "Newest::default()", arg_name = "version")]
-    tls_max: Newest,
-
-    /// take data connections that do not resume the TLS session of the control connection, for clients that cannot
-    #[argh(switch)]
-    no_tls_reuse: bool,
-
-    /// do not wait for the disk before an upload counts as done
-    #[argh(switch)]
-    no_fsync: bool,
-
-    /// keep what arrived of an interrupted upload for so many hours (default: 24)
-    #[argh(option, default = "24", arg_name = "hours")]
-    keep_partial: u64,
-
-    /// the ports for passive data connections, as LO-HI, such as 30000-30999 (default: any)
-    #[argh(option, from_str_fn(config::passive_ports), arg_name = "lo-hi")]
-    passive_ports: Option<RangeInclusive<u16>>,
-
-    /// networks that data connections may come from, too, such as `10.0.0.0/8,::1` (default: the client's own address alone)
-    #[argh(option, from_str_fn(networks), arg_name = "networks")]
-    data_from: Option<Networks>,
-
-    /// the IPv4 address, or a name that has one, to tell clients in replies to PASV (default: the one they connected to)
-    #[argh(option, arg_name = "ip|name")]
-    public_address: Option<AddressOrName>,
-
-    /// close a session that says nothing for so many seconds (default: 300)
-    #[argh(option, default = "Limits::default().idle_timeout.as_secs()", arg_name = "seconds")]
-    idle_timeout: u64,
-
-    /// close a data connection on which nothing moves for this many seconds (default: 120)
-    #[argh(option, default = "Limits::default().stall_timeout.as_secs()", arg_name = "seconds")]
-    stall_timeout: u64,
-
-    /// serve so many clients at once (default: 10000)
-    #[argh(option, default = "Limits::default().clients_max", arg_name = "n")]
-    max_clients: usize,
-
-    /// maximum number of concurrent clients from one address (default: a quarter of --max-clients)
-    #[argh(option, arg_name = "n")]
-    max_per_ip: Option<usize>,
-
-    /// log commands and replies, too
-    #[argh(switch, short = 'v')]
-    verbose: bool,
-
-    /// log only what an administrator must see
-    #[argh(switch, short = 'q')]
-    quiet: bool,
-}
-
-impl Arguments {
-    fn config(mut self) -> Result<Config, &'static str> {
-        let tls = self.tls_files()?;
-        let needs_client_certificates = tls.client_authorities.is_some();
-        let mut names: Vec<&str> =
-            self.virtual_host.iter().map(|host| host.name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err("two --virtual-host have the same name");
-        }
-        let level = match (self.quiet, self.verbose) {
-            (true, true) => return Err("--quiet and --verbose exclude each other"),
-            (true, false) => Level::Quiet,
-            (false, true) => Level::Verbose,
-            (false, false) => Level::Normal,
-        };
-        if self.max_clients == 0 || self.max_per_ip == Some(0) {
-            return Err("--max-clients and --max-per-ip must be at least 1");
-        }
-        if self.idle_timeout == 0 {
-            return Err("--idle-timeout must be at least 1");
-        }
-        if self.stall_timeout == 0 {
-            return Err("--stall-timeout must be at least 1");
-        }
-        // A century stands for never, and does not overflow.
-        let seconds = |seconds: u64| Duration::from_secs(seconds.min(100 * 365 * 24 * 3600));
-        let limits = Limits {
-            clients_max: self.max_clients,
-            per_address_max: self
-                .max_per_ip
-                .unwrap_or_else(|| config::per_address_share(self.max_clients)),
-            idle_timeout: seconds(self.idle_timeout),
-            stall_timeout: seconds(self.stall_timeout),
-            trusted: self.trust.unwrap_or_default(),
-            partial_age_max: Duration::from_secs(self.keep_partial.min(100 * 365 * 24) * 3600),
-            ..Limits::default()
-        };
-        let (public_address, public_name) = match self.public_address {
-            Some(AddressOrName::Address(address)) => (Some(address), None),
-            Some(AddressOrName::Name(name)) => (None, Some(name)),
-            None => (None, None),
-        };
-        Ok(Config {
-            root: self.root,
-            bind: self.bind,
-            port: self.port,
-            workers: self.workers,
-            slaves: self.slaves,
-            write: self.write,
-            anonymous: self.anonymous || self.users.is_none(),
-            // A slave process may have another current directory.
-            users: self.users.map(|path| std::path::absolute(&path).unwrap_or(path)),
-            user: self.user,
-            allow: self.allow,
-            virtual_hosts: self.virtual_host,
-            tls,
-            tls_max: self.tls_max,
-            // A client without a certificate must not get in by leaving out AUTH.
-            require_tls: self.require_tls || needs_client_certificates,
-            implicit_tls: self.implicit_tls,
-            resumption: if self.no_tls_reuse { Resumption::Optional } else { Resumption::Required },
-            flush: !self.no_fsync,
-            passive_ports: self.passive_ports,
-            data_from: self.data_from.unwrap_or_default(),
-            public_address,
-            public_name,
-            limits,
-            level,
-        })
-    }
-}
-
-impl Arguments {
-    fn tls_files(&mut self) -> Result<TlsFiles, &'static str> {
-        // A slave process may have another current directory.
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let mut certificates = std::mem::take(&mut self.tls_cert);
-        let mut keys = std::mem::take(&mut self.tls_key);
-        if keys.is_empty() {
-            keys.clone_from(&certificates);
-        }
-        if keys.len() != certificates.len() {
-            return Err("each --tls-cert needs its --tls-key, in the same order");
-        }
-        if let Some(path) = self.self_signed.clone() {
-            certificates.push(path.clone());
-            keys.push(path);
-        }
-        let of_hosts = self.virtual_host.iter().any(|host| host.key.is_some());
-        let needs = self.require_tls || self.implicit_tls.is_some() || self.tls_client_ca.is_some();
-        if needs && certificates.is_empty() && !of_hosts {
-            return Err("TLS needs a certificate: --tls-cert and --tls-key, or --self-signed");
-        }
-        let both = certificates.into_iter().zip(keys);
-        let keys = both.map(|(certificate, key)| KeyFiles {
-            certificate: absolute(certificate),
-            key: absolute(key),
-        });
-        let client_authorities = self.tls_client_ca.take().map(absolute);
-        Ok(TlsFiles { keys: keys.collect(), client_authorities })
-    }
-}
 
 /// Asks a running server of the same user, or as root of any: status, drain N, resume N.
 #[derive(FromArgs)]
@@ -280,25 +41,70 @@ struct ControlArguments {
 }
 
 fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == "ctl") {
-        return control();
+    match std::env::args_os().nth(1) {
+        Some(word) if word == "ctl" => control(),
+        Some(word) if word == "check" => check_settings().unwrap_or_else(|status| status),
+        _ => start().unwrap_or_else(|status| status),
     }
-    let arguments = match cli::arguments::<Arguments>(PROGRAM) {
-        Ok(arguments) => arguments,
-        Err(status) => return status,
-    };
-    let self_signed = arguments.self_signed.clone();
-    let config = match arguments.config() {
-        Ok(config) => config,
-        Err(what) => return cli::usage(PROGRAM, what),
-    };
-    match serve(&config, self_signed.as_deref()) {
+}
+
+/// Reads the settings, and serves.
+fn start() -> Result<ExitCode, ExitCode> {
+    let words = cli::words(PROGRAM, 1)?;
+    let arguments: Arguments = cli::parsed(PROGRAM, &words, Some(&pages::help()))?;
+    let config = read_settings(&arguments, &std::env::vars_os().collect()).map_err(refuse)?;
+    Ok(match serve(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             cli::complain(PROGRAM, &what);
             ExitCode::FAILURE
         }
+    })
+}
+
+/// Returns the configuration that all sources amount to.
+fn read_settings(arguments: &Arguments, environment: &Environment) -> Result<Config, Vec<Problem>> {
+    let (settings, problems) = Settings::read(arguments, environment);
+    if problems.is_empty() { settings.config() } else { Err(problems) }
+}
+
+/// Prints the first problem; of several, `ftpserver check` prints all.
+fn refuse(problems: Vec<Problem>) -> ExitCode {
+    let count = problems.len();
+    let Some(problem) = problems.into_iter().next() else { return ExitCode::FAILURE };
+    if problem.is_usage() {
+        return cli::usage(PROGRAM, &problem.to_string());
     }
+    let more = if count > 1 {
+        format!(" ({} more: run ftpserver check)", count - 1)
+    } else {
+        String::new()
+    };
+    cli::complain(PROGRAM, &format!("{problem}{more}"));
+    ExitCode::FAILURE
+}
+
+/// Checks the settings, as `ftpserver check` with the flags of the server, `--show` and `--json`.
+fn check_settings() -> Result<ExitCode, ExitCode> {
+    const NAME: &str = "ftpserver check";
+    let mut words = cli::words(NAME, 2)?;
+    let mut take = |flag: &str| {
+        let count = words.len();
+        words.retain(|word| word != flag);
+        words.len() < count
+    };
+    let (shows, is_json) = (take("--show"), take("--json"));
+    let arguments: Arguments = cli::parsed(NAME, &words, Some(&pages::help()))?;
+    let (settings, findings) = check::check(&arguments, &std::env::vars_os().collect());
+    let text = match (is_json, shows) {
+        (true, shows) => check::json(&findings, shows.then_some(&settings)),
+        (false, true) => format!("{}{}", settings.show(), check::lines(&findings)),
+        (false, false) if findings.is_empty() => "ok\n".to_owned(),
+        (false, false) => check::lines(&findings),
+    };
+    cli::print(&text);
+    let is_wrong = findings.iter().any(|finding| finding.is_error);
+    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Sends a command to a running server, as in `ftpserver ctl status`.
@@ -348,7 +154,7 @@ fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
-fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
+fn serve(config: &Config) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
     // The files read now may be on a disk that hangs. Until there is something to stop, a stop signal ends the process
     // at once.
@@ -361,7 +167,7 @@ fn serve(config: &Config, self_signed: Option<&Path>) -> Result<(), String> {
     let sentence = |error: ConfigError| error.to_string();
     // Checked before a certificate is created where clients could fetch it.
     check_secrets(config).map_err(sentence)?;
-    let pin = self_signed.map(make_certificate).transpose()?;
+    let pin = config.self_signed.as_deref().map(make_certificate).transpose()?;
     // Caught so that a write above the limit of the file size fails (552) instead of ending the server.
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);

@@ -16,9 +16,9 @@ use argh::FromArgs;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use poolftpd::cli;
-use poolftpd::config;
 use poolftpd::confine::harden;
 use poolftpd::net::listener::Stop;
+use poolftpd::settings;
 use poolftpd::slave::{Ending, Slave, find_master};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -57,7 +57,7 @@ struct Arguments {
     port: Option<u16>,
 
     /// how many worker threads each (default: twice the processors, four at least)
-    #[argh(option, default = "config::default_workers()", arg_name = "n")]
+    #[argh(option, default = "settings::default_workers()", arg_name = "n")]
     workers: NonZeroUsize,
 
     /// the machine of the ftpserver, this one: localhost, or localhost:PORT

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
+use crate::settings::{Config, Limits};
 use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
 
 use super::guard::Guard;

@@ -1,0 +1,28 @@
+//! Settings in flags of the command line.
+
+use super::origin::{Origin, Problem};
+use super::sources::Settings;
+use super::table::{Arguments, row};
+
+/// Reads the flags.
+pub(super) fn read(settings: &mut Settings, arguments: &Arguments, problems: &mut Vec<Problem>) {
+    for (id, flag, values) in arguments.given() {
+        let Some(row) = row(id) else { continue };
+        let name = format!("--{}", flag.replace('_', "-"));
+        let origin = Origin::Flag(name.clone());
+        let put = match settings.get(id).map(|given| &given.origin) {
+            Some(Origin::Flag(other)) => {
+                problems.push(Problem {
+                    origin: Origin::Default,
+                    text: format!("{other} and {name} exclude each other"),
+                });
+                continue;
+            }
+            _ => {
+                let texts = values.iter().flat_map(|text| row.split(text)).collect();
+                settings.put(row, texts, origin.clone())
+            }
+        };
+        problems.extend(put.err().map(|text| Problem { origin, text }));
+    }
+}
