@@ -1,13 +1,13 @@
 //! `ftpserver check`: everything that the start would check, without opening a port.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::confine::{check_allowed, check_user};
 use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
 use crate::prepared::{
     accounts, check_paths, check_secrets, ephemeral_overlap, open_root, public_address, slave_ports,
 };
-use crate::settings::{Arguments, Config, ConfigError, Problem, Settings, quoted};
+use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
 use crate::storage::Permissions;
 
 /// A finding of the check.
@@ -38,6 +38,9 @@ impl Finding {
 /// The variables of the environment.
 pub type Environment = Vec<(std::ffi::OsString, std::ffi::OsString)>;
 
+/// A finding about these settings, the most specific first.
+type About = (&'static [&'static str], Finding);
+
 /// Checks all settings, and what they name. Returns the settings and the findings.
 #[must_use]
 pub fn check(arguments: &Arguments, environment: &Environment) -> (Settings, Vec<Finding>) {
@@ -47,54 +50,64 @@ pub fn check(arguments: &Arguments, environment: &Environment) -> (Settings, Vec
     let unknown = Settings::unknown_variables(environment);
     findings.extend(unknown.iter().map(|problem| Finding::warning(problem.to_string())));
     match settings.config() {
-        Ok(config) => findings.extend(check_config(&config)),
+        Ok(config) => {
+            let named = check_config(&config);
+            findings.extend(named.into_iter().map(|about| with_place(about, &settings)));
+        }
         Err(problems) => findings.extend(problems.iter().map(error)),
     }
     (settings, findings)
 }
 
+/// Puts the place of the setting before a finding, if it is in the file or in the environment.
+fn with_place((names, finding): About, settings: &Settings) -> Finding {
+    match settings.origin(names) {
+        Origin::Default | Origin::Flag(_) => finding,
+        origin => Finding { text: format!("{origin}: {}", finding.text), ..finding },
+    }
+}
+
 /// Checks what a configuration names: directories, files, users, certificates, names.
-#[must_use]
-pub fn check_config(config: &Config) -> Vec<Finding> {
+fn check_config(config: &Config) -> Vec<About> {
     let name = config.public_name.as_deref();
-    let checks = [
-        check_paths(config),
-        check_secrets(config),
-        name.map(public_address).transpose().map(drop),
-        slave_ports(config).map(drop),
-        check_user(config),
-        check_allowed(config),
+    let checks: [(&[&str], Result<(), ConfigError>); 6] = [
+        (&[], check_paths(config)),
+        (&[], check_secrets(config)),
+        (&["public-address"], name.map(public_address).transpose().map(drop)),
+        (&["slaves", "port"], slave_ports(config).map(drop)),
+        (&["user"], check_user(config)),
+        (&["allow"], check_allowed(config)),
     ];
-    let mut wrong: Vec<ConfigError> = checks.into_iter().filter_map(Result::err).collect();
-    wrong.extend(check_places(config));
-    let mut findings: Vec<Finding> =
-        wrong.into_iter().map(|ConfigError(text)| Finding::error(text)).collect();
-    findings.extend(check_keys(config).into_iter().map(Finding::error));
-    let overlap = ephemeral_overlap(config);
-    findings.extend(overlap.map(|(what, why)| Finding::warning(format!("{what}: {why}"))));
+    let wrong = checks.into_iter().filter_map(|(names, found)| Some((names, found.err()?)));
+    let wrong = wrong.chain(check_places(config));
+    let error = |(names, ConfigError(text))| (names, Finding::error(text));
+    let mut findings: Vec<About> = wrong.map(error).collect();
+    findings.extend(check_keys(config).into_iter().map(|text| (&[][..], Finding::error(text))));
+    findings.extend(
+        ephemeral_overlap(config).map(|(what, why)| {
+            (&["passive-ports"][..], Finding::warning(format!("{what}: {why}")))
+        }),
+    );
     findings
 }
 
 /// Opens each root, and reads each users file.
-fn check_places(config: &Config) -> Vec<ConfigError> {
-    let mut wrong = Vec::new();
-    let main = (&config.root, "--root", &config.users);
-    let hosts = config.virtual_hosts.iter();
-    let of_hosts = hosts.map(|host| (&host.root, "--virtual-host NAME,root=DIR", &host.users));
-    for (root, option, users) in [main].into_iter().chain(of_hosts) {
-        let opened = open_root(root, option);
-        // Without a root of its own, a host's users are still checked.
-        let accounts = |root| accounts(root, users.as_ref(), Some(Permissions::READ_ONLY));
-        match opened {
-            Ok(root) => wrong.extend(accounts(root).err()),
-            Err(error) => {
-                wrong.push(error);
-                let any = open_root(Path::new("/"), option).ok();
-                wrong.extend(any.and_then(|root| accounts(root).err()));
-            }
-        }
+fn check_places(config: &Config) -> Vec<(&'static [&'static str], ConfigError)> {
+    let mut wrong: Vec<(&'static [&'static str], ConfigError)> = Vec::new();
+    wrong.extend(open_root(&config.root, "--root").err().map(|error| (&["root"][..], error)));
+    wrong.extend(check_users(config.users.as_ref()).map(|error| (&["users"][..], error)));
+    for host in &config.virtual_hosts {
+        let root = open_root(&host.root, "--virtual-host NAME,root=DIR").err();
+        let found = root.into_iter().chain(check_users(host.users.as_ref()));
+        wrong.extend(found.map(|error| (&["virtual-host"][..], error)));
     }
     wrong
+}
+
+/// Reads a users file as the start does. The homes in it do not depend on the root.
+fn check_users(users: Option<&PathBuf>) -> Option<ConfigError> {
+    let root = open_root(Path::new("/"), "--root").ok()?;
+    accounts(root, users, Some(Permissions::READ_ONLY)).err()
 }
 
 /// Reads each certificate with its key, and the authorities of clients.
@@ -103,15 +116,13 @@ fn check_keys(config: &Config) -> Vec<String> {
     let hosts = config.virtual_hosts.iter().filter_map(|host| host.key.as_ref());
     // The file of --self-signed is created at the start.
     let exists = |files: &&KeyFiles| own != Some(&files.certificate) || files.certificate.exists();
-    let keys: Vec<&KeyFiles> = config.tls.keys.iter().chain(hosts).filter(exists).collect();
-    let open = |files: TlsFiles| Acceptor::open_up_to(files, config.tls_max).err();
-    let one =
-        |files: &&KeyFiles| TlsFiles { keys: vec![(*files).clone()], client_authorities: None };
-    let mut wrong: Vec<String> = keys.iter().filter_map(|files| open(one(files))).collect();
-    if let Some(path) = &config.tls.client_authorities {
-        let files = TlsFiles { keys: Vec::new(), client_authorities: Some(path.clone()) };
-        wrong.extend(open(files));
-    }
+    let keys = config.tls.keys.iter().chain(hosts).filter(exists);
+    let open = |keys: Vec<KeyFiles>, client_authorities: Option<PathBuf>| {
+        Acceptor::open_up_to(TlsFiles { keys, client_authorities }, config.tls_max).err()
+    };
+    let mut wrong: Vec<String> = keys.filter_map(|files| open(vec![files.clone()], None)).collect();
+    let authorities = config.tls.client_authorities.clone();
+    wrong.extend(authorities.and_then(|path| open(Vec::new(), Some(path))));
     let folder = own.and_then(|path| path.parent()).filter(|folder| !folder.is_dir());
     wrong.extend(folder.map(|folder| {
         format!("{}: there is no such directory for --self-signed; create it", folder.display())
@@ -122,7 +133,8 @@ fn check_keys(config: &Config) -> Vec<String> {
 /// Returns the findings as lines of text.
 #[must_use]
 pub fn lines(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("{}: {}\n", finding.severity(), finding.text)).collect()
+    let line = |finding: &Finding| format!("{}: {}\n", finding.severity(), finding.text);
+    findings.iter().map(line).collect::<Vec<_>>().concat()
 }
 
 /// Returns the findings, and the settings if they are given, as JSON.

@@ -16,6 +16,7 @@ pub mod log;
 pub mod net;
 pub mod pool;
 pub mod prepared;
+pub mod reload;
 pub mod server;
 pub mod session;
 pub mod settings;

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -156,6 +156,8 @@ pub enum Event<'a> {
     Reloaded {
         users: usize,
         certificates: usize,
+        /// The settings that have changed.
+        settings: &'a [String],
         /// The users whose homes cannot be reached.
         unreachable: &'a [Vec<u8>],
     },
@@ -243,18 +245,9 @@ impl fmt::Display for Event<'_> {
             Self::PublicAddress { name, address } => {
                 write!(formatter, "event=public-address name={name} address={address}")
             }
-            Self::Reloaded { users, certificates, unreachable } => {
+            Self::Reloaded { users, certificates, settings, unreachable } => {
                 write!(formatter, "event=reloaded users={users} certificates={certificates}")?;
-                if unreachable.is_empty() {
-                    return Ok(());
-                }
-                let names: Vec<String> =
-                    unreachable.iter().map(|name| Escaped(name).to_string()).collect();
-                write!(
-                    formatter,
-                    " unreachable=\"{}\" advice=\"restart, or start with --allow DIR for their homes\"",
-                    Shortened(names.join(",").as_bytes())
-                )
+                write_reloaded(formatter, settings, unreachable)
             }
             Self::Warning { what, why } => {
                 write!(
@@ -327,6 +320,26 @@ fn without_password(line: &[u8]) -> &[u8] {
     }
 }
 
+/// Writes the changed settings, and the users whose homes cannot be reached.
+fn write_reloaded(
+    formatter: &mut fmt::Formatter<'_>,
+    settings: &[String],
+    unreachable: &[Vec<u8>],
+) -> fmt::Result {
+    if !settings.is_empty() {
+        write!(formatter, " settings=\"{}\"", Escaped(settings.join("; ").as_bytes()))?;
+    }
+    if unreachable.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = unreachable.iter().map(|name| Escaped(name).to_string()).collect();
+    write!(
+        formatter,
+        " unreachable=\"{}\" advice=\"restart, or start with --allow DIR for their homes\"",
+        Shortened(names.join(",").as_bytes())
+    )
+}
+
 /// Returns whether a line contains a word, ignoring case.
 fn contains_word(line: &[u8], word: &[u8]) -> bool {
     line.split(u8::is_ascii_whitespace).any(|found| found.eq_ignore_ascii_case(word))
@@ -335,7 +348,7 @@ fn contains_word(line: &[u8], word: &[u8]) -> bool {
 /// The log that receives events.
 #[derive(Debug)]
 pub struct Log {
-    level: Level,
+    level: AtomicU8,
     lines: Sender<String>,
     state: Arc<State>,
 }
@@ -369,13 +382,18 @@ impl Log {
             printer.report_lost();
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((Self { level, lines, state }, Writer(ended)))
+        Ok((Self { level: AtomicU8::new(level as u8), lines, state }, Writer(ended)))
     }
 
     /// Returns whether events of this level are logged; asked before an event that is costly to create.
     #[must_use]
     pub fn keeps(&self, level: Level) -> bool {
-        level <= self.level
+        level as u8 <= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Sets the amount that is logged from now on.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
     }
 
     /// Logs an event of a session.

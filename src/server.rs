@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
+use parking_lot::RwLock;
 
 use crate::balancer::Balancer;
 use crate::balancer::registry::{Outfit, Registry};
@@ -20,6 +21,7 @@ use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
 use crate::pool::Pool;
 use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
+use crate::reload::{CurrentService, Live, Source};
 use crate::session::{Security, Service, Session};
 use crate::settings::{Config, ConfigError, processors};
 use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
@@ -66,7 +68,7 @@ pub struct Server {
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
     service: Service,
-    seats: Arc<Seats>,
+    live: Arc<Live>,
     /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
 }
@@ -105,7 +107,7 @@ impl Server {
         // The master has recovered the uploads, or is recovering them.
         all_recovered();
         let start = || {
-            let mut server = Self::new(config, hosts, acceptor, log)?;
+            let mut server = Self::new(config, config, hosts, acceptor, log)?;
             let station = server.add_station(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![station], None));
             if let Some(listener) = own {
@@ -118,6 +120,7 @@ impl Server {
     }
 
     fn new(
+        read: &Config,
         config: &Config,
         hosts: Hosts,
         acceptor: Option<Arc<Acceptor>>,
@@ -129,6 +132,7 @@ impl Server {
             implicit_port: config.implicit_tls,
             resumption: config.resumption,
         });
+        let log = Arc::new(log);
         let checkers = FairCrew::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
             doors: Vec::new(),
@@ -137,8 +141,8 @@ impl Server {
             stations: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
+            live: Arc::new(Live::new(read, config, Arc::clone(&log))),
             service: Service::new(config, hosts, security, checkers, log),
-            seats: Seats::new(config.limits.clients_max, config.limits.per_address_max),
             reloads: OnceLock::new(),
         })
     }
@@ -150,6 +154,7 @@ impl Server {
         for (what, why) in &warnings {
             log.server(&Event::Warning { what, why });
         }
+        let read = config;
         let mut config = config.clone();
         config.public_address = public.or(config.public_address);
         if let Some(listener) = &implicit {
@@ -157,7 +162,7 @@ impl Server {
         }
         let config = &config;
         let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(config, hosts, acceptor, log)?;
+        let mut server = Self::new(read, config, hosts, acceptor, log)?;
         let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
         if config.write || config.users.is_some() || hosts_write {
             server.run_sweeper()?;
@@ -257,9 +262,10 @@ impl Server {
     /// not joined at the end, because a home may hang.
     fn run_sweeper(&self) -> io::Result<()> {
         let (stop, service) = (self.stop.clone(), self.service.clone());
-        let age = service.limits.partial_age_max;
+        let live = Arc::clone(&self.live);
         let run = move || {
             loop {
+                let age = live.effective().limits.partial_age_max;
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
                 service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.log));
                 all_recovered();
@@ -275,7 +281,7 @@ impl Server {
     pub fn receive(&self, stream: TcpStream) {
         // A client that is already gone needs no session.
         if let Ok(peer) = stream.peer_addr() {
-            admit(stream, canonical(peer), &self.service, &self.seats, &self.balancer);
+            admit(stream, canonical(peer), &self.service, self.live.seats(), &self.balancer);
         }
     }
 
@@ -288,8 +294,11 @@ impl Server {
         let service =
             slave.map_or_else(|| self.service.clone(), |number| self.service.of_slave(number));
         let name = slave.map_or_else(|| "pool".to_owned(), |number| format!("slave {number}"));
-        let (meter, service) = (service.meter(), Arc::new(service));
+        let meter = service.meter();
+        let current: CurrentService = Arc::new(RwLock::new(Arc::new(service)));
+        let newest = Arc::clone(&current);
         let greet = move |stream, peer, seat, now| {
+            let service = Arc::clone(&newest.read());
             let session = Session::greet(Arc::clone(&service), stream, peer, seat, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
                 service.log.server(&Event::Trouble { what: "a new connection is broken", error });
@@ -299,6 +308,7 @@ impl Server {
         let pool = Pool::start(&name, config.workers)?;
         let station = Station::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
         self.stations.push(Arc::clone(&station));
+        self.live.add_station(Arc::clone(&station), current);
         Ok(station)
     }
 
@@ -311,7 +321,7 @@ impl Server {
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
         let (service, seats, stop) =
-            (self.service.clone(), Arc::clone(&self.seats), self.stop.clone());
+            (self.service.clone(), Arc::clone(self.live.seats()), self.stop.clone());
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
@@ -329,13 +339,13 @@ impl Server {
     /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.seats.taken()
+        self.live.seats().taken()
     }
 
     /// Returns whether the maximum number of clients is connected.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.clients() >= self.service.limits.clients_max
+        self.live.seats().are_full()
     }
 
     /// Returns the balancer of the main listeners, which has the load of each slave and drains slaves.
@@ -344,9 +354,14 @@ impl Server {
         &self.balancer
     }
 
-    /// Reads users and certificates again. A file that cannot be read changes nothing, and is logged.
+    /// Makes this function the source of the settings in a reload. Without one, a reload leaves them as they are.
+    pub fn read_settings_from(&self, source: Source) {
+        self.live.read_from(source);
+    }
+
+    /// Reads settings, users and certificates again. A file that cannot be read changes nothing, and is logged.
     pub fn reload(&self) {
-        reload(&self.service, self.registry.as_deref());
+        reload(&self.service, &self.live, self.registry.as_deref());
     }
 
     /// Reloads on a separate thread: a file may be on a disk that hangs, and the caller has more signals to handle.
@@ -355,7 +370,9 @@ impl Server {
         let requests = self.reloads.get_or_init(|| {
             let (sender, requests) = bounded(1);
             let (service, registry) = (self.service.clone(), self.registry.clone());
-            let run = move || requests.iter().for_each(|()| reload(&service, registry.as_deref()));
+            let live = Arc::clone(&self.live);
+            let run =
+                move || requests.iter().for_each(|()| reload(&service, &live, registry.as_deref()));
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 let what = "nothing can be reloaded";
@@ -378,7 +395,7 @@ impl Server {
         for station in &self.stations {
             station.pool().rouse();
         }
-        let until = now() + self.service.limits.stop_grace;
+        let until = now() + self.live.effective().limits.stop_grace;
         let in_time =
             self.stations.iter().filter(|station| !station.pool().drain(until)).count() == 0;
         self.service.log.server(&Event::Stopped { in_time });
@@ -398,8 +415,21 @@ impl Drop for Server {
     }
 }
 
-/// Reads users and certificates again, and requests slave processes to do so.
-fn reload(service: &Service, registry: Option<&Registry>) {
+/// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
+fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
+    let changes = match live.reload() {
+        Ok(changes) => changes,
+        Err(problems) => {
+            for what in &problems {
+                service.log.server(&Event::NotReloaded { what });
+            }
+            return;
+        }
+    };
+    if !changes.restart.is_empty() {
+        let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
+        service.log.server(&Event::Warning { what, why: &why });
+    }
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
     let certificates = match certificates.transpose() {
@@ -413,12 +443,12 @@ fn reload(service: &Service, registry: Option<&Registry>) {
         service.log.server(&Event::NotReloaded { what });
     }
     if wrong.is_empty() {
-        let unreachable = &unreachable;
-        service.log.server(&Event::Reloaded { users, certificates, unreachable });
+        let (settings, unreachable) = (&changes.applied, &unreachable);
+        service.log.server(&Event::Reloaded { users, certificates, settings, unreachable });
     }
     warn_of_expiry(service);
     if let Some(registry) = registry {
-        registry.tell_slaves(b"reload");
+        registry.reload_slaves(live.effective().settings());
     }
 }
 

@@ -6,8 +6,10 @@ use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::Load;
@@ -65,6 +67,8 @@ struct Orders {
 struct Serving {
     text: String,
     server: Server,
+    /// The newest settings of the master, which a reload reads.
+    settings: Arc<Mutex<String>>,
     _writer: Writer,
 }
 
@@ -72,6 +76,14 @@ impl Serving {
     /// Returns the number that the master assigned.
     fn number(&self) -> &str {
         self.text.split('\n').next().unwrap_or_default()
+    }
+
+    /// Adopts the master's settings, and reads users and certificates again.
+    fn reload(&mut self, settings: &[u8]) {
+        let settings = String::from_utf8_lossy(settings).into_owned();
+        self.text = format!("{}\n{settings}", self.number());
+        *self.settings.lock() = settings;
+        self.server.reload_apart();
     }
 }
 
@@ -86,7 +98,7 @@ impl Slave {
         loop {
             let number = serving.as_ref().map(Serving::number);
             let Some((channel, orders)) = self.register(number, stop)? else { break };
-            let current = match serving.take() {
+            let mut current = match serving.take() {
                 Some(serving) if serving.text == orders.text => serving,
                 Some(serving) => {
                     serving.server.stop();
@@ -94,7 +106,7 @@ impl Slave {
                 }
                 None => self.start(orders)?,
             };
-            let parting = serve(&channel, &current.server, stop, &clock);
+            let parting = serve(&channel, &mut current, stop, &clock);
             serving = Some(current);
             if matches!(parting, Parting::Stopped) {
                 break;
@@ -146,7 +158,16 @@ impl Slave {
             .map_err(|error| format!("cannot look at the root: {}.", reason(&error)))?;
         let server =
             Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
-        Ok(Serving { text: orders.text, server, _writer: writer })
+        let settings = Arc::new(Mutex::new(settings.to_owned()));
+        let newest = Arc::clone(&settings);
+        server.read_settings_from(Box::new(move |config| {
+            let mut new = config.clone();
+            let wrong =
+                |line| vec![format!("the setting {line} of the master is of another version")];
+            new.adopt(&newest.lock()).map_err(wrong)?;
+            Ok(new)
+        }));
+        Ok(Serving { text: orders.text, server, settings, _writer: writer })
     }
 }
 
@@ -193,7 +214,12 @@ fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Orders>> {
 }
 
 /// Serves the clients that one master hands over.
-fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> Instant) -> Parting {
+fn serve(
+    channel: &Channel,
+    serving: &mut Serving,
+    stop: &Stop,
+    clock: &impl Fn() -> Instant,
+) -> Parting {
     let mut reported = None;
     let mut report_at = clock();
     loop {
@@ -208,15 +234,15 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
                     (b"client", Some(claim), Some(connection)) => {
                         // If the master has taken the claim first, the client belongs to another slave by now.
                         if Claim::from_descriptor(claim).take() {
-                            server.receive(TcpStream::from(connection));
+                            serving.server.receive(TcpStream::from(connection));
                         } else {
                             // The master counts this slave as silent, so a report is sent at once.
                             (reported, report_at) = (None, clock());
                         }
                         continue;
                     }
-                    (b"reload", ..) => {
-                        server.reload_apart();
+                    ([b'r', b'e', b'l', b'o', b'a', b'd', b'\n', settings @ ..], ..) => {
+                        serving.reload(settings);
                         continue;
                     }
                     (b"stop", ..) => return Parting::Stopped,
@@ -226,6 +252,7 @@ fn serve(channel: &Channel, server: &Server, stop: &Stop, clock: &impl Fn() -> I
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => return Parting::Lost,
         }
+        let server = &serving.server;
         let load = server.balancer().loads().first().copied();
         if clock() >= report_at {
             report_at = clock() + REPORT_INTERVAL;

@@ -49,6 +49,11 @@ impl Station {
         Arc::new(Self { number, pool, seats, greet, gauge, draining: AtomicBool::new(false) })
     }
 
+    /// Sets the maximum number of sessions, for clients that come from now on.
+    pub fn set_sessions_max(&self, sessions_max: usize) {
+        self.seats.set_limits(sessions_max, usize::MAX);
+    }
+
     /// Returns the station's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {

@@ -17,6 +17,7 @@ use poolftpd::log::{Event, Log};
 use poolftpd::net::self_signed;
 use poolftpd::net::tls;
 use poolftpd::prepared::{Prepared, check_secrets};
+use poolftpd::reload::Source;
 use poolftpd::server::Server;
 use poolftpd::settings::{Arguments, Config, ConfigError, Problem, Settings, pages};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -52,8 +53,13 @@ fn main() -> ExitCode {
 fn start() -> Result<ExitCode, ExitCode> {
     let words = cli::words(PROGRAM, 1)?;
     let arguments: Arguments = cli::parsed(PROGRAM, &words, Some(&pages::help()))?;
-    let config = read_settings(&arguments, &std::env::vars_os().collect()).map_err(refuse)?;
-    Ok(match serve(&config) {
+    let environment = std::env::vars_os().collect();
+    let config = read_settings(&arguments, &environment).map_err(refuse)?;
+    let read_again = move |_: &Config| {
+        let sentences = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
+        read_settings(&arguments, &environment).map_err(sentences)
+    };
+    Ok(match serve(&config, Box::new(read_again)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             cli::complain(PROGRAM, &what);
@@ -154,7 +160,7 @@ fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
-fn serve(config: &Config) -> Result<(), String> {
+fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
     // The files read now may be on a disk that hangs. Until there is something to stop, a stop signal ends the process
     // at once.
@@ -185,6 +191,7 @@ fn serve(config: &Config) -> Result<(), String> {
         log.server(&Event::Warning { what: "the file system is not closed to this process", why });
     }
     let server = Server::serve(config, prepared, log).map_err(sentence)?;
+    server.read_settings_from(read_again);
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
     for signal in signals.forever() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,8 +13,8 @@ use super::client_of;
 /// A counter of the connected clients, with its limits.
 #[derive(Debug)]
 pub struct Seats {
-    clients_max: usize,
-    per_address_max: usize,
+    clients_max: AtomicUsize,
+    per_address_max: AtomicUsize,
     taken: Mutex<Taken>,
 }
 
@@ -63,18 +64,34 @@ impl Seats {
     /// Creates a counter with a maximum number of clients, in total and per address.
     #[must_use]
     pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { clients_max, per_address_max, taken: Mutex::default() })
+        Arc::new(Self {
+            clients_max: clients_max.into(),
+            per_address_max: per_address_max.into(),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// Sets the maximum number of clients, in total and per address. Clients above it keep their permits.
+    pub fn set_limits(&self, clients_max: usize, per_address_max: usize) {
+        self.clients_max.store(clients_max, Ordering::Relaxed);
+        self.per_address_max.store(per_address_max, Ordering::Relaxed);
+    }
+
+    /// Returns whether all permits are in use.
+    #[must_use]
+    pub fn are_full(&self) -> bool {
+        self.taken() >= self.clients_max.load(Ordering::Relaxed)
     }
 
     /// Takes a permit for a client from this address.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let address = client_of(address);
         let mut taken = self.taken.lock();
-        if taken.all >= self.clients_max {
+        if taken.all >= self.clients_max.load(Ordering::Relaxed) {
             return Err(Full::Clients);
         }
         let here = taken.by_address.entry(address).or_default();
-        if *here >= self.per_address_max {
+        if *here >= self.per_address_max.load(Ordering::Relaxed) {
             return Err(Full::Address);
         }
         *here += 1;
@@ -119,6 +136,20 @@ mod tests {
         drop(first);
         let _fourth = seats.take(here).unwrap();
         assert_eq!(seats.taken(), 3);
+    }
+
+    #[test]
+    fn a_new_limit_holds_for_the_next_client() {
+        let seats = Seats::new(2, 2);
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let seated = [seats.take(here).unwrap(), seats.take(here).unwrap()];
+        assert!(seats.are_full());
+        seats.set_limits(3, 3);
+        assert!(!seats.are_full() && seats.take(here).is_ok());
+        seats.set_limits(1, 3);
+        assert_eq!(seats.take(here).unwrap_err(), Full::Clients);
+        drop(seated);
+        assert!(seats.take(here).is_ok());
     }
 
     #[test]

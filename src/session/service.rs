@@ -92,7 +92,7 @@ impl Service {
         hosts: Hosts,
         security: Option<Security>,
         checkers: FairCrew<IpAddr>,
-        log: Log,
+        log: Arc<Log>,
     ) -> Self {
         Self {
             hosts: Arc::new(hosts),
@@ -110,14 +110,27 @@ impl Service {
             disks: Arc::default(),
             unanswered: Arc::default(),
             openers: Arc::default(),
-            durability: if config.flush { Durability::Flushed } else { Durability::Cached },
-            log: Arc::new(log),
+            durability: durability(config),
+            log,
             guard: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),
             sessions: Arc::default(),
         }
+    }
+
+    /// Returns this state with new settings, for the sessions that begin from now on.
+    #[must_use]
+    pub fn reloaded(&self, config: &Config) -> Self {
+        let mut new = self.clone();
+        new.limits = Arc::new(config.limits.clone());
+        new.durability = durability(config);
+        if let Some(security) = &mut new.security {
+            security.required = config.require_tls;
+            security.resumption = config.resumption;
+        }
+        new
     }
 
     /// Returns the state for the sessions of one slave, which name the slave and have their own counters.
@@ -150,4 +163,8 @@ impl Service {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
+}
+
+fn durability(config: &Config) -> Durability {
+    if config.flush { Durability::Flushed } else { Durability::Cached }
 }

@@ -32,16 +32,11 @@ impl<T: Value> Field for T {
     }
 
     fn read(texts: &[String], rules: Rules) -> Result<Self, String> {
-        match texts {
-            [text] => T::parse(text, rules),
-            _ => {
-                let count = texts.len();
-                Err(format!(
-                    "{count} values were found, and the one expected is {}",
-                    T::expected(rules)
-                ))
-            }
+        if let [text] = texts {
+            return T::parse(text, rules);
         }
+        let (count, expected) = (texts.len(), T::expected(rules));
+        Err(format!("{count} values were found, and the one expected is {expected}"))
     }
 
     fn texts(&self, rules: Rules) -> Vec<String> {

@@ -188,7 +188,7 @@ impl Reader<'_> {
 
     /// Returns a path relative to the directory of the file.
     fn absolute(&self, text: &str) -> String {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let folder = self.path.parent().unwrap_or_else(|| Path::new(""));
         // An empty path stays one, and is refused.
         if text.is_empty() { String::new() } else { folder.join(text).display().to_string() }
     }

@@ -10,19 +10,13 @@ pub(super) fn read(settings: &mut Settings, arguments: &Arguments, problems: &mu
         let Some(row) = row(id) else { continue };
         let name = format!("--{}", flag.replace('_', "-"));
         let origin = Origin::Flag(name.clone());
-        let put = match settings.get(id).map(|given| &given.origin) {
-            Some(Origin::Flag(other)) => {
-                problems.push(Problem {
-                    origin: Origin::Default,
-                    text: format!("{other} and {name} exclude each other"),
-                });
-                continue;
-            }
-            _ => {
-                let texts = values.iter().flat_map(|text| row.split(text)).collect();
-                settings.put(row, texts, origin.clone())
-            }
-        };
+        if let Some(Origin::Flag(other)) = settings.get(id).map(|given| &given.origin) {
+            let text = format!("{other} and {name} exclude each other");
+            problems.push(Problem { origin: Origin::Default, text });
+            continue;
+        }
+        let texts = values.iter().flat_map(|text| row.split(text)).collect();
+        let put = settings.put(row, texts, origin.clone());
         problems.extend(put.err().map(|text| Problem { origin, text }));
     }
 }

@@ -21,7 +21,7 @@ struct Line {
     short: Option<char>,
     name: String,
     argument: Option<&'static str>,
-    help: &'static str,
+    help: String,
     default: Option<&'static str>,
 }
 
@@ -30,7 +30,7 @@ fn lines(row: &Row) -> Vec<Line> {
         short: None,
         name: row.name(),
         argument: Some(argument),
-        help: row.help,
+        help: help_of(row),
         default: row.default_words(),
     };
     match row.flags {
@@ -41,7 +41,7 @@ fn lines(row: &Row) -> Vec<Line> {
                 short: switch.short.first().copied(),
                 name: switch.id.replace('_', "-"),
                 argument: None,
-                help: switch.help,
+                help: switch.help.to_owned(),
                 default: None,
             };
             switches.iter().map(line).collect()
@@ -99,16 +99,17 @@ pub fn help() -> String {
         let short = line.short.map(|short| format!("-{short}, ")).unwrap_or_default();
         let argument = line.argument.map(|argument| format!(" {}", argument.to_uppercase()));
         let head = format!("{short}--{}{}", line.name, argument.unwrap_or_default());
-        text += &help_entry(&head, &with_default(line.help, line.default));
+        text += &help_entry(&head, &with_default(&line.help, line.default));
     }
     text += &help_entry("--help", "print this help");
     text += &help_entry("--version", "print the version");
     text += "\nSettings of the file and the environment only:\n";
-    for row in ROWS.iter().filter(|row| matches!(row.flags, Flags::None)) {
+    for row in without_flags() {
         text += &help_entry(&row.name(), &with_default(&help_of(row), row.default_words()));
     }
     text += "\nThe environment variable of each setting is POOLFTPD_NAME, such as\n\
-        POOLFTPD_MAX_CLIENTS for --max-clients. The manual is ftpserver(8).\n";
+        POOLFTPD_MAX_CLIENTS for --max-clients. A time may have a suffix: 90s, 10m, 24h.\n\
+        The manual is ftpserver(8).\n";
     text
 }
 
@@ -166,21 +167,28 @@ pub fn with_table(page: &str) -> Option<String> {
 /// Returns ftpserver(8), in mdoc.
 #[must_use]
 pub fn man() -> String {
-    let mut text = MAN_BEFORE.to_owned();
-    for row in ROWS {
-        for line in lines(row) {
+    let flag = |row: &'static Row| {
+        let item = |line: Line| {
             let short = line.short.map(|short| format!("Fl {short} , ")).unwrap_or_default();
             let argument = line.argument.map(|argument| format!(" Ar {}", roff(argument)));
-            text += &format!(".It {short}Fl -{}{}\n", line.name, argument.unwrap_or_default());
-            text += &man_text(line.help, line.default, row);
-        }
-    }
-    text += ".El\n.Pp\nThese settings are in the file and in the environment only:\n.Bl -tag -width Ds\n";
-    for row in ROWS.iter().filter(|row| matches!(row.flags, Flags::None)) {
-        text += &format!(".It Cm {}\n", row.name());
-        text += &man_text(&help_of(row), row.default_words(), row);
-    }
-    text + ".El\n" + MAN_AFTER
+            let head = format!(".It {short}Fl -{}{}\n", line.name, argument.unwrap_or_default());
+            head + &man_text(&line.help, line.default, row)
+        };
+        lines(row).into_iter().map(item).collect::<Vec<_>>().concat()
+    };
+    let key = |row: &Row| {
+        let head = format!(".It Cm {}\n", row.name());
+        head + &man_text(&help_of(row), row.default_words(), row)
+    };
+    let flags = ROWS.iter().map(flag).collect::<Vec<_>>().concat();
+    let keys = without_flags().map(key).collect::<Vec<_>>().concat();
+    let between = ".El\n.Pp\nThese settings are in the file and in the environment only:\n.Bl -tag -width Ds\n";
+    [MAN_BEFORE, &flags, between, &keys, ".El\n", MAN_AFTER].concat()
+}
+
+/// Returns the settings that no flag sets.
+fn without_flags() -> impl Iterator<Item = &'static Row> {
+    ROWS.iter().filter(|row| matches!(row.flags, Flags::None))
 }
 
 /// Returns the paragraph about a setting.

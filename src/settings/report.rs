@@ -23,7 +23,7 @@ impl Config {
                 continue;
             }
             let text = format!("{} {} -> {}", row.name(), words(&before), words(&after));
-            if can_change(row) && row.put(self, &after).is_ok() {
+            if can_change(row, self) && row.put(self, &after).is_ok() {
                 changes.applied.push(text);
             } else {
                 changes.restart.push(text);
@@ -33,8 +33,11 @@ impl Config {
     }
 }
 
-fn can_change(row: &Row) -> bool {
+/// Returns whether a setting may change while a server with this configuration runs.
+fn can_change(row: &Row, config: &Config) -> bool {
     match row.change {
+        // SECURITY: without TLS there is nothing that could be required. A report that it is would be wrong.
+        _ if row.id == "require_tls" => config.has_certificate(),
         Change::Now | Change::NewSessions => true,
         Change::Restart => false,
     }
@@ -47,18 +50,30 @@ fn words(texts: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::tls::KeyFiles;
     use crate::settings::samples::sample;
 
     #[test]
     fn each_change_is_applied_or_needs_a_restart() {
         for row in ROWS {
-            let (mut now, mut new) = (Config::default(), Config::default());
+            let key = KeyFiles { certificate: "/a".into(), key: "/a".into() };
+            let mut now = Config::default();
+            now.tls.keys.push(key);
+            let mut new = now.clone();
             row.put(&mut new, &sample(row)).unwrap();
+            let is_possible = can_change(row, &now);
             let changes = now.reload(&new);
-            let found = if can_change(row) { &changes.applied } else { &changes.restart };
+            let found = if is_possible { &changes.applied } else { &changes.restart };
             assert!(found.iter().any(|text| text.starts_with(&row.name())), "{row:?}: {changes:?}");
-            assert_eq!(row.texts(&now) == row.texts(&new), can_change(row), "{row:?}");
+            assert_eq!(row.texts(&now) == row.texts(&new), is_possible, "{row:?}");
             assert_eq!(now.reload(&now.clone()), Changes::default());
         }
+    }
+
+    #[test]
+    fn a_server_without_a_certificate_needs_a_restart_to_require_tls() {
+        let new = Config { require_tls: true, ..Config::default() };
+        let changes = Config::default().reload(&new);
+        assert_eq!((changes.applied.len(), changes.restart.len()), (0, 1));
     }
 }

@@ -40,6 +40,7 @@ impl Settings {
             *path = std::path::absolute(&*path).unwrap_or_else(|_| std::mem::take(path));
         };
         config.users.iter_mut().for_each(absolute);
+        config.self_signed.iter_mut().for_each(absolute);
         config.tls.client_authorities.iter_mut().for_each(absolute);
         if self.get("anonymous").is_none() {
             config.anonymous = config.users.is_none();
@@ -69,8 +70,7 @@ impl Settings {
             (files.certificate, files.key) = (absolute(&files.certificate), absolute(&files.key));
         }
         let needs = config.require_tls || config.implicit_tls.is_some();
-        let of_hosts = config.virtual_hosts.iter().any(|host| host.key.is_some());
-        (needs && config.tls.keys.is_empty() && !of_hosts).then(|| Problem {
+        (needs && !config.has_certificate()).then(|| Problem {
             origin: self.whence(&["require-tls", "implicit-tls", "tls-client-ca"]),
             text: "TLS needs a certificate: --tls-cert and --tls-key, or --self-signed".to_owned(),
         })

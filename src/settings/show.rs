@@ -1,5 +1,7 @@
 //! The effective settings with the source of each, as a configuration file or as JSON.
 
+use std::fmt::Write;
+
 use super::Config;
 use super::origin::Origin;
 use super::row::Row;
@@ -44,7 +46,10 @@ pub fn quoted(text: &str) -> String {
         match letter {
             '"' | '\\' => quoted.extend(['\\', letter]),
             '\u{7f}' => quoted.push_str("\\u007f"),
-            letter if letter < ' ' => quoted += &format!("\\u{:04x}", u32::from(letter)),
+            letter if letter < ' ' => {
+                // Writing to a string cannot fail.
+                let _written = write!(quoted, "\\u{:04x}", u32::from(letter));
+            }
             letter => quoted.push(letter),
         }
     }
@@ -68,18 +73,15 @@ impl Settings {
     #[must_use]
     pub fn show(&self) -> String {
         let config = self.build().0;
-        let mut lines = String::new();
-        for row in ROWS {
+        let line = |row: &Row| {
             let (texts, origin) = effective(self, &config, row);
-            lines += &match value(row, &texts) {
-                Some(value) => format!("{} = {value}  # {origin}\n", row.name()),
-                None => {
-                    let words = row.default_words().map(|words| format!(": {words}"));
-                    format!("# {} is not set{}\n", row.name(), words.unwrap_or_default())
-                }
-            };
-        }
-        lines
+            if let Some(value) = value(row, &texts) {
+                return format!("{} = {value}  # {origin}\n", row.name());
+            }
+            let words = row.default_words().map(|words| format!(": {words}"));
+            format!("# {} is not set{}\n", row.name(), words.unwrap_or_default())
+        };
+        ROWS.iter().map(line).collect::<Vec<_>>().concat()
     }
 
     /// Returns the effective settings as a JSON object: value and source of each.

@@ -76,7 +76,7 @@ impl Settings {
 
     /// Returns the source of the first of these settings that is given.
     #[must_use]
-    pub(super) fn origin(&self, names: &[&str]) -> Origin {
+    pub fn origin(&self, names: &[&str]) -> Origin {
         let given = names.iter().find_map(|name| self.get(name));
         given.map_or(Origin::Default, |given| given.origin.clone())
     }

@@ -82,7 +82,7 @@ settings! {
         ; One 0, Restart, Shared, "port range for passive data connections, such as 30000-30999" }
     data_from { field data_from: Networks, computed "the address of the client only", option "networks",
         ; One 0, Restart, Shared,
-        "networks from which data connections are also accepted, such as 10.0.0.0/8,::1" }
+        "networks from which data connections are also accepted, such as 10.0.0.0/8; separated by commas" }
     public_address { through PublicAddress, computed "the address that the client connected to", option "ip|name",
         ; One 0, Restart, Shared, "IPv4 address, or a name that has one, in replies to PASV" }
 
@@ -105,10 +105,10 @@ settings! {
     reply_timeout { limit reply_timeout: Duration = "60",
         ; Seconds 1, NewSessions, Shared, "maximum time that a client may leave replies unread" }
     stop_grace { limit stop_grace: Duration = "30", option "time",
-        ; Seconds 0, Now, Shared, "maximum time for transfers to finish when the server stops, such as 30 or 10m" }
+        ; Seconds 0, Now, Shared, "maximum time for transfers to finish when the server stops" }
 
     trust { limit trusted: Networks, option "networks",
-        ; One 0, NewSessions, Shared, "networks that are never locked out, such as 10.0.0.0/8,::1" }
+        ; One 0, NewSessions, Shared, "networks that are never locked out, such as 10.0.0.0/8; separated by commas" }
     max_login_failures { limit login_failures_max: u8 = "3",
         ; One 1, NewSessions, Shared, "maximum number of wrong passwords in one connection" }
     login_delay { limit login_delay: Duration = "1",
@@ -117,7 +117,7 @@ settings! {
     lockout_failures { limit lockout_failures: u32 = "10", option "n",
         ; One 1, NewSessions, Shared, "number of wrong passwords after which an address is locked out" }
     lockout_time { limit lockout: Duration = "600", option "time",
-        ; Seconds 0, NewSessions, Shared, "duration of a lockout, such as 600 or 10m" }
+        ; Seconds 0, NewSessions, Shared, "duration of a lockout" }
     max_commands_per_second { limit commands_per_second_max: u32 = "50000",
         ; One 1, NewSessions, Shared, "maximum number of commands per second in one session" }
     max_passive_ports { limit passive_ports_open_max: usize = "10000",
@@ -146,6 +146,12 @@ impl Config {
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root, port: 0, ..Self::default() }
+    }
+
+    /// Returns whether there is a certificate, of the server or of a virtual host.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        !self.tls.keys.is_empty() || self.virtual_hosts.iter().any(|host| host.key.is_some())
     }
 }
 

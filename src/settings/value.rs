@@ -274,7 +274,7 @@ impl Value for Duration {
         let found = SUFFIXES
             .iter()
             .find_map(|(suffix, duration)| Some((text.strip_suffix(suffix)?, *duration)));
-        let (digits, unit) = found.unwrap_or((text, rules.unit.duration()));
+        let (digits, unit) = found.unwrap_or_else(|| (text, rules.unit.duration()));
         let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let number = digits.parse::<f64>().ok().filter(|number| is_number && number.is_finite());
         let number = number.filter(|number| rules.least == 0 || *number > 0.0);
@@ -284,7 +284,7 @@ impl Value for Duration {
 
     fn text(&self, rules: Rules) -> String {
         let unit = rules.unit.duration();
-        if self.subsec_nanos() == 0 && self.as_secs() % unit.as_secs() == 0 {
+        if self.subsec_nanos() == 0 && self.as_secs().is_multiple_of(unit.as_secs()) {
             return (self.as_secs() / unit.as_secs()).to_string();
         }
         format!("{}s", self.as_secs_f64())
