@@ -116,10 +116,13 @@ fn secrets(config: &Config) -> Secrets {
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.map(|files| ("the key", files.key.clone()));
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    Secrets::new(keys.chain(users.map(|path| ("the users file", path.clone()))))
+    let users = users.map(|path| ("the users file", path.clone()));
+    // A client that can write could change the settings.
+    let file = config.file.iter().map(|path| ("the configuration file", path.clone()));
+    Secrets::new(keys.chain(users).chain(file))
 }
 
-/// Checks that no key and no users file is below a root or a home.
+/// Checks that no key, no users file and no configuration file is below a root or a home.
 ///
 /// # Errors
 /// One sentence that names both paths.

@@ -13,7 +13,7 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -255,6 +255,33 @@ fn a_reload_applies_the_file_to_new_sessions_and_names_what_needs_a_restart() {
     let clients: Vec<_> = (0..5).map(|_| RawClient::connect(server.address).line()).collect();
     assert!(clients.iter().filter(|line| line.starts_with("220 ")).count() > 3, "{clients:?}");
     server.log.expect(&["event=reply"]);
+}
+
+#[test]
+fn a_file_beneath_the_root_is_refused() {
+    let scene = Scene::new("");
+    let (status, output) = scene.run(&["check", "--root", text(scene.0.path())], &[]);
+    assert_eq!(status, Some(1));
+    assert!(
+        output.contains("the configuration file") && output.contains("beneath the root"),
+        "{output}"
+    );
+}
+
+#[test]
+fn new_sessions_use_the_passive_ports_of_a_reload() {
+    let scene = Scene::new("");
+    let server = scene.start(&[]);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    scene.write(&format!("passive-ports = {free}\npublic-address = '192.0.2.7'\n"));
+    server.reload();
+    server.log.expect(&[
+        "event=reloaded",
+        "passive-ports none -> ",
+        "public-address none -> 192.0.2.7",
+    ]);
+    let mut client = RawClient::log_in(server.address);
+    assert_eq!(client.extended_passive().port(), free);
 }
 
 #[test]

@@ -97,13 +97,7 @@ impl Service {
         Self {
             hosts: Arc::new(hosts),
             limits: Arc::new(config.limits.clone()),
-            passive_ports: Arc::new(
-                PassivePorts::new(
-                    config.passive_ports.clone(),
-                    config.limits.passive_ports_open_max,
-                )
-                .with_others(config.data_from.clone()),
-            ),
+            passive_ports: Arc::new(passive_ports(config)),
             public_address: Arc::new(PublicAddress::new(config.public_address)),
             security,
             checkers: Arc::new(checkers),
@@ -126,6 +120,10 @@ impl Service {
         let mut new = self.clone();
         new.limits = Arc::new(config.limits.clone());
         new.durability = durability(config);
+        new.passive_ports = Arc::new(self.passive_ports.replaced_by(passive_ports(config)));
+        if config.public_name.is_none() {
+            new.public_address = Arc::new(PublicAddress::new(config.public_address));
+        }
         if let Some(security) = &mut new.security {
             security.required = config.require_tls;
             security.resumption = config.resumption;
@@ -167,4 +165,9 @@ impl Service {
 
 fn durability(config: &Config) -> Durability {
     if config.flush { Durability::Flushed } else { Durability::Cached }
+}
+
+fn passive_ports(config: &Config) -> PassivePorts {
+    PassivePorts::new(config.passive_ports.clone(), config.limits.passive_ports_open_max)
+        .with_others(config.data_from.clone())
 }

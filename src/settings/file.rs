@@ -37,7 +37,7 @@ pub(super) fn parse(settings: &mut Settings, path: &Path, text: &str, problems: 
 }
 
 /// A value of the file.
-type Value<'a> = Spanned<DeValue<'a>>;
+type Item<'a> = Spanned<DeValue<'a>>;
 
 /// The text of a file, while its settings are read.
 struct Reader<'r> {
@@ -64,8 +64,8 @@ impl Reader<'_> {
         }
     }
 
-    fn setting(&mut self, row: &Row, key: Range<usize>, value: &Value<'_>) {
-        let values: Vec<&Value<'_>> = match value.get_ref() {
+    fn setting(&mut self, row: &Row, key: Range<usize>, value: &Item<'_>) {
+        let values: Vec<&Item<'_>> = match value.get_ref() {
             DeValue::Array(array) if row.is_list => array.iter().collect(),
             _ => vec![value],
         };
@@ -92,10 +92,10 @@ impl Reader<'_> {
     fn tables(
         &mut self,
         name: &str,
-        value: &Value<'_>,
+        value: &Item<'_>,
         read: fn(&mut Self, Range<usize>, &DeTable<'_>),
     ) {
-        let values: Vec<&Value<'_>> = match value.get_ref() {
+        let values: Vec<&Item<'_>> = match value.get_ref() {
             DeValue::Array(array) => array.iter().collect(),
             _ => vec![value],
         };
@@ -174,7 +174,7 @@ impl Reader<'_> {
         }
     }
 
-    fn text(&mut self, name: &str, value: &Value<'_>) -> Option<String> {
+    fn text(&mut self, name: &str, value: &Item<'_>) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         if text.is_none() {
             self.mismatch(name, value, "a text");
@@ -182,7 +182,7 @@ impl Reader<'_> {
         text
     }
 
-    fn file_path(&mut self, name: &str, value: &Value<'_>) -> Option<std::path::PathBuf> {
+    fn file_path(&mut self, name: &str, value: &Item<'_>) -> Option<std::path::PathBuf> {
         self.text(name, value).map(|text| self.absolute(&text).into())
     }
 
@@ -193,7 +193,7 @@ impl Reader<'_> {
         if text.is_empty() { String::new() } else { folder.join(text).display().to_string() }
     }
 
-    fn mismatch(&mut self, name: &str, value: &Value<'_>, expected: &str) {
+    fn mismatch(&mut self, name: &str, value: &Item<'_>, expected: &str) {
         let found = found(value.get_ref());
         self.wrong(value.span(), format!("{name}: found {found}, expected {expected}"));
     }
@@ -226,7 +226,7 @@ impl Reader<'_> {
 }
 
 /// Returns name, span and value of each key, in the order of the file.
-fn in_order<'t>(table: &'t DeTable<'_>) -> Vec<(&'t str, Range<usize>, &'t Value<'t>)> {
+fn in_order<'t>(table: &'t DeTable<'_>) -> Vec<(&'t str, Range<usize>, &'t Item<'t>)> {
     let mut pairs: Vec<_> = table.iter().collect();
     pairs.sort_by_key(|(key, _)| key.span().start);
     let name = |key: &'t Spanned<Cow<'_, str>>| key.get_ref().as_ref();

@@ -1,4 +1,4 @@
-//! Where a value came from, and what is wrong with it.
+//! The source of a value, and the problems of a value.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ impl fmt::Display for Origin {
 pub struct Problem {
     /// The source of the value.
     pub origin: Origin,
-    /// What is wrong, and what is expected.
+    /// The problem, and the values that are expected.
     pub text: String,
 }
 

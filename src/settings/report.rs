@@ -23,7 +23,7 @@ impl Config {
                 continue;
             }
             let text = format!("{} {} -> {}", row.name(), words(&before), words(&after));
-            if can_change(row, self) && row.put(self, &after).is_ok() {
+            if can_change(row, self, new) && row.put(self, &after).is_ok() {
                 changes.applied.push(text);
             } else {
                 changes.restart.push(text);
@@ -33,11 +33,15 @@ impl Config {
     }
 }
 
-/// Returns whether a setting may change while a server with this configuration runs.
-fn can_change(row: &Row, config: &Config) -> bool {
+/// Returns whether a setting may change to that of `new` while a server with this configuration runs.
+fn can_change(row: &Row, config: &Config, new: &Config) -> bool {
     match row.change {
         // SECURITY: without TLS there is nothing that could be required. A report that it is would be wrong.
         _ if row.id == "require_tls" => config.has_certificate(),
+        // The thread that looks a name up begins at the start.
+        _ if row.id == "public_address" => {
+            config.public_name.is_none() && new.public_name.is_none()
+        }
         Change::Now | Change::NewSessions => true,
         Change::Restart => false,
     }
@@ -61,13 +65,24 @@ mod tests {
             now.tls.keys.push(key);
             let mut new = now.clone();
             row.put(&mut new, &sample(row)).unwrap();
-            let is_possible = can_change(row, &now);
+            new.public_name = None;
+            let is_possible = can_change(row, &now, &new);
             let changes = now.reload(&new);
             let found = if is_possible { &changes.applied } else { &changes.restart };
             assert!(found.iter().any(|text| text.starts_with(&row.name())), "{row:?}: {changes:?}");
             assert_eq!(row.texts(&now) == row.texts(&new), is_possible, "{row:?}");
             assert_eq!(now.reload(&now.clone()), Changes::default());
         }
+    }
+
+    #[test]
+    fn a_name_to_look_up_needs_a_restart() {
+        let name = Some("ftp.example.net".to_owned());
+        let mut new = Config { public_name: name, ..Config::default() };
+        assert_eq!(Config::default().reload(&new).restart.len(), 1);
+        let fixed = Config { public_address: Some([192, 0, 2, 7].into()), ..Config::default() };
+        assert_eq!(new.reload(&fixed).restart.len(), 1);
+        assert_eq!(Config::default().reload(&fixed).applied.len(), 1);
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Change {
     }
 }
 
-/// Whether a slave process receives a setting from its master.
+/// The processes that have a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// The master sends it to slave processes.
@@ -83,7 +83,7 @@ pub struct Row {
     pub rules: Rules,
     /// The effect of a reload.
     pub change: Change,
-    /// Whether slave processes receive it.
+    /// The processes that have it.
     pub scope: Scope,
     pub(super) expected: fn(Rules) -> String,
     pub(super) put: fn(&mut Config, &[String], Rules) -> Result<(), String>,

@@ -79,12 +79,12 @@ settings! {
         ; Hours 0, Now, Shared, "time to keep partial uploads for resuming, in hours" }
 
     passive_ports { field passive_ports: Option<RangeInclusive<u16>>, computed "any free port", option "lo-hi",
-        ; One 0, Restart, Shared, "port range for passive data connections, such as 30000-30999" }
+        ; One 0, NewSessions, Shared, "port range for passive data connections, such as 30000-30999" }
     data_from { field data_from: Networks, computed "the address of the client only", option "networks",
-        ; One 0, Restart, Shared,
+        ; One 0, NewSessions, Shared,
         "networks from which data connections are also accepted, such as 10.0.0.0/8; separated by commas" }
     public_address { through PublicAddress, computed "the address that the client connected to", option "ip|name",
-        ; One 0, Restart, Shared, "IPv4 address, or a name that has one, in replies to PASV" }
+        ; One 0, NewSessions, Shared, "IPv4 address, or a name that has one, in replies to PASV" }
 
     max_clients { limit clients_max: usize = "10000", option "n",
         ; One 1, Now, Shared, "maximum number of concurrent clients" }
@@ -121,7 +121,7 @@ settings! {
     max_commands_per_second { limit commands_per_second_max: u32 = "50000",
         ; One 1, NewSessions, Shared, "maximum number of commands per second in one session" }
     max_passive_ports { limit passive_ports_open_max: usize = "10000",
-        ; One 1, Restart, Shared, "maximum number of passive ports that wait for a client" }
+        ; One 1, NewSessions, Shared, "maximum number of passive ports that wait for a client" }
     max_pending_logins { limit logins_pending_max: usize = "256",
         ; One 1, Restart, Shared, "maximum number of passwords that wait to be checked" }
 
