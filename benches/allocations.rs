@@ -37,7 +37,7 @@ fn main() -> io::Result<()> {
     config.write = true;
     let (log, _writer) = Log::start(config.level, io::sink())?;
     let server = Server::start(&config, log).unwrap();
-    let address = server.doors()[0].address;
+    let address = server.listeners()[0].address;
 
     let mut client = Client::log_in(address)?;
     client.ask(b"TYPE I\r\n")?;

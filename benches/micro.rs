@@ -97,7 +97,7 @@ impl Task for Round {
     fn turn(&mut self, _: Instant, _: Class) -> Turn {
         if self.0 == 0 {
             // Fails if the measurement was given up.
-            let _told = self.1.send(());
+            let _sent = self.1.send(());
             return Turn::Done;
         }
         self.0 -= 1;

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::confine::{check_allowed, check_user};
 use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
-use crate::prepared::{
+use crate::sandbox::{check_allowed, check_user};
+use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
+use crate::startup::{
     accounts, check_paths, check_secrets, ephemeral_overlap, open_root, public_address, slave_ports,
 };
-use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
 use crate::storage::Permissions;
 
 /// A finding of the check.

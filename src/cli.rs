@@ -85,7 +85,10 @@ pub fn print(text: &str) {
 pub fn log_panics(program: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.to_string();
-        complain(program, &format!("event=panic message=\"{}\"", Escaped(message.as_bytes())));
+        complain(
+            program,
+            &format!("level=error event=panic message=\"{}\"", Escaped(message.as_bytes())),
+        );
     }));
 }
 

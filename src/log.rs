@@ -34,7 +34,7 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 /// The amount that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Level {
-    /// `-q`: only what an administrator must see.
+    /// `-q`: only errors and warnings.
     Quiet,
     /// Connections, logins, transfers, refusals.
     #[default]
@@ -124,8 +124,8 @@ pub enum Event<'a> {
         address: SocketAddr,
         slave: Option<u32>,
     },
-    /// The confinement of the process.
-    Confined {
+    /// The sandbox of the process.
+    Sandboxed {
         is_root: bool,
         landlock: bool,
     },
@@ -174,8 +174,14 @@ pub enum Event<'a> {
     NotReloaded {
         what: &'a str,
     },
+    /// A connection of a client was refused.
     Refused {
         peer: SocketAddr,
+        why: &'a str,
+    },
+    /// A data connection was refused; `from` is its other end, if that is not the client.
+    DataRefused {
+        from: Option<SocketAddr>,
         why: &'a str,
     },
     Command {
@@ -204,16 +210,45 @@ pub enum Event<'a> {
     },
 }
 
+/// The value of `level=` in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Severity {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        })
+    }
+}
+
 impl Event<'_> {
-    fn level(&self) -> Level {
+    fn severity(&self) -> Severity {
         match self {
-            Self::Trouble { .. }
-            | Self::NotReloaded { .. }
-            | Self::Warning { .. }
-            | Self::CertificateExpires { .. } => Level::Quiet,
-            Self::Reloaded { unreachable, .. } if !unreachable.is_empty() => Level::Quiet,
-            Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Level::Verbose,
-            _ => Level::Normal,
+            Self::Trouble { .. } | Self::NotReloaded { .. } => Severity::Error,
+            Self::Warning { .. }
+            | Self::CertificateExpires { .. }
+            | Self::Sandboxed { is_root: true, .. } => Severity::Warn,
+            Self::Reloaded { unreachable, .. } if !unreachable.is_empty() => Severity::Warn,
+            Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Severity::Debug,
+            _ => Severity::Info,
+        }
+    }
+
+    /// Returns the smallest amount of logging that includes this event.
+    fn level(&self) -> Level {
+        match self.severity() {
+            Severity::Error | Severity::Warn => Level::Quiet,
+            Severity::Info => Level::Normal,
+            Severity::Debug => Level::Verbose,
         }
     }
 }
@@ -227,20 +262,23 @@ impl fmt::Display for Event<'_> {
             Self::Listening { address, slave: Some(slave) } => {
                 write!(formatter, "event=listening address={address} slave={slave}")
             }
-            Self::Confined { is_root, landlock } => {
-                write!(formatter, "event=confined root={is_root} landlock={landlock}")?;
-                let advice = " advice=\"give up root by --user NAME\"";
+            Self::Sandboxed { is_root, landlock } => {
+                write!(formatter, "event=sandboxed keeps_root={is_root} landlock={landlock}")?;
+                let advice = " advice=\"use --user NAME to give up root\"";
                 if *is_root { formatter.write_str(advice) } else { Ok(()) }
             }
             Self::Connect => write!(formatter, "event=connect"),
             Self::Login { user } => write!(formatter, "event=login user=\"{}\"", Shortened(user)),
             Self::LoginFailed { user, why } => {
-                write!(formatter, "event=login-failed user=\"{}\" why=\"{why}\"", Shortened(user))
+                let user = Shortened(user);
+                write!(formatter, "event=login-failed user=\"{user}\" reason=\"{why}\"")
             }
             Self::Transfer(transfer) => write!(formatter, "{transfer}"),
-            Self::Swept { count } => write!(formatter, "event=swept parts={count}"),
+            Self::Swept { count } => {
+                write!(formatter, "event=partial-uploads-removed count={count}")
+            }
             Self::CutOff { why, kept } => {
-                write!(formatter, "event=cut-off kept={kept} why=\"{why}\"")
+                write!(formatter, "event=cut-off kept_bytes={kept} reason=\"{why}\"")
             }
             Self::PublicAddress { name, address } => {
                 write!(formatter, "event=public-address name={name} address={address}")
@@ -250,38 +288,61 @@ impl fmt::Display for Event<'_> {
                 write_reloaded(formatter, settings, unreachable)
             }
             Self::Warning { what, why } => {
-                write!(
-                    formatter,
-                    "event=warning what=\"{what}\" why=\"{}\"",
-                    Escaped(why.as_bytes())
-                )
+                let why = Escaped(why.as_bytes());
+                write!(formatter, "event=warning message=\"{what}\" reason=\"{why}\"")
             }
             Self::CertificateExpires { file, at, days } => write!(
                 formatter,
-                "event=certificate-expires file=\"{}\" at={at} days={days} advice=\"renew it and reload\"",
+                "event=certificate-expires file=\"{}\" at={at} days={days} advice=\"renew the certificate and reload\"",
                 Escaped(file.as_os_str().as_encoded_bytes())
             ),
             Self::NotReloaded { what } => {
-                write!(formatter, "event=not-reloaded what=\"{}\"", Escaped(what.as_bytes()))
+                write!(formatter, "event=not-reloaded reason=\"{}\"", Escaped(what.as_bytes()))
             }
             Self::Refused { peer, why } => {
-                write!(formatter, "event=refused peer={peer} why=\"{why}\"")
+                write!(formatter, "event=connection-refused peer={peer} reason=\"{why}\"")
             }
+            Self::DataRefused { from, why } => write_data_refused(formatter, *from, why),
             Self::Command { line } => {
                 write!(formatter, "event=command line=\"{}\"", Shortened(without_password(line)))
             }
             Self::Reply { line } => write!(formatter, "event=reply line=\"{}\"", Shortened(line)),
-            Self::Activity { from, to } => write!(formatter, "event=activity [{from}] -> [{to}]"),
+            Self::Activity { from, to } => {
+                write!(formatter, "event=activity from=\"{from}\" to=\"{to}\"")
+            }
             Self::Disconnect { why, seconds } => {
-                write!(formatter, "event=disconnect seconds={seconds} why=\"{why}\"")
+                write!(formatter, "event=disconnect seconds={seconds} reason=\"{why}\"")
             }
             Self::Trouble { what, error } => {
-                write!(formatter, "event=trouble what=\"{what}\" error=\"{error}\"")
+                write!(formatter, "event=error message=\"{what}\" reason=\"{error}\"")
             }
             Self::Stopping { sessions } => write!(formatter, "event=stopping sessions={sessions}"),
             Self::Stopped { in_time } => write!(formatter, "event=stopped in_time={in_time}"),
         }
     }
+}
+
+/// Writes the refusal of a data connection, with its other end if that is not the client.
+fn write_data_refused(
+    formatter: &mut fmt::Formatter<'_>,
+    from: Option<SocketAddr>,
+    why: &str,
+) -> fmt::Result {
+    formatter.write_str("event=data-connection-refused")?;
+    if let Some(from) = from {
+        write!(formatter, " data_peer={from}")?;
+    }
+    write!(formatter, " reason=\"{why}\"")
+}
+
+/// Writes the users whose homes cannot be reached.
+fn write_unreachable(formatter: &mut fmt::Formatter<'_>, users: &[Vec<u8>]) -> fmt::Result {
+    let names: Vec<String> = users.iter().map(|name| Escaped(name).to_string()).collect();
+    write!(
+        formatter,
+        " unreachable=\"{}\" advice=\"restart the server, or start it with --allow DIR for their homes\"",
+        Shortened(names.join(",").as_bytes())
+    )
 }
 
 impl fmt::Display for TransferEvent {
@@ -329,15 +390,7 @@ fn write_reloaded(
     if !settings.is_empty() {
         write!(formatter, " settings=\"{}\"", Escaped(settings.join("; ").as_bytes()))?;
     }
-    if unreachable.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = unreachable.iter().map(|name| Escaped(name).to_string()).collect();
-    write!(
-        formatter,
-        " unreachable=\"{}\" advice=\"restart, or start with --allow DIR for their homes\"",
-        Shortened(names.join(",").as_bytes())
-    )
+    if unreachable.is_empty() { Ok(()) } else { write_unreachable(formatter, unreachable) }
 }
 
 /// Returns whether a line contains a word, ignoring case.
@@ -399,14 +452,14 @@ impl Log {
     /// Logs an event of a session.
     pub fn session(&self, who: Who, event: &Event<'_>) {
         if self.keeps(event.level()) {
-            self.line(format_args!("{who} {event}"));
+            self.line(format_args!("level={} {who} {event}", event.severity()));
         }
     }
 
     /// Logs an event of the server.
     pub fn server(&self, event: &Event<'_>) {
         if self.keeps(event.level()) {
-            self.line(format_args!("{event}"));
+            self.line(format_args!("level={} {event}", event.severity()));
         }
     }
 
@@ -447,7 +500,8 @@ impl<W: Write> Printer<W> {
         }
         let end = if self.torn { "\n" } else { "" };
         let time = Timestamp::now();
-        let line = format!("{end}{time:.3} event=log-lines-lost count={lost}\n");
+        let line =
+            format!("{end}{time:.3} level={} event=log-lines-lost count={lost}\n", Severity::Warn);
         let written = self.write(line.as_bytes());
         if written {
             self.state.lost.fetch_sub(lost, Ordering::AcqRel);
@@ -502,7 +556,7 @@ mod tests {
         let forged = Event::LoginFailed { user: b"x\"\r\n2026 event=login", why: "incorrect" };
         assert_eq!(
             forged.to_string(),
-            "event=login-failed user=\"x\\\"\\u{d}\\u{a}2026 event=login\" why=\"incorrect\""
+            "event=login-failed user=\"x\\\"\\u{d}\\u{a}2026 event=login\" reason=\"incorrect\""
         );
         for line in [
             "PASS secret",
@@ -561,7 +615,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(
             matches!(lines.as_slice(), ["a line of ", lost, "the next", "and one"]
-                if lost.ends_with(" event=log-lines-lost count=3")),
+                if lost.ends_with(" level=warn event=log-lines-lost count=3")),
             "{text}"
         );
     }

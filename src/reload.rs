@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::balancer::station::Station;
+use crate::balancer::local_backend::LocalBackend;
 use crate::log::Log;
-use crate::net::seats::Seats;
+use crate::net::connection_limits::ConnectionLimits;
 use crate::session::Service;
 use crate::settings::{Changes, Config};
 
@@ -23,8 +23,8 @@ pub(crate) struct Live {
     /// The settings with what the start has found out: ports and addresses.
     effective: Mutex<Config>,
     source: OnceLock<Source>,
-    stations: Mutex<Vec<(Arc<Station>, CurrentService)>>,
-    seats: Arc<Seats>,
+    backends: Mutex<Vec<(Arc<LocalBackend>, CurrentService)>>,
+    connection_limits: Arc<ConnectionLimits>,
     log: Arc<Log>,
 }
 
@@ -41,15 +41,15 @@ impl Live {
             config: Mutex::new(read.clone()),
             effective: Mutex::new(effective.clone()),
             source: OnceLock::new(),
-            stations: Mutex::default(),
-            seats: Seats::new(limits.clients_max, limits.per_address_max),
+            backends: Mutex::default(),
+            connection_limits: ConnectionLimits::new(limits.clients_max, limits.per_address_max),
             log,
         }
     }
 
     /// Returns the permits of all clients.
-    pub(crate) fn seats(&self) -> &Arc<Seats> {
-        &self.seats
+    pub(crate) fn connection_limits(&self) -> &Arc<ConnectionLimits> {
+        &self.connection_limits
     }
 
     /// Returns the settings in effect.
@@ -63,9 +63,9 @@ impl Live {
         let _set = self.source.set(source);
     }
 
-    /// Adds a station, whose new sessions get the service of a reload.
-    pub(crate) fn add_station(&self, station: Arc<Station>, service: CurrentService) {
-        self.stations.lock().push((station, service));
+    /// Adds a backend, whose new sessions get the service of a reload.
+    pub(crate) fn add_backend(&self, backend: Arc<LocalBackend>, service: CurrentService) {
+        self.backends.lock().push((backend, service));
     }
 
     /// Reads the settings again, and applies those that may change while the server runs.
@@ -86,11 +86,11 @@ impl Live {
     fn apply(&self, config: &Config) {
         let limits = &config.limits;
         self.log.set_level(config.level);
-        self.seats.set_limits(limits.clients_max, limits.per_address_max);
-        let stations = self.stations.lock();
-        let share = limits.clients_max.div_ceil(stations.len().max(1));
-        for (station, service) in stations.iter() {
-            station.set_sessions_max(share);
+        self.connection_limits.set_limits(limits.clients_max, limits.per_address_max);
+        let backends = self.backends.lock();
+        let share = limits.clients_max.div_ceil(backends.len().max(1));
+        for (backend, service) in backends.iter() {
+            backend.set_sessions_max(share);
             let new = service.read().reloaded(config);
             *service.write() = Arc::new(new);
         }

@@ -11,20 +11,20 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 
 use crate::balancer::Balancer;
-use crate::balancer::registry::{Outfit, Registry};
-use crate::balancer::station::Station;
+use crate::balancer::local_backend::LocalBackend;
+use crate::balancer::registry::{Registry, SlaveSetup};
 use crate::log::{Event, Log};
 use crate::net::canonical;
-use crate::net::listener::{self, Reserve, Stop};
+use crate::net::connection_limits::ConnectionLimits;
+use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::public::{self, Renewed};
-use crate::net::seats::Seats;
 use crate::net::tls::Acceptor;
-use crate::pool::Pool;
-use crate::prepared::{Prepared, acceptor, bind, cannot_start, hosts};
+use crate::pool::{FairPool, Pool};
 use crate::reload::{CurrentService, Live, Source};
 use crate::session::{Security, Service, Session};
 use crate::settings::{Config, ConfigError, processors};
-use crate::storage::{FairCrew, Hosts, ReloadedUsers, Root, all_recovered};
+use crate::startup::{Startup, acceptor, bind, cannot_start, hosts};
+use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -49,7 +49,7 @@ fn checkers() -> usize {
 
 /// A listener: its address, and its slave, if it belongs to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Door {
+pub struct Listener {
     /// The address that it listens on.
     pub address: SocketAddr,
     /// Number of the slave that it belongs to.
@@ -59,11 +59,11 @@ pub struct Door {
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
-    doors: Vec<Door>,
-    stop: Stop,
+    listeners: Vec<Listener>,
+    stop: Shutdown,
     /// Threads that are joined at the end: acceptors, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
-    stations: Vec<Arc<Station>>,
+    backends: Vec<Arc<LocalBackend>>,
     /// The balancer of the main listeners.
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
@@ -79,15 +79,15 @@ impl Server {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn start(config: &Config, log: Log) -> Result<Self, ConfigError> {
-        Self::serve(config, Prepared::open(config, Vec::new())?, log)
+        Self::serve(config, Startup::open(config, Vec::new())?, log)
     }
 
     /// Begins to accept with resources that are already open.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
-    pub fn serve(config: &Config, prepared: Prepared, log: Log) -> Result<Self, ConfigError> {
-        Self::run(config, prepared, log).map_err(|error| cannot_start(&error))
+    pub fn serve(config: &Config, startup: Startup, log: Log) -> Result<Self, ConfigError> {
+        Self::run(config, startup, log).map_err(|error| cannot_start(&error))
     }
 
     /// Starts a slave process. It serves the clients that [`Server::receive`] passes to it, and those on its own port,
@@ -108,10 +108,10 @@ impl Server {
         all_recovered();
         let start = || {
             let mut server = Self::new(config, config, hosts, acceptor, log)?;
-            let station = server.add_station(config, Some(number), config.limits.clients_max)?;
-            server.balancer = Arc::new(Balancer::new(vec![station], None));
+            let backend = server.add_backend(config, Some(number), config.limits.clients_max)?;
+            server.balancer = Arc::new(Balancer::new(vec![backend], None));
             if let Some(listener) = own {
-                server.open_door(listener, Some(number), Arc::clone(&server.balancer))?;
+                server.listen(listener, Some(number), Arc::clone(&server.balancer))?;
             }
             server.run_resolver(config)?;
             Ok(server)
@@ -133,12 +133,12 @@ impl Server {
             resumption: config.resumption,
         });
         let log = Arc::new(log);
-        let checkers = FairCrew::start("checker", checkers(), config.limits.logins_pending_max)?;
+        let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
-            doors: Vec::new(),
-            stop: Stop::new()?,
+            listeners: Vec::new(),
+            stop: Shutdown::new()?,
             threads: Vec::new(),
-            stations: Vec::new(),
+            backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
             live: Arc::new(Live::new(read, config, Arc::clone(&log))),
@@ -147,10 +147,10 @@ impl Server {
         })
     }
 
-    /// Starts stations and listeners. Without slaves there is one station, the master itself. With slaves, each has one
+    /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
     /// behind its own listener, and the main listeners balance clients over all of them.
-    fn run(config: &Config, prepared: Prepared, log: Log) -> io::Result<Self> {
-        let Prepared { root, hosts, acceptor, public, implicit, front, own, warnings } = prepared;
+    fn run(config: &Config, startup: Startup, log: Log) -> io::Result<Self> {
+        let Startup { root, hosts, acceptor, public, implicit, front, own, warnings } = startup;
         for (what, why) in &warnings {
             log.server(&Event::Warning { what, why });
         }
@@ -161,7 +161,7 @@ impl Server {
             config.implicit_tls = Some(listener.local_addr()?.port());
         }
         let config = &config;
-        let outfit = Outfit { settings: config.settings(), root: root.to_descriptor()? };
+        let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
         let mut server = Self::new(read, config, hosts, acceptor, log)?;
         let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
         if config.write || config.users.is_some() || hosts_write {
@@ -172,35 +172,31 @@ impl Server {
         }
         server.run_resolver(config)?;
         server.run_expiry_watch()?;
-        let registry = server.open_registry(front.local_addr()?, outfit);
+        let registry = server.open_registry(front.local_addr()?, setup);
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
         // A full slave is skipped: none may have more than its share of all clients.
         let share = config.limits.clients_max.div_ceil(numbers.len());
-        let stations = numbers.into_iter().map(|number| server.add_station(config, number, share));
-        let stations = stations.collect::<io::Result<Vec<_>>>()?;
-        server.balancer = Arc::new(Balancer::new(stations.clone(), registry.clone()));
+        let backends = numbers.into_iter().map(|number| server.add_backend(config, number, share));
+        let backends = backends.collect::<io::Result<Vec<_>>>()?;
+        server.balancer = Arc::new(Balancer::new(backends.clone(), registry.clone()));
         if let Some(registry) = registry {
             server.run_registry(registry)?;
         }
-        server.open_door(front, None, Arc::clone(&server.balancer))?;
+        server.listen(front, None, Arc::clone(&server.balancer))?;
         if let Some(implicit) = implicit {
-            server.open_door(implicit, None, Arc::clone(&server.balancer))?;
+            server.listen(implicit, None, Arc::clone(&server.balancer))?;
         }
-        for ((number, listener), station) in (1..).zip(own).zip(stations) {
-            server.open_door(
-                listener,
-                Some(number),
-                Arc::new(Balancer::new(vec![station], None)),
-            )?;
+        for ((number, listener), backend) in (1..).zip(own).zip(backends) {
+            server.listen(listener, Some(number), Arc::new(Balancer::new(vec![backend], None)))?;
         }
         Ok(server)
     }
 
     /// Opens the registration socket for slave processes. Without it, the server still serves clients.
-    fn open_registry(&self, address: SocketAddr, outfit: Outfit) -> Option<Arc<Registry>> {
-        let opened = Registry::open(address, outfit);
-        let what = "no slave process can register";
+    fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
+        let opened = Registry::open(address, setup);
+        let what = "slave processes cannot register";
         opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
     }
 
@@ -209,9 +205,9 @@ impl Server {
         let (balancer, stop, service) =
             (Arc::clone(&self.balancer), self.stop.clone(), self.service.clone());
         let run = move || {
-            if let Err(error) = registry.run(&balancer, &stop, now) {
+            if let Err(error) = registry.run(&*balancer, &stop, now) {
                 service.log.server(&Event::Trouble {
-                    what: "the registry of slaves has ended",
+                    what: "the registry of slaves has stopped",
                     error: &error,
                 });
             }
@@ -232,7 +228,7 @@ impl Server {
                         service.log.server(&Event::PublicAddress { name: &name, address });
                     }
                     Renewed::Failed(why) => service.log.server(&Event::Trouble {
-                        what: "the name of --public-address cannot be looked up; the last address stays",
+                        what: "cannot look up the name of --public-address; keeping the last address",
                         error: &io::Error::other(why),
                     }),
                     Renewed::Same | Renewed::FailedAgain => {}
@@ -281,71 +277,78 @@ impl Server {
     pub fn receive(&self, stream: TcpStream) {
         // A client that is already gone needs no session.
         if let Ok(peer) = stream.peer_addr() {
-            admit(stream, canonical(peer), &self.service, self.live.seats(), &self.balancer);
+            admit(
+                stream,
+                canonical(peer),
+                &self.service,
+                self.live.connection_limits(),
+                &self.balancer,
+            );
         }
     }
 
-    fn add_station(
+    fn add_backend(
         &mut self,
         config: &Config,
         slave: Option<u32>,
         sessions_max: usize,
-    ) -> io::Result<Arc<Station>> {
+    ) -> io::Result<Arc<LocalBackend>> {
         let service =
             slave.map_or_else(|| self.service.clone(), |number| self.service.of_slave(number));
         let name = slave.map_or_else(|| "pool".to_owned(), |number| format!("slave {number}"));
         let meter = service.meter();
         let current: CurrentService = Arc::new(RwLock::new(Arc::new(service)));
         let newest = Arc::clone(&current);
-        let greet = move |stream, peer, seat, now| {
+        let greet = move |stream, peer, permit, now| {
             let service = Arc::clone(&newest.read());
-            let session = Session::greet(Arc::clone(&service), stream, peer, seat, now);
+            let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
-                service.log.server(&Event::Trouble { what: "a new connection is broken", error });
+                service.log.server(&Event::Trouble { what: "cannot start a session", error });
             })
         };
         let gauge = move || (meter.transfers(), meter.bytes());
         let pool = Pool::start(&name, config.workers)?;
-        let station = Station::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
-        self.stations.push(Arc::clone(&station));
-        self.live.add_station(Arc::clone(&station), current);
-        Ok(station)
+        let backend =
+            LocalBackend::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
+        self.backends.push(Arc::clone(&backend));
+        self.live.add_backend(Arc::clone(&backend), current);
+        Ok(backend)
     }
 
     /// Begins to accept on a listener. Each client gets a seat, and is handed to the next slave of this balancer.
-    fn open_door(
+    fn listen(
         &mut self,
         listener: TcpListener,
         slave: Option<u32>,
         balancer: Arc<Balancer>,
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
-        let (service, seats, stop) =
-            (self.service.clone(), Arc::clone(self.live.seats()), self.stop.clone());
+        let (service, connection_limits, stop) =
+            (self.service.clone(), Arc::clone(self.live.connection_limits()), self.stop.clone());
         let name = format!("acceptor {}", address.port());
-        let accept = move || accept(&listener, &stop, &service, &seats, &balancer);
+        let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
         self.service.log.server(&Event::Listening { address, slave });
-        self.doors.push(Door { address, slave });
+        self.listeners.push(Listener { address, slave });
         Ok(())
     }
 
     /// Returns the listeners: the main ones first, then those of the slaves.
     #[must_use]
-    pub fn doors(&self) -> &[Door] {
-        &self.doors
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
     }
 
     /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.live.seats().taken()
+        self.live.connection_limits().taken()
     }
 
     /// Returns whether the maximum number of clients is connected.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.live.seats().are_full()
+        self.live.connection_limits().are_full()
     }
 
     /// Returns the balancer of the main listeners, which has the load of each slave and drains slaves.
@@ -375,7 +378,7 @@ impl Server {
                 move || requests.iter().for_each(|()| reload(&service, &live, registry.as_deref()));
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
-                let what = "nothing can be reloaded";
+                let what = "cannot start the reload thread";
                 self.service.log.server(&Event::Trouble { what, error: &error });
             }
             sender
@@ -387,22 +390,22 @@ impl Server {
     /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
         self.service.log.server(&Event::Stopping { sessions: self.clients() });
-        self.close_doors();
+        self.close_listeners();
         self.service.stop();
         if let Some(registry) = &self.registry {
             registry.tell_slaves(b"stop");
         }
-        for station in &self.stations {
-            station.pool().rouse();
+        for backend in &self.backends {
+            backend.pool().wake_all();
         }
         let until = now() + self.live.effective().limits.stop_grace;
         let in_time =
-            self.stations.iter().filter(|station| !station.pool().drain(until)).count() == 0;
+            self.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
         self.service.log.server(&Event::Stopped { in_time });
     }
 
-    fn close_doors(&mut self) {
-        self.stop.ring();
+    fn close_listeners(&mut self) {
+        self.stop.trigger();
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }
@@ -411,7 +414,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.close_doors();
+        self.close_listeners();
     }
 }
 
@@ -466,13 +469,13 @@ fn warn_of_expiry(service: &Service) {
 }
 
 /// Removes partial uploads older than `before` from one tree.
-fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
-    match root.sweep(before, || !stop.is_rung()) {
+fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
+    match root.sweep(before, || !stop.is_triggered()) {
         Ok(0) => {}
         Ok(count) => log.server(&Event::Swept { count }),
         Err(error) => {
             log.server(&Event::Trouble {
-                what: "old parts of uploads cannot be swept",
+                what: "cannot remove old partial uploads",
                 error: &error,
             });
         }
@@ -482,15 +485,18 @@ fn sweep(root: &Root, before: Timestamp, stop: &Stop, log: &Log) {
 /// Runs an acceptor until the server stops.
 fn accept(
     listener: &TcpListener,
-    stop: &Stop,
+    stop: &Shutdown,
     service: &Service,
-    seats: &Arc<Seats>,
+    connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
     let mut reserve = Reserve::new();
-    let admit = |stream, peer| admit(stream, peer, service, seats, balancer);
+    let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
     if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
-        service.log.server(&Event::Trouble { what: "accepting has ended", error: &error });
+        service.log.server(&Event::Trouble {
+            what: "the listener has stopped accepting connections",
+            error: &error,
+        });
     }
 }
 
@@ -499,16 +505,16 @@ fn admit(
     stream: TcpStream,
     peer: SocketAddr,
     service: &Service,
-    seats: &Arc<Seats>,
+    connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
     let refuse = |stream: &TcpStream, why: &str| {
         listener::refuse(stream, why);
         service.log.server(&Event::Refused { peer, why });
     };
-    match seats.take(peer.ip()) {
-        Ok(seat) => {
-            if let Err((stream, unable)) = balancer.hand_over(stream, peer, seat, now()) {
+    match connection_limits.take(peer.ip()) {
+        Ok(permit) => {
+            if let Err((stream, unable)) = balancer.hand_over(stream, peer, permit, now()) {
                 refuse(&stream, &unable.to_string());
             }
         }

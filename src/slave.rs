@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::balancer::Load;
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
+use crate::balancer::{Dispatcher, Load};
 use crate::log::{Log, Writer};
-use crate::net::listener::Stop;
+use crate::net::listener::Shutdown;
 use crate::server::Server;
 use crate::settings::Config;
 use crate::storage::Root;
@@ -50,7 +50,7 @@ pub enum Ending {
 }
 
 /// The reason why the connection to one master ended.
-enum Parting {
+enum Disconnect {
     /// The master is gone without sending stop.
     Lost,
     /// The master sent stop, or `stop` was rung.
@@ -58,13 +58,13 @@ enum Parting {
 }
 
 /// The assignment that a master has sent: number and settings as text, and the root.
-struct Orders {
+struct Assignment {
     text: String,
     root: OwnedFd,
 }
 
 /// A running slave: the text of its assignment, and its server.
-struct Serving {
+struct RunningSlave {
     text: String,
     server: Server,
     /// The newest settings of the master, which a reload reads.
@@ -72,7 +72,7 @@ struct Serving {
     _writer: Writer,
 }
 
-impl Serving {
+impl RunningSlave {
     /// Returns the number that the master assigned.
     fn number(&self) -> &str {
         self.text.split('\n').next().unwrap_or_default()
@@ -93,22 +93,22 @@ impl Slave {
     ///
     /// # Errors
     /// One sentence: the master is another user's process or of another version, or this slave's own port is taken.
-    pub fn run(self, stop: &Stop, clock: impl Fn() -> Instant) -> Result<Ending, String> {
-        let mut serving: Option<Serving> = None;
+    pub fn run(self, stop: &Shutdown, clock: impl Fn() -> Instant) -> Result<Ending, String> {
+        let mut serving: Option<RunningSlave> = None;
         loop {
-            let number = serving.as_ref().map(Serving::number);
-            let Some((channel, orders)) = self.register(number, stop)? else { break };
+            let number = serving.as_ref().map(RunningSlave::number);
+            let Some((channel, assignment)) = self.register(number, stop)? else { break };
             let mut current = match serving.take() {
-                Some(serving) if serving.text == orders.text => serving,
+                Some(serving) if serving.text == assignment.text => serving,
                 Some(serving) => {
                     serving.server.stop();
                     return Ok(Ending::Outdated);
                 }
-                None => self.start(orders)?,
+                None => self.start(assignment)?,
             };
             let parting = serve(&channel, &mut current, stop, &clock);
             serving = Some(current);
-            if matches!(parting, Parting::Stopped) {
+            if matches!(parting, Disconnect::Stopped) {
                 break;
             }
         }
@@ -122,15 +122,17 @@ impl Slave {
     fn register(
         &self,
         number: Option<&str>,
-        stop: &Stop,
-    ) -> Result<Option<(Channel, Orders)>, String> {
+        stop: &Shutdown,
+    ) -> Result<Option<(Channel, Assignment)>, String> {
         loop {
             let met = connect(self.master, self.at).and_then(|channel| {
                 channel.send(format!("register {}", number.unwrap_or_default()).as_bytes(), &[])?;
-                Ok((listen(&channel, stop)?, channel))
+                Ok((receive_assignment(&channel, stop)?, channel))
             });
             match met {
-                Ok((orders, channel)) => return Ok(orders.map(|orders| (channel, orders))),
+                Ok((assignment, channel)) => {
+                    return Ok(assignment.map(|assignment| (channel, assignment)));
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     return Err(pretender());
                 }
@@ -143,10 +145,12 @@ impl Slave {
         }
     }
 
-    fn start(self, orders: Orders) -> Result<Serving, String> {
-        let another_version =
-            || "the ftpserver here is of another version than this ftpslaves.".to_owned();
-        let (number, settings) = orders.text.split_once('\n').ok_or_else(another_version)?;
+    fn start(self, assignment: Assignment) -> Result<RunningSlave, String> {
+        let another_version = || {
+            "ftpserver and ftpslaves have different versions; install the same version of both."
+                .to_owned()
+        };
+        let (number, settings) = assignment.text.split_once('\n').ok_or_else(another_version)?;
         let number: u32 = number.parse().map_err(|_| another_version())?;
         let mut config = Config::new(PathBuf::new());
         config.adopt(settings).map_err(|_| another_version())?;
@@ -154,8 +158,8 @@ impl Slave {
         config.port = self.port.unwrap_or_default();
         let (log, writer) = Log::start(config.level, io::stderr())
             .map_err(|error| format!("cannot start: {error}."))?;
-        let root = Root::from_descriptor(orders.root)
-            .map_err(|error| format!("cannot look at the root: {}.", reason(&error)))?;
+        let root = Root::from_descriptor(assignment.root)
+            .map_err(|error| format!("cannot open the root: {}.", reason(&error)))?;
         let server =
             Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
         let settings = Arc::new(Mutex::new(settings.to_owned()));
@@ -167,7 +171,7 @@ impl Slave {
             new.adopt(&newest.lock()).map_err(wrong)?;
             Ok(new)
         }));
-        Ok(Serving { text: orders.text, server, settings, _writer: writer })
+        Ok(RunningSlave { text: assignment.text, server, settings, _writer: writer })
     }
 }
 
@@ -189,7 +193,7 @@ pub fn find_master(
             }
             Err(_) if clock() >= until => {
                 return Err(format!(
-                    "no ftpserver of this user is running on port {port} here. Start it first, or name its port as localhost:PORT."
+                    "no ftpserver of this user is running on port {port}. Start it first, or give its port as localhost:PORT."
                 ));
             }
             // If the wait fails, the next attempt comes sooner.
@@ -199,34 +203,34 @@ pub fn find_master(
 }
 
 fn pretender() -> String {
-    "another user's process pretends to be the ftpserver here.".to_owned()
+    "the ftpserver on this port belongs to another user; run ftpslaves as that user.".to_owned()
 }
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.
-fn listen(channel: &Channel, stop: &Stop) -> io::Result<Option<Orders>> {
+fn receive_assignment(channel: &Channel, stop: &Shutdown) -> io::Result<Option<Assignment>> {
     wait(&[channel.as_fd(), stop.as_fd()], None)?;
-    if stop.is_rung() {
+    if stop.is_triggered() {
         return Ok(None);
     }
     let (text, mut descriptors) = channel.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     let root = descriptors.pop().ok_or(io::ErrorKind::InvalidData)?;
-    Ok(Some(Orders { text: String::from_utf8_lossy(&text).into_owned(), root }))
+    Ok(Some(Assignment { text: String::from_utf8_lossy(&text).into_owned(), root }))
 }
 
 /// Serves the clients that one master hands over.
 fn serve(
     channel: &Channel,
-    serving: &mut Serving,
-    stop: &Stop,
+    serving: &mut RunningSlave,
+    stop: &Shutdown,
     clock: &impl Fn() -> Instant,
-) -> Parting {
+) -> Disconnect {
     let mut reported = None;
     let mut report_at = clock();
     loop {
-        if stop.is_rung() {
+        if stop.is_triggered() {
             // Fails if the master is gone, which is harmless.
-            let _told = channel.send(b"leaving", &[]);
-            return Parting::Stopped;
+            let _sent = channel.send(b"leaving", &[]);
+            return Disconnect::Stopped;
         }
         match channel.receive() {
             Ok(Some((message, mut descriptors))) => {
@@ -245,12 +249,12 @@ fn serve(
                         serving.reload(settings);
                         continue;
                     }
-                    (b"stop", ..) => return Parting::Stopped,
+                    (b"stop", ..) => return Disconnect::Stopped,
                     _ => {}
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => return Parting::Lost,
+            Ok(None) | Err(_) => return Disconnect::Lost,
         }
         let server = &serving.server;
         let load = server.balancer().loads().first().copied();

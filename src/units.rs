@@ -14,7 +14,7 @@ use nix::unistd::{Uid, User, geteuid};
 /// # Errors
 /// One sentence, if it is no number or too large.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is no number of bytes; write it as 500K, 2M or 10G");
+    let wrong = || format!("'{text}' is not a number of bytes, such as 500K, 2M or 10G");
     let units = [('K', 1 << 10), ('M', 1 << 20), ('G', 1 << 30), ('T', 1_u64 << 40)];
     let found = units.into_iter().find_map(|(letter, unit)| {
         text.strip_suffix([letter, letter.to_ascii_lowercase()]).map(|digits| (digits, unit))
@@ -47,7 +47,7 @@ pub fn unreadable(path: &Path, error: &io::Error) -> String {
     let here = name(geteuid());
     match fs::metadata(path) {
         Ok(found) if found.uid() == geteuid().as_raw() => format!(
-            "{why}: it belongs to {here}, as whom the server runs, but is closed to it; try chmod u+r {}",
+            "{why}: it belongs to {here}, the user of the server, but is not readable; try chmod u+r {}",
             path.display()
         ),
         Ok(found) => format!(
@@ -56,7 +56,7 @@ pub fn unreadable(path: &Path, error: &io::Error) -> String {
             path.display()
         ),
         Err(_) => {
-            format!("{why}: the server runs as {here}, who may not enter a directory above it")
+            format!("{why}: the server runs as {here}, which cannot enter a parent directory")
         }
     }
 }
@@ -71,9 +71,10 @@ pub type Networks = Vec<IpNet>;
 pub fn networks(text: &str) -> Result<Networks, String> {
     let network = |text: &str| {
         let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
-            format!("'{text}' is no network; write it as 10.0.0.0/8 or as an address")
-        })
+        text.parse::<IpNet>()
+            .ok()
+            .or_else(address)
+            .ok_or_else(|| format!("'{text}' is not an address or a network, such as 10.0.0.0/8"))
     };
     text.split(',').map(network).collect()
 }

@@ -17,7 +17,7 @@ use std::net::{SocketAddr, TcpListener};
 use common::outside::{find, run_script, skip};
 use common::raw::{RawClient, read_all};
 use common::{TestServer, noise, until};
-use poolftpd::balancer::Load;
+use poolftpd::balancer::{Dispatcher, Load};
 
 fn with_slaves(count: u16) -> TestServer {
     TestServer::start(|config| {
@@ -56,10 +56,13 @@ fn clients_one_two_and_three_are_served_by_slaves_one_two_and_one() {
 #[test]
 fn a_slave_has_its_own_port_too() {
     let server = with_slaves(2);
-    let doors = server.server.as_ref().unwrap().doors().to_vec();
-    assert_eq!(doors.iter().map(|door| door.slave).collect::<Vec<_>>(), [None, Some(1), Some(2)]);
+    let listeners = server.server.as_ref().unwrap().listeners().to_vec();
+    assert_eq!(
+        listeners.iter().map(|listener| listener.slave).collect::<Vec<_>>(),
+        [None, Some(1), Some(2)]
+    );
     for _ in 0..3 {
-        assert_eq!(greeted_by(doors[2].address).1, "220 slave 2 poolftpd ready.");
+        assert_eq!(greeted_by(listeners[2].address).1, "220 slave 2 poolftpd ready.");
     }
 }
 
@@ -79,8 +82,14 @@ fn slaves_listen_on_the_ports_behind_the_masters() {
         })
     });
     let (server, port) = server.unwrap();
-    let ports: Vec<u16> =
-        server.server.as_ref().unwrap().doors().iter().map(|door| door.address.port()).collect();
+    let ports: Vec<u16> = server
+        .server
+        .as_ref()
+        .unwrap()
+        .listeners()
+        .iter()
+        .map(|listener| listener.address.port())
+        .collect();
     assert_eq!(ports, [port, port + 1, port + 2]);
 }
 
@@ -117,7 +126,7 @@ fn a_slave_that_is_drained_or_full_is_skipped_and_421_says_why_when_none_is_left
     drop(two);
     until("the place is not given back", || loads(&server)[1].sessions == 1);
     let (_, line) = greeted_by(server.address());
-    assert!(line.starts_with("421 This server takes no new clients"), "{line}");
+    assert!(line.starts_with("421 This server accepts no new clients"), "{line}");
     assert!(running.set_draining(1, false));
     assert!(greeted_by(server.address()).1.starts_with("220 slave 1"));
 }

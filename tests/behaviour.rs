@@ -504,7 +504,7 @@ fn a_client_that_says_too_much_in_a_second_is_dismissed_and_others_are_served() 
     let last = std::iter::from_fn(|| Some(client.line())).find(|line| !line.starts_with("200 "));
     let last = last.unwrap();
     // The last replies may be lost with the connection.
-    assert!(last.is_empty() || last == "421 Too many commands in a second; closing.", "{last}");
+    assert!(last.is_empty() || last == "421 Too many commands per second; closing.", "{last}");
     drop(client);
     writing.join().unwrap();
     assert!(other.ask("NOOP").starts_with("200 "));
@@ -870,7 +870,7 @@ fn a_client_that_announces_more_than_it_sends_can_complete() {
     for resumes in [true, false] {
         let mut client = RawClient::log_in(server.address());
         let reply = store_announced(&mut client, 0, 4096, &content);
-        let told = "426 Cut off: fewer bytes than ALLO announced. 4000 bytes are kept.";
+        let told = "426 Upload incomplete: fewer bytes than ALLO announced; 4000 bytes kept.";
         assert_eq!(reply, told);
         assert_eq!(client.ask("SIZE a"), "213 4000");
         let reply = if resumes {

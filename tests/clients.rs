@@ -280,9 +280,9 @@ fn play(
     fs::write(folder.path().join("local.bin"), &local).unwrap();
     let port = server.address().port().to_string();
     let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let doors = server.server.as_ref().unwrap().doors();
+    let listeners = server.server.as_ref().unwrap().listeners();
     let url = if implicit {
-        format!("ftps://{bracketed}:{}", doors[1].address.port())
+        format!("ftps://{bracketed}:{}", listeners[1].address.port())
     } else {
         format!("ftp://{bracketed}:{port}")
     };

@@ -31,7 +31,9 @@ use std::time::{Duration, Instant, SystemTime};
 use common::proxy::Cable;
 use common::raw::RawClient;
 use common::{PATIENCE, TestServer, noise};
-use poolftpd::client::{Client, ClientError, Coming, From, Interrupt, Known, Options, Watcher};
+use poolftpd::client::{
+    Client, ClientError, FileRequest, Interrupt, Options, Progress, RemoteMetadata, UploadStart,
+};
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
 use rustix::process::{Pid, Signal, kill_process};
@@ -87,7 +89,7 @@ impl<'a> Eye<'a> {
     }
 }
 
-impl Watcher for Eye<'_> {
+impl Progress for Eye<'_> {
     fn progress(&mut self, _: u64, _: Option<u64>) {
         self.look();
     }
@@ -197,7 +199,7 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         let mut client = log_in(cable.address);
         let mut eye = Eye::on(server.path("a"), &[old, &content]);
         let _cutter = cut_now_and_again(&cable, &mut dice);
-        client.upload(&local, b"a", Type::Image, From::Beginning, &mut eye).unwrap();
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut eye).unwrap();
         assert!(server.read("a") == content, "{:?}", eye.notes);
         cable.hold();
         client.remove_file(b"a").unwrap();
@@ -290,7 +292,7 @@ struct Presser {
     notes: Vec<String>,
 }
 
-impl Watcher for Presser {
+impl Progress for Presser {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if self.hammers && bytes > 0 {
             self.hammers = false;
@@ -316,10 +318,10 @@ impl Watcher for Presser {
 fn fetch(
     client: &mut Client,
     interrupt: &Interrupt,
-    file: &Coming,
+    file: &FileRequest,
     mishap: Mishap,
 ) -> (Result<u64, ClientError>, Vec<String>) {
-    let Coming { path, local, known } = file;
+    let FileRequest { path, local, known } = file;
     let left = match mishap {
         Mishap::Interrupted(left) => Some(left),
         _ => None,
@@ -368,7 +370,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
         let coming = |number: usize| {
             let Listed { name, size, modified, .. } = listed[number].clone();
             let (path, local) = (name.clone(), folder.path().join(OsStr::from_bytes(&name)));
-            Coming { path, local, known: Some(Known { size, modified }) }
+            FileRequest { path, local, known: Some(RemoteMetadata { size, modified }) }
         };
         for (number, (mishap, content)) in files.iter_mut().enumerate() {
             mishap.befall_there(&server, &name(number), content);
@@ -378,7 +380,7 @@ fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_ot
             cable.cut_after(dice.below(FILES * 4500));
         }
         for (number, (mishap, content)) in files.iter().enumerate() {
-            client.ask_ahead((number..files.len()).map(coming), Type::Image);
+            client.pipeline((number..files.len()).map(coming), Type::Image);
             let file = coming(number);
             mishap.befall_here(&file.local);
             let (outcome, notes) = fetch(&mut client, &options.interrupt, &file, *mishap);
@@ -445,7 +447,7 @@ impl Program {
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
         );
         watched.unwrap();
-        let _told = ended.send(());
+        let _sent = ended.send(());
         killer.join().unwrap();
         self.0.wait().unwrap().success()
     }
@@ -550,7 +552,7 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
         let mut client = log_in(cable.address);
         let source = local.clone();
         let upload = thread::spawn(move || {
-            client.upload(&source, b"a", Type::Image, From::Beginning, &mut ()).unwrap();
+            client.upload(&source, b"a", Type::Image, UploadStart::Beginning, &mut ()).unwrap();
         });
         let moment = Duration::from_micros(dice.below(50_000));
         let (_never, pause) = mpsc::channel::<()>();
@@ -605,7 +607,7 @@ struct Changer<'a> {
     notes: Vec<String>,
 }
 
-impl Watcher for Changer<'_> {
+impl Progress for Changer<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 && self.cable.cuts() == 0 {
             self.cable.cut();
@@ -638,7 +640,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
         let mut changer = Changer { server: &server, cable, new: new_file, time: later, notes };
         client.download(b"a", &local, Type::Image, None, &mut changer).unwrap();
         assert!(fs::read(&local).unwrap() == new, "{:?}", changer.notes);
-        let told = if same_time { "is not what was fetched" } else { "has changed" };
+        let told = if same_time { "differs from the partial download" } else { "has changed" };
         assert!(changer.notes.iter().any(|note| note.contains(told)), "{:?}", changer.notes);
     }
 }
@@ -646,7 +648,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_anew() {
 /// Changes a local file, but not its size, once part of it was sent.
 struct Scribble<'a>(&'a Path);
 
-impl Watcher for Scribble<'_> {
+impl Progress for Scribble<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 {
             let file = fs::File::options().write(true).open(self.0).unwrap();
@@ -658,7 +660,7 @@ impl Watcher for Scribble<'_> {
 /// Shortens a local file once part of it was sent.
 struct Shrink<'a>(&'a Path);
 
-impl Watcher for Shrink<'_> {
+impl Progress for Shrink<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if bytes > 0 {
             fs::File::options().write(true).open(self.0).unwrap().set_len(1000).unwrap();
@@ -674,11 +676,13 @@ fn a_local_file_that_changes_while_it_is_sent_is_no_success_and_stands_nowhere_t
     let local = folder.path().join("a");
     fs::write(&local, noise(3_000_000)).unwrap();
     let mut client = log_in(server.address());
-    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Shrink(&local));
+    let error =
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Shrink(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
     fs::write(&local, noise(3_000_000)).unwrap();
-    let error = client.upload(&local, b"a", Type::Image, From::Beginning, &mut Scribble(&local));
+    let error =
+        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Scribble(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
 }

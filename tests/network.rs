@@ -49,7 +49,7 @@ fn data_from_another_address_is_refused_with_the_reason() {
         assert!(reply.starts_with("425 ") && both, "{line}: {reply}");
         assert!(matches!(stranger.read(&mut [0; 4]), Ok(0) | Err(_)), "{line}");
     }
-    server.log.expect(&["event=refused", "127.0.0.2", "127.0.0.1", "--data-from"]);
+    server.log.expect(&["event=data-connection-refused", "127.0.0.2", "127.0.0.1", "--data-from"]);
     assert_eq!(client.retrieve("a"), b"text");
 }
 
@@ -112,7 +112,7 @@ fn commands_during_a_transfer_count_and_what_has_come_of_an_upload_is_kept() {
         let last = replies.find(is_last).unwrap();
         assert!(last.is_empty() || last.starts_with("426 "), "{last}");
         let last = if last.is_empty() { last } else { client.line() };
-        assert!(last.is_empty() || last == "421 Too many commands in a second; closing.", "{last}");
+        assert!(last.is_empty() || last == "421 Too many commands per second; closing.", "{last}");
         drop((client, data));
         writing.join().unwrap();
         let mut other = RawClient::log_in(server.address());

@@ -104,7 +104,7 @@ fn a_home_that_comes_after_the_start_is_refused_with_a_remedy_or_is_allowed() {
         Running::start(server(&path("srv/root"), &words))
     };
     let (closed, allowed) = (start(&[]), start(&["--allow", text(&path("homes"))]));
-    closed.log.expect(&["event=confined"]);
+    closed.log.expect(&["event=sandboxed"]);
     fs::create_dir(path("homes/bob")).unwrap();
     fs::write(path("homes/bob/a"), "x").unwrap();
     add_user(&users, "bob", Some(&path("homes/bob")));
@@ -289,5 +289,5 @@ fn a_range_of_passive_ports_that_is_taken_is_named_in_the_log() {
     let running = Running::start(server(&path("root"), &words));
     let mut client = RawClient::log_in(running.address);
     assert!(client.ask("EPSV").starts_with("425 "));
-    running.log.expect(&["event=trouble", &range, "1 of 1 were tried and are taken"]);
+    running.log.expect(&["event=error", &range, "tried 1 of 1, all in use"]);
 }

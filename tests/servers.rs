@@ -26,7 +26,7 @@ use common::raw::RawClient;
 use common::secure::certificate;
 use common::{PATIENCE, noise};
 use libtest_mimic::{Arguments, Failed};
-use poolftpd::client::{Client, ClientError, From, Options, Tls, Watcher};
+use poolftpd::client::{Client, ClientError, Options, Progress, TlsMode, UploadStart};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
 
@@ -256,7 +256,7 @@ impl Scene {
 /// Logs a client in through a cable that is cut repeatedly.
 fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
     let options = Options {
-        tls: Tls::Off,
+        tls: TlsMode::Off,
         retries: 20,
         first_wait: Duration::from_millis(1),
         ..Options::default()
@@ -272,7 +272,7 @@ fn log_in(server: &RealServer, cable: &Cable) -> Result<Client, String> {
 /// Cuts the cable at each number of bytes once, and records the notes.
 struct Cutter<'a>(&'a Cable, Vec<u64>, Vec<String>);
 
-impl Watcher for Cutter<'_> {
+impl Progress for Cutter<'_> {
     fn progress(&mut self, bytes: u64, _: Option<u64>) {
         if self.1.last().is_some_and(|place| bytes >= *place) {
             self.1.pop();
@@ -310,7 +310,7 @@ fn recover_uploads(server: &RealServer, scene: &Scene) -> Result<(), String> {
     let mut client = log_in(server, &cable)?;
     let mut cutter = Cutter(&cable, CUTS.to_vec(), Vec::new());
     client
-        .upload(&local, b"up/big.bin", Type::Image, From::Beginning, &mut cutter)
+        .upload(&local, b"up/big.bin", Type::Image, UploadStart::Beginning, &mut cutter)
         .map_err(|error| format!("{error}; {:?}", cutter.2))?;
     check(&scene.root().join("up/big.bin"), &content, &cable, &cutter)
 }

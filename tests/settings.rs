@@ -180,10 +180,10 @@ fn check_reports_everything_that_would_keep_the_server_from_starting() {
     let (status, output) = scene.run(&["check"], &[]);
     assert_eq!(status, Some(1), "{output}");
     for expected in [
-        "poolftpd.toml:4: cannot read the users of",
+        "poolftpd.toml:4: cannot read the users file",
         "--allow",
-        "no user no-such-user",
-        "this key is not that of",
+        "no such user: no-such-user",
+        "the key does not match",
         "the key ",
         "poolftpd.toml:13: cannot serve",
     ] {
@@ -258,12 +258,12 @@ fn a_reload_applies_the_file_to_new_sessions_and_names_what_needs_a_restart() {
 }
 
 #[test]
-fn a_file_beneath_the_root_is_refused() {
+fn a_file_inside_the_root_is_refused() {
     let scene = Scene::new("");
     let (status, output) = scene.run(&["check", "--root", text(scene.0.path())], &[]);
     assert_eq!(status, Some(1));
     assert!(
-        output.contains("the configuration file") && output.contains("beneath the root"),
+        output.contains("the configuration file") && output.contains("inside the root"),
         "{output}"
     );
 }

@@ -273,12 +273,12 @@ fn slaves_keep_their_clients_when_the_master_is_killed_and_register_with_the_nex
 #[test]
 fn an_administrator_drains_and_resumes_a_slave() {
     let scene = Scene::start(2);
-    assert_eq!(scene.control(&["drain", "1"]), "slave 1 takes no new clients\n");
+    assert_eq!(scene.control(&["drain", "1"]), "slave 1 accepts no new clients\n");
     assert!((0..4).all(|_| scene.connect().1 == 2));
     assert!(scene.control(&["status"]).contains("draining"));
-    assert_eq!(scene.control(&["resume", "1"]), "slave 1 takes new clients\n");
+    assert_eq!(scene.control(&["resume", "1"]), "slave 1 accepts new clients\n");
     assert!((0..2).any(|_| scene.connect().1 == 1));
-    assert_eq!(scene.control(&["drain", "7"]), "ftpserver ctl: there is no slave 7.\n");
+    assert_eq!(scene.control(&["drain", "7"]), "ftpserver ctl: no such slave: 7.\n");
 }
 
 #[test]
@@ -362,7 +362,7 @@ fn what_keeps_slaves_from_starting_is_one_line() {
         (&["192.0.2.99"][..], 2, "docs/balancer.md"),
         (&["localhost:1"], 1, "no ftpserver of this user is running on port 1"),
         (&["localhost", "--count", "0"], 2, "--count"),
-        (&["localhost:x"], 2, "no port"),
+        (&["localhost:x"], 2, "not a port"),
         (&[], 2, "host"),
     ] {
         let output = Command::new(SLAVES).args(words).output().unwrap();

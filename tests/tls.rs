@@ -201,7 +201,7 @@ fn each_word_of_the_security_extensions_has_its_reply() {
     }
     let without = TestServer::start(|_| {});
     let mut plain = RawClient::greeted(without.address());
-    assert_eq!(plain.ask("AUTH TLS"), "502 TLS is not set up here.");
+    assert_eq!(plain.ask("AUTH TLS"), "502 TLS is not configured.");
     plain.say("FEAT");
     loop {
         let line = plain.line();
@@ -217,14 +217,17 @@ fn where_tls_is_required_nobody_logs_in_and_no_data_moves_without() {
     let scene = Scene::new(|config| config.require_tls = true);
     scene.server.write("a", "x");
     let mut plain = RawClient::greeted(scene.address());
-    assert_eq!(plain.ask("USER anonymous"), "530 Logins are by TLS only; say AUTH TLS first.");
+    assert_eq!(plain.ask("USER anonymous"), "530 TLS is required; send AUTH TLS first.");
     assert!(plain.ask("PASS x").starts_with("503 "));
     let mut client = SecureClient::connect(scene.address());
     assert!(client.ask("USER anonymous").starts_with("331 "));
     assert!(client.ask("PASS x").starts_with("230 "));
     let _data = client.open_plain();
     for line in ["RETR a", "LIST", "STOR b", "MLSD"] {
-        assert_eq!(client.ask(line), "521 Data travels by TLS only; say PBSZ 0 and PROT P.");
+        assert_eq!(
+            client.ask(line),
+            "521 TLS is required for data connections; send PBSZ 0 and PROT P."
+        );
     }
     assert!(client.ask("PBSZ 0").starts_with("200 "));
     assert!(client.ask("PROT C").starts_with("534 "));
@@ -343,7 +346,7 @@ fn no_version_is_newer_than_allowed_and_a_refusal_names_the_way_out() {
     let reply = client.reply();
     let ways = ["--no-tls-reuse", "--tls-max 1.2"];
     assert!(reply.starts_with("522 ") && ways.iter().all(|way| reply.contains(way)), "{reply}");
-    scene.server.log.expect(&["event=refused", "--no-tls-reuse", "--tls-max 1.2"]);
+    scene.server.log.expect(&["event=data-connection-refused", "--no-tls-reuse", "--tls-max 1.2"]);
 }
 
 #[test]
@@ -367,7 +370,7 @@ fn an_upload_is_complete_when_its_client_says_so_and_cut_off_when_not() {
     let mut client = SecureClient::log_in(scene.address());
     drop(client.begin_store("torn", b"half"));
     let reply = client.reply();
-    assert!(reply.starts_with("426 Cut off: TLS ended without close_notify"), "{reply}");
+    assert!(reply.starts_with("426 Upload incomplete: TLS ended without close_notify"), "{reply}");
     assert!(!scene.server.path("torn").exists());
     // The size proves the end as well.
     assert!(client.ask("ALLO 5").starts_with("200 "));
@@ -452,7 +455,7 @@ fn a_data_handshake_that_stalls_is_ended_and_the_session_goes_on() {
 fn tls_begins_at_once_on_the_port_of_implicit_tls() {
     let scene = Scene::new(|config| config.implicit_tls = Some(0));
     scene.server.write("a", "x");
-    let address = scene.server.server.as_ref().unwrap().doors()[1].address;
+    let address = scene.server.server.as_ref().unwrap().listeners()[1].address;
     let config = config(rustls::ALL_VERSIONS);
     let stream = secure(TcpStream::connect(address).unwrap(), &config, "localhost");
     let mut client = SecureClient { stream, config, name: "localhost".to_owned() };
@@ -589,9 +592,9 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_file() {
         poolftpd::net::tls::Acceptor::open(files).unwrap_err()
     };
     for (certificate, key, what) in [
-        (&one.certificate, &two.key, "two.key: this key is not that of "),
-        (&empty, &one.key, "empty: there is no certificate in it"),
-        (&one.certificate, &empty, "empty: there is no private key in it"),
+        (&one.certificate, &two.key, "two.key: the key does not match the certificate in "),
+        (&empty, &one.key, "empty: no certificate found"),
+        (&one.certificate, &empty, "empty: no private key found"),
         (&one.certificate, &folder.path().join("none"), "none: no such file"),
     ] {
         let told = open(certificate, key);

@@ -40,7 +40,7 @@ static SCENE: LazyLock<Scene> = LazyLock::new(|| {
     config.limits.stall_timeout = Duration::from_millis(20);
     let (log, writer) = Log::start(Level::Quiet, std::io::sink()).unwrap();
     let server = Server::start(&config, log).unwrap();
-    let address = server.doors()[0].address;
+    let address = server.listeners()[0].address;
     Scene { address, outside, _server: server, _root: root, _writer: writer }
 });
 

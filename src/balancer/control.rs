@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 
+use super::backend::{Dispatcher, Load};
 use super::handover::{Channel, Of, names, user_of};
-use super::{Balancer, Load};
 
 /// The maximum time that a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
     };
     match running.as_slice() {
         [] => Err(format!(
-            "no ftpserver of this user is running on port {port} here; name its port with --port."
+            "no ftpserver of this user is running on port {port}; select another with --port."
         )),
         [server] => ask_one(&server.name, command),
         // `status` changes nothing, so all servers are shown.
@@ -63,7 +63,7 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
         servers => {
             let places: Vec<String> = servers.iter().map(place).collect();
             Err(format!(
-                "several servers run on port {port}: {}; name the address of one with --bind.",
+                "several servers run on port {port}: {}; select one with --bind.",
                 places.join(", ")
             ))
         }
@@ -96,18 +96,19 @@ pub fn connect(port: u16, at: Option<IpAddr>) -> io::Result<Channel> {
 }
 
 fn ask_one(name: &str, command: &str) -> Result<String, String> {
-    let gone = |_| "the server hung up.".to_owned();
+    let gone = |_| "the server closed the connection.".to_owned();
     let channel = Channel::connect_to(name).map_err(gone)?;
     channel.send(command.as_bytes(), &[]).map_err(gone)?;
     let timeout = Timespec { tv_sec: ANSWER_TIMEOUT.as_secs().cast_signed(), tv_nsec: 0 };
     match poll(&mut [PollFd::new(&channel.as_fd(), PollFlags::IN)], Some(&timeout)) {
         Ok(1..) => {}
-        _ => return Err("the server does not answer.".to_owned()),
+        _ => return Err("the server does not respond.".to_owned()),
     }
     let answer = channel
         .receive()
         .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-    let (answer, _) = answer.map_err(|error| format!("the server hung up: {error}."))?;
+    let (answer, _) =
+        answer.map_err(|error| format!("the server closed the connection: {error}."))?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     match answer.strip_prefix(FAILED) {
         Some(why) => Err(why.to_owned()),
@@ -116,21 +117,22 @@ fn ask_one(name: &str, command: &str) -> Result<String, String> {
 }
 
 /// Returns the server's answer to a command.
-pub(super) fn answer(command: &str, balancer: &Balancer) -> String {
+pub(super) fn answer(command: &str, dispatcher: &dyn Dispatcher) -> String {
     let words: Vec<&str> = command.split_ascii_whitespace().collect();
     match words.as_slice() {
-        ["status"] => table(&balancer.loads()),
+        ["status"] => table(&dispatcher.loads()),
         [verb @ ("drain" | "resume"), number] => {
             let draining = *verb == "drain";
             match number.parse() {
-                Ok(number) if balancer.set_draining(number, draining) => {
-                    let state = if draining { "takes no new clients" } else { "takes new clients" };
+                Ok(number) if dispatcher.set_draining(number, draining) => {
+                    let state =
+                        if draining { "accepts no new clients" } else { "accepts new clients" };
                     format!("slave {number} {state}\n")
                 }
-                _ => format!("{FAILED}there is no slave {number}."),
+                _ => format!("{FAILED}no such slave: {number}."),
             }
         }
-        _ => format!("{FAILED}the commands are: status, drain N, resume N."),
+        _ => format!("{FAILED}unknown command; use status, drain N or resume N."),
     }
 }
 

@@ -31,9 +31,9 @@ const BACKLOG: i32 = 64;
 
 /// The socket on which slave processes of the server on this port register.
 #[derive(Debug)]
-pub struct Meeting(OwnedFd);
+pub struct RegistrationSocket(OwnedFd);
 
-impl Meeting {
+impl RegistrationSocket {
     /// Opens the socket for a server at this address, which the user of this process runs.
     ///
     /// The first server of a port has the plain name. Another server may run at another address, or while the first one
@@ -68,7 +68,7 @@ impl Meeting {
     }
 }
 
-impl AsFd for Meeting {
+impl AsFd for RegistrationSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -215,7 +215,7 @@ fn socket() -> io::Result<OwnedFd> {
     )?)
 }
 
-/// The prefix of the name of every [`Meeting`].
+/// The prefix of the name of every [`RegistrationSocket`].
 const NAMES: &str = "poolftpd/";
 
 /// The users whose servers are searched.
@@ -276,8 +276,10 @@ mod tests {
     #[test]
     fn another_server_of_a_port_is_found_beside_the_first_and_behind_it() {
         let address = |last| SocketAddr::from(([127, 0, 0, last], 2));
-        let (first, second) =
-            (Meeting::open(address(2)).unwrap(), Meeting::open(address(3)).unwrap());
+        let (first, second) = (
+            RegistrationSocket::open(address(2)).unwrap(),
+            RegistrationSocket::open(address(3)).unwrap(),
+        );
         let found = names(2, Of::This);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|name| user_of(name) == Some(geteuid().as_raw())));
@@ -293,9 +295,9 @@ mod tests {
     fn messages_stay_whole_and_carry_descriptors() {
         // No TCP listener is opened on this port: only the name counts.
         let (port, address) = (1, SocketAddr::from(([127, 0, 0, 1], 1)));
-        let meeting = Meeting::open(address).unwrap();
+        let socket = RegistrationSocket::open(address).unwrap();
         let slave = Channel::connect(port).unwrap();
-        let master = meeting.accept().unwrap().unwrap();
+        let master = socket.accept().unwrap().unwrap();
         let claim = Claim::new().unwrap();
         master.send(b"one", &[]).unwrap();
         master.send(b"two", &[claim.as_fd()]).unwrap();

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::control::WHERE;
-use super::handover::{Channel, Claim, Meeting};
-use super::{Balancer, Load, Taker, Unable};
-use crate::net::listener::{PAUSE, Reserve, Stop, is_shortage};
-use crate::net::seats::{Full, Seat};
+use super::backend::{Backend, Dispatcher, Load, Unavailable};
+use super::control::{WHERE, answer};
+use super::handover::{Channel, Claim, RegistrationSocket};
+use crate::net::connection_limits::{LimitReached, Permit};
+use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
@@ -29,11 +29,11 @@ const OFFERS_CROWD: usize = 32;
 /// The interval of the check of offers under way.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
 
-/// The index of the meeting socket among the polled descriptors.
-const MEETING: usize = 2;
+/// The index of the registration socket among the polled descriptors.
+const REGISTRATION: usize = 2;
 
 /// The maximum number of connections that have sent no request yet.
-const VISITORS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 64;
 
 /// A client on its way to a slave.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ struct Offer {
     stream: TcpStream,
     claim: Claim,
     peer: SocketAddr,
-    seat: Seat,
+    permit: Permit,
     until: Instant,
 }
 
@@ -111,30 +111,30 @@ impl State {
     }
 }
 
-impl Taker for SlaveProcess {
+impl Backend for SlaveProcess {
     fn take(
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
-        seat: &mut Option<Seat>,
+        permit: &mut Option<Permit>,
         now: Instant,
-    ) -> Result<(), Unable> {
+    ) -> Result<(), Unavailable> {
         let mut state = self.state.lock();
         if state.load.draining {
-            return Err(Unable::Draining);
+            return Err(Unavailable::Draining);
         }
         if state.full {
-            return Err(Unable::Full(Full::Clients));
+            return Err(Unavailable::LimitReached(LimitReached::Clients));
         }
         if state.gone || state.silent {
-            return Err(Unable::Silent);
+            return Err(Unavailable::Silent);
         }
-        let claim = Claim::new().map_err(|_| Unable::Silent)?;
+        let claim = Claim::new().map_err(|_| Unavailable::Silent)?;
         let Some(connection) = stream.as_ref() else { return Ok(()) };
         self.channel
             .send(b"client", &[connection.as_fd(), claim.as_fd()])
-            .map_err(|_| Unable::Silent)?;
-        if let (Some(stream), Some(seat)) = (stream.take(), seat.take()) {
+            .map_err(|_| Unavailable::Silent)?;
+        if let (Some(stream), Some(permit)) = (stream.take(), permit.take()) {
             if state.offers.is_empty() {
                 // The registry sleeps while no offer is under way. A full counter means that it is awake.
                 let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
@@ -143,7 +143,7 @@ impl Taker for SlaveProcess {
                 stream,
                 claim,
                 peer,
-                seat,
+                permit,
                 until: now + OFFER_DEADLINE,
             });
             state.thin_out();
@@ -200,7 +200,7 @@ impl SlaveProcess {
 
 /// The data that a slave process gets when it registers.
 #[derive(Debug)]
-pub struct Outfit {
+pub struct SlaveSetup {
     /// The settings, defined in one place for all: those of the master.
     pub settings: String,
     /// The root directory itself, as a descriptor, so that it does not depend on its path.
@@ -210,10 +210,10 @@ pub struct Outfit {
 /// The slave processes of a master.
 #[derive(Debug)]
 pub struct Registry {
-    meeting: Meeting,
+    socket: RegistrationSocket,
     /// The address at which the server listens.
     address: SocketAddr,
-    outfit: Outfit,
+    setup: SlaveSetup,
     /// The settings for slaves that register from now on.
     settings: Mutex<String>,
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,
@@ -222,11 +222,11 @@ pub struct Registry {
 
 impl Registry {
     /// Opens the registration socket of the server at this address.
-    pub fn open(address: SocketAddr, outfit: Outfit) -> io::Result<Arc<Self>> {
+    pub fn open(address: SocketAddr, setup: SlaveSetup) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let meeting = Meeting::open(address)?;
-        let settings = Mutex::new(outfit.settings.clone());
-        Ok(Arc::new(Self { meeting, address, outfit, settings, slaves: Mutex::default(), wake }))
+        let socket = RegistrationSocket::open(address)?;
+        let settings = Mutex::new(setup.settings.clone());
+        Ok(Arc::new(Self { socket, address, setup, settings, slaves: Mutex::default(), wake }))
     }
 
     /// Sends every slave the settings, and requests it to read users and certificates again.
@@ -245,18 +245,18 @@ impl Registry {
     pub fn tell_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
             // A slave that cannot be reached sees the connection close.
-            let _told = slave.channel.send(word, &[]);
+            let _sent = slave.channel.send(word, &[]);
         }
     }
 
     /// Serves registrations, reports and control commands until `stop` is rung.
     pub fn run(
         &self,
-        balancer: &Balancer,
-        stop: &Stop,
+        dispatcher: &dyn Dispatcher,
+        stop: &Shutdown,
         clock: impl Fn() -> Instant,
     ) -> io::Result<()> {
-        let mut visitors: VecDeque<Channel> = VecDeque::new();
+        let mut connections: VecDeque<Channel> = VecDeque::new();
         let mut reserve = Reserve::new();
         // Without descriptors, no connection is accepted until this time: a waiting one would end every poll at once.
         let mut closed_until: Option<Instant> = None;
@@ -264,9 +264,9 @@ impl Registry {
             let slaves = self.slaves();
             closed_until = closed_until.filter(|until| clock() < *until);
             let (mut heard, stopped) =
-                self.wait(stop, &visitors, &slaves, closed_until.is_none())?;
+                self.wait(stop, &connections, &slaves, closed_until.is_none())?;
             if stopped {
-                self.meeting.close();
+                self.socket.close();
                 return Ok(());
             }
             // Clears the wake-up; there may have been none.
@@ -277,38 +277,38 @@ impl Registry {
                     self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
                 }
             }
-            self.serve_visitors(&mut visitors, &mut heard, balancer);
+            self.serve_connections(&mut connections, &mut heard, dispatcher);
             reserve.restore();
-            if heard.pop().unwrap_or_default() && !self.welcome(&mut visitors, &mut reserve) {
+            if heard.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
                 closed_until = Some(clock() + PAUSE);
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // No other slave can take the client: it is refused as if it had just arrived.
-                balancer.hand_over_or_refuse(offer.stream, offer.peer, offer.seat, clock());
+                dispatcher.hand_over_or_refuse(offer.stream, offer.peer, offer.permit, clock());
             }
         }
     }
 
-    /// Waits for an event. Returns whether each descriptor is ready, in the order registration socket, visitors,
+    /// Waits for an event. Returns whether each descriptor is ready, in the order registration socket, connections,
     /// slaves; and whether to stop.
     fn wait(
         &self,
-        stop: &Stop,
-        visitors: &VecDeque<Channel>,
+        stop: &Shutdown,
+        connections: &VecDeque<Channel>,
         slaves: &[Arc<SlaveProcess>],
         is_open: bool,
     ) -> io::Result<(Vec<bool>, bool)> {
-        let channels = visitors
+        let channels = connections
             .iter()
             .map(AsFd::as_fd)
             .chain(slaves.iter().map(|slave| slave.channel.as_fd()));
         let descriptors: Vec<BorrowedFd<'_>> =
-            [stop.as_fd(), self.wake.as_fd(), self.meeting.as_fd()]
+            [stop.as_fd(), self.wake.as_fd(), self.socket.as_fd()]
                 .into_iter()
                 .chain(channels)
                 .collect();
         let flags = |index| {
-            if index == MEETING && !is_open { PollFlags::empty() } else { PollFlags::IN }
+            if index == REGISTRATION && !is_open { PollFlags::empty() } else { PollFlags::IN }
         };
         let mut polled: Vec<PollFd<'_>> = descriptors
             .iter()
@@ -334,42 +334,43 @@ impl Registry {
         Ok((heard.collect(), stopped))
     }
 
-    /// Serves the requests of the visitors that were accepted before.
-    fn serve_visitors(
+    /// Serves the requests of the connections that were accepted before.
+    fn serve_connections(
         &self,
-        visitors: &mut VecDeque<Channel>,
+        connections: &mut VecDeque<Channel>,
         heard: &mut Vec<bool>,
-        balancer: &Balancer,
+        dispatcher: &dyn Dispatcher,
     ) {
-        for _ in 0..visitors.len() {
+        for _ in 0..connections.len() {
             let speaks = heard.pop().unwrap_or_default();
-            let Some(visitor) = visitors.pop_back() else { break };
+            let Some(connection) = connections.pop_back() else { break };
             if speaks {
-                self.serve_visitor(visitor, balancer);
+                self.serve_connection(connection, dispatcher);
             } else {
-                visitors.push_front(visitor);
+                connections.push_front(connection);
             }
         }
     }
 
-    /// Accepts a visitor; returns `false` if that is not possible now.
+    /// Accepts a connection; returns `false` if that is not possible now.
     ///
-    /// Without descriptors, gives up the one in reserve, or else the visitor that has been silent for longest: in such
+    /// Without descriptors, gives up the one in reserve, or else the connection that has been silent for longest: in such
     /// a shortage, an administrator asks for the cause.
-    fn welcome(&self, visitors: &mut VecDeque<Channel>, reserve: &mut Reserve) -> bool {
-        let accepted = match self.meeting.accept() {
+    fn welcome(&self, connections: &mut VecDeque<Channel>, reserve: &mut Reserve) -> bool {
+        let accepted = match self.socket.accept() {
             Err(error)
-                if is_shortage(&error) && (reserve.give_up() || visitors.pop_front().is_some()) =>
+                if is_shortage(&error)
+                    && (reserve.give_up() || connections.pop_front().is_some()) =>
             {
-                self.meeting.accept()
+                self.socket.accept()
             }
             accepted => accepted,
         };
         match accepted {
             Ok(Some(channel)) => {
-                visitors.push_back(channel);
-                if visitors.len() > VISITORS_MAX {
-                    visitors.pop_front();
+                connections.push_back(channel);
+                if connections.len() > CONNECTIONS_MAX {
+                    connections.pop_front();
                 }
                 true
             }
@@ -380,27 +381,26 @@ impl Registry {
 
     /// Serves `register`, with the number that the slave had under an earlier master, if any; or answers a control
     /// command.
-    fn serve_visitor(&self, visitor: Channel, balancer: &Balancer) {
-        let Ok(Some((message, _))) = visitor.receive() else { return };
+    fn serve_connection(&self, connection: Channel, dispatcher: &dyn Dispatcher) {
+        let Ok(Some((message, _))) = connection.receive() else { return };
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
-            self.register(visitor, wanted.trim().parse().ok(), balancer);
+            self.register(connection, wanted.trim().parse().ok(), dispatcher);
         } else if message == WHERE {
-            let _answered = visitor.send(self.address.to_string().as_bytes(), &[]);
+            let _answered = connection.send(self.address.to_string().as_bytes(), &[]);
         } else {
-            // A visitor that did not wait needs no answer.
-            let _answered =
-                visitor.send(super::control::answer(&message, balancer).as_bytes(), &[]);
+            // A connection that did not wait needs no answer.
+            let _answered = connection.send(answer(&message, dispatcher).as_bytes(), &[]);
         }
     }
 
-    fn register(&self, channel: Channel, wanted: Option<u32>, balancer: &Balancer) {
-        let taken: Vec<u32> = balancer.loads().iter().filter_map(|load| load.slave).collect();
+    fn register(&self, channel: Channel, wanted: Option<u32>, dispatcher: &dyn Dispatcher) {
+        let taken: Vec<u32> = dispatcher.loads().iter().filter_map(|load| load.slave).collect();
         let is_free = |number: &u32| !taken.contains(number);
         let number =
             wanted.filter(is_free).or_else(|| (1..=u32::MAX).find(is_free)).unwrap_or(u32::MAX);
         let message = format!("{number}\n{}", self.settings.lock());
-        if channel.send(message.as_bytes(), &[self.outfit.root.as_fd()]).is_err() {
+        if channel.send(message.as_bytes(), &[self.setup.root.as_fd()]).is_err() {
             return;
         }
         let state = State::new(number, channel.peer_process().ok());
@@ -416,21 +416,21 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     use super::*;
-    use crate::net::seats::Seats;
+    use crate::net::connection_limits::ConnectionLimits;
 
     /// Returns the state of a slave that was offered clients, and the slave's copies of the claims.
     fn offered(count: usize, until: Instant) -> (State, Vec<Claim>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let seats = Seats::new(count, count);
+        let connection_limits = ConnectionLimits::new(count, count);
         let mut state = State::new(1, None);
         let mut theirs = Vec::new();
         for _ in 0..count {
             let claim = Claim::new().unwrap();
             theirs.push(Claim::from_descriptor(claim.as_fd().try_clone_to_owned().unwrap()));
             let stream = TcpStream::connect(address).unwrap();
-            let seat = seats.take(address.ip()).unwrap();
-            state.offers.push_back(Offer { stream, claim, peer: address, seat, until });
+            let permit = connection_limits.take(address.ip()).unwrap();
+            state.offers.push_back(Offer { stream, claim, peer: address, permit, until });
         }
         (state, theirs)
     }

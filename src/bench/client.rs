@@ -40,7 +40,7 @@ pub(super) struct Login {
 
 /// Resources that the clients share.
 #[derive(Debug)]
-pub(super) struct Wires {
+pub(super) struct Target {
     pub(super) epoll: OwnedFd,
     server: SocketAddr,
     login: Login,
@@ -50,7 +50,7 @@ pub(super) struct Wires {
     pub(super) interrupt: Interrupt,
 }
 
-impl Wires {
+impl Target {
     pub(super) fn new(
         server: SocketAddr,
         login: Login,
@@ -126,7 +126,10 @@ impl std::fmt::Display for Failure {
             }
             Self::Nonsense(what) => formatter.write_str(what),
             Self::Bytes { came, expected } => {
-                write!(formatter, "{came} bytes of {expected} came, and the server said it was all")
+                write!(
+                    formatter,
+                    "received {came} bytes of {expected}, although the server reported success"
+                )
             }
         }
     }
@@ -206,17 +209,17 @@ struct Data {
 impl<'a> Client<'a> {
     /// Starts to connect and to log in.
     pub(super) fn connect(
-        wires: &Wires,
+        target: &Target,
         number: usize,
         purpose: Purpose,
         now: Instant,
     ) -> Result<Self, Failure> {
-        let control = wires.connect(wires.server.port(), number)?;
-        if wires.login.ahead > 0 {
+        let control = target.connect(target.server.port(), number)?;
+        if target.login.ahead > 0 {
             // The next lines must leave before the last ones are acknowledged.
             sockopt::set_tcp_nodelay(&control, true)?;
         }
-        wires.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
+        target.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
         Ok(Self {
             number,
             purpose,
@@ -239,7 +242,7 @@ impl<'a> Client<'a> {
     /// Starts a task; the client must be ready.
     pub(super) fn begin(
         &mut self,
-        wires: &Wires,
+        target: &Target,
         task: Task<'a>,
         now: Instant,
     ) -> Result<(), Failure> {
@@ -251,7 +254,7 @@ impl<'a> Client<'a> {
             // In block mode the data connection of the previous task is still open.
             _ if self.data.is_some() => {
                 self.task = Some(task);
-                return self.transfer(wires, now);
+                return self.transfer(target, now);
             }
             _ if self.passive => ("PASV".to_owned(), Step::Route),
             _ => ("EPSV".to_owned(), Step::Route),
@@ -281,7 +284,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the control connection and handles the replies; returns `true` when the task or the login is done.
-    pub(super) fn hear(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
+    pub(super) fn hear(&mut self, target: &mut Target) -> Result<bool, Failure> {
         let mut bytes = [0; 4096];
         match rustix::net::recv(&self.control, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) if self.step == Step::Farewell => return Ok(true),
@@ -293,28 +296,28 @@ impl<'a> Client<'a> {
         let mut done = false;
         while let Some(line) = self.lines.next_line() {
             let Line::Complete(line) = line else {
-                return Err(Failure::Nonsense("the server sent an endless line"));
+                return Err(Failure::Nonsense("the server sent a line that is too long"));
             };
             let reply = self.replies.line(&line);
-            let reply = reply.map_err(|_| Failure::Nonsense("the server does not speak FTP"))?;
+            let reply = reply.map_err(|_| Failure::Nonsense("the server sent an invalid reply"))?;
             if let Some(reply) = reply {
-                done = self.answer(wires, reply)?;
+                done = self.answer(target, reply)?;
             }
         }
         if self.step == Step::Transfer && !done {
-            done = self.look(wires)?;
+            done = self.look(target)?;
         }
         Ok(done)
     }
 
-    fn answer(&mut self, wires: &Wires, reply: Reply) -> Result<bool, Failure> {
+    fn answer(&mut self, target: &Target, reply: Reply) -> Result<bool, Failure> {
         let code = reply.code;
         let expect = |fits: bool| if fits { Ok(()) } else { Err(Failure::Refused(reply.clone())) };
         match self.step {
             Step::Greeting | Step::Transfer if code.is_preliminary() => Ok(false),
             Step::Greeting => {
                 expect(code.is_completion())?;
-                self.say(&format!("USER {}", wires.login.user), Step::User)?;
+                self.say(&format!("USER {}", target.login.user), Step::User)?;
                 Ok(false)
             }
             Step::User | Step::Password if code.is_completion() => {
@@ -327,10 +330,10 @@ impl<'a> Client<'a> {
             }
             Step::User => {
                 expect(code.is_intermediate())?;
-                self.say(&format!("PASS {}", wires.login.password), Step::Password)?;
+                self.say(&format!("PASS {}", target.login.password), Step::Password)?;
                 Ok(false)
             }
-            Step::Type if wires.login.block => {
+            Step::Type if target.login.block => {
                 expect(code.is_completion())?;
                 self.say("MODE B", Step::Mode)?;
                 Ok(false)
@@ -340,7 +343,7 @@ impl<'a> Client<'a> {
                 self.step = Step::Ready;
                 Ok(true)
             }
-            Step::Route => self.open_data(wires, &reply).map(|()| false),
+            Step::Route => self.open_data(target, &reply).map(|()| false),
             Step::Transfer => {
                 expect(code.is_completion())?;
                 self.confirmed += 1;
@@ -362,7 +365,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn open_data(&mut self, wires: &Wires, reply: &Reply) -> Result<(), Failure> {
+    fn open_data(&mut self, target: &Target, reply: &Reply) -> Result<(), Failure> {
         if !self.passive && reply.code.0 / 100 == 5 {
             self.passive = true;
             return self.say("PASV", Step::Route);
@@ -373,15 +376,15 @@ impl<'a> Client<'a> {
             Code::PASSIVE => parse_passive_port(&text),
             _ => return Err(Failure::Refused(reply.clone())),
         };
-        let port = port.ok_or(Failure::Nonsense("the server did not name a port"))?;
-        let socket = wires.connect(port, self.number)?;
-        let blocks = wires.login.block.then(Decoder::default);
+        let port = port.ok_or(Failure::Nonsense("the server sent no port"))?;
+        let socket = target.connect(port, self.number)?;
+        let blocks = target.login.block.then(Decoder::default);
         let (socket, whole) = (Some(socket), VecDeque::new());
         self.data = Some(Data { socket, moved: 0, whole, blocks, watched: false });
-        self.transfer(wires, self.begun)
+        self.transfer(target, self.begun)
     }
 
-    fn transfer(&mut self, wires: &Wires, now: Instant) -> Result<(), Failure> {
+    fn transfer(&mut self, target: &Target, now: Instant) -> Result<(), Failure> {
         let line = match &self.task {
             Some(Task::Fetch { path, .. }) => format!("RETR {path}"),
             Some(Task::Store { path, .. }) => format!("STOR {path}"),
@@ -389,7 +392,7 @@ impl<'a> Client<'a> {
             Some(Task::Noop | Task::Quit) | None => return Ok(()),
         };
         self.step = Step::Transfer;
-        let most = wires.login.ahead + 1;
+        let most = target.login.ahead + 1;
         if self.asked.len() > most / 2 {
             // Waits until half of them have arrived, so that many requests leave together.
             return Ok(());
@@ -400,24 +403,24 @@ impl<'a> Client<'a> {
     }
 
     /// Moves data, and returns `true` if the transfer is complete.
-    pub(super) fn look(&mut self, wires: &mut Wires) -> Result<bool, Failure> {
+    pub(super) fn look(&mut self, target: &mut Target) -> Result<bool, Failure> {
         if self.step != Step::Transfer {
             return Ok(false);
         }
         let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
         if !is_slow {
-            self.move_data(wires, usize::MAX)?;
+            self.move_data(target, usize::MAX)?;
         }
-        self.conclude(wires)
+        self.conclude(target)
     }
 
     /// Reads at most `bytes_max` bytes for a slow reader; returns `true` if the transfer is complete.
-    pub(super) fn sip(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<bool, Failure> {
-        self.move_data(wires, bytes_max)?;
-        self.conclude(wires)
+    pub(super) fn sip(&mut self, target: &mut Target, bytes_max: usize) -> Result<bool, Failure> {
+        self.move_data(target, bytes_max)?;
+        self.conclude(target)
     }
 
-    fn conclude(&mut self, wires: &Wires) -> Result<bool, Failure> {
+    fn conclude(&mut self, target: &Target) -> Result<bool, Failure> {
         let Some(data) = &mut self.data else { return Ok(false) };
         if self.confirmed == 0 || data.whole.is_empty() {
             let is_slow = matches!(self.task, Some(Task::Fetch { rate: Some(_), .. }));
@@ -426,7 +429,7 @@ impl<'a> Client<'a> {
                     Some(Task::Store { .. }) => epoll::EventFlags::OUT,
                     _ => epoll::EventFlags::IN,
                 };
-                wires.watch(socket, watched(self.number, true), flags)?;
+                target.watch(socket, watched(self.number, true), flags)?;
                 data.watched = true;
             }
             return Ok(false);
@@ -436,7 +439,7 @@ impl<'a> Client<'a> {
         let came = data.whole.pop_front().unwrap_or_default();
         let list_bytes = self.list_bytes.unwrap_or(came);
         let expected = match &self.task {
-            Some(Task::Fetch { .. }) => wires.file_size,
+            Some(Task::Fetch { .. }) => target.file_size,
             Some(Task::Store { size, .. }) => *size,
             _ => list_bytes,
         };
@@ -444,20 +447,20 @@ impl<'a> Client<'a> {
         if came != expected {
             return Err(Failure::Bytes { came, expected });
         }
-        if !wires.login.block {
+        if !target.login.block {
             self.data = None;
         }
         self.step = Step::Ready;
         Ok(true)
     }
 
-    fn move_data(&mut self, wires: &mut Wires, bytes_max: usize) -> Result<(), Failure> {
+    fn move_data(&mut self, target: &mut Target, bytes_max: usize) -> Result<(), Failure> {
         let Some(data) = self.data.as_mut().filter(|data| data.whole.is_empty()) else {
             return Ok(());
         };
         self.bytes += match &self.task {
             Some(Task::Store { source, size, .. }) => data.send(*source, *size)?,
-            _ => data.receive(&mut wires.buffer, bytes_max)?,
+            _ => data.receive(&mut target.buffer, bytes_max)?,
         };
         if !data.whole.is_empty() && data.blocks.is_none() {
             // The close ends an upload; a download has ended already.
@@ -517,7 +520,7 @@ impl Data {
         let (Some(socket), Some(blocks)) = (&self.socket, &mut self.blocks) else { return Ok(0) };
         let count = match rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
             Ok((0, _)) => {
-                return Err(Failure::Nonsense("the data connection was closed in a block"));
+                return Err(Failure::Nonsense("the data connection was closed within a block"));
             }
             Ok((count, _)) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
@@ -536,7 +539,7 @@ impl Data {
                     *blocks = Decoder::default();
                 }
                 Ok(None) => return Ok(of_files),
-                Err(_) => return Err(Failure::Nonsense("what came is no block")),
+                Err(_) => return Err(Failure::Nonsense("the server sent an invalid block")),
             }
         }
     }

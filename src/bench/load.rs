@@ -108,7 +108,7 @@ impl FromStr for Load {
     fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|load| load.name() == name).ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().map(|load| load.name()).collect();
-            format!("'{name}' is no load; there are {}", names.join(", "))
+            format!("unknown load '{name}'; use {}", names.join(", "))
         })
     }
 }

@@ -9,11 +9,13 @@
 //! Depends on `client`, for preparing and comparing files, and on `ftp`.
 
 mod client;
-mod crowd;
+mod error;
 mod load;
 mod report;
+mod runner;
 mod usage;
 
+pub use error::BenchError;
 pub use load::Load;
 pub use report::Report;
 
@@ -21,15 +23,15 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::client::{Client, ClientError, Interrupt, Options, Tls};
-use client::{Login, Wires};
-use crowd::Crowd;
+use crate::client::{Client, Interrupt, Options, TlsMode};
+use client::{Login, Target};
 use load::{Group, Routine};
 use report::Row;
+use runner::Runner;
 use usage::Usage;
 
 /// Name of the file that is stored for fetching.
@@ -66,48 +68,6 @@ pub struct Settings {
     pub interrupt: Interrupt,
 }
 
-/// Reason why there is no measurement.
-#[derive(Debug)]
-pub enum BenchError {
-    /// An error of the server or the network.
-    Client(ClientError),
-    /// An error of this machine.
-    Local(io::Error),
-    /// Any other error, as one sentence.
-    Wrong(String),
-    /// An interrupt before there was anything to measure.
-    Interrupted,
-}
-
-impl fmt::Display for BenchError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Client(error) => error.fmt(formatter),
-            Self::Local(error) => write!(formatter, "{}", crate::units::reason(error)),
-            Self::Wrong(what) => formatter.write_str(what),
-            Self::Interrupted => formatter.write_str("interrupted"),
-        }
-    }
-}
-
-impl From<ClientError> for BenchError {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<io::Error> for BenchError {
-    fn from(error: io::Error) -> Self {
-        Self::Local(error)
-    }
-}
-
-impl From<rustix::io::Errno> for BenchError {
-    fn from(error: rustix::io::Errno) -> Self {
-        Self::Local(error.into())
-    }
-}
-
 /// Measures one load.
 ///
 /// # Errors
@@ -132,7 +92,7 @@ struct Bench<'a> {
     settings: &'a Settings,
     load: Load,
     helper: Client,
-    wires: Wires,
+    target: Target,
     /// The local file that is stored, and its CRC-32.
     source: Option<(File, u32)>,
     /// Stored files that are to be removed.
@@ -142,7 +102,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(settings: &'a Settings, load: Load) -> Result<Self, BenchError> {
         let options = Options {
-            tls: Tls::Off,
+            tls: TlsMode::Off,
             retries: 0,
             interrupt: Interrupt::default(),
             ..Options::default()
@@ -156,8 +116,8 @@ impl<'a> Bench<'a> {
             block: settings.block && !load.stores(),
             ahead: if load == Load::Small { settings.ahead } else { 0 },
         };
-        let wires = Wires::new(server, login, settings.interrupt.clone())?;
-        Ok(Self { settings, load, helper, wires, source: None, stored: Vec::new() })
+        let target = Target::new(server, login, settings.interrupt.clone())?;
+        Ok(Self { settings, load, helper, target, source: None, stored: Vec::new() })
     }
 
     fn sessions(&self) -> usize {
@@ -181,21 +141,21 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         if let Some(path) = &self.settings.path {
-            self.wires.file_size = self.helper.size(path.as_bytes())?;
+            self.target.file_size = self.helper.size(path.as_bytes())?;
             return Ok(());
         }
         let (path, size) = (self.in_directory(FILE_NAME), self.size());
         let (file, checksum) = pattern(size)?;
         self.stored.push(path.clone());
-        let stored = Crowd::new(&mut self.wires).store_once(&path, &file, size);
+        let stored = Runner::new(&mut self.target).store_once(&path, &file, size);
         stored.map_err(|error| match error {
             BenchError::Interrupted => error,
             why => BenchError::Wrong(format!(
-                "a file to fetch cannot be stored ({why}); let {} write, or name a file that is there with --path",
+                "cannot upload a file to download ({why}); allow {} to write, or give an existing file with --path",
                 self.settings.user
             )),
         })?;
-        self.wires.file_size = size;
+        self.target.file_size = size;
         self.compare(&path, checksum)
     }
 
@@ -206,7 +166,7 @@ impl<'a> Bench<'a> {
         if sum.0.finalize() == expected {
             Ok(())
         } else {
-            Err(BenchError::Wrong(format!("{path} came back as another file than was stored")))
+            Err(BenchError::Wrong(format!("{path} differs after upload and download")))
         }
     }
 
@@ -214,7 +174,7 @@ impl<'a> Bench<'a> {
         let Settings { directory, time, process, .. } = self.settings;
         let (sessions, size) = (self.sessions(), self.size());
         if self.load.stores() {
-            self.stored.extend((0..sessions).map(|number| crowd::numbered(directory, number)));
+            self.stored.extend((0..sessions).map(|number| runner::numbered(directory, number)));
         }
         let path = self.settings.path.clone().unwrap_or_else(|| self.in_directory(FILE_NAME));
         let source = self.source.as_ref().map(|(file, _)| file);
@@ -222,10 +182,10 @@ impl<'a> Bench<'a> {
         let before = Usage::of(*process)?;
         let (rows, used) = match self.load {
             Load::Burst => {
-                Crowd::new(&mut self.wires).bursts(&groups, *time, *process, progress)?
+                Runner::new(&mut self.target).bursts(&groups, *time, *process, progress)?
             }
-            Load::Idle => Crowd::new(&mut self.wires).idle(&groups, *time, *process, progress)?,
-            _ => together(&mut self.wires, groups.clone(), *time, *process, progress)?,
+            Load::Idle => Runner::new(&mut self.target).idle(&groups, *time, *process, progress)?,
+            _ => together(&mut self.target, groups.clone(), *time, *process, progress)?,
         };
         let memory = used.memory.less(&before.memory);
         let clients = groups.iter().map(|group| group.clients).sum();
@@ -253,7 +213,7 @@ impl<'a> Bench<'a> {
 /// Runs all groups at once, repeatedly. Clients that send commands have their own thread, so that their times show the
 /// server and not the downloads of this program.
 fn together(
-    wires: &mut Wires,
+    target: &mut Target,
     groups: Vec<Group<'_>>,
     time: Duration,
     process: Option<u32>,
@@ -261,18 +221,18 @@ fn together(
 ) -> Result<(Vec<Row>, Usage), BenchError> {
     let talks = |group: &Group<'_>| matches!(group.routine, Routine::Noop { .. });
     let (talkers, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(talks);
-    let mut wires_apart = wires.again()?;
-    let mut crowd = Crowd::new(wires);
-    crowd.gather(&others, progress)?;
+    let mut wires_apart = target.again()?;
+    let mut runner = Runner::new(target);
+    runner.gather(&others, progress)?;
     progress("measuring");
     std::thread::scope(|scope| {
         let apart = scope.spawn(|| {
-            let mut crowd = Crowd::new(&mut wires_apart);
-            crowd.gather(&talkers, &|_| ())?;
+            let mut runner = Runner::new(&mut wires_apart);
+            runner.gather(&talkers, &|_| ())?;
             let time = if talkers.is_empty() { Duration::ZERO } else { time };
-            crowd.during(&talkers, time, None, &|| true)
+            runner.during(&talkers, time, None, &|| true)
         });
-        let measured = crowd.during(&others, time, process, &|| apart.is_finished());
+        let measured = runner.during(&others, time, process, &|| apart.is_finished());
         let ended = || BenchError::Wrong("a thread of this program has ended".to_owned());
         let (mut rows, _) = apart.join().map_err(|_| ended())??;
         let (of_others, used) = measured?;
@@ -327,9 +287,4 @@ fn pattern(size: u64) -> io::Result<(File, u32)> {
 
 fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
-}
-
-#[allow(clippy::disallowed_methods, reason = "the loop of the crowd: time enters here")]
-fn now() -> Instant {
-    Instant::now()
 }

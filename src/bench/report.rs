@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::Load;
+use super::load::Load;
 use super::usage::{Memory, Usage};
 
 /// Results of one group of clients.
@@ -137,7 +137,7 @@ impl Report {
     fn memory_line(&self) -> String {
         let each = |kibibytes: u64| kibibytes as f64 / self.clients.max(1) as f64;
         format!(
-            "  a session: {:.2} KiB of the server's, {:.2} KiB in the kernel with our end; {} threads, {} processes",
+            "  per session: {:.2} KiB in the server, {:.2} KiB in the kernel for both ends; {} threads, {} processes",
             each(self.memory.resident),
             each(self.memory.kernel),
             self.memory.threads,

@@ -98,11 +98,7 @@ fn family(first: u32) -> io::Result<Vec<Process>> {
         found.append(&mut children.remove(&id).unwrap_or_default());
         next += 1;
     }
-    if found.is_empty() {
-        Err(io::Error::other(format!("there is no process {first}")))
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(io::Error::other(format!("no process {first}"))) } else { Ok(found) }
 }
 
 /// Returns a process and the ID of its parent (`proc_pid_stat(5)`).

@@ -18,60 +18,60 @@ const INTERRUPTED: u8 = 130;
 /// Maximum number of commands sent ahead; any socket takes this many at once.
 const AHEAD_MAX: usize = 100;
 
-/// Loads an FTP server, any one, and prints a table: throughput, how many files or commands a second, how long they
-/// took, and how much processor time that cost this program (and the server, with --pid).
+/// Measures the performance of an FTP server and prints a table: throughput, files or commands per second, latency, and the
+/// CPU time of this program and, with --pid, of the server.
 #[derive(FromArgs)]
 struct Arguments {
-    /// who logs in, user:password (default: anonymous)
+    /// user:password to log in with (default: anonymous)
     #[argh(option, short = 'u', default = "\"anonymous:ftpbench\".to_owned()", arg_name = "user")]
     user: String,
 
-    /// the loads, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands
-    /// beside downloads), mix (and slow readers), list, mlsd (default: all)
+    /// loads to run, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands
+    /// during downloads), mix (the same with slow readers), list, mlsd (default: all)
     #[argh(option, short = 'l', arg_name = "loads")]
     loads: Option<String>,
 
-    /// how many clients there are (default: as many as fit each load)
+    /// number of concurrent clients (default: depends on the load)
     #[argh(option, short = 'n', arg_name = "clients")]
     sessions: Option<usize>,
 
-    /// how large the file is, such as 64K or 1G (default: as it fits each load)
+    /// size of the file, such as 64K or 1G (default: depends on the load)
     #[argh(option, short = 's', from_str_fn(size), arg_name = "size")]
     size: Option<u64>,
 
-    /// how many seconds each load is measured (default: 3)
+    /// seconds to measure each load (default: 3)
     #[argh(option, short = 't', default = "3.0", arg_name = "seconds")]
     time: f64,
 
-    /// fetch this file, which is there, instead of one that is stored first
+    /// download this existing file, instead of one that is uploaded first
     #[argh(option, arg_name = "file")]
     path: Option<String>,
 
-    /// store files in this directory of the server's, and list it (default: /)
+    /// directory on the server to upload to and to list (default: /)
     #[argh(option, default = "\"/\".to_owned()", arg_name = "directory")]
     directory: String,
 
-    /// fetch in block mode
+    /// download in block mode
     #[argh(switch)]
     block: bool,
 
-    /// in block mode, ask for so many small files before the one in front has come (default: 0, at most 100)
+    /// in block mode, number of small files to request ahead (default: 0, maximum: 100)
     #[argh(option, default = "0", arg_name = "files")]
     ahead: usize,
 
-    /// the server's process, on this machine: show its processor time and memory, too
+    /// process ID of the server, if it runs on this machine: also show its CPU time and memory
     #[argh(option, arg_name = "process")]
     pid: Option<u32>,
 
-    /// print a line of JSON for each line of the table
+    /// print one line of JSON for each line of the table
     #[argh(switch)]
     json: bool,
 
-    /// the server
+    /// host name or address of the server
     #[argh(positional)]
     host: String,
 
-    /// its port (default: 2121)
+    /// port of the server (default: 2121)
     #[argh(positional, default = "2121")]
     port: u16,
 }
@@ -90,16 +90,13 @@ fn main() -> ExitCode {
         Err(what) => return cli::usage(PROGRAM, &what),
     };
     if !(0.1..=3600.0).contains(&arguments.time) {
-        return cli::usage(PROGRAM, "--time is a number of seconds, from 0.1 to 3600");
+        return cli::usage(PROGRAM, "--time must be from 0.1 to 3600 seconds");
     }
     if arguments.ahead > AHEAD_MAX || (arguments.ahead > 0 && !arguments.block) {
-        return cli::usage(
-            PROGRAM,
-            "--ahead is a number of files, up to 100, and goes with --block",
-        );
+        return cli::usage(PROGRAM, "--ahead must be at most 100, and needs --block");
     }
     if arguments.sessions == Some(0) {
-        return cli::usage(PROGRAM, "--sessions is one at least");
+        return cli::usage(PROGRAM, "--sessions must be at least 1");
     }
     let interrupt = Interrupt::default();
     if let Err(error) = catch_ctrl_c(&interrupt) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::client::shell::{Settings, Shell};
-use poolftpd::client::{Family, Interrupt, Options, Tls, Trust};
+use poolftpd::client::{Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -22,43 +22,43 @@ const GIVE_UP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The exit status after Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Gets and puts files by FTP: at a prompt, or by a script on standard input.
+/// FTP client, for interactive use or for a script on standard input.
 #[derive(FromArgs)]
 #[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 struct Arguments {
-    /// the user, or user:password (default: from ~/.netrc, else anonymous)
+    /// user or user:password to log in with (default: from ~/.netrc, else anonymous)
     #[argh(option, short = 'u', arg_name = "user")]
     user: Option<String>,
 
-    /// run these commands, separated by semicolons, and leave
+    /// run these commands, separated by semicolons, and exit
     #[argh(option, short = 'c', arg_name = "commands")]
     commands: Option<String>,
 
-    /// in a script, leave at the first command that fails
+    /// in a script, exit at the first command that fails
     #[argh(switch, short = 'e')]
     exit_on_error: bool,
 
-    /// speak TLS: auto (where the server offers it, which is the default), require, implicit or off
-    #[argh(option, default = "Tls::Auto", from_str_fn(tls), arg_name = "when")]
-    tls: Tls,
+    /// use of TLS: auto (if the server offers it; default), require, implicit or off
+    #[argh(option, default = "TlsMode::Auto", from_str_fn(tls), arg_name = "when")]
+    tls: TlsMode,
 
-    /// know the server by a certificate of an authority in this file, instead of the system's
+    /// verify the server's certificate with the authorities in this file instead of the system's
     #[argh(option, arg_name = "file")]
     ca: Option<PathBuf>,
 
-    /// know the server by its certificate's SHA-256
+    /// accept only the server certificate with this SHA-256 fingerprint
     #[argh(option, from_str_fn(Trust::pin), arg_name = "sha256")]
     pin: Option<Trust>,
 
-    /// do not ask who the server is
+    /// do not verify the server's certificate
     #[argh(switch)]
     insecure: bool,
 
-    /// let the server connect to us for data
+    /// active mode: the server opens the data connections
     #[argh(switch)]
     active: bool,
 
-    /// use stream mode even where the server has block mode
+    /// use stream mode even if the server supports block mode
     #[argh(switch)]
     stream: bool,
 
@@ -70,31 +70,31 @@ struct Arguments {
     #[argh(switch, short = '6')]
     ipv6: bool,
 
-    /// take no more than so many bytes a second, such as 500K or 2M
+    /// maximum transfer rate in bytes per second, such as 500K or 2M
     #[argh(option, from_str_fn(rate), arg_name = "rate")]
     limit: Option<NonZeroU64>,
 
-    /// try a lost transfer so many times again, after 1, 2, 4, 8, 16 seconds (default: 5)
+    /// maximum number of retries of an interrupted transfer, after 1, 2, 4, 8, 16 seconds (default: 5)
     #[argh(option, default = "5", arg_name = "n")]
     retries: u32,
 
-    /// give up on a server that does nothing for so many seconds (default: 30)
+    /// give up if the server does not respond for this many seconds (default: 30)
     #[argh(option, default = "30", arg_name = "seconds")]
     timeout: u64,
 
-    /// say nothing but errors
+    /// print only errors
     #[argh(switch, short = 'q')]
     quiet: bool,
 
-    /// show commands and replies
+    /// print commands and replies
     #[argh(switch, short = 'v')]
     verbose: bool,
 
-    /// the server: a host, or a URL such as ftp://user@host:port/path
+    /// server: a host name, an address, or a URL such as ftp://user@host:port/path
     #[argh(positional, arg_name = "host|url")]
     target: String,
 
-    /// its port (default: 2121; for a URL 21)
+    /// port of the server (default: 2121; for a URL: 21)
     #[argh(positional)]
     port: Option<u16>,
 }
@@ -105,7 +105,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let family = match (arguments.ipv4, arguments.ipv6) {
-        (true, true) => return cli::usage(PROGRAM, "--ipv4 and --ipv6 exclude each other"),
+        (true, true) => return cli::usage(PROGRAM, "--ipv4 and --ipv6 cannot be used together"),
         (true, false) => Family::Ipv4,
         (false, true) => Family::Ipv6,
         (false, false) => Family::Any,
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         (Some(file), None, false) => Trust::Authorities(file),
         (None, Some(pin), false) => pin,
         (None, None, true) => Trust::Anybody,
-        _ => return cli::usage(PROGRAM, "--ca, --pin and --insecure exclude each other"),
+        _ => return cli::usage(PROGRAM, "--ca, --pin and --insecure cannot be used together"),
     };
     if arguments.timeout == 0 {
         return cli::usage(PROGRAM, "--timeout must be at least 1");
@@ -155,20 +155,20 @@ fn main() -> ExitCode {
     ))
 }
 
-fn tls(text: &str) -> Result<Tls, String> {
+fn tls(text: &str) -> Result<TlsMode, String> {
     match text {
-        "auto" => Ok(Tls::Auto),
-        "require" => Ok(Tls::Require),
-        "implicit" => Ok(Tls::Implicit),
-        "off" => Ok(Tls::Off),
-        _ => Err(format!("'{text}' is none of auto, require, implicit and off")),
+        "auto" => Ok(TlsMode::Auto),
+        "require" => Ok(TlsMode::Require),
+        "implicit" => Ok(TlsMode::Implicit),
+        "off" => Ok(TlsMode::Off),
+        _ => Err(format!("'{text}' is not auto, require, implicit or off")),
     }
 }
 
 /// Parses a rate in bytes per second.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
     units::bytes(text).and_then(|rate| {
-        NonZeroU64::new(rate).ok_or_else(|| "a rate of 0 moves nothing".to_owned())
+        NonZeroU64::new(rate).ok_or_else(|| "a rate must be at least 1".to_owned())
     })
 }
 
@@ -186,7 +186,7 @@ fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>
     match commands {
         Some(commands) => shell.run_text(commands),
         None if interactive => Shell::run_terminal(shell).unwrap_or_else(|error| {
-            cli::complain(PROGRAM, &format!("the terminal cannot be used: {error}"));
+            cli::complain(PROGRAM, &format!("cannot use the terminal: {error}"));
             1
         }),
         None => shell.run_script(io::stdin().lock()),

@@ -17,63 +17,63 @@ const PROGRAM: &str = "ftppasswd";
 /// Maximum number of bytes of a name; the server's log shows such a name in full.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Adds a user to the file of ftpserver --users, changes or removes one. The password is read from the terminal, twice, or
-/// from standard input. What is not said stays as it is.
+/// Adds, changes or deletes a user in the users file of ftpserver (--users). Reads the password from the terminal, twice, or
+/// from standard input. Settings that are not given stay unchanged; a new user has all permissions and no limits.
 #[derive(FromArgs)]
 struct Arguments {
-    /// the user's root, a directory that exists (default: the --root of the server)
+    /// root directory of the user, which must exist (default: --root of the server)
     #[argh(option, arg_name = "dir")]
     home: Option<PathBuf>,
 
-    /// the user may only list and fetch: the same as --may list,read
+    /// allow only listing and downloading; the same as --may list,read
     #[argh(switch)]
     read_only: bool,
 
-    /// what the user may do: all, or some of list,read,write,append,delete,rename,mkdir,chmod
+    /// permissions: all, or some of list,read,write,append,delete,rename,mkdir,chmod (default for a new user: all)
     #[argh(option, arg_name = "words")]
     may: Option<String>,
 
-    /// the most bytes that the home may hold, such as 500M or 10G
+    /// maximum number of bytes in the home, such as 500M or 10G
     #[argh(option, arg_name = "size")]
     quota: Option<String>,
 
-    /// the most files that the home may hold
+    /// maximum number of files in the home
     #[argh(option, arg_name = "n")]
     files: Option<String>,
 
-    /// the most bytes a second that the user fetches
+    /// maximum download rate in bytes per second, such as 500K
     #[argh(option, arg_name = "rate")]
     down: Option<String>,
 
-    /// the most bytes a second that the user stores
+    /// maximum upload rate in bytes per second, such as 500K
     #[argh(option, arg_name = "rate")]
     up: Option<String>,
 
-    /// sessions at a time
+    /// maximum number of concurrent sessions
     #[argh(option, arg_name = "n")]
     sessions: Option<String>,
 
-    /// where the user may come from, such as 10.0.0.0/8,192.0.2.7
+    /// networks from which the user may connect, such as 10.0.0.0/8,192.0.2.7
     #[argh(option, arg_name = "networks")]
     from: Option<String>,
 
-    /// no limit of this kind any more: home, quota, files, down, up, sessions or from
+    /// remove this setting: home, quota, files, down, up, sessions or from; may be given several times
     #[argh(option, arg_name = "setting")]
     unset: Vec<String>,
 
-    /// change settings, and leave the password as it is
+    /// change settings without changing the password
     #[argh(switch)]
     keep_password: bool,
 
-    /// remove the user
+    /// delete the user
     #[argh(switch)]
     delete: bool,
 
-    /// the file
+    /// users file
     #[argh(positional)]
     file: PathBuf,
 
-    /// the user
+    /// name of the user
     #[argh(positional)]
     user: String,
 }
@@ -98,13 +98,13 @@ fn main() -> ExitCode {
 
 fn check(arguments: &Arguments) -> Result<(), String> {
     if arguments.user.is_empty() || arguments.user.len() > NAME_BYTES_MAX {
-        return Err(format!("a name has 1 to {NAME_BYTES_MAX} bytes"));
+        return Err(format!("a user name must have 1 to {NAME_BYTES_MAX} bytes"));
     }
     if arguments.user.contains(['\r', '\n', '\0']) {
-        return Err("FTP has no way to say a name with a line end in it".to_owned());
+        return Err("a user name must not contain line ends or NUL".to_owned());
     }
     if arguments.read_only && arguments.may.is_some() {
-        return Err("--read-only and --may exclude each other".to_owned());
+        return Err("--read-only and --may cannot be used together".to_owned());
     }
     // Invalid settings are reported before the password is read.
     change(arguments, &mut UserSettings::default())
@@ -121,7 +121,7 @@ fn change(arguments: &Arguments, settings: &mut UserSettings) -> Result<(), Stri
             "up" => settings.up = None,
             "sessions" => settings.sessions = None,
             "from" => settings.from = Vec::new(),
-            _ => return Err(format!("there is no setting '{name}' to unset")),
+            _ => return Err(format!("--unset: unknown setting '{name}'")),
         }
     }
     if let Some(home) = &arguments.home {
@@ -150,7 +150,7 @@ fn directory(home: &Path) -> Result<PathBuf, String> {
     let found = home
         .canonicalize()
         .map_err(|error| format!("--home: {shown}: {}", units::reason(&error)))?;
-    if found.is_dir() { Ok(found) } else { Err(format!("--home: {shown} is no directory")) }
+    if found.is_dir() { Ok(found) } else { Err(format!("--home: {shown} is not a directory")) }
 }
 
 fn set(arguments: &Arguments) -> Result<(), String> {
@@ -176,7 +176,7 @@ fn delete(arguments: &Arguments) -> Result<(), String> {
 
 fn no_such(arguments: &Arguments) -> String {
     let user = Escaped(arguments.user.as_bytes());
-    format!("there is no user {user} in {}", arguments.file.display())
+    format!("no user {user} in {}", arguments.file.display())
 }
 
 /// Reads the new password: twice from a terminal, or the first line of standard input.
@@ -186,8 +186,8 @@ fn ask() -> Result<Zeroizing<Vec<u8>>, String> {
     if io::stdin().is_terminal() {
         let prompt = |text| rpassword::prompt_password(text).map(Zeroizing::new).map_err(wrong);
         let first = prompt("New password: ")?;
-        if *prompt("The same again: ")? != *first {
-            return Err("these were two different passwords; nothing has changed".to_owned());
+        if *prompt("Retype new password: ")? != *first {
+            return Err("the passwords do not match; nothing was changed".to_owned());
         }
         password.extend_from_slice(first.as_bytes());
     } else {

@@ -12,14 +12,14 @@ use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::check::{self, Environment};
 use poolftpd::cli;
-use poolftpd::confine::confine;
 use poolftpd::log::{Event, Log};
-use poolftpd::net::self_signed;
 use poolftpd::net::tls;
-use poolftpd::prepared::{Prepared, check_secrets};
+use poolftpd::net::tls::self_signed;
 use poolftpd::reload::Source;
+use poolftpd::sandbox::sandbox;
 use poolftpd::server::Server;
 use poolftpd::settings::{Arguments, Config, ConfigError, Problem, Settings, pages};
+use poolftpd::startup::{Startup, check_secrets};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -28,15 +28,15 @@ const PROGRAM: &str = "ftpserver";
 /// Asks a running server of the same user, or as root of any: status, drain N, resume N.
 #[derive(FromArgs)]
 struct ControlArguments {
-    /// the server's port (default: 2121)
+    /// port of the server (default: 2121)
     #[argh(option, default = "2121", arg_name = "n")]
     port: u16,
 
-    /// the server's address, where several run on the port
+    /// address of the server, if several run on the port
     #[argh(option, arg_name = "addr")]
     bind: Option<IpAddr>,
 
-    /// status, drain N (give slave N no new clients), or resume N
+    /// status (list the slaves), drain N (give slave N no new clients) or resume N (give it new clients again)
     #[argh(positional, arg_name = "command")]
     command: Vec<String>,
 }
@@ -121,7 +121,7 @@ fn control() -> ExitCode {
         Err(status) => return status,
     };
     if arguments.command.is_empty() {
-        return cli::usage(NAME, "say status, drain N or resume N");
+        return cli::usage(NAME, "no command given: use status, drain N or resume N");
     }
     match control::ask(arguments.port, arguments.bind, &arguments.command.join(" ")) {
         Ok(answer) => {
@@ -149,12 +149,12 @@ fn inherited() -> Vec<TcpListener> {
 
 /// Prints the listening addresses on a separate thread, because standard output may be a pipe that is not read.
 fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
-    let doors = server.doors().iter().map(|door| {
-        let of_slave = door.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
-        format!("listening on {}{of_slave}\n", door.address)
+    let listeners = server.listeners().iter().map(|listener| {
+        let of_slave = listener.slave.map(|slave| format!(" (slave {slave})")).unwrap_or_default();
+        format!("listening on {}{of_slave}\n", listener.address)
     });
     let pin = pin.map(|pin| format!("certificate SHA-256 {pin} (ftpclient --pin)\n"));
-    let text: String = doors.chain(pin).collect();
+    let text: String = listeners.chain(pin).collect();
     std::thread::Builder::new().name("announcer".to_owned()).spawn(move || cli::print(&text))?;
     Ok(())
 }
@@ -178,19 +178,19 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
-    let prepared = Prepared::open(config, inherited()).map_err(sentence)?;
+    let startup = Startup::open(config, inherited()).map_err(sentence)?;
     // Comes before any thread.
-    let confined = confine(config, &prepared.places()).map_err(sentence)?;
+    let sandboxed = sandbox(config, &startup.places()).map_err(sentence)?;
     for signal in [SIGTERM, SIGINT] {
         signals.add_signal(signal).map_err(text)?;
     }
     is_starting.store(false, Ordering::Release);
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
-    log.server(&Event::Confined { is_root: confined.is_root, landlock: confined.landlock });
-    if let Some(why) = confined.open_because {
-        log.server(&Event::Warning { what: "the file system is not closed to this process", why });
+    log.server(&Event::Sandboxed { is_root: sandboxed.is_root, landlock: sandboxed.landlock });
+    if let Some(why) = sandboxed.open_because {
+        log.server(&Event::Warning { what: "access to the file system is not restricted", why });
     }
-    let server = Server::serve(config, prepared, log).map_err(sentence)?;
+    let server = Server::serve(config, startup, log).map_err(sentence)?;
     server.read_settings_from(read_again);
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.

@@ -16,8 +16,8 @@ use argh::FromArgs;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use poolftpd::cli;
-use poolftpd::confine::harden;
-use poolftpd::net::listener::Stop;
+use poolftpd::net::listener::Shutdown;
+use poolftpd::sandbox::harden;
 use poolftpd::settings;
 use poolftpd::slave::{Ending, Slave, find_master};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
@@ -45,14 +45,14 @@ const OUTDATED: u8 = 75;
 /// The exit status of a slave for which a restart makes no sense; it has printed the reason.
 const HOPELESS: u8 = 1;
 
-/// Starts slave processes beside the ftpserver of this machine; it hands each new client to the next of them.
+/// Starts slave processes for the ftpserver on this machine, which hands each new client to the next slave.
 #[derive(FromArgs)]
 struct Arguments {
-    /// how many (default: 2)
+    /// number of slave processes (default: 2)
     #[argh(option, default = "2", arg_name = "n")]
     count: u16,
 
-    /// give the slaves ports of their own, too, from this one on (default: none)
+    /// also listen for clients on a port per slave, starting with this port (default: none)
     #[argh(option, arg_name = "first")]
     port: Option<u16>,
 
@@ -60,7 +60,7 @@ struct Arguments {
     #[argh(option, default = "settings::default_workers()", arg_name = "n")]
     workers: NonZeroUsize,
 
-    /// the machine of the ftpserver, this one: localhost, or localhost:PORT
+    /// the ftpserver, which must run on this machine: localhost or localhost:PORT (default port: 2121)
     #[argh(positional)]
     host: String,
 }
@@ -91,7 +91,7 @@ fn check(arguments: &Arguments) -> Result<u16, String> {
     let (host, port) = split(&arguments.host)?;
     if !is_here(&host) {
         return Err(format!(
-            "{host} is another machine, and a client's connection cannot leave its own. See docs/balancer.md"
+            "{host} is another machine; run ftpslaves on the machine of the ftpserver. See docs/balancer.md"
         ));
     }
     if arguments.count == 0 {
@@ -99,7 +99,9 @@ fn check(arguments: &Arguments) -> Result<u16, String> {
     }
     let last = arguments.port.map(|first| first.checked_add(arguments.count - 1));
     if last == Some(None) || arguments.port == Some(0) {
-        return Err("there are not so many ports from --port on".to_owned());
+        return Err(
+            "the ports of the slaves must be from 1 to 65535; choose another --port".to_owned()
+        );
     }
     Ok(port)
 }
@@ -118,7 +120,7 @@ fn split(text: &str) -> Result<(String, u16), String> {
         None => (text, None),
     };
     let port = port.map_or(Ok(DEFAULT_PORT), |port| {
-        port.parse().map_err(|_| format!("'{port}' is no port"))
+        port.parse().map_err(|_| format!("'{port}' is not a port"))
     })?;
     Ok((host.to_owned(), port))
 }
@@ -139,11 +141,11 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
     cli::raise_descriptor_limit();
     harden().map_err(text)?;
     cli::log_panics(PROGRAM);
-    let stop = Stop::new().map_err(text)?;
+    let stop = Shutdown::new().map_err(text)?;
     let stopping = stop.clone();
     thread::spawn(move || {
         if signals.forever().any(|signal| signal != SIGHUP) {
-            stopping.ring();
+            stopping.trigger();
         }
     });
     let port = arguments.port.map(|first| first + index);
@@ -216,7 +218,7 @@ fn keep_running(index: u16, children: &Children, stopped: &Receiver<()>) -> io::
             _ if begun.elapsed() > LIVED_WELL => pause = BACK_OFF.0,
             _ => {}
         }
-        cli::complain(PROGRAM, &format!("a slave ended ({}); starting it anew", ending(status)));
+        cli::complain(PROGRAM, &format!("a slave ended ({}); restarting it", ending(status)));
         if matches!(stopped.recv_timeout(pause), Err(error) if error.is_disconnected()) {
             return Ok(());
         }
@@ -241,7 +243,7 @@ fn ending(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => format!("signal {signal}"),
         (None, Some(code)) if code == i32::from(OUTDATED) => {
-            "its master has other settings".to_owned()
+            "the settings of ftpserver have changed".to_owned()
         }
         (None, code) => format!("status {}", code.unwrap_or_default()),
     }
@@ -251,7 +253,7 @@ fn terminate(children: &Children) {
     for process in children.lock().iter().flatten() {
         if let Some(process) = i32::try_from(*process).ok().and_then(Pid::from_raw) {
             // The process may just have ended by itself.
-            let _told = kill_process(process, Signal::TERM);
+            let _sent = kill_process(process, Signal::TERM);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Client {
             return Ok(Comparison::Unknown);
         };
         // Both sides hash in parallel.
-        self.say(&command.encode())?;
+        self.send_line(&command.encode())?;
         let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
             .map_err(|error| error.at(local));
         if self.options.interrupt.is_set() {

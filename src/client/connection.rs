@@ -15,9 +15,9 @@ use crate::ftp::reply::ReplyReader;
 use crate::ftp::{Code, Reply};
 
 use super::error::reason;
+use super::stream::{Stream, TlsContext};
 use super::trust::handshake_failed;
-use super::wire::{Secrecy, Wire};
-use super::{ClientError, Interrupt, Kind, Options};
+use super::{ClientError, ErrorKind, Interrupt, Options};
 
 /// Delay before the next address of a host is tried in parallel (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ pub enum Family {
 /// A control connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    wire: Wire,
+    stream: Stream,
     peer: SocketAddr,
     local: SocketAddr,
     lines: LineBuffer,
@@ -52,9 +52,9 @@ pub(super) struct Connection {
     trace: bool,
     /// Number of final replies that the server still has to send. A command that was interrupted, or failed half way,
     /// leaves its replies here.
-    owed: u32,
+    pending_replies: u32,
     /// Lines sent ahead, in order, that no command has claimed yet.
-    ahead: VecDeque<Vec<u8>>,
+    pipelined: VecDeque<Vec<u8>>,
     /// Number of preliminary replies since the last final one, and its maximum.
     preliminary: u64,
     preliminary_max: u64,
@@ -76,15 +76,15 @@ impl Connection {
             Ok(Self {
                 peer: stream.peer_addr()?,
                 local: stream.local_addr()?,
-                wire: Wire::new(stream.try_clone()?),
+                stream: Stream::new(stream.try_clone()?),
                 lines: LineBuffer::default(),
                 reader: ReplyReader::default(),
                 interrupt: options.interrupt.clone(),
                 timeout: options.timeout,
                 trace: options.trace,
                 // The greeting.
-                owed: 1,
-                ahead: VecDeque::new(),
+                pending_replies: 1,
+                pipelined: VecDeque::new(),
                 preliminary: 0,
                 preliminary_max: PRELIMINARY_MAX,
                 dead: false,
@@ -105,13 +105,17 @@ impl Connection {
     ///
     /// SECURITY: plain text after the last reply may come from an attacker and is rejected; a server sends nothing
     /// there.
-    pub(super) fn secure(&mut self, place: &str, secrecy: &Secrecy) -> Result<(), ClientError> {
+    pub(super) fn secure(
+        &mut self,
+        place: &str,
+        tls_context: &TlsContext,
+    ) -> Result<(), ClientError> {
         if !self.lines.is_empty() {
             self.dead = true;
-            let what = format!("{place}: somebody spoke in plain before the TLS handshake");
-            return Err(ClientError::new(Kind::Tls, what));
+            let what = format!("{place}: plain text before the TLS handshake");
+            return Err(ClientError::new(ErrorKind::Tls, what));
         }
-        self.wire.secure(secrecy).map_err(|error| {
+        self.stream.secure(tls_context).map_err(|error| {
             self.dead = true;
             handshake_failed(place, &error)
         })
@@ -119,62 +123,62 @@ impl Connection {
 
     /// Returns the TLS version; `None` without TLS.
     pub(super) fn tls_version(&self) -> Option<String> {
-        self.wire.version()
+        self.stream.version()
     }
 
     /// Sends one line, unless it was sent ahead; no other line may be ahead of it. Reads outstanding replies first, so
     /// that none is taken for the reply to this line.
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        while self.owed > 0 {
+        while self.pending_replies > 0 {
             self.reply()?;
         }
-        if self.ahead.pop_front().is_none() {
+        if self.pipelined.pop_front().is_none() {
             return self.send_at_once(line);
         }
-        self.owed += 1;
+        self.pending_replies += 1;
         Ok(())
     }
 
     /// Sends one line while replies are outstanding, such as ABOR during a transfer.
     pub(super) fn send_at_once(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.write(&[line])?;
-        self.owed += 1;
+        self.pending_replies += 1;
         Ok(())
     }
 
     /// Sends lines ahead; [`Self::send`] does not send them again.
-    pub(super) fn send_ahead(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
+    pub(super) fn send_pipelined(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
         self.write(&lines)?;
-        self.ahead.extend(lines);
+        self.pipelined.extend(lines);
         Ok(())
     }
 
     /// Returns the number of lines sent ahead, and their total length in bytes.
-    pub(super) fn ahead(&self) -> (usize, usize) {
-        (self.ahead.len(), self.ahead.iter().map(Vec::len).sum())
+    pub(super) fn pipelined(&self) -> (usize, usize) {
+        (self.pipelined.len(), self.pipelined.iter().map(Vec::len).sum())
     }
 
-    pub(super) fn is_ahead(&self, line: &[u8]) -> bool {
-        self.ahead.iter().any(|said| said == line)
+    pub(super) fn is_pipelined(&self, line: &[u8]) -> bool {
+        self.pipelined.iter().any(|line_sent| line_sent == line)
     }
 
     /// Gives up the lines sent ahead in front of `line`, and counts their replies as owed. Returns `false` at the first
     /// line that `may_be_left` rejects.
-    pub(super) fn skip_ahead(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
-        while let Some(said) = self.ahead.front().filter(|said| *said != line) {
-            if !may_be_left(said) {
+    pub(super) fn skip_pipelined(&mut self, line: &[u8], may_be_left: fn(&[u8]) -> bool) -> bool {
+        while let Some(line_sent) = self.pipelined.front().filter(|line_sent| *line_sent != line) {
+            if !may_be_left(line_sent) {
                 return false;
             }
-            self.ahead.pop_front();
-            self.owed += 1;
+            self.pipelined.pop_front();
+            self.pending_replies += 1;
         }
         true
     }
 
     /// Gives up all lines sent ahead, counts their replies as owed, and returns their number.
-    pub(super) fn disown_ahead(&mut self) -> u32 {
-        let count = u32::try_from(std::mem::take(&mut self.ahead).len()).unwrap_or(u32::MAX);
-        self.owed += count;
+    pub(super) fn abandon_pipeline(&mut self) -> u32 {
+        let count = u32::try_from(std::mem::take(&mut self.pipelined).len()).unwrap_or(u32::MAX);
+        self.pending_replies += count;
         count
     }
 
@@ -183,12 +187,12 @@ impl Connection {
         let lines = lines.iter().map(AsRef::as_ref);
         if let Some(line) = lines.clone().find(|line| line.iter().any(is_end)) {
             return Err(ClientError::usage(format!(
-                "FTP has no way to say a name with a line end in it: {}",
+                "a name must not contain line ends or NUL: {}",
                 Escaped(line)
             )));
         }
         if self.dead {
-            return Err(lost("it was given up"));
+            return Err(lost("closed after an earlier error"));
         }
         let mut whole = Vec::new();
         for line in lines {
@@ -199,7 +203,7 @@ impl Connection {
             whole.extend_from_slice(line);
             whole.extend_from_slice(b"\r\n");
         }
-        self.wire.write_all(&whole).map_err(|error| {
+        self.stream.write_all(&whole).map_err(|error| {
             self.dead = true;
             lost(&reason(&error))
         })
@@ -211,8 +215,8 @@ impl Connection {
     }
 
     /// Resets the number of outstanding replies, once a reply has shown that all of them have come.
-    pub(super) fn forget_owed(&mut self) {
-        self.owed = 0;
+    pub(super) fn forget_pending(&mut self) {
+        self.pending_replies = 0;
     }
 
     /// Gives up the connection, for example when further replies can no longer be matched to commands.
@@ -223,17 +227,17 @@ impl Connection {
     /// Reads the next reply, which may be a preliminary one.
     pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
         if self.dead {
-            return Err(lost("it was given up"));
+            return Err(lost("closed after an earlier error"));
         }
         let reply = self.read_reply();
         match &reply {
             Ok(reply) if !reply.code.is_preliminary() => {
-                self.owed = self.owed.saturating_sub(1);
+                self.pending_replies = self.pending_replies.saturating_sub(1);
                 (self.preliminary, self.preliminary_max) = (0, PRELIMINARY_MAX);
             }
             Ok(_) if self.preliminary >= self.preliminary_max => {
                 self.dead = true;
-                return Err(lost("the server sends preliminary replies without end"));
+                return Err(lost("the server sends too many preliminary replies"));
             }
             Ok(_) => self.preliminary += 1,
             Err(error) if error.is_connection_lost() => self.dead = true,
@@ -254,12 +258,12 @@ impl Connection {
         }
         let usual = self.timeout;
         let bounded =
-            |timeout| bound(self.wire.socket(), timeout).map_err(|error| lost(&reason(&error)));
+            |timeout| bound(self.stream.socket(), timeout).map_err(|error| lost(&reason(&error)));
         bounded(usual + patience)?;
         self.timeout = usual + patience;
         let reply = self.reply();
         self.timeout = usual;
-        bound(self.wire.socket(), usual).map_err(|error| lost(&reason(&error)))?;
+        bound(self.stream.socket(), usual).map_err(|error| lost(&reason(&error)))?;
         reply
     }
 
@@ -274,7 +278,7 @@ impl Connection {
                     until = now() + self.timeout;
                 }
                 let Line::Complete(line) = line else {
-                    return Err(lost("the server sent a line without end"));
+                    return Err(lost("the server sent a line that is too long"));
                 };
                 if self.trace {
                     trace('<', &line);
@@ -282,8 +286,8 @@ impl Connection {
                 match self.reader.line(&line) {
                     Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
                         return Err(ClientError::refused(
-                            Kind::NoConnection,
-                            "the server hung up",
+                            ErrorKind::NoConnection,
+                            "the server closed the connection",
                             reply,
                         ));
                     }
@@ -291,7 +295,7 @@ impl Connection {
                     Ok(None) => {}
                     Err(_) => {
                         let line = Escaped(&line).to_string();
-                        return Err(lost(&format!("this is no FTP server: it said \"{line}\"")));
+                        return Err(lost(&format!("not an FTP server: received \"{line}\"")));
                     }
                 }
             }
@@ -300,15 +304,15 @@ impl Connection {
     }
 
     fn receive(&mut self, until: Instant) -> Result<(), ClientError> {
-        let late = || lost(&format!("no answer within {} s", self.timeout.as_secs()));
+        let late = || lost(&format!("no reply within {} s", self.timeout.as_secs()));
         let mut bytes = [0; 4096];
         loop {
             self.interrupt.check()?;
             if now() > until {
                 return Err(late());
             }
-            match self.wire.read(&mut bytes) {
-                Ok(0) => return Err(lost("the server closed it")),
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(lost("closed by the server")),
                 Ok(count) => {
                     self.lines.extend(bytes.get(..count).unwrap_or_default());
                     return Ok(());
@@ -333,7 +337,7 @@ pub(super) fn bound(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
 }
 
 fn lost(why: &str) -> ClientError {
-    ClientError::new(Kind::NoConnection, format!("connection lost: {why}"))
+    ClientError::new(ErrorKind::NoConnection, format!("connection lost: {why}"))
 }
 
 fn trace(direction: char, line: &[u8]) {
@@ -344,7 +348,7 @@ fn trace(direction: char, line: &[u8]) {
 fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, ClientError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let found = (host, port).to_socket_addrs().map_err(|_| {
-        ClientError::new(Kind::NoConnection, format!("{host}: no such host. Is the name right?"))
+        ClientError::new(ErrorKind::NoConnection, format!("{host}: no such host. Check the name."))
     })?;
     let mut addresses: Vec<SocketAddr> = found
         .filter(|address| match family {
@@ -357,7 +361,7 @@ fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, Cli
     if addresses.is_empty() {
         let wanted = if family == Family::Ipv4 { "IPv4" } else { "IPv6" };
         return Err(ClientError::new(
-            Kind::NoConnection,
+            ErrorKind::NoConnection,
             format!("{host} has no {wanted} address"),
         ));
     }
@@ -416,8 +420,8 @@ fn no_connection(
     let tried: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     let hint = match error.kind() {
         io::ErrorKind::ConnectionRefused => "Is ftpserver running there?",
-        _ => "Is the host up, and the port right?",
+        _ => "Check the host and the port.",
     };
     let message = format!("{host}:{port}: {} ({}). {hint}", reason(error), tried.join(", "));
-    ClientError::new(Kind::NoConnection, message)
+    ClientError::new(ErrorKind::NoConnection, message)
 }

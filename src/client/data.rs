@@ -17,9 +17,9 @@ use crate::ftp::{Code, Reply};
 use super::checks::SLOWEST_BYTES_PER_SECOND;
 use super::connection::bound;
 use super::error::reason;
-use super::pace::Pace;
-use super::wire::Wire;
-use super::{Client, ClientError, Kind};
+use super::rate_limit::RateLimit;
+use super::stream::Stream;
+use super::{Client, ClientError, ErrorKind};
 
 /// Maximum number of bytes to read or write at once.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -32,7 +32,7 @@ const ABORT_REPLIES_MAX: u32 = 8;
 
 /// Method of making data connections that works with this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum DataMode {
     /// EPSV; where it fails, PASV, which is remembered for later transfers.
     ExtendedPassive,
     Passive,
@@ -41,8 +41,8 @@ pub(super) enum Way {
 
 /// A prepared data connection, which carries no data before the server replies 150.
 #[derive(Debug)]
-enum Prepared {
-    Connected(Wire),
+enum PreparedConnection {
+    Connected(Stream),
     Listening(TcpListener),
 }
 
@@ -50,7 +50,7 @@ impl Client {
     /// Receives the data of a command from an offset on, and passes each chunk to `keep`.
     ///
     /// # Errors
-    /// [`Kind::Refused`] when the server does not begin, [`Kind::Incomplete`] when it does not finish, and any error
+    /// [`ErrorKind::Refused`] when the server does not begin, [`ErrorKind::Incomplete`] when it does not finish, and any error
     /// that `keep` returns.
     pub(super) fn receive(
         &mut self,
@@ -59,29 +59,29 @@ impl Client {
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut wire = self.begin(command, offset, what)?;
+        let mut stream = self.begin(command, offset, what)?;
         let outcome = match self.framing() {
-            Mode::Stream => self.receive_all(&mut wire, &mut keep).inspect(|()| {
+            Mode::Stream => self.receive_all(&mut stream, &mut keep).inspect(|()| {
                 // Over TLS the server waits for our `close_notify`, too. A failure here does not affect the data
                 // received.
-                let _told = wire.finish();
+                let _sent = stream.finish();
             }),
-            Mode::Block => self.receive_blocks(&mut wire, &mut keep),
+            Mode::Block => self.receive_blocks(&mut stream, &mut keep),
         };
         // The data connection is closed before the wait for the reply, because the server may wait for that close.
-        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
     }
 
     fn receive_all(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
-        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        let mut rate_limit = RateLimit::new(self.options.limit);
+        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         loop {
-            let count = self.receive_some(wire, &mut chunk, &mut pace)?;
+            let count = self.receive_some(stream, &mut chunk, &mut rate_limit)?;
             if count == 0 {
                 return Ok(());
             }
@@ -92,16 +92,16 @@ impl Client {
     /// Receives one file in block mode, up to its end and not a byte further.
     fn receive_blocks(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
-        let mut chunk = vec![0; pace.chunk(CHUNK_BYTES)];
+        let mut rate_limit = RateLimit::new(self.options.limit);
+        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         let mut blocks = Decoder::default();
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = self.receive_some(wire, room, &mut pace)?;
+            let count = self.receive_some(stream, room, &mut rate_limit)?;
             if count == 0 {
                 return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
             }
@@ -117,15 +117,15 @@ impl Client {
 
     fn receive_some(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         room: &mut [u8],
-        pace: &mut Pace,
+        rate_limit: &mut RateLimit,
     ) -> Result<usize, ClientError> {
         loop {
             self.options.interrupt.check()?;
-            match wire.read(room) {
+            match stream.read(room) {
                 Ok(count) => {
-                    pace.moved(count, &self.options.interrupt)?;
+                    rate_limit.moved(count, &self.options.interrupt)?;
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -143,21 +143,21 @@ impl Client {
         what: &str,
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut wire = self.begin(command, offset, what)?;
+        let mut stream = self.begin(command, offset, what)?;
         let mut sent = 0;
-        let outcome = self.transmit_all(&mut wire, offset, &mut |chunk, room| {
+        let outcome = self.transmit_all(&mut stream, offset, &mut |chunk, room| {
             next(chunk, room).inspect(|()| sent += chunk.len() as u64)
         });
         // Ends the connection after complete data, and resets it after incomplete data: after an orderly close the
         // server would take half a file for a whole one. Either call fails only when the server has closed the
         // connection, and then its reply gives the reason.
-        let _told = match &outcome {
+        let _sent = match &outcome {
             Ok(()) if self.framing() == Mode::Block => Ok(()),
-            Ok(()) => wire.finish(),
-            Err(_) => sockopt::set_socket_linger(wire.socket(), Some(Duration::ZERO))
+            Ok(()) => stream.finish(),
+            Err(_) => sockopt::set_socket_linger(stream.socket(), Some(Duration::ZERO))
                 .map_err(io::Error::from),
         };
-        let kept = Some(wire).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
+        let kept = Some(stream).filter(|_| outcome.is_ok() && self.framing() == Mode::Block);
         self.connection.expect_preliminary(sent / MARKER_EVERY_BYTES);
         // The server may need this time to write the data to its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
@@ -166,17 +166,17 @@ impl Client {
 
     fn transmit_all(
         &self,
-        wire: &mut Wire,
+        stream: &mut Stream,
         offset: u64,
         next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut pace = Pace::new(self.options.limit);
+        let mut rate_limit = RateLimit::new(self.options.limit);
         let (mut chunk, mut framed) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
         let framing = self.framing();
         let (mut sent, mut next_marker) = (offset, offset + MARKER_EVERY_BYTES);
         loop {
             chunk.clear();
-            next(&mut chunk, pace.chunk(CHUNK_BYTES))?;
+            next(&mut chunk, rate_limit.chunk(CHUNK_BYTES))?;
             let bytes = match framing {
                 Mode::Stream => &chunk,
                 Mode::Block => {
@@ -193,18 +193,18 @@ impl Client {
                     &framed
                 }
             };
-            self.send_all(wire, bytes)?;
-            pace.moved(bytes.len(), &self.options.interrupt)?;
+            self.send_all(stream, bytes)?;
+            rate_limit.moved(bytes.len(), &self.options.interrupt)?;
             if chunk.is_empty() {
                 return Ok(());
             }
         }
     }
 
-    fn send_all(&self, wire: &mut Wire, mut unsent: &[u8]) -> Result<(), ClientError> {
+    fn send_all(&self, stream: &mut Stream, mut unsent: &[u8]) -> Result<(), ClientError> {
         while !unsent.is_empty() {
             self.options.interrupt.check()?;
-            match wire.write(unsent) {
+            match stream.write(unsent) {
                 Ok(count) => unsent = unsent.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(broken(&error)),
@@ -234,58 +234,58 @@ impl Client {
     fn conclude_and_keep(
         &mut self,
         outcome: Result<(), ClientError>,
-        wire: Option<Wire>,
+        stream: Option<Stream>,
         patience: Duration,
         what: &str,
     ) -> Result<(), ClientError> {
         let reply = self.conclude(outcome, patience, what)?;
-        self.open_data = wire.filter(|_| reply.code == Code::FILE_ACTION_DONE);
+        self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
         Ok(())
     }
 
     /// Prepares the data connection, sends the command and reads the 150.
-    fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Wire, ClientError> {
+    fn begin(&mut self, command: &Command, offset: u64, what: &str) -> Result<Stream, ClientError> {
         self.choose_framing()?;
         // This may drop the open data connection.
-        self.catch_up(&restart(offset).as_ref().unwrap_or(command).encode());
-        if let Some(wire) = self.open_data.take() {
+        self.drain(&restart(offset).as_ref().unwrap_or(command).encode());
+        if let Some(stream) = self.open_data.take() {
             let reply = self.order(command, offset)?;
             if reply.code.is_preliminary() {
-                return Ok(wire);
+                return Ok(stream);
             }
             if reply.code != Code::DATA_CONNECTION_FAILED {
                 // The data connection can still be used.
-                self.open_data = Some(wire);
-                return Err(ClientError::refused(Kind::Refused, what, reply));
+                self.open_data = Some(stream);
+                return Err(ClientError::refused(ErrorKind::Refused, what, reply));
             }
         }
         let prepared = self.prepare()?;
         let reply = self.order(command, offset)?;
         if !reply.code.is_preliminary() {
-            return Err(ClientError::refused(Kind::Refused, what, reply));
+            return Err(ClientError::refused(ErrorKind::Refused, what, reply));
         }
-        let mut wire = match prepared {
-            Prepared::Connected(wire) => wire,
-            Prepared::Listening(listener) => Wire::new(self.accept(&listener)?),
+        let mut stream = match prepared {
+            PreparedConnection::Connected(stream) => stream,
+            PreparedConnection::Listening(listener) => Stream::new(self.accept(&listener)?),
         };
-        bound(wire.socket(), self.options.timeout).map_err(|error| broken(&error))?;
+        bound(stream.socket(), self.options.timeout).map_err(|error| broken(&error))?;
         if self.framing() == Mode::Block {
             // Small files follow each other; none should wait for the acknowledgement of the one before.
-            wire.socket().set_nodelay(true).map_err(|error| broken(&error))?;
+            stream.socket().set_nodelay(true).map_err(|error| broken(&error))?;
         }
         if self.protects_data {
-            self.secure_data(&mut wire)?;
+            self.secure_data(&mut stream)?;
         }
-        Ok(wire)
+        Ok(stream)
     }
 
     /// Performs the TLS handshake of a data connection. If it fails, reads the server's reply, which gives the reason.
-    fn secure_data(&mut self, wire: &mut Wire) -> Result<(), ClientError> {
-        let Some(secrecy) = self.secrecy.clone() else { return Ok(()) };
-        let Err(error) = wire.secure(&secrecy) else { return Ok(()) };
-        let what = format!("the data connection could not be secured: {}", reason(&error));
+    fn secure_data(&mut self, stream: &mut Stream) -> Result<(), ClientError> {
+        let Some(tls_context) = self.tls_context.clone() else { return Ok(()) };
+        let Err(error) = stream.secure(&tls_context) else { return Ok(()) };
+        let what = format!("the TLS handshake of the data connection failed: {}", reason(&error));
         let reply = self.final_reply(Duration::ZERO)?;
-        let error = ClientError::new(Kind::Incomplete, what);
+        let error = ClientError::new(ErrorKind::Incomplete, what);
         if reply.code == Code::UNSUPPORTED_PROTOCOL {
             // No TLS session is left to resume; a new control connection provides one.
             self.connection.give_up();
@@ -300,7 +300,11 @@ impl Client {
             let reply = self.ask(&restart)?;
             if !reply.code.is_intermediate() {
                 self.restarts = false;
-                return Err(ClientError::refused(Kind::Refused, "the server cannot resume", reply));
+                return Err(ClientError::refused(
+                    ErrorKind::Refused,
+                    "the server cannot resume",
+                    reply,
+                ));
             }
         }
         self.ask(command)
@@ -314,16 +318,16 @@ impl Client {
         what: &str,
     ) -> Result<Reply, ClientError> {
         match outcome {
-            Err(error) if error.kind == Kind::Interrupted => {
+            Err(error) if error.kind == ErrorKind::Interrupted => {
                 self.abort()?;
                 Err(error)
             }
             outcome => {
                 let reply = self.final_reply(patience)?;
                 // A local error is the cause; the server only saw the connection close.
-                let ours = outcome.as_ref().is_err_and(|error| error.kind == Kind::Local);
+                let ours = outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Local);
                 if !ours && !reply.code.is_completion() {
-                    return Err(ClientError::refused(Kind::Incomplete, what, reply));
+                    return Err(ClientError::refused(ErrorKind::Incomplete, what, reply));
                 }
                 outcome.map(|()| reply)
             }
@@ -350,7 +354,7 @@ impl Client {
         self.options.interrupt.clear();
         self.open_data = None;
         // To each file requested ahead the server replies that there is no data connection any more.
-        let unwanted = self.connection.disown_ahead();
+        let unwanted = self.connection.abandon_pipeline();
         self.connection.send_at_once(&Command::Abort.encode())?;
         for _ in 0..=unwanted {
             self.final_reply(Duration::ZERO)?;
@@ -360,7 +364,7 @@ impl Client {
             match self.final_reply(Duration::ZERO)?.code.0 {
                 225 | 226 | 250 | 425 | 426 | 450 | 451 => {}
                 200 => {
-                    self.connection.forget_owed();
+                    self.connection.forget_pending();
                     return Ok(());
                 }
                 // This reply may belong to the ABOR or to the NOOP. No connection is better than a mismatched reply.
@@ -371,66 +375,77 @@ impl Client {
         Ok(())
     }
 
-    fn prepare(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare(&mut self) -> Result<PreparedConnection, ClientError> {
         match self.way {
-            Way::Active => self.prepare_active(),
-            Way::Passive => self.prepare_passive(),
-            Way::ExtendedPassive => {
+            DataMode::Active => self.prepare_active(),
+            DataMode::Passive => self.prepare_passive(),
+            DataMode::ExtendedPassive => {
                 let reply = self.ask(&Command::ExtendedPassive(ExtendedPassive::Any))?;
                 let port = parse_extended_passive(&reply.text())
                     .filter(|_| reply.code == Code::EXTENDED_PASSIVE);
                 let failure = match port.map(|port| self.connect_data(port)) {
-                    Some(Ok(wire)) => return Ok(Prepared::Connected(wire)),
+                    Some(Ok(stream)) => return Ok(PreparedConnection::Connected(stream)),
                     Some(Err(error)) => error,
-                    None => {
-                        ClientError::refused(Kind::Refused, "no way to a data connection", reply)
-                    }
+                    None => ClientError::refused(
+                        ErrorKind::Refused,
+                        "the server cannot open a data connection",
+                        reply,
+                    ),
                 };
                 if self.peer().is_ipv6() {
                     return Err(failure);
                 }
-                self.way = Way::Passive;
+                self.way = DataMode::Passive;
                 self.prepare_passive()
             }
         }
     }
 
-    fn prepare_passive(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare_passive(&mut self) -> Result<PreparedConnection, ClientError> {
         let reply = self.ask(&Command::Passive)?;
         match parse_passive_port(&reply.text()).filter(|_| reply.code == Code::PASSIVE) {
-            Some(port) => self.connect_data(port).map(Prepared::Connected),
-            None => Err(ClientError::refused(Kind::Refused, "no way to a data connection", reply)),
+            Some(port) => self.connect_data(port).map(PreparedConnection::Connected),
+            None => Err(ClientError::refused(
+                ErrorKind::Refused,
+                "the server cannot open a data connection",
+                reply,
+            )),
         }
     }
 
-    fn prepare_active(&mut self) -> Result<Prepared, ClientError> {
+    fn prepare_active(&mut self) -> Result<PreparedConnection, ClientError> {
         let local = self.connection.local();
         let mut any_port = local;
         any_port.set_port(0);
         let cannot = |error: io::Error| {
-            ClientError::new(Kind::Refused, format!("cannot listen for data: {}", reason(&error)))
+            ClientError::new(
+                ErrorKind::Refused,
+                format!("cannot listen for data: {}", reason(&error)),
+            )
         };
         let listener = TcpListener::bind(any_port).map_err(cannot)?;
         let address = SocketAddr::new(
             local.ip().to_canonical(),
             listener.local_addr().map_err(cannot)?.port(),
         );
-        self.demand(&Command::Port(address), "the server does not connect to us (try 'passive')")?;
-        Ok(Prepared::Listening(listener))
+        self.demand(&Command::Port(address), "the server refused active mode (try 'passive')")?;
+        Ok(PreparedConnection::Listening(listener))
     }
 
     /// Connects to a passive port at the address of the control connection, and ignores any address in the reply.
-    fn connect_data(&self, port: u16) -> Result<Wire, ClientError> {
+    fn connect_data(&self, port: u16) -> Result<Stream, ClientError> {
         // Keeps the scope that a link-local address needs.
         let mut address = self.connection.peer();
         address.set_port(port);
-        TcpStream::connect_timeout(&address, self.options.timeout).map(Wire::new).map_err(|error| {
-            let hint = "Is a firewall between? Try 'active'.";
-            ClientError::new(
-                Kind::Refused,
-                format!("no data connection to {address}: {}. {hint}", reason(&error)),
-            )
-        })
+        TcpStream::connect_timeout(&address, self.options.timeout).map(Stream::new).map_err(
+            |error| {
+                let hint = "A firewall may block it; try 'active'.";
+                ClientError::new(
+                    ErrorKind::Refused,
+                    format!("no data connection to {address}: {}. {hint}", reason(&error)),
+                )
+            },
+        )
     }
 
     /// Waits for the server to connect, and drops connections from other addresses.
@@ -442,8 +457,8 @@ impl Client {
             match poll(&mut [PollFd::new(&listener.as_fd(), PollFlags::IN)], Some(&timeout)) {
                 Ok(0) => {
                     return Err(ClientError::new(
-                        Kind::Incomplete,
-                        "the server did not connect to us (try 'passive')",
+                        ErrorKind::Incomplete,
+                        "the server did not open the data connection (try 'passive')",
                     )
                     .at_last());
                 }
@@ -464,9 +479,9 @@ fn restart(offset: u64) -> Option<Command> {
 }
 
 fn no_blocks() -> ClientError {
-    ClientError::new(Kind::Incomplete, "what the server sends is not in blocks").at_last()
+    ClientError::new(ErrorKind::Incomplete, "the server did not send valid blocks").at_last()
 }
 
 fn broken(error: &io::Error) -> ClientError {
-    ClientError::new(Kind::Incomplete, format!("data connection lost: {}", reason(error)))
+    ClientError::new(ErrorKind::Incomplete, format!("data connection lost: {}", reason(error)))
 }

@@ -9,9 +9,9 @@ use crate::ftp::ascii::FromWire;
 use crate::ftp::command::{Command, Type};
 
 use super::checks::{Comparison, Whole};
-use super::files::{Watcher, about, destination, name, shown, shown_path};
+use super::files::{Progress, about, destination, name, shown, shown_path};
 use super::part::{Found, Identity, Part};
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Number of bytes of the local part that are fetched again and compared before a download continues.
 const OVERLAP_BYTES: usize = 64 * 1024;
@@ -19,7 +19,7 @@ const OVERLAP_BYTES: usize = 64 * 1024;
 /// Size and time of a remote file from a listing (MLSD), so that the client need not ask for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each name says it")]
-pub struct Known {
+pub struct RemoteMetadata {
     pub size: Option<u64>,
     pub modified: Option<Timestamp>,
 }
@@ -29,7 +29,7 @@ struct Download<'a> {
     path: &'a [u8],
     local: &'a Path,
     representation: Type,
-    known: Option<Known>,
+    known: Option<RemoteMetadata>,
     /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
 }
@@ -39,19 +39,19 @@ impl Client {
     /// suffix `.part`, and a later call resumes it. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
+    /// [`ErrorKind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
     pub fn download(
         &mut self,
         path: &[u8],
         local: &Path,
         representation: Type,
-        known: Option<Known>,
-        watcher: &mut impl Watcher,
+        known: Option<RemoteMetadata>,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let local = &destination(local)?;
         let mut download = Download { path, local, representation, known, distrusted: false };
         self.reached = 0;
-        self.recovering(watcher, |client, watcher| client.try_download(&mut download, watcher))
+        self.recovering(progress, |client, progress| client.try_download(&mut download, progress))
     }
 
     /// Fetches a file as [`Self::download`] does, but takes the existing file `local` for its beginning.
@@ -59,45 +59,45 @@ impl Client {
         &mut self,
         path: &[u8],
         local: &Path,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let target = &destination(local)?;
-        let known = self.recovering(watcher, |client, _| client.facts(path))?;
+        let known = self.recovering(progress, |client, _| client.facts(path))?;
         let here = fs::metadata(target).map_or(0, |found| found.len());
         match known.size {
             _ if here == 0 => {}
-            None => watcher.note(
-                "the server does not report the size of the file; fetching the whole file again",
+            None => progress.note(
+                "the server does not report the size of the file; downloading the whole file again",
             ),
             Some(size) if size < here => {
-                watcher.note("the local part is longer than the file on the server; fetching the whole file again");
+                progress.note("the local file is longer than the remote file; downloading the whole file again");
             }
             Some(_) => {
-                let Known { size, modified } = known;
+                let RemoteMetadata { size, modified } = known;
                 let identity = Identity::new(&self.place, path, size, modified, Type::Image);
                 Part::copy_of(target, &identity)?;
             }
         }
-        self.download(path, local, Type::Image, Some(known), watcher)
+        self.download(path, local, Type::Image, Some(known), progress)
     }
 
     /// Asks for size and time. A server without SIZE or MDTM replies 5xx; then only the end of the data marks the end
     /// of the file.
-    fn facts(&mut self, path: &[u8]) -> Result<Known, ClientError> {
+    fn facts(&mut self, path: &[u8]) -> Result<RemoteMetadata, ClientError> {
         let size = self.optional(|client| client.size(path))?;
-        Ok(Known { size, modified: self.optional(|client| client.modified(path))? })
+        Ok(RemoteMetadata { size, modified: self.optional(|client| client.modified(path))? })
     }
 
     fn try_download(
         &mut self,
         download: &mut Download<'_>,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let facts = match download.known.take() {
             Some(known) => known,
             None => self.facts(download.path)?,
         };
-        let Known { size, modified } = facts;
+        let RemoteMetadata { size, modified } = facts;
         let identity =
             Identity::new(&self.place, download.path, size, modified, download.representation);
         let (part, found) = Part::open(download.local, &identity)?;
@@ -105,21 +105,21 @@ impl Client {
         let have = match found {
             Found::Same(have) if can_resume && facts.size >= Some(have) => have,
             Found::Unproven(have) if can_resume && facts.size >= Some(have) => {
-                self.proven(download, &part, have, watcher)?
+                self.proven(download, &part, have, progress)?
             }
             Found::Other => {
                 let name = shown(download.path);
-                watcher.note(&format!(
-                    "{name} has changed on the server; fetching the whole file again"
+                progress.note(&format!(
+                    "{name} has changed on the server; downloading the whole file again"
                 ));
                 0
             }
             Found::Same(_) | Found::Unproven(_) | Found::Nothing => 0,
         };
         part.cut(have)?;
-        let fetched = self.fetch(download, &part, have, facts, watcher);
+        let fetched = self.fetch(download, &part, have, facts, progress);
         let outcome = match fetched {
-            Ok(bytes) => self.check(download, &part, have, bytes, facts, watcher),
+            Ok(bytes) => self.check(download, &part, have, bytes, facts, progress),
             Err(error) => Err(error),
         };
         match outcome {
@@ -139,7 +139,7 @@ impl Client {
         download: &Download<'_>,
         part: &Part,
         have: u64,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         self.set_type(Type::Image)?;
         let compared = self.compare(download.path, part.file(), part.path(), have, Whole::No)?;
@@ -147,8 +147,9 @@ impl Client {
             return Ok(have);
         }
         let place = shown_path(part.path());
-        watcher
-            .note(&format!("{place} may come from another server; fetching the whole file again"));
+        progress.note(&format!(
+            "{place} may come from another server; downloading the whole file again"
+        ));
         Ok(0)
     }
 
@@ -158,13 +159,13 @@ impl Client {
         download: &Download<'_>,
         part: &Part,
         have: u64,
-        facts: Known,
-        watcher: &mut impl Watcher,
+        facts: RemoteMetadata,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         if have > 0 && !self.restarts {
-            watcher.note("the server cannot resume; fetching the whole file again");
+            progress.note("the server cannot resume; downloading the whole file again");
             part.clear()?;
-            return self.fetch(download, part, 0, facts, watcher);
+            return self.fetch(download, part, 0, facts, progress);
         }
         self.set_type(download.representation)?;
         let image = download.representation == Type::Image;
@@ -174,18 +175,18 @@ impl Client {
         let (mut expected, mut differs) = (expected.as_slice(), false);
         let (mut bytes, mut stored) = (have, have);
         let (mut converter, mut text) = (FromWire::default(), Vec::new());
-        watcher.progress(have, total);
+        progress.progress(have, total);
         let command = Command::Retrieve(name(download.path)?);
         let what = about("get", download.path);
         let received = self.receive(&command, have - overlap as u64, &what, |chunk| {
             let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
             differs = !expected.starts_with(again);
             if differs {
-                return Err(ClientError::new(Kind::Local, "it differs"));
+                return Err(ClientError::new(ErrorKind::Local, "the data differs"));
             }
             expected = expected.get(again.len()..).unwrap_or_default();
             bytes += chunk.len() as u64;
-            watcher.progress(bytes, total);
+            progress.progress(bytes, total);
             let chunk = if image {
                 chunk
             } else {
@@ -200,13 +201,13 @@ impl Client {
         self.reached = self.reached.max(bytes);
         if have > 0 && (differs || !self.restarts) {
             let why = if differs {
-                "what is there is not what was fetched before"
+                "the remote file differs from the partial download"
             } else {
                 "the server cannot resume"
             };
-            watcher.note(&format!("{why}; fetching the whole file again"));
+            progress.note(&format!("{why}; downloading the whole file again"));
             part.clear()?;
-            return self.fetch(download, part, 0, facts, watcher);
+            return self.fetch(download, part, 0, facts, progress);
         }
         received?;
         text.clear();
@@ -223,8 +224,8 @@ impl Client {
         part: &Part,
         have: u64,
         bytes: u64,
-        facts: Known,
-        watcher: &mut impl Watcher,
+        facts: RemoteMetadata,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let path = download.path;
         if download.representation == Type::Ascii {
@@ -233,10 +234,10 @@ impl Client {
         match facts.size {
             Some(size) if bytes < size => {
                 let message = format!("{}: {bytes} of {size} bytes arrived", shown(path));
-                return Err(ClientError::new(Kind::Incomplete, message));
+                return Err(ClientError::new(ErrorKind::Incomplete, message));
             }
             Some(size) if bytes > size && have == 0 => {
-                watcher.note(&format!("{} grew while it was fetched", shown(path)));
+                progress.note(&format!("{} grew during the download", shown(path)));
                 return Ok(bytes);
             }
             _ => {}
@@ -258,8 +259,11 @@ impl Client {
             return Ok(bytes);
         }
         part.clear()?;
-        let message = format!("{} is not what the server has: it changed meanwhile", shown(path));
-        let error = ClientError::new(Kind::Incomplete, message);
+        let message = format!(
+            "{} differs from the remote file, which changed during the download",
+            shown(path)
+        );
+        let error = ClientError::new(ErrorKind::Incomplete, message);
         let again = !std::mem::replace(&mut download.distrusted, true);
         Err(if again { error } else { error.at_last() })
     }
@@ -271,11 +275,11 @@ fn keep(error: ClientError, part: Part) -> ClientError {
     let place = shown_path(part.path());
     let kept = part.settle() > 0;
     match error.kind {
-        Kind::NoConnection | Kind::Incomplete if kept => {
-            error.with(Kind::Incomplete, &format!("; what arrived is kept as {place}"))
+        ErrorKind::NoConnection | ErrorKind::Incomplete if kept => {
+            error.with(ErrorKind::Incomplete, &format!("; the received part is kept as {place}"))
         }
-        Kind::Interrupted if kept => {
-            error.with(Kind::Interrupted, &format!("; get it again to go on from {place}"))
+        ErrorKind::Interrupted if kept => {
+            error.with(ErrorKind::Interrupted, &format!("; get it again to resume from {place}"))
         }
         _ => error,
     }

@@ -10,7 +10,7 @@ use crate::units;
 
 /// Kind of an error, by who has to act. Its number is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// The server refused a command.
     Refused = 1,
     /// The command line, or a command, cannot be understood.
@@ -33,7 +33,7 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct ClientError {
     /// Kind of the error.
-    pub kind: Kind,
+    pub kind: ErrorKind,
     message: String,
     more: String,
     /// The server's reply, if one caused the error.
@@ -43,11 +43,11 @@ pub struct ClientError {
 }
 
 impl ClientError {
-    pub(super) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), more: String::new(), reply: None, is_final: false }
     }
 
-    pub(super) fn refused(kind: Kind, what: &str, reply: Reply) -> Self {
+    pub(super) fn refused(kind: ErrorKind, what: &str, reply: Reply) -> Self {
         Self {
             kind,
             message: what.to_owned(),
@@ -68,21 +68,21 @@ impl ClientError {
     }
 
     /// Changes the kind, and appends text after the server's reply.
-    pub(super) fn with(self, kind: Kind, more: &str) -> Self {
+    pub(super) fn with(self, kind: ErrorKind, more: &str) -> Self {
         Self { kind, more: format!("{}{more}", self.more), ..self }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(ErrorKind::Usage, message)
     }
 
     pub(super) fn interrupted() -> Self {
-        Self::new(Kind::Interrupted, "interrupted")
+        Self::new(ErrorKind::Interrupted, "interrupted")
     }
 
     pub(super) fn local(path: &Path, error: &io::Error) -> Self {
         Self::new(
-            Kind::Local,
+            ErrorKind::Local,
             format!("{}: {}", Escaped(path.as_os_str().as_encoded_bytes()), reason(error)),
         )
     }
@@ -90,7 +90,7 @@ impl ClientError {
     /// Returns true if the control connection can no longer be used.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
-        self.kind == Kind::NoConnection
+        self.kind == ErrorKind::NoConnection
     }
 
     /// Returns the exit status.

@@ -13,7 +13,7 @@ use crate::ftp::command::{Command, PathName, Selection, Site, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed, parse_facts, parse_list};
 use crate::ftp::time::TimeValue;
 
-use super::{Client, ClientError, Kind};
+use super::{Client, ClientError, ErrorKind};
 
 /// Maximum size of a directory listing, in bytes.
 const LISTING_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -23,7 +23,7 @@ const LISTING_ENTRIES_MAX: usize = 1_000_000;
 
 /// An observer of a transfer. It receives the number of bytes so far, the total where that is known, and notes for the
 /// user.
-pub trait Watcher {
+pub trait Progress {
     /// Called at the beginning and after each chunk.
     fn progress(&mut self, bytes: u64, total: Option<u64>);
 
@@ -33,7 +33,7 @@ pub trait Watcher {
     }
 }
 
-impl Watcher for () {
+impl Progress for () {
     fn progress(&mut self, _: u64, _: Option<u64>) {}
 }
 
@@ -41,7 +41,7 @@ impl Client {
     /// Returns the current directory on the server.
     pub fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
         let reply = self.demand(&Command::PrintDirectory, "pwd")?;
-        reply.quoted_path().ok_or_else(|| ClientError::refused(Kind::Refused, "pwd", reply))
+        reply.quoted_path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
     }
 
     /// Makes a directory.
@@ -70,7 +70,7 @@ impl Client {
         self.set_type(Type::Image)?;
         let reply = self.demand(&Command::Size(name(path)?), &about("size", path))?;
         decimal(reply.text().trim().as_bytes())
-            .ok_or_else(|| ClientError::refused(Kind::Refused, &about("size", path), reply))
+            .ok_or_else(|| ClientError::refused(ErrorKind::Refused, &about("size", path), reply))
     }
 
     /// Returns the modification time of a file.
@@ -79,7 +79,7 @@ impl Client {
             self.demand(&Command::ModificationTime(name(path)?), &about("modtime", path))?;
         let time = TimeValue::parse(reply.text().trim().as_bytes());
         time.map(|time| time.0)
-            .ok_or_else(|| ClientError::refused(Kind::Refused, &about("modtime", path), reply))
+            .ok_or_else(|| ClientError::refused(ErrorKind::Refused, &about("modtime", path), reply))
     }
 
     /// Sets the permission bits of a file (SITE CHMOD).
@@ -99,7 +99,7 @@ impl Client {
             let all = Selection { hidden: true, path: at.clone(), ..Selection::default() };
             match self.listing(&Command::List(all), &what) {
                 // Some servers take the flag for a file name.
-                Err(error) if error.kind == Kind::Refused => self.listing(
+                Err(error) if error.kind == ErrorKind::Refused => self.listing(
                     &Command::List(Selection { path: at, ..Selection::default() }),
                     &what,
                 )?,
@@ -127,10 +127,10 @@ impl Client {
             entries += chunk.split(|byte| *byte == b'\n').count() - 1;
             if entries > LISTING_ENTRIES_MAX {
                 let what = format!("the listing has more than {LISTING_ENTRIES_MAX} entries");
-                return Err(ClientError::new(Kind::Incomplete, what).at_last());
+                return Err(ClientError::new(ErrorKind::Incomplete, what).at_last());
             }
             if text.len() + chunk.len() > LISTING_BYTES_MAX {
-                let error = ClientError::new(Kind::Incomplete, "the listing is too long");
+                let error = ClientError::new(ErrorKind::Incomplete, "the listing is too long");
                 return Err(error.at_last());
             }
             text.extend_from_slice(chunk);
@@ -158,7 +158,7 @@ impl Client {
     ) -> Result<Option<T>, ClientError> {
         match ask(self) {
             Ok(answer) => Ok(Some(answer)),
-            Err(error) if error.kind == Kind::Refused => Ok(None),
+            Err(error) if error.kind == ErrorKind::Refused => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -170,9 +170,10 @@ pub(super) fn destination(local: &Path) -> Result<PathBuf, ClientError> {
         Ok(found) if found.is_file() => {
             local.canonicalize().map_err(|error| ClientError::local(local, &error))
         }
-        Ok(_) => {
-            Err(ClientError::new(Kind::Local, format!("{}: not a regular file", shown_path(local))))
-        }
+        Ok(_) => Err(ClientError::new(
+            ErrorKind::Local,
+            format!("{}: not a regular file", shown_path(local)),
+        )),
         Err(_) => Ok(local.to_owned()),
     }
 }
@@ -189,9 +190,9 @@ pub(super) fn local_name(path: &[u8]) -> Result<&OsStr, ClientError> {
     let path = path.strip_suffix(b"/").unwrap_or(path);
     match path.rsplit(|byte| *byte == b'/').next().unwrap_or_default() {
         b"" | b"." | b".." => {
-            Err(ClientError::usage(format!("{} is no name for a local file", shown(path))))
+            Err(ClientError::usage(format!("{} is not a name for a local file", shown(path))))
         }
-        name if name.contains(&b'\0') => Err(ClientError::usage("a name with a NUL in it")),
+        name if name.contains(&b'\0') => Err(ClientError::usage("a name must not contain NUL")),
         name => Ok(OsStr::from_bytes(name)),
     }
 }
@@ -202,7 +203,7 @@ pub(super) fn is_directory(entry: &Listed) -> bool {
 
 pub(super) fn name(path: &[u8]) -> Result<PathName, ClientError> {
     if path.is_empty() {
-        Err(ClientError::usage("a name is missing"))
+        Err(ClientError::usage("missing name"))
     } else {
         Ok(PathName(path.to_vec()))
     }

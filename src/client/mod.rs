@@ -6,7 +6,6 @@
 //!
 //! Depends on `ftp`, which it shares with the server, and on the small helpers `cli` and `units`.
 
-mod ahead;
 mod checks;
 mod connection;
 mod data;
@@ -15,23 +14,24 @@ mod error;
 mod files;
 mod interrupt;
 pub mod netrc;
-mod pace;
 mod part;
+mod pipeline;
+mod rate_limit;
 mod recovery;
 pub mod shell;
+mod stream;
 mod trust;
 mod upload;
 pub mod url;
-mod wire;
 
-pub use ahead::Coming;
 pub use connection::Family;
-pub use download::Known;
-pub use error::{ClientError, Kind};
-pub use files::Watcher;
+pub use download::RemoteMetadata;
+pub use error::{ClientError, ErrorKind};
+pub use files::Progress;
 pub use interrupt::Interrupt;
-pub use trust::{Tls, Trust};
-pub use upload::From;
+pub use pipeline::FileRequest;
+pub use trust::{TlsMode, Trust};
+pub use upload::UploadStart;
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -42,8 +42,8 @@ use crate::ftp::command::{Command, Mechanism, Mode, Password, ProtectionLevel, S
 use crate::ftp::{Code, Reply};
 
 use connection::Connection;
-use data::Way;
-use wire::{Secrecy, Wire};
+use data::DataMode;
+use stream::{Stream, TlsContext};
 
 /// Options for connecting to a server and for using the connection.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct Options {
     /// Active mode: the server connects to the client for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
     /// Use of TLS on the connection.
-    pub tls: Tls,
+    pub tls: TlsMode,
     /// Check that the server's certificate must pass where TLS is used.
     pub trust: Trust,
     /// Uses stream mode even where the server supports block mode.
@@ -77,7 +77,7 @@ impl Default for Options {
         Self {
             family: Family::Any,
             active: false,
-            tls: Tls::Auto,
+            tls: TlsMode::Auto,
             trust: Trust::System,
             stream: false,
             timeout: Duration::from_secs(30),
@@ -101,13 +101,13 @@ pub struct Client {
     login: Option<(String, String)>,
     /// Current directory after a change of directory, for returning to it after a reconnect.
     directory: Option<Vec<u8>>,
-    way: Way,
+    way: DataMode,
     /// Transmission mode, once the client has asked for one (MODE).
     framing: Option<Mode>,
     /// Data connection of the previous transfer, kept open in block mode.
-    open_data: Option<Wire>,
+    open_data: Option<Stream>,
     /// TLS parameters, once the control connection uses TLS.
-    secrecy: Option<Secrecy>,
+    tls_context: Option<TlsContext>,
     /// Set once data goes over TLS (PROT P).
     protects_data: bool,
     /// True until the server refuses REST.
@@ -140,29 +140,29 @@ impl Client {
     /// Connects and reads the greeting.
     ///
     /// # Errors
-    /// [`Kind::NoConnection`], with advice on what to do next; [`Kind::Tls`] when TLS cannot be set up.
+    /// [`ErrorKind::NoConnection`], with advice on what to do next; [`ErrorKind::Tls`] when TLS cannot be set up.
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connection = Connection::open(host, port, options)?;
         let place = format!("{host}:{port}");
         // SECURITY: a user who names a pin or authorities expects that server, so the client must not fall back to
         // plain text silently.
         let tls = match (options.tls, &options.trust) {
-            (Tls::Auto, Trust::Pin(_) | Trust::Authorities(_)) => Tls::Require,
+            (TlsMode::Auto, Trust::Pin(_) | Trust::Authorities(_)) => TlsMode::Require,
             (tls, _) => tls,
         };
-        let mut secrecy = None;
-        if tls == Tls::Implicit {
-            let agreed = options.trust.secrecy(host)?;
+        let mut tls_context = None;
+        if tls == TlsMode::Implicit {
+            let agreed = options.trust.tls_context(host)?;
             connection.secure(&place, &agreed)?;
-            secrecy = Some(agreed);
+            tls_context = Some(agreed);
         }
         let mut greeting = connection.reply().map_err(|error| {
-            let hint = if options.tls == Tls::Implicit {
+            let hint = if options.tls == TlsMode::Implicit {
                 ""
             } else {
-                ". Does this port speak TLS from the first byte on? Then say --tls implicit, or ftps://"
+                ". If this port uses implicit TLS, use --tls implicit or ftps://"
             };
-            error.with(Kind::NoConnection, hint)
+            error.with(ErrorKind::NoConnection, hint)
         })?;
         while greeting.code.is_preliminary() {
             // 120: the server will be ready in a moment.
@@ -170,12 +170,12 @@ impl Client {
         }
         if !greeting.code.is_completion() {
             return Err(ClientError::refused(
-                Kind::NoConnection,
-                &format!("{host}:{port} does not serve us"),
+                ErrorKind::NoConnection,
+                &format!("{host}:{port} refuses the connection"),
                 greeting,
             ));
         }
-        let way = if options.active { Way::Active } else { Way::ExtendedPassive };
+        let way = if options.active { DataMode::Active } else { DataMode::ExtendedPassive };
         let mut client = Self {
             connection,
             options: Options { tls, ..options.clone() },
@@ -185,7 +185,7 @@ impl Client {
             way,
             framing: None,
             open_data: None,
-            secrecy,
+            tls_context,
             protects_data: false,
             restarts: true,
             allocates: true,
@@ -194,7 +194,7 @@ impl Client {
             representation: None,
             features: Features::default(),
         };
-        if matches!(tls, Tls::Auto | Tls::Require) {
+        if matches!(tls, TlsMode::Auto | TlsMode::Require) {
             client.secure(host, &place)?;
         }
         Ok(client)
@@ -204,25 +204,29 @@ impl Client {
     fn secure(&mut self, host: &str, place: &str) -> Result<(), ClientError> {
         let reply = self.ask(&Command::Authenticate(Mechanism::Tls))?;
         if reply.code == Code::SECURITY_EXCHANGED {
-            let secrecy = self.options.trust.secrecy(host)?;
-            self.connection.secure(place, &secrecy)?;
+            let tls_context = self.options.trust.tls_context(host)?;
+            self.connection.secure(place, &tls_context)?;
             // A reconnect must not fall back to plain text.
-            self.options.tls = Tls::Require;
-            self.secrecy = Some(secrecy);
-        } else if self.options.tls == Tls::Require {
-            return Err(ClientError::refused(Kind::Tls, &format!("{place} offers no TLS"), reply));
+            self.options.tls = TlsMode::Require;
+            self.tls_context = Some(tls_context);
+        } else if self.options.tls == TlsMode::Require {
+            return Err(ClientError::refused(
+                ErrorKind::Tls,
+                &format!("{place} does not offer TLS"),
+                reply,
+            ));
         }
         Ok(())
     }
 
     /// Sends PBSZ and PROT, so that data goes over TLS, too.
     fn protect_data(&mut self) -> Result<(), ClientError> {
-        if self.secrecy.is_some() {
+        if self.tls_context.is_some() {
             self.ask(&Command::ProtectionBuffer)?;
             let reply = self.ask(&Command::Protect(ProtectionLevel::Private))?;
             if !reply.code.is_completion() {
-                let what = "the server does not take data by TLS";
-                return Err(ClientError::refused(Kind::Tls, what, reply));
+                let what = "the server does not support TLS on data connections";
+                return Err(ClientError::refused(ErrorKind::Tls, what, reply));
             }
             self.protects_data = true;
         }
@@ -238,7 +242,7 @@ impl Client {
     /// Logs in, protects data connections where TLS is used, and reads the server's features.
     ///
     /// # Errors
-    /// [`Kind::Login`] when the server refuses the user or password.
+    /// [`ErrorKind::Login`] when the server refuses the user or password.
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
         let mut reply = self.ask(&Command::User(user.as_bytes().to_vec()))?;
         if reply.code == Code::NEED_PASSWORD {
@@ -249,7 +253,7 @@ impl Client {
         }
         if !reply.code.is_completion() {
             return Err(ClientError::refused(
-                Kind::Login,
+                ErrorKind::Login,
                 &format!("login as {user} failed"),
                 reply,
             ));
@@ -293,22 +297,22 @@ impl Client {
     /// Sends a command and reads its reply, whatever its code.
     ///
     /// # Errors
-    /// [`Kind::NoConnection`] when there is no reply, or the reply is 421; [`Kind::Usage`] when the command contains a
-    /// line end; [`Kind::Interrupted`].
+    /// [`ErrorKind::NoConnection`] when there is no reply, or the reply is 421; [`ErrorKind::Usage`] when the command contains a
+    /// line end; [`ErrorKind::Interrupted`].
     pub fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
-        self.say(&command.encode())?;
+        self.send_line(&command.encode())?;
         self.connection.reply()
     }
 
     /// Sends a line, unless it was sent ahead.
-    fn say(&mut self, line: &[u8]) -> Result<(), ClientError> {
-        self.catch_up(line);
+    fn send_line(&mut self, line: &[u8]) -> Result<(), ClientError> {
+        self.drain(line);
         self.connection.send(line)
     }
 
     /// Sends a line unchanged and reads its reply (`quote`).
     pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
-        self.say(line.as_bytes())?;
+        self.send_line(line.as_bytes())?;
         // The line may have changed any of these settings.
         self.representation = None;
         self.framing = None;
@@ -322,7 +326,7 @@ impl Client {
         if reply.code.is_completion() || reply.code.is_intermediate() {
             Ok(reply)
         } else {
-            Err(ClientError::refused(Kind::Refused, what, reply))
+            Err(ClientError::refused(ErrorKind::Refused, what, reply))
         }
     }
 
@@ -336,14 +340,14 @@ impl Client {
     pub fn set_active(&mut self, active: bool) {
         self.options.active = active;
         self.open_data = None;
-        self.way = if active { Way::Active } else { Way::ExtendedPassive };
+        self.way = if active { DataMode::Active } else { DataMode::ExtendedPassive };
     }
 
     fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {
         if self.representation != Some(representation) {
             // The type is unknown if the wait for the reply is interrupted.
             self.representation = None;
-            self.demand(&Command::Type(representation), "the type of transfer was refused")?;
+            self.demand(&Command::Type(representation), "the server refused the transfer type")?;
             self.representation = Some(representation);
         }
         Ok(())

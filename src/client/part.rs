@@ -29,7 +29,7 @@ use crate::ftp::command::Type;
 use crate::ftp::path::Escaped;
 
 use super::files::shown_path;
-use super::{ClientError, Kind};
+use super::{ClientError, ErrorKind};
 
 const PART_SUFFIX: &str = ".part";
 const IDENTITY_SUFFIX: &str = ".part.id";
@@ -107,7 +107,7 @@ impl Part {
     /// Opens the part, or creates it.
     ///
     /// # Errors
-    /// [`Kind::Local`], also when another process writes the part, or when it is not a part of ours.
+    /// [`ErrorKind::Local`], also when another process writes the part, or when it is not a part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
         let file = open_locked(&path)?;
@@ -265,8 +265,8 @@ fn open_locked(path: &Path) -> Result<File, ClientError> {
             return Err(in_the_way(path));
         }
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let what = format!("{}: another ftpclient is fetching it", shown_path(path));
-            return Err(ClientError::new(Kind::Local, what));
+            let what = format!("{}: another ftpclient is downloading this file", shown_path(path));
+            return Err(ClientError::new(ErrorKind::Local, what));
         }
         // Between opening and locking, the last owner may have completed the part, which then has its final name.
         if is_at(&file, path).map_err(failed)? {
@@ -390,20 +390,20 @@ fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError>
         && is_ours(Path::new(&note));
     if is_part || (ends_with(local, IDENTITY_SUFFIX) && is_ours(local)) {
         let message = format!(
-            "{} belongs to a download that is not complete; complete or remove that, or give this one another local name",
+            "{} belongs to an incomplete download; complete or remove it, or use another local name",
             shown_path(local)
         );
-        return Err(ClientError::new(Kind::Local, message));
+        return Err(ClientError::new(ErrorKind::Local, message));
     }
     Ok(())
 }
 
 fn in_the_way(path: &Path) -> ClientError {
     let message = format!(
-        "{} is in the way: ftpclient did not make it. Move or remove it.",
+        "{} already exists and was not created by ftpclient. Move or remove it.",
         shown_path(path)
     );
-    ClientError::new(Kind::Local, message)
+    ClientError::new(ErrorKind::Local, message)
 }
 
 #[cfg(test)]
@@ -468,12 +468,12 @@ mod tests {
         // The mode of a replaced file makes no difference.
         fetch("f.part.id", &identity(9).0, 0o1666);
         let error = Part::open(&path("f"), &identity(9)).unwrap_err();
-        assert!(error.to_string().contains("f.part.id is in the way"), "{error}");
+        assert!(error.to_string().contains("f.part.id already exists"), "{error}");
         fs::remove_file(path("f.part")).unwrap();
         fetch("f.part", "forged", 0o7777);
         for identity in [identity(9), identity(10)] {
             let error = Part::open(&path("f"), &identity).unwrap_err();
-            assert!(error.to_string().contains("f.part is in the way"), "{error}");
+            assert!(error.to_string().contains("f.part already exists"), "{error}");
         }
         assert_eq!(fs::read(path("f.part")).unwrap(), b"forged");
         for name in ["f.part", "f.part.id"] {

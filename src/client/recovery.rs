@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::ftp::command::Command;
 use crate::ftp::{Code, Reply};
 
-use super::files::Watcher;
-use super::pace::wait;
-use super::{Client, ClientError, Kind};
+use super::files::Progress;
+use super::rate_limit::wait;
+use super::{Client, ClientError, ErrorKind};
 
 /// Longest wait, as a multiple of the first: 1, 2, 4, 8, 16 seconds.
 const WAIT_GROWTH_MAX: u32 = 16;
@@ -19,16 +19,16 @@ impl Client {
     ///
     /// # Errors
     /// A final error, at once; any other error, after [`super::Options::retries`] retries without progress.
-    pub fn recovering<W: Watcher, T>(
+    pub fn recovering<W: Progress, T>(
         &mut self,
-        watcher: &mut W,
+        progress: &mut W,
         mut attempt: impl FnMut(&mut Self, &mut W) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let mut tries = 0;
         loop {
             let before = self.reached;
             let outcome = if self.is_lost() { self.reconnect() } else { Ok(()) };
-            let error = match outcome.and_then(|()| attempt(self, watcher)) {
+            let error = match outcome.and_then(|()| attempt(self, progress)) {
                 Err(error) if error.is_worth_another_try() => error,
                 outcome => return outcome,
             };
@@ -46,7 +46,7 @@ impl Client {
             } else {
                 format!(" in {} s", pause.as_secs())
             };
-            watcher.note(&format!("{error}; trying again{after} ({number} of {most})"));
+            progress.note(&format!("{error}; retrying{after} ({number} of {most})"));
             wait(pause, &self.options.interrupt)?;
         }
     }
@@ -92,7 +92,7 @@ impl Client {
         // Remembered for returning here after a lost connection.
         self.directory = match self.current_directory() {
             Ok(directory) => Some(directory),
-            Err(error) if error.kind == Kind::Refused => None,
+            Err(error) if error.kind == ErrorKind::Refused => None,
             Err(error) => return Err(error),
         };
         Ok(())
@@ -103,7 +103,7 @@ impl ClientError {
     /// Returns true if the server refused with a permanent reply (5xx).
     pub(super) fn is_refused_for_good(&self) -> bool {
         let permanent = |reply: &Reply| !reply.code.is_transient();
-        self.kind == Kind::Refused && self.reply.as_ref().is_some_and(permanent)
+        self.kind == ErrorKind::Refused && self.reply.as_ref().is_some_and(permanent)
     }
 
     /// Returns true if a retry may succeed: the connection was lost, or the server replied 4xx. A 5xx reply, a full
@@ -115,9 +115,13 @@ impl ClientError {
         }
         let transient = code.is_none_or(|code| code.is_transient() && code != Code::NO_SPACE);
         match self.kind {
-            Kind::NoConnection | Kind::Incomplete => transient,
-            Kind::Refused => code.is_some() && transient,
-            Kind::Usage | Kind::Login | Kind::Tls | Kind::Local | Kind::Interrupted => false,
+            ErrorKind::NoConnection | ErrorKind::Incomplete => transient,
+            ErrorKind::Refused => code.is_some() && transient,
+            ErrorKind::Usage
+            | ErrorKind::Login
+            | ErrorKind::Tls
+            | ErrorKind::Local
+            | ErrorKind::Interrupted => false,
         }
     }
 }

@@ -16,15 +16,15 @@ use sha2::{Digest, Sha256};
 use crate::ftp::checksum::digits;
 
 use super::error::reason;
-use super::wire::Secrecy;
-use super::{ClientError, Kind};
+use super::stream::TlsContext;
+use super::{ClientError, ErrorKind};
 
 /// Number of hexadecimal digits of a pin.
 const PIN_DIGITS: usize = 64;
 
 /// Use of TLS on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tls {
+pub enum TlsMode {
     /// TLS where the server offers it.
     Auto,
     /// TLS, or no connection at all.
@@ -58,17 +58,17 @@ impl Trust {
         if digits.len() == PIN_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Ok(Self::Pin(digits.to_ascii_lowercase()))
         } else {
-            Err(format!("'{text}' is no SHA-256; it has {PIN_DIGITS} hexadecimal digits"))
+            Err(format!("'{text}' is not a SHA-256 fingerprint of {PIN_DIGITS} hexadecimal digits"))
         }
     }
 
     /// Builds the TLS parameters for a server of this name.
-    pub(super) fn secrecy(&self, host: &str) -> Result<Secrecy, ClientError> {
-        let wrong = |what: String| ClientError::new(Kind::Tls, what);
+    pub(super) fn tls_context(&self, host: &str) -> Result<TlsContext, ClientError> {
+        let wrong = |what: String| ClientError::new(ErrorKind::Tls, what);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let bare = bare.split('%').next().unwrap_or(bare);
         let name = ServerName::try_from(bare.to_owned())
-            .map_err(|_| wrong(format!("{host}: a certificate cannot have this name")))?;
+            .map_err(|_| wrong(format!("{host}: not a valid name for a certificate")))?;
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -78,7 +78,7 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        Ok(Secrecy { config: Arc::new(config), name })
+        Ok(TlsContext { config: Arc::new(config), name })
     }
 
     /// Builds the verifier of certificate chains; `None` where no chain is verified.
@@ -92,13 +92,13 @@ impl Trust {
             Self::Authorities(path) => read_authorities(path)?,
         };
         if roots.is_empty() {
-            let hint = "Name the authority's file by --ca, or the server's certificate by --pin.";
-            let what = format!("this system has no certificates of authorities. {hint}");
-            return Err(ClientError::new(Kind::Tls, what));
+            let hint = "Use --ca FILE, or --pin SHA256.";
+            let what = format!("this system has no trusted certificate authorities. {hint}");
+            return Err(ClientError::new(ErrorKind::Tls, what));
         }
         let built =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        built.build().map(Some).map_err(|error| ClientError::new(Kind::Tls, error.to_string()))
+        built.build().map(Some).map_err(|error| ClientError::new(ErrorKind::Tls, error.to_string()))
     }
 }
 
@@ -111,14 +111,15 @@ fn system_roots() -> RootCertStore {
 
 #[allow(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
 fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
-    let wrong = |what: &str| ClientError::new(Kind::Local, format!("{}: {what}", path.display()));
+    let wrong =
+        |what: &str| ClientError::new(ErrorKind::Local, format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|error| wrong(&reason(&error)))?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
         let certificate = certificate.map_err(|error| wrong(&error.to_string()))?;
         roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
     }
-    if roots.is_empty() { Err(wrong("there is no certificate in it")) } else { Ok(roots) }
+    if roots.is_empty() { Err(wrong("no certificate found")) } else { Ok(roots) }
 }
 
 /// Verifies the server's certificate as `trust` demands.
@@ -142,19 +143,19 @@ impl ServerCertVerifier for Verifier {
         match (&self.trust, &self.web) {
             (Trust::Anybody, _) => Ok(ServerCertVerified::assertion()),
             (Trust::Pin(pin), _) if *pin == own => Ok(ServerCertVerified::assertion()),
-            (Trust::Pin(_), _) => {
-                Err(Error::General(format!("its certificate is another: SHA-256 {own}")))
-            }
+            (Trust::Pin(_), _) => Err(Error::General(format!(
+                "the certificate does not match --pin: its SHA-256 is {own}"
+            ))),
             (_, Some(web)) => {
                 web.verify_server_cert(certificate, chain, name, ocsp, now).map_err(|error| {
                     // The fingerprint lets a person compare the certificate.
                     Error::General(format!(
-                        "{}; its certificate has the SHA-256 {own}",
+                        "{}; the SHA-256 of the certificate is {own}",
                         what(&error)
                     ))
                 })
             }
-            (_, None) => Err(Error::General("nothing is trusted".to_owned())),
+            (_, None) => Err(Error::General("no trusted certificate authorities".to_owned())),
         }
     }
 
@@ -191,11 +192,11 @@ fn what(error: &Error) -> String {
     };
     let Error::InvalidCertificate(wrong) = error else { return error.to_string() };
     match wrong {
-        UnknownIssuer => "no authority that is trusted here has signed for it".to_owned(),
-        Expired | ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        NotValidYet => "its certificate is not valid yet".to_owned(),
+        UnknownIssuer => "the certificate is not signed by a trusted authority".to_owned(),
+        Expired | ExpiredContext { .. } => "the certificate has expired".to_owned(),
+        NotValidYet => "the certificate is not valid yet".to_owned(),
         NotValidForName | NotValidForNameContext { .. } => {
-            "its certificate is for another name".to_owned()
+            "the certificate is for another name".to_owned()
         }
         other => other.to_string(),
     }
@@ -213,11 +214,11 @@ pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
         None => reason(error),
     };
     let hint = if certificate {
-        "If that is the server's own, trust it by --pin SHA256; else by --ca FILE, or not at all (--insecure)."
+        "Use --pin SHA256 if this is the server's certificate, or --ca FILE; --insecure skips the check."
     } else {
-        "Does the port speak TLS? See --tls."
+        "Does the port use TLS? See --tls."
     };
-    ClientError::new(Kind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
+    ClientError::new(ErrorKind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
 }
 
 #[cfg(test)]
@@ -238,8 +239,8 @@ mod tests {
     #[test]
     fn a_host_is_a_name_or_an_address() {
         for host in ["localhost", "example.net", "127.0.0.1", "[::1]", "fe80::1%eth0"] {
-            assert!(Trust::Anybody.secrecy(host).is_ok(), "{host}");
+            assert!(Trust::Anybody.tls_context(host).is_ok(), "{host}");
         }
-        assert!(Trust::Authorities("/nonexistent".into()).secrecy("a").is_err());
+        assert!(Trust::Authorities("/nonexistent".into()).tls_context("a").is_err());
     }
 }

@@ -11,8 +11,8 @@ use crate::ftp::command::{Command, Mode, Type};
 use crate::ftp::time::TimeValue;
 
 use super::checks::{Comparison, Whole};
-use super::files::{Watcher, about, name, shown, shown_path};
-use super::{Client, ClientError, Kind};
+use super::files::{Progress, about, name, shown, shown_path};
+use super::{Client, ClientError, ErrorKind};
 
 /// Number of bytes of the remote file that are fetched and compared before an upload continues, where the server
 /// computes no checksum.
@@ -20,7 +20,7 @@ const OVERLAP_BYTES: u64 = 64 * 1024;
 
 /// Start of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum From {
+pub enum UploadStart {
     /// The beginning of the file (`put`).
     Beginning,
     /// The end of the remote file, if that is the beginning of the local one (`reput`).
@@ -34,7 +34,7 @@ struct Upload<'a> {
     local: &'a Path,
     path: &'a [u8],
     representation: Type,
-    from: From,
+    start: UploadStart,
     /// Set once this upload has begun to send, so that the remote file is its own.
     begun: bool,
     /// Set once the result has failed its check; a second failure is final.
@@ -46,15 +46,15 @@ impl Client {
     /// of the file. Lost connections are retried as set in [`super::Options`].
     ///
     /// # Errors
-    /// [`Kind::Local`] when the file cannot be read, or changes meanwhile; [`Kind::Incomplete`] when it did not arrive
+    /// [`ErrorKind::Local`] when the file cannot be read, or changes meanwhile; [`ErrorKind::Incomplete`] when it did not arrive
     /// completely, whatever the server's last reply was.
     pub fn upload(
         &mut self,
         local: &Path,
         path: &[u8],
         representation: Type,
-        from: From,
-        watcher: &mut impl Watcher,
+        start: UploadStart,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let failed = |error| ClientError::local(local, &error);
         #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
@@ -62,30 +62,30 @@ impl Client {
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
             return Err(ClientError::new(
-                Kind::Local,
+                ErrorKind::Local,
                 format!("{}: not a regular file", shown_path(local)),
             ));
         }
         let (begun, distrusted) = (false, false);
         let mut upload =
-            Upload { file, metadata, local, path, representation, from, begun, distrusted };
+            Upload { file, metadata, local, path, representation, start, begun, distrusted };
         self.reached = 0;
-        self.recovering(watcher, |client, watcher| client.try_upload(&mut upload, watcher))
+        self.recovering(progress, |client, progress| client.try_upload(&mut upload, progress))
     }
 
     fn try_upload(
         &mut self,
         upload: &mut Upload<'_>,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let image = upload.representation == Type::Image;
-        let resumes = image && (upload.from == From::WhatIsThere || upload.begun);
-        let offset = if resumes { self.place_to_resume(upload, watcher)? } else { 0 };
-        let sent = match self.send(upload, offset, watcher) {
+        let resumes = image && (upload.start == UploadStart::WhatIsThere || upload.begun);
+        let offset = if resumes { self.place_to_resume(upload, progress)? } else { 0 };
+        let sent = match self.send(upload, offset, progress) {
             // The server refuses the rest of the file, so it gets the whole file.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
-                watcher.note(&format!("{error}; sending the whole file again"));
-                self.send(upload, 0, watcher)?
+                progress.note(&format!("{error}; uploading the whole file again"));
+                self.send(upload, 0, progress)?
             }
             sent => sent?,
         };
@@ -93,7 +93,7 @@ impl Client {
         match checked.and_then(|()| self.set_modified(upload)) {
             // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
-                watcher.note(&format!("stored, but it could not be checked: {error}"));
+                progress.note(&format!("the file is stored, but was not verified: {error}"));
                 Ok(sent)
             }
             checked => checked.map(|()| sent),
@@ -104,14 +104,16 @@ impl Client {
     fn place_to_resume(
         &mut self,
         upload: &Upload<'_>,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let there = self.optional(|client| client.size(upload.path))?.unwrap_or_default();
         if there == 0 {
             return Ok(0);
         }
         if there > upload.metadata.len() {
-            watcher.note("the part on the server is longer than the local file; sending the whole file again");
+            progress.note(
+                "the remote file is longer than the local file; uploading the whole file again",
+            );
             return Ok(0);
         }
         let mut compared =
@@ -123,14 +125,18 @@ impl Client {
             Comparison::Same => Ok(there),
             // These bytes are of this upload, and no more than it has sent.
             Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
-            Comparison::Unknown if upload.from == From::WhatIsThere => {
-                watcher.note("the part on the server cannot be compared with the local file; resuming at its size");
+            Comparison::Unknown if upload.start == UploadStart::WhatIsThere => {
+                progress.note(
+                    "the remote file cannot be compared with the local file; resuming at its size",
+                );
                 Ok(there)
             }
             // The user asked for `put`, and this may be the file to replace.
             Comparison::Unknown => Ok(0),
             Comparison::Different => {
-                watcher.note("the part on the server differs from the local file; sending the whole file again");
+                progress.note(
+                    "the remote file differs from the local file; uploading the whole file again",
+                );
                 Ok(0)
             }
         }
@@ -165,7 +171,7 @@ impl Client {
         &mut self,
         upload: &mut Upload<'_>,
         offset: u64,
-        watcher: &mut impl Watcher,
+        progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         self.set_type(upload.representation)?;
         let length = upload.metadata.len();
@@ -179,10 +185,10 @@ impl Client {
         };
         let mut begun = false;
         let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
-        watcher.progress(offset, Some(length));
+        progress.progress(offset, Some(length));
         let what = about("put", upload.path);
         let sent = self.transmit(&command, restart, &what, |chunk, room| {
-            watcher.progress(bytes, Some(length));
+            progress.progress(bytes, Some(length));
             begun = true;
             let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
             if left == 0 && has_changed(upload)? {
@@ -234,11 +240,11 @@ impl Client {
         if fits {
             return Ok(());
         }
-        let message = format!("{} is not there as it is here", shown(upload.path));
-        let error = ClientError::new(Kind::Incomplete, message);
+        let message = format!("{} on the server differs from the local file", shown(upload.path));
+        let error = ClientError::new(ErrorKind::Incomplete, message);
         // The next try starts at the beginning, not after the wrong bytes.
         upload.begun = false;
-        upload.from = From::Beginning;
+        upload.start = UploadStart::Beginning;
         let again = !std::mem::replace(&mut upload.distrusted, true);
         Err(if again { error } else { error.at_last() })
     }
@@ -268,6 +274,6 @@ fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {
 }
 
 fn changed(local: &Path) -> ClientError {
-    let message = format!("{} changed while it was sent; send it again", shown_path(local));
-    ClientError::new(Kind::Local, message)
+    let message = format!("{} changed during the upload; upload it again", shown_path(local));
+    ClientError::new(ErrorKind::Local, message)
 }

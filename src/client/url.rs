@@ -1,6 +1,6 @@
 //! Parsing of `ftp://user:password@host:port/path` (RFC 1738 §3.2), or of a plain host.
 
-use super::Tls;
+use super::TlsMode;
 
 /// A server to connect to, as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct Target {
     /// True for a URL, which has its own default ports: 21, or 990 for `ftps`.
     pub is_url: bool,
     /// Use of TLS, if the scheme determines it.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsMode>,
 }
 
 impl Target {
@@ -34,12 +34,10 @@ impl Target {
         match scheme.to_ascii_lowercase().as_str() {
             "ftp" => {}
             // The convention: `ftps` uses TLS from the first byte on, `ftpes` after AUTH.
-            "ftps" => tls = Some(Tls::Implicit),
-            "ftpes" => tls = Some(Tls::Require),
+            "ftps" => tls = Some(TlsMode::Implicit),
+            "ftpes" => tls = Some(TlsMode::Require),
             _ => {
-                return Err(format!(
-                    "'{scheme}' is no scheme that ftpclient knows; use ftp:// or ftps://"
-                ));
+                return Err(format!("unknown scheme '{scheme}'; use ftp:// or ftps://"));
             }
         }
         let (authority, path) =
@@ -70,10 +68,10 @@ impl Target {
             None => (text, None),
         };
         if host.is_empty() {
-            return Err("the host is missing".to_owned());
+            return Err("missing host".to_owned());
         }
         let port = port
-            .map(|port| port.parse().map_err(|_| format!("'{port}' is no port")))
+            .map(|port| port.parse().map_err(|_| format!("'{port}' is not a port")))
             .transpose()?;
         Ok(Self {
             host: host.to_owned(),
@@ -100,7 +98,7 @@ fn decode(text: &str) -> Result<Vec<u8>, String> {
         bytes.push(match byte {
             b'%' => match (digit(), digit()) {
                 (Some(high), Some(low)) => u8::try_from(high * 16 + low).unwrap_or(b'%'),
-                _ => return Err(format!("'{text}' has a % without two digits behind it")),
+                _ => return Err(format!("'{text}' has a % without two hexadecimal digits")),
             },
             byte => byte,
         });

@@ -6,21 +6,13 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use super::address::{self, Protocol, decimal, extended_port, host_port};
+pub(super) use super::argument::Argument;
+pub use super::argument::{ArgumentError, PathName};
 use super::checksum::Algorithm;
 use super::line::append_escaped;
 use super::path::unquote;
 pub use super::selection::Selection;
 use super::time::TimeValue;
-
-/// A pathname as the client wrote it: not empty, without CR, LF and NUL.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PathName(pub Vec<u8>);
-
-impl fmt::Debug for PathName {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "\"{}\"", super::path::Escaped(&self.0))
-    }
-}
 
 /// A password. Its `Debug` does not show it, so it cannot get into a log, and it is wiped when dropped.
 #[derive(Clone, PartialEq, Eq)]
@@ -195,26 +187,7 @@ pub enum Command {
     ClientName,
 }
 
-/// An error in an argument.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArgumentError {
-    /// An argument that the verb does not accept: 501.
-    Malformed,
-    /// A known argument that is not supported here: 504.
-    Unsupported,
-    /// A network protocol that is neither 1 nor 2: 522.
-    Protocol,
-    /// An unknown SITE command: 500.
-    UnknownSite,
-    /// A SITE command that other servers have, but not this one: 504.
-    ForeignSite,
-}
-
-/// The bytes after a verb; `None` when there are none.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Argument<'a>(pub(super) Option<&'a [u8]>);
-
-impl<'a> Argument<'a> {
+impl Argument<'_> {
     /// Accepts verbs without argument; an argument is ignored, as every server does.
     #[allow(
         clippy::unused_self,
@@ -225,43 +198,12 @@ impl<'a> Argument<'a> {
         Ok(command)
     }
 
-    pub(super) fn bytes(self) -> Result<&'a [u8], ArgumentError> {
-        self.0.filter(|bytes| !bytes.is_empty()).ok_or(ArgumentError::Malformed)
-    }
-
-    pub(super) fn word(self) -> Result<String, ArgumentError> {
-        let word =
-            str::from_utf8(self.bytes()?.trim_ascii()).map_err(|_| ArgumentError::Malformed)?;
-        Ok(word.to_owned())
-    }
-
-    pub(super) fn optional_word(self) -> Result<Option<String>, ArgumentError> {
-        if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.word().map(Some) }
-    }
-
-    pub(super) fn path(self) -> Result<PathName, ArgumentError> {
-        let bytes = self.bytes()?;
-        let refused = bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0'));
-        if refused { Err(ArgumentError::Malformed) } else { Ok(PathName(bytes.to_vec())) }
-    }
-
-    pub(super) fn optional_path(self) -> Result<Option<PathName>, ArgumentError> {
-        if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.path().map(Some) }
-    }
-
     pub(super) fn optional_selection(self) -> Result<Option<Selection>, ArgumentError> {
         if self.0.is_none_or(<[u8]>::is_empty) { Ok(None) } else { self.selection().map(Some) }
     }
 
     pub(super) fn selection(self) -> Result<Selection, ArgumentError> {
         Selection::parse(self.0)
-    }
-
-    /// Parses a marker of REST: an offset in bytes (RFC 3659 §5).
-    pub(super) fn offset(self) -> Result<u64, ArgumentError> {
-        decimal(self.bytes()?.trim_ascii())
-            .filter(|offset| i64::try_from(*offset).is_ok())
-            .ok_or(ArgumentError::Malformed)
     }
 
     /// Parses `n` or `n R n`.

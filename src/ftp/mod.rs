@@ -4,6 +4,7 @@
 //! test checks that they are inverse. Depends on no other room.
 
 pub mod address;
+mod argument;
 pub mod ascii;
 pub mod block;
 pub mod checksum;

@@ -1,6 +1,6 @@
 //! The argument of LIST, NLST and STAT: flags like those of `ls`, and a pathname.
 
-use super::command::{Argument, ArgumentError, PathName};
+use super::argument::{Argument, ArgumentError, PathName};
 
 /// Flags and pathname of LIST and NLST: `-la pattern`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

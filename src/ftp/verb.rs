@@ -8,9 +8,9 @@ use super::command::{Argument, ArgumentError, Command, split_word};
 
 /// The login that a verb needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Login {
+pub enum Access {
     /// None: every client may use the verb.
-    Nobody,
+    Anyone,
     /// A completed login; other clients get 530.
     Member,
 }
@@ -46,7 +46,7 @@ pub struct Verb {
     /// The form of its argument, for HELP.
     pub argument: &'static str,
     /// The login that it needs.
-    pub login: Login,
+    pub access: Access,
     /// The time at which it is served.
     pub when: When,
     /// The permission that its user needs.
@@ -61,21 +61,21 @@ type Parser = fn(Argument<'_>) -> Result<Command, ArgumentError>;
 const fn verb(
     name: &'static str,
     argument: &'static str,
-    login: Login,
+    access: Access,
     when: When,
     may: Option<Permission>,
     feature: Option<&'static str>,
     parse: Parser,
 ) -> Verb {
-    Verb { name, argument, login, when, may, feature, parse: Some(parse) }
+    Verb { name, argument, access, when, may, feature, parse: Some(parse) }
 }
 
 /// Returns the row of a verb that is known and answered with 502.
 const fn unimplemented(name: &'static str) -> Verb {
-    Verb { name, argument: "", login: Nobody, when: Idle, may: None, feature: None, parse: None }
+    Verb { name, argument: "", access: Anyone, when: Idle, may: None, feature: None, parse: None }
 }
 
-use Login::{Member, Nobody};
+use Access::{Anyone, Member};
 use Permission::{Append, ChangeAttributes, Delete, List, MakeDirectory, Read, Rename, Write};
 use When::{Always, Idle};
 
@@ -83,17 +83,17 @@ use When::{Always, Idle};
 #[rustfmt::skip]
 #[allow(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
 pub static VERBS: &[Verb] = &[
-    //    verb    argument                 login   when    may                     FEAT line            parse
-    verb("USER", "username",               Nobody, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
-    verb("PASS", "password",               Nobody, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
-    verb("ACCT", "account",                Nobody, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
-    verb("AUTH", "TLS | TLS-P",            Nobody, Idle,   None,                   Some(AUTH),          |a| a.mechanism()),
-    verb("PBSZ", "0",                      Nobody, Idle,   None,                   Some(PBSZ),          |a| a.offset().map(|_| Command::ProtectionBuffer)),
-    verb("PROT", "C | P",                  Nobody, Idle,   None,                   Some(PROT),          |a| a.protection_level()),
-    verb("CCC",  "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::ClearCommandChannel)),
-    verb("HOST", "hostname",               Nobody, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
-    verb("REIN", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
-    verb("QUIT", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Quit)),
+    //    verb    argument                 access  when    may                     FEAT line            parse
+    verb("USER", "username",               Anyone, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
+    verb("PASS", "password",               Anyone, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
+    verb("ACCT", "account",                Anyone, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
+    verb("AUTH", "TLS | TLS-P",            Anyone, Idle,   None,                   Some(AUTH),          |a| a.mechanism()),
+    verb("PBSZ", "0",                      Anyone, Idle,   None,                   Some(PBSZ),          |a| a.offset().map(|_| Command::ProtectionBuffer)),
+    verb("PROT", "C | P",                  Anyone, Idle,   None,                   Some(PROT),          |a| a.protection_level()),
+    verb("CCC",  "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::ClearCommandChannel)),
+    verb("HOST", "hostname",               Anyone, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
+    verb("REIN", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
+    verb("QUIT", "",                       Anyone, Always, None,                   None,                |a| a.none(Command::Quit)),
     verb("CWD",  "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
     verb("XCWD", "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
     verb("CDUP", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::ChangeToParent)),
@@ -138,13 +138,13 @@ pub static VERBS: &[Verb] = &[
     verb("MDTM", "[time] pathname",        Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
     verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
     verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   None,                   None,                |a| a.site()),
-    verb("FEAT", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::Features)),
-    verb("OPTS", "UTF8 ON | MLST | HASH",   Nobody, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
-    verb("CLNT", "name",                   Nobody, Idle,   None,                   Some("CLNT"),        |a| a.none(Command::ClientName)),
-    verb("LANG", "[tag]",                  Nobody, Idle,   None,                   Some("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
-    verb("SYST", "",                       Nobody, Idle,   None,                   None,                |a| a.none(Command::System)),
-    verb("HELP", "[verb]",                 Nobody, Idle,   None,                   None,                |a| Ok(Command::Help(a.optional_word()?))),
-    verb("NOOP", "",                       Nobody, Always, None,                   None,                |a| a.none(Command::Noop)),
+    verb("FEAT", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::Features)),
+    verb("OPTS", "UTF8 ON | MLST | HASH",   Anyone, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
+    verb("CLNT", "name",                   Anyone, Idle,   None,                   Some("CLNT"),        |a| a.none(Command::ClientName)),
+    verb("LANG", "[tag]",                  Anyone, Idle,   None,                   Some("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
+    verb("SYST", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::System)),
+    verb("HELP", "[verb]",                 Anyone, Idle,   None,                   None,                |a| Ok(Command::Help(a.optional_word()?))),
+    verb("NOOP", "",                       Anyone, Always, None,                   None,                |a| a.none(Command::Noop)),
     verb("ABOR", "",                       Member, Always, None,                   None,                |a| a.none(Command::Abort)),
     unimplemented("SMNT"),
     unimplemented("ADAT"), 
@@ -271,7 +271,7 @@ mod tests {
             "USER PASS ACCT AUTH PBSZ PROT CCC HOST REIN QUIT FEAT OPTS CLNT LANG SYST HELP NOOP";
         for row in VERBS.iter().filter(|row| row.is_implemented()) {
             let listed = open.split(' ').any(|name| name == row.name);
-            assert_eq!(row.login == Nobody, listed, "{}", row.name);
+            assert_eq!(row.access == Anyone, listed, "{}", row.name);
         }
     }
 

@@ -29,7 +29,7 @@ const READS_AWAY_MAX: u32 = 16;
 
 /// The reason why a control connection ended without a final reply. It is for the log only: the client is gone.
 #[derive(Debug)]
-pub enum Gone {
+pub enum Disconnect {
     /// The client closed it.
     Closed,
     /// The network or the client broke it.
@@ -40,18 +40,18 @@ pub enum Gone {
     Handshake,
 }
 
-impl fmt::Display for Gone {
+impl fmt::Display for Disconnect {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => formatter.write_str("closed by the client"),
-            Self::Broken(error) => write!(formatter, "broken: {error}"),
-            Self::Handshake => formatter.write_str("no TLS handshake in time"),
+            Self::Broken(error) => write!(formatter, "connection error: {error}"),
+            Self::Handshake => formatter.write_str("TLS handshake timeout"),
             Self::Stalled => formatter.write_str("the client does not read its replies"),
         }
     }
 }
 
-impl From<Errno> for Gone {
+impl From<Errno> for Disconnect {
     fn from(error: Errno) -> Self {
         Self::Broken(error.into())
     }
@@ -75,7 +75,7 @@ pub struct ControlConnection {
     /// True once the client has closed its side; lines received before still count.
     ended: bool,
     /// True once everything available has been read in this turn.
-    dry: bool,
+    drained: bool,
 }
 
 impl ControlConnection {
@@ -93,7 +93,7 @@ impl ControlConnection {
             unsent: Vec::new(),
             unsent_since: None,
             ended: false,
-            dry: false,
+            drained: false,
         })
     }
 
@@ -111,35 +111,35 @@ impl ControlConnection {
 
     /// Begins a turn: more input may have arrived since the last turn.
     pub fn begin_turn(&mut self) {
-        self.dry = false;
+        self.drained = false;
     }
 
     /// Returns the next line, if one is available. Reads at most once, and not again in a turn that has read
     /// everything: later input wakes the session again.
     ///
     /// # Errors
-    /// [`Gone::Closed`] when the client has closed its side and all its lines are taken.
-    pub fn next_line(&mut self) -> Result<Option<Line>, Gone> {
+    /// [`Disconnect::Closed`] when the client has closed its side and all its lines are taken.
+    pub fn next_line(&mut self) -> Result<Option<Line>, Disconnect> {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
             return Ok(Some(line));
         }
-        if !self.ended && (self.dry || !self.receive()?) {
-            self.dry = true;
+        if !self.ended && (self.drained || !self.receive()?) {
+            self.drained = true;
             return Ok(None);
         }
         match self.received.next_line() {
-            None if self.ended => Err(Gone::Closed),
+            None if self.ended => Err(Disconnect::Closed),
             line => Ok(line),
         }
     }
 
     /// Reads available input; returns `false` if there is none.
-    fn receive(&mut self) -> Result<bool, Gone> {
+    fn receive(&mut self) -> Result<bool, Disconnect> {
         let Some(tls) = &mut self.tls else { return self.receive_plain() };
         let received = &mut self.received;
         let (came, _) = tls
             .receive(&self.stream, usize::MAX, |bytes| received.extend(bytes))
-            .map_err(Gone::Broken)?;
+            .map_err(Disconnect::Broken)?;
         if !tls.is_handshaking() {
             self.handshaking_since = None;
         }
@@ -147,13 +147,13 @@ impl ControlConnection {
         Ok(came != Received::Nothing)
     }
 
-    fn receive_plain(&mut self) -> Result<bool, Gone> {
+    fn receive_plain(&mut self) -> Result<bool, Disconnect> {
         let mut bytes = [0; READ_BYTES];
         match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.ended = true,
             Ok((count, _)) => {
                 let received = bytes.get_mut(..count).unwrap_or_default();
-                self.dry = count < READ_BYTES;
+                self.drained = count < READ_BYTES;
                 self.received.extend(received);
                 received.zeroize();
             }
@@ -236,10 +236,10 @@ impl ControlConnection {
     }
 
     /// Sends as much as the client takes now.
-    pub fn flush(&mut self, now: Instant) -> Result<(), Gone> {
+    pub fn flush(&mut self, now: Instant) -> Result<(), Disconnect> {
         while !self.is_flushed() {
             let before = self.unsent.len();
-            if !self.send().map_err(Gone::Broken)? {
+            if !self.send().map_err(Disconnect::Broken)? {
                 self.unsent_since.get_or_insert(now);
                 return Ok(());
             }
@@ -279,13 +279,13 @@ impl ControlConnection {
     ///
     /// # Errors
     /// Returns an error when earlier replies cannot be sent.
-    pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Gone> {
+    pub fn secure(&mut self, tls: Tls, now: Instant) -> Result<(), Disconnect> {
         self.received = LineBuffer::default();
         self.held = None;
         self.read_away();
         self.flush(now)?;
         if !self.is_flushed() {
-            return Err(Gone::Stalled);
+            return Err(Disconnect::Stalled);
         }
         self.begin_tls(tls, now);
         Ok(())
@@ -313,8 +313,8 @@ impl ControlConnection {
     /// last reply.
     pub fn close(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.say_end();
-            let _told = tls.flush(&self.stream);
+            tls.send_close_notify();
+            let _sent = tls.flush(&self.stream);
         }
         self.read_away();
         // Fails when the client has closed already.

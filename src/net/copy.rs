@@ -46,19 +46,19 @@ pub enum Fault {
 
 /// The data that follows the bytes being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Behind {
+pub enum Flush {
     /// Perhaps nothing for a while: the bytes are sent at once.
-    Open,
+    Now,
     /// A little more, or the end of the connection: both share a packet.
-    More,
+    Coalesce,
     /// Much more of the file, and then the end of the connection.
-    Much,
+    Cork,
 }
 
-impl Behind {
+impl Flush {
     fn flags(self) -> SendFlags {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if self == Self::Open { flags } else { flags | SendFlags::MORE }
+        if self == Self::Now { flags } else { flags | SendFlags::MORE }
     }
 }
 
@@ -78,15 +78,15 @@ pub fn send_file(
     offset: &mut u64,
     connection: &mut DataConnection,
     bytes_max: usize,
-    then: Behind,
+    then: Flush,
 ) -> Result<Moved, Fault> {
     match &mut connection.tls {
         None if bytes_max <= COPIED_BYTES_MAX => {
             send_file_copied(file, offset, &connection.stream, bytes_max, then)
         }
         None => {
-            connection.bound().map_err(Fault::Connection)?;
-            if then == Behind::Much {
+            connection.limit_waits().map_err(Fault::Connection)?;
+            if then == Flush::Cork {
                 connection.cork().map_err(Fault::Connection)?;
             }
             send_file_plain(file, offset, &connection.stream, bytes_max)
@@ -100,7 +100,7 @@ fn send_file_copied(
     offset: &mut u64,
     stream: &TcpStream,
     bytes_max: usize,
-    then: Behind,
+    then: Flush,
 ) -> Result<Moved, Fault> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
@@ -181,14 +181,14 @@ fn send_file_secure(
 pub fn send_bytes(
     unsent: &mut Vec<u8>,
     connection: &mut DataConnection,
-    then: Behind,
+    then: Flush,
 ) -> Result<Moved, Fault> {
     let sent = match &mut connection.tls {
         None => match rustix::net::send(&connection.stream, unsent, then.flags()) {
             Err(Errno::AGAIN | Errno::INTR) => Ok(0),
             sent => sent.map_err(io::Error::from),
         },
-        Some(tls) if then == Behind::More => tls.queue(&connection.stream, unsent),
+        Some(tls) if then == Flush::Coalesce => tls.queue(&connection.stream, unsent),
         Some(tls) => tls.send(&connection.stream, unsent),
     };
     match sent.map_err(Fault::Connection)? {
@@ -202,7 +202,7 @@ pub fn send_bytes(
 
 /// Sends a few bytes that more data follows at once, so that they share a packet; `WouldBlock` until all are sent.
 pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Result<Moved, Fault> {
-    match send_bytes(unsent, connection, Behind::More)? {
+    match send_bytes(unsent, connection, Flush::Coalesce)? {
         Moved::Bytes(_) if unsent.is_empty() => Ok(Moved::End),
         _ => Ok(Moved::WouldBlock),
     }
@@ -234,7 +234,7 @@ pub fn receive_spliced(
     bytes_max: usize,
     keep: impl FnOnce(BorrowedFd<'_>, usize) -> io::Result<()>,
 ) -> Result<Moved, Fault> {
-    connection.bound().map_err(Fault::Connection)?;
+    connection.limit_waits().map_err(Fault::Connection)?;
     // splice has no `MSG_DONTWAIT`, so poll first, as before sendfile. It takes the available bytes and does not wait
     // for more.
     if !is_ready(connection.stream.as_fd(), PollFlags::IN).map_err(Fault::Connection)? {

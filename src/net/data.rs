@@ -11,15 +11,15 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 
 use super::passive::PassiveListener;
-use super::resumption::Standing;
-use super::socket::{bound_waits, spare_loopback_pacing};
-use super::tls::{Binding, Direction, Received, Tls};
+use super::socket::{bound_waits, disable_pacing_on_loopback};
+use super::tls::ResumptionProof;
+use super::tls::{Direction, Received, ResumptionScope, Tls};
 
 /// The protection that a data connection needs (PROT).
 #[derive(Debug, Clone)]
 pub struct Protection {
     /// The TLS configuration of its control connection.
-    pub binding: Binding,
+    pub scope: ResumptionScope,
     /// The direction of its data.
     pub direction: Direction,
     /// The rule for resuming the control connection's session.
@@ -89,7 +89,7 @@ impl Opening {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
         bound_waits(socket.as_fd())?;
-        spare_loopback_pacing(&socket, to);
+        disable_pacing_on_loopback(&socket, to);
         sockopt::set_socket_reuseaddr(&socket, true)?;
         local.set_port(0);
         rustix::net::bind(&socket, &local)?;
@@ -172,9 +172,9 @@ pub struct DataConnection {
     pub(super) stream: Arc<TcpStream>,
     pub(super) tls: Option<Box<Tls>>,
     /// TLS: `close_notify` is sent, and our side closed.
-    hung_up: bool,
-    /// True if every call on the socket is bounded in time: see [`DataConnection::bound`].
-    bounded: bool,
+    is_shut_down: bool,
+    /// True if every call on the socket is bounded in time: see [`DataConnection::limit_waits`].
+    limits_waits: bool,
     /// True if only full packets leave: see [`DataConnection::cork`].
     corked: bool,
 }
@@ -182,14 +182,20 @@ pub struct DataConnection {
 impl DataConnection {
     fn new(stream: TcpStream, protection: Option<&Protection>) -> io::Result<Self> {
         let tls = protection
-            .map(|protection| protection.binding.accept_data(protection.direction))
+            .map(|protection| protection.scope.accept_data(protection.direction))
             .transpose()?;
         if tls.is_some() {
             // TLS sends whole records, so there is nothing to wait for.
             stream.set_nodelay(true)?;
         }
         let stream = Arc::new(stream);
-        Ok(Self { stream, tls: tls.map(Box::new), hung_up: false, bounded: false, corked: false })
+        Ok(Self {
+            stream,
+            tls: tls.map(Box::new),
+            is_shut_down: false,
+            limits_waits: false,
+            corked: false,
+        })
     }
 
     /// Sends everything at once (`TCP_NODELAY`). Otherwise the end of a file after which the connection stays open
@@ -199,8 +205,8 @@ impl DataConnection {
     }
 
     /// Bounds the calls that have no flag against waiting (sendfile, splice), so that they wait at most a millisecond.
-    pub(super) fn bound(&mut self) -> io::Result<()> {
-        if !std::mem::replace(&mut self.bounded, true) {
+    pub(super) fn limit_waits(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.limits_waits, true) {
             bound_waits(self.stream.as_fd())?;
         }
         Ok(())
@@ -221,7 +227,7 @@ impl DataConnection {
         let (Some(tls), Some(protection)) = (&mut self.tls, protection) else {
             return Ok(Ok(self));
         };
-        if !tls.shake_hands(&self.stream).map_err(Failure::Handshake)? {
+        if !tls.handshake(&self.stream).map_err(Failure::Handshake)? {
             return Ok(Err(Opening::Securing(self)));
         }
         if protection.direction == Direction::FromClient {
@@ -230,20 +236,23 @@ impl DataConnection {
             sockopt::set_tcp_quickack(&self.stream, true)
                 .map_err(|error| Failure::Connect(error.into()))?;
         }
-        let mut standing = tls.standing().map_err(Failure::Connect)?;
-        if matches!(standing, Standing::Waits) && protection.resumption == Resumption::Optional {
-            standing = Standing::Stranger;
+        let mut proof = tls.proof().map_err(Failure::Connect)?;
+        if matches!(proof, ResumptionProof::Waits) && protection.resumption == Resumption::Optional
+        {
+            proof = ResumptionProof::Stranger;
         }
-        match standing {
-            Standing::Waits => return Ok(Err(Opening::Securing(self))),
-            Standing::Own => tls.trust(),
-            Standing::Stranger => {}
+        match proof {
+            ResumptionProof::Waits => return Ok(Err(Opening::Securing(self))),
+            ResumptionProof::Own => tls.trust(),
+            ResumptionProof::Stranger => {}
         }
-        if matches!(standing, Standing::Stranger) && protection.resumption == Resumption::Required {
+        if matches!(proof, ResumptionProof::Stranger)
+            && protection.resumption == Resumption::Required
+        {
             // SECURITY: a client that resumes a session of the account is the one that logged in to it, not one that
             // found the port first.
-            tls.say_end();
-            let _told = tls.flush(&self.stream);
+            tls.send_close_notify();
+            let _sent = tls.flush(&self.stream);
             return Err(Failure::Stranger);
         }
         Ok(Ok(self))
@@ -258,7 +267,7 @@ impl DataConnection {
     /// Returns the descriptor that becomes readable when the login is decided that shows who owns this connection.
     #[must_use]
     pub fn awaited_login(&self) -> Option<BorrowedFd<'_>> {
-        self.tls.as_ref().and_then(|tls| tls.bell())
+        self.tls.as_ref().and_then(|tls| tls.decided())
     }
 
     /// Returns `true` if records wait to be sent, so that the connection must become writable to continue: in a
@@ -272,15 +281,15 @@ impl DataConnection {
     /// when the connection has ended. In plain there is nothing to wait for.
     ///
     /// Closing while the other end still sends would cause a reset, which could lose the last bytes sent.
-    pub fn hang_up(&mut self) -> io::Result<bool> {
+    pub fn shut_down(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
-        if !self.hung_up {
-            tls.say_end();
+        if !self.is_shut_down {
+            tls.send_close_notify();
             if !tls.flush(&self.stream)? {
                 return Ok(false);
             }
             self.stream.shutdown(Shutdown::Write)?;
-            self.hung_up = true;
+            self.is_shut_down = true;
         }
         let (came, _) = tls.receive(&self.stream, usize::MAX, |_| ())?;
         Ok(matches!(came, Received::End | Received::Torn))
@@ -296,15 +305,15 @@ impl DataConnection {
 
     /// Returns `true` if only the other end's close is still to come.
     #[must_use]
-    pub fn is_hung_up(&self) -> bool {
-        self.hung_up
+    pub fn is_shut_down(&self) -> bool {
+        self.is_shut_down
     }
 
     /// TLS: answers the other end's close with ours, as far as possible without waiting.
     pub fn answer_end(&mut self) {
         if let Some(tls) = &mut self.tls {
-            tls.say_end();
-            let _told = tls.flush(&self.stream);
+            tls.send_close_notify();
+            let _sent = tls.flush(&self.stream);
         }
     }
 

@@ -34,9 +34,9 @@ const KEEPALIVE_PROBES: u32 = 5;
 
 /// A signal that ends the accept loops.
 #[derive(Debug, Clone)]
-pub struct Stop(Arc<OwnedFd>);
+pub struct Shutdown(Arc<OwnedFd>);
 
-impl Stop {
+impl Shutdown {
     /// Creates a signal that is not rung yet.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
@@ -44,7 +44,7 @@ impl Stop {
 
     /// Returns `true` if the signal was rung.
     #[must_use]
-    pub fn is_rung(&self) -> bool {
+    pub fn is_triggered(&self) -> bool {
         is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
     }
 
@@ -54,17 +54,17 @@ impl Stop {
         let timeout = Timespec::try_from(timeout).ok();
         // An interrupting signal only shortens the wait.
         let _ready = poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], timeout.as_ref());
-        self.is_rung()
+        self.is_triggered()
     }
 
     /// Ends every loop that watches this signal, permanently.
-    pub fn ring(&self) {
+    pub fn trigger(&self) {
         // Fails only when the counter is full; then the signal is already rung.
-        let _rung = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+        let _signalled = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
 
-impl AsFd for Stop {
+impl AsFd for Shutdown {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -115,7 +115,7 @@ impl Reserve {
     fn refuse_one(&mut self, listener: &TcpListener) {
         self.give_up();
         if let Ok((stream, _)) = listener.accept() {
-            refuse(&stream, "Out of descriptors; try again later.");
+            refuse(&stream, "Out of resources; try again later.");
         }
         self.restore();
     }
@@ -144,7 +144,7 @@ impl Default for Reserve {
 /// Without free descriptors it refuses one client and pauses, and continues by itself when there are descriptors again.
 pub fn accept_all(
     listener: &TcpListener,
-    stop: &Stop,
+    stop: &Shutdown,
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
@@ -242,11 +242,11 @@ mod tests {
         let listener = bind(Some(Ipv4Addr::LOCALHOST.into()), 0).unwrap();
         let address = listener.local_addr().unwrap();
         let _client = TcpStream::connect(address).unwrap();
-        let (stop, mut found) = (Stop::new().unwrap(), None);
-        let ring = stop.clone();
+        let (stop, mut found) = (Shutdown::new().unwrap(), None);
+        let trigger = stop.clone();
         accept_all(&listener, &stop, &mut Reserve::new(), |stream, _| {
             found = Some(stream);
-            ring.ring();
+            trigger.trigger();
         })
         .unwrap();
         let accepted = found.unwrap();

@@ -5,16 +5,13 @@
 //!
 //! Depends on `ftp`. Not here: the meaning of a line, and permissions.
 
+pub mod connection_limits;
 pub mod control;
 pub mod copy;
 pub mod data;
-mod expiry;
 pub mod listener;
 pub mod passive;
 pub mod public;
-mod resumption;
-pub mod seats;
-pub mod self_signed;
 mod socket;
 pub mod tls;
 

@@ -97,7 +97,7 @@ impl PassivePorts {
         let ours = self.open.load(Ordering::Acquire).saturating_sub(1);
         let (low, high, tried) = (range.start(), range.end(), count.min(TRIES_MAX));
         let what = format!(
-            "no passive port of {low}-{high} is free: {tried} of {count} were tried and are taken; {ours} wait for clients of this server"
+            "no passive port of {low}-{high} is free: tried {tried} of {count}, all in use; {ours} are reserved by this server"
         );
         Err(io::Error::new(io::ErrorKind::AddrInUse, what))
     }

@@ -28,10 +28,10 @@ impl FromStr for AddressOrName {
         match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) if is_usable(address) => Ok(Self::Address(address)),
             Ok(IpAddr::V4(_)) => {
-                Err(format!("'{text}' is no address that a client could connect to"))
+                Err(format!("'{text}' is not an address that clients can connect to"))
             }
             Ok(IpAddr::V6(_)) => {
-                Err(format!("'{text}' is an IPv6 address, and PASV tells IPv4 addresses alone"))
+                Err(format!("'{text}' is an IPv6 address, but PASV supports only IPv4"))
             }
             Err(_) if is_name(text) => Ok(Self::Name(text.to_owned())),
             Err(_) => Err(format!("'{text}' is neither an IPv4 address nor a name")),
@@ -149,7 +149,7 @@ impl PublicAddress {
     /// the public one from inside. This does not apply to a gateway, by whose address other clients come, nor if the
     /// public address is private.
     #[must_use]
-    pub fn told(&self, client: IpAddr, local: Ipv4Addr, gateways: &Networks) -> Ipv4Addr {
+    pub fn advertised(&self, client: IpAddr, local: Ipv4Addr, gateways: &Networks) -> Ipv4Addr {
         let Some(public) = self.current() else { return local };
         let IpAddr::V4(from) = client else { return public };
         let is_gateway = gateways.iter().any(|network| network.contains(&client));
@@ -203,35 +203,36 @@ mod tests {
     #[test]
     fn a_look_up_that_fails_changes_nothing_and_is_told_once() {
         let public = PublicAddress::new(Some(ip("192.0.2.1")));
-        let told = || public.told(ip("198.51.100.1").into(), ip("10.0.0.1"), &Vec::new());
+        let advertised =
+            || public.advertised(ip("198.51.100.1").into(), ip("10.0.0.1"), &Vec::new());
         assert_eq!(public.renew(Ok(vec![ip("192.0.2.2"), ip("192.0.2.1")])), Renewed::Same);
         let failed = Err("no such name".to_owned());
         assert_eq!(public.renew(failed.clone()), Renewed::Failed("no such name".to_owned()));
         assert_eq!(public.renew(failed.clone()), Renewed::FailedAgain);
-        assert_eq!(told(), ip("192.0.2.1"));
+        assert_eq!(advertised(), ip("192.0.2.1"));
         let other = ip("192.0.2.3");
         assert_eq!(public.renew(Ok(vec![other])), Renewed::Changed(other));
-        assert_eq!(told(), other);
+        assert_eq!(advertised(), other);
         assert!(matches!(public.renew(failed), Renewed::Failed(_)));
     }
 
     #[test]
     fn who_is_inside_is_told_the_inner_address() {
         let public = PublicAddress::new(Some(ip("203.0.113.5")));
-        let told = |client: &str, local: &str, gateways: &str| {
+        let advertised = |client: &str, local: &str, gateways: &str| {
             let gateways = networks(gateways).unwrap();
-            public.told(client.parse().unwrap(), ip(local), &gateways).to_string()
+            public.advertised(client.parse().unwrap(), ip(local), &gateways).to_string()
         };
-        assert_eq!(told("192.168.1.9", "192.168.1.2", "::1"), "192.168.1.2");
-        assert_eq!(told("127.0.0.1", "127.0.0.1", "::1"), "127.0.0.1");
-        assert_eq!(told("198.51.100.9", "192.168.1.2", "::1"), "203.0.113.5");
-        assert_eq!(told("192.168.1.9", "203.0.113.5", "::1"), "203.0.113.5");
-        assert_eq!(told("172.17.0.1", "172.17.0.2", "172.17.0.1"), "203.0.113.5");
+        assert_eq!(advertised("192.168.1.9", "192.168.1.2", "::1"), "192.168.1.2");
+        assert_eq!(advertised("127.0.0.1", "127.0.0.1", "::1"), "127.0.0.1");
+        assert_eq!(advertised("198.51.100.9", "192.168.1.2", "::1"), "203.0.113.5");
+        assert_eq!(advertised("192.168.1.9", "203.0.113.5", "::1"), "203.0.113.5");
+        assert_eq!(advertised("172.17.0.1", "172.17.0.2", "172.17.0.1"), "203.0.113.5");
         let inner = PublicAddress::new(Some(ip("10.1.1.1")));
         let inside = ip("127.0.0.1").into();
-        assert_eq!(inner.told(inside, ip("127.0.0.2"), &Vec::new()), ip("10.1.1.1"));
+        assert_eq!(inner.advertised(inside, ip("127.0.0.2"), &Vec::new()), ip("10.1.1.1"));
         assert_eq!(
-            PublicAddress::default().told(inside, ip("127.0.0.2"), &Vec::new()),
+            PublicAddress::default().advertised(inside, ip("127.0.0.2"), &Vec::new()),
             ip("127.0.0.2")
         );
     }

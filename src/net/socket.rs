@@ -26,7 +26,7 @@ pub(super) fn open(
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
     }
-    spare_loopback_pacing(&socket, address);
+    disable_pacing_on_loopback(&socket, address);
     prepare(socket.as_fd())?;
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, backlog)?;
@@ -36,7 +36,7 @@ pub(super) fn open(
 /// Turns off pacing on loopback, which has no congestion to control. Where BBR is the system's default, its pacing
 /// takes half of the throughput there and much processor time. So such connections, and those that a listener on
 /// loopback accepts, use Reno, the simplest algorithm.
-pub(super) fn spare_loopback_pacing(socket: impl AsFd, address: SocketAddr) {
+pub(super) fn disable_pacing_on_loopback(socket: impl AsFd, address: SocketAddr) {
     if address.ip().to_canonical().is_loopback() {
         // A system without Reno uses another algorithm, which works, too.
         let _set = sockopt::set_tcp_congestion(socket, "reno");

@@ -14,8 +14,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::floor::{Alarm, Patience, Readiness};
 use super::lot::Token;
+use super::scheduler::{Alarm, Patience, Readiness};
 use super::task::{Class, Interest, Watch};
 
 /// The maximum number of events that one wait takes; the next wait takes the rest.
@@ -35,21 +35,21 @@ const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 #[derive(Debug)]
 pub(super) struct Epoll {
     set: OwnedFd,
-    poke: OwnedFd,
+    notify_one: OwnedFd,
     alarm: OwnedFd,
 }
 
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
         let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let poke = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let notify_one = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         // Edge-triggered: each write, and each expiry of the timer, is reported to one worker, and the descriptor need
         // not be read.
         let once = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        epoll::add(&set, &poke, epoll::EventData::new_u64(POKE), once)?;
+        epoll::add(&set, &notify_one, epoll::EventData::new_u64(POKE), once)?;
         epoll::add(&set, &alarm, epoll::EventData::new_u64(ALARM), once)?;
-        Ok(Self { set, poke, alarm })
+        Ok(Self { set, notify_one, alarm })
     }
 }
 
@@ -108,9 +108,9 @@ impl Readiness for Epoll {
         Ok(alarm)
     }
 
-    fn poke(&self) {
-        // Fails only when the counter is full, after 2⁶⁴ pokes.
-        let _poked = rustix::io::write(&self.poke, &1_u64.to_ne_bytes());
+    fn notify_one(&self) {
+        // Fails only when the counter is full, after 2⁶⁴ notifications.
+        let _poked = rustix::io::write(&self.notify_one, &1_u64.to_ne_bytes());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tests of park, wake, rouse and close in every order that shuttle finds: a lost wake-up is a deadlock, and shuttle
+//! Tests of park, wake, wake all and close in every order that shuttle finds: a lost wake-up is a deadlock, and shuttle
 //! detects it. Run with `RUSTFLAGS="--cfg shuttle" cargo test --lib interleaving`.
 
 use std::convert::Infallible;
@@ -10,8 +10,8 @@ use shuttle::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-use super::floor::{Alarm, Floor, Hands, Patience, Readiness};
 use super::lot::Token;
+use super::scheduler::{Alarm, Patience, Readiness, Scheduler, WorkerState};
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SCHEDULES: usize = 3000;
@@ -63,7 +63,7 @@ impl Readiness for Arc<Descriptor> {
         }
     }
 
-    fn poke(&self) {
+    fn notify_one(&self) {
         self.state.lock().unwrap().poked = true;
         self.changed.notify_all();
     }
@@ -110,7 +110,7 @@ impl Reader {
 }
 
 struct Scene {
-    floor: Arc<Floor<Arc<Descriptor>>>,
+    scheduler: Arc<Scheduler<Arc<Descriptor>>>,
     descriptor: Arc<Descriptor>,
     mailbox: Arc<Mutex<u32>>,
     stop: Arc<AtomicBool>,
@@ -122,7 +122,7 @@ struct Scene {
 impl Scene {
     fn start(letters: u32) -> Self {
         let descriptor = Arc::new(Descriptor::default());
-        let floor = Arc::new(Floor::new(Arc::clone(&descriptor), WORKERS));
+        let scheduler = Arc::new(Scheduler::new(Arc::clone(&descriptor), WORKERS));
         let (alive, gone): (Sender<Infallible>, _) = bounded(0);
         let (sender, done) = shuttle::sync::mpsc::channel();
         let mailbox = Arc::new(Mutex::new(0));
@@ -138,24 +138,24 @@ impl Scene {
         };
         let mut threads = Vec::new();
         for _ in 0..WORKERS {
-            let floor = Arc::clone(&floor);
+            let scheduler = Arc::clone(&scheduler);
             threads.push(thread::spawn(move || {
-                let mut hands = Hands::default();
-                while floor.work(&mut hands, Instant::now) {}
+                let mut state = WorkerState::default();
+                while scheduler.work(&mut state, Instant::now) {}
             }));
         }
         // Without this yield, no schedule has a worker that found nothing and is about to wait when the task comes.
         thread::yield_now();
-        floor.admit(Admitted::new(Box::new(task), alive));
-        Self { floor, descriptor, mailbox, stop, done, gone, threads }
+        scheduler.admit(Admitted::new(Box::new(task), alive));
+        Self { scheduler, descriptor, mailbox, stop, done, gone, threads }
     }
 
     fn close(self) {
-        self.floor.close();
+        self.scheduler.close();
         for thread in self.threads {
             thread.join().unwrap();
         }
-        self.floor.clear();
+        self.scheduler.clear();
         assert!(
             self.gone
                 .try_recv()
@@ -181,12 +181,12 @@ fn no_letter_is_slept_through() {
 }
 
 #[test]
-fn what_changed_before_a_rouse_is_seen_by_every_task() {
+fn what_changed_before_all_are_woken_is_seen_by_every_task() {
     shuttle::check_random(
         || {
             let scene = Scene::start(1);
             scene.stop.store(true, Ordering::SeqCst);
-            scene.floor.rouse();
+            scene.scheduler.wake_all();
             scene.done.recv().unwrap();
             scene.close();
         },

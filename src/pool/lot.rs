@@ -9,7 +9,7 @@ use std::time::Instant;
 /// The name of one park of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Token {
-    place: u32,
+    slot: u32,
     /// The number of earlier uses of the slot; wraps after 2³¹ parks in one slot.
     use_number: u32,
 }
@@ -19,7 +19,7 @@ impl Token {
 
     /// Returns the token in the low 63 bits; the highest bit stays free for the caller.
     pub(super) fn to_bits(self) -> u64 {
-        u64::from(self.use_number) << 32 | u64::from(self.place)
+        u64::from(self.use_number) << 32 | u64::from(self.slot)
     }
 
     #[allow(
@@ -27,34 +27,34 @@ impl Token {
         reason = "each half of the word is taken apart on purpose"
     )]
     pub(super) fn from_bits(bits: u64) -> Self {
-        Self { place: bits as u32, use_number: (bits >> 32) as u32 & Self::USE_NUMBER_MASK }
+        Self { slot: bits as u32, use_number: (bits >> 32) as u32 & Self::USE_NUMBER_MASK }
     }
 }
 
 /// Waiting tasks, of any type.
 #[derive(Debug)]
 pub(super) struct Lot<T> {
-    places: Vec<Place<T>>,
+    slots: Vec<Slot<T>>,
     free: Vec<u32>,
     deadlines: BTreeSet<(Instant, Token)>,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Slot<T> {
     use_number: u32,
     parked: Option<(T, Instant)>,
 }
 
 impl<T> Lot<T> {
     pub(super) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), deadlines: BTreeSet::new() }
+        Self { slots: Vec::new(), free: Vec::new(), deadlines: BTreeSet::new() }
     }
 
     /// Parks a task until `until` at the latest, and returns the token that wakes it.
     pub(super) fn park(&mut self, task: T, until: Instant) -> Token {
         let token = self.free_place();
-        if let Some(place) = self.places.get_mut(token.place as usize) {
-            place.parked = Some((task, until));
+        if let Some(slot) = self.slots.get_mut(token.slot as usize) {
+            slot.parked = Some((task, until));
             self.deadlines.insert((until, token));
         }
         token
@@ -62,18 +62,18 @@ impl<T> Lot<T> {
 
     /// Returns a reference to a parked task.
     pub(super) fn parked(&self, token: Token) -> Option<&T> {
-        let place = self.places.get(token.place as usize)?;
-        place.parked.as_ref().filter(|_| place.use_number == token.use_number).map(|(task, _)| task)
+        let slot = self.slots.get(token.slot as usize)?;
+        slot.parked.as_ref().filter(|_| slot.use_number == token.use_number).map(|(task, _)| task)
     }
 
     /// Takes out the task that was parked under this token, unless it was taken out before.
     pub(super) fn wake(&mut self, token: Token) -> Option<T> {
         self.parked(token)?;
-        let place = self.places.get_mut(token.place as usize)?;
-        let (task, until) = place.parked.take()?;
-        place.use_number = place.use_number.wrapping_add(1) & Token::USE_NUMBER_MASK;
+        let slot = self.slots.get_mut(token.slot as usize)?;
+        let (task, until) = slot.parked.take()?;
+        slot.use_number = slot.use_number.wrapping_add(1) & Token::USE_NUMBER_MASK;
         self.deadlines.remove(&(until, token));
-        self.free.push(token.place);
+        self.free.push(token.slot);
         Some(task)
     }
 
@@ -100,12 +100,12 @@ impl<T> Lot<T> {
     }
 
     fn free_place(&mut self) -> Token {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { use_number: 0, parked: None });
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { use_number: 0, parked: None });
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let use_number = self.places.get(place as usize).map_or(0, |place| place.use_number);
-        Token { place, use_number }
+        let use_number = self.slots.get(slot as usize).map_or(0, |slot| slot.use_number);
+        Token { slot, use_number }
     }
 }
 

@@ -2,20 +2,21 @@
 //!
 //! The pool knows nothing of FTP. It runs [`Task`]s, each for one bounded *turn* at a time. Waiting tasks are kept in a
 //! *lot* until one of their descriptors is ready or their deadline has come. A task is owned by exactly one place at
-//! any time: the ready queue, a worker's hands, or the lot. `README.md` in this folder describes the protocol and
-//! argues why no wake-up is lost.
+//! any time: the ready queue, a worker, or the lot. `README.md` in this folder describes the protocol and
+//! argues why no wake-up is lost. Work that blocks runs on the threads of `blocking`.
 //!
 //! Depends on no other room. Not here: sockets and files. The clock is read by the workers' loop, the watch for held
 //! turns and the alarm only.
 
+mod blocking;
 mod epoll;
-mod floor;
 mod held;
 #[cfg(test)]
 #[cfg(shuttle)]
 mod interleaving;
 mod lot;
 mod ready;
+mod scheduler;
 #[cfg(test)]
 #[cfg(not(shuttle))]
 mod simulation;
@@ -23,6 +24,7 @@ mod sync;
 mod task;
 mod worker;
 
+pub use blocking::{DiskPool, FairPool, HomePool, Job};
 pub use task::{Call, Class, Task, Turn, Watch};
 
 use std::convert::Infallible;
@@ -36,8 +38,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use epoll::Epoll;
-use floor::{Floor, Hands};
 use held::{REPLACED_MAX, TurnState, Turns};
+use scheduler::{Scheduler, WorkerState};
 use sync::Mutex;
 use task::Admitted;
 
@@ -47,7 +49,7 @@ const ENDING_LOOK: Duration = Duration::from_millis(5);
 /// A fixed number of worker threads, and the tasks they serve.
 #[derive(Debug)]
 pub struct Pool {
-    crew: Arc<Crew>,
+    threads: Arc<WorkerThreads>,
     /// Held as a clone by every admitted task; when the last clone is dropped, `gone` disconnects.
     alive: Mutex<Option<Sender<Infallible>>>,
     gone: Receiver<Infallible>,
@@ -58,8 +60,8 @@ pub struct Pool {
 
 /// The workers: those in service, those that are held, and those that replaced held ones.
 #[derive(Debug)]
-struct Crew {
-    floor: Arc<Floor<Epoll>>,
+struct WorkerThreads {
+    scheduler: Arc<Scheduler<Epoll>>,
     name: String,
     workers: Mutex<Vec<Worker>>,
     /// The number of workers started so far.
@@ -82,30 +84,30 @@ impl Pool {
     /// # Errors
     /// Returns the kernel's error when it refuses the epoll, event or timer descriptor, or a thread.
     pub fn start(name: &str, workers: NonZeroUsize) -> io::Result<Self> {
-        let floor = Arc::new(Floor::new(Epoll::new()?, workers.get()));
+        let scheduler = Arc::new(Scheduler::new(Epoll::new()?, workers.get()));
         let (alive, gone) = bounded(0);
         let (begun, turns) = bounded(1);
-        floor.tell_turns(begun);
-        let crew = Crew {
-            floor,
+        scheduler.tell_turns(begun);
+        let threads = WorkerThreads {
+            scheduler,
             name: name.to_owned(),
             workers: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
             missing: AtomicUsize::new(0),
         };
-        let crew = Arc::new(crew);
+        let threads = Arc::new(threads);
         let (watched, stop) = bounded(0);
         let mut pool = Self {
-            crew: Arc::clone(&crew),
+            threads: Arc::clone(&threads),
             alive: Mutex::new(Some(alive)),
             gone,
             watched: Some(watched),
             watch: None,
         };
         for _ in 0..workers.get() {
-            pool.crew.start_worker()?;
+            pool.threads.start_worker()?;
         }
-        let watch = move || held::watch(&*crew, &stop, &turns);
+        let watch = move || held::watch(&*threads, &stop, &turns);
         pool.watch = Some(thread::Builder::new().name(format!("{name} watch")).spawn(watch)?);
         Ok(pool)
     }
@@ -114,7 +116,7 @@ impl Pool {
     pub fn admit(&self, task: Box<dyn Task>) {
         let alive = self.alive.lock().clone();
         if let Some(alive) = alive {
-            self.crew.floor.admit(Admitted::new(task, alive));
+            self.threads.scheduler.admit(Admitted::new(task, alive));
         }
     }
 
@@ -122,8 +124,8 @@ impl Pool {
     ///
     /// Every task sees a change made before this call, in a turn that begins after the call: parked tasks are woken,
     /// and tasks whose turn is under way get another turn before they are parked.
-    pub fn rouse(&self) {
-        self.crew.floor.rouse();
+    pub fn wake_all(&self) {
+        self.threads.scheduler.wake_all();
     }
 
     /// Waits until every task is done, at most until `until`; returns `true` when all are done. From this call on, the
@@ -134,15 +136,15 @@ impl Pool {
     }
 }
 
-impl Crew {
+impl WorkerThreads {
     fn start_worker(&self) -> io::Result<()> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
-        let (turn, floor) = (TurnState::new(), Arc::clone(&self.floor));
+        let (turn, scheduler) = (TurnState::new(), Arc::clone(&self.scheduler));
         let (lives, ended) = bounded::<Infallible>(0);
-        let hands = Hands::new(Arc::clone(&turn));
+        let state = WorkerState::new(Arc::clone(&turn));
         let work = move || {
             let _lives = lives;
-            worker::work(&floor, hands);
+            worker::work(&scheduler, state);
         };
         let thread =
             thread::Builder::new().name(format!("{} worker {number}", self.name)).spawn(work)?;
@@ -151,7 +153,7 @@ impl Crew {
     }
 }
 
-impl Turns for Crew {
+impl Turns for WorkerThreads {
     fn look(&self) -> bool {
         let mut workers = self.workers.lock();
         workers.retain(|worker| !worker.thread.is_finished());
@@ -159,7 +161,8 @@ impl Turns for Crew {
         let busy = workers.iter().any(|worker| worker.turn.is_under_way());
         let held = workers.iter().filter(|worker| worker.turn.is_held(now)).count();
         let may_replace = held <= REPLACED_MAX;
-        let given_up = |worker: &&Worker| self.floor.give_up_held(&worker.turn, now, may_replace);
+        let given_up =
+            |worker: &&Worker| self.scheduler.give_up_held(&worker.turn, now, may_replace);
         let given_up = if held == 0 { 0 } else { workers.iter().filter(given_up).count() };
         drop(workers);
         let missing = self.missing.load(Ordering::Relaxed) + given_up;
@@ -171,19 +174,19 @@ impl Turns for Crew {
 
     fn doze(&self) -> bool {
         let workers = self.workers.lock();
-        self.floor.doze(|| workers.iter().any(|worker| worker.turn.is_under_way()))
+        self.scheduler.doze(|| workers.iter().any(|worker| worker.turn.is_under_way()))
     }
 }
 
 impl Drop for Pool {
     /// Stops the threads after the turns under way, and drops the remaining tasks. Held workers are not waited for.
     fn drop(&mut self) {
-        self.crew.floor.close();
+        self.threads.scheduler.close();
         drop(self.watched.take());
         if let Some(watch) = self.watch.take() {
             let _ended = watch.join();
         }
-        for Worker { thread, turn, ended } in self.crew.workers.lock().drain(..) {
+        for Worker { thread, turn, ended } in self.threads.workers.lock().drain(..) {
             while ended.recv_timeout(ENDING_LOOK) == Err(RecvTimeoutError::Timeout) {
                 if turn.is_held(now()) {
                     break;
@@ -194,7 +197,7 @@ impl Drop for Pool {
                 let _ended = thread.join();
             }
         }
-        self.crew.floor.clear();
+        self.threads.scheduler.clear();
     }
 }
 
@@ -362,7 +365,7 @@ mod tests {
             // Replaced workers have ended.
             let deadline = Instant::now() + Duration::from_mins(1);
             while pool
-                .crew
+                .threads
                 .workers
                 .lock()
                 .iter()
@@ -464,7 +467,7 @@ mod tests {
             })
             .collect();
         let deadline = Instant::now() + Duration::from_mins(1);
-        while pool.crew.floor.census().1 < calls.len() {
+        while pool.threads.scheduler.census().1 < calls.len() {
             assert!(Instant::now() < deadline, "not every task is parked");
             thread::yield_now();
         }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use parking_lot::Mutex;
 
-use super::floor::{Alarm, Floor, Hands, Patience, Readiness};
 use super::lot::Token;
 use super::ready::INTERACTIVE_STREAK_MAX;
+use super::scheduler::{Alarm, Patience, Readiness, Scheduler, WorkerState};
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SEEDS: u64 = 1000;
@@ -40,7 +40,7 @@ struct World {
     /// The events that have fired and that no worker has taken yet.
     fired: Vec<(Token, Class)>,
     alarm: Option<Instant>,
-    hands: Vec<Hands>,
+    state: Vec<WorkerState>,
     tasks_left_to_admit: u32,
     alive: u32,
     workers: u64,
@@ -51,7 +51,7 @@ type Shared = Arc<Mutex<World>>;
 
 struct Simulated {
     world: Shared,
-    floor: OnceLock<std::sync::Weak<Floor<Self>>>,
+    scheduler: OnceLock<std::sync::Weak<Scheduler<Self>>>,
     alive: Sender<Infallible>,
 }
 
@@ -131,7 +131,7 @@ impl Task for Scripted {
 impl Simulated {
     /// Makes one event happen, drawn from the seed.
     fn step(&self) {
-        let floor = self.floor.get().unwrap().upgrade().unwrap();
+        let scheduler = self.scheduler.get().unwrap().upgrade().unwrap();
         let mut world = self.world.lock();
         match world.draw.below(8) {
             0 if !world.armed.is_empty() => {
@@ -145,10 +145,10 @@ impl Simulated {
                 // Time passes only when no work is left: a worker's step takes no time in this world.
                 let next = world.now + Duration::from_millis(world.draw.below(20));
                 drop(world);
-                while self.worker_step(&floor) {}
+                while self.worker_step(&scheduler) {}
                 world = self.world.lock();
                 world.now = world.alarm.map_or(next, |alarm| alarm.min(next)).max(world.now);
-                let (_, _, deadline, alarm) = floor.census();
+                let (_, _, deadline, alarm) = scheduler.census();
                 assert!(
                     deadline.is_none_or(|deadline| alarm.is_some_and(|alarm| alarm <= deadline)),
                     "the alarm is set to {alarm:?}, which is too late"
@@ -160,42 +160,42 @@ impl Simulated {
                 world.tasks_left_to_admit -= 1;
                 world.alive += 1;
                 drop(world);
-                floor
+                scheduler
                     .admit(Admitted::new(Box::new(Scripted::new(&self.world)), self.alive.clone()));
             }
             3 if world.draw.below(10) == 0 => {
                 drop(world);
-                floor.rouse();
-                assert_eq!(floor.census().1, 0, "nobody is left parked");
+                scheduler.wake_all();
+                assert_eq!(scheduler.census().1, 0, "nobody is left parked");
             }
             _ => {
                 drop(world);
-                self.worker_step(&floor);
+                self.worker_step(&scheduler);
             }
         }
         let alive = self.world.lock().alive;
-        let (ready, parked, ..) = floor.census();
+        let (ready, parked, ..) = scheduler.census();
         assert_eq!(ready + parked, alive as usize, "each task is in exactly one place");
     }
 
     /// Runs any worker's step, or its look if there is no turn to run; returns `false` if the look found nothing
     /// either.
-    fn worker_step(&self, floor: &Floor<Self>) -> bool {
-        let mut hands = {
+    fn worker_step(&self, scheduler: &Scheduler<Self>) -> bool {
+        let mut state = {
             let mut world = self.world.lock();
-            let limit = world.hands.len() as u64;
+            let limit = world.state.len() as u64;
             let which = usize::try_from(world.draw.below(limit)).unwrap();
-            if floor.census().0 > 0 {
+            if scheduler.census().0 > 0 {
                 world.turns += 1;
             }
-            world.hands.swap_remove(which)
+            world.state.swap_remove(which)
         };
         let clock = || self.world.lock().now;
-        let worked = floor.try_work(&mut hands, clock) || {
-            floor.try_look(&mut hands, clock);
-            floor.census().0 > 0
+        let worked = scheduler.try_work(&mut state, clock) || {
+            scheduler.try_look(&mut state, clock);
+            scheduler.census().0 > 0
         };
-        self.world.lock().hands.push(hands);
+        self.world.lock().state.push(state);
         worked
     }
 }
@@ -226,7 +226,7 @@ impl Readiness for Simulated {
         Ok(Alarm::Silent)
     }
 
-    fn poke(&self) {}
+    fn notify_one(&self) {}
 }
 
 fn simulate(seed: u64) -> (u64, Receiver<Infallible>) {
@@ -240,21 +240,21 @@ fn simulate(seed: u64) -> (u64, Receiver<Infallible>) {
         armed: Vec::new(),
         fired: Vec::new(),
         alarm: None,
-        hands: (0..workers).map(|_| Hands::default()).collect(),
+        state: (0..workers).map(|_| WorkerState::default()).collect(),
         alive: 0,
         turns: 0,
         workers,
     }));
-    let simulated = Simulated { world: Arc::clone(&world), floor: OnceLock::new(), alive };
-    let floor = Arc::new(Floor::new(simulated, usize::try_from(workers).unwrap()));
-    floor.readiness().floor.set(Arc::downgrade(&floor)).unwrap();
+    let simulated = Simulated { world: Arc::clone(&world), scheduler: OnceLock::new(), alive };
+    let scheduler = Arc::new(Scheduler::new(simulated, usize::try_from(workers).unwrap()));
+    scheduler.readiness().scheduler.set(Arc::downgrade(&scheduler)).unwrap();
     for _ in 0..STEPS {
-        floor.readiness().step();
+        scheduler.readiness().step();
     }
-    floor.close();
-    assert!(!floor.work(&mut Hands::default(), start), "closed");
-    floor.clear();
-    let (ready, parked, deadline, _) = floor.census();
+    scheduler.close();
+    assert!(!scheduler.work(&mut WorkerState::default(), start), "closed");
+    scheduler.clear();
+    let (ready, parked, deadline, _) = scheduler.census();
     assert_eq!((ready, parked, deadline), (0, 0, None), "after shutdown nothing remains");
     (world.lock().turns, gone)
 }
@@ -299,17 +299,17 @@ impl Readiness for Never {
     fn wait(&self, _: Patience, _: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         Ok(Alarm::Silent)
     }
-    fn poke(&self) {}
+    fn notify_one(&self) {}
 }
 
 #[test]
 fn of_several_workers_one_is_always_free_of_bulk() {
     /// Records whether another worker could begin a turn while this bulk turn is under way.
-    struct Probe(Arc<OnceLock<Floor<Never>>>, Arc<Mutex<Vec<bool>>>);
+    struct Probe(Arc<OnceLock<Scheduler<Never>>>, Arc<Mutex<Vec<bool>>>);
     impl Task for Probe {
         fn turn(&mut self, _: Instant, class: Class) -> Turn {
             if class == Class::Bulk {
-                let found = self.0.get().unwrap().try_work(&mut Hands::default(), start);
+                let found = self.0.get().unwrap().try_work(&mut WorkerState::default(), start);
                 self.1.lock().push(found);
                 return Turn::Done;
             }
@@ -319,14 +319,14 @@ fn of_several_workers_one_is_always_free_of_bulk() {
     }
     let (alive, _gone) = bounded(0);
     for workers in 1..=4 {
-        let (floor, log) = (Arc::new(OnceLock::new()), Arc::default());
-        floor.set(Floor::new(Never, workers)).unwrap();
-        let floor_itself: &Floor<Never> = floor.get().unwrap();
+        let (scheduler, log) = (Arc::new(OnceLock::new()), Arc::default());
+        scheduler.set(Scheduler::new(Never, workers)).unwrap();
+        let inner: &Scheduler<Never> = scheduler.get().unwrap();
         for _ in 0..6 {
-            let probe = Probe(Arc::clone(&floor), Arc::clone(&log));
-            floor_itself.admit(Admitted::new(Box::new(probe), alive.clone()));
+            let probe = Probe(Arc::clone(&scheduler), Arc::clone(&log));
+            inner.admit(Admitted::new(Box::new(probe), alive.clone()));
         }
-        while floor_itself.try_work(&mut Hands::default(), start) {}
+        while inner.try_work(&mut WorkerState::default(), start) {}
         // Each bulk turn gave others a worker, as long as there was one: one inside the other.
         let deepest = log.lock().iter().filter(|found| **found).count();
         assert_eq!(log.lock().len(), 6);
@@ -346,13 +346,13 @@ fn bulk_gets_a_turn_after_a_bounded_streak_of_interactive_turns() {
     }
     let (alive, _gone) = bounded(0);
     let log = Arc::new(Mutex::new(Vec::new()));
-    let floor = Floor::new(Never, 1);
+    let scheduler = Scheduler::new(Never, 1);
     for class in [Class::Interactive, Class::Interactive, Class::Bulk] {
-        floor.admit(Admitted::new(Box::new(Ever(class, Arc::clone(&log))), alive.clone()));
+        scheduler.admit(Admitted::new(Box::new(Ever(class, Arc::clone(&log))), alive.clone()));
     }
-    let mut hands = Hands::default();
+    let mut state = WorkerState::default();
     for _ in 0..(INTERACTIVE_STREAK_MAX as usize + 1) * 10 {
-        assert!(floor.try_work(&mut hands, start));
+        assert!(scheduler.try_work(&mut state, start));
     }
     let bulk = log.lock().iter().filter(|class| **class == Class::Bulk).count();
     assert!((9..=11).contains(&bulk), "{bulk} of ten");

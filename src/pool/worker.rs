@@ -1,9 +1,9 @@
-//! A worker's loop, which reads the clock for the steps of `floor.rs`.
+//! A worker's loop, which reads the clock for the steps of `scheduler.rs`.
 
 use std::thread;
 use std::time::Instant;
 
-use super::floor::{Floor, Hands, Readiness};
+use super::scheduler::{Readiness, Scheduler, WorkerState};
 
 /// The number of turns after which a worker yields its processor to other threads, if any wait. A worker that always
 /// has a turn would keep the processor for a whole time slice, which is milliseconds. A worker that was woken for a
@@ -12,9 +12,9 @@ use super::floor::{Floor, Hands, Readiness};
 const YIELD_EVERY_TURNS: u32 = 8;
 
 /// Runs a worker until it ends: finds a task, gives it a turn, hands it on.
-pub(super) fn work(floor: &Floor<impl Readiness>, mut hands: Hands) {
+pub(super) fn work(scheduler: &Scheduler<impl Readiness>, mut state: WorkerState) {
     let mut turns = 0_u32;
-    while floor.work(&mut hands, now) {
+    while scheduler.work(&mut state, now) {
         turns += 1;
         if turns == YIELD_EVERY_TURNS {
             turns = 0;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::ftp::{Code, Reply};
 use crate::log::Event;
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::net::data::DataHandle;
 use crate::pool::{Call, Class};
 use crate::storage::Owner;
@@ -23,7 +23,7 @@ use super::{Activity, Session, Step};
 const RECHECK: Duration = Duration::from_millis(200);
 
 /// The step that follows a call and handles its result.
-type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Gone> + Send>;
+type Finish = Box<dyn FnOnce(&mut Session, Instant, &mut usize) -> Result<Step, Disconnect> + Send>;
 
 /// A file system call, pending or running.
 pub(super) struct Calling {
@@ -115,7 +115,9 @@ impl Session {
         until: Instant,
         data: Option<DataHandle>,
         work: impl FnOnce() -> T + Send + 'static,
-        then: impl FnOnce(&mut Self, T, Instant, &mut usize) -> Result<Step, Gone> + Send + 'static,
+        then: impl FnOnce(&mut Self, T, Instant, &mut usize) -> Result<Step, Disconnect>
+        + Send
+        + 'static,
     ) {
         let outcome = Arc::new(Mutex::new(None));
         let left = Arc::clone(&outcome);
@@ -136,7 +138,7 @@ impl Session {
         calling: Box<Calling>,
         now: Instant,
         budget: &mut usize,
-    ) -> Result<Step, Gone> {
+    ) -> Result<Step, Disconnect> {
         if calling.call.is_some() {
             self.enter(Activity::Calling(calling));
             return Ok(Step::Call);
@@ -163,11 +165,11 @@ impl Session {
     /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     fn give_up_call(&mut self, calling: &Calling) {
         let error = &std::io::ErrorKind::TimedOut.into();
-        self.log(&Event::Trouble { what: "the file system does not answer", error });
+        self.log(&Event::Trouble { what: "the file system does not respond", error });
         if let Some(data) = &calling.data {
             data.end();
             self.route = None;
-            let text = "The file system does not answer; transfer aborted.";
+            let text = "The file system does not respond; transfer aborted.";
             self.reply(&Reply::new(Code::LOCAL_ERROR, text));
         } else {
             self.reply(&Refusal::StorageSilent.reply());

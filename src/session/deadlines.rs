@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Instant;
 
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 
 use super::negotiate::Route;
 use super::{Activity, Session};
@@ -13,16 +13,18 @@ impl Session {
     pub(super) fn deadline(&self) -> Instant {
         let limits = &self.service.limits;
         let activity = match &self.activity {
-            Activity::Commands if self.member().is_ok() => self.heard_at + limits.idle_timeout,
-            Activity::Commands => (self.stranger_since + limits.login_timeout)
-                .min(self.heard_at + limits.idle_timeout),
+            Activity::Commands if self.member().is_ok() => self.last_activity + limits.idle_timeout,
+            Activity::Commands => (self.logged_out_since + limits.login_timeout)
+                .min(self.last_activity + limits.idle_timeout),
             Activity::LoggingIn(logging_in) => logging_in.until(),
-            Activity::Opening(awaiting) => awaiting.until,
+            Activity::Connecting(awaiting) => awaiting.until,
             Activity::Transfer(transfer) => transfer.due_at(limits.stall_timeout),
             Activity::Finishing(finishing) => finishing.until,
             Activity::Calling(calling) => calling.due_at(),
             Activity::Waiting(waiting) => waiting.wait.due_at(),
-            Activity::Digesting(_) | Activity::Status(_) => self.heard_at + limits.idle_timeout,
+            Activity::Digesting(_) | Activity::Status(_) => {
+                self.last_activity + limits.idle_timeout
+            }
             Activity::Farewell { until } => *until,
         };
         let unread = self.control.unsent_since().map(|since| since + limits.reply_timeout);
@@ -37,7 +39,7 @@ impl Session {
     }
 
     /// Acts on a deadline that has passed.
-    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Gone> {
+    pub(super) fn expire(&mut self, now: Instant) -> Result<(), Disconnect> {
         if self.route.as_ref().and_then(Route::until).is_some_and(|until| until <= now) {
             self.route = None;
         }
@@ -49,10 +51,10 @@ impl Session {
             .unsent_since()
             .is_some_and(|since| since + self.service.limits.reply_timeout <= now)
         {
-            return Err(Gone::Stalled);
+            return Err(Disconnect::Stalled);
         }
         if self.handshake_deadline().is_some_and(|until| until <= now) {
-            return Err(Gone::Handshake);
+            return Err(Disconnect::Handshake);
         }
         if self.deadline() > now {
             return Ok(());
@@ -65,12 +67,12 @@ impl Session {
                 self.dismiss(&format!("No command for {idle} seconds; closing."), now);
             }
             Activity::Commands | Activity::Digesting(_) | Activity::Status(_) => {
-                self.dismiss("No login in time; closing.", now);
+                self.dismiss("Login timeout; closing.", now);
             }
             Activity::Calling(calling) => self.expire_call(calling, now),
             Activity::Waiting(waiting) => self.expire_waiting(waiting, now),
             Activity::LoggingIn(logging_in) => self.end_login(&logging_in, now),
-            Activity::Opening(awaiting) => self.give_up_opening(*awaiting, now),
+            Activity::Connecting(awaiting) => self.give_up_opening(*awaiting, now),
             Activity::Transfer(transfer)
                 if transfer.is_paused()
                     || transfer.only_flushes(now, self.service.limits.stall_timeout) =>
@@ -79,7 +81,7 @@ impl Session {
             }
             Activity::Transfer(transfer) => self.end_stalled(*transfer, now),
             Activity::Finishing(finishing) => self.give_up_finishing(*finishing, now),
-            Activity::Farewell { .. } => return Err(Gone::Stalled),
+            Activity::Farewell { .. } => return Err(Disconnect::Stalled),
         }
         Ok(())
     }

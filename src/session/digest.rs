@@ -10,12 +10,12 @@ use crate::ftp::command::{PathName, Range};
 use crate::ftp::line::Line;
 use crate::ftp::{Code, Command, Reply};
 use crate::log::Event;
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 
 use super::login::Member;
 use super::refusal::Refusal;
 use super::transfer::{abort_done, aborted};
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, Pending, Polled, Session, Step};
 
 /// Number of bytes digested in one turn; they take well below a millisecond.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -126,17 +126,17 @@ impl Session {
         &mut self,
         mut digesting: Box<Digesting>,
         now: Instant,
-    ) -> Result<Step, Gone> {
-        self.heard_at = now;
-        match self.hear_abort() {
-            Ok(Heard::Nothing | Heard::TooMuch) => {}
-            Ok(Heard::Abort) => {
+    ) -> Result<Step, Disconnect> {
+        self.last_activity = now;
+        match self.poll_abort() {
+            Ok(Polled::Nothing | Polled::TooMuch) => {}
+            Ok(Polled::Abort) => {
                 self.reply(&aborted());
                 self.reply(&abort_done());
                 return Ok(Step::More);
             }
-            Ok(Heard::HangUp) => return Err(Gone::Closed),
-            Err(gone) => return Err(gone),
+            Ok(Polled::PeerClosed) => return Err(Disconnect::Closed),
+            Err(disconnect) => return Err(disconnect),
         }
         let until = now + self.service.limits.stall_timeout;
         let advance = move || {
@@ -161,8 +161,8 @@ impl Session {
                 self.reply(&answer.reply(&checksum.finish()));
             }
             Err(error) => {
-                self.log(&Event::Trouble { what: "a file could not be read", error: &error });
-                self.reply(&Reply::new(Code::LOCAL_ERROR, "The file could not be read."));
+                self.log(&Event::Trouble { what: "cannot read a file", error: &error });
+                self.reply(&Reply::new(Code::LOCAL_ERROR, "Cannot read the file."));
             }
         }
         self.enter(Activity::Commands);
@@ -170,23 +170,23 @@ impl Session {
     }
 
     /// Reads a command: serves ABOR at once, and holds any other line until the checksum is done.
-    fn hear_abort(&mut self) -> Result<Heard, Gone> {
+    fn poll_abort(&mut self) -> Result<Polled, Disconnect> {
         if !self.control.is_open() {
-            return Ok(Heard::Nothing);
+            return Ok(Polled::Nothing);
         }
         let line = match self.control.next_line() {
             Ok(Some(line)) => line,
-            Ok(None) => return Ok(Heard::Nothing),
-            Err(Gone::Closed) => return Ok(Heard::HangUp),
-            Err(gone) => return Err(gone),
+            Ok(None) => return Ok(Polled::Nothing),
+            Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+            Err(disconnect) => return Err(disconnect),
         };
         if let Line::Complete(text) = &line
             && matches!(Command::parse(text), Ok(Command::Abort))
         {
-            return Ok(Heard::Abort);
+            return Ok(Polled::Abort);
         }
         self.control.hold(line);
-        Ok(Heard::Nothing)
+        Ok(Polled::Nothing)
     }
 
     /// OPTS HASH: selects the algorithm, if one is named, and returns the selected one.

@@ -34,7 +34,7 @@ impl Session {
         };
         self.ask(now, look, |session, found, _| {
             found?;
-            let text = [b"Directory is now ", directory.as_bytes()].concat();
+            let text = [b"Directory changed to ", directory.as_bytes()].concat();
             session.member_mut()?.directory = directory;
             Ok(Some(Reply::new(Code::FILE_ACTION_DONE, text)))
         });
@@ -107,7 +107,7 @@ impl Member {
         from: Option<&VirtualPath>,
     ) -> Result<Reply, Refusal> {
         let Some(from) = from else {
-            return Err(Refusal::OutOfSequence("Say RNFR first."));
+            return Err(Refusal::OutOfSequence("Send RNFR first."));
         };
         let to = self.not_the_root(path)?;
         // RNTO destroys an existing target, so replacing one needs permission to write or to delete.

@@ -10,10 +10,10 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, DiskPool, Job, Watch};
 use crate::storage::{
-    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Disks, Durability, Errand, Go,
-    Signs, Upload, judge,
+    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Go, Signs, Upload,
+    judge,
 };
 
 /// Number of received bytes from which on a file is large enough for splice.
@@ -32,7 +32,7 @@ pub(super) struct Incoming {
     /// None while the upload is prepared, and after it was handed over to be stored or kept.
     upload: Option<Upload>,
     /// The copy of the bytes before the client's first byte, while it runs.
-    preparing: Option<(Errand<Upload>, Option<CancelOnDrop>)>,
+    preparing: Option<(Job<Upload>, Option<CancelOnDrop>)>,
     /// Offset in the file of the client's first byte.
     offset: u64,
     /// TYPE A: the converter, and a buffer for its output.
@@ -48,10 +48,10 @@ pub(super) struct Incoming {
     /// Size in bytes that ALLO announced.
     announced: Option<u64>,
     /// TLS: whether the client has sent `close_notify`; set when the data has ended.
-    said_end: Option<bool>,
+    close_notify: Option<bool>,
     /// Number of bytes of the file received over the data connection.
     received: u64,
-    disks: Arc<Disks>,
+    disks: Arc<DiskPool>,
     /// True if an earlier upload of this file in the session ended at the same length.
     pub(super) repeated: bool,
     /// Device number of the disk that stores the file.
@@ -60,7 +60,7 @@ pub(super) struct Incoming {
     unflushed: u64,
     /// Time at which the last flush began.
     flushed_at: Instant,
-    flushing: Option<Errand<()>>,
+    flushing: Option<Job<()>>,
 }
 
 /// A restart marker: the client's own name for a position in the file, and ours, the number of bytes before it.
@@ -84,7 +84,7 @@ impl Incoming {
         ascii: bool,
         mode: Mode,
         announced: Option<u64>,
-        disks: Arc<Disks>,
+        disks: Arc<DiskPool>,
         durability: Durability,
         now: Instant,
     ) -> Self {
@@ -101,7 +101,7 @@ impl Incoming {
             safe_marker: None,
             // In TYPE A the announced size is not that of the stored file.
             announced: announced.filter(|_| !ascii),
-            said_end: None,
+            close_notify: None,
             received: 0,
             disks,
             durability,
@@ -189,7 +189,7 @@ impl Incoming {
         }
         let ended = self.blocks.as_ref().is_some_and(Decoder::has_ended);
         if ended || moved == Moved::End {
-            self.said_end = connection.is_ended();
+            self.close_notify = connection.is_ended();
             self.store_rest().map_err(Fault::Storage)?;
             return Ok(Moved::End);
         }
@@ -324,7 +324,7 @@ impl Incoming {
 
     /// Judges from all signs whether the upload is complete, once the data has ended in order.
     pub(super) fn judge(&self, client: ClientState) -> Completeness {
-        let end = match (&self.blocks, self.said_end) {
+        let end = match (&self.blocks, self.close_notify) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
             (None, Some(notified)) => DataEnd::Tls { notified },
             (None, None) => DataEnd::Plain,
@@ -336,7 +336,7 @@ impl Incoming {
 
     /// Ends the upload early: flushes and keeps what has arrived, and returns the number of bytes kept. Completes at
     /// once if nothing must be flushed.
-    pub(super) fn settle(self) -> Result<u64, Errand<u64>> {
+    pub(super) fn settle(self) -> Result<u64, Job<u64>> {
         let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
         // A running preparation ends by itself.
         drop(preparing);
@@ -346,7 +346,7 @@ impl Incoming {
         }
         let settle = move || {
             // The record of this flush must be written before the final record.
-            let _flushed = flushing.map(Errand::wait);
+            let _flushed = flushing.map(Job::wait);
             Ok(upload.settle())
         };
         match disks.run(device, settle) {
@@ -360,7 +360,7 @@ impl Incoming {
     pub(super) fn commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
-    ) -> io::Result<Result<Committed, Errand<Committed>>> {
+    ) -> io::Result<Result<Committed, Job<Committed>>> {
         let upload = self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?;
         if self.durability == Durability::Cached {
             return upload.commit(go).map(Ok);
@@ -368,7 +368,7 @@ impl Incoming {
         let flushing = self.flushing.take();
         let commit = move || {
             // A disk error is reported only once, perhaps to the running flush.
-            flushing.map_or(Ok(()), Errand::wait)?;
+            flushing.map_or(Ok(()), Job::wait)?;
             upload.commit(go)
         };
         self.disks.run(self.device, commit).map(Err)

@@ -113,7 +113,7 @@ impl Session {
         let mut escaped = Vec::with_capacity(lines.len());
         append_escaped(&mut escaped, lines);
         self.control.write(&escaped);
-        self.heard_at = now;
+        self.last_activity = now;
         match filled {
             Ok(false) => {
                 self.enter(Activity::Status(listing));
@@ -127,10 +127,10 @@ impl Session {
             Err(error) => {
                 // The first lines of the 213 reply are already sent; only its last line can report that the listing is
                 // incomplete.
-                self.log(&Event::Trouble { what: "a directory could not be read", error: &error });
+                self.log(&Event::Trouble { what: "cannot read a directory", error: &error });
                 self.reply(&Reply::new(
                     Code::FILE_STATUS,
-                    "Incomplete: the directory could not be read any further.",
+                    "Listing incomplete: cannot read the directory.",
                 ));
                 self.enter(Activity::Commands);
                 Step::More
@@ -145,10 +145,8 @@ pub(super) fn help(verb: Option<&str>) -> Reply {
         Some(Some(verb)) if verb.is_implemented() => {
             Reply::new(Code::HELP, format!("Syntax: {} {}", verb.name, verb.argument).trim_end())
         }
-        Some(Some(verb)) => {
-            Reply::new(Code::HELP, format!("{} is known, but not implemented.", verb.name))
-        }
-        Some(None) => Reply::new(Code::NOT_IMPLEMENTED, "No such command."),
+        Some(Some(verb)) => Reply::new(Code::HELP, format!("{} is not implemented.", verb.name)),
+        Some(None) => Reply::new(Code::NOT_IMPLEMENTED, "Unknown command."),
         None => {
             let names: Vec<&str> =
                 VERBS.iter().filter(|verb| verb.is_implemented()).map(|verb| verb.name).collect();
@@ -156,7 +154,10 @@ pub(super) fn help(verb: Option<&str>) -> Reply {
             let frame = |text: &[u8]| std::iter::once(text.to_vec());
             Reply::multiline(
                 Code::HELP,
-                frame(b"These commands are served:").chain(lines).chain(frame(b"End")).collect(),
+                frame(b"The following commands are supported:")
+                    .chain(lines)
+                    .chain(frame(b"End"))
+                    .collect(),
             )
         }
     }
@@ -166,5 +167,9 @@ pub(super) fn help(verb: Option<&str>) -> Reply {
 pub(super) fn language(tag: Option<&str>) -> Result<Reply, Refusal> {
     let english =
         tag.is_none_or(|tag| tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("en")));
-    if english { Ok(Reply::new(Code::OK, "English it is.")) } else { Err(Refusal::UnknownLanguage) }
+    if english {
+        Ok(Reply::new(Code::OK, "Language set to EN."))
+    } else {
+        Err(Refusal::UnknownLanguage)
+    }
 }

@@ -8,14 +8,13 @@ use crate::ftp::path::PathTooLong;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::Event;
 use crate::net::client_of;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, Job, Watch};
 use crate::storage::{
-    Account, Accounts, Admission, Denied, Durability, Errand, Permissions, Root, Verdict,
-    Verification,
+    Account, Accounts, Admission, Denied, Durability, Permissions, Root, Verdict, Verification,
 };
 
-use super::guard::{Attempt, LockedOut, Target};
 use super::refusal::Refusal;
+use super::throttle::{Attempt, LockedOut, Target};
 use super::{Activity, Session, Step};
 
 /// Maximum time to check a password and open the home, including the wait for other logins.
@@ -29,7 +28,7 @@ pub(super) struct Asked {
 }
 
 /// A password check that runs on another thread.
-type Check = Errand<Result<Admission, Denied>>;
+type Check = Job<Result<Admission, Denied>>;
 
 /// A login whose PASS has not been answered.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub(super) enum LoggingIn {
     /// The password is being checked.
     Checking { login: Asked, check: Check, begun: Instant, until: Instant },
     /// The password was right, and the home is being opened.
-    Opening { login: Asked, verdict: Errand<Verdict>, begun: Instant, until: Instant },
+    Opening { login: Asked, verdict: Job<Verdict>, begun: Instant, until: Instant },
     /// The login failed, and its reply is delayed to slow down guessing.
     Refused { until: Instant },
 }
@@ -134,7 +133,7 @@ impl Session {
         self.check_login_security()?;
         // The text does not reveal which users exist.
         let text = if self.accounts().serve_anonymous() && Accounts::is_anonymous(&name) {
-            "Give your e-mail address as password."
+            "Send your e-mail address as password."
         } else {
             "Password required."
         };
@@ -148,7 +147,7 @@ impl Session {
             Login::Named(name) => name,
             other => {
                 self.login = other;
-                return Err(Refusal::OutOfSequence("Say USER first."));
+                return Err(Refusal::OutOfSequence("Send USER first."));
             }
         };
         let attempt = self.attempt(&name, &password);
@@ -182,7 +181,7 @@ impl Session {
         };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
         let from = self.control.peer().ip();
-        Some(self.service.guard.attempt(host, name, &password.0, from, target))
+        Some(self.service.throttle.attempt(host, name, &password.0, from, target))
     }
 
     pub(super) fn await_login(&mut self, logging_in: LoggingIn, now: Instant) -> Step {
@@ -256,10 +255,10 @@ impl Session {
     /// Returns whether this login is refused without checking the password; if so, answers it.
     fn is_locked_out(&mut self, name: &[u8], attempt: &Attempt, now: Instant) -> bool {
         let service = &self.service;
-        match service.guard.check(attempt, &service.limits, now) {
+        match service.throttle.check(attempt, &service.limits, now) {
             Ok(()) => false,
             Err(LockedOut::Address { remaining }) => {
-                self.log(&Event::LoginFailed { user: name, why: "the address is locked out" });
+                self.log(&Event::LoginFailed { user: name, why: "address locked out" });
                 let minutes = remaining.as_secs().div_ceil(60);
                 let text = format!(
                     "Too many failed logins from your address; try again in {minutes} minutes."
@@ -268,7 +267,7 @@ impl Session {
                 true
             }
             Err(LockedOut::User) => {
-                self.fail_login(name, Some(attempt), "the user is locked out", now, now);
+                self.fail_login(name, Some(attempt), "user locked out", now, now);
                 true
             }
         }
@@ -279,22 +278,22 @@ impl Session {
         let Asked { name, attempt } = login;
         let attempt = attempt.as_ref();
         match verdict {
-            // Failures during the check count: see `Guard::check`.
+            // Failures during the check count: see `LoginThrottle::check`.
             Ok(_) if attempt.is_some_and(|attempt| self.is_locked_out(name, attempt, now)) => {}
             Ok(account) => {
                 self.log(&Event::Login { user: name });
                 self.share_sessions(name, attempt.is_none());
                 if let Some(attempt) = attempt {
-                    self.service.guard.succeeded(attempt, now);
+                    self.service.throttle.succeeded(attempt, now);
                 }
                 let directory = VirtualPath::root();
                 let durability = self.service.durability;
                 self.login = Login::Member(Box::new(Member { account, directory, durability }));
                 self.reply(&Reply::new(Code::LOGGED_IN, "Logged in."));
             }
-            Err(Denied::Incorrect) => self.fail_login(name, attempt, "incorrect", begun, now),
+            Err(Denied::Incorrect) => self.fail_login(name, attempt, "login incorrect", begun, now),
             Err(Denied::NoHome(error)) => {
-                let why = format!("the home cannot be opened: {error}");
+                let why = format!("cannot open the home: {error}");
                 self.log(&Event::LoginFailed { user: name, why: &why });
                 self.refuse(&Refusal::NoHome(error));
             }
@@ -311,11 +310,11 @@ impl Session {
 
     /// Shares the TLS sessions of this connection with the other connections of its account.
     fn share_sessions(&self, name: &[u8], is_anonymous: bool) {
-        let Some(binding) = &self.secured.binding else { return };
+        let Some(scope) = &self.tls.scope else { return };
         let host = self.service.hosts.named(self.host_asked_for().as_deref());
         // Anonymous has two user names.
         let name = if is_anonymous { b"anonymous" } else { name };
-        binding.log_in(host, name.to_vec());
+        scope.log_in(host, name.to_vec());
     }
 
     /// Fails a login. The delay of the reply counts from PASS, whatever time the check took, so that its timing does
@@ -331,7 +330,7 @@ impl Session {
         self.log(&Event::LoginFailed { user: name, why });
         self.failures = self.failures.saturating_add(1);
         let service = &self.service;
-        let delay = attempt.map(|attempt| service.guard.failed(attempt, &service.limits, now));
+        let delay = attempt.map(|attempt| service.throttle.failed(attempt, &service.limits, now));
         let until = begun + delay.unwrap_or(service.limits.login_delay);
         if until > now {
             self.enter(Activity::LoggingIn(Box::new(LoggingIn::Refused { until })));
@@ -351,7 +350,7 @@ impl Session {
             }
             LoggingIn::Opening { login, .. } => {
                 self.enter(Activity::Commands);
-                let why = "the home was not opened in time: its file system hangs, or it has very many files to count";
+                let why = "the home was not opened in time: its file system hangs, or there are too many files to count";
                 self.log(&Event::LoginFailed { user: &login.name, why });
                 self.refuse(&Refusal::NoHome(io::Error::new(ErrorKind::TimedOut, why)));
             }
@@ -369,14 +368,14 @@ impl Session {
     pub(super) fn account(&self) -> Result<Reply, Refusal> {
         match self.login {
             Login::Member(_) => Ok(Reply::new(Code::SUPERFLUOUS, "No account is needed.")),
-            _ => Err(Refusal::OutOfSequence("Say USER and PASS first.")),
+            _ => Err(Refusal::OutOfSequence("Send USER and PASS first.")),
         }
     }
 
     /// HOST: selects a host. It must come before USER (RFC 7151 §3.1).
     pub(super) fn host(&mut self, name: &str) -> Result<Reply, Refusal> {
         if !matches!(self.login, Login::Stranger) {
-            return Err(Refusal::OutOfSequence("HOST comes before USER."));
+            return Err(Refusal::OutOfSequence("Send HOST before USER."));
         }
         self.host = Some(self.service.hosts.find(name).ok_or(Refusal::UnknownHost)?);
         Ok(Reply::new(Code::READY, self.service.greeting()))
@@ -403,9 +402,9 @@ impl Session {
     /// Logs the client out. A member gets the login time of a new client; the login time of others continues.
     fn become_stranger(&mut self, now: Instant) {
         if matches!(std::mem::take(&mut self.login), Login::Member(_)) {
-            self.stranger_since = now;
-            if let Some(binding) = &self.secured.binding {
-                binding.log_out();
+            self.logged_out_since = now;
+            if let Some(scope) = &self.tls.scope {
+                scope.log_out();
             }
         }
     }

@@ -10,7 +10,6 @@ mod calling;
 mod deadlines;
 mod digest;
 mod files;
-mod guard;
 mod incoming;
 mod inform;
 mod listing;
@@ -22,6 +21,7 @@ mod recursion;
 mod refusal;
 mod security;
 mod service;
+mod throttle;
 mod transfer;
 mod turns;
 mod upload;
@@ -39,29 +39,29 @@ use zeroize::Zeroize;
 
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
-use crate::ftp::verb::{Login as LoginGate, Verb, When, is_http_request};
+use crate::ftp::verb::{Access, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
-use crate::net::control::{ControlConnection, Gone};
-use crate::net::seats::Seat;
+use crate::net::connection_limits::Permit;
+use crate::net::control::{ControlConnection, Disconnect};
 
 use calling::Calling;
 use digest::Digesting;
 use inform::StatusListing;
 use login::{LoggingIn, Login, Member};
 use negotiate::{Parameters, Route, Spare};
-use opening::Awaiting;
+use opening::Connecting;
 use refusal::Refusal;
-use security::Secured;
 pub use security::Security;
+use security::TlsState;
 use service::Metered;
 pub use service::{Meter, Service};
-use transfer::{Then, Transfer};
+use transfer::{AfterTransfer, Transfer};
 use upload::Finishing;
 use waiting::Waiting;
 
 /// The reason sent to a client that sends more commands in a second than allowed.
-const TOO_MUCH: &str = "Too many commands in a second; closing.";
+const TOO_MUCH: &str = "Too many commands per second; closing.";
 
 /// Maximum time for the client to receive the last replies.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,7 +89,7 @@ enum Activity {
     /// A password is being checked, a home is being opened, or the reply to a failed login is being delayed.
     LoggingIn(Box<LoggingIn>),
     /// A transfer command was accepted; its data connection is not open yet.
-    Opening(Box<Awaiting>),
+    Connecting(Box<Connecting>),
     /// Data is being transferred.
     Transfer(Box<Transfer>),
     /// The data of an upload has ended; the file gets its final name, or is kept as a partial.
@@ -111,14 +111,14 @@ impl Activity {
         match self {
             Self::Commands => "commands",
             Self::LoggingIn(_) => "logging in",
-            Self::Opening(_) => "opening",
+            Self::Connecting(_) => "connecting",
             Self::Transfer(_) => "transfer",
             Self::Finishing(_) => "finishing",
             Self::Calling(_) => "calling",
             Self::Waiting(_) => "waiting",
             Self::Digesting(_) => "digesting",
             Self::Status(_) => "status",
-            Self::Farewell { .. } => "farewell",
+            Self::Farewell { .. } => "closing",
         }
     }
 }
@@ -144,7 +144,7 @@ pub struct Session {
     service: Arc<Service>,
     control: ControlConnection,
     login: Login,
-    secured: Secured,
+    tls: TlsState,
     /// The host that HOST selected.
     host: Option<String>,
     parameters: Parameters,
@@ -154,17 +154,17 @@ pub struct Session {
     activity: Activity,
     connected_at: Instant,
     /// Start of the time without a login.
-    stranger_since: Instant,
+    logged_out_since: Instant,
     /// Number of failed logins, whatever their user names.
     failures: u8,
     /// Time of the last activity: a command, the end of a transfer, or a step of a long command.
-    heard_at: Instant,
+    last_activity: Instant,
     flow: Flow,
     /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
     turn_left: Option<(u32, usize)>,
     /// Path and length of the last upload that ended in order but was judged to be cut off.
     short_upload: Option<(VirtualPath, u64)>,
-    _seat: Seat,
+    _permit: Permit,
 }
 
 impl fmt::Debug for Session {
@@ -186,11 +186,11 @@ impl Session {
         service: Arc<Service>,
         stream: TcpStream,
         peer: std::net::SocketAddr,
-        seat: Seat,
+        permit: Permit,
         now: Instant,
     ) -> std::io::Result<Self> {
         let mut control = ControlConnection::new(stream, peer)?;
-        let secured = Secured::at_once(&service, &mut control, now)?;
+        let tls = TlsState::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
         // Sent here, not in the first turn, because every client waits for the greeting. The first turn detects a
         // client that is already gone.
@@ -206,7 +206,7 @@ impl Session {
             service,
             control,
             login: Login::default(),
-            secured,
+            tls,
             host: None,
             parameters: Parameters::default(),
             route: None,
@@ -214,13 +214,13 @@ impl Session {
             pending: Pending::default(),
             activity: Activity::Commands,
             connected_at: now,
-            stranger_since: now,
+            logged_out_since: now,
             failures: 0,
-            heard_at: now,
+            last_activity: now,
             flow: Flow::new(now),
             turn_left: None,
             short_upload: None,
-            _seat: seat,
+            _permit: permit,
         })
     }
 
@@ -229,9 +229,9 @@ impl Session {
         self.activity = activity;
     }
 
-    fn next_command(&mut self, now: Instant) -> Result<Step, Gone> {
+    fn next_command(&mut self, now: Instant) -> Result<Step, Disconnect> {
         if self.service.stopping.load(Ordering::Acquire) {
-            self.dismiss("The server is stopping.", now);
+            self.dismiss("The server is shutting down.", now);
             return Ok(Step::More);
         }
         if self.control.is_congested() {
@@ -241,13 +241,13 @@ impl Session {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(Step::Wait),
             // The client has sent everything, and may still read the replies.
-            Err(Gone::Closed) if !self.control.is_flushed() => {
+            Err(Disconnect::Closed) if !self.control.is_flushed() => {
                 self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
                 return Ok(Step::More);
             }
-            Err(gone) => return Err(gone),
+            Err(disconnect) => return Err(disconnect),
         };
-        self.heard_at = now;
+        self.last_activity = now;
         if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
             self.dismiss(TOO_MUCH, now);
             return Ok(Step::More);
@@ -287,7 +287,7 @@ impl Session {
             return Ok(None);
         }
         let verb = Verb::of_line(line)?;
-        if verb.login == LoginGate::Member && self.member().is_err() {
+        if verb.access == Access::Member && self.member().is_err() {
             return Err(Refusal::NotLoggedIn);
         }
         let command = Command::parse(line)?;
@@ -331,7 +331,7 @@ impl Session {
             Command::ExtendedPassive(wanted)  => self.extended_passive(wanted, now).map(Some),
             Command::Restart(offset)          => self.restart(offset).map(Some),
             Command::Range(range)             => { self.pending.range = range;
-                                                   Ok(Some(Reply::new(Code::PENDING, "Range noted."))) }
+                                                   Ok(Some(Reply::new(Code::PENDING, "Range accepted."))) }
             Command::Hash(path)               => self.hash(path, pending, now).map(|()| None),
             Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, path, from, to, now).map(|()| None),
             Command::Available(path)          => self.look(now, move |member| member.available(path.as_ref())),
@@ -359,7 +359,7 @@ impl Session {
             Command::ModificationTime(path)   => self.modification_time(path, now),
             Command::SetModificationTime { time, path } => self.change(path, now, move |member, path| member.set_modification_time(time, path)),
             Command::Features                 => Ok(Some(self.features())),
-            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "Names are UTF-8."))),
+            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "UTF8 set to ON."))),
             Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
             Command::Set(Setting::Hash(name)) => self.select_hash(name.as_deref()).map(Some),
             Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
@@ -376,20 +376,23 @@ impl Session {
 
     /// Reads commands during a transfer: serves ABOR, STAT, QUIT and NOOP, and holds the first other line until its
     /// end.
-    fn hear_during_transfer(
+    fn poll_commands(
         &mut self,
-        then: &mut Then,
+        then: &mut AfterTransfer,
         status: impl Fn() -> Reply,
         now: Instant,
-    ) -> Result<Heard, Gone> {
-        while self.control.is_open() && *then == Then::Commands && !self.control.is_congested() {
+    ) -> Result<Polled, Disconnect> {
+        while self.control.is_open()
+            && *then == AfterTransfer::Commands
+            && !self.control.is_congested()
+        {
             let line = match self.control.next_line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
-                Err(Gone::Closed) => return Ok(Heard::HangUp),
-                Err(gone) => return Err(gone),
+                Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+                Err(disconnect) => return Err(disconnect),
             };
-            self.heard_at = now;
+            self.last_activity = now;
             if let Line::Complete(text) = &line {
                 if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
                     self.control.hold(line);
@@ -399,22 +402,22 @@ impl Session {
             }
             let command = line.complete().map(Command::parse);
             match command {
-                Some(Ok(Command::Abort)) => return Ok(Heard::Abort),
-                Some(Ok(Command::Quit)) => *then = Then::Farewell,
+                Some(Ok(Command::Abort)) => return Ok(Polled::Abort),
+                Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
                 // ABOR and QUIT, which end a transfer, do not count against the limit.
                 _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
-                    *then = Then::Dismissal;
-                    return Ok(Heard::TooMuch);
+                    *then = AfterTransfer::Dismissal;
+                    return Ok(Polled::TooMuch);
                 }
                 None => self.refuse(&Refusal::LineTooLong),
                 Some(Ok(Command::Status(None))) => self.reply(&status()),
                 Some(Ok(Command::Status(Some(_)))) => self.refuse(&Refusal::OutOfSequence(
-                    "STAT of a path waits for the transfer to end.",
+                    "STAT with a path is not available during a transfer.",
                 )),
                 _ => self.reply(&Reply::new(Code::OK, "Done.")),
             }
         }
-        Ok(Heard::Nothing)
+        Ok(Polled::Nothing)
     }
 
     fn quit(&mut self, now: Instant) {
@@ -435,7 +438,7 @@ impl Session {
     fn say_farewell(&mut self, until: Instant, now: Instant) -> Step {
         if self.control.is_flushed() {
             self.control.close();
-            self.log_disconnect("farewell", now);
+            self.log_disconnect("closed after the final reply", now);
             return Step::Over;
         }
         self.enter(Activity::Farewell { until });
@@ -451,7 +454,7 @@ impl Session {
 
     fn refuse(&mut self, refusal: &Refusal) {
         if let Some(error) = refusal.trouble() {
-            self.log(&Event::Trouble { what: "a command could not be carried out", error });
+            self.log(&Event::Trouble { what: "a command failed", error });
         }
         self.reply(&refusal.reply());
     }
@@ -500,11 +503,11 @@ impl Flow {
 
 /// The result of reading the control connection during a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum Polled {
     Nothing,
     Abort,
     /// The client has closed its side.
-    HangUp,
+    PeerClosed,
     /// The client has sent more commands in a second than allowed.
     TooMuch,
 }

@@ -132,8 +132,11 @@ impl Session {
         };
         let port = self.listen(now)?;
         let (service, client) = (&self.service, self.control.peer().ip());
-        let told = service.public_address.told(client, local, &service.limits.trusted);
-        Ok(Reply::new(Code::PASSIVE, format!("Entering Passive Mode ({}).", host_port(told, port))))
+        let advertised = service.public_address.advertised(client, local, &service.limits.trusted);
+        Ok(Reply::new(
+            Code::PASSIVE,
+            format!("Entering Passive Mode ({}).", host_port(advertised, port)),
+        ))
     }
 
     pub(super) fn extended_passive(
@@ -145,7 +148,7 @@ impl Session {
         match wanted {
             ExtendedPassive::All => {
                 self.parameters.extended_passive_only = true;
-                return Ok(Reply::new(Code::OK, "Only EPSV is taken from now on."));
+                return Ok(Reply::new(Code::OK, "Only EPSV is accepted from now on."));
             }
             ExtendedPassive::Only(protocol) if protocol != own => {
                 return Err(Refusal::OtherProtocol(own));
@@ -212,7 +215,7 @@ impl Session {
 
     pub(super) fn restart(&mut self, offset: u64) -> Result<Reply, Refusal> {
         if offset > 0 && self.parameters.representation == Type::Ascii {
-            return Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."));
+            return Err(Refusal::Marker("REST requires TYPE I."));
         }
         self.pending.restart = offset;
         Ok(Reply::new(Code::PENDING, format!("Restarting at {offset}.")))

@@ -1,5 +1,5 @@
-//! Commands that need a data connection, such as RETR, STOR and LIST: each creates an [`Order`], replies 150 and waits
-//! for its connection ([`Awaiting`]). `transfer` then moves the data.
+//! Commands that need a data connection, such as RETR, STOR and LIST: each creates an [`TransferRequest`], replies 150 and waits
+//! for its connection ([`Connecting`]). `transfer` then moves the data.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use crate::ftp::listing::Entry;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome};
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::net::data::{Failure, Opening, Protection};
 use crate::net::passive::PassiveListener;
 use crate::pool::{Class, Watch};
@@ -20,10 +20,10 @@ use crate::pool::{Class, Watch};
 use super::listing::{Format, Lister};
 use super::negotiate::Route;
 use super::refusal::Refusal;
-use super::transfer::{INTERACTIVE_BYTES, Order, Then, aborted};
+use super::transfer::{AfterTransfer, INTERACTIVE_BYTES, TransferRequest, aborted};
 use super::upload::Ending;
 use super::work::{Outgoing, Text, Work};
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, Pending, Polled, Session, Step};
 
 /// Time left to the client after another host has connected to its passive port.
 ///
@@ -35,29 +35,29 @@ const STRANGER_GRACE: Duration = Duration::from_secs(1);
 
 /// Time left for the data connection after the client has closed its side of the control connection. The data
 /// connection may still arrive, and some clients close their side as soon as they have sent everything.
-const HANG_UP_GRACE: Duration = Duration::from_secs(1);
+const PEER_CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Time left to another control connection to log in, after a data connection has resumed its TLS session.
 const OTHER_LOGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An order that waits for its data connection.
 #[derive(Debug)]
-pub(super) struct Awaiting {
+pub(super) struct Connecting {
     opening: Opening,
     protection: Option<Protection>,
-    pub(super) order: Order,
+    pub(super) request: TransferRequest,
     work: Work,
     pub(super) until: Instant,
     /// The address of another host that connected to the passive port.
     stranger: Option<IpAddr>,
     /// The client has closed its side of the control connection.
-    hung_up: bool,
+    peer_closed: bool,
 }
 
-impl Awaiting {
+impl Connecting {
     /// Returns whether the session still has to notice that the client closes its side.
-    pub(super) fn watches_hang_up(&self) -> bool {
-        !self.hung_up
+    pub(super) fn watches_peer_close(&self) -> bool {
+        !self.peer_closed
     }
 
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
@@ -107,9 +107,7 @@ impl Session {
     ) -> Result<(), Refusal> {
         let (offset, end) = match pending.range {
             Some(_) if self.parameters.representation == Type::Ascii => {
-                return Err(Refusal::Marker(
-                    "RANG needs TYPE I: an offset has no meaning in TYPE A.",
-                ));
+                return Err(Refusal::Marker("RANG requires TYPE I."));
             }
             Some(range) => (range.first, range.last.saturating_add(1)),
             None => (self.marker(pending)?, entry.size),
@@ -181,7 +179,7 @@ impl Session {
     pub(super) fn marker(&self, pending: &Pending) -> Result<u64, Refusal> {
         match pending.restart {
             1.. if self.parameters.representation == Type::Ascii => {
-                Err(Refusal::Marker("REST needs TYPE I: an offset has no meaning in TYPE A."))
+                Err(Refusal::Marker("REST requires TYPE I."))
             }
             offset => Ok(offset),
         }
@@ -221,11 +219,11 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         self.check_route()?;
-        let order = Order { verb, path, begun: now, then: Then::Commands };
+        let request = TransferRequest { verb, path, begun: now, then: AfterTransfer::Commands };
         let opening = match self.route.take().ok_or(Refusal::NoRoute)? {
             Route::Open { connection } => {
                 self.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
-                self.transfer(connection, order, work, now);
+                self.transfer(connection, request, work, now);
                 return Ok(());
             }
             Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
@@ -241,19 +239,19 @@ impl Session {
         let protection = self.protection(work.direction());
         match opening {
             Ok(opening) => {
-                self.enter(Activity::Opening(Box::new(Awaiting {
+                self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
-                    order,
+                    request,
                     work,
                     until,
                     stranger: None,
-                    hung_up: false,
+                    peer_closed: false,
                 })));
             }
             Err(error) => {
-                let ending = Ending::Told(cannot_connect(&error), Outcome::Failed);
-                self.end_work(order, work, 0, ending, now);
+                let ending = Ending::Failed(cannot_connect(&error), Outcome::Failed);
+                self.end_work(request, work, 0, ending, now);
             }
         }
         Ok(())
@@ -261,28 +259,30 @@ impl Session {
 
     pub(super) fn await_data_connection(
         &mut self,
-        awaiting: Awaiting,
+        connecting: Connecting,
         now: Instant,
-    ) -> Result<Step, Gone> {
-        let Awaiting { opening, protection, mut order, work, mut until, mut stranger, hung_up } =
-            awaiting;
+    ) -> Result<Step, Disconnect> {
+        let Connecting { opening, protection, mut request, work, .. } = connecting;
+        let Connecting { mut until, mut stranger, peer_closed, .. } = connecting;
         let waiting = || Reply::new(Code::STATUS, "Waiting for the data connection.");
-        match self.hear_during_transfer(&mut order.then, waiting, now)? {
-            Heard::HangUp if work.ends_with_the_control_connection() => return Err(Gone::Closed),
-            Heard::HangUp | Heard::Nothing => {}
-            Heard::TooMuch => {
-                let ending = Ending::Told(aborted(), Outcome::CutOff);
-                self.end_work(order, work, 0, ending, now);
+        match self.poll_commands(&mut request.then, waiting, now)? {
+            Polled::PeerClosed if work.ends_with_the_control_connection() => {
+                return Err(Disconnect::Closed);
+            }
+            Polled::PeerClosed | Polled::Nothing => {}
+            Polled::TooMuch => {
+                let ending = Ending::Failed(aborted(), Outcome::CutOff);
+                self.end_work(request, work, 0, ending, now);
                 return Ok(Step::More);
             }
-            Heard::Abort => {
-                self.end_work(order, work, 0, Ending::Aborted, now);
+            Polled::Abort => {
+                self.end_work(request, work, 0, Ending::Aborted, now);
                 return Ok(Step::More);
             }
         }
-        let hung_up = hung_up || self.has_hung_up(&order);
-        if hung_up {
-            until = until.min(now + HANG_UP_GRACE);
+        let peer_closed = peer_closed || self.has_peer_closed(&request);
+        if peer_closed {
+            until = until.min(now + PEER_CLOSE_GRACE);
         }
         let awaits_login = is_awaiting_login(&opening);
         let mut spare = None;
@@ -297,7 +297,7 @@ impl Session {
                     // Fails on a broken connection, which is detected when data moves.
                     let _set = connection.hold_nothing_back();
                 }
-                self.transfer(connection, order, work, now);
+                self.transfer(connection, request, work, now);
                 Ok(Step::More)
             }
             Ok(Err(mut opening)) => {
@@ -311,39 +311,43 @@ impl Session {
                 if !awaits_login && is_awaiting_login(&opening) {
                     until = until.min(now + OTHER_LOGIN_TIMEOUT);
                 }
-                self.enter(Activity::Opening(Box::new(Awaiting {
+                self.enter(Activity::Connecting(Box::new(Connecting {
                     opening,
                     protection,
-                    order,
+                    request,
                     work,
                     until,
                     stranger,
-                    hung_up,
+                    peer_closed,
                 })));
                 Ok(Step::Wait)
             }
             Err(failure) => {
-                let reply = match &failure {
-                    Failure::Connect(error) => cannot_connect(error),
-                    Failure::Handshake(error) => self.handshake_failed(error),
-                    Failure::Stranger => self.not_resumed(),
-                };
-                self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
+                let ending = Ending::Failed(self.failure_reply(&failure), Outcome::Failed);
+                self.end_work(request, work, 0, ending, now);
                 Ok(Step::More)
             }
         }
     }
 
+    fn failure_reply(&self, failure: &Failure) -> Reply {
+        match failure {
+            Failure::Connect(error) => cannot_connect(error),
+            Failure::Handshake(error) => self.handshake_failed(error),
+            Failure::Stranger => self.not_resumed(),
+        }
+    }
+
     /// Returns whether the client has closed its side, if its commands are no longer read: after a line that waits for
     /// the transfer, after QUIT, or after the end of its input.
-    fn has_hung_up(&self, order: &Order) -> bool {
-        let hears = self.control.is_open() && order.then == Then::Commands;
-        !hears && self.control.has_ended()
+    fn has_peer_closed(&self, request: &TransferRequest) -> bool {
+        let reads_commands = self.control.is_open() && request.then == AfterTransfer::Commands;
+        !reads_commands && self.control.has_ended()
     }
 
     /// Ends an order whose data connection did not arrive in time.
-    pub(super) fn give_up_opening(&mut self, awaiting: Awaiting, now: Instant) {
-        let Awaiting { opening, mut order, work, stranger, hung_up, .. } = awaiting;
+    pub(super) fn give_up_opening(&mut self, awaiting: Connecting, now: Instant) {
+        let Connecting { opening, mut request, work, stranger, peer_closed, .. } = awaiting;
         let awaited_login = is_awaiting_login(&opening);
         drop(opening);
         let seconds = self.service.limits.data_connect_timeout.as_secs();
@@ -359,35 +363,34 @@ impl Session {
         } else {
             Reply::new(Code::DATA_CONNECTION_FAILED, text)
         };
-        if hung_up {
+        if peer_closed {
             // Lines that the client sent before it left are not answered either.
-            order.then = Then::Farewell;
+            request.then = AfterTransfer::Farewell;
         }
-        self.end_work(order, work, 0, Ending::Told(reply, Outcome::Failed), now);
+        self.end_work(request, work, 0, Ending::Failed(reply, Outcome::Failed), now);
     }
 
     fn log_stranger(&self, from: SocketAddr) {
         let own = self.control.peer().ip();
         let why = format!(
-            "a data connection came from {from}, its control connection from {own}; for clients that have two addresses \
-             there is --data-from"
+            "the control connection comes from {own}; use --data-from for clients with several addresses"
         );
-        self.log(&Event::Refused { peer: from, why: &why });
+        self.log(&Event::DataRefused { from: Some(from), why: &why });
     }
 
     fn handshake_failed(&self, error: &io::Error) -> Reply {
-        self.log(&Event::Trouble { what: "a data connection could not be secured", error });
-        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake of the data connection failed.")
+        self.log(&Event::Trouble { what: "the TLS handshake of a data connection failed", error });
+        Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake on the data connection failed.")
     }
 
     /// Returns the reply if the data connection did not resume a TLS session: the negotiation was unacceptable (RFC
     /// 4217 §10).
     fn not_resumed(&self) -> Reply {
-        let why = "its data connection did not resume a TLS session of its account; OpenSSL's clients can over TLS 1.2 \
-                   (--tls-max 1.2), and --no-tls-reuse takes those that cannot";
-        self.log(&Event::Refused { peer: self.control.peer(), why });
-        let text = "The data connection did not resume the TLS session of this control connection; the server can allow \
-                    that by --no-tls-reuse, and --tls-max 1.2 helps some clients.";
+        let why = "no TLS session of this account was resumed; use --tls-max 1.2 for clients with OpenSSL, or --no-tls-reuse \
+                   for clients that cannot resume";
+        self.log(&Event::DataRefused { from: None, why });
+        let text = "The data connection did not resume the TLS session of the control connection; the administrator can \
+                    allow this with --no-tls-reuse, or help some clients with --tls-max 1.2.";
         Reply::new(Code::UNSUPPORTED_PROTOCOL, text)
     }
 }

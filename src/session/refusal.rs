@@ -12,7 +12,7 @@ use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
 
 /// The SITE commands that are served.
-const SITE_WORDS: &str = "there are CHMOD, UTIME and HELP.";
+const SITE_WORDS: &str = "use CHMOD, UTIME or HELP.";
 
 /// The reason for refusing a command.
 #[derive(Debug)]
@@ -108,41 +108,41 @@ impl Refusal {
             Self::NotLoggedIn => (Code::NOT_LOGGED_IN, "Please log in with USER and PASS."),
             Self::LoginIncorrect => (Code::NOT_LOGGED_IN, "Login incorrect."),
             Self::NoHome(_) => (Code::NOT_LOGGED_IN, "Your home directory is not available."),
-            Self::TooManySessions => (Code::NOT_LOGGED_IN, "You have as many sessions as you may; close one first."),
+            Self::TooManySessions => (Code::NOT_LOGGED_IN, "Too many sessions for this user."),
             Self::TooManyLogins => (Code::NOT_LOGGED_IN, "Too many logins at once; try again later."),
             Self::OutOfMemory => (Code::NOT_LOGGED_IN, "Out of memory; try again later."),
-            Self::NoTls => (Code::NOT_IMPLEMENTED, "TLS is not set up here."),
-            Self::LoginInTheClear => (Code::NOT_LOGGED_IN, "Logins are by TLS only; say AUTH TLS first."),
-            Self::DataInTheClear(code) => (*code, "Data travels by TLS only; say PBSZ 0 and PROT P."),
-            Self::ProtectionLevel => (Code::LEVEL_NOT_SUPPORTED, "TLS has the levels C and P."),
-            Self::ClearCommandChannel => (Code::DENIED_BY_POLICY, "The control connection stays by TLS."),
-            Self::UnknownHost => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "There is no such host here."),
+            Self::NoTls => (Code::NOT_IMPLEMENTED, "TLS is not configured."),
+            Self::LoginInTheClear => (Code::NOT_LOGGED_IN, "TLS is required; send AUTH TLS first."),
+            Self::DataInTheClear(code) => (*code, "TLS is required for data connections; send PBSZ 0 and PROT P."),
+            Self::ProtectionLevel => (Code::LEVEL_NOT_SUPPORTED, "Only PROT C and PROT P are supported."),
+            Self::ClearCommandChannel => (Code::DENIED_BY_POLICY, "CCC is not allowed; the control connection stays encrypted."),
+            Self::UnknownHost => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Unknown host."),
             Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
             Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
             Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),
-            Self::ExtendedPassiveOnly => (Code::BAD_SEQUENCE, "Only EPSV is taken after EPSV ALL."),
-            Self::ForeignAddress => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Data connections go to your own address only, to ports from 1024 on."),
-            Self::PassiveNeedsIpv4 => (Code::DATA_CONNECTION_FAILED, "PASV cannot tell an IPv6 address; use EPSV."),
-            Self::OtherProtocol(Protocol::Ipv4) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (1)"),
-            Self::OtherProtocol(Protocol::Ipv6) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported here, use (2)"),
+            Self::ExtendedPassiveOnly => (Code::BAD_SEQUENCE, "Only EPSV is allowed after EPSV ALL."),
+            Self::ForeignAddress => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Only your own address and ports from 1024 are allowed."),
+            Self::PassiveNeedsIpv4 => (Code::DATA_CONNECTION_FAILED, "PASV does not support IPv6; use EPSV."),
+            Self::OtherProtocol(Protocol::Ipv4) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (1)"),
+            Self::OtherProtocol(Protocol::Ipv6) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (2)"),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::AddrInUse => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::QuotaExceeded => (Code::DATA_CONNECTION_FAILED, "Too many passive ports are open; try again later."),
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
-            Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is under way; try again later."),
-            Self::UploadInterrupted => (Code::UNAVAILABLE, "An upload of this file was interrupted, or is under way; send the new one again with STOR."),
+            Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is in progress; try again later."),
+            Self::UploadInterrupted => (Code::UNAVAILABLE, "An upload of this file was interrupted or is in progress; repeat it with STOR."),
             Self::RangeBeyondEnd => (Code::BAD_MARKER, "The range is beyond the end of the file."),
-            Self::UnknownAlgorithm => (Code::BAD_ARGUMENT, "There is no such algorithm here; FEAT names those there are."),
+            Self::UnknownAlgorithm => (Code::BAD_ARGUMENT, "Unknown algorithm; FEAT lists the supported ones."),
             Self::NotAFile => (Code::UNAVAILABLE, "Not a regular file."),
             Self::NotADirectory => (Code::UNAVAILABLE, "Not a directory."),
-            Self::MachineListOfFile => (Code::BAD_ARGUMENT, "MLSD lists directories; use MLST."),
+            Self::MachineListOfFile => (Code::BAD_ARGUMENT, "Not a directory; use MLST."),
             Self::SizeInAscii => (Code::UNAVAILABLE, "SIZE is not available in TYPE A; use TYPE I."),
-            Self::UnknownLanguage => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Only EN is spoken here."),
-            Self::NoSuchTime => (Code::BAD_ARGUMENT, "There is no such time."),
-            Self::TheRootItself => (Code::UNAVAILABLE, "Not possible with the root directory."),
+            Self::UnknownLanguage => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Only EN is supported."),
+            Self::NoSuchTime => (Code::BAD_ARGUMENT, "Invalid time."),
+            Self::TheRootItself => (Code::UNAVAILABLE, "Not allowed for the root directory."),
             Self::PathTooLong => (Code::BAD_NAME, "Path too long."),
-            Self::StorageSilent => (Code::LOCAL_ERROR, "The file system does not answer; whether this was done is not known."),
-            Self::StorageBusy => (Code::BUSY, "The file system does not answer earlier commands; try again later."),
+            Self::StorageSilent => (Code::LOCAL_ERROR, "The file system does not respond; the result is unknown."),
+            Self::StorageBusy => (Code::BUSY, "The file system has not responded to earlier commands; try again later."),
             Self::Storage(error) => storage(error),
         };
         Reply::new(code, text)
@@ -170,7 +170,7 @@ fn unserved_reply(unserved: Unserved) -> Reply {
             ),
             ArgumentError::Unsupported => (
                 Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
-                format!("{} is not implemented for that.", verb.name),
+                format!("{} does not support this argument.", verb.name),
             ),
             ArgumentError::Protocol => {
                 (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (1,2)".to_owned())
@@ -180,7 +180,7 @@ fn unserved_reply(unserved: Unserved) -> Reply {
             }
             ArgumentError::ForeignSite => (
                 Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
-                format!("SITE UMASK, IDLE and WHO are not served; {SITE_WORDS}"),
+                format!("SITE UMASK, IDLE and WHO are not implemented; {SITE_WORDS}"),
             ),
         },
     };
@@ -205,7 +205,7 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
         Errno::EXIST => (Code::UNAVAILABLE, "Already exists."),
         Errno::NOTEMPTY => (Code::UNAVAILABLE, "Directory not empty."),
         Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP => (Code::UNAVAILABLE, "Permission denied."),
-        Errno::XDEV => (Code::UNAVAILABLE, "Not possible from one file system to another."),
+        Errno::XDEV => (Code::UNAVAILABLE, "Not possible across file systems."),
         Errno::NAMETOOLONG | Errno::INVAL => (Code::BAD_NAME, "File name not allowed."),
         Errno::NOSPC => (Code::NO_SPACE, "Insufficient storage space."),
         Errno::DQUOT => (Code::EXCEEDED, "Quota exceeded."),

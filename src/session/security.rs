@@ -8,7 +8,7 @@ use crate::ftp::command::{Mechanism, ProtectionLevel};
 use crate::ftp::{Code, Reply};
 use crate::net::control::ControlConnection;
 use crate::net::data::{Protection, Resumption};
-use crate::net::tls::{Acceptor, Binding, Direction};
+use crate::net::tls::{Acceptor, Direction, ResumptionScope};
 
 use super::negotiate::Route;
 use super::refusal::Refusal;
@@ -29,9 +29,9 @@ pub struct Security {
 
 /// The TLS state of a session, as set by AUTH, PBSZ and PROT.
 #[derive(Debug, Default)]
-pub(super) struct Secured {
+pub(super) struct TlsState {
     /// Set if the control connection is over TLS; identifies its data connections.
-    pub(super) binding: Option<Binding>,
+    pub(super) scope: Option<ResumptionScope>,
     /// Implicit TLS: data is private unless the client sends PROT C.
     at_once: bool,
     /// PBSZ was received; PROT is refused without it (RFC 2228 §3).
@@ -39,7 +39,7 @@ pub(super) struct Secured {
     data_private: bool,
 }
 
-impl Secured {
+impl TlsState {
     /// Begins TLS on the port of implicit TLS, before the greeting. Data is private unless the client sends PROT C.
     pub(super) fn at_once(
         service: &Service,
@@ -50,9 +50,9 @@ impl Secured {
         if security.implicit_port != Some(control.local().port()) {
             return Ok(Self::default());
         }
-        let binding = security.acceptor.bind(control.peer().ip());
-        control.begin_tls(binding.accept_control()?, now);
-        Ok(Self { binding: Some(binding), at_once: true, buffer_agreed: true, data_private: true })
+        let scope = security.acceptor.bind(control.peer().ip());
+        control.begin_tls(scope.accept_control()?, now);
+        Ok(Self { scope: Some(scope), at_once: true, buffer_agreed: true, data_private: true })
     }
 }
 
@@ -64,26 +64,26 @@ impl Session {
         now: Instant,
     ) -> Result<(), Refusal> {
         let security = self.service.security.as_ref().ok_or(Refusal::NoTls)?;
-        if self.secured.binding.is_some() {
-            return Err(Refusal::OutOfSequence("This connection is by TLS already."));
+        if self.tls.scope.is_some() {
+            return Err(Refusal::OutOfSequence("TLS is already active."));
         }
-        let binding = security.acceptor.bind(self.control.peer().ip());
-        let tls = binding.accept_control()?;
-        self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Go on with the TLS handshake."));
+        let scope = security.acceptor.bind(self.control.peer().ip());
+        let tls = scope.accept_control()?;
+        self.reply(&Reply::new(Code::SECURITY_EXCHANGED, "Proceed with the TLS handshake."));
         // A client that has sent USER in plain text must send it again (RFC 4217 §11).
         let host = self.host.take();
         self.reinitialize(now);
         // HOST stays in effect: it comes before AUTH so that it can select the host (RFC 7151 §3.2).
         self.host = host;
-        if let Err(gone) = self.control.secure(tls, now) {
+        if let Err(disconnect) = self.control.secure(tls, now) {
             // A client that does not read the reply to AUTH gets no other.
-            self.log_disconnect(&gone.to_string(), now);
+            self.log_disconnect(&disconnect.to_string(), now);
             self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
             return Ok(());
         }
         let with_data = mechanism == Mechanism::WithData;
-        self.secured = Secured {
-            binding: Some(binding),
+        self.tls = TlsState {
+            scope: Some(scope),
             at_once: false,
             buffer_agreed: with_data,
             data_private: with_data,
@@ -94,19 +94,19 @@ impl Session {
     /// PBSZ: agrees on 0, because a stream has no buffers (RFC 4217 §9).
     pub(super) fn protection_buffer(&mut self) -> Result<Reply, Refusal> {
         self.is_secure()?;
-        self.secured.buffer_agreed = true;
+        self.tls.buffer_agreed = true;
         Ok(Reply::new(Code::OK, "PBSZ=0"))
     }
 
     /// PROT: sets the protection of data connections from now on.
     pub(super) fn protect(&mut self, level: ProtectionLevel) -> Result<Reply, Refusal> {
         self.is_secure()?;
-        if !self.secured.buffer_agreed {
-            return Err(Refusal::OutOfSequence("Say PBSZ 0 first."));
+        if !self.tls.buffer_agreed {
+            return Err(Refusal::OutOfSequence("Send PBSZ 0 first."));
         }
         let (private, text) = match level {
-            ProtectionLevel::Clear => (false, "Data travels in the clear."),
-            ProtectionLevel::Private => (true, "Data travels by TLS."),
+            ProtectionLevel::Clear => (false, "Data connections are not encrypted."),
+            ProtectionLevel::Private => (true, "Data connections use TLS."),
             ProtectionLevel::Other => return Err(Refusal::ProtectionLevel),
         };
         if !private && self.tls_is_required() {
@@ -116,7 +116,7 @@ impl Session {
             // The open connection may have the other protection.
             self.route = None;
         }
-        self.secured.data_private = private;
+        self.tls.data_private = private;
         Ok(Reply::new(Code::OK, text))
     }
 
@@ -127,9 +127,9 @@ impl Session {
     }
 
     fn is_secure(&self) -> Result<(), Refusal> {
-        match (&self.service.security, &self.secured.binding) {
+        match (&self.service.security, &self.tls.scope) {
             (None, _) => Err(Refusal::NoTls),
-            (_, None) => Err(Refusal::OutOfSequence("Say AUTH TLS first.")),
+            (_, None) => Err(Refusal::OutOfSequence("Send AUTH TLS first.")),
             _ => Ok(()),
         }
     }
@@ -140,7 +140,7 @@ impl Session {
 
     /// Checks that this connection may be used for a login.
     pub(super) fn check_login_security(&self) -> Result<(), Refusal> {
-        if self.tls_is_required() && self.secured.binding.is_none() {
+        if self.tls_is_required() && self.tls.scope.is_none() {
             return Err(Refusal::LoginInTheClear);
         }
         Ok(())
@@ -148,7 +148,7 @@ impl Session {
 
     /// Checks that data may be transferred with the current PROT level (RFC 4217 §10).
     pub(super) fn check_data_security(&self) -> Result<(), Refusal> {
-        if self.tls_is_required() && !self.secured.data_private {
+        if self.tls_is_required() && !self.tls.data_private {
             return Err(Refusal::DataInTheClear(Code::PROTECTION_NEEDED));
         }
         Ok(())
@@ -157,14 +157,14 @@ impl Session {
     /// Returns the protection of the next data connection; `None` if it is not over TLS.
     pub(super) fn protection(&self, direction: Direction) -> Option<Protection> {
         let security = self.service.security.as_ref()?;
-        let binding = self.secured.binding.clone().filter(|_| self.secured.data_private)?;
-        Some(Protection { binding, direction, resumption: security.resumption })
+        let scope = self.tls.scope.clone().filter(|_| self.tls.data_private)?;
+        Some(Protection { scope, direction, resumption: security.resumption })
     }
 
     /// Resets PBSZ, PROT, the transfer parameters and the route, for REIN and AUTH. TLS itself stays.
     pub(super) fn forget_protection(&mut self) {
-        let Secured { binding, at_once, .. } = std::mem::take(&mut self.secured);
-        self.secured = Secured { binding, at_once, buffer_agreed: at_once, data_private: at_once };
+        let TlsState { scope, at_once, .. } = std::mem::take(&mut self.tls);
+        self.tls = TlsState { scope, at_once, buffer_agreed: at_once, data_private: at_once };
         self.parameters = Parameters::default();
         self.route = None;
     }

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
+use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::settings::{Config, Limits};
-use crate::storage::{Disks, Durability, FairCrew, Hosts, Openers};
+use crate::storage::{Durability, Hosts};
 
-use super::guard::Guard;
 use super::patience::UnansweredCalls;
 use super::security::Security;
+use super::throttle::LoginThrottle;
 
 /// State that the sessions of a server share; with slaves, the sessions of one slave.
 #[derive(Debug, Clone)]
@@ -28,18 +29,18 @@ pub struct Service {
     /// TLS, if it is set up.
     pub security: Option<Security>,
     /// Threads that check passwords, in turn for each address.
-    pub checkers: Arc<FairCrew<IpAddr>>,
+    pub checkers: Arc<FairPool<IpAddr>>,
     /// Threads that open homes.
-    pub openers: Arc<Openers>,
+    pub openers: Arc<HomePool>,
     /// Threads for work that waits for a disk: flushes, copies, commits.
-    pub disks: Arc<Disks>,
+    pub disks: Arc<DiskPool>,
     /// Calls of file systems that have not returned in time.
     pub(super) unanswered: Arc<UnansweredCalls>,
     /// When stored data is acknowledged: once it is cached, or once it is flushed.
     pub durability: Durability,
     /// The log that receives events.
     pub log: Arc<Log>,
-    pub(super) guard: Arc<Guard>,
+    pub(super) throttle: Arc<LoginThrottle>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -91,7 +92,7 @@ impl Service {
         config: &Config,
         hosts: Hosts,
         security: Option<Security>,
-        checkers: FairCrew<IpAddr>,
+        checkers: FairPool<IpAddr>,
         log: Arc<Log>,
     ) -> Self {
         Self {
@@ -106,7 +107,7 @@ impl Service {
             openers: Arc::default(),
             durability: durability(config),
             log,
-            guard: Arc::default(),
+            throttle: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),
@@ -138,7 +139,7 @@ impl Service {
     }
 
     /// Returns the threads that wait for disks.
-    pub(super) fn disks(&self) -> Arc<Disks> {
+    pub(super) fn disks(&self) -> Arc<DiskPool> {
         Arc::clone(&self.disks)
     }
 
@@ -157,7 +158,7 @@ impl Service {
     }
 
     /// Ends every session as soon as its transfer, if any, is finished. Waiting sessions notice only when the pool is
-    /// roused after this.
+    /// woken after this.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }

@@ -10,17 +10,17 @@ use crate::ftp::command::Mode;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Outcome, TransferEvent};
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
-use crate::storage::Pace;
+use crate::storage::RateLimit;
 
 use super::negotiate::Route;
 use super::refusal::fault_reply;
 use super::upload::Ending;
 use super::work::Work;
-use super::{Activity, Heard, Metered, Session, Step, TOO_MUCH};
+use super::{Activity, Metered, Polled, Session, Step, TOO_MUCH};
 
 /// Maximum number of bytes per interactive turn: a whole small file, or the beginning of a large one.
 pub(super) const INTERACTIVE_BYTES: usize = 64 * 1024;
@@ -35,11 +35,11 @@ const YOUNG_BYTES: u64 = 4 * 1024 * 1024;
 /// small ones.
 const UPLOAD_BULK_BYTES: usize = 1024 * 1024;
 /// TLS: maximum time for a client that has received everything to close its side, before it gets the 226.
-const HANG_UP_TIMEOUT: Duration = Duration::from_secs(2);
+const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterTransfer {
     Commands,
     /// QUIT was received during the transfer.
     Farewell,
@@ -49,23 +49,23 @@ pub(super) enum Then {
 
 /// A transfer that a client has requested.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct TransferRequest {
     pub(super) verb: &'static Verb,
     pub(super) path: VirtualPath,
     pub(super) begun: Instant,
-    pub(super) then: Then,
+    pub(super) then: AfterTransfer,
 }
 
 /// A transfer in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
     connection: DataConnection,
-    pub(super) order: Order,
+    pub(super) request: TransferRequest,
     work: Work,
     bytes: u64,
     progressed_at: Instant,
     /// The rate limit, which the user's transfers share, and the end of the current pause for it.
-    pace: Option<Arc<Pace>>,
+    rate_limit: Option<Arc<RateLimit>>,
     paused_until: Option<Instant>,
     /// The last bytes in block mode were only headers and markers, which are no progress of the file.
     idles: bool,
@@ -79,7 +79,7 @@ impl Transfer {
         }
         let class =
             if self.bytes < INTERACTIVE_BYTES as u64 { Class::Interactive } else { Class::Bulk };
-        if self.connection.is_hung_up() {
+        if self.connection.is_shut_down() {
             watch.readable(self.connection.descriptor(), class);
         } else {
             self.work.watch(&self.connection, class, watch);
@@ -92,12 +92,12 @@ impl Transfer {
     }
 
     /// Returns whether everything is sent, and only the client's close is awaited.
-    pub(super) fn is_hung_up(&self) -> bool {
-        self.connection.is_hung_up()
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.connection.is_shut_down()
     }
 
     fn stalls_at(&self, stall_timeout: Duration) -> Instant {
-        self.progressed_at + if self.is_hung_up() { HANG_UP_TIMEOUT } else { stall_timeout }
+        self.progressed_at + if self.is_shut_down() { SHUT_DOWN_TIMEOUT } else { stall_timeout }
     }
 
     fn waits_for_storage(&self) -> bool {
@@ -128,7 +128,8 @@ impl Transfer {
 
     /// Returns whether the rate limit allows no data now; if so, the transfer pauses.
     fn pauses(&mut self, now: Instant) -> bool {
-        self.paused_until = self.pace.as_ref().and_then(|pace| pace.busy_until(now));
+        self.paused_until =
+            self.rate_limit.as_ref().and_then(|rate_limit| rate_limit.busy_until(now));
         if let Some(until) = self.paused_until {
             // The server causes this pause, so it is no stall.
             self.progressed_at = until;
@@ -149,14 +150,16 @@ impl Transfer {
 
     /// Returns how many of `bytes` may move in one slice under the rate limit.
     fn slice(&self, bytes: usize) -> usize {
-        self.pace.as_ref().map_or(bytes, |pace| bytes.min(pace.slice()))
+        self.rate_limit.as_ref().map_or(bytes, |rate_limit| bytes.min(rate_limit.slice()))
     }
 
     /// Returns the reply to STAT during the transfer.
     fn status(&self, now: Instant) -> Reply {
-        let seconds = now.duration_since(self.order.begun).as_secs();
-        let text =
-            format!("{}: {} bytes in {seconds} seconds so far.", self.order.verb.name, self.bytes);
+        let seconds = now.duration_since(self.request.begun).as_secs();
+        let text = format!(
+            "{}: {} bytes in {seconds} seconds so far.",
+            self.request.verb.name, self.bytes
+        );
         Reply::new(Code::STATUS, text)
     }
 }
@@ -179,19 +182,19 @@ impl Session {
     pub(super) fn transfer(
         &mut self,
         connection: DataConnection,
-        order: Order,
+        request: TransferRequest,
         work: Work,
         now: Instant,
     ) {
         let metered = Metered::new(self.service.meter());
-        let pace = self.login.member().and_then(|member| work.pace(&member.account));
+        let rate_limit = self.login.member().and_then(|member| work.rate_limit(&member.account));
         self.enter(Activity::Transfer(Box::new(Transfer {
             connection,
-            order,
+            request,
             work,
             bytes: 0,
             progressed_at: now,
-            pace,
+            rate_limit,
             paused_until: None,
             idles: false,
             _metered: metered,
@@ -203,32 +206,32 @@ impl Session {
         mut transfer: Box<Transfer>,
         now: Instant,
         budget: usize,
-    ) -> Result<Step, Gone> {
-        let mut then = transfer.order.then;
-        let heard = self.hear_during_transfer(&mut then, || transfer.status(now), now);
-        transfer.order.then = then;
-        let heard = match heard {
-            Ok(heard) => heard,
-            Err(gone) => {
+    ) -> Result<Step, Disconnect> {
+        let mut then = transfer.request.then;
+        let polled = self.poll_commands(&mut then, || transfer.status(now), now);
+        transfer.request.then = then;
+        let polled = match polled {
+            Ok(polled) => polled,
+            Err(disconnect) => {
                 // `abandon` logs the transfer.
                 self.enter(Activity::Transfer(transfer));
-                return Err(gone);
+                return Err(disconnect);
             }
         };
-        match heard {
-            Heard::Abort => {
+        match polled {
+            Polled::Abort => {
                 self.end_with(*transfer, Ending::Aborted, now);
                 return Ok(Step::More);
             }
-            Heard::TooMuch => {
+            Polled::TooMuch => {
                 self.end(*transfer, aborted(), Outcome::CutOff, now);
                 return Ok(Step::More);
             }
-            Heard::HangUp if transfer.work.ends_with_the_control_connection() => {
+            Polled::PeerClosed if transfer.work.ends_with_the_control_connection() => {
                 self.enter(Activity::Transfer(transfer));
-                return Err(Gone::Closed);
+                return Err(Disconnect::Closed);
             }
-            Heard::HangUp | Heard::Nothing => {}
+            Polled::PeerClosed | Polled::Nothing => {}
         }
         if transfer.pauses(now) {
             self.enter(Activity::Transfer(transfer));
@@ -243,7 +246,7 @@ impl Session {
             // Only the connection remains to be closed; no file is accessed.
             let advanced = transfer.advance(0, now);
             let mut budget = budget;
-            return Ok(self.go_on(transfer, advanced, now, &mut budget));
+            return Ok(self.handle_moved(transfer, advanced, now, &mut budget));
         }
         let slice = transfer.slice(budget);
         let until = now + self.service.limits.stall_timeout;
@@ -258,13 +261,13 @@ impl Session {
             {
                 session.reply(&marker.reply());
             }
-            Ok(session.go_on(transfer, advanced, now, budget))
+            Ok(session.handle_moved(transfer, advanced, now, budget))
         });
         Ok(Step::More)
     }
 
     /// Handles the result of one step of a transfer.
-    fn go_on(
+    fn handle_moved(
         &mut self,
         mut transfer: Box<Transfer>,
         advanced: Result<Moved, Fault>,
@@ -279,8 +282,8 @@ impl Session {
             }
             Ok(Moved::Bytes(count)) => {
                 transfer.bytes += count;
-                if let Some(pace) = &transfer.pace {
-                    pace.charge(count, now);
+                if let Some(rate_limit) = &transfer.rate_limit {
+                    rate_limit.charge(count, now);
                 }
                 self.service.meter.bytes.fetch_add(count, Ordering::Relaxed);
                 if !transfer.idles {
@@ -291,7 +294,7 @@ impl Session {
                 if *budget == 0 && !transfer.work.is_over() { Step::Bulk } else { Step::More }
             }
             Ok(Moved::WouldBlock) => Step::Wait,
-            Ok(Moved::End) => match self.hang_up(&mut transfer) {
+            Ok(Moved::End) => match self.shut_down(&mut transfer) {
                 // A connection that breaks now has received everything.
                 Ok(true) | Err(_) => {
                     self.conclude(*transfer, now);
@@ -301,7 +304,7 @@ impl Session {
             },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
-                    self.log(&Event::Trouble { what: "a transfer could not go on", error });
+                    self.log(&Event::Trouble { what: "a transfer failed", error });
                 }
                 let outcome = match fault {
                     Fault::Connection(_) => Outcome::CutOff,
@@ -317,20 +320,20 @@ impl Session {
 
     /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send `close_notify`; returns
     /// `false` until the client has done so.
-    fn hang_up(&self, transfer: &mut Transfer) -> io::Result<bool> {
+    fn shut_down(&self, transfer: &mut Transfer) -> io::Result<bool> {
         match (&transfer.work, self.parameters.mode) {
             (Work::Receive(_), Mode::Stream) => {
                 transfer.connection.answer_end();
                 Ok(true)
             }
             (_, Mode::Block) => transfer.connection.flush(),
-            (_, Mode::Stream) => transfer.connection.hang_up(),
+            (_, Mode::Stream) => transfer.connection.shut_down(),
         }
     }
 
     /// Ends a transfer that has moved no data for the stall timeout.
     pub(super) fn end_stalled(&mut self, transfer: Transfer, now: Instant) {
-        if transfer.is_hung_up() {
+        if transfer.is_shut_down() {
             return self.conclude(transfer, now);
         }
         let seconds = self.service.limits.stall_timeout.as_secs();
@@ -344,12 +347,12 @@ impl Session {
     /// Logs the transfer of a session that ends in the middle of it, and keeps what has arrived of an upload.
     pub(super) fn abandon(&mut self, now: Instant) {
         if let Activity::Transfer(transfer) = std::mem::take(&mut self.activity) {
-            let Transfer { order, work, bytes, .. } = *transfer;
+            let Transfer { request, work, bytes, .. } = *transfer;
             if let Work::Receive(incoming) = work {
                 // The job ends by itself; its result is not needed.
                 drop(incoming.settle());
             }
-            self.log_transfer(order, bytes, Outcome::CutOff, now);
+            self.log_transfer(request, bytes, Outcome::CutOff, now);
         }
     }
 
@@ -357,14 +360,14 @@ impl Session {
     /// order in which clients expect the two. In block mode the connection stays open for the next transfer, if this
     /// one is complete.
     fn conclude(&mut self, transfer: Transfer, now: Instant) {
-        let Transfer { connection, order, work, bytes, .. } = transfer;
+        let Transfer { connection, request, work, bytes, .. } = transfer;
         if self.parameters.mode == Mode::Block {
             self.route = Some(Route::Open { connection });
         } else {
             drop(connection);
         }
         match work {
-            Work::Receive(incoming) => self.conclude_upload(order, incoming, now),
+            Work::Receive(incoming) => self.conclude_upload(request, incoming, now),
             Work::Send(_) | Work::SendText(_) => {
                 let reply = match work.remark() {
                     None => self.complete(),
@@ -374,7 +377,7 @@ impl Session {
                 };
                 // The file, too, is closed before the reply.
                 drop(work);
-                self.finish(order, bytes, &reply, Outcome::Complete, now);
+                self.finish(request, bytes, &reply, Outcome::Complete, now);
             }
         }
     }
@@ -391,29 +394,31 @@ impl Session {
 
     /// Ends a transfer early. The data connection is closed before the reply, as in `conclude`.
     fn end(&mut self, transfer: Transfer, reply: Reply, outcome: Outcome, now: Instant) {
-        self.end_with(transfer, Ending::Told(reply, outcome), now);
+        self.end_with(transfer, Ending::Failed(reply, outcome), now);
     }
 
     fn end_with(&mut self, transfer: Transfer, ending: Ending, now: Instant) {
-        let Transfer { connection, order, work, bytes, .. } = transfer;
+        let Transfer { connection, request, work, bytes, .. } = transfer;
         drop(connection);
-        self.end_work(order, work, bytes, ending, now);
+        self.end_work(request, work, bytes, ending, now);
     }
 
     /// Ends the work of a transfer. What has arrived of an upload is flushed on another thread before the reply.
     pub(super) fn end_work(
         &mut self,
-        order: Order,
+        request: TransferRequest,
         work: Work,
         bytes: u64,
         ending: Ending,
         now: Instant,
     ) {
         match (work, ending) {
-            (Work::Receive(incoming), ending) => self.keep(order, *incoming, ending, now),
-            (_, Ending::Told(reply, outcome)) => self.finish(order, bytes, &reply, outcome, now),
+            (Work::Receive(incoming), ending) => self.keep(request, *incoming, ending, now),
+            (_, Ending::Failed(reply, outcome)) => {
+                self.finish(request, bytes, &reply, outcome, now);
+            }
             (_, Ending::CutOff(_) | Ending::Aborted) => {
-                self.finish(order, bytes, &aborted(), Outcome::Aborted, now);
+                self.finish(request, bytes, &aborted(), Outcome::Aborted, now);
                 self.reply(&abort_done());
             }
         }
@@ -421,31 +426,31 @@ impl Session {
 
     pub(super) fn finish(
         &mut self,
-        order: Order,
+        request: TransferRequest,
         bytes: u64,
         reply: &Reply,
         outcome: Outcome,
         now: Instant,
     ) {
-        let then = order.then;
-        self.log_transfer(order, bytes, outcome, now);
+        let then = request.then;
+        self.log_transfer(request, bytes, outcome, now);
         self.reply(reply);
         // Data activity counts as activity of the control connection.
-        self.heard_at = now;
-        self.go_on_after(then, now);
+        self.last_activity = now;
+        self.continue_after(then, now);
     }
 
     /// Does what was requested during a transfer, now that it has ended.
-    pub(super) fn go_on_after(&mut self, then: Then, now: Instant) {
+    pub(super) fn continue_after(&mut self, then: AfterTransfer, now: Instant) {
         match then {
-            Then::Commands => self.enter(Activity::Commands),
-            Then::Farewell => self.quit(now),
-            Then::Dismissal => self.dismiss(TOO_MUCH, now),
+            AfterTransfer::Commands => self.enter(Activity::Commands),
+            AfterTransfer::Farewell => self.quit(now),
+            AfterTransfer::Dismissal => self.dismiss(TOO_MUCH, now),
         }
     }
 
-    fn log_transfer(&self, order: Order, bytes: u64, outcome: Outcome, now: Instant) {
-        let Order { verb, path, begun, .. } = order;
+    fn log_transfer(&self, request: TransferRequest, bytes: u64, outcome: Outcome, now: Instant) {
+        let TransferRequest { verb, path, begun, .. } = request;
         let took = now.duration_since(begun);
         self.log(&Event::Transfer(&TransferEvent { verb: verb.name, path, bytes, took, outcome }));
     }
@@ -456,5 +461,5 @@ pub(super) fn aborted() -> Reply {
 }
 
 pub(super) fn abort_done() -> Reply {
-    Reply::new(Code::TRANSFER_COMPLETE, "ABOR done.")
+    Reply::new(Code::TRANSFER_COMPLETE, "ABOR successful.")
 }

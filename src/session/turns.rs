@@ -4,17 +4,17 @@ use std::mem;
 use std::time::Instant;
 
 use crate::log::Event;
-use crate::net::control::Gone;
+use crate::net::control::Disconnect;
 use crate::pool::{Call, Class, Task, Turn, Watch};
 
-use super::transfer::Then;
+use super::transfer::AfterTransfer;
 use super::{Activity, Session, Step};
 
 /// Maximum number of steps in one turn; a command takes one step.
 const STEPS_PER_TURN_MAX: u32 = 32;
 
 impl Session {
-    fn work(&mut self, now: Instant, class: Class) -> Result<Turn, Gone> {
+    fn work(&mut self, now: Instant, class: Class) -> Result<Turn, Disconnect> {
         if now >= self.deadline() {
             self.expire(now)?;
         }
@@ -67,11 +67,11 @@ impl Session {
         }
     }
 
-    fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Gone> {
+    fn step(&mut self, now: Instant, budget: &mut usize) -> Result<Step, Disconnect> {
         match mem::take(&mut self.activity) {
             Activity::Commands => self.next_command(now),
             Activity::LoggingIn(logging_in) => Ok(self.await_login(*logging_in, now)),
-            Activity::Opening(awaiting) => self.await_data_connection(*awaiting, now),
+            Activity::Connecting(awaiting) => self.await_data_connection(*awaiting, now),
             Activity::Transfer(transfer) => self.move_data(transfer, now, *budget),
             Activity::Finishing(finishing) => Ok(self.finish_upload(*finishing, now)),
             Activity::Calling(calling) => self.await_call(calling, now, budget),
@@ -87,9 +87,9 @@ impl Task for Session {
     fn turn(&mut self, now: Instant, class: Class) -> Turn {
         match self.work(now, class) {
             Ok(turn) => turn,
-            Err(gone) => {
+            Err(disconnect) => {
                 self.abandon(now);
-                self.log_disconnect(&gone.to_string(), now);
+                self.log_disconnect(&disconnect.to_string(), now);
                 Turn::Done
             }
         }
@@ -103,18 +103,18 @@ impl Task for Session {
     }
 
     fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        let hears = match &self.activity {
-            Activity::Finishing(finishing) => finishing.hears() && self.control.is_open(),
+        let reads_commands = match &self.activity {
+            Activity::Finishing(finishing) => finishing.reads_commands() && self.control.is_open(),
             Activity::Commands => !self.control.is_congested(),
-            Activity::Opening(awaiting) => {
-                awaiting.order.then == Then::Commands && self.control.is_open()
+            Activity::Connecting(awaiting) => {
+                awaiting.request.then == AfterTransfer::Commands && self.control.is_open()
             }
             // The transfer already watches two descriptors, and is sure to wake when the flush is done.
             Activity::Transfer(transfer) if transfer.owes_a_marker() => {
                 return transfer.watch(watch);
             }
             Activity::Transfer(transfer) => {
-                transfer.order.then == Then::Commands && self.control.is_open()
+                transfer.request.then == AfterTransfer::Commands && self.control.is_open()
             }
             Activity::LoggingIn(_)
             | Activity::Calling(_)
@@ -125,14 +125,14 @@ impl Task for Session {
         };
         if !self.control.is_flushed() {
             watch.writable(self.control.descriptor(), Class::Interactive);
-        } else if hears {
+        } else if reads_commands {
             watch.readable(self.control.descriptor(), Class::Interactive);
-        } else if matches!(&self.activity, Activity::Opening(awaiting) if awaiting.watches_hang_up())
+        } else if matches!(&self.activity, Activity::Connecting(awaiting) if awaiting.watches_peer_close())
         {
             watch.hang_up(self.control.descriptor(), Class::Interactive);
         }
         match &self.activity {
-            Activity::Opening(awaiting) => awaiting.watch(watch),
+            Activity::Connecting(awaiting) => awaiting.watch(watch),
             Activity::Transfer(transfer) => transfer.watch(watch),
             Activity::Finishing(finishing) => finishing.watch(watch),
             Activity::LoggingIn(logging_in) => logging_in.watch(watch),

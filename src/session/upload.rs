@@ -15,17 +15,16 @@ use crate::ftp::{Code, Reply};
 use crate::log::{Event, Outcome};
 use crate::net::control::{has_ended, has_unread};
 use crate::net::copy::Fault;
-use crate::pool::{Class, Watch};
+use crate::pool::{Class, Job, Watch};
 use crate::storage::{
-    ABORTED, ClientState, Committed, Completeness, Errand, Go, Start, Terms, Unable, Upload,
-    VANISHED,
+    ABORTED, ClientState, Committed, Completeness, Go, Start, Terms, Unable, Upload, VANISHED,
 };
 
 use super::incoming::Incoming;
 use super::refusal::{Refusal, fault_reply};
-use super::transfer::{Order, Then, abort_done, aborted};
+use super::transfer::{AfterTransfer, TransferRequest, abort_done, aborted};
 use super::work::Work;
-use super::{Activity, Heard, Pending, Session, Step};
+use super::{Activity, Pending, Polled, Session, Step};
 
 /// Maximum wait for the rest of a line that began before the data ended and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,7 +35,7 @@ const READS_MAX: u32 = 256;
 /// An upload whose data has ended.
 #[derive(Debug)]
 pub(super) struct Finishing {
-    order: Order,
+    request: TransferRequest,
     bytes: u64,
     stage: Stage,
     pub(super) until: Instant,
@@ -45,16 +44,16 @@ pub(super) struct Finishing {
 #[derive(Debug)]
 enum Stage {
     /// A line is arriving that may be ABOR.
-    Hearing(Box<Incoming>),
+    AwaitingLine(Box<Incoming>),
     /// The file is being flushed, and then gets its final name.
     Committing {
-        job: Errand<Committed>,
+        job: Job<Committed>,
         incoming: Box<Incoming>,
         outcome: Outcome,
         aborted: Arc<AtomicBool>,
     },
     /// The upload is incomplete, and what has arrived is being flushed.
-    Keeping { job: Errand<u64>, ending: Ending },
+    Keeping { job: Job<u64>, ending: Ending },
 }
 
 /// The reply to an incomplete upload.
@@ -63,7 +62,7 @@ pub(super) enum Ending {
     /// A 426 with this reason, and the number of bytes kept.
     CutOff(&'static str),
     /// This reply.
-    Told(Reply, Outcome),
+    Failed(Reply, Outcome),
     /// The two replies to ABOR.
     Aborted,
 }
@@ -71,15 +70,15 @@ pub(super) enum Ending {
 impl Finishing {
     pub(super) fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
         match &self.stage {
-            Stage::Hearing(_) => {}
+            Stage::AwaitingLine(_) => {}
             Stage::Committing { job, .. } => watch.readable(job.descriptor(), Class::Interactive),
             Stage::Keeping { job, .. } => watch.readable(job.descriptor(), Class::Interactive),
         }
     }
 
     /// Returns whether commands are read meanwhile.
-    pub(super) fn hears(&self) -> bool {
-        self.order.then == Then::Commands && !matches!(self.stage, Stage::Keeping { .. })
+    pub(super) fn reads_commands(&self) -> bool {
+        self.request.then == AfterTransfer::Commands && !matches!(self.stage, Stage::Keeping { .. })
     }
 }
 
@@ -175,64 +174,73 @@ impl Session {
 
     /// Concludes an upload whose data has ended in order. Commands that the client sent before count first: an ABOR
     /// that has arrived, or is arriving, wins.
-    pub(super) fn conclude_upload(&mut self, order: Order, incoming: Box<Incoming>, now: Instant) {
-        self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
+    pub(super) fn conclude_upload(
+        &mut self,
+        request: TransferRequest,
+        incoming: Box<Incoming>,
+        now: Instant,
+    ) {
+        self.await_last_commands(request, incoming, now + LINE_TIMEOUT, now);
     }
 
-    fn hear_end(
+    fn await_last_commands(
         &mut self,
-        mut order: Order,
+        mut request: TransferRequest,
         mut incoming: Box<Incoming>,
         until: Instant,
         now: Instant,
     ) {
         let bytes = incoming.received();
-        let client = match self.look_for_abort(&mut order.then, now) {
+        let client = match self.look_for_abort(&mut request.then, now) {
             Ok(client) => client,
             Err(_) if now < until => {
-                let stage = Stage::Hearing(incoming);
-                return self.enter_finishing(order, bytes, stage, until);
+                let stage = Stage::AwaitingLine(incoming);
+                return self.enter_finishing(request, bytes, stage, until);
             }
             // A client that sends a Telnet interrupt means to abort, even if the rest of the command does not arrive.
             Err(Unfinished::Interrupt) => ClientState::Aborted,
             Err(Unfinished::Abort | Unfinished::Other) => ClientState::Present,
         };
-        let ended = (order.path.clone(), incoming.position());
+        let ended = (request.path.clone(), incoming.position());
         // If the client has sent something meanwhile, the upload is judged again, and the mark must stay.
         incoming.repeated |= self.short_upload.take().is_some_and(|short| short == ended);
         let outcome = match incoming.judge(client) {
             Completeness::Complete => Outcome::Complete,
             Completeness::AssumedComplete => Outcome::AssumedComplete,
             Completeness::CutOff(ABORTED) => {
-                return self.keep(order, *incoming, Ending::Aborted, now);
+                return self.keep(request, *incoming, Ending::Aborted, now);
             }
             Completeness::CutOff(why) => {
                 if client == ClientState::Present {
                     self.short_upload = Some(ended);
                 }
-                return self.keep(order, *incoming, Ending::CutOff(why), now);
+                return self.keep(request, *incoming, Ending::CutOff(why), now);
             }
         };
-        self.commit(order, incoming, outcome, now);
+        self.commit(request, incoming, outcome, now);
     }
 
     /// Reads the control connection: the client has sent ABOR, is gone, or waits. The error means that a line has begun
     /// that may become ABOR.
-    fn look_for_abort(&mut self, then: &mut Then, now: Instant) -> Result<ClientState, Unfinished> {
+    fn look_for_abort(
+        &mut self,
+        then: &mut AfterTransfer,
+        now: Instant,
+    ) -> Result<ClientState, Unfinished> {
         for _ in 0..READS_MAX {
             self.control.begin_turn();
-            match self.hear_during_transfer(then, storing, now) {
-                Ok(Heard::Abort) => return Ok(ClientState::Aborted),
-                Ok(Heard::HangUp) | Err(_) if *then == Then::Commands => {
+            match self.poll_commands(then, storing, now) {
+                Ok(Polled::Abort) => return Ok(ClientState::Aborted),
+                Ok(Polled::PeerClosed) | Err(_) if *then == AfterTransfer::Commands => {
                     return Ok(ClientState::Vanished);
                 }
                 _ => {}
             }
-            if *then != Then::Commands || !self.listens() || !self.control.has_unread() {
+            if *then != AfterTransfer::Commands || !self.reads_now() || !self.control.has_unread() {
                 break;
             }
         }
-        if *then != Then::Commands {
+        if *then != AfterTransfer::Commands {
             return Ok(ClientState::Present);
         }
         if self.control.has_ended() {
@@ -245,79 +253,91 @@ impl Session {
     }
 
     /// Returns whether the client has sent ABOR while its upload is being flushed.
-    fn hears_abort(&mut self, then: &mut Then, now: Instant) -> bool {
-        let heard = self.hear_during_transfer(then, storing, now);
-        if heard.is_err() {
+    fn polls_abort(&mut self, then: &mut AfterTransfer, now: Instant) -> bool {
+        let polled = self.poll_commands(then, storing, now);
+        if polled.is_err() {
             // The outcome of the upload must still be logged, but no more commands are read.
-            *then = Then::Farewell;
+            *then = AfterTransfer::Farewell;
         }
-        matches!(heard, Ok(Heard::Abort))
+        matches!(polled, Ok(Polled::Abort))
     }
 
     /// Returns whether commands can be read now.
-    fn listens(&self) -> bool {
+    fn reads_now(&self) -> bool {
         self.control.is_open() && !self.control.is_congested()
     }
 
     /// Flushes the file and gives it its final name, unless the client intervenes.
     fn commit(
         &mut self,
-        order: Order,
+        request: TransferRequest,
         mut incoming: Box<Incoming>,
         outcome: Outcome,
         now: Instant,
     ) {
         let bytes = incoming.received();
-        let assumes = outcome == Outcome::AssumedComplete && order.then == Then::Commands;
-        let listens = order.then == Then::Commands && self.listens();
+        let assumes =
+            outcome == Outcome::AssumedComplete && request.then == AfterTransfer::Commands;
+        let reads_now = request.then == AfterTransfer::Commands && self.reads_now();
         let aborted = Arc::default();
-        let go = go_on(self.control.watched().ok(), listens, assumes, Arc::clone(&aborted));
+        let go = go_on(self.control.watched().ok(), reads_now, assumes, Arc::clone(&aborted));
         match incoming.commit(go) {
             Ok(Ok(committed)) => {
-                self.conclude_commit(order, incoming, outcome, Ok(committed), now);
+                self.conclude_commit(request, incoming, outcome, Ok(committed), now);
             }
             Ok(Err(job)) => {
                 let stage = Stage::Committing { job, incoming, outcome, aborted };
-                self.enter_finishing(order, bytes, stage, now + self.service.limits.stall_timeout);
+                self.enter_finishing(
+                    request,
+                    bytes,
+                    stage,
+                    now + self.service.limits.stall_timeout,
+                );
             }
-            Err(error) => self.conclude_commit(order, incoming, outcome, Err(error), now),
+            Err(error) => self.conclude_commit(request, incoming, outcome, Err(error), now),
         }
     }
 
-    fn enter_finishing(&mut self, order: Order, bytes: u64, stage: Stage, until: Instant) {
-        self.enter(Activity::Finishing(Box::new(Finishing { order, bytes, stage, until })));
+    fn enter_finishing(
+        &mut self,
+        request: TransferRequest,
+        bytes: u64,
+        stage: Stage,
+        until: Instant,
+    ) {
+        self.enter(Activity::Finishing(Box::new(Finishing { request, bytes, stage, until })));
     }
 
     pub(super) fn finish_upload(&mut self, finishing: Finishing, now: Instant) -> Step {
-        let Finishing { mut order, bytes, stage, until } = finishing;
+        let Finishing { mut request, bytes, stage, until } = finishing;
         match stage {
-            Stage::Hearing(incoming) => {
-                self.hear_end(order, incoming, until, now);
-                if self.is_hearing() {
+            Stage::AwaitingLine(incoming) => {
+                self.await_last_commands(request, incoming, until, now);
+                if self.awaits_line() {
                     return Step::Wait;
                 }
             }
             Stage::Committing { job, incoming, outcome, aborted } => {
-                if self.hears_abort(&mut order.then, now) {
+                if self.polls_abort(&mut request.then, now) {
                     aborted.store(true, Ordering::Release);
                 }
                 let Some(committed) = job.outcome() else {
                     let stage = Stage::Committing { job, incoming, outcome, aborted };
-                    self.enter_finishing(order, bytes, stage, until);
+                    self.enter_finishing(request, bytes, stage, until);
                     return Step::Wait;
                 };
                 let is_aborted = aborted.load(Ordering::Acquire);
                 match committed {
                     Ok(Committed::Stopped { kept }) if is_aborted => {
-                        self.conclude_keep(order, bytes, Ending::Aborted, kept, now);
+                        self.conclude_keep(request, bytes, Ending::Aborted, kept, now);
                     }
                     Ok(Committed::Asked(upload)) if is_aborted => {
                         let mut incoming = incoming;
                         incoming.take_back(*upload);
-                        self.keep(order, *incoming, Ending::Aborted, now);
+                        self.keep(request, *incoming, Ending::Aborted, now);
                     }
                     committed => {
-                        self.conclude_commit(order, incoming, outcome, committed, now);
+                        self.conclude_commit(request, incoming, outcome, committed, now);
                         if is_aborted {
                             // The ABOR came too late.
                             self.reply(&abort_done());
@@ -327,22 +347,22 @@ impl Session {
             }
             Stage::Keeping { job, ending } => {
                 let Some(kept) = job.outcome() else {
-                    self.enter_finishing(order, bytes, Stage::Keeping { job, ending }, until);
+                    self.enter_finishing(request, bytes, Stage::Keeping { job, ending }, until);
                     return Step::Wait;
                 };
-                self.conclude_keep(order, bytes, ending, kept.unwrap_or_default(), now);
+                self.conclude_keep(request, bytes, ending, kept.unwrap_or_default(), now);
             }
         }
         Step::More
     }
 
-    fn is_hearing(&self) -> bool {
-        matches!(&self.activity, Activity::Finishing(finishing) if matches!(finishing.stage, Stage::Hearing(_)))
+    fn awaits_line(&self) -> bool {
+        matches!(&self.activity, Activity::Finishing(finishing) if matches!(finishing.stage, Stage::AwaitingLine(_)))
     }
 
     fn conclude_commit(
         &mut self,
-        order: Order,
+        request: TransferRequest,
         mut incoming: Box<Incoming>,
         outcome: Outcome,
         committed: io::Result<Committed>,
@@ -354,35 +374,53 @@ impl Session {
                 for marker in incoming.unanswered_markers() {
                     self.reply(&marker.reply());
                 }
-                self.finish(order, bytes, &self.complete(), outcome, now);
+                self.finish(request, bytes, &self.complete(), outcome, now);
             }
             Ok(Committed::Asked(upload)) => {
                 incoming.take_back(*upload);
-                self.hear_end(order, incoming, now + LINE_TIMEOUT, now);
+                self.await_last_commands(request, incoming, now + LINE_TIMEOUT, now);
             }
             Ok(Committed::Stopped { kept }) => {
-                self.conclude_keep(order, bytes, Ending::CutOff(VANISHED), kept, now);
+                self.conclude_keep(request, bytes, Ending::CutOff(VANISHED), kept, now);
             }
-            Err(error) => self.fail_to_commit(order, bytes, error, now),
+            Err(error) => self.fail_to_commit(request, bytes, error, now),
         }
     }
 
     /// Ends an incomplete upload: flushes what has arrived, and then replies.
-    pub(super) fn keep(&mut self, order: Order, incoming: Incoming, ending: Ending, now: Instant) {
+    pub(super) fn keep(
+        &mut self,
+        request: TransferRequest,
+        incoming: Incoming,
+        ending: Ending,
+        now: Instant,
+    ) {
         let bytes = incoming.received();
         match incoming.settle() {
-            Ok(kept) => self.conclude_keep(order, bytes, ending, kept, now),
+            Ok(kept) => self.conclude_keep(request, bytes, ending, kept, now),
             Err(job) => {
                 let stage = Stage::Keeping { job, ending };
-                self.enter_finishing(order, bytes, stage, now + self.service.limits.stall_timeout);
+                self.enter_finishing(
+                    request,
+                    bytes,
+                    stage,
+                    now + self.service.limits.stall_timeout,
+                );
             }
         }
     }
 
-    fn conclude_keep(&mut self, order: Order, bytes: u64, ending: Ending, kept: u64, now: Instant) {
+    fn conclude_keep(
+        &mut self,
+        request: TransferRequest,
+        bytes: u64,
+        ending: Ending,
+        kept: u64,
+        now: Instant,
+    ) {
         let why = match &ending {
             Ending::CutOff(why) => why,
-            Ending::Told(..) => "it did not come to its end",
+            Ending::Failed(..) => "the transfer did not finish",
             Ending::Aborted => ABORTED,
         };
         self.log(&Event::CutOff { why, kept });
@@ -391,60 +429,74 @@ impl Session {
         let is_aborted = matches!(ending, Ending::Aborted);
         let (reply, outcome) = match ending {
             Ending::CutOff(why) => {
-                let text = format!("Cut off: {why}. {kept} bytes are kept.");
+                let text = format!("Upload incomplete: {why}; {kept} bytes kept.");
                 (Reply::new(Code::TRANSFER_ABORTED, text), Outcome::CutOff)
             }
-            Ending::Told(reply, outcome) => (reply, outcome),
+            Ending::Failed(reply, outcome) => (reply, outcome),
             Ending::Aborted => (aborted(), Outcome::Aborted),
         };
-        let then = order.then;
-        self.finish(Order { then: Then::Commands, ..order }, bytes, &reply, outcome, now);
+        let then = request.then;
+        self.finish(
+            TransferRequest { then: AfterTransfer::Commands, ..request },
+            bytes,
+            &reply,
+            outcome,
+            now,
+        );
         if is_aborted {
             self.reply(&abort_done());
         }
-        self.go_on_after(then, now);
+        self.continue_after(then, now);
     }
 
     /// Gives up on a disk that has not responded for the stall timeout. It may still do so: it is unknown whether the
     /// file is stored.
     pub(super) fn give_up_finishing(&mut self, finishing: Finishing, now: Instant) {
-        let Finishing { order, bytes, stage, until } = finishing;
+        let Finishing { request, bytes, stage, until } = finishing;
         match stage {
-            Stage::Hearing(incoming) => self.hear_end(order, incoming, until, now),
+            Stage::AwaitingLine(incoming) => {
+                self.await_last_commands(request, incoming, until, now);
+            }
             Stage::Committing { .. } | Stage::Keeping { .. } => {
-                self.fail_to_commit(order, bytes, io::ErrorKind::TimedOut.into(), now);
+                self.fail_to_commit(request, bytes, io::ErrorKind::TimedOut.into(), now);
             }
         }
     }
 
-    fn fail_to_commit(&mut self, order: Order, bytes: u64, error: io::Error, now: Instant) {
+    fn fail_to_commit(
+        &mut self,
+        request: TransferRequest,
+        bytes: u64,
+        error: io::Error,
+        now: Instant,
+    ) {
         self.route = None;
         let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
-            Reply::new(Code::LOCAL_ERROR, "Another upload of this file has taken over.")
+            Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
         } else {
-            self.log(&Event::Trouble { what: "an upload could not be stored", error: &error });
+            self.log(&Event::Trouble { what: "cannot store an upload", error: &error });
             fault_reply(&Fault::Storage(error))
         };
-        self.finish(order, bytes, &reply, Outcome::Failed, now);
+        self.finish(request, bytes, &reply, Outcome::Failed, now);
     }
 }
 
 /// Returns the reply to STAT while an upload is being stored.
 fn storing() -> Reply {
-    Reply::new(Code::STATUS, "Storing what has come.")
+    Reply::new(Code::STATUS, "Storing the received data.")
 }
 
 /// Decides, once everything is flushed, whether the file gets its final name. It does not if the client has sent
 /// something that may be ABOR; nor if the client is gone and nothing proves that the upload is complete.
 fn go_on(
     control: Option<OwnedFd>,
-    listens: bool,
+    reads_now: bool,
     assumes: bool,
     aborted: Arc<AtomicBool>,
 ) -> impl FnOnce() -> Go + Send + 'static {
     move || match control {
         _ if aborted.load(Ordering::Acquire) => Go::Stop,
-        Some(control) if listens && has_unread(control.as_fd()) => Go::Ask,
+        Some(control) if reads_now && has_unread(control.as_fd()) => Go::Ask,
         Some(control) if assumes && has_ended(control.as_fd()) => Go::Stop,
         _ => Go::On,
     }
@@ -454,7 +506,7 @@ impl From<Unable> for Refusal {
     fn from(unable: Unable) -> Self {
         match unable {
             Unable::Busy => Self::UploadUnderWay,
-            Unable::BeyondEnd => Self::Marker("REST is beyond the end of what is there."),
+            Unable::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
             Unable::Interrupted => Self::UploadInterrupted,
             Unable::Io(error) => Self::Storage(error),
         }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::ftp::Reply;
 use crate::ftp::command::PathName;
-use crate::pool::{Class, Watch};
-use crate::storage::{Durability, Errand};
+use crate::pool::{Class, Job, Watch};
+use crate::storage::Durability;
 
 use super::login::Member;
 use super::patience::CallWait;
@@ -15,7 +15,7 @@ use super::{Activity, Session, Step};
 /// A command that runs on another thread.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    job: Errand<Result<Reply, Refusal>>,
+    job: Job<Result<Reply, Refusal>>,
     pub(super) wait: CallWait,
 }
 
@@ -73,7 +73,7 @@ impl Session {
             self.enter(Activity::Waiting(waiting));
             return Step::Wait;
         };
-        self.heard_at = now;
+        self.last_activity = now;
         match outcome.map_err(Refusal::Storage).flatten() {
             Ok(reply) => self.reply(&reply),
             Err(refusal) => self.refuse(&refusal),

@@ -9,11 +9,11 @@ use std::time::Instant;
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
-use crate::net::copy::{self, Behind, Fault, Moved};
+use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
-use crate::storage::{Account, Pace};
+use crate::storage::{Account, RateLimit};
 
 use super::incoming::Incoming;
 use super::listing::Lister;
@@ -93,7 +93,7 @@ impl Work {
     }
 
     /// Returns the user's rate limit for this direction.
-    pub(super) fn pace(&self, account: &Account) -> Option<Arc<Pace>> {
+    pub(super) fn rate_limit(&self, account: &Account) -> Option<Arc<RateLimit>> {
         match self.direction() {
             Direction::ToClient => account.down(),
             Direction::FromClient => account.up(),
@@ -171,9 +171,9 @@ impl Outgoing {
         }
         // A small file and the end of its connection share a packet.
         let then = match self.blocks {
-            Some(_) => Behind::Open,
-            None if left <= budget => Behind::More,
-            None => Behind::Much,
+            Some(_) => Flush::Now,
+            None if left <= budget => Flush::Coalesce,
+            None => Flush::Cork,
         };
         let slice = left.min(budget);
         match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
@@ -235,16 +235,16 @@ impl Blocks {
         if self.left > 0 {
             return copy::send_ahead(&mut self.unsent, connection);
         }
-        Ok(match copy::send_bytes(&mut self.unsent, connection, Behind::Open)? {
+        Ok(match copy::send_bytes(&mut self.unsent, connection, Flush::Now)? {
             // Reports progress in bytes of the file; the last report completes its size.
             Moved::Bytes(count) => {
-                let told =
+                let reported =
                     if self.unsent.is_empty() { self.carried } else { count.min(self.carried) };
-                self.carried -= told;
-                match told {
+                self.carried -= reported;
+                match reported {
                     0 if self.unsent.is_empty() => Moved::End,
                     0 => Moved::WouldBlock,
-                    told => Moved::Bytes(told),
+                    reported => Moved::Bytes(reported),
                 }
             }
             moved => moved,
@@ -314,7 +314,7 @@ impl Text {
             Ok(Moved::End)
         } else {
             let last = self.ended && self.mode == Mode::Stream;
-            let then = if last { Behind::More } else { Behind::Open };
+            let then = if last { Flush::Coalesce } else { Flush::Now };
             copy::send_bytes(&mut self.unsent, connection, then)
         }
     }

@@ -11,7 +11,7 @@ pub(super) fn read(settings: &mut Settings, arguments: &Arguments, problems: &mu
         let name = format!("--{}", flag.replace('_', "-"));
         let origin = Origin::Flag(name.clone());
         if let Some(Origin::Flag(other)) = settings.get(id).map(|given| &given.origin) {
-            let text = format!("{other} and {name} exclude each other");
+            let text = format!("{other} and {name} cannot be used together");
             problems.push(Problem { origin: Origin::Default, text });
             continue;
         }

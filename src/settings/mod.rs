@@ -5,7 +5,7 @@
 //! earlier one: default, file, environment, flags.
 //!
 //! Invariant: a value is text until its row reads it, so each source accepts and rejects the same values. Not here: what
-//! is opened or served (`prepared`, `check`).
+//! is opened or served (`startup`, `check`).
 
 mod accessor;
 mod define;

@@ -62,7 +62,7 @@ impl Settings {
         }
         let is_half = |path: &PathBuf| path.as_os_str().is_empty();
         if config.tls.keys.iter().any(|files| is_half(&files.certificate) || is_half(&files.key)) {
-            let text = "each --tls-cert needs its --tls-key, in the same order".to_owned();
+            let text = "each --tls-cert needs a --tls-key, in the same order".to_owned();
             return Some(Problem { origin: self.whence(&["tls-key"]), text });
         }
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());

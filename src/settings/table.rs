@@ -25,34 +25,34 @@ use super::row::{Change, Row, Scope, Switch};
 
 settings! {
     root { field root: PathBuf = "_FTPROOT", option "dir",
-        ; One 0, Restart, Local, "directory that is served" }
+        ; One 0, Restart, Local, "directory to serve" }
     bind { field bind: Option<IpAddr>, computed "all addresses, IPv6 and IPv4", option "addr",
         ; One 0, Restart, Local, "address to listen on" }
     port { field port: u16 = "2121", option "n",
-        ; One 0, Restart, Local, "port to listen on; 0 takes any free port" }
+        ; One 0, Restart, Local, "port to listen on; 0 selects a free port" }
     workers { through Workers, computed "twice the number of processors, at least 4", option "n",
         ; One 1, Restart, Local, "number of worker threads" }
     slaves { field slaves: u16 = "0", option "n",
-        ; One 0, Restart, Local, "number of in-process slaves, on the ports following --port" }
+        ; One 0, Restart, Local, "number of in-process slaves, on the ports following --port; each new client goes to the next slave" }
     user { field user: Option<String>, option "name",
-        ; One 0, Restart, Local, "user whose rights the server takes once its ports are open; needs root" }
+        ; One 0, Restart, Local, "switch from root to this user once the ports are open" }
     allow { field allow: Vec<PathBuf>, repeated "dir",
-        ; One 0, Restart, Local, "directory that stays accessible to the server, for homes of users added later" }
+        ; One 0, Restart, Local, "directory that stays accessible to the server, for homes of users added later; may be given several times" }
 
     write { field write: bool = "false",
-        switch write = "true": "allow anonymous users to write",
+        switch write = "true": "allow anonymous users to write; the users of --users have permissions of their own",
         ; One 0, Restart, Shared, "permission of anonymous users to write" }
     users { field users: Option<PathBuf>, option "file",
         ; One 0, Restart, Shared, "file of users who log in with a password, made by ftppasswd" }
     anonymous { field anonymous: bool = "true", computed "true without --users, else false",
-        switch anonymous = "true": "allow anonymous logins besides those of --users",
+        switch anonymous = "true": "allow anonymous logins in addition to --users",
         ; One 0, Restart, Shared, "permission of anonymous users to log in" }
     virtual_host { field virtual_hosts: Vec<VirtualHost>, repeated "host",
         ; One 0, Restart, Shared, "serve another root to clients that request this host name: NAME,root=DIR and, separated by \
         commas, users=FILE, anonymous, cert=FILE and key=FILE" }
 
     tls_cert { through Certificates, repeated "file",
-        ; One 0, Restart, Shared, "TLS certificate in PEM, followed by its issuers" }
+        ; One 0, Restart, Shared, "TLS certificate chain in PEM; may be given several times, for several names" }
     tls_key { through Keys, computed "the file of the certificate", repeated "file",
         ; One 0, Restart, Shared, "private key of the TLS certificate in PEM" }
     self_signed { through SelfSigned, option "file",
@@ -73,8 +73,8 @@ settings! {
         "whether data connections must resume the TLS session of the control connection: required or optional" }
 
     fsync { field flush: bool = "true",
-        switch no_fsync = "false": "acknowledge uploads without flushing them to the disk",
-        ; One 0, NewSessions, Shared, "whether uploads are flushed to the disk before they are acknowledged" }
+        switch no_fsync = "false": "confirm uploads without flushing them to the disk",
+        ; One 0, NewSessions, Shared, "whether uploads are flushed to the disk before they are confirmed" }
     keep_partial { limit partial_age_max: Duration = "24", option "hours",
         ; Hours 0, Now, Shared, "time to keep partial uploads for resuming, in hours" }
 
@@ -127,7 +127,7 @@ settings! {
 
     log_level { field level: Level = "normal",
         switch verbose ('v') = "verbose": "also log commands and replies",
-        switch quiet ('q') = "quiet": "log only events that require attention",
+        switch quiet ('q') = "quiet": "log only errors and warnings",
         ; One 0, Now, Shared, "amount that is logged: quiet, normal or verbose" }
 }
 

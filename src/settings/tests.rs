@@ -223,15 +223,15 @@ fn settings_imply_others_and_some_exclude_each_other() {
     assert_eq!(own.tls.keys.len(), 2);
     assert!(own.tls.keys.iter().all(|files| files.certificate == files.key));
     for (words, expected) in [
-        ("-q -v", "--verbose and --quiet exclude each other"),
+        ("-q -v", "--verbose and --quiet cannot be used together"),
         ("--require-tls", "TLS needs a certificate"),
         ("--implicit-tls 990", "TLS needs a certificate"),
         ("--tls-client-ca a", "TLS needs a certificate"),
-        ("--tls-key a", "each --tls-cert needs its --tls-key"),
-        ("--tls-cert a --tls-cert b --tls-key c", "each --tls-cert needs its --tls-key"),
+        ("--tls-key a", "each --tls-cert needs a --tls-key"),
+        ("--tls-cert a --tls-cert b --tls-key c", "each --tls-cert needs a --tls-key"),
         (
             "--tls-cert a --tls-key b --tls-key c --self-signed d",
-            "each --tls-cert needs its --tls-key",
+            "each --tls-cert needs a --tls-key",
         ),
         ("--virtual-host a,root=/a --virtual-host A,root=/b", "two virtual hosts"),
         ("--port x", "--port: 'x' is not a number from 0 to 65535"),

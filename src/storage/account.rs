@@ -8,138 +8,32 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::exposed::Secrets;
-use super::quota::{Quota, Usage, Usages};
+use super::password;
+use super::permissions::Permissions;
+use super::quota::{Quota, Usage, UsageTable};
+use super::rate_limit::RateLimit;
+use super::root::Root;
+use super::upload::Owner;
 use super::users::{User, UserSettings, Users};
-use super::{Owner, Root, password};
 use crate::ftp::command::Password;
 use crate::ftp::path::Escaped;
-use crate::ftp::verb::Permission;
-
-/// The permissions of an account.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Permissions(u8);
-
-/// The permissions by the words for them in the users file.
-const WORDS: [(&str, Permission); 8] = [
-    ("list", Permission::List),
-    ("read", Permission::Read),
-    ("write", Permission::Write),
-    ("append", Permission::Append),
-    ("delete", Permission::Delete),
-    ("rename", Permission::Rename),
-    ("mkdir", Permission::MakeDirectory),
-    ("chmod", Permission::ChangeAttributes),
-];
-
-impl Permissions {
-    /// The permissions to list and to download.
-    pub const READ_ONLY: Self = Self(bit(Permission::List) | bit(Permission::Read));
-    /// All permissions.
-    pub const FULL: Self = Self(u8::MAX);
-
-    /// Returns true if the permission is in this set.
-    #[must_use]
-    pub const fn allow(self, permission: Permission) -> bool {
-        self.0 & bit(permission) != 0
-    }
-
-    /// Parses words separated by commas; `all` means every permission.
-    ///
-    /// # Errors
-    /// One sentence that lists the known words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text == "all" {
-            return Ok(Self::FULL);
-        }
-        text.split(',').try_fold(Self(0), |all, word| {
-            let found = WORDS.iter().find(|(known, _)| *known == word);
-            let known = WORDS.map(|(known, _)| known).join(", ");
-            let (_, permission) =
-                found.ok_or_else(|| format!("'{word}' is none of {known} and all"))?;
-            Ok(Self(all.0 | bit(*permission)))
-        })
-    }
-}
-
-const fn bit(permission: Permission) -> u8 {
-    1 << permission as u8
-}
-
-impl Default for Permissions {
-    /// Returns all permissions: a user has them in the home unless the users file restricts them.
-    fn default() -> Self {
-        Self::FULL
-    }
-}
-
-impl fmt::Display for Permissions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::FULL {
-            return formatter.write_str("all");
-        }
-        let words = WORDS.iter().filter(|(_, permission)| self.allow(*permission));
-        formatter.write_str(&words.map(|(word, _)| *word).collect::<Vec<_>>().join(","))
-    }
-}
-
-impl fmt::Debug for Permissions {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{self}")
-    }
-}
-
-/// A rate limit that several transfers share. Each byte delays the moment when the next byte may be transferred.
-#[derive(Debug)]
-pub struct Pace {
-    bytes_per_second: NonZeroU64,
-    free_at: Mutex<Option<Instant>>,
-}
-
-impl Pace {
-    /// Creates a limit of this number of bytes per second.
-    #[must_use]
-    pub fn new(bytes_per_second: NonZeroU64) -> Self {
-        Self { bytes_per_second, free_at: Mutex::default() }
-    }
-
-    /// Returns the time until which no bytes may be transferred, if it is in the future.
-    #[must_use]
-    pub fn busy_until(&self, now: Instant) -> Option<Instant> {
-        self.free_at.lock().filter(|free_at| *free_at > now)
-    }
-
-    /// Returns the number of bytes that may be transferred at once: those of a tenth of a second.
-    #[must_use]
-    pub fn slice(&self) -> usize {
-        usize::try_from(self.bytes_per_second.get() / 10).unwrap_or(usize::MAX).max(1)
-    }
-
-    /// Records that this number of bytes was transferred.
-    pub fn charge(&self, bytes: u64, now: Instant) {
-        #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
-        let took = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
-        let mut free_at = self.free_at.lock();
-        *free_at = Some(free_at.map_or(now, |free_at| free_at.max(now)) + took);
-    }
-}
 
 /// The state that all sessions of one user share.
 #[derive(Debug, Default)]
-struct Standing {
+struct SessionCount {
     sessions: AtomicUsize,
 }
 
 /// A session's permit among the sessions of its user, given back when it is dropped.
 #[derive(Debug)]
-struct Place(Arc<Standing>);
+struct SessionPermit(Arc<SessionCount>);
 
-impl Drop for Place {
+impl Drop for SessionPermit {
     fn drop(&mut self) {
         self.0.sessions.fetch_sub(1, Ordering::AcqRel);
     }
@@ -151,10 +45,10 @@ impl Drop for Place {
 pub struct Account {
     root: Arc<Root>,
     permissions: Permissions,
-    up: Option<Arc<Pace>>,
-    down: Option<Arc<Pace>>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
     owner: Owner,
-    _place: Option<Arc<Place>>,
+    _permit: Option<Arc<SessionPermit>>,
 }
 
 impl Account {
@@ -184,13 +78,13 @@ impl Account {
 
     /// Returns the rate limit of uploads.
     #[must_use]
-    pub fn up(&self) -> Option<&Arc<Pace>> {
+    pub fn up(&self) -> Option<&Arc<RateLimit>> {
         self.up.as_ref()
     }
 
     /// Returns the rate limit of downloads.
     #[must_use]
-    pub fn down(&self) -> Option<&Arc<Pace>> {
+    pub fn down(&self) -> Option<&Arc<RateLimit>> {
         self.down.as_ref()
     }
 }
@@ -248,11 +142,11 @@ pub struct Accounts {
 #[derive(Debug)]
 struct UsersFile {
     path: PathBuf,
-    known: RwLock<BTreeMap<Vec<u8>, Arc<Known>>>,
+    loaded: RwLock<BTreeMap<Vec<u8>, Arc<LoadedUser>>>,
     /// The usage of the homes that have a quota.
-    usages: Arc<Usages>,
+    usage_table: Arc<UsageTable>,
     /// The session counts by user name, which outlive a reload.
-    standings: Mutex<HashMap<Vec<u8>, Arc<Standing>>>,
+    session_counts: Mutex<HashMap<Vec<u8>, Arc<SessionCount>>>,
     /// Files that must not be beneath a home.
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
@@ -261,11 +155,11 @@ struct UsersFile {
 
 /// A user of the users file.
 #[derive(Debug)]
-struct Known {
+struct LoadedUser {
     user: User,
-    standing: Arc<Standing>,
-    up: Option<Arc<Pace>>,
-    down: Option<Arc<Pace>>,
+    count: Arc<SessionCount>,
+    up: Option<Arc<RateLimit>>,
+    down: Option<Arc<RateLimit>>,
 }
 
 impl Accounts {
@@ -286,9 +180,9 @@ impl Accounts {
     ) -> Result<Self, String> {
         let users = UsersFile {
             path,
-            known: RwLock::default(),
-            usages: Arc::default(),
-            standings: Mutex::default(),
+            loaded: RwLock::default(),
+            usage_table: Arc::default(),
+            session_counts: Mutex::default(),
             secrets: Arc::default(),
             unreachable: Mutex::default(),
         };
@@ -327,31 +221,31 @@ impl Accounts {
     /// Verifies a name and a password. Anonymous may give any password (RFC 1635).
     #[must_use]
     pub fn verify(&self, name: &[u8], password: Password, from: IpAddr) -> Verification {
-        let known = self.users.as_ref().and_then(|users| users.known.read().get(name).cloned());
+        let loaded = self.users.as_ref().and_then(|users| users.loaded.read().get(name).cloned());
         let owner = owner(name, from);
-        if known.is_none()
+        if loaded.is_none()
             && Self::is_anonymous(name)
             && let Some(permissions) = self.anonymous
         {
             let root = self.root();
-            let account = Account { root, permissions, up: None, down: None, owner, _place: None };
+            let account = Account { root, permissions, up: None, down: None, owner, _permit: None };
             return Verification::Now(Ok(account));
         }
         if self.users.is_none() {
             return Verification::Now(Err(Denied::Incorrect));
         }
         let root = self.root();
-        let usages = self.users.as_ref().map(|users| Arc::clone(&users.usages));
+        let usage_table = self.users.as_ref().map(|users| Arc::clone(&users.usage_table));
         Verification::Later(Box::new(move || {
-            let hash = known.as_ref().map(|known| known.user.hash.as_str());
+            let hash = loaded.as_ref().map(|loaded| loaded.user.hash.as_str());
             let Ok(fits) = password::is_of(hash, &password.0) else {
                 return Err(Denied::OutOfMemory);
             };
-            match known {
-                Some(known) if fits && known.user.settings.lets_in(from) => {
-                    let place = known.take_place().ok_or(Denied::TooManySessions)?;
-                    let usages = usages.unwrap_or_default();
-                    Ok(Admission { known, shared: root, usages, owner, place })
+            match loaded {
+                Some(loaded) if fits && loaded.user.settings.lets_in(from) => {
+                    let place = loaded.take_place().ok_or(Denied::TooManySessions)?;
+                    let usage_table = usage_table.unwrap_or_default();
+                    Ok(Admission { loaded, shared: root, usage_table, owner, place })
                 }
                 _ => Err(Denied::Incorrect),
             }
@@ -360,8 +254,8 @@ impl Accounts {
 
     /// Returns the root; opens it again if its directory was replaced.
     fn root(&self) -> Arc<Root> {
-        let known = Arc::clone(&self.root.read());
-        let Some(other) = known.replacement().map(Arc::new) else { return known };
+        let loaded = Arc::clone(&self.root.read());
+        let Some(other) = loaded.replacement().map(Arc::new) else { return loaded };
         *self.root.write() = Arc::clone(&other);
         other
     }
@@ -375,7 +269,7 @@ impl Accounts {
     /// Returns true if the users file has a user of this name.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {
-        self.users.as_ref().is_some_and(|users| users.known.read().contains_key(name))
+        self.users.as_ref().is_some_and(|users| users.loaded.read().contains_key(name))
     }
 
     /// Returns true if anonymous access is allowed.
@@ -388,8 +282,8 @@ impl Accounts {
     pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
         visit(&self.root());
         let Some(users) = &self.users else { return };
-        let known: Vec<_> = users.known.read().values().cloned().collect();
-        for home in known.iter().filter_map(|known| known.open_home(&users.usages)) {
+        let loaded: Vec<_> = users.loaded.read().values().cloned().collect();
+        for home in loaded.iter().filter_map(|loaded| loaded.open_home(&users.usage_table)) {
             visit(&home);
         }
     }
@@ -397,26 +291,29 @@ impl Accounts {
     /// Returns the path of the root, if it is known, and the homes of all users who have one.
     pub(super) fn places(&self) -> Vec<PathBuf> {
         let root = self.root.read().path().cloned();
-        let known = self.users.iter().flat_map(|users| {
-            let known = users.known.read();
-            known.values().filter_map(|known| known.user.settings.home.clone()).collect::<Vec<_>>()
+        let loaded = self.users.iter().flat_map(|users| {
+            let loaded = users.loaded.read();
+            loaded
+                .values()
+                .filter_map(|loaded| loaded.user.settings.home.clone())
+                .collect::<Vec<_>>()
         });
-        root.into_iter().chain(known).collect()
+        root.into_iter().chain(loaded).collect()
     }
 }
 
 impl UsersFile {
     fn homes(&self) -> Vec<PathBuf> {
-        let known = self.known.read();
-        known.values().filter_map(|known| known.user.settings.home.clone()).collect()
+        let loaded = self.loaded.read();
+        loaded.values().filter_map(|loaded| loaded.user.settings.home.clone()).collect()
     }
 
     fn unreachable(&self, before: &BTreeSet<PathBuf>) -> Vec<Vec<u8>> {
-        let known = self.known.read().clone();
+        let loaded = self.loaded.read().clone();
         let earlier = std::mem::take(&mut *self.unreachable.lock());
         let (mut users, mut homes) = (Vec::new(), BTreeSet::new());
-        for (name, known) in known {
-            let Some(home) = &known.user.settings.home else { continue };
+        for (name, loaded) in loaded {
+            let Some(home) = &loaded.user.settings.home else { continue };
             let is_new = !before.contains(home) || earlier.contains(home);
             if is_new && Root::open(home).and_then(|root| root.reach()).is_err() {
                 homes.insert(home.clone());
@@ -435,39 +332,39 @@ impl UsersFile {
             let of = format!("the home of {}", Escaped(name));
             self.secrets.check(&of, home)?;
         }
-        let mut standings = self.standings.lock();
-        let before = self.known.read().clone();
-        let known: BTreeMap<_, _> = users
+        let mut session_counts = self.session_counts.lock();
+        let before = self.loaded.read().clone();
+        let loaded: BTreeMap<_, _> = users
             .0
             .into_iter()
             .map(|(name, user)| {
-                let standing = Arc::clone(standings.entry(name.clone()).or_default());
+                let count = Arc::clone(session_counts.entry(name.clone()).or_default());
                 let before = before.get(&name);
-                (name, Arc::new(Known::new(user, standing, before.map(AsRef::as_ref))))
+                (name, Arc::new(LoadedUser::new(user, count, before.map(AsRef::as_ref))))
             })
             .collect();
         // Forgets the removed users who have no session.
-        standings
-            .retain(|name, standing| known.contains_key(name) || Arc::strong_count(standing) > 1);
-        let count = known.len();
-        *self.known.write() = known;
+        session_counts
+            .retain(|name, count| loaded.contains_key(name) || Arc::strong_count(count) > 1);
+        let count = loaded.len();
+        *self.loaded.write() = loaded;
         Ok(count)
     }
 }
 
-impl Known {
+impl LoadedUser {
     /// Creates a user of the file. A rate limit that has not changed stays shared with the earlier sessions.
-    fn new(user: User, standing: Arc<Standing>, before: Option<&Self>) -> Self {
+    fn new(user: User, count: Arc<SessionCount>, before: Option<&Self>) -> Self {
         let UserSettings { up, down, .. } = user.settings;
-        let pace = |rate: Option<NonZeroU64>, before: Option<&Arc<Pace>>| {
-            let same = before.filter(|pace| Some(pace.bytes_per_second) == rate);
-            same.cloned().or_else(|| rate.map(|rate| Arc::new(Pace::new(rate))))
+        let rate_limit = |rate: Option<NonZeroU64>, before: Option<&Arc<RateLimit>>| {
+            let same = before.filter(|rate_limit| Some(rate_limit.bytes_per_second()) == rate);
+            same.cloned().or_else(|| rate.map(|rate| Arc::new(RateLimit::new(rate))))
         };
         Self {
-            up: pace(up, before.and_then(|known| known.up.as_ref())),
-            down: pace(down, before.and_then(|known| known.down.as_ref())),
+            up: rate_limit(up, before.and_then(|loaded| loaded.up.as_ref())),
+            down: rate_limit(down, before.and_then(|loaded| loaded.down.as_ref())),
             user,
-            standing,
+            count,
         }
     }
 
@@ -478,45 +375,45 @@ impl Known {
     }
 
     /// Opens the home, for work in it without its user.
-    fn open_home(&self, usages: &Usages) -> Option<Root> {
+    fn open_home(&self, usage_table: &UsageTable) -> Option<Root> {
         // A home that is missing is reported when its user logs in.
         let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
-        Some(match usages.known(&root) {
+        Some(match usage_table.known(root.identity()) {
             Some(usage) => root.with_quota(self.quota(usage)),
             None => root,
         })
     }
 
-    fn take_place(&self) -> Option<Place> {
+    fn take_place(&self) -> Option<SessionPermit> {
         let most = self.user.settings.sessions.unwrap_or(usize::MAX);
         let take = |taken: usize| (taken < most).then_some(taken + 1);
-        let taken = self.standing.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        taken.is_ok().then(|| Place(Arc::clone(&self.standing)))
+        let taken = self.count.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
+        taken.is_ok().then(|| SessionPermit(Arc::clone(&self.count)))
     }
 }
 
 /// A login with a correct password and a session permit, whose home is not open yet.
 #[derive(Debug)]
 pub struct Admission {
-    known: Arc<Known>,
+    loaded: Arc<LoadedUser>,
     shared: Arc<Root>,
-    usages: Arc<Usages>,
+    usage_table: Arc<UsageTable>,
     owner: Owner,
-    place: Place,
+    place: SessionPermit,
 }
 
 impl Admission {
     /// Returns the user's home, if there is one. Opening it may hang.
     #[must_use]
     pub fn home(&self) -> Option<PathBuf> {
-        self.known.user.settings.home.clone()
+        self.loaded.user.settings.home.clone()
     }
 
     /// Opens the home, and counts its usage if it has a quota. Must not run on a worker, nor on a thread that other
     /// jobs need.
     pub fn open(self) -> Verdict {
-        let Self { known, shared, usages, owner, place } = self;
-        let settings = &known.user.settings;
+        let Self { loaded, shared, usage_table, owner, place } = self;
+        let settings = &loaded.user.settings;
         let root = match &settings.home {
             Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
             None => shared.again(),
@@ -525,16 +422,16 @@ impl Admission {
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
-            let usage = usages.of(&root);
-            root.with_quota(known.quota(usage))
+            let usage = usage_table.of(root.identity(), || root.measure());
+            root.with_quota(loaded.quota(usage))
         };
         Ok(Account {
             root: Arc::new(root),
             permissions: settings.may,
-            up: known.up.clone(),
-            down: known.down.clone(),
+            up: loaded.up.clone(),
+            down: loaded.down.clone(),
             owner,
-            _place: Some(Arc::new(place)),
+            _permit: Some(Arc::new(place)),
         })
     }
 }
@@ -554,29 +451,6 @@ mod tests {
             Verification::Now(verdict) => verdict,
             Verification::Later(work) => work().and_then(Admission::open),
         }
-    }
-
-    #[test]
-    fn permissions_are_words_and_words_are_permissions() {
-        for text in ["all", "list,read", "write", "list,read,write,append,delete,rename,mkdir"] {
-            assert_eq!(Permissions::parse(text).unwrap().to_string(), text);
-        }
-        assert!(Permissions::parse("fly").unwrap_err().contains("list, read"));
-        assert!(!Permissions::READ_ONLY.allow(Permission::Write));
-    }
-
-    #[test]
-    fn a_rate_is_shared_by_all_who_move_bytes() {
-        let (pace, start) = (Pace::new(NonZeroU64::new(1000).unwrap()), Instant::now());
-        assert_eq!((pace.busy_until(start), pace.slice()), (None, 100));
-        pace.charge(500, start);
-        pace.charge(500, start);
-        let later = start + Duration::from_secs(1);
-        assert_eq!(pace.busy_until(start), Some(later));
-        assert_eq!(pace.busy_until(later), None);
-        pace.charge(1, later + Duration::from_secs(9));
-        let end = later + Duration::from_millis(9001);
-        assert_eq!(pace.busy_until(later), Some(end), "what was not used is not saved up");
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Secrets {
             |secret: &&Secret| secret.places.iter().any(|path| path.starts_with(&real));
         self.0.iter().find(is_beneath).map_or(Ok(()), |found| {
             Err(format!(
-                "{} {} lies beneath {kind} {}, where clients could fetch it; keep it elsewhere",
+                "{} {} is inside {kind} {}, where clients could download it; move it elsewhere",
                 found.kind,
                 found.path.display(),
                 place.display()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{Accounts, Root};
+use super::account::Accounts;
+use super::root::Root;
 
 /// The accounts of every host name that is served.
 #[derive(Debug)]

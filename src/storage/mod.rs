@@ -4,33 +4,32 @@
 //! Not here: sockets, replies, the clock.
 
 pub mod account;
-mod crew;
-mod disks;
+mod durability;
 mod exposed;
-mod fair;
 mod hosts;
-mod openers;
 mod partials;
 pub mod password;
+mod permissions;
 mod quota;
+mod rate_limit;
 mod reserved_names;
 mod rights;
 mod root;
+mod stat;
 mod unique;
 mod upload;
 pub mod users;
 
-pub use account::{Account, Accounts, Admission, Denied, Pace, Permissions, Verdict, Verification};
-pub use crew::Errand;
-pub use disks::Disks;
+pub use account::{Account, Accounts, Admission, Denied, Verdict, Verification};
+pub use durability::Durability;
 pub use exposed::{Secrets, whereabouts};
-pub use fair::FairCrew;
 pub use hosts::{Hosts, ReloadedUsers};
-pub use openers::Openers;
 pub use partials::all_recovered;
+pub use permissions::Permissions;
+pub use rate_limit::RateLimit;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{
-    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Flush, Go,
-    Owner, Signs, Start, Terms, Unable, Upload, VANISHED, judge,
+    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Flush, Go, Owner, Signs,
+    Start, Terms, Unable, Upload, VANISHED, judge,
 };

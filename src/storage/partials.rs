@@ -14,8 +14,9 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
-use super::root::{Root, entry, real, size};
-use super::upload::{Lock, Owner, UploadTarget, modified, recover, rename_new_at};
+use super::root::{Root, real};
+use super::stat::{entry, modified, size};
+use super::upload::{Lock, Owner, UploadTarget, recover, rename_new_at};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 

@@ -18,8 +18,6 @@ use std::sync::{Arc, Weak};
 use parking_lot::{Mutex, MutexGuard};
 use rustix::io::Errno;
 
-use super::root::Root;
-
 /// The usage of a tree, shared by all sessions that see the tree.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
@@ -42,15 +40,15 @@ pub(super) struct Used {
 
 /// The trees whose usage is known, by the device and inode numbers of their roots.
 #[derive(Debug, Default)]
-pub(super) struct Usages(Mutex<HashMap<(u64, u64), Weak<Usage>>>);
+pub(super) struct UsageTable(Mutex<HashMap<(u64, u64), Weak<Usage>>>);
 
-impl Usages {
-    /// Returns the usage of a tree; counts it if no session sees the tree now.
-    pub(super) fn of(&self, root: &Root) -> Arc<Usage> {
-        if let Some(usage) = self.known(root) {
+impl UsageTable {
+    /// Returns the usage of the tree whose root has this identity; `measure` counts it if no session sees the tree now.
+    pub(super) fn of(&self, identity: FileId, measure: impl FnOnce() -> Used) -> Arc<Usage> {
+        if let Some(usage) = self.known(identity) {
             return usage;
         }
-        let (identity, used) = (root.identity(), root.measure());
+        let used = measure();
         let mut known = self.0.lock();
         known.retain(|_, usage| usage.strong_count() > 0);
         // Another thread may have been faster.
@@ -62,8 +60,8 @@ impl Usages {
     }
 
     /// Returns the usage of a tree, if a session sees the tree now.
-    pub(super) fn known(&self, root: &Root) -> Option<Arc<Usage>> {
-        self.0.lock().get(&root.identity()).and_then(Weak::upgrade)
+    pub(super) fn known(&self, identity: FileId) -> Option<Arc<Usage>> {
+        self.0.lock().get(&identity).and_then(Weak::upgrade)
     }
 }
 
@@ -127,7 +125,7 @@ impl Quota {
 
 /// The reservation of one upload. Dropping it gives back the room, except for what was marked as kept.
 #[derive(Debug, Default)]
-pub(super) struct Charge {
+pub(super) struct QuotaReservation {
     quota: Option<Quota>,
     /// The length of the upload's file.
     bytes: u64,
@@ -139,7 +137,7 @@ pub(super) struct Charge {
     credited: Option<FileId>,
 }
 
-impl Charge {
+impl QuotaReservation {
     /// Reserves room for an upload. `counted` is the number of bytes of its file that are counted already, or `None` if
     /// the file is new. `replaces` is the length in bytes and the identity of the file that it replaces.
     pub(super) fn begin(
@@ -148,20 +146,20 @@ impl Charge {
         replaces: Option<(u64, FileId)>,
     ) -> io::Result<Self> {
         let Some(quota) = quota else { return Ok(Self::default()) };
-        let mut charge = Self { quota: Some(quota.clone()), ..Self::default() };
+        let mut reservation = Self { quota: Some(quota.clone()), ..Self::default() };
         if let Some(bytes) = counted {
-            (charge.bytes, charge.files) = (bytes, 1);
+            (reservation.bytes, reservation.files) = (bytes, 1);
         }
         if let Some((bytes, file)) = replaces
             && quota.usage.credited.lock().insert(file)
         {
-            charge.credited = Some(file);
-            let changed = charge.change(charge.bytes, charge.files, (bytes, 1));
-            changed.inspect_err(|_| charge.forget_if(counted.is_some()))?;
+            reservation.credited = Some(file);
+            let changed = reservation.change(reservation.bytes, reservation.files, (bytes, 1));
+            changed.inspect_err(|_| reservation.forget_if(counted.is_some()))?;
         }
-        let changed = charge.change(charge.bytes, 1, charge.credit);
-        changed.inspect_err(|_| charge.forget_if(counted.is_some()))?;
-        Ok(charge)
+        let changed = reservation.change(reservation.bytes, 1, reservation.credit);
+        changed.inspect_err(|_| reservation.forget_if(counted.is_some()))?;
+        Ok(reservation)
     }
 
     /// Reserves room for bytes appended to a file. `replaced` bytes are freed when the append is complete.
@@ -220,7 +218,7 @@ impl Charge {
     }
 
     /// Leaves the file counted that has got its final name, in place of a file of `replaced` bytes. Call it under the
-    /// lock of the names, after [`Charge::set_credit`] with this value.
+    /// lock of the names, after [`QuotaReservation::set_credit`] with this value.
     pub(super) fn keep_file(&mut self, replaced: Option<u64>) {
         if let Some(quota) = &self.quota {
             // The replaced file was larger than the new one.
@@ -235,7 +233,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
         if let Some(quota) = &self.quota {
             let (bytes, files) = self.cost();
@@ -257,13 +255,14 @@ mod tests {
 
     use super::*;
     use crate::ftp::VirtualPath;
-    use crate::storage::{Durability, Go, Owner, Start, Terms, Upload};
+    use crate::storage::{Durability, Go, Owner, Root, Start, Terms, Upload};
 
     const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 
     fn root(bytes_max: u64, files_max: u64) -> (TempDir, Root, Quota) {
         let folder = tempfile::tempdir().unwrap();
-        let usage = Usages::default().of(&Root::open(folder.path()).unwrap());
+        let root = Root::open(folder.path()).unwrap();
+        let usage = UsageTable::default().of(root.identity(), || root.measure());
         let quota = Quota { bytes_max, files_max, usage };
         let root = Root::open(folder.path()).unwrap().with_quota(quota.clone());
         (folder, root, quota)

@@ -19,20 +19,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
 use cap_std::fs::{
-    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt,
-    Permissions, PermissionsExt,
+    Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt, Permissions,
+    PermissionsExt,
 };
 use jiff::Timestamp;
 use rustix::fs::{
-    Access, AtFlags, FileType, Mode, OFlags, RawDir, Stat, StatVfsMountFlags, Timespec, Timestamps,
+    Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, Timespec, Timestamps,
     UTIME_OMIT, accessat, openat, statat,
 };
 use rustix::io::Errno;
 
+use super::durability::{Durability, flush_directory, open_directory};
 use super::quota::{Quota, Used};
 use super::reserved_names::{is_record, may_be_reserved};
 use super::rights::Surroundings;
-use super::upload::{Durability, flush_directory, open_directory};
+use super::stat::{entry, entry_of, timespec};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 
@@ -434,72 +435,6 @@ pub(super) fn real(path: &VirtualPath) -> io::Result<&Path> {
         b"" => Ok(Path::new(".")),
         path if path.split(|byte| *byte == b'/').any(may_be_reserved) => Err(Errno::ACCESS.into()),
         path => Ok(Path::new(OsStr::from_bytes(path))),
-    }
-}
-
-/// Returns the size of a file in bytes.
-pub(super) fn size(stat: &Stat) -> u64 {
-    u64::try_from(stat.st_size).unwrap_or_default()
-}
-
-/// Converts a time for the kernel, whose nanoseconds count forward, even before 1970.
-fn timespec(time: Timestamp) -> Timespec {
-    let (second, nanosecond) = (time.as_second(), time.subsec_nanosecond());
-    let borrow = i64::from(nanosecond < 0);
-    Timespec { tv_sec: second - borrow, tv_nsec: i64::from(nanosecond) + borrow * 1_000_000_000 }
-}
-
-pub(super) fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
-    let kind = if metadata.is_file() {
-        Kind::File
-    } else if metadata.is_dir() {
-        Kind::Directory
-    } else if metadata.is_symlink() {
-        Kind::Link
-    } else {
-        Kind::Other
-    };
-    let nanosecond = i32::try_from(metadata.mtime_nsec()).unwrap_or_default();
-    Entry {
-        name,
-        kind,
-        size: metadata.len(),
-        modified: Timestamp::new(metadata.mtime(), nanosecond).unwrap_or_default(),
-        mode: metadata.mode() & 0o7777,
-        links: metadata.nlink(),
-        identity: (metadata.dev(), metadata.ino()),
-        owner: metadata.uid(),
-        group: metadata.gid(),
-        linked: false,
-    }
-}
-
-/// Builds an entry directly from a stat, because a listing of 100,000 entries calls this as often.
-#[allow(
-    clippy::unnecessary_cast,
-    clippy::cast_possible_wrap,
-    clippy::useless_conversion,
-    reason = "types differ by architecture"
-)]
-fn entry_of(name: Vec<u8>, stat: &Stat) -> Entry {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Directory,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Other,
-    };
-    let nanosecond = i32::try_from(stat.st_mtime_nsec).unwrap_or_default();
-    Entry {
-        name,
-        kind,
-        size: size(stat),
-        modified: Timestamp::new(stat.st_mtime as i64, nanosecond).unwrap_or_default(),
-        mode: stat.st_mode & 0o7777,
-        links: u64::from(stat.st_nlink),
-        identity: (stat.st_dev, stat.st_ino),
-        owner: stat.st_uid,
-        group: stat.st_gid,
-        linked: false,
     }
 }
 

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::account::Permissions;
 use super::password;
+use super::permissions::Permissions;
 use crate::units::{self, Networks, networks};
 
 /// The mode of the users file: only its owner may read it.
@@ -79,10 +79,10 @@ impl UserSettings {
     /// One sentence that describes the mistake.
     pub fn set(&mut self, setting: &str) -> Result<(), String> {
         let (name, value) =
-            setting.split_once('=').ok_or_else(|| format!("'{setting}' is no NAME=VALUE"))?;
+            setting.split_once('=').ok_or_else(|| format!("'{setting}' is not NAME=VALUE"))?;
         let rate = |value: &str| {
             units::bytes(value).and_then(|rate| {
-                NonZeroU64::new(rate).ok_or_else(|| "a rate of nothing is none".to_owned())
+                NonZeroU64::new(rate).ok_or_else(|| "a rate must be at least 1".to_owned())
             })
         };
         match name {
@@ -96,7 +96,7 @@ impl UserSettings {
                 self.sessions = Some(usize::try_from(number(value)?).unwrap_or(usize::MAX));
             }
             "from" => self.from = networks(value)?,
-            _ => return Err(format!("there is no setting '{name}'")),
+            _ => return Err(format!("unknown setting '{name}'")),
         }
         Ok(())
     }
@@ -129,11 +129,11 @@ impl fmt::Display for UserSettings {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("'{text}' is no number"))
+    text.parse().map_err(|_| format!("'{text}' is not a number"))
 }
 
 fn home(text: &str) -> Result<PathBuf, String> {
-    let bytes = decode(text).ok_or_else(|| format!("'{text}' is no path"))?;
+    let bytes = decode(text).ok_or_else(|| format!("'{text}' is not a path"))?;
     let home = PathBuf::from(std::ffi::OsString::from_vec(bytes));
     if home.is_absolute() {
         Ok(home)
@@ -179,7 +179,7 @@ impl Users {
             }
             let (name, user) = parse_line(line).map_err(|what| format!("line {number}: {what}"))?;
             if users.0.insert(name, user).is_some() {
-                return Err(format!("line {number}: this user stands here twice"));
+                return Err(format!("line {number}: duplicate user"));
             }
         }
         Ok(users)
@@ -238,10 +238,10 @@ impl fmt::Display for Users {
 
 fn parse_line(line: &str) -> Result<(Vec<u8>, User), String> {
     let mut words = line.split_ascii_whitespace();
-    let name = words.next().and_then(decode).ok_or("the name cannot be read")?;
+    let name = words.next().and_then(decode).ok_or("invalid user name")?;
     let hash = words.next().unwrap_or_default();
     if !password::is_hash(hash) {
-        return Err("behind the name stands no argon2id hash".to_owned());
+        return Err("no argon2id hash after the user name".to_owned());
     }
     let mut settings = UserSettings::default();
     words.try_for_each(|word| settings.set(word))?;
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn a_mistake_is_told_with_its_line() {
         for (line, what) in [
-            ("alice", "line 2: behind the name stands no argon2id hash"),
-            ("alice secret", "line 2: behind the name stands no argon2id hash"),
-            ("%zz x", "line 2: the name cannot be read"),
+            ("alice", "line 2: no argon2id hash after the user name"),
+            ("alice secret", "line 2: no argon2id hash after the user name"),
+            ("%zz x", "line 2: invalid user name"),
         ] {
             assert_eq!(Users::parse(&format!("#\n{line}\n")), Err(what.to_owned()));
         }
@@ -341,7 +341,11 @@ mod tests {
         {
             assert!(Users::parse(&format!("a {HASH} {setting}")).is_err(), "{setting}");
         }
-        assert!(Users::parse(&format!("a {HASH}\na {HASH}\n")).unwrap_err().contains("twice"));
+        assert!(
+            Users::parse(&format!("a {HASH}\na {HASH}\n"))
+                .unwrap_err()
+                .contains("line 2: duplicate user")
+        );
     }
 
     #[test]

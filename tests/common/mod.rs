@@ -96,7 +96,7 @@ impl TestServer {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.server.as_ref().unwrap().doors()[0].address
+        self.server.as_ref().unwrap().listeners()[0].address
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -65,10 +65,10 @@ fn demo() -> Outcome {
     ]))?;
     let fetched = root().join("_CLIENTROOT/hello.txt");
     if std::fs::read(&fetched)? != std::fs::read(root().join("_FTPROOT/hello.txt"))? {
-        return Err("the file that was fetched is not the file that was served".into());
+        return Err("the downloaded file differs from the served file".into());
     }
     println!(
-        "_CLIENTROOT/hello.txt is there, byte for byte. Now try: target/release/ftpserver --workers 4 &"
+        "_CLIENTROOT/hello.txt is complete and identical. Next, try: target/release/ftpserver --workers 4 &"
     );
     println!("and: target/release/ftpclient localhost");
     Ok(())
@@ -131,7 +131,7 @@ fn test(command: &mut Command) -> Outcome {
     std::fs::set_permissions(&list, Permissions::from_mode(0o666))?;
     let outcome = run(command.env("SKIPPED_TESTS", &list));
     let skipped = std::fs::read_to_string(&list)?;
-    println!("{} tests were skipped, in whole or in part", skipped.lines().count());
+    println!("{} tests were skipped, fully or partly", skipped.lines().count());
     for line in skipped.lines() {
         println!("  {line}");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use crate::client::files::{is_directory, lines, local_name, shown};
-use crate::client::{Client, ClientError, Kind};
+use crate::client::{Client, ClientError, ErrorKind};
 use crate::ftp::command::{Command, PathName, Selection, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::time::TimeValue;
@@ -36,19 +36,19 @@ pub(super) fn open(shell: &mut Shell, words: &[&str]) -> Done {
     let (target, port) = match words {
         [target, port] => (
             target,
-            Some(port.parse().map_err(|_| ClientError::usage(format!("'{port}' is no port")))?),
+            Some(port.parse().map_err(|_| ClientError::usage(format!("'{port}' is not a port")))?),
         ),
         [target, ..] => (target, None),
         [] => return Err(ClientError::usage("usage: open HOST|URL [PORT]")),
     };
-    shell.hang_up();
+    shell.disconnect();
     shell.open(target, port)?;
     Ok(Flow::Continue)
 }
 
 pub(super) fn close(shell: &mut Shell, _: &[&str]) -> Done {
     shell.client()?;
-    shell.hang_up();
+    shell.disconnect();
     Ok(Flow::Continue)
 }
 
@@ -76,7 +76,7 @@ pub(super) fn quote(shell: &mut Shell, words: &[&str]) -> Done {
     if reply.code.0 < 400 {
         Ok(Flow::Continue)
     } else {
-        Err(ClientError::refused(Kind::Refused, "quote", reply))
+        Err(ClientError::refused(ErrorKind::Refused, "quote", reply))
     }
 }
 
@@ -85,11 +85,7 @@ pub(super) fn status(shell: &mut Shell, _: &[&str]) -> Done {
         Some(client) => format!("Connected to {} ({}).\n", shell.place, client.peer()),
         None => "Not connected.\n".to_owned(),
     };
-    let way = if shell.options.active {
-        "active: the server connects to us"
-    } else {
-        "passive: we connect to the server"
-    };
+    let way = if shell.options.active { "active mode" } else { "passive mode" };
     let kind = match shell.representation {
         Type::Ascii => "ascii",
         Type::Image => "binary",
@@ -131,11 +127,14 @@ pub(super) fn lcd(shell: &mut Shell, words: &[&str]) -> Done {
     let to = match words.first() {
         Some(word) => shell.local.join(word),
         None => std::env::home_dir()
-            .ok_or_else(|| ClientError::usage("there is no home directory; name one"))?,
+            .ok_or_else(|| ClientError::usage("no home directory; give a directory"))?,
     };
     let to = to.canonicalize().map_err(|error| ClientError::local(&to, &error))?;
     if !to.is_dir() {
-        return Err(ClientError::new(Kind::Local, format!("{}: not a directory", to.display())));
+        return Err(ClientError::new(
+            ErrorKind::Local,
+            format!("{}: not a directory", to.display()),
+        ));
     }
     shell.local = to;
     shell.local_is_chosen = true;
@@ -169,7 +168,7 @@ pub(super) fn local_shell(shell: &mut Shell, words: &[&str]) -> Done {
     if status.success() {
         Ok(Flow::Continue)
     } else {
-        Err(ClientError::new(Kind::Local, format!("the command ended with {status}")))
+        Err(ClientError::new(ErrorKind::Local, format!("the command ended with {status}")))
     }
 }
 
@@ -288,7 +287,7 @@ pub(super) fn rename(shell: &mut Shell, words: &[&str]) -> Done {
 pub(super) fn chmod(shell: &mut Shell, words: &[&str]) -> Done {
     if let [mode, path] = words {
         let bits = u32::from_str_radix(mode, 8).map_err(|_| {
-            ClientError::usage(format!("'{mode}' is no mode in octal, such as 644"))
+            ClientError::usage(format!("'{mode}' is not an octal mode, such as 644"))
         })?;
         shell.client()?.set_mode(path.as_bytes(), bits)?;
     }
@@ -379,7 +378,7 @@ fn source(
         }
         Some(remote) => remote.as_bytes().to_vec(),
         None => own_name().ok_or_else(|| {
-            ClientError::usage(format!("{given} has no name of its own; say the remote name"))
+            ClientError::usage(format!("{given} has no file name; give the remote name"))
         })?,
     };
     Ok((local, remote))

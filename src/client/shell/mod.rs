@@ -23,7 +23,7 @@ use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
 
 use super::url::Target;
-use super::{Client, ClientError, Kind, Options, Tls, netrc};
+use super::{Client, ClientError, ErrorKind, Options, TlsMode, netrc};
 use actions::Flow;
 use command::ShellCommand;
 use complete::Assistant;
@@ -99,7 +99,7 @@ impl Shell {
     pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
         let target = Target::parse(target).map_err(ClientError::usage)?;
         let usual = match target.tls {
-            Some(Tls::Implicit) => IMPLICIT_TLS_PORT,
+            Some(TlsMode::Implicit) => IMPLICIT_TLS_PORT,
             _ if target.is_url => URL_PORT,
             _ => DEFAULT_PORT,
         };
@@ -126,7 +126,7 @@ impl Shell {
     /// Handles the path of a URL without a slash at its end: enters a directory, fetches a file.
     fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
         match self.client()?.change_directory(path) {
-            Err(error) if error.kind == Kind::Refused => {
+            Err(error) if error.kind == ErrorKind::Refused => {
                 let local = self.local.join(super::files::local_name(path)?);
                 self.get_file(path, &local, None, transfers::Begin::Anew)
             }
@@ -163,7 +163,9 @@ impl Shell {
         };
         match client.login(&user, &password) {
             Err(error)
-                if error.kind == Kind::Login && io::stdin().is_terminal() && self.interactive =>
+                if error.kind == ErrorKind::Login
+                    && io::stdin().is_terminal()
+                    && self.interactive =>
             {
                 self.fail(&error);
                 let user = ask_user()?;
@@ -182,7 +184,7 @@ impl Shell {
             match error.kind() {
                 io::ErrorKind::Interrupted => ClientError::interrupted(),
                 _ => ClientError::new(
-                    Kind::Login,
+                    ErrorKind::Login,
                     format!("no password: {}", super::error::reason(&error)),
                 ),
             }
@@ -203,9 +205,7 @@ impl Shell {
                     self.run_line(line.trim_start_matches('\u{FEFF}').trim_end_matches('\r'))
                 }
                 Ok(Err(_)) => {
-                    self.fail(&ClientError::usage(
-                        "a line of the script is not UTF-8; it was passed over",
-                    ));
+                    self.fail(&ClientError::usage("a line of the script is not UTF-8; skipped"));
                     self.after_failure()
                 }
                 Err(error) => {
@@ -247,7 +247,7 @@ impl Shell {
             }
         }
         // The user has seen every failure, so leaving is a success.
-        shell.borrow_mut().hang_up();
+        shell.borrow_mut().disconnect();
         Ok(0)
     }
 
@@ -258,7 +258,7 @@ impl Shell {
 
     fn run_line(&mut self, line: &str) -> Flow {
         let Ok(commands) = words::split(line) else {
-            self.fail(&ClientError::usage("a quote is not closed"));
+            self.fail(&ClientError::usage("unclosed quote"));
             return self.after_failure();
         };
         for command in commands {
@@ -271,7 +271,7 @@ impl Shell {
                         self.client = None;
                     }
                     if self.after_failure() == Flow::Leave
-                        || (error.kind == Kind::Interrupted && !self.interactive)
+                        || (error.kind == ErrorKind::Interrupted && !self.interactive)
                     {
                         return Flow::Leave;
                     }
@@ -298,11 +298,11 @@ impl Shell {
     }
 
     fn leave(&mut self) -> u8 {
-        self.hang_up();
+        self.disconnect();
         self.first_failure
     }
 
-    fn hang_up(&mut self) {
+    fn disconnect(&mut self) {
         if let Some(client) = self.client.take() {
             client.quit();
         }
@@ -310,9 +310,9 @@ impl Shell {
     }
 
     fn client(&mut self) -> Result<&mut Client, ClientError> {
-        self.client
-            .as_mut()
-            .ok_or_else(|| ClientError::new(Kind::NoConnection, "not connected. Use open HOST."))
+        self.client.as_mut().ok_or_else(|| {
+            ClientError::new(ErrorKind::NoConnection, "not connected. Use open HOST.")
+        })
     }
 
     fn set_active(&mut self, active: bool) {
@@ -321,9 +321,9 @@ impl Shell {
             client.set_active(active);
         }
         let way = if active {
-            "The server will connect to us for data."
+            "Active mode: the server opens data connections."
         } else {
-            "We will connect to the server for data."
+            "Passive mode: the client opens data connections."
         };
         self.note(way);
     }
@@ -411,7 +411,7 @@ fn ask_user() -> Result<String, ClientError> {
         .and_then(|()| io::stdin().lock().read_line(&mut name));
     match asked {
         Ok(1..) => Ok(name.trim().to_owned()),
-        _ => Err(ClientError::new(Kind::Login, "no user")),
+        _ => Err(ClientError::new(ErrorKind::Login, "no user")),
     }
 }
 

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::client::files::Watcher;
+use crate::client::files::Progress;
 
 /// Maximum number of times per second that a bar is redrawn.
 const DRAWS_PER_SECOND: u8 = 8;
 
 /// Progress of the transfer of one file.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct TransferBar {
     bar: ProgressBar,
     name: String,
     begun: Instant,
@@ -21,7 +21,7 @@ pub(super) struct Progress {
     quiet: bool,
 }
 
-impl Progress {
+impl TransferBar {
     pub(super) fn new(name: &str, quiet: bool) -> Self {
         #[allow(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
         let begun = Instant::now();
@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-impl Watcher for Progress {
+impl Progress for TransferBar {
     fn progress(&mut self, bytes: u64, total: Option<u64>) {
         if self.started_at.is_none() {
             self.started_at = Some(bytes);

@@ -5,14 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, Coming, From, Kind, Known};
+use crate::client::{Client, ClientError, ErrorKind, FileRequest, RemoteMetadata, UploadStart};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
 use super::Shell;
 use super::actions::{Done, Flow};
-use super::progress::Progress;
+use super::progress::TransferBar;
 use super::words::{pattern, plain};
 
 /// Maximum depth of the trees of `get -r` and `put -r`.
@@ -26,7 +26,7 @@ const DIRECTORIES_MAX: usize = 100_000;
 pub(super) struct Named {
     pub(super) path: Vec<u8>,
     pub(super) kind: Option<EntryKind>,
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<RemoteMetadata>,
 }
 
 impl Named {
@@ -49,10 +49,10 @@ impl Shell {
         &mut self,
         remote: &[u8],
         local: &Path,
-        known: Option<Known>,
+        known: Option<RemoteMetadata>,
         begin: Begin,
     ) -> Result<(), ClientError> {
-        let mut progress = Progress::new(&shown(remote), self.quiet);
+        let mut progress = TransferBar::new(&shown(remote), self.quiet);
         let representation = self.representation;
         let client = self.client()?;
         let fetched = match begin {
@@ -74,12 +74,12 @@ impl Shell {
         let Some(next) = files.first() else { return Ok(()) };
         let local = next.local(folder)?;
         let is_file = |named: &&Named| named.kind == Some(EntryKind::File);
-        let coming = files.iter().take_while(is_file).map_while(|named| {
+        let requests = files.iter().take_while(is_file).map_while(|named| {
             let (path, local) = (named.path.clone(), named.local(folder).ok()?);
-            Some(Coming { path, local, known: named.known })
+            Some(FileRequest { path, local, known: named.known })
         });
         let representation = self.representation;
-        self.client()?.ask_ahead(coming, representation);
+        self.client()?.pipeline(requests, representation);
         self.get_file(&next.path, &local, next.known, Begin::Anew)
     }
 
@@ -89,10 +89,10 @@ impl Shell {
         remote: &[u8],
         begin: Begin,
     ) -> Result<(), ClientError> {
-        let mut progress = Progress::new(&shown_local(local), self.quiet);
+        let mut progress = TransferBar::new(&shown_local(local), self.quiet);
         let (representation, from) = match begin {
-            Begin::Anew => (self.representation, From::Beginning),
-            Begin::Resume => (Type::Image, From::WhatIsThere),
+            Begin::Anew => (self.representation, UploadStart::Beginning),
+            Begin::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
         match self.client()?.upload(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
@@ -115,7 +115,7 @@ impl Shell {
         self.directories = if depth == 0 { 1 } else { self.directories + 1 };
         if self.directories > DIRECTORIES_MAX {
             let what = format!("{}: more than {DIRECTORIES_MAX} directories", shown(remote));
-            return Err(ClientError::new(Kind::Refused, what));
+            return Err(ClientError::new(ErrorKind::Refused, what));
         }
         let entries = self.read_dir(remote)?;
         let entries = self.named(&[remote, b"/"].concat(), entries);
@@ -179,7 +179,7 @@ impl Shell {
             let on = std::mem::replace(&mut all, behind);
             if let Err(error) = act(self, one, on) {
                 let hung_up = self.client.as_ref().is_none_or(Client::is_lost);
-                let fatal = hung_up || error.kind == Kind::Interrupted;
+                let fatal = hung_up || error.kind == ErrorKind::Interrupted;
                 if let Err(earlier) = std::mem::replace(&mut last, Err(error)) {
                     self.fail(&earlier);
                 }
@@ -194,15 +194,15 @@ impl Shell {
 
     /// Returns the entries of a directory; retries after a lost connection.
     fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
-        let mut progress = Progress::new(&shown(path), self.quiet);
+        let mut progress = TransferBar::new(&shown(path), self.quiet);
         self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
     }
 
     /// Returns size and time of a file from a listing, if they are exact.
-    fn known(&self, entry: &Listed) -> Option<Known> {
+    fn known(&self, entry: &Listed) -> Option<RemoteMetadata> {
         let exact = self.client.as_ref().is_some_and(Client::lists_exactly);
         let (size, modified) = (entry.size, entry.modified);
-        (exact && size.is_some() && modified.is_some()).then_some(Known { size, modified })
+        (exact && size.is_some() && modified.is_some()).then_some(RemoteMetadata { size, modified })
     }
 
     /// Returns the remote files that a word names: itself, or the matches of a pattern.
@@ -237,7 +237,7 @@ impl Shell {
         });
         if entries.is_empty() {
             return Err(ClientError::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!("{}: nothing matches", plain(word)),
             ));
         }
@@ -262,7 +262,10 @@ impl Shell {
             .collect();
         files.sort_unstable();
         if files.is_empty() {
-            Err(ClientError::new(Kind::Local, format!("{}: no local file matches", plain(word))))
+            Err(ClientError::new(
+                ErrorKind::Local,
+                format!("{}: no local file matches", plain(word)),
+            ))
         } else {
             Ok(files)
         }
@@ -291,7 +294,7 @@ fn check_depth(depth: usize, path: &[u8]) -> Result<(), ClientError> {
     if depth < DEPTH_MAX {
         Ok(())
     } else {
-        Err(ClientError::new(Kind::Refused, format!("{}: too deep", shown(path))))
+        Err(ClientError::new(ErrorKind::Refused, format!("{}: too deep", shown(path))))
     }
 }
 

@@ -25,11 +25,13 @@ use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
+use super::copy;
 use super::record::identity;
-use super::target::{Durability, Identity, flush_directory, open_directory};
-use super::{Committed, Go, Upload, copy, rename_new};
+use super::rename::rename_new;
+use super::state::{Committed, Go, Upload};
+use crate::storage::durability::{Durability, flush_directory, open_directory};
 use crate::storage::quota::Quota;
-use crate::storage::root::size;
+use crate::storage::stat::{Identity, size};
 
 /// The maximum number of tries for a name that other appends also use.
 const TRIES_MAX: u32 = 1000;
@@ -117,12 +119,12 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         }
         // The replaced bytes are gone. The redo file stays, and is carried out before the file is used again.
         upload.settled = true;
-        upload.charge.keep_part();
+        upload.reservation.keep_part();
         return Err(error);
     }
     upload.settled = true;
     let _removed = rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
-    upload.charge.keep_tail(before.saturating_sub(footer.base));
+    upload.reservation.keep_tail(before.saturating_sub(footer.base));
     Ok(Committed::Stored)
 }
 

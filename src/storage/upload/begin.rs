@@ -9,11 +9,14 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::target::{Identity, Lock, UNIQUE_NAMES_MAX, UploadTarget};
-use super::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload, copy, recover};
+use super::append::recover;
+use super::copy;
+use super::state::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload};
+use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use crate::ftp::VirtualPath;
-use crate::storage::quota::{Charge, FileId};
-use crate::storage::root::{Root, size};
+use crate::storage::quota::{FileId, QuotaReservation};
+use crate::storage::root::Root;
+use crate::storage::stat::{Identity, size};
 use crate::storage::unique::unique_name;
 
 impl Upload {
@@ -109,7 +112,7 @@ impl Upload {
             kept_before: 0,
             flush_failed: Arc::default(),
             settled: false,
-            charge: Charge::default(),
+            reservation: QuotaReservation::default(),
         }
     }
 
@@ -124,11 +127,11 @@ impl Upload {
         let replaces = self.replaces.as_ref().map(|stat| (size(stat), (stat.st_dev, stat.st_ino)));
         let quota = self.target.quota.as_ref();
         let begun = match self.role {
-            Role::Tail => Ok(Charge::of_tail(quota, size_behind(replaces, self.base))),
-            _ => Charge::begin(quota, counted, replaces),
+            Role::Tail => Ok(QuotaReservation::of_tail(quota, size_behind(replaces, self.base))),
+            _ => QuotaReservation::begin(quota, counted, replaces),
         };
         match begun {
-            Ok(charge) => self.charge = charge,
+            Ok(reservation) => self.reservation = reservation,
             Err(error) => {
                 // Nothing is charged: a new file is removed, and a partial stays.
                 if !is_continued {
@@ -138,7 +141,7 @@ impl Upload {
                 return Err(error.into());
             }
         }
-        self.charge.set_length(length)?;
+        self.reservation.set_length(length)?;
         Ok(self)
     }
 

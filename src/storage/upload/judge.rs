@@ -59,7 +59,7 @@ pub enum Completeness {
 }
 
 /// The reason given for an upload whose client is gone.
-pub const VANISHED: &str = "the control connection had ended, and nothing proves the size";
+pub const VANISHED: &str = "the control connection closed, and the size was not announced";
 
 /// The reason given for an upload that its client aborted.
 pub const ABORTED: &str = "the client sent ABOR";
@@ -73,7 +73,7 @@ pub fn judge(signs: &Signs) -> Completeness {
     match signs.end {
         DataEnd::Block { marked: true } => return Completeness::Complete,
         DataEnd::Block { marked: false } => {
-            return Completeness::CutOff("the block that ends a file did not come");
+            return Completeness::CutOff("the end-of-file block is missing");
         }
         DataEnd::Tls { .. } | DataEnd::Plain => {}
     }
@@ -85,7 +85,7 @@ pub fn judge(signs: &Signs) -> Completeness {
     match (signs.end, signs.client) {
         (DataEnd::Tls { notified: true }, _) => Completeness::Complete,
         (DataEnd::Tls { notified: false }, _) => {
-            Completeness::CutOff("TLS ended without close_notify, and nothing proves the size")
+            Completeness::CutOff("TLS ended without close_notify, and the size was not announced")
         }
         (_, ClientState::Vanished) => Completeness::CutOff(VANISHED),
         _ => Completeness::AssumedComplete,

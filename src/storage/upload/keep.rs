@@ -6,8 +6,12 @@ use std::sync::atomic::Ordering;
 use rustix::fs::AtFlags;
 
 use super::record::PartRecord;
-use super::target::{Durability, Identity, flush_directory};
-use super::{RECORD_ROOM_BYTES, Role, Terms, Upload, is_full};
+use super::state::{Role, Terms, Upload};
+use crate::storage::durability::{Durability, flush_directory};
+use crate::storage::stat::Identity;
+
+/// The number of bytes that a partial gives up for its record on a full disk: more than a block of any file system.
+const RECORD_ROOM_BYTES: u64 = 128 * 1024;
 
 /// The remains of an upload that ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +33,14 @@ impl Upload {
         self.settled = true;
         // The file may be shorter than the charge: a write that failed has charged bytes that it did not write.
         let length = self.file.metadata().map_or(0, |found| found.len());
-        let _shorter = self.charge.set_length(length);
+        let _shorter = self.reservation.set_length(length);
         // The file that would have been replaced stays as well: the quota must have room for both.
-        let keepable = self.charge.set_credit(None).is_ok();
+        let keepable = self.reservation.set_credit(None).is_ok();
         // A partial that cannot be kept in order now is swept when it is old.
         match self.keep(length, keepable) {
             Ok(Kept::Gone) | Err(_) => 0,
             Ok(Kept::Counted(bytes)) => {
-                self.charge.keep_part();
+                self.reservation.keep_part();
                 bytes
             }
         }
@@ -85,7 +89,7 @@ impl Upload {
             Err(error) if is_full(&error) && length > RECORD_ROOM_BYTES => {
                 flushed = flushed.min(length - RECORD_ROOM_BYTES);
                 self.file.set_len(flushed)?;
-                let _shorter = self.charge.set_length(flushed);
+                let _shorter = self.reservation.set_length(flushed);
                 self.target.record_part(&self.file, record(flushed), durability)?
             }
             recorded => recorded?,
@@ -129,4 +133,8 @@ impl Drop for Upload {
             self.settle_now();
         }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use cap_std::fs::Dir;
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
 
-use super::target::Durability;
+use crate::storage::durability::Durability;
 use crate::storage::reserved_names::record_of;
 
 /// The mode of a record: only the server reads it.

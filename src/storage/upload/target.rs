@@ -12,9 +12,11 @@ use rustix::io::Errno;
 
 use super::record::{Owner, PartRecord};
 use crate::ftp::VirtualPath;
+use crate::storage::durability::{Durability, open_directory};
 use crate::storage::quota::Quota;
 use crate::storage::reserved_names as names;
-use crate::storage::root::{Root, size};
+use crate::storage::root::Root;
+use crate::storage::stat::Identity;
 
 /// The mode of a file that a client creates, before the umask: only the owner and the group may write it.
 const FILE_MODE: u32 = 0o664;
@@ -26,15 +28,6 @@ pub(super) const KEPT_MODE: u32 = 0o777;
 pub(super) const UNIQUE_NAMES_MAX: u32 = 1000;
 /// The maximum number of tries to open a partial that is renamed meanwhile.
 const OPEN_TRIES_MAX: u32 = 8;
-
-/// The moment from which data counts as stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// When the data and the name have reached the disk (fsync).
-    Flushed,
-    /// At once: the data survives the death of the server, but not a power failure.
-    Cached,
-}
 
 /// A final name, and its directory.
 #[derive(Debug)]
@@ -306,25 +299,6 @@ impl UploadTarget {
     }
 }
 
-/// Opens a directory to flush or lock it; `None` if it may be written but not read, as drop boxes are.
-pub(in crate::storage) fn open_directory(directory: &Dir) -> io::Result<Option<File>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match rustix::fs::openat(directory, ".", flags, Mode::empty()) {
-        Ok(directory) => Ok(Some(directory.into())),
-        Err(Errno::ACCESS) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Flushes a directory, if it could be opened. Some file systems refuse that, because they have nothing to flush.
-pub(in crate::storage) fn flush_directory(directory: Option<&File>) -> io::Result<()> {
-    let Some(directory) = directory else { return Ok(()) };
-    match rustix::fs::fsync(directory) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::ROFS) => Ok(()),
-        flushed => Ok(flushed?),
-    }
-}
-
 /// Returns true if an upload holds the lock of a file.
 fn is_locked(file: &File) -> bool {
     let locked = flock(file, FlockOperation::NonBlockingLockShared);
@@ -339,36 +313,4 @@ fn is_locked(file: &File) -> bool {
 /// some FUSE.
 fn has_no_locks(error: Errno) -> bool {
     matches!(error, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
-}
-
-/// The state of a file at one moment: another file, or this file after a change, is not equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Identity {
-    pub(super) fn of(stat: &Stat) -> Self {
-        let (device, inode) = (stat.st_dev, stat.st_ino);
-        Self { device, inode, size: size(stat), modified: modified(stat) }
-    }
-
-    /// Encodes the state; equal states have equal bytes.
-    fn bytes(&self) -> Vec<u8> {
-        let Self { device, inode, size, modified: (second, nanosecond) } = self;
-        format!("{device} {inode} {size} {second} {nanosecond}").into_bytes()
-    }
-}
-
-/// Returns the time of the last change, in seconds and nanoseconds.
-#[allow(
-    clippy::unnecessary_cast,
-    clippy::cast_possible_wrap,
-    reason = "types differ by architecture"
-)]
-pub(in crate::storage) fn modified(stat: &Stat) -> (i64, i64) {
-    (stat.st_mtime as i64, stat.st_mtime_nsec as i64)
 }

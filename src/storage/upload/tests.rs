@@ -1,17 +1,21 @@
 //! Uploads as a sequence of operations on a tree: tests of the stored files, and of the bytes that are kept.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{XattrFlags, fgetxattr, fsetxattr, inotify};
+use rustix::fs::{FlockOperation, XattrFlags, fgetxattr, flock, fsetxattr, inotify};
+use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::state::Role;
 use super::*;
 use crate::ftp::VirtualPath;
-use crate::storage::Root;
+use crate::storage::{Durability, Root};
 
 const ONE: Owner = Owner(1);
 const OTHER: Owner = Owner(2);

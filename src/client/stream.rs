@@ -22,24 +22,24 @@ const END_READS_MAX: u32 = 16;
 
 /// TLS parameters for one server. Data connections resume the session of the control connection.
 #[derive(Clone)]
-pub(super) struct Secrecy {
+pub(super) struct TlsContext {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
 }
 
-impl fmt::Debug for Secrecy {
+impl fmt::Debug for TlsContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Secrecy").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// A connection, plain or over TLS.
-pub(super) struct Wire {
+pub(super) struct Stream {
     socket: BufReader<TcpStream>,
     tls: Option<Box<ClientConnection>>,
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for Stream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Wire")
@@ -48,7 +48,7 @@ impl fmt::Debug for Wire {
     }
 }
 
-impl Wire {
+impl Stream {
     /// Wraps a socket, without TLS.
     pub(super) fn new(socket: TcpStream) -> Self {
         // Plain bytes are read into the caller's buffer directly.
@@ -56,8 +56,8 @@ impl Wire {
     }
 
     /// Switches to TLS and performs the handshake.
-    pub(super) fn secure(&mut self, secrecy: &Secrecy) -> io::Result<()> {
-        let (config, name) = (Arc::clone(&secrecy.config), secrecy.name.clone());
+    pub(super) fn secure(&mut self, tls_context: &TlsContext) -> io::Result<()> {
+        let (config, name) = (Arc::clone(&tls_context.config), tls_context.name.clone());
         let mut tls = Box::new(ClientConnection::new(config, name).map_err(io::Error::other)?);
         let socket = self.socket.get_ref().try_clone()?;
         self.socket = BufReader::with_capacity(CIPHERTEXT_BYTES, socket);
@@ -69,7 +69,10 @@ impl Wire {
             fill(&mut tls, &mut self.socket)?;
         }
         if tls.is_handshaking() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the handshake has no end"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the TLS handshake does not finish",
+            ));
         }
         flush(&mut tls, &self.socket)?;
         self.tls = Some(tls);
@@ -123,13 +126,13 @@ fn fill(tls: &mut ClientConnection, socket: &mut BufReader<TcpStream>) -> io::Re
         Ok(_) => Ok(()),
         Err(error) => {
             // An alert reports the reason to the peer.
-            let _told = flush(tls, socket);
+            let _sent = flush(tls, socket);
             Err(io::Error::new(io::ErrorKind::InvalidData, error))
         }
     }
 }
 
-impl Read for Wire {
+impl Read for Stream {
     /// Reads bytes. Over TLS, an end without `close_notify` is an error, because somebody may have cut the connection.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.read(room) };
@@ -137,7 +140,7 @@ impl Read for Wire {
             match tls.reader().read(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(io::Error::new(error.kind(), "cut off: no end was said by TLS"));
+                    return Err(io::Error::new(error.kind(), "closed without TLS close_notify"));
                 }
                 outcome => return outcome,
             }
@@ -152,7 +155,7 @@ impl Read for Wire {
     }
 }
 
-impl Write for Wire {
+impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &mut self.tls else { return self.socket.get_ref().write(bytes) };
         // Records that a signal left unsent go first.

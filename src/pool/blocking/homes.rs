@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::crew::{Errand, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// The maximum number of homes that are opened at a time.
 const HOMES_MAX: usize = 64;
@@ -19,26 +19,26 @@ const HOMES_MAX: usize = 64;
 const WAITING_MAX: usize = 64;
 
 /// The homes that are being opened, each with the jobs that wait for it.
-type Busy = Mutex<HashMap<Option<PathBuf>, VecDeque<Job>>>;
+type Busy = Mutex<HashMap<Option<PathBuf>, VecDeque<BoxedJob>>>;
 
 /// Opens homes, each on its own thread.
 #[derive(Default)]
-pub struct Openers(Arc<Busy>);
+pub struct HomePool(Arc<Busy>);
 
-impl fmt::Debug for Openers {
+impl fmt::Debug for HomePool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Openers").field("homes", &self.0.lock().len()).finish()
     }
 }
 
-impl Openers {
+impl HomePool {
     /// Runs work for a home, after the jobs that the home already has; returns `None` if too many jobs wait.
     pub fn try_run<T: Send + 'static>(
         &self,
         home: Option<PathBuf>,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Option<io::Result<Errand<T>>> {
-        let (job, errand) = match prepare(work) {
+    ) -> Option<io::Result<Job<T>>> {
+        let (run, job) = match prepare(work) {
             Ok(prepared) => prepared,
             Err(error) => return Some(Err(error)),
         };
@@ -46,21 +46,21 @@ impl Openers {
         let homes = busy.len();
         match busy.entry(home) {
             Entry::Occupied(mut waiting) if waiting.get().len() < WAITING_MAX => {
-                waiting.get_mut().push_back(job);
+                waiting.get_mut().push_back(run);
             }
             Entry::Vacant(free) if homes < HOMES_MAX => {
                 // The thread needs this lock before it takes its next job.
-                if let Err(error) = self.start(free.key().clone(), job) {
+                if let Err(error) = self.start(free.key().clone(), run) {
                     return Some(Err(error));
                 }
                 free.insert(VecDeque::new());
             }
             Entry::Occupied(_) | Entry::Vacant(_) => return None,
         }
-        Some(Ok(errand))
+        Some(Ok(job))
     }
 
-    fn start(&self, home: Option<PathBuf>, job: Job) -> io::Result<()> {
+    fn start(&self, home: Option<PathBuf>, job: BoxedJob) -> io::Result<()> {
         let busy = Arc::clone(&self.0);
         let work = move || {
             let mut next = Some(job);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_home_that_hangs_holds_its_own_logins_alone() {
-        let openers = Openers::default();
+        let openers = HomePool::default();
         let (go, gate) = bounded::<()>(0);
         let hangs = move || gate.recv().map_err(io::Error::other);
         let held = openers.try_run(Some("/hung".into()), hangs).unwrap().unwrap();

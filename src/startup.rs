@@ -16,7 +16,7 @@ use crate::units::reason;
 
 /// The resources that have been opened.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct Startup {
     pub(crate) root: Arc<Root>,
     pub(crate) hosts: Hosts,
     pub(crate) acceptor: Option<Arc<Acceptor>>,
@@ -32,7 +32,7 @@ pub struct Prepared {
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
 
-impl Prepared {
+impl Startup {
     /// Opens all resources. The first socket inherited from systemd is the main listener, the second that of implicit
     /// TLS.
     ///
@@ -50,7 +50,7 @@ impl Prepared {
         let front = inherited.next().map_or_else(|| bind(config, config.port), Ok)?;
         let implicit = match (inherited.next(), config.implicit_tls) {
             (Some(_), _) if acceptor.is_none() => {
-                let what = "a second socket was given for implicit TLS, which needs a certificate.";
+                let what = "the second inherited socket is for implicit TLS, which needs a certificate: --tls-cert and --tls-key, or --self-signed.";
                 return Err(ConfigError(what.to_owned()));
             }
             (Some(listener), _) => Some(listener),
@@ -63,7 +63,7 @@ impl Prepared {
     }
 }
 
-impl Prepared {
+impl Startup {
     /// Returns every root, and the homes of all users who have one.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
@@ -86,7 +86,7 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
 pub(crate) fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
-            "cannot look up {name} for --public-address: {why}. Name the address itself, or see to the name."
+            "cannot look up {name} for --public-address: {why}. Use an IPv4 address, or fix the name."
         ))
     };
     let found = public::look_up(name).map_err(|why| wrong(&why))?;
@@ -106,7 +106,7 @@ pub(crate) fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let is_text = |path: &PathBuf| path.to_str().is_some_and(|text| !text.contains(['\n', '\r']));
     paths.filter(|path| !is_text(path)).try_for_each(|path| {
         let shown = Escaped(path.as_os_str().as_encoded_bytes());
-        Err(ConfigError(format!("{shown}: a path here must be UTF-8, without line ends.")))
+        Err(ConfigError(format!("{shown}: the path must be UTF-8 without line ends.")))
     })
 }
 
@@ -159,18 +159,18 @@ pub(crate) fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String
         return None;
     }
     let why = format!(
-        "{}-{} overlaps {low}-{high}, from which the system takes ports for outgoing connections: some will be in use; choose \
-         others, such as 30000-30999, or name them in net.ipv4.ip_local_reserved_ports",
+        "{}-{} overlaps {low}-{high}, the kernel's ports for outgoing connections; choose another range, such as 30000-30999, \
+         or reserve the ports in net.ipv4.ip_local_reserved_ports",
         passive.start(),
         passive.end()
     );
-    Some(("the range of --passive-ports", why))
+    Some(("some ports of --passive-ports may be in use", why))
 }
 
 pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
     Root::open(path).map(Arc::new).map_err(|error| {
         let place = path.display();
-        let hint = format!("Name a directory with {option}.");
+        let hint = format!("Choose a directory with {option}.");
         ConfigError(format!("cannot serve {place}: {}. {hint}", reason(&error)))
     })
 }
@@ -201,8 +201,8 @@ pub(crate) fn accounts(
         None => Ok(Accounts::anonymous(root, anonymous.unwrap_or(Permissions::READ_ONLY))),
         Some(path) => Accounts::of_file(root, path.clone(), anonymous).map_err(|what| {
             let is_closed = what.contains("permission denied");
-            let hint = if is_closed { "" } else { " Make the file with ftppasswd." };
-            ConfigError(format!("cannot read the users of {what}.{hint}"))
+            let hint = if is_closed { "" } else { " Create it with ftppasswd." };
+            ConfigError(format!("cannot read the users file {what}.{hint}"))
         }),
     }
 }
@@ -214,9 +214,7 @@ pub(crate) fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
     }
     let last = config.port.checked_add(config.slaves);
     let last = last.ok_or_else(|| {
-        ConfigError(
-            "the slaves of --slaves need more ports than there are after --port.".to_owned(),
-        )
+        ConfigError("too few ports follow --port for --slaves. Choose a lower --port.".to_owned())
     })?;
     Ok((config.port..=last).skip(1).collect())
 }
@@ -239,7 +237,7 @@ fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {
             "cannot listen on {place}: it is in use. Is another server running? Choose another with --port."
         ),
         io::ErrorKind::PermissionDenied => format!(
-            "cannot listen on {place}: permission denied. For a port below 1024 let systemd open the socket, or give the server CAP_NET_BIND_SERVICE (AmbientCapabilities= of its unit), or start it as root with --user NAME; or choose another with --port."
+            "cannot listen on {place}: permission denied. A port below 1024 needs a socket unit of systemd, CAP_NET_BIND_SERVICE (AmbientCapabilities= of the unit), or a start as root with --user NAME. Otherwise choose another with --port."
         ),
         io::ErrorKind::AddrNotAvailable => format!(
             "cannot listen on {place}: this machine has no such address. Choose another with --bind."

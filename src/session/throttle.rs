@@ -60,7 +60,7 @@ pub(super) enum Target {
 
 /// The failed logins that are remembered.
 #[derive(Debug, Default)]
-pub(super) struct Guard {
+pub(super) struct LoginThrottle {
     addresses: Mutex<Memory<IpAddr>>,
     /// SECURITY: existing users are counted separately, so that no number of invented names evicts the count of a user.
     known: Mutex<Memory<User>>,
@@ -98,7 +98,7 @@ pub(super) enum LockedOut {
     User,
 }
 
-impl Guard {
+impl LoginThrottle {
     /// Describes an attempt to log in as this user of a host, with this password.
     pub(super) fn attempt(
         &self,
@@ -294,14 +294,14 @@ mod tests {
 
     /// A guard, and the number of the next password; every attempt uses a different one.
     struct Scene {
-        guard: Guard,
+        throttle: LoginThrottle,
         limits: Limits,
         number: std::cell::Cell<u32>,
     }
 
     impl Scene {
         fn new() -> Self {
-            Self { guard: Guard::default(), limits: limits(), number: 0.into() }
+            Self { throttle: LoginThrottle::default(), limits: limits(), number: 0.into() }
         }
 
         fn attempt(&self, user: &str, from: impl Into<IpAddr>) -> Attempt {
@@ -319,17 +319,17 @@ mod tests {
             target: Target,
         ) -> Attempt {
             let host = host.map(str::to_owned);
-            self.guard.attempt(host, user.as_bytes(), password.as_bytes(), from.into(), target)
+            self.throttle.attempt(host, user.as_bytes(), password.as_bytes(), from.into(), target)
         }
 
         fn check(&self, attempt: &Attempt, now: Instant) -> Result<(), LockedOut> {
-            self.guard.check(attempt, &self.limits, now)
+            self.throttle.check(attempt, &self.limits, now)
         }
 
         /// Tries a wrong password; returns the delay of its reply, or `None` if it is locked out.
         fn guess(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
             self.check(attempt, now).ok()?;
-            Some(self.guard.failed(attempt, &self.limits, now))
+            Some(self.throttle.failed(attempt, &self.limits, now))
         }
 
         /// Returns whether a correct password is accepted.
@@ -353,7 +353,7 @@ mod tests {
         assert!(scene.guess(&scene.attempt("a", THERE), now).is_some());
         // Failures during the lockout do not extend it.
         let later = now + Duration::from_secs(5);
-        scene.guard.failed(&scene.attempt("a", HERE), &scene.limits, later);
+        scene.throttle.failed(&scene.attempt("a", HERE), &scene.limits, later);
         assert!(scene.lets_in("a", HERE, now + scene.limits.lockout));
     }
 
@@ -364,7 +364,7 @@ mod tests {
         let attempts: Vec<Attempt> = (0..10).map(|_| scene.attempt("a", HERE)).collect();
         assert!(attempts.iter().all(|attempt| scene.check(attempt, now).is_ok()));
         for attempt in &attempts[..3] {
-            scene.guard.failed(attempt, &scene.limits, now);
+            scene.throttle.failed(attempt, &scene.limits, now);
         }
         assert!(scene.check(&attempts[9], now).is_err());
     }
@@ -375,11 +375,11 @@ mod tests {
         for _ in 0..3 {
             // One guess at the victim, and one login to an account of one's own.
             assert!(scene.guess(&scene.attempt("victim", HERE), now).is_some());
-            scene.guard.succeeded(&scene.attempt("own", HERE), now);
+            scene.throttle.succeeded(&scene.attempt("own", HERE), now);
         }
         assert!(scene.guess(&scene.attempt("victim", HERE), now).is_none());
-        scene.guard.succeeded(&scene.attempt("victim", THERE), now);
-        assert!(scene.guard.known.lock().0.is_empty());
+        scene.throttle.succeeded(&scene.attempt("victim", THERE), now);
+        assert!(scene.throttle.known.lock().0.is_empty());
     }
 
     #[test]
@@ -393,7 +393,7 @@ mod tests {
         assert!(scene.lets_in("b", from, now) && scene.lets_in("a", [192, 0, 2, 9], now));
         // Failures during the lockout do not extend it.
         let later = now + Duration::from_secs(5);
-        scene.guard.failed(&scene.attempt("a", from), &scene.limits, later);
+        scene.throttle.failed(&scene.attempt("a", from), &scene.limits, later);
         assert!(scene.lets_in("a", from, now + scene.limits.lockout));
     }
 
@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn a_user_who_has_logged_in_from_an_address_is_spared_there() {
         let (scene, now) = (Scene::new(), Instant::now());
-        scene.guard.succeeded(&scene.attempt("own", HERE), now);
+        scene.throttle.succeeded(&scene.attempt("own", HERE), now);
         for _ in 0..3 {
             assert!(scene.guess(&scene.attempt("other", HERE), now).is_some());
         }
@@ -452,7 +452,7 @@ mod tests {
         };
         for last in 0..15 {
             scene.guess(&at(Some("a"), last), now);
-            scene.guard.succeeded(&at(Some("b"), last), now);
+            scene.throttle.succeeded(&at(Some("b"), last), now);
         }
         assert_eq!(scene.check(&at(Some("a"), 99), now), Err(LockedOut::User));
         assert!(scene.check(&at(Some("b"), 99), now).is_ok());
@@ -475,7 +475,7 @@ mod tests {
             let now = now + Duration::from_millis(number.into());
             let (name, from) = (number.to_string(), IpAddr::from(number.to_be_bytes()));
             let attempt = scene.attempt_with(None, &name, "x", from, Target::Invented);
-            scene.guard.failed(&attempt, &scene.limits, now);
+            scene.throttle.failed(&attempt, &scene.limits, now);
         }
         let later = now + Duration::from_mins(1);
         assert!(scene.guess(&scene.attempt("victim", THERE), later).is_some());
@@ -494,7 +494,7 @@ mod tests {
         for number in 0..40_000_u32 {
             let from = IpAddr::from((number + (10 << 24)).to_be_bytes());
             let attempt = scene.attempt_with(None, "x", "x", from, Target::Invented);
-            scene.guard.failed(&attempt, &scene.limits, now);
+            scene.throttle.failed(&attempt, &scene.limits, now);
         }
         assert!(!scene.lets_in("a", HERE, now));
     }
@@ -504,7 +504,7 @@ mod tests {
         let (scene, now) = (Scene::new(), Instant::now());
         let address = |last: u128| Ipv6Addr::from_bits((0x2001_0db8 << 96) + last);
         for last in 1..=3_u128 {
-            scene.guard.failed(&scene.attempt("a", address(last)), &scene.limits, now);
+            scene.throttle.failed(&scene.attempt("a", address(last)), &scene.limits, now);
         }
         assert!(scene.check(&scene.attempt("b", address(99)), now).is_err());
         for number in 0..40_000_u32 {
@@ -512,16 +512,16 @@ mod tests {
             let (name, from) =
                 (number.to_string().repeat(1000), IpAddr::from(number.to_be_bytes()));
             let known = scene.attempt(&name, from);
-            scene.guard.failed(&known, &scene.limits, now);
-            scene.guard.succeeded(&scene.attempt(&name[1..], from), now);
+            scene.throttle.failed(&known, &scene.limits, now);
+            scene.throttle.succeeded(&scene.attempt(&name[1..], from), now);
             let invented = scene.attempt_with(None, &name, "x", from, Target::Invented);
-            scene.guard.failed(&invented, &scene.limits, now);
+            scene.throttle.failed(&invented, &scene.limits, now);
         }
-        let guard = &scene.guard;
-        assert!(guard.addresses.lock().0.len() <= REMEMBERED_MAX);
-        assert!(guard.wrong.lock().len() <= REMEMBERED_MAX);
-        assert!(guard.familiar.lock().len() <= REMEMBERED_MAX);
-        for users in [&guard.known, &guard.invented] {
+        let throttle = &scene.throttle;
+        assert!(throttle.addresses.lock().0.len() <= REMEMBERED_MAX);
+        assert!(throttle.wrong.lock().len() <= REMEMBERED_MAX);
+        assert!(throttle.familiar.lock().len() <= REMEMBERED_MAX);
+        for users in [&throttle.known, &throttle.invented] {
             let users = users.lock();
             assert!(users.0.len() <= REMEMBERED_MAX);
             assert!(users.0.keys().all(|(_, name)| name.len() <= NAME_BYTES_MAX));

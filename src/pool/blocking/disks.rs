@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use parking_lot::Mutex;
 
-use super::crew::{Errand, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// The maximum number of threads that wait for one disk. Disks are fastest with a few requests at a time.
 const THREADS_MAX: usize = 4;
@@ -20,12 +20,12 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// The threads of every disk, by device number. Each session has at most two jobs, which bounds the queues.
 #[derive(Debug, Default)]
-pub struct Disks(Mutex<HashMap<u64, Arc<Disk>>>);
+pub struct DiskPool(Mutex<HashMap<u64, Arc<Disk>>>);
 
 /// The threads of one disk.
 #[derive(Debug)]
 struct Disk {
-    jobs: (Sender<Job>, Receiver<Job>),
+    jobs: (Sender<BoxedJob>, Receiver<BoxedJob>),
     threads: Mutex<Threads>,
 }
 
@@ -35,7 +35,7 @@ struct Threads {
     idle: usize,
 }
 
-impl Disks {
+impl DiskPool {
     /// Runs work that waits for the disk with this device number.
     ///
     /// # Errors
@@ -44,15 +44,15 @@ impl Disks {
         &self,
         device: u64,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<Errand<T>> {
-        let (job, errand) = prepare(work)?;
+    ) -> io::Result<Job<T>> {
+        let (run, job) = prepare(work)?;
         let disk = {
             let mut disks = self.0.lock();
             disks.retain(|known, disk| *known == device || disk.is_used());
             Arc::clone(disks.entry(device).or_default())
         };
-        disk.push(job)?;
-        Ok(errand)
+        disk.push(run)?;
+        Ok(job)
     }
 }
 
@@ -67,7 +67,7 @@ impl Disk {
         self.threads.lock().all > 0 || !self.jobs.1.is_empty()
     }
 
-    fn push(self: &Arc<Self>, job: Job) -> io::Result<()> {
+    fn push(self: &Arc<Self>, job: BoxedJob) -> io::Result<()> {
         let mut threads = self.threads.lock();
         // Never disconnected: this holds both ends.
         let _sent = self.jobs.0.send(job);
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn a_disk_that_hangs_holds_up_no_other() {
-        let disks = Disks::default();
+        let disks = DiskPool::default();
         let (go, gate) = bounded::<()>(0);
-        let hanging: Vec<Errand<()>> = (0..THREADS_MAX * 2)
+        let hanging: Vec<Job<()>> = (0..THREADS_MAX * 2)
             .map(|_| {
                 let gate = gate.clone();
                 disks.run(1, move || gate.recv().map_err(io::Error::other)).unwrap()
@@ -139,21 +139,21 @@ mod tests {
         for _ in &hanging {
             go.send(()).unwrap();
         }
-        for errand in hanging {
-            errand.wait().unwrap();
+        for job in hanging {
+            job.wait().unwrap();
         }
         assert!(disks.0.lock().get(&1).unwrap().threads.lock().all <= THREADS_MAX);
     }
 
     #[test]
     fn what_waits_for_an_earlier_job_of_its_disk_is_done() {
-        let disks = Disks::default();
-        let errands: Vec<_> = (0..100)
+        let disks = DiskPool::default();
+        let jobs: Vec<_> = (0..100)
             .map(|_| {
                 let first = disks.run(1, || Ok(1)).unwrap();
                 disks.run(1, move || Ok(first.wait()? + 1)).unwrap()
             })
             .collect();
-        assert!(errands.into_iter().all(|errand| errand.wait().unwrap() == 2));
+        assert!(jobs.into_iter().all(|job| job.wait().unwrap() == 2));
     }
 }

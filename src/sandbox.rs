@@ -1,5 +1,5 @@
 //! Confinement of the process once its ports are open. It gives up root's rights, most of the file system, and every
-//! way to regain them. This precedes the start of any thread, because a new thread inherits its creator's confinement.
+//! way to regain them. This precedes the start of any thread, because a new thread inherits its creator's sandbox.
 
 use std::ffi::CString;
 use std::io;
@@ -38,9 +38,9 @@ const RESOLVER_PATHS: [&str; 8] = [
     "/run/NetworkManager",
 ];
 
-/// The result of the confinement.
+/// The result of sandboxing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Confined {
+pub struct Sandboxed {
     /// True if the process still has root's rights.
     pub is_root: bool,
     /// True if the kernel restricts access to the file system.
@@ -53,7 +53,7 @@ pub struct Confined {
 ///
 /// # Errors
 /// One sentence for the person at the terminal.
-pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigError> {
+pub fn sandbox(config: &Config, places: &[PathBuf]) -> Result<Sandboxed, ConfigError> {
     let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
     if let Some(name) = &config.user {
         become_user(name).map_err(wrong)?;
@@ -72,7 +72,7 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
     let status = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     let landlock = status.ruleset != RulesetStatus::NotEnforced;
     let open_because = (!landlock).then(|| surroundings.reason(status.landlock));
-    Ok(Confined { is_root: geteuid().is_root(), landlock, open_because })
+    Ok(Sandboxed { is_root: geteuid().is_root(), landlock, open_because })
 }
 
 /// Checks that each directory of `--allow` exists.
@@ -82,7 +82,7 @@ pub fn confine(config: &Config, places: &[PathBuf]) -> Result<Confined, ConfigEr
 pub(crate) fn check_allowed(config: &Config) -> Result<(), ConfigError> {
     let Some(place) = config.allow.iter().find(|place| !place.is_dir()) else { return Ok(()) };
     let place = place.display();
-    Err(ConfigError(format!("cannot start: --allow {place}: there is no such directory here.")))
+    Err(ConfigError(format!("cannot start: --allow {place}: no such directory.")))
 }
 
 /// Checks that the user of `--user` exists and can be taken.
@@ -97,16 +97,16 @@ pub(crate) fn check_user(config: &Config) -> Result<(), ConfigError> {
 /// Finds a user; `None` if this process has that user's identity already.
 fn find_user(name: &str) -> Result<Option<User>, String> {
     let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
-    let user = found.ok_or_else(|| format!("there is no user {name} for --user."))?;
+    let user = found.ok_or_else(|| format!("--user: no such user: {name}."))?;
     if !geteuid().is_root() {
         return if user.uid == geteuid() {
             Ok(None)
         } else {
-            Err("only root can take another user's identity by --user.".to_owned())
+            Err("only root can switch to another user with --user.".to_owned())
         };
     }
     if user.uid.is_root() {
-        return Err("--user root would give nothing up.".to_owned());
+        return Err("--user root gives up nothing; name another user.".to_owned());
     }
     Ok(Some(user))
 }
@@ -139,16 +139,16 @@ impl Surroundings {
     fn reason(&self, kernel: LandlockStatus) -> &'static str {
         match (kernel, self.is_filtered, self.is_container) {
             (LandlockStatus::NotEnabled, ..) => {
-                "the kernel has Landlock but it is off; add landlock to lsm= of the kernel's command line"
+                "Landlock is disabled in the kernel; add landlock to lsm= of the kernel's command line"
             }
             (_, true, true) => {
-                "the container's seccomp filter, or its kernel, has no Landlock; allow the landlock system calls"
+                "the container's seccomp filter blocks Landlock, or its kernel lacks it; allow the landlock system calls"
             }
             (_, true, false) => {
-                "a seccomp filter keeps it off; add landlock_create_ruleset landlock_add_rule landlock_restrict_self to SystemCallFilter= of the unit"
+                "a seccomp filter blocks Landlock; add landlock_create_ruleset landlock_add_rule landlock_restrict_self to SystemCallFilter= of the unit"
             }
             (_, false, true) => "the kernel of this container has no Landlock",
-            (_, false, false) => "the kernel has no Landlock; Linux has it from 5.13 on",
+            (_, false, false) => "the kernel has no Landlock; use Linux 5.13 or newer",
         }
     }
 }
@@ -162,12 +162,12 @@ fn become_user(name: &str) -> Result<(), String> {
         setresgid(user.gid, user.gid, user.gid)?;
         setresuid(user.uid, user.uid, user.uid)
     };
-    change().map_err(|error| format!("{name}'s identity cannot be taken: {error}."))?;
+    change().map_err(|error| format!("cannot switch to the user {name}: {error}."))?;
     // SECURITY: trusted only if it cannot be undone.
     let now = getresuid().map_err(|error| error.to_string())?;
     let is_user = [now.real, now.effective, now.saved].iter().all(|uid| *uid == user.uid);
     if !is_user || setuid(Uid::from_raw(0)).is_ok() {
-        return Err(format!("root's rights could not be given up for {name}'s."));
+        return Err(format!("cannot give up root for the user {name}."));
     }
     Ok(())
 }

@@ -19,9 +19,6 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 use rustls::crypto::ring;
 use rustls::server::{ProducesTickets, StoresServerSessions};
-use rustls::{ServerConfig, ServerConnection};
-
-use super::tls::{Direction, Tls};
 
 /// The maximum number of resumable sessions of a control connection: its own, and the last ones that data connections
 /// began.
@@ -32,7 +29,7 @@ const SHARED_SESSIONS_MAX: usize = 256;
 
 /// The number of tickets that a client gets with its control connection. Most clients reuse one ticket; some use each
 /// once.
-const CONTROL_TICKETS: usize = 4;
+pub(super) const CONTROL_TICKETS: usize = 4;
 
 /// The maximum number of data connections that wait for one login.
 const WAITING_MAX: usize = 64;
@@ -138,7 +135,7 @@ impl Accounts {
 
 /// A control connection over TLS.
 #[derive(Debug)]
-struct Control {
+pub(super) struct Control {
     from: IpAddr,
     state: Mutex<State>,
     accounts: Arc<Accounts>,
@@ -155,14 +152,38 @@ struct State {
 
 impl State {
     fn wake(&mut self) {
-        for bell in self.waiting.drain(..) {
+        for decided in self.waiting.drain(..) {
             // Fails when the counter is full; then the data connection is woken already.
-            let _rung = rustix::io::write(&*bell, &1_u64.to_ne_bytes());
+            let _signalled = rustix::io::write(&*decided, &1_u64.to_ne_bytes());
         }
     }
 }
 
 impl Control {
+    pub(super) fn new(from: IpAddr, accounts: Arc<Accounts>) -> Arc<Self> {
+        let control = Arc::new(Self { from, state: Mutex::default(), accounts });
+        control.accounts.add_stranger(&control);
+        control
+    }
+
+    pub(super) fn log_in(self: &Arc<Self>, host: Option<String>, name: Vec<u8>) {
+        let shared = self.accounts.shared((host, name, self.from));
+        let mut state = self.state.lock();
+        shared.lock().take_over(&state.own, SHARED_SESSIONS_MAX);
+        state.shared = Some(shared);
+        state.wake();
+        drop(state);
+        self.accounts.forget_stranger(self);
+    }
+
+    pub(super) fn log_out(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let Some(shared) = state.shared.take() else { return };
+        shared.lock().forget(&state.own);
+        drop(state);
+        self.accounts.add_stranger(self);
+    }
+
     fn take_over(&self, begun: &Sessions) {
         let mut state = self.state.lock();
         state.own.take_over(begun, OWN_SESSIONS_MAX);
@@ -179,96 +200,9 @@ impl Drop for Control {
     }
 }
 
-/// The TLS setup of a control connection and its data connections: one certificate, and their own sessions.
-#[derive(Clone)]
-pub struct Binding {
-    config: Arc<ServerConfig>,
-    tickets: Arc<dyn ProducesTickets>,
-    control: Arc<Control>,
-}
-
-impl std::fmt::Debug for Binding {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Binding").finish_non_exhaustive()
-    }
-}
-
-impl Binding {
-    pub(super) fn new(
-        config: Arc<ServerConfig>,
-        tickets: Arc<dyn ProducesTickets>,
-        accounts: Arc<Accounts>,
-        from: IpAddr,
-    ) -> Self {
-        let control = Arc::new(Control { from, state: Mutex::default(), accounts });
-        control.accounts.add_stranger(&control);
-        Self { config, tickets, control }
-    }
-
-    /// Shares sessions with the other connections of the account to which this connection has logged in.
-    pub fn log_in(&self, host: Option<String>, name: Vec<u8>) {
-        let control = &self.control;
-        let shared = control.accounts.shared((host, name, control.from));
-        let mut state = control.state.lock();
-        shared.lock().take_over(&state.own, SHARED_SESSIONS_MAX);
-        state.shared = Some(shared);
-        state.wake();
-        drop(state);
-        control.accounts.forget_stranger(control);
-    }
-
-    /// Stops sharing: the client is not logged in any more, and its sessions prove no account.
-    pub fn log_out(&self) {
-        let control = &self.control;
-        let mut state = control.state.lock();
-        let Some(shared) = state.shared.take() else { return };
-        shared.lock().forget(&state.own);
-        drop(state);
-        control.accounts.add_stranger(control);
-    }
-
-    /// Returns the server's end of the control connection, whose sessions can be resumed at once.
-    pub fn accept_control(&self) -> io::Result<Tls> {
-        let tls = self.accept(CONTROL_TICKETS, false)?;
-        tls.trust();
-        Ok(tls)
-    }
-
-    /// Returns the server's end of a data connection. Its own sessions can be resumed only once it is trusted.
-    /// Otherwise a client that found the port first would get a session that proves it to be the logged-in client.
-    ///
-    /// The TLS 1.3 ticket is sent when the handshake is over. A client that only sends could close with the ticket
-    /// unread, which would reset the connection and lose data. So the ticket is held back there until the client has
-    /// sent its end.
-    pub fn accept_data(&self, direction: Direction) -> io::Result<Tls> {
-        self.accept(1, direction == Direction::FromClient)
-    }
-
-    fn accept(&self, tickets: usize, holds_back: bool) -> io::Result<Tls> {
-        let mut mark = Mark::default();
-        let filled = ring::default_provider().secure_random.fill(&mut mark);
-        filled.map_err(|_| io::Error::other("there are no random bytes"))?;
-        let begun = Sessions { marks: [mark].into(), numbered: VecDeque::new() };
-        let issuer = Arc::new(Issuer {
-            mark,
-            tickets: Arc::clone(&self.tickets),
-            control: Arc::clone(&self.control),
-            begun: Mutex::new(begun),
-            trusted: AtomicBool::new(false),
-            resumed: Mutex::default(),
-        });
-        let mut config = ServerConfig::clone(&self.config);
-        config.ticketer = Arc::clone(&issuer) as _;
-        config.session_storage = Arc::clone(&issuer) as _;
-        config.send_tls13_tickets = tickets;
-        let connection = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
-        Ok(Tls::new(connection, issuer, holds_back))
-    }
-}
-
 /// The proof that a resumed session gives about the client.
 #[derive(Debug)]
-pub(super) enum Standing {
+pub(in crate::net) enum ResumptionProof {
     /// The client is that of the control connection.
     Own,
     /// The answer will be known when another connection has logged in, which makes the bell readable.
@@ -309,6 +243,22 @@ impl std::fmt::Debug for Issuer {
 }
 
 impl Issuer {
+    /// Creates the issuer of a new connection's sessions.
+    ///
+    /// # Errors
+    /// If the kernel gives no random bytes.
+    pub(super) fn new(
+        tickets: Arc<dyn ProducesTickets>,
+        control: Arc<Control>,
+    ) -> io::Result<Arc<Self>> {
+        let mut mark = Mark::default();
+        let filled = ring::default_provider().secure_random.fill(&mut mark);
+        filled.map_err(|_| io::Error::other("cannot get random bytes"))?;
+        let begun = Mutex::new(Sessions { marks: [mark].into(), numbered: VecDeque::new() });
+        let (trusted, resumed) = (AtomicBool::new(false), Mutex::default());
+        Ok(Arc::new(Self { mark, tickets, control, begun, trusted, resumed }))
+    }
+
     /// Trusts the connection: from now on, its sessions prove the client.
     pub(super) fn trust(&self) {
         self.trusted.store(true, Ordering::Release);
@@ -340,30 +290,30 @@ impl Issuer {
         Some(found)
     }
 
-    /// Returns the owner of the resumed session; if that is not decided yet, `bell` becomes readable when it is.
-    pub(super) fn standing(&self, bell: &mut Option<Arc<OwnedFd>>) -> io::Result<Standing> {
+    /// Returns the owner of the resumed session; if that is not decided yet, `decided` becomes readable when it is.
+    pub(super) fn proof(&self, decided: &mut Option<Arc<OwnedFd>>) -> io::Result<ResumptionProof> {
         let other = match self.resumed.lock().clone() {
-            Resumed::None => return Ok(Standing::Stranger),
-            Resumed::Own(_) => return Ok(Standing::Own),
+            Resumed::None => return Ok(ResumptionProof::Stranger),
+            Resumed::Own(_) => return Ok(ResumptionProof::Own),
             Resumed::Undecided(other, _) => other,
         };
-        let Some(other) = other.upgrade() else { return Ok(Standing::Stranger) };
+        let Some(other) = other.upgrade() else { return Ok(ResumptionProof::Stranger) };
         let ours = self.control.state.lock().shared.clone();
         let mut theirs = other.state.lock();
         if let Some(shared) = &theirs.shared {
             let is_ours = ours.is_some_and(|ours| Arc::ptr_eq(&ours, shared));
-            return Ok(if is_ours { Standing::Own } else { Standing::Stranger });
+            return Ok(if is_ours { ResumptionProof::Own } else { ResumptionProof::Stranger });
         }
-        if bell.is_some() {
-            return Ok(Standing::Waits);
+        if decided.is_some() {
+            return Ok(ResumptionProof::Waits);
         }
         if theirs.waiting.len() >= WAITING_MAX {
-            return Ok(Standing::Stranger);
+            return Ok(ResumptionProof::Stranger);
         }
         let made = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         theirs.waiting.push(Arc::clone(&made));
-        *bell = Some(made);
-        Ok(Standing::Waits)
+        *decided = Some(made);
+        Ok(ResumptionProof::Waits)
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) trait Readiness {
     fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm>;
 
     /// Ends the wait of one worker, or else the next wait that begins.
-    fn poke(&self);
+    fn notify_one(&self);
 }
 
 /// The way a worker waits for readiness.
@@ -52,14 +52,14 @@ pub(super) enum Alarm {
 }
 
 #[derive(Debug)]
-pub(super) struct Floor<R> {
+pub(super) struct Scheduler<R> {
     ready: Ready,
     parked: Mutex<Parked>,
     readiness: R,
     /// The number of workers that wait for readiness, or are about to.
     idle: AtomicUsize,
-    /// The number of calls of [`Floor::rouse`].
-    rouses: AtomicU64,
+    /// The number of calls of [`Scheduler::wake_all`].
+    wake_alls: AtomicU64,
     closed: AtomicBool,
     /// True while the watch for held turns waits for the next turn to begin; a message on `begun` ends that wait.
     dozing: AtomicBool,
@@ -75,7 +75,7 @@ struct Parked {
 
 /// The state of one worker.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct WorkerState {
     turn: Arc<TurnState>,
     picker: Picker,
     /// The number of turns since the worker last looked for readiness.
@@ -83,20 +83,20 @@ pub(super) struct Hands {
     fired: Vec<(Token, Class)>,
 }
 
-impl Hands {
+impl WorkerState {
     /// Returns the state of a worker that publishes its turns in `turn`.
     pub(super) fn new(turn: Arc<TurnState>) -> Self {
         Self { turn, picker: Picker::default(), turns: 0, fired: Vec::new() }
     }
 }
 
-impl Default for Hands {
+impl Default for WorkerState {
     fn default() -> Self {
         Self::new(TurnState::new())
     }
 }
 
-impl<R: Readiness> Floor<R> {
+impl<R: Readiness> Scheduler<R> {
     /// Creates a scheduler for `workers` workers.
     pub(super) fn new(readiness: R, workers: usize) -> Self {
         Self {
@@ -104,17 +104,17 @@ impl<R: Readiness> Floor<R> {
             parked: Mutex::new(Parked { lot: Lot::new(), alarm: None }),
             readiness,
             idle: AtomicUsize::new(0),
-            rouses: AtomicU64::new(0),
+            wake_alls: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             dozing: AtomicBool::new(false),
             begun: OnceLock::new(),
         }
     }
 
-    /// Sets the channel on which a message is sent when a turn begins after [`Floor::doze`].
+    /// Sets the channel on which a message is sent when a turn begins after [`Scheduler::doze`].
     pub(super) fn tell_turns(&self, begun: Sender<()>) {
         // Set once, when the pool is made.
-        let _told = self.begun.set(begun);
+        let _sent = self.begun.set(begun);
     }
 
     /// Requests a message when the next turn begins; returns `true` if no turn is under way. If one is, requests
@@ -132,8 +132,8 @@ impl<R: Readiness> Floor<R> {
     /// Parks the task whose call is held and, if `may_replace`, gives up the turn, so that another worker can replace
     /// the held one. Returns `false` if the turn is not held, may not be given up, or was given up before.
     pub(super) fn give_up_held(&self, turn: &TurnState, now: Instant, may_replace: bool) -> bool {
-        let rouses = self.rouses.load(Ordering::Acquire);
-        let park = |task, until| self.park(task, until, rouses);
+        let wake_alls = self.wake_alls.load(Ordering::Acquire);
+        let park = |task, until| self.park(task, until, wake_alls);
         let Some(class) = turn.replace(now, may_replace, park) else { return false };
         self.ready.end_turn(class);
         true
@@ -146,34 +146,34 @@ impl<R: Readiness> Floor<R> {
             && let Some(begun) = self.begun.get()
         {
             // The channel may be full: a message that waits already has this meaning.
-            let _told = begun.try_send(());
+            let _sent = begun.try_send(());
         }
     }
 
     /// Adds a new task at the end of the ready queue.
     pub(super) fn admit(&self, task: Admitted) {
         self.ready.push(task, Class::Interactive);
-        self.poke_an_idle();
+        self.notify_idle();
     }
 
     /// Runs one step of a worker: finds a task, waiting if there is none, gives it a turn, and hands it on. Returns
     /// `false` once the pool is closed, or another worker has replaced this one.
-    pub(super) fn work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
-        let Some((task, class)) = self.find(hands, &clock) else { return false };
-        self.give_turn(hands, task, class, &clock)
+    pub(super) fn work(&self, state: &mut WorkerState, clock: impl Fn() -> Instant) -> bool {
+        let Some((task, class)) = self.find(state, &clock) else { return false };
+        self.give_turn(state, task, class, &clock)
     }
 
-    fn find(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
+    fn find(&self, state: &mut WorkerState, clock: &impl Fn() -> Instant) -> Option<Due> {
         loop {
             if self.closed.load(Ordering::SeqCst) {
                 // The poke that woke this worker was meant for all.
-                self.readiness.poke();
+                self.readiness.notify_one();
                 return None;
             }
-            if let Some(due) = self.pick(hands, clock) {
+            if let Some(due) = self.pick(state, clock) {
                 // Other turns remain in the queue, for idle workers, if there are any.
                 if self.ready.has_turn() {
-                    self.poke_an_idle();
+                    self.notify_idle();
                 }
                 return Some(due);
             }
@@ -182,7 +182,7 @@ impl<R: Readiness> Floor<R> {
             // worker sees the task.
             if !self.ready.has_turn() {
                 let patience = if others == 0 { Patience::Alone } else { Patience::Shared };
-                self.look(patience, hands, clock);
+                self.look(patience, state, clock);
             }
             self.idle.fetch_sub(1, Ordering::SeqCst);
         }
@@ -190,33 +190,33 @@ impl<R: Readiness> Floor<R> {
 
     /// Takes the next turn from the ready queue, interactive turns first. A worker that always finds turns still looks
     /// for readiness after [`INTERACTIVE_STREAK_MAX`] of them, and before each bulk turn.
-    fn pick(&self, hands: &mut Hands, clock: &impl Fn() -> Instant) -> Option<Due> {
-        hands.turns += 1;
-        if hands.turns > INTERACTIVE_STREAK_MAX {
-            self.look(Patience::None, hands, clock);
+    fn pick(&self, state: &mut WorkerState, clock: &impl Fn() -> Instant) -> Option<Due> {
+        state.turns += 1;
+        if state.turns > INTERACTIVE_STREAK_MAX {
+            self.look(Patience::None, state, clock);
         }
-        if let Some(due) = self.ready.take_interactive(&mut hands.picker) {
+        if let Some(due) = self.ready.take_interactive(&mut state.picker) {
             return Some(due);
         }
         if !self.ready.has_turn() {
             return None;
         }
-        self.look(Patience::None, hands, clock);
-        let Hands { picker, .. } = hands;
+        self.look(Patience::None, state, clock);
+        let WorkerState { picker, .. } = state;
         self.ready.take_interactive(picker).or_else(|| self.ready.take_bulk(picker))
     }
 
     /// Moves the tasks whose events have fired, and those whose deadline has come, to the ready queue.
-    fn look(&self, patience: Patience, hands: &mut Hands, clock: &impl Fn() -> Instant) {
-        hands.turns = 0;
+    fn look(&self, patience: Patience, state: &mut WorkerState, clock: &impl Fn() -> Instant) {
+        state.turns = 0;
         // Waiting on our own descriptors fails only for passing reasons, such as a signal; the next look sees the
         // events.
-        let Ok(alarm) = self.readiness.wait(patience, &mut hands.fired) else { return };
-        if hands.fired.is_empty() && alarm == Alarm::Silent {
+        let Ok(alarm) = self.readiness.wait(patience, &mut state.fired) else { return };
+        if state.fired.is_empty() && alarm == Alarm::Silent {
             return;
         }
         let mut parked = self.parked.lock();
-        for (token, class) in hands.fired.drain(..) {
+        for (token, class) in state.fired.drain(..) {
             if let Some(task) = parked.lot.wake(token) {
                 self.ready.push(task, class);
             }
@@ -234,20 +234,20 @@ impl<R: Readiness> Floor<R> {
     }
 
     /// Moves every parked task to the ready queue. No task parks again before it had a turn that began after this call.
-    pub(super) fn rouse(&self) {
+    pub(super) fn wake_all(&self) {
         let mut parked = self.parked.lock();
-        self.rouses.fetch_add(1, Ordering::AcqRel);
+        self.wake_alls.fetch_add(1, Ordering::AcqRel);
         while let Some(task) = parked.lot.evict() {
             self.ready.push(task, Class::Interactive);
         }
         drop(parked);
-        self.poke_an_idle();
+        self.notify_idle();
     }
 
     /// Ends the loops of the workers.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.readiness.poke();
+        self.readiness.notify_one();
     }
 
     /// Drops every remaining task, after the loops have ended.
@@ -259,9 +259,9 @@ impl<R: Readiness> Floor<R> {
         }
     }
 
-    fn poke_an_idle(&self) {
+    fn notify_idle(&self) {
         if self.idle.load(Ordering::SeqCst) > 0 {
-            self.readiness.poke();
+            self.readiness.notify_one();
         }
     }
 
@@ -269,26 +269,26 @@ impl<R: Readiness> Floor<R> {
     /// one.
     fn give_turn(
         &self,
-        hands: &Hands,
+        state: &WorkerState,
         mut task: Admitted,
         class: Class,
         clock: &impl Fn() -> Instant,
     ) -> bool {
-        let rouses = self.rouses.load(Ordering::Acquire);
+        let wake_alls = self.wake_alls.load(Ordering::Acquire);
         let mut now = clock();
-        self.begin_turn(&hands.turn, class, now);
+        self.begin_turn(&state.turn, class, now);
         let turn = loop {
             // A panic ends only this task: the task is dropped whole, so no half-done state is seen.
             let turn = catch_unwind(AssertUnwindSafe(|| task.task.turn(now, class)));
             let Ok(Turn::Call { until }) = turn else { break turn };
             let Some(call) = task.task.take_call() else { break Ok(Turn::Done) };
-            hands.turn.begin_call(task, until);
+            state.turn.begin_call(task, until);
             // When the call panics, its task finds no result.
             let _returned = catch_unwind(AssertUnwindSafe(call));
-            match hands.turn.end_call() {
+            match state.turn.end_call() {
                 CallEnd::Task(again) => (task, now) = (again, clock()),
                 CallEnd::Parked(token) => {
-                    let is_replaced = self.end_turn(hands, class);
+                    let is_replaced = self.end_turn(state, class);
                     if let Some(token) = token {
                         self.wake(token, class);
                     }
@@ -296,22 +296,22 @@ impl<R: Readiness> Floor<R> {
                 }
             }
         };
-        let is_replaced = self.end_turn(hands, class);
+        let is_replaced = self.end_turn(state, class);
         match turn {
             Ok(Turn::Again(class)) => self.ready.push(task, class),
-            Ok(Turn::Park { until }) => drop(self.park(task, until, rouses)),
+            Ok(Turn::Park { until }) => drop(self.park(task, until, wake_alls)),
             Ok(Turn::Done | Turn::Call { .. }) | Err(_) => drop_quietly(task),
         }
         if is_replaced {
             // Tasks that this worker has pushed are left to others.
-            self.poke_an_idle();
+            self.notify_idle();
         }
         !is_replaced
     }
 
     /// Ends the turn; returns `true` if another worker has replaced this one, and its turn has ended for the queue.
-    fn end_turn(&self, hands: &Hands, class: Class) -> bool {
-        let is_replaced = hands.turn.end();
+    fn end_turn(&self, state: &WorkerState, class: Class) -> bool {
+        let is_replaced = state.turn.end();
         if !is_replaced {
             self.ready.end_turn(class);
         }
@@ -323,14 +323,14 @@ impl<R: Readiness> Floor<R> {
         if let Some(task) = self.parked.lock().lot.wake(token) {
             self.ready.push(task, class);
         }
-        self.poke_an_idle();
+        self.notify_idle();
     }
 
     /// Inserts the task into the lot, then arms its descriptors, both under the lot's lock. Waking the task needs this
     /// lock, so the task and its descriptors stay where they are until all descriptors are armed.
-    fn park(&self, task: Admitted, until: Instant, rouses: u64) -> Option<Token> {
+    fn park(&self, task: Admitted, until: Instant, wake_alls: u64) -> Option<Token> {
         let mut parked = self.parked.lock();
-        if self.rouses.load(Ordering::Acquire) != rouses {
+        if self.wake_alls.load(Ordering::Acquire) != wake_alls {
             drop(parked);
             self.ready.push(task, Class::Interactive);
             return None;
@@ -360,12 +360,12 @@ impl<R: Readiness> Floor<R> {
 }
 
 #[cfg(all(test, not(shuttle)))]
-impl<R: Readiness> Floor<R> {
+impl<R: Readiness> Scheduler<R> {
     /// Runs a worker's step if there is a turn to run without waiting; returns `false` if there is none.
-    pub(super) fn try_work(&self, hands: &mut Hands, clock: impl Fn() -> Instant) -> bool {
+    pub(super) fn try_work(&self, state: &mut WorkerState, clock: impl Fn() -> Instant) -> bool {
         self.ready.has_turn() && {
-            match self.pick(hands, &clock) {
-                Some((task, class)) => drop(self.give_turn(hands, task, class, &clock)),
+            match self.pick(state, &clock) {
+                Some((task, class)) => drop(self.give_turn(state, task, class, &clock)),
                 None => debug_assert!(false, "there was a turn"),
             }
             true
@@ -373,8 +373,8 @@ impl<R: Readiness> Floor<R> {
     }
 
     /// Looks for readiness without waiting, as a worker does between two turns.
-    pub(super) fn try_look(&self, hands: &mut Hands, clock: impl Fn() -> Instant) {
-        self.look(Patience::None, hands, &clock);
+    pub(super) fn try_look(&self, state: &mut WorkerState, clock: impl Fn() -> Instant) {
+        self.look(Patience::None, state, &clock);
     }
 
     /// Returns the number of ready tasks, the number of parked tasks, their earliest deadline, and the alarm's time.

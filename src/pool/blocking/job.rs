@@ -1,5 +1,4 @@
-//! Jobs that would block a worker of the pool: flushing a large file can take seconds, and checking a password is slow
-//! on purpose. The threads that run them are in `disks`, `fair` and `openers`.
+//! A job for another thread, and its result.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,36 +8,36 @@ use crossbeam_channel::{Receiver, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 /// A job, which signals its own completion.
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+pub(super) type BoxedJob = Box<dyn FnOnce() + Send>;
 
-/// Prepares work for another thread. A descriptor of the [`Errand`] becomes readable when the work is done.
+/// Prepares work for another thread. A descriptor of the [`Job`] becomes readable when the work is done.
 pub(super) fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<(Job, Errand<T>)> {
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    let theirs = bell.try_clone()?;
+) -> io::Result<(BoxedJob, Job<T>)> {
+    let done = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let theirs = done.try_clone()?;
     let (sender, outcome) = bounded(1);
-    let job: Job = Box::new(move || {
+    let run: BoxedJob = Box::new(move || {
         // The receiver is gone if the session has ended meanwhile.
         let outcome = catch_unwind(AssertUnwindSafe(work));
-        let _told = sender.send(outcome.unwrap_or_else(|_| Err(io::Error::other("a panic"))));
-        let _rung = rustix::io::write(&theirs, &1_u64.to_ne_bytes());
+        let _sent = sender.send(outcome.unwrap_or_else(|_| Err(io::Error::other("a panic"))));
+        let _signalled = rustix::io::write(&theirs, &1_u64.to_ne_bytes());
     });
-    Ok((job, Errand { bell, outcome }))
+    Ok((run, Job { done, outcome }))
 }
 
 /// Work that another thread does.
 #[derive(Debug)]
-pub struct Errand<T> {
-    bell: OwnedFd,
+pub struct Job<T> {
+    done: OwnedFd,
     outcome: Receiver<io::Result<T>>,
 }
 
-impl<T> Errand<T> {
+impl<T> Job<T> {
     /// Returns a descriptor that is readable when the work is done.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.done.as_fd()
     }
 
     /// Waits until the work is done. Only another job may wait, never a worker.
@@ -58,9 +57,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_ends_its_errand_alone() {
-        let (job, doomed) = prepare(|| -> io::Result<()> { panic!("asked to") }).unwrap();
-        job();
+    fn a_panic_ends_its_job_alone() {
+        let (run, doomed) = prepare(|| -> io::Result<()> { panic!("asked to") }).unwrap();
+        run();
         assert!(doomed.wait().is_err());
     }
 }

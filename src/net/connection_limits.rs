@@ -12,7 +12,7 @@ use super::client_of;
 
 /// A counter of the connected clients, with its limits.
 #[derive(Debug)]
-pub struct Seats {
+pub struct ConnectionLimits {
     clients_max: AtomicUsize,
     per_address_max: AtomicUsize,
     taken: Mutex<Taken>,
@@ -26,14 +26,14 @@ struct Taken {
 
 /// The limit that a client exceeds; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum LimitReached {
     /// `--max-clients`.
     Clients,
     /// `--max-per-ip`.
     Address,
 }
 
-impl fmt::Display for Full {
+impl fmt::Display for LimitReached {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Clients => "Too many clients are connected; try again later.",
@@ -44,14 +44,14 @@ impl fmt::Display for Full {
 
 /// A permit for one client; given back when dropped.
 #[derive(Debug)]
-pub struct Seat {
-    seats: Arc<Seats>,
+pub struct Permit {
+    connection_limits: Arc<ConnectionLimits>,
     address: IpAddr,
     /// A permit of this client from another counter; given back with this one.
     beside: Option<Box<Self>>,
 }
 
-impl Seat {
+impl Permit {
     /// Joins two permits of one client, so that they are given back together.
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
@@ -60,7 +60,7 @@ impl Seat {
     }
 }
 
-impl Seats {
+impl ConnectionLimits {
     /// Creates a counter with a maximum number of clients, in total and per address.
     #[must_use]
     pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
@@ -84,19 +84,19 @@ impl Seats {
     }
 
     /// Takes a permit for a client from this address.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
         let address = client_of(address);
         let mut taken = self.taken.lock();
         if taken.all >= self.clients_max.load(Ordering::Relaxed) {
-            return Err(Full::Clients);
+            return Err(LimitReached::Clients);
         }
         let here = taken.by_address.entry(address).or_default();
         if *here >= self.per_address_max.load(Ordering::Relaxed) {
-            return Err(Full::Address);
+            return Err(LimitReached::Address);
         }
         *here += 1;
         taken.all += 1;
-        Ok(Seat { seats: Arc::clone(self), address, beside: None })
+        Ok(Permit { connection_limits: Arc::clone(self), address, beside: None })
     }
 
     /// Returns the number of permits in use.
@@ -106,10 +106,10 @@ impl Seats {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         drop(self.beside.take());
-        let mut taken = self.seats.taken.lock();
+        let mut taken = self.connection_limits.taken.lock();
         taken.all = taken.all.saturating_sub(1);
         if let Some(here) = taken.by_address.get_mut(&self.address) {
             *here = here.saturating_sub(1);
@@ -126,40 +126,40 @@ mod tests {
 
     #[test]
     fn a_seat_is_counted_until_it_is_dropped() {
-        let seats = Seats::new(3, 2);
+        let connection_limits = ConnectionLimits::new(3, 2);
         let [here, there] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
-        let first = seats.take(here).unwrap();
-        let _second = seats.take(here).unwrap();
-        assert_eq!(seats.take(here).unwrap_err(), Full::Address);
-        let _third = seats.take(there).unwrap();
-        assert_eq!(seats.take(there).unwrap_err(), Full::Clients);
+        let first = connection_limits.take(here).unwrap();
+        let _second = connection_limits.take(here).unwrap();
+        assert_eq!(connection_limits.take(here).unwrap_err(), LimitReached::Address);
+        let _third = connection_limits.take(there).unwrap();
+        assert_eq!(connection_limits.take(there).unwrap_err(), LimitReached::Clients);
         drop(first);
-        let _fourth = seats.take(here).unwrap();
-        assert_eq!(seats.taken(), 3);
+        let _fourth = connection_limits.take(here).unwrap();
+        assert_eq!(connection_limits.taken(), 3);
     }
 
     #[test]
     fn a_new_limit_holds_for_the_next_client() {
-        let seats = Seats::new(2, 2);
+        let limits = ConnectionLimits::new(2, 2);
         let here = IpAddr::from([127, 0, 0, 1]);
-        let seated = [seats.take(here).unwrap(), seats.take(here).unwrap()];
-        assert!(seats.are_full());
-        seats.set_limits(3, 3);
-        assert!(!seats.are_full() && seats.take(here).is_ok());
-        seats.set_limits(1, 3);
-        assert_eq!(seats.take(here).unwrap_err(), Full::Clients);
-        drop(seated);
-        assert!(seats.take(here).is_ok());
+        let taken = [limits.take(here).unwrap(), limits.take(here).unwrap()];
+        assert!(limits.are_full());
+        limits.set_limits(3, 3);
+        assert!(!limits.are_full() && limits.take(here).is_ok());
+        limits.set_limits(1, 3);
+        assert_eq!(limits.take(here).unwrap_err(), LimitReached::Clients);
+        drop(taken);
+        assert!(limits.take(here).is_ok());
     }
 
     #[test]
     fn a_network_of_ipv6_is_one_address() {
-        let seats = Seats::new(9, 2);
-        let take = |address: &str| seats.take(address.parse().unwrap());
+        let connection_limits = ConnectionLimits::new(9, 2);
+        let take = |address: &str| connection_limits.take(address.parse().unwrap());
         let seated = [take("2001:db8::1").unwrap(), take("2001:db8::2").unwrap()];
-        assert_eq!(take("2001:db8::3").unwrap_err(), Full::Address);
+        assert_eq!(take("2001:db8::3").unwrap_err(), LimitReached::Address);
         assert!(take("2001:db8:0:1::1").is_ok());
         drop(seated);
-        assert_eq!((seats.taken(), take("2001:db8::3").is_ok()), (0, true));
+        assert_eq!((connection_limits.taken(), take("2001:db8::3").is_ok()), (0, true));
     }
 }

@@ -1,4 +1,4 @@
-//! Confinement of a server's process. A program of its own, because confinement cannot be undone.
+//! The sandbox of the process of a server. A program of its own, because a sandbox cannot be undone.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,27 +20,27 @@ use std::process::{Child, Command, Stdio};
 
 use common::outside::{is_root, skip};
 use common::raw::{RawClient, read_all};
-use poolftpd::client::{Client, From, Options, Watcher};
-use poolftpd::confine::confine;
+use poolftpd::client::{Client, Options, Progress, UploadStart};
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
 use poolftpd::net::tls::KeyFiles;
+use poolftpd::sandbox::sandbox;
 use poolftpd::settings::Config;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;
 
-impl Watcher for Silent {
+impl Progress for Silent {
     fn progress(&mut self, _: u64, _: Option<u64>) {}
 }
 
 #[test]
 fn the_file_system_is_closed_but_for_what_is_served() {
     // Confinement applies to the thread, and to those that it starts.
-    std::thread::spawn(confine_and_look).join().unwrap();
+    std::thread::spawn(sandbox_and_look).join().unwrap();
 }
 
-fn confine_and_look() {
+fn sandbox_and_look() {
     let folder = tempfile::tempdir().unwrap();
     let [root, home] = ["srv/root", "home/alice"].map(|name| folder.path().join(name));
     for directory in [&root, &home] {
@@ -55,7 +55,7 @@ fn confine_and_look() {
     config.users = Some(users.clone());
     config.public_name = Some("localhost".to_owned());
     look_up("localhost").unwrap();
-    let confined = confine(&config, &[root.clone(), home.clone()]).unwrap();
+    let sandboxed = sandbox(&config, &[root.clone(), home.clone()]).unwrap();
     let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     assert!(status.is_empty() || status.contains("NoNewPrivs:\t1"), "{status}");
     fs::write(root.join("a"), "x").unwrap();
@@ -67,7 +67,7 @@ fn confine_and_look() {
     fs::write(root.join("a"), "x").unwrap();
     assert!(fs::read(&users).is_ok());
     assert!(look_up("localhost").is_ok());
-    if !confined.landlock {
+    if !sandboxed.landlock {
         return skip("in part: this kernel has no Landlock");
     }
     assert!(fs::read(folder.path().join("other/secret")).is_err());
@@ -78,10 +78,10 @@ fn confine_and_look() {
 
 #[test]
 fn what_is_beside_a_root_for_the_administrator_alone_cannot_be_written() {
-    std::thread::spawn(confine_and_look_beside).join().unwrap();
+    std::thread::spawn(sandbox_and_look_beside).join().unwrap();
 }
 
-fn confine_and_look_beside() {
+fn sandbox_and_look_beside() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     for name in ["srv/root", "homes/alice", "homes/etc", "tls/root", "elsewhere"] {
@@ -97,14 +97,14 @@ fn confine_and_look_beside() {
     config.tls.keys =
         vec![KeyFiles { certificate: path("tls/cert.pem"), key: path("homes/etc/key.pem") }];
     let places = ["srv/root", "homes/alice", "tls/root"].map(path);
-    let confined = confine(&config, &places).unwrap();
+    let sandboxed = sandbox(&config, &places).unwrap();
     for place in &places {
         fs::write(place.join("a"), "x").unwrap();
     }
     for name in ["srv/users", "homes/etc/key.pem", "tls/cert.pem"] {
         assert!(fs::read(path(name)).is_ok(), "{name}");
     }
-    if !confined.landlock {
+    if !sandboxed.landlock {
         return skip("in part: this kernel has no Landlock");
     }
     for name in ["srv/users", "homes/etc/key.pem", "tls/cert.pem", "elsewhere/cert.pem"] {
@@ -162,7 +162,7 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     client.login("anonymous", "x").unwrap();
     let local = folder.path().join("local");
     fs::write(&local, "text").unwrap();
-    client.upload(&local, b"a", Type::Image, From::Beginning, &mut Silent).unwrap();
+    client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Silent).unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().uid(), nobody.uid.as_raw());
     client.quote("SITE CHMOD 600 a").unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o600);

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::client::{Client, Failure, Purpose, Task, Wires};
+use super::client::{Client, Failure, Purpose, Target, Task};
+use super::error::BenchError;
 use super::load::{Group, Routine};
 use super::report::Row;
 use super::usage::Usage;
-use super::{BenchError, now};
 
 /// Maximum number of clients that log in at once before the measurement: fewer than the shortest listen backlog in use.
 const LOGINS_AT_ONCE_MAX: usize = 16;
@@ -71,8 +71,8 @@ impl Member<'_> {
 }
 
 /// The clients of a load.
-pub(super) struct Crowd<'w, 'a> {
-    wires: &'w mut Wires,
+pub(super) struct Runner<'w, 'a> {
+    target: &'w mut Target,
     members: Vec<Member<'a>>,
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Clients whose files may have arrived already, so that no event reports them.
@@ -84,11 +84,11 @@ pub(super) struct Crowd<'w, 'a> {
     now: Instant,
 }
 
-impl<'w, 'a> Crowd<'w, 'a> {
-    pub(super) fn new(wires: &'w mut Wires) -> Self {
+impl<'w, 'a> Runner<'w, 'a> {
+    pub(super) fn new(target: &'w mut Target) -> Self {
         let (members, timers, now) = (Vec::new(), BinaryHeap::new(), now());
         Self {
-            wires,
+            target,
             members,
             timers,
             at_hand: Vec::new(),
@@ -124,7 +124,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
     }
 
     fn is_interrupted(&self) -> bool {
-        self.wires.interrupt.is_set()
+        self.target.interrupt.is_set()
     }
 
     /// Lets all clients, which are logged in, repeat their routines for the given time, and until the others are done.
@@ -298,7 +298,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         let timeout = due.unwrap_or(wait_max).min(wait_max);
         let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        let events = match epoll::wait(&self.wires.epoll, &mut buffer, Some(&timeout)) {
+        let events = match epoll::wait(&self.target.epoll, &mut buffer, Some(&timeout)) {
             Ok((events, _)) => &*events,
             Err(Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
@@ -310,12 +310,9 @@ impl<'w, 'a> Crowd<'w, 'a> {
         for event in events {
             let word = event.data.u64();
             let number = usize::try_from(word >> 1).unwrap_or(usize::MAX);
-            self.drive(
-                number,
-                |client, wires| {
-                    if word & 1 == 1 { client.look(wires) } else { client.hear(wires) }
-                },
-            );
+            self.drive(number, |client, target| {
+                if word & 1 == 1 { client.look(target) } else { client.hear(target) }
+            });
         }
         for number in std::mem::take(&mut self.at_hand) {
             self.drive(number, Client::look);
@@ -329,7 +326,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
         if self.now.duration_since(self.heard_at) > SILENCE_MAX {
             let seconds = SILENCE_MAX.as_secs();
             return Err(BenchError::Wrong(format!(
-                "the server does nothing for {seconds} seconds"
+                "the server did not respond for {seconds} seconds"
             )));
         }
         Ok(())
@@ -344,7 +341,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
             Some(Routine::Fetch { rate: Some(rate), .. }) if self.phase == Phase::Measure => {
                 let sip = rate * u64::try_from(SIP_EVERY.as_millis()).unwrap_or_default() / 1000;
                 let sip = usize::try_from(sip).unwrap_or(usize::MAX);
-                self.drive(number, |client, wires| client.sip(wires, sip));
+                self.drive(number, |client, target| client.sip(target, sip));
                 self.timers.push(Reverse((due + SIP_EVERY, number)));
             }
             _ => {}
@@ -355,11 +352,11 @@ impl<'w, 'a> Crowd<'w, 'a> {
     fn drive(
         &mut self,
         number: usize,
-        go_on: impl FnOnce(&mut Client<'a>, &mut Wires) -> Result<bool, Failure>,
+        go_on: impl FnOnce(&mut Client<'a>, &mut Target) -> Result<bool, Failure>,
     ) {
         let Some(member) = self.members.get_mut(number) else { return };
         let Some(client) = &mut member.client else { return };
-        match go_on(client, self.wires) {
+        match go_on(client, self.target) {
             Ok(false) => {}
             Ok(true) => self.done(number),
             Err(failure) => self.fail(number, &failure),
@@ -442,7 +439,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
     fn connect(&mut self, number: usize) {
         let Some(member) = self.members.get_mut(number) else { return };
         self.busy += 1;
-        match Client::connect(self.wires, number, member.purpose(), self.now) {
+        match Client::connect(self.target, number, member.purpose(), self.now) {
             Ok(client) => member.client = Some(client),
             Err(failure) => self.fail(number, &failure),
         }
@@ -454,7 +451,7 @@ impl<'w, 'a> Crowd<'w, 'a> {
             return;
         };
         self.busy += 1;
-        match client.begin(self.wires, task, self.now) {
+        match client.begin(self.target, task, self.now) {
             Ok(()) if client.is_ahead() => self.at_hand.push(number),
             Ok(()) => {}
             Err(failure) => self.fail(number, &failure),
@@ -514,4 +511,9 @@ fn spread(values: impl Iterator<Item = f64>) -> Option<f64> {
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
+}
+
+#[allow(clippy::disallowed_methods, reason = "the loop of the runner: time enters here")]
+pub(super) fn now() -> Instant {
+    Instant::now()
 }

@@ -4,7 +4,7 @@
 //! order. So the commands for the next files can be sent while the current file arrives. Nothing else changes: the code
 //! that sends a command finds that it was sent already, and reads its reply.
 //!
-//! Any other course (a file that is to be resumed, a server that refuses, Ctrl-C) ends in [`Client::catch_up`]: the
+//! Any other course (a file that is to be resumed, a server that refuses, Ctrl-C) ends in [`Client::drain`]: the
 //! replies to superfluous commands are read and dropped, without their data.
 
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::ftp::command::{Command, Mode, Type};
 
 use super::files::{destination, name};
 use super::part::Part;
-use super::{Client, Known};
+use super::{Client, RemoteMetadata};
 
 /// Maximum number of bytes of commands sent ahead. Any socket buffers this much, so that the two ends never both wait
 /// for the other to read.
@@ -34,11 +34,11 @@ const WASTED_MAX: u32 = 3;
 /// A file that is about to be fetched, with its local path.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each name says it")]
-pub struct Coming {
+pub struct FileRequest {
     pub path: Vec<u8>,
     pub local: PathBuf,
     /// Size and time from a listing.
-    pub known: Option<Known>,
+    pub known: Option<RemoteMetadata>,
 }
 
 impl Client {
@@ -47,7 +47,11 @@ impl Client {
     /// Does nothing where these commands cannot be predicted: before the first file has come in block mode, in a type
     /// other than image, without HASH on the server, and for files that are large or partly fetched. Also does nothing
     /// with a rate limit.
-    pub fn ask_ahead(&mut self, coming: impl IntoIterator<Item = Coming>, representation: Type) {
+    pub fn pipeline(
+        &mut self,
+        requests: impl IntoIterator<Item = FileRequest>,
+        representation: Type,
+    ) {
         let foreseeable = self.framing() == Mode::Block
             && self.open_data.is_some()
             && (representation, self.representation) == (Type::Image, Some(Type::Image))
@@ -56,15 +60,15 @@ impl Client {
             // With a limit, the server would finish its replies long before they are read, and take the session for
             // idle.
             && self.options.limit.is_none();
-        let (mut count, mut bytes) = self.connection.ahead();
+        let (mut count, mut bytes) = self.connection.pipelined();
         // Waits until half of the lines are answered, so that many lines leave together.
         if !foreseeable || count > AHEAD_LINES_MAX / 2 || bytes > AHEAD_BYTES_MAX / 2 {
             return;
         }
         let mut lines = Vec::new();
-        for file in coming {
+        for file in requests {
             let Some(said) = lines_of(&file) else { break };
-            if said.iter().all(|line| self.connection.is_ahead(line)) {
+            if said.iter().all(|line| self.connection.is_pipelined(line)) {
                 continue;
             }
             count += said.len();
@@ -75,22 +79,22 @@ impl Client {
             lines.extend(said);
         }
         // The download finds a lost connection and handles it.
-        let _said = self.connection.send_ahead(lines);
+        let _said = self.connection.send_pipelined(lines);
     }
 
     /// Prepares for sending `line`: counts other lines sent ahead as owed, so that their replies are read and dropped.
     /// A file that is no longer wanted costs the data connection, so that its bytes cannot arrive.
-    pub(super) fn catch_up(&mut self, line: &[u8]) {
-        if !self.connection.skip_ahead(line, |said| !moves_data(said)) {
+    pub(super) fn drain(&mut self, line: &[u8]) {
+        if !self.connection.skip_pipelined(line, |said| !moves_data(said)) {
             self.open_data = None;
             self.wasted += 1;
-            self.connection.skip_ahead(line, |_| true);
+            self.connection.skip_pipelined(line, |_| true);
         }
     }
 }
 
 /// Returns the commands that a download of this file will send, if they can be predicted.
-fn lines_of(file: &Coming) -> Option<[Vec<u8>; 2]> {
+fn lines_of(file: &FileRequest) -> Option<[Vec<u8>; 2]> {
     let is_small = file.known?.size? <= SMALL_BYTES_MAX;
     if !is_small || Part::is_there(&destination(&file.local).ok()?) {
         return None;

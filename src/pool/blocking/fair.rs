@@ -12,16 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::crew::{Errand, Job, prepare};
+use super::job::{BoxedJob, Job, prepare};
 
 /// A waiting job, and the flag that cancels it.
 struct Waiting {
-    job: Job,
+    job: BoxedJob,
     is_displaced: Arc<AtomicBool>,
 }
 
 impl Waiting {
-    /// Ends a job that another job has displaced; its [`Errand`] returns an error.
+    /// Ends a job that another job has displaced; its [`Job`] returns an error.
     fn displace(self) {
         self.is_displaced.store(true, Ordering::Release);
         (self.job)();
@@ -105,25 +105,25 @@ impl<K: Hash + Eq + Clone> Shared<K> {
 }
 
 /// Threads that run jobs of clients in turn. They end when this is dropped and all its jobs are done.
-pub struct FairCrew<K: Hash + Eq + Clone> {
+pub struct FairPool<K: Hash + Eq + Clone> {
     shared: Arc<Shared<K>>,
     waiting_max: usize,
 }
 
-impl<K: Hash + Eq + Clone> fmt::Debug for FairCrew<K> {
+impl<K: Hash + Eq + Clone> fmt::Debug for FairPool<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.shared.queues.lock().count;
         formatter.debug_struct("FairCrew").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 
-impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
+impl<K: Hash + Eq + Clone + Send + 'static> FairPool<K> {
     /// Starts the threads. At most `waiting_max` jobs may wait.
     pub fn start(name: &str, threads: usize, waiting_max: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared { queues: Mutex::new(Queues::new()), wake: Condvar::new() });
-        let crew = Self { shared, waiting_max };
+        let pool = Self { shared, waiting_max };
         for number in 1..=threads {
-            let shared = Arc::clone(&crew.shared);
+            let shared = Arc::clone(&pool.shared);
             let work = move || {
                 while let Some(Waiting { job, .. }) = shared.next() {
                     job();
@@ -131,7 +131,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
             };
             std::thread::Builder::new().name(format!("{name} {number}")).spawn(work)?;
         }
-        Ok(crew)
+        Ok(pool)
     }
 
     /// Runs work for a client on one of the threads; returns `None` if too many jobs wait. A job that another client's
@@ -140,7 +140,7 @@ impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
         &self,
         client: K,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> Option<io::Result<Errand<T>>> {
+    ) -> Option<io::Result<Job<T>>> {
         let is_displaced = Arc::new(AtomicBool::new(false));
         let look = Arc::clone(&is_displaced);
         let work = move || {
@@ -150,22 +150,22 @@ impl<K: Hash + Eq + Clone + Send + 'static> FairCrew<K> {
                 work()
             }
         };
-        let (job, errand) = match prepare(work) {
+        let (run, job) = match prepare(work) {
             Ok(prepared) => prepared,
             Err(error) => return Some(Err(error)),
         };
-        let waiting = Waiting { job, is_displaced };
+        let waiting = Waiting { job: run, is_displaced };
         let pushed = self.shared.queues.lock().push(client, waiting, self.waiting_max);
         let displaced = pushed.ok()?;
         self.shared.wake.notify_one();
         if let Some(displaced) = displaced {
             displaced.displace();
         }
-        Some(Ok(errand))
+        Some(Ok(job))
     }
 }
 
-impl<K: Hash + Eq + Clone> Drop for FairCrew<K> {
+impl<K: Hash + Eq + Clone> Drop for FairPool<K> {
     fn drop(&mut self) {
         self.shared.queues.lock().is_closed = true;
         self.shared.wake.notify_all();
@@ -179,8 +179,8 @@ mod tests {
     use super::*;
 
     /// Returns a crew of one thread, which is blocked until the sender is dropped.
-    fn held(waiting_max: usize) -> (FairCrew<&'static str>, Sender<()>) {
-        let crew = FairCrew::start("test", 1, waiting_max).unwrap();
+    fn held(waiting_max: usize) -> (FairPool<&'static str>, Sender<()>) {
+        let pool = FairPool::start("test", 1, waiting_max).unwrap();
         let (go, gate) = bounded::<()>(0);
         let (begun, is_begun) = bounded(0);
         let work = move || {
@@ -188,25 +188,25 @@ mod tests {
             let _end = gate.recv();
             Ok(())
         };
-        let _holding = crew.try_run("holder", work).unwrap().unwrap();
+        let _holding = pool.try_run("holder", work).unwrap().unwrap();
         is_begun.recv().unwrap();
-        (crew, go)
+        (pool, go)
     }
 
     #[test]
     fn clients_are_served_in_turn_however_much_each_asks_for() {
-        let (crew, go) = held(1000);
+        let (pool, go) = held(1000);
         let (sender, done) = unbounded();
         let ask = |client: &'static str| {
             let sender = sender.clone();
             let work = move || sender.send(client).map_err(io::Error::other);
-            crew.try_run(client, work).unwrap().unwrap()
+            pool.try_run(client, work).unwrap().unwrap()
         };
         let flood: Vec<_> = (0..300).map(|_| ask("flood")).collect();
         let others = [ask("a"), ask("b"), ask("a")];
         drop(go);
-        for errand in others.into_iter().chain(flood) {
-            errand.wait().unwrap();
+        for job in others.into_iter().chain(flood) {
+            job.wait().unwrap();
         }
         let order: Vec<&str> = done.try_iter().collect();
         assert_eq!(order[..6], ["flood", "a", "b", "flood", "a", "flood"]);
@@ -215,30 +215,30 @@ mod tests {
 
     #[test]
     fn a_client_with_less_takes_the_place_of_one_with_more_when_there_is_no_room() {
-        let (crew, go) = held(4);
+        let (pool, go) = held(4);
         let mut flood: Vec<_> =
-            (0..4).map(|_| crew.try_run("flood", || Ok(())).unwrap().unwrap()).collect();
-        assert!(crew.try_run("flood", || Ok(())).is_none());
-        let first = crew.try_run("a", || Ok(())).unwrap().unwrap();
-        let second = crew.try_run("a", || Ok(())).unwrap().unwrap();
-        assert!(crew.try_run("a", || Ok(())).is_none(), "both have as much");
-        let third = crew.try_run("b", || Ok(())).unwrap().unwrap();
+            (0..4).map(|_| pool.try_run("flood", || Ok(())).unwrap().unwrap()).collect();
+        assert!(pool.try_run("flood", || Ok(())).is_none());
+        let first = pool.try_run("a", || Ok(())).unwrap().unwrap();
+        let second = pool.try_run("a", || Ok(())).unwrap().unwrap();
+        assert!(pool.try_run("a", || Ok(())).is_none(), "both have as much");
+        let third = pool.try_run("b", || Ok(())).unwrap().unwrap();
         drop(go);
         // The last jobs were displaced, and their errands return the error.
         let displaced = flood.split_off(2);
-        let outcomes: Vec<_> = displaced.into_iter().map(Errand::wait).collect();
+        let outcomes: Vec<_> = displaced.into_iter().map(Job::wait).collect();
         assert!(outcomes.iter().all(|outcome| {
             outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
         }));
-        let kept = flood.into_iter().chain([first, second, third]).map(Errand::wait);
+        let kept = flood.into_iter().chain([first, second, third]).map(Job::wait);
         assert_eq!(kept.filter(Result::is_err).count(), 1, "b took one of a's or the flood's");
     }
 
     #[test]
     fn what_was_given_is_done_although_the_crew_is_dropped() {
-        let (crew, go) = held(4);
-        let errand = crew.try_run("a", || Ok(7)).unwrap().unwrap();
-        drop((crew, go));
-        assert_eq!(errand.wait().unwrap(), 7);
+        let (pool, go) = held(4);
+        let job = pool.try_run("a", || Ok(7)).unwrap().unwrap();
+        drop((pool, go));
+        assert_eq!(job.wait().unwrap(), 7);
     }
 }

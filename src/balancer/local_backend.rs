@@ -1,4 +1,4 @@
-//! A station: one pool and the sessions it serves. Each in-process slave is one, and a server without slaves has one.
+//! A backend: one pool and the sessions it serves. Each in-process slave is one, and a server without slaves has one.
 
 use std::fmt;
 use std::io;
@@ -7,35 +7,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::{Load, Taker, Unable};
-use crate::net::seats::{Seat, Seats};
+use super::backend::{Backend, Load, Unavailable};
+use crate::net::connection_limits::{ConnectionLimits, Permit};
 use crate::pool::{Pool, Task};
 
 /// A function that makes a session for a connection, so that the balancer does not depend on the kind of session.
 pub type Greet =
-    Box<dyn Fn(TcpStream, SocketAddr, Seat, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
+    Box<dyn Fn(TcpStream, SocketAddr, Permit, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
 
 /// A function that returns the number of transfers under way and the number of bytes over data connections.
 pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// One pool and the sessions it serves.
-pub struct Station {
+pub struct LocalBackend {
     number: Option<u32>,
     pool: Pool,
-    seats: Arc<Seats>,
+    connection_limits: Arc<ConnectionLimits>,
     greet: Greet,
     gauge: Gauge,
     draining: AtomicBool,
 }
 
-impl fmt::Debug for Station {
+impl fmt::Debug for LocalBackend {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Station").field("load", &self.load()).finish_non_exhaustive()
+        formatter.debug_struct("LocalBackend").field("load", &self.load()).finish_non_exhaustive()
     }
 }
 
-impl Station {
-    /// Creates a station for at most `sessions_max` sessions; `number` is its number as a slave, if it is one.
+impl LocalBackend {
+    /// Creates a backend for at most `sessions_max` sessions; `number` is its number as a slave, if it is one.
     #[must_use]
     pub fn new(
         number: Option<u32>,
@@ -44,38 +44,45 @@ impl Station {
         greet: Greet,
         gauge: Gauge,
     ) -> Arc<Self> {
-        // Clients per address are counted at the listener, for all stations together.
-        let seats = Seats::new(sessions_max, usize::MAX);
-        Arc::new(Self { number, pool, seats, greet, gauge, draining: AtomicBool::new(false) })
+        // Clients per address are counted at the listener, for all backends together.
+        let connection_limits = ConnectionLimits::new(sessions_max, usize::MAX);
+        Arc::new(Self {
+            number,
+            pool,
+            connection_limits,
+            greet,
+            gauge,
+            draining: AtomicBool::new(false),
+        })
     }
 
     /// Sets the maximum number of sessions, for clients that come from now on.
     pub fn set_sessions_max(&self, sessions_max: usize) {
-        self.seats.set_limits(sessions_max, usize::MAX);
+        self.connection_limits.set_limits(sessions_max, usize::MAX);
     }
 
-    /// Returns the station's pool.
+    /// Returns the backend's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool
     }
 }
 
-impl Taker for Station {
-    /// Takes a connection even if it turns out to be broken: another station could not use it either.
+impl Backend for LocalBackend {
+    /// Takes a connection even if it turns out to be broken: another backend could not use it either.
     fn take(
         &self,
         stream: &mut Option<TcpStream>,
         peer: SocketAddr,
-        seat: &mut Option<Seat>,
+        permit: &mut Option<Permit>,
         now: Instant,
-    ) -> Result<(), Unable> {
+    ) -> Result<(), Unavailable> {
         if self.draining.load(Ordering::Acquire) {
-            return Err(Unable::Draining);
+            return Err(Unavailable::Draining);
         }
-        let own = self.seats.take(peer.ip()).map_err(Unable::Full)?;
-        if let (Some(stream), Some(seat)) = (stream.take(), seat.take())
-            && let Ok(session) = (self.greet)(stream, peer, own.beside(seat), now)
+        let own = self.connection_limits.take(peer.ip()).map_err(Unavailable::LimitReached)?;
+        if let (Some(stream), Some(permit)) = (stream.take(), permit.take())
+            && let Ok(session) = (self.greet)(stream, peer, own.beside(permit), now)
         {
             self.pool.admit(session);
         }
@@ -88,7 +95,7 @@ impl Taker for Station {
         Load {
             slave: self.number,
             process: None,
-            sessions: self.seats.taken(),
+            sessions: self.connection_limits.taken(),
             transfers,
             bytes,
             draining,

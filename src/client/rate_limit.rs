@@ -13,13 +13,13 @@ const CHUNKS_PER_SECOND: u64 = 16;
 
 /// Keeps one transfer within its rate limit.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     limit: Option<NonZeroU64>,
     begun: Instant,
     bytes: u64,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(limit: Option<NonZeroU64>) -> Self {
         Self { limit, begun: now(), bytes: 0 }
     }
