@@ -25,16 +25,37 @@ pub fn arguments<T: TopLevelCommand>(program: &str) -> Result<T, ExitCode> {
 /// # Errors
 /// As [`arguments`].
 pub fn arguments_behind<T: TopLevelCommand>(program: &str, skipped: usize) -> Result<T, ExitCode> {
-    let mut words = Vec::new();
-    for word in std::env::args_os().skip(skipped) {
-        match word.into_string() {
-            Ok(word) => words.push(word),
-            Err(word) => return Err(usage(program, &format!("'{}' is not UTF-8", word.display()))),
-        }
-    }
-    parse(program, &words).map_err(|early| match early {
+    parsed(program, &words(program, skipped)?, None)
+}
+
+/// Returns the command line after its first `skipped` words.
+///
+/// # Errors
+/// The exit status, if a word is not UTF-8.
+pub fn words(program: &str, skipped: usize) -> Result<Vec<String>, ExitCode> {
+    let text = |word: std::ffi::OsString| {
+        word.into_string()
+            .map_err(|word| usage(program, &format!("'{}' is not UTF-8", word.display())))
+    };
+    std::env::args_os().skip(skipped).map(text).collect()
+}
+
+/// Parses words, and prints `help` for `--help`, if it is given.
+///
+/// # Errors
+/// As [`arguments`].
+pub fn parsed<T: TopLevelCommand>(
+    program: &str,
+    words: &[String],
+    help: Option<&str>,
+) -> Result<T, ExitCode> {
+    parse(program, words).map_err(|early| match early {
         Early::Print(text) => {
             print(&text);
+            ExitCode::SUCCESS
+        }
+        Early::Help(text) => {
+            print(help.unwrap_or(&text));
             ExitCode::SUCCESS
         }
         Early::Wrong(text) => usage(program, &text),
@@ -81,6 +102,7 @@ pub fn raise_descriptor_limit() {
 #[derive(Debug, PartialEq, Eq)]
 enum Early {
     Print(String),
+    Help(String),
     Wrong(String),
 }
 
@@ -91,7 +113,7 @@ fn parse<T: TopLevelCommand>(program: &str, words: &[String]) -> Result<T, Early
     }
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     T::from_args(&[program], &words).map_err(|exit| match exit.status {
-        Ok(()) => Early::Print(exit.output),
+        Ok(()) => Early::Help(exit.output),
         Err(()) => Early::Wrong(one_line(&exit.output)),
     })
 }
@@ -156,7 +178,7 @@ mod tests {
         assert!(
             matches!(read("--version"), Err(Early::Print(text)) if text.starts_with("program (poolftpd) "))
         );
-        assert!(matches!(read("--help"), Err(Early::Print(text)) if text.contains("--port")));
+        assert!(matches!(read("--help"), Err(Early::Help(text)) if text.contains("--port")));
         for line in ["--nonsense", "--port x", "--port", "--port 99999"] {
             assert!(
                 matches!(read(line), Err(Early::Wrong(text)) if !text.contains('\n') && !text.is_empty()),

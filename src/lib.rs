@@ -6,16 +6,18 @@
 
 pub mod balancer;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod client;
-pub mod config;
 pub mod ftp;
 pub mod log;
 pub mod net;
 pub mod pool;
+pub mod reload;
 pub mod sandbox;
 pub mod server;
 pub mod session;
+pub mod settings;
 pub mod slave;
 pub mod startup;
 pub mod storage;

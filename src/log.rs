@@ -7,8 +7,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -31,14 +32,38 @@ const TAIL_BYTES: usize = 128;
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The amount that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Level {
     /// `-q`: only errors and warnings.
     Quiet,
     /// Connections, logins, transfers, refusals.
+    #[default]
     Normal,
     /// `-v`: also each command and reply.
     Verbose,
+}
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "quiet" => Ok(Self::Quiet),
+            "normal" => Ok(Self::Normal),
+            "verbose" => Ok(Self::Verbose),
+            _ => Err(format!("'{text}' is none of quiet, normal, verbose")),
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Quiet => "quiet",
+            Self::Normal => "normal",
+            Self::Verbose => "verbose",
+        })
+    }
 }
 
 /// The session that an event belongs to.
@@ -131,6 +156,8 @@ pub enum Event<'a> {
     Reloaded {
         users: usize,
         certificates: usize,
+        /// The settings that have changed.
+        settings: &'a [String],
         /// The users whose homes cannot be reached.
         unreachable: &'a [Vec<u8>],
     },
@@ -256,13 +283,9 @@ impl fmt::Display for Event<'_> {
             Self::PublicAddress { name, address } => {
                 write!(formatter, "event=public-address name={name} address={address}")
             }
-            Self::Reloaded { users, certificates, unreachable } => {
+            Self::Reloaded { users, certificates, settings, unreachable } => {
                 write!(formatter, "event=reloaded users={users} certificates={certificates}")?;
-                if unreachable.is_empty() {
-                    Ok(())
-                } else {
-                    write_unreachable(formatter, unreachable)
-                }
+                write_reloaded(formatter, settings, unreachable)
             }
             Self::Warning { what, why } => {
                 let why = Escaped(why.as_bytes());
@@ -358,6 +381,18 @@ fn without_password(line: &[u8]) -> &[u8] {
     }
 }
 
+/// Writes the changed settings, and the users whose homes cannot be reached.
+fn write_reloaded(
+    formatter: &mut fmt::Formatter<'_>,
+    settings: &[String],
+    unreachable: &[Vec<u8>],
+) -> fmt::Result {
+    if !settings.is_empty() {
+        write!(formatter, " settings=\"{}\"", Escaped(settings.join("; ").as_bytes()))?;
+    }
+    if unreachable.is_empty() { Ok(()) } else { write_unreachable(formatter, unreachable) }
+}
+
 /// Returns whether a line contains a word, ignoring case.
 fn contains_word(line: &[u8], word: &[u8]) -> bool {
     line.split(u8::is_ascii_whitespace).any(|found| found.eq_ignore_ascii_case(word))
@@ -366,7 +401,7 @@ fn contains_word(line: &[u8], word: &[u8]) -> bool {
 /// The log that receives events.
 #[derive(Debug)]
 pub struct Log {
-    level: Level,
+    level: AtomicU8,
     lines: Sender<String>,
     state: Arc<State>,
 }
@@ -400,13 +435,18 @@ impl Log {
             printer.report_lost();
         };
         std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((Self { level, lines, state }, Writer(ended)))
+        Ok((Self { level: AtomicU8::new(level as u8), lines, state }, Writer(ended)))
     }
 
     /// Returns whether events of this level are logged; asked before an event that is costly to create.
     #[must_use]
     pub fn keeps(&self, level: Level) -> bool {
-        level <= self.level
+        level as u8 <= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Sets the amount that is logged from now on.
+    pub fn set_level(&self, level: Level) {
+        self.level.store(level as u8, Ordering::Relaxed);
     }
 
     /// Logs an event of a session.

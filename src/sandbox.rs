@@ -15,7 +15,7 @@ use nix::unistd::{
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use rustix::thread::set_no_new_privs;
 
-use crate::config::{Config, ConfigError};
+use crate::settings::{Config, ConfigError};
 use crate::storage::{Root, whereabouts};
 
 /// The newest version of Landlock whose rights are requested; older kernels grant those that they have.
@@ -66,18 +66,49 @@ pub fn sandbox(config: &Config, places: &[PathBuf]) -> Result<Sandboxed, ConfigE
         }
     }
     harden().map_err(|error| wrong(format!("{error}.")))?;
-    for place in &config.allow {
-        if !place.is_dir() {
-            let place = place.display();
-            return Err(wrong(format!("--allow {place}: no such directory.")));
-        }
-    }
+    check_allowed(config)?;
     // Read before access to the file system is restricted.
     let surroundings = Surroundings::look();
     let status = close_file_system(config, places).map_err(|error| wrong(format!("{error}.")))?;
     let landlock = status.ruleset != RulesetStatus::NotEnforced;
     let open_because = (!landlock).then(|| surroundings.reason(status.landlock));
     Ok(Sandboxed { is_root: geteuid().is_root(), landlock, open_because })
+}
+
+/// Checks that each directory of `--allow` exists.
+///
+/// # Errors
+/// One sentence for the person at the terminal.
+pub(crate) fn check_allowed(config: &Config) -> Result<(), ConfigError> {
+    let Some(place) = config.allow.iter().find(|place| !place.is_dir()) else { return Ok(()) };
+    let place = place.display();
+    Err(ConfigError(format!("cannot start: --allow {place}: no such directory.")))
+}
+
+/// Checks that the user of `--user` exists and can be taken.
+///
+/// # Errors
+/// One sentence for the person at the terminal.
+pub(crate) fn check_user(config: &Config) -> Result<(), ConfigError> {
+    let wrong = |what: String| ConfigError(format!("cannot start: {what}"));
+    config.user.as_deref().map(find_user).transpose().map(drop).map_err(wrong)
+}
+
+/// Finds a user; `None` if this process has that user's identity already.
+fn find_user(name: &str) -> Result<Option<User>, String> {
+    let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
+    let user = found.ok_or_else(|| format!("--user: no such user: {name}."))?;
+    if !geteuid().is_root() {
+        return if user.uid == geteuid() {
+            Ok(None)
+        } else {
+            Err("only root can switch to another user with --user.".to_owned())
+        };
+    }
+    if user.uid.is_root() {
+        return Err("--user root gives up nothing; name another user.".to_owned());
+    }
+    Ok(Some(user))
 }
 
 /// Gives up what no process that serves clients may have: core dumps, which would contain passwords and keys, and any
@@ -124,18 +155,7 @@ impl Surroundings {
 
 /// Takes a user's identity irrevocably.
 fn become_user(name: &str) -> Result<(), String> {
-    let found = User::from_name(name).map_err(|error| format!("{name}: {error}."))?;
-    let user = found.ok_or_else(|| format!("--user: no such user: {name}."))?;
-    if !geteuid().is_root() {
-        return if user.uid == geteuid() {
-            Ok(())
-        } else {
-            Err("only root can switch to another user with --user.".to_owned())
-        };
-    }
-    if user.uid.is_root() {
-        return Err("--user root gives up nothing; name another user.".to_owned());
-    }
+    let Some(user) = find_user(name)? else { return Ok(()) };
     let change = || -> nix::Result<()> {
         setgroups(&[])?;
         initgroups(&CString::new(name).unwrap_or_default(), user.gid)?;
@@ -167,7 +187,8 @@ fn close_file_system(
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    let files: Vec<&PathBuf> = users.chain(keys).chain(&config.tls.client_authorities).collect();
+    let files = users.chain(keys).chain(&config.tls.client_authorities).chain(&config.file);
+    let files: Vec<&PathBuf> = files.collect();
     let kept: Vec<PathBuf> = files.iter().flat_map(|path| whereabouts(path)).collect();
     let roots = places.iter().map(|path| served_place(path, &kept));
     let looks_up = config.public_name.is_some();

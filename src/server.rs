@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
+use parking_lot::RwLock;
 
 use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
-use crate::config::{Config, ConfigError, processors};
 use crate::log::{Event, Log};
 use crate::net::canonical;
 use crate::net::connection_limits::ConnectionLimits;
@@ -20,7 +20,9 @@ use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::public::{self, Renewed};
 use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
+use crate::reload::{CurrentService, Live, Source};
 use crate::session::{Security, Service, Session};
+use crate::settings::{Config, ConfigError, processors};
 use crate::startup::{Startup, acceptor, bind, cannot_start, hosts};
 use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
@@ -66,7 +68,7 @@ pub struct Server {
     balancer: Arc<Balancer>,
     registry: Option<Arc<Registry>>,
     service: Service,
-    connection_limits: Arc<ConnectionLimits>,
+    live: Arc<Live>,
     /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
 }
@@ -105,7 +107,7 @@ impl Server {
         // The master has recovered the uploads, or is recovering them.
         all_recovered();
         let start = || {
-            let mut server = Self::new(config, hosts, acceptor, log)?;
+            let mut server = Self::new(config, config, hosts, acceptor, log)?;
             let backend = server.add_backend(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![backend], None));
             if let Some(listener) = own {
@@ -118,6 +120,7 @@ impl Server {
     }
 
     fn new(
+        read: &Config,
         config: &Config,
         hosts: Hosts,
         acceptor: Option<Arc<Acceptor>>,
@@ -129,6 +132,7 @@ impl Server {
             implicit_port: config.implicit_tls,
             resumption: config.resumption,
         });
+        let log = Arc::new(log);
         let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
             listeners: Vec::new(),
@@ -137,11 +141,8 @@ impl Server {
             backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
+            live: Arc::new(Live::new(read, config, Arc::clone(&log))),
             service: Service::new(config, hosts, security, checkers, log),
-            connection_limits: ConnectionLimits::new(
-                config.limits.clients_max,
-                config.limits.per_address_max,
-            ),
             reloads: OnceLock::new(),
         })
     }
@@ -153,6 +154,7 @@ impl Server {
         for (what, why) in &warnings {
             log.server(&Event::Warning { what, why });
         }
+        let read = config;
         let mut config = config.clone();
         config.public_address = public.or(config.public_address);
         if let Some(listener) = &implicit {
@@ -160,7 +162,7 @@ impl Server {
         }
         let config = &config;
         let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(config, hosts, acceptor, log)?;
+        let mut server = Self::new(read, config, hosts, acceptor, log)?;
         let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
         if config.write || config.users.is_some() || hosts_write {
             server.run_sweeper()?;
@@ -256,9 +258,10 @@ impl Server {
     /// not joined at the end, because a home may hang.
     fn run_sweeper(&self) -> io::Result<()> {
         let (stop, service) = (self.stop.clone(), self.service.clone());
-        let age = service.limits.partial_age_max;
+        let live = Arc::clone(&self.live);
         let run = move || {
             loop {
+                let age = live.effective().limits.partial_age_max;
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
                 service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.log));
                 all_recovered();
@@ -274,7 +277,13 @@ impl Server {
     pub fn receive(&self, stream: TcpStream) {
         // A client that is already gone needs no session.
         if let Ok(peer) = stream.peer_addr() {
-            admit(stream, canonical(peer), &self.service, &self.connection_limits, &self.balancer);
+            admit(
+                stream,
+                canonical(peer),
+                &self.service,
+                self.live.connection_limits(),
+                &self.balancer,
+            );
         }
     }
 
@@ -287,8 +296,11 @@ impl Server {
         let service =
             slave.map_or_else(|| self.service.clone(), |number| self.service.of_slave(number));
         let name = slave.map_or_else(|| "pool".to_owned(), |number| format!("slave {number}"));
-        let (meter, service) = (service.meter(), Arc::new(service));
+        let meter = service.meter();
+        let current: CurrentService = Arc::new(RwLock::new(Arc::new(service)));
+        let newest = Arc::clone(&current);
         let greet = move |stream, peer, permit, now| {
+            let service = Arc::clone(&newest.read());
             let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
                 service.log.server(&Event::Trouble { what: "cannot start a session", error });
@@ -299,6 +311,7 @@ impl Server {
         let backend =
             LocalBackend::new(slave, pool, sessions_max, Box::new(greet), Box::new(gauge));
         self.backends.push(Arc::clone(&backend));
+        self.live.add_backend(Arc::clone(&backend), current);
         Ok(backend)
     }
 
@@ -311,7 +324,7 @@ impl Server {
     ) -> io::Result<()> {
         let address = listener.local_addr()?;
         let (service, connection_limits, stop) =
-            (self.service.clone(), Arc::clone(&self.connection_limits), self.stop.clone());
+            (self.service.clone(), Arc::clone(self.live.connection_limits()), self.stop.clone());
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
@@ -329,13 +342,13 @@ impl Server {
     /// Returns the number of connected clients.
     #[must_use]
     pub fn clients(&self) -> usize {
-        self.connection_limits.taken()
+        self.live.connection_limits().taken()
     }
 
     /// Returns whether the maximum number of clients is connected.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.clients() >= self.service.limits.clients_max
+        self.live.connection_limits().are_full()
     }
 
     /// Returns the balancer of the main listeners, which has the load of each slave and drains slaves.
@@ -344,9 +357,14 @@ impl Server {
         &self.balancer
     }
 
-    /// Reads users and certificates again. A file that cannot be read changes nothing, and is logged.
+    /// Makes this function the source of the settings in a reload. Without one, a reload leaves them as they are.
+    pub fn read_settings_from(&self, source: Source) {
+        self.live.read_from(source);
+    }
+
+    /// Reads settings, users and certificates again. A file that cannot be read changes nothing, and is logged.
     pub fn reload(&self) {
-        reload(&self.service, self.registry.as_deref());
+        reload(&self.service, &self.live, self.registry.as_deref());
     }
 
     /// Reloads on a separate thread: a file may be on a disk that hangs, and the caller has more signals to handle.
@@ -355,7 +373,9 @@ impl Server {
         let requests = self.reloads.get_or_init(|| {
             let (sender, requests) = bounded(1);
             let (service, registry) = (self.service.clone(), self.registry.clone());
-            let run = move || requests.iter().for_each(|()| reload(&service, registry.as_deref()));
+            let live = Arc::clone(&self.live);
+            let run =
+                move || requests.iter().for_each(|()| reload(&service, &live, registry.as_deref()));
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 let what = "cannot start the reload thread";
@@ -378,7 +398,7 @@ impl Server {
         for backend in &self.backends {
             backend.pool().wake_all();
         }
-        let until = now() + self.service.limits.stop_grace;
+        let until = now() + self.live.effective().limits.stop_grace;
         let in_time =
             self.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
         self.service.log.server(&Event::Stopped { in_time });
@@ -398,8 +418,21 @@ impl Drop for Server {
     }
 }
 
-/// Reads users and certificates again, and requests slave processes to do so.
-fn reload(service: &Service, registry: Option<&Registry>) {
+/// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
+fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
+    let changes = match live.reload() {
+        Ok(changes) => changes,
+        Err(problems) => {
+            for what in &problems {
+                service.log.server(&Event::NotReloaded { what });
+            }
+            return;
+        }
+    };
+    if !changes.restart.is_empty() {
+        let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
+        service.log.server(&Event::Warning { what, why: &why });
+    }
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
     let certificates = match certificates.transpose() {
@@ -413,12 +446,12 @@ fn reload(service: &Service, registry: Option<&Registry>) {
         service.log.server(&Event::NotReloaded { what });
     }
     if wrong.is_empty() {
-        let unreachable = &unreachable;
-        service.log.server(&Event::Reloaded { users, certificates, unreachable });
+        let (settings, unreachable) = (&changes.applied, &unreachable);
+        service.log.server(&Event::Reloaded { users, certificates, settings, unreachable });
     }
     warn_of_expiry(service);
     if let Some(registry) = registry {
-        registry.tell_slaves(b"reload");
+        registry.reload_slaves(live.effective().settings());
     }
 }
 

@@ -6,17 +6,19 @@ use std::net::{IpAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
 use crate::balancer::{Dispatcher, Load};
-use crate::config::Config;
 use crate::log::{Log, Writer};
 use crate::net::listener::Shutdown;
 use crate::server::Server;
+use crate::settings::Config;
 use crate::storage::Root;
 use crate::units::reason;
 
@@ -65,6 +67,8 @@ struct Assignment {
 struct RunningSlave {
     text: String,
     server: Server,
+    /// The newest settings of the master, which a reload reads.
+    settings: Arc<Mutex<String>>,
     _writer: Writer,
 }
 
@@ -72,6 +76,14 @@ impl RunningSlave {
     /// Returns the number that the master assigned.
     fn number(&self) -> &str {
         self.text.split('\n').next().unwrap_or_default()
+    }
+
+    /// Adopts the master's settings, and reads users and certificates again.
+    fn reload(&mut self, settings: &[u8]) {
+        let settings = String::from_utf8_lossy(settings).into_owned();
+        self.text = format!("{}\n{settings}", self.number());
+        *self.settings.lock() = settings;
+        self.server.reload_apart();
     }
 }
 
@@ -86,7 +98,7 @@ impl Slave {
         loop {
             let number = serving.as_ref().map(RunningSlave::number);
             let Some((channel, assignment)) = self.register(number, stop)? else { break };
-            let current = match serving.take() {
+            let mut current = match serving.take() {
                 Some(serving) if serving.text == assignment.text => serving,
                 Some(serving) => {
                     serving.server.stop();
@@ -94,7 +106,7 @@ impl Slave {
                 }
                 None => self.start(assignment)?,
             };
-            let parting = serve(&channel, &current.server, stop, &clock);
+            let parting = serve(&channel, &mut current, stop, &clock);
             serving = Some(current);
             if matches!(parting, Disconnect::Stopped) {
                 break;
@@ -150,7 +162,16 @@ impl Slave {
             .map_err(|error| format!("cannot open the root: {}.", reason(&error)))?;
         let server =
             Server::start_slave(&config, root, number, log).map_err(|error| error.to_string())?;
-        Ok(RunningSlave { text: assignment.text, server, _writer: writer })
+        let settings = Arc::new(Mutex::new(settings.to_owned()));
+        let newest = Arc::clone(&settings);
+        server.read_settings_from(Box::new(move |config| {
+            let mut new = config.clone();
+            let wrong =
+                |line| vec![format!("the setting {line} of the master is of another version")];
+            new.adopt(&newest.lock()).map_err(wrong)?;
+            Ok(new)
+        }));
+        Ok(RunningSlave { text: assignment.text, server, settings, _writer: writer })
     }
 }
 
@@ -199,7 +220,7 @@ fn receive_assignment(channel: &Channel, stop: &Shutdown) -> io::Result<Option<A
 /// Serves the clients that one master hands over.
 fn serve(
     channel: &Channel,
-    server: &Server,
+    serving: &mut RunningSlave,
     stop: &Shutdown,
     clock: &impl Fn() -> Instant,
 ) -> Disconnect {
@@ -217,15 +238,15 @@ fn serve(
                     (b"client", Some(claim), Some(connection)) => {
                         // If the master has taken the claim first, the client belongs to another slave by now.
                         if Claim::from_descriptor(claim).take() {
-                            server.receive(TcpStream::from(connection));
+                            serving.server.receive(TcpStream::from(connection));
                         } else {
                             // The master counts this slave as silent, so a report is sent at once.
                             (reported, report_at) = (None, clock());
                         }
                         continue;
                     }
-                    (b"reload", ..) => {
-                        server.reload_apart();
+                    ([b'r', b'e', b'l', b'o', b'a', b'd', b'\n', settings @ ..], ..) => {
+                        serving.reload(settings);
                         continue;
                     }
                     (b"stop", ..) => return Disconnect::Stopped,
@@ -235,6 +256,7 @@ fn serve(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(None) | Err(_) => return Disconnect::Lost,
         }
+        let server = &serving.server;
         let load = server.balancer().loads().first().copied();
         if clock() >= report_at {
             report_at = clock() + REPORT_INTERVAL;

@@ -6,10 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError};
 use crate::ftp::path::Escaped;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
+use crate::settings::{Config, ConfigError};
 use crate::storage::users::Users;
 use crate::storage::{Accounts, Hosts, Permissions, Root, Secrets};
 use crate::units::reason;
@@ -83,7 +83,7 @@ pub(crate) fn acceptor(config: &Config) -> Result<Option<Arc<Acceptor>>, ConfigE
 }
 
 /// Looks up the name in `--public-address`.
-fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
+pub(crate) fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
             "cannot look up {name} for --public-address: {why}. Use an IPv4 address, or fix the name."
@@ -94,7 +94,7 @@ fn public_address(name: &str) -> Result<Ipv4Addr, ConfigError> {
 }
 
 /// Checks that all paths are UTF-8 without line ends, because slave processes receive them in lines of text.
-fn check_paths(config: &Config) -> Result<(), ConfigError> {
+pub(crate) fn check_paths(config: &Config) -> Result<(), ConfigError> {
     let hosts = &config.virtual_hosts;
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
@@ -116,10 +116,13 @@ fn secrets(config: &Config) -> Secrets {
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.map(|files| ("the key", files.key.clone()));
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    Secrets::new(keys.chain(users.map(|path| ("the users file", path.clone()))))
+    let users = users.map(|path| ("the users file", path.clone()));
+    // A client that can write could change the settings.
+    let file = config.file.iter().map(|path| ("the configuration file", path.clone()));
+    Secrets::new(keys.chain(users).chain(file))
 }
 
-/// Checks that no key and no users file is below a root or a home.
+/// Checks that no key, no users file and no configuration file is below a root or a home.
 ///
 /// # Errors
 /// One sentence that names both paths.
@@ -147,7 +150,7 @@ const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
 /// Returns a warning if passive ports overlap the system's range for outgoing connections.
 #[allow(clippy::disallowed_methods, reason = "the system's own file, before anything is served")]
-fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
+pub(crate) fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
     let passive = config.passive_ports.as_ref()?;
     let text = std::fs::read_to_string(EPHEMERAL_PORTS).ok()?;
     let mut ports = text.split_ascii_whitespace().map_while(|port| port.parse::<u16>().ok());
@@ -164,7 +167,7 @@ fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
     Some(("some ports of --passive-ports may be in use", why))
 }
 
-fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
+pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
     Root::open(path).map(Arc::new).map_err(|error| {
         let place = path.display();
         let hint = format!("Choose a directory with {option}.");
@@ -189,7 +192,7 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
     Ok(Hosts::new(guard(usual), named))
 }
 
-fn accounts(
+pub(crate) fn accounts(
     root: Arc<Root>,
     users: Option<&PathBuf>,
     anonymous: Option<Permissions>,
@@ -205,7 +208,7 @@ fn accounts(
 }
 
 /// Returns the slaves' own ports: those following the main port, or any if the main port is any.
-fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
+pub(crate) fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
     if config.port == 0 {
         return Ok(vec![0; usize::from(config.slaves)]);
     }

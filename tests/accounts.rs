@@ -31,7 +31,7 @@ struct Scene {
 
 impl Scene {
     /// Starts a server with users given as `name settings`; the password of each is its name.
-    fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::config::Config)) -> Self {
+    fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::settings::Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
         for line in users {

@@ -18,7 +18,7 @@ use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
 use common::TestServer;
 use common::raw::RawClient;
-use poolftpd::config::Config;
+use poolftpd::settings::Config;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;
 

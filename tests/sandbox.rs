@@ -21,11 +21,11 @@ use std::process::{Child, Command, Stdio};
 use common::outside::{is_root, skip};
 use common::raw::{RawClient, read_all};
 use poolftpd::client::{Client, Options, Progress, UploadStart};
-use poolftpd::config::Config;
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;
 use poolftpd::net::tls::KeyFiles;
 use poolftpd::sandbox::sandbox;
+use poolftpd::settings::Config;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;

@@ -23,10 +23,10 @@ use common::secure::{
     SecureClient, SecureStream, certificate, config, finish, finish_at_once, secure,
 };
 use common::{TestServer, noise};
-use poolftpd::config::Config;
 use poolftpd::log::Level;
 use poolftpd::net::data::Resumption;
 use poolftpd::net::tls::{KeyFiles, Newest, TlsFiles};
+use poolftpd::settings::Config;
 use poolftpd::storage::password;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -628,9 +628,9 @@ fn an_abor_that_was_sent_before_the_data_ended_wins_over_tls_too() {
                     client.stream.write_all(piece).unwrap();
                 }
                 if run % 2 == 0 {
-                    finish_at_once(data)
+                    finish_at_once(data);
                 } else {
-                    drop(data)
+                    drop(data);
                 }
                 for piece in &pieces[before..] {
                     client.stream.write_all(piece).unwrap();

@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use poolftpd::config::Config;
+use poolftpd::settings::Config;
 use poolftpd::log::{Level, Log, Writer};
 use poolftpd::server::Server;
 use tempfile::TempDir;

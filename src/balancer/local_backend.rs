@@ -56,6 +56,11 @@ impl LocalBackend {
         })
     }
 
+    /// Sets the maximum number of sessions, for clients that come from now on.
+    pub fn set_sessions_max(&self, sessions_max: usize) {
+        self.connection_limits.set_limits(sessions_max, usize::MAX);
+    }
+
     /// Returns the backend's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {

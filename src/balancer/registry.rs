@@ -214,6 +214,8 @@ pub struct Registry {
     /// The address at which the server listens.
     address: SocketAddr,
     setup: SlaveSetup,
+    /// The settings for slaves that register from now on.
+    settings: Mutex<String>,
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,
     wake: Arc<OwnedFd>,
 }
@@ -223,7 +225,15 @@ impl Registry {
     pub fn open(address: SocketAddr, setup: SlaveSetup) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let socket = RegistrationSocket::open(address)?;
-        Ok(Arc::new(Self { socket, address, setup, slaves: Mutex::default(), wake }))
+        let settings = Mutex::new(setup.settings.clone());
+        Ok(Arc::new(Self { socket, address, setup, settings, slaves: Mutex::default(), wake }))
+    }
+
+    /// Sends every slave the settings, and requests it to read users and certificates again.
+    pub fn reload_slaves(&self, settings: String) {
+        let message = format!("reload\n{settings}");
+        *self.settings.lock() = settings;
+        self.tell_slaves(message.as_bytes());
     }
 
     /// Returns the registered slaves.
@@ -231,8 +241,7 @@ impl Registry {
         self.slaves.lock().clone()
     }
 
-    /// Sends every slave a command: `stop` (finish the transfers and end), or `reload` (read users and certificates
-    /// again).
+    /// Sends every slave a command, such as `stop` (finish the transfers and end).
     pub fn tell_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
             // A slave that cannot be reached sees the connection close.
@@ -390,7 +399,7 @@ impl Registry {
         let is_free = |number: &u32| !taken.contains(number);
         let number =
             wanted.filter(is_free).or_else(|| (1..=u32::MAX).find(is_free)).unwrap_or(u32::MAX);
-        let message = format!("{number}\n{}", self.setup.settings);
+        let message = format!("{number}\n{}", self.settings.lock());
         if channel.send(message.as_bytes(), &[self.setup.root.as_fd()]).is_err() {
             return;
         }

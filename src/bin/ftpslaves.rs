@@ -16,9 +16,9 @@ use argh::FromArgs;
 use crossbeam_channel::{Receiver, bounded};
 use parking_lot::Mutex;
 use poolftpd::cli;
-use poolftpd::config;
 use poolftpd::net::listener::Shutdown;
 use poolftpd::sandbox::harden;
+use poolftpd::settings;
 use poolftpd::slave::{Ending, Slave, find_master};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -56,8 +56,8 @@ struct Arguments {
     #[argh(option, arg_name = "first")]
     port: Option<u16>,
 
-    /// number of worker threads per slave (default: twice the number of processors, at least 4)
-    #[argh(option, default = "config::default_workers()", arg_name = "n")]
+    /// how many worker threads each (default: twice the processors, four at least)
+    #[argh(option, default = "settings::default_workers()", arg_name = "n")]
     workers: NonZeroUsize,
 
     /// the ftpserver, which must run on this machine: localhost or localhost:PORT (default port: 2121)

@@ -64,7 +64,12 @@ impl Identity {
         representation: Type,
     ) -> Self {
         let place = format!("server {host}:{port}\npath {}\n", Escaped(path));
-        let mut text = format!("{FIRST_LINE}\n{place}type {representation:?}\n");
+        // On disk: these words must stay, or the parts of earlier versions are no longer recognized.
+        let representation = match representation {
+            Type::Ascii => "Ascii",
+            Type::Image => "Image",
+        };
+        let mut text = format!("{FIRST_LINE}\n{place}type {representation}\n");
         if let Some(size) = size {
             // Writing to a string cannot fail.
             let _written = writeln!(text, "size {size}");
@@ -429,6 +434,15 @@ mod tests {
         assert_eq!(fs::read(&local).unwrap(), b"x");
         let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn an_identity_on_disk_keeps_its_bytes() {
+        let expected =
+            "ftpclient: what the .part beside this is a part of\nserver host:21\npath /a b\n";
+        assert_eq!(identity(9).0, format!("{expected}type Image\nsize 9\nmodified 0\n"));
+        let ascii = Identity::new(&("host".to_owned(), 21), b"/a b", None, None, Type::Ascii);
+        assert_eq!(ascii.0, format!("{expected}type Ascii\n"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,8 +13,8 @@ use super::client_of;
 /// A counter of the connected clients, with its limits.
 #[derive(Debug)]
 pub struct ConnectionLimits {
-    clients_max: usize,
-    per_address_max: usize,
+    clients_max: AtomicUsize,
+    per_address_max: AtomicUsize,
     taken: Mutex<Taken>,
 }
 
@@ -63,18 +64,34 @@ impl ConnectionLimits {
     /// Creates a counter with a maximum number of clients, in total and per address.
     #[must_use]
     pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { clients_max, per_address_max, taken: Mutex::default() })
+        Arc::new(Self {
+            clients_max: clients_max.into(),
+            per_address_max: per_address_max.into(),
+            taken: Mutex::default(),
+        })
+    }
+
+    /// Sets the maximum number of clients, in total and per address. Clients above it keep their permits.
+    pub fn set_limits(&self, clients_max: usize, per_address_max: usize) {
+        self.clients_max.store(clients_max, Ordering::Relaxed);
+        self.per_address_max.store(per_address_max, Ordering::Relaxed);
+    }
+
+    /// Returns whether all permits are in use.
+    #[must_use]
+    pub fn are_full(&self) -> bool {
+        self.taken() >= self.clients_max.load(Ordering::Relaxed)
     }
 
     /// Takes a permit for a client from this address.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Result<Permit, LimitReached> {
         let address = client_of(address);
         let mut taken = self.taken.lock();
-        if taken.all >= self.clients_max {
+        if taken.all >= self.clients_max.load(Ordering::Relaxed) {
             return Err(LimitReached::Clients);
         }
         let here = taken.by_address.entry(address).or_default();
-        if *here >= self.per_address_max {
+        if *here >= self.per_address_max.load(Ordering::Relaxed) {
             return Err(LimitReached::Address);
         }
         *here += 1;
@@ -119,6 +136,20 @@ mod tests {
         drop(first);
         let _fourth = connection_limits.take(here).unwrap();
         assert_eq!(connection_limits.taken(), 3);
+    }
+
+    #[test]
+    fn a_new_limit_holds_for_the_next_client() {
+        let limits = ConnectionLimits::new(2, 2);
+        let here = IpAddr::from([127, 0, 0, 1]);
+        let taken = [limits.take(here).unwrap(), limits.take(here).unwrap()];
+        assert!(limits.are_full());
+        limits.set_limits(3, 3);
+        assert!(!limits.are_full() && limits.take(here).is_ok());
+        limits.set_limits(1, 3);
+        assert_eq!(limits.take(here).unwrap_err(), LimitReached::Clients);
+        drop(taken);
+        assert!(limits.take(here).is_ok());
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Data connections: opened by the client (passive) or by the server (active), in plain or over TLS.
 
+use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -26,12 +28,34 @@ pub struct Protection {
 
 /// The rule for resuming the control connection's TLS session. Resumption proves that one client opened both
 /// connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Resumption {
     /// Data connections that do not resume it are closed.
+    #[default]
     Required,
     /// Data connections need not resume it, for clients that cannot.
     Optional,
+}
+
+impl FromStr for Resumption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "required" => Ok(Self::Required),
+            "optional" => Ok(Self::Optional),
+            _ => Err(format!("'{text}' is neither required nor optional")),
+        }
+    }
+}
+
+impl fmt::Display for Resumption {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        })
+    }
 }
 
 /// A data connection that is not established yet.

@@ -59,6 +59,12 @@ impl PassivePorts {
         Self { others: Arc::new(others), ..self }
     }
 
+    /// Returns a set of other ports, which counts the open ports together with this one.
+    #[must_use]
+    pub fn replaced_by(&self, other: Self) -> Self {
+        Self { open: Arc::clone(&self.open), ..other }
+    }
+
     /// Returns `true` if a port must be given back as soon as its data connection is established. In a range there may
     /// be no other port, and with many clients each kept port costs a descriptor.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use crate::ftp::command::{Selection, Type};
+use crate::ftp::command::{Mode, Selection, Type};
 use crate::ftp::line::append_escaped;
 use crate::ftp::verb::{ALGORITHMS, AUTH, FACTS, PBSZ, PROT, Permission, VERBS, Verb};
 use crate::ftp::{Code, Reply};
@@ -47,6 +47,10 @@ impl Session {
             Type::Ascii => "ASCII",
             Type::Image => "Image",
         };
+        let mode = match self.parameters.mode {
+            Mode::Stream => "Stream",
+            Mode::Block => "Block",
+        };
         let place = self.member().map_or(b"/".as_slice(), |member| member.directory.as_bytes());
         let mut lines = vec![
             match self.service.slave {
@@ -56,8 +60,7 @@ impl Session {
             format!("Connected from {} for {seconds} seconds", self.control.peer().ip())
                 .into_bytes(),
             [b"Current directory ", place].concat(),
-            format!("TYPE {representation}, STRU File, MODE {:?}", self.parameters.mode)
-                .into_bytes(),
+            format!("TYPE {representation}, STRU File, MODE {mode}").into_bytes(),
         ];
         lines.extend(self.control.tls().map(|tls| tls.describe().into_bytes()));
         lines.extend([b"No transfer in progress".to_vec(), b"End of status".to_vec()]);

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::config::{Config, Limits};
 use crate::log::Log;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
 use crate::pool::{DiskPool, FairPool, HomePool};
+use crate::settings::{Config, Limits};
 use crate::storage::{Durability, Hosts};
 
 use super::patience::UnansweredCalls;
@@ -93,32 +93,43 @@ impl Service {
         hosts: Hosts,
         security: Option<Security>,
         checkers: FairPool<IpAddr>,
-        log: Log,
+        log: Arc<Log>,
     ) -> Self {
         Self {
             hosts: Arc::new(hosts),
             limits: Arc::new(config.limits.clone()),
-            passive_ports: Arc::new(
-                PassivePorts::new(
-                    config.passive_ports.clone(),
-                    config.limits.passive_ports_open_max,
-                )
-                .with_others(config.data_from.clone()),
-            ),
+            passive_ports: Arc::new(passive_ports(config)),
             public_address: Arc::new(PublicAddress::new(config.public_address)),
             security,
             checkers: Arc::new(checkers),
             disks: Arc::default(),
             unanswered: Arc::default(),
             openers: Arc::default(),
-            durability: if config.flush { Durability::Flushed } else { Durability::Cached },
-            log: Arc::new(log),
+            durability: durability(config),
+            log,
             throttle: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),
             sessions: Arc::default(),
         }
+    }
+
+    /// Returns this state with new settings, for the sessions that begin from now on.
+    #[must_use]
+    pub fn reloaded(&self, config: &Config) -> Self {
+        let mut new = self.clone();
+        new.limits = Arc::new(config.limits.clone());
+        new.durability = durability(config);
+        new.passive_ports = Arc::new(self.passive_ports.replaced_by(passive_ports(config)));
+        if config.public_name.is_none() {
+            new.public_address = Arc::new(PublicAddress::new(config.public_address));
+        }
+        if let Some(security) = &mut new.security {
+            security.required = config.require_tls;
+            security.resumption = config.resumption;
+        }
+        new
     }
 
     /// Returns the state for the sessions of one slave, which name the slave and have their own counters.
@@ -151,4 +162,13 @@ impl Service {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
+}
+
+fn durability(config: &Config) -> Durability {
+    if config.flush { Durability::Flushed } else { Durability::Cached }
+}
+
+fn passive_ports(config: &Config) -> PassivePorts {
+    PassivePorts::new(config.passive_ports.clone(), config.limits.passive_ports_open_max)
+        .with_others(config.data_from.clone())
 }

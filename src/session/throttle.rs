@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::config::Limits;
 use crate::net::client_of;
+use crate::settings::Limits;
 
 /// Maximum number of addresses, and of users, that are remembered. Above it, those with the fewest failures are
 /// forgotten.

@@ -20,9 +20,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use poolftpd::config::Config;
 use poolftpd::log::{Level, Log, Writer};
 use poolftpd::server::Server;
+use poolftpd::settings::Config;
 use tempfile::TempDir;
 
 /// Maximum time for anything here: a wait that reaches it is a failure, not a measurement.

@@ -12,6 +12,7 @@ const HELP: &str = "\
 cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
 cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
+cargo xtask man      generate man/ftpserver.8 and the table of settings in docs/administration.md
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
 cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
 cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Some("demo") => demo(),
         Some("check") => check(),
         Some("ordinary") => ordinary(),
+        Some("man") => man(),
         Some("shuttle") => shuttle(),
         Some("fuzz") => fuzz(&words.next().unwrap_or_else(|| "command".to_owned())),
         Some("stress") => stress(),
@@ -143,6 +145,12 @@ fn ordinary() -> Outcome {
     let mut command = cargo(&["test", "--workspace", "--config"]);
     let setting = format!("target.'cfg(unix)'.runner = '{}'", runner.display());
     test(command.arg(setting))
+}
+
+/// Generates the pages that tests/settings.rs compares.
+fn man() -> Outcome {
+    let mut command = cargo(&["test", "--quiet", "--test", "settings", "the_pages_are"]);
+    run(command.env("UPDATE_PAGES", "1"))
 }
 
 /// Uses a target directory of its own, because the flag would cause a rebuild of everything each time.

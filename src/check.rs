@@ -1,0 +1,151 @@
+//! `ftpserver check`: everything that the start would check, without opening a port.
+
+use std::path::{Path, PathBuf};
+
+use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
+use crate::sandbox::{check_allowed, check_user};
+use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
+use crate::startup::{
+    accounts, check_paths, check_secrets, ephemeral_overlap, open_root, public_address, slave_ports,
+};
+use crate::storage::Permissions;
+
+/// A finding of the check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// True if the server cannot start.
+    pub is_error: bool,
+    /// The place, what is wrong, and what to do.
+    pub text: String,
+}
+
+impl Finding {
+    fn error(text: String) -> Self {
+        Self { is_error: true, text }
+    }
+
+    fn warning(text: String) -> Self {
+        Self { is_error: false, text }
+    }
+
+    /// Returns the word for the severity.
+    #[must_use]
+    pub fn severity(&self) -> &'static str {
+        if self.is_error { "error" } else { "warning" }
+    }
+}
+
+/// The variables of the environment.
+pub type Environment = Vec<(std::ffi::OsString, std::ffi::OsString)>;
+
+/// A finding about these settings, the most specific first.
+type About = (&'static [&'static str], Finding);
+
+/// Checks all settings, and what they name. Returns the settings and the findings.
+#[must_use]
+pub fn check(arguments: &Arguments, environment: &Environment) -> (Settings, Vec<Finding>) {
+    let (settings, problems) = Settings::read(arguments, environment);
+    let error = |problem: &Problem| Finding::error(problem.to_string());
+    let mut findings: Vec<Finding> = problems.iter().map(error).collect();
+    let unknown = Settings::unknown_variables(environment);
+    findings.extend(unknown.iter().map(|problem| Finding::warning(problem.to_string())));
+    match settings.config() {
+        Ok(config) => {
+            let named = check_config(&config);
+            findings.extend(named.into_iter().map(|about| with_place(about, &settings)));
+        }
+        Err(problems) => findings.extend(problems.iter().map(error)),
+    }
+    (settings, findings)
+}
+
+/// Puts the place of the setting before a finding, if it is in the file or in the environment.
+fn with_place((names, finding): About, settings: &Settings) -> Finding {
+    match settings.origin(names) {
+        Origin::Default | Origin::Flag(_) => finding,
+        origin => Finding { text: format!("{origin}: {}", finding.text), ..finding },
+    }
+}
+
+/// Checks what a configuration names: directories, files, users, certificates, names.
+fn check_config(config: &Config) -> Vec<About> {
+    let name = config.public_name.as_deref();
+    let checks: [(&[&str], Result<(), ConfigError>); 6] = [
+        (&[], check_paths(config)),
+        (&[], check_secrets(config)),
+        (&["public-address"], name.map(public_address).transpose().map(drop)),
+        (&["slaves", "port"], slave_ports(config).map(drop)),
+        (&["user"], check_user(config)),
+        (&["allow"], check_allowed(config)),
+    ];
+    let wrong = checks.into_iter().filter_map(|(names, found)| Some((names, found.err()?)));
+    let wrong = wrong.chain(check_places(config));
+    let error = |(names, ConfigError(text))| (names, Finding::error(text));
+    let mut findings: Vec<About> = wrong.map(error).collect();
+    findings.extend(check_keys(config).into_iter().map(|text| (&[][..], Finding::error(text))));
+    findings.extend(
+        ephemeral_overlap(config).map(|(what, why)| {
+            (&["passive-ports"][..], Finding::warning(format!("{what}: {why}")))
+        }),
+    );
+    findings
+}
+
+/// Opens each root, and reads each users file.
+fn check_places(config: &Config) -> Vec<(&'static [&'static str], ConfigError)> {
+    let mut wrong: Vec<(&'static [&'static str], ConfigError)> = Vec::new();
+    wrong.extend(open_root(&config.root, "--root").err().map(|error| (&["root"][..], error)));
+    wrong.extend(check_users(config.users.as_ref()).map(|error| (&["users"][..], error)));
+    for host in &config.virtual_hosts {
+        let root = open_root(&host.root, "--virtual-host NAME,root=DIR").err();
+        let found = root.into_iter().chain(check_users(host.users.as_ref()));
+        wrong.extend(found.map(|error| (&["virtual-host"][..], error)));
+    }
+    wrong
+}
+
+/// Reads a users file as the start does. The homes in it do not depend on the root.
+fn check_users(users: Option<&PathBuf>) -> Option<ConfigError> {
+    let root = open_root(Path::new("/"), "--root").ok()?;
+    accounts(root, users, Some(Permissions::READ_ONLY)).err()
+}
+
+/// Reads each certificate with its key, and the authorities of clients.
+fn check_keys(config: &Config) -> Vec<String> {
+    let own = config.self_signed.as_ref();
+    let hosts = config.virtual_hosts.iter().filter_map(|host| host.key.as_ref());
+    // The file of --self-signed is created at the start.
+    let exists = |files: &&KeyFiles| own != Some(&files.certificate) || files.certificate.exists();
+    let keys = config.tls.keys.iter().chain(hosts).filter(exists);
+    let open = |keys: Vec<KeyFiles>, client_authorities: Option<PathBuf>| {
+        Acceptor::open_up_to(TlsFiles { keys, client_authorities }, config.tls_max).err()
+    };
+    let mut wrong: Vec<String> = keys.filter_map(|files| open(vec![files.clone()], None)).collect();
+    let authorities = config.tls.client_authorities.clone();
+    wrong.extend(authorities.and_then(|path| open(Vec::new(), Some(path))));
+    let folder = own.and_then(|path| path.parent()).filter(|folder| !folder.is_dir());
+    wrong.extend(folder.map(|folder| {
+        format!("{}: there is no such directory for --self-signed; create it", folder.display())
+    }));
+    wrong
+}
+
+/// Returns the findings as lines of text.
+#[must_use]
+pub fn lines(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| format!("{}: {}\n", finding.severity(), finding.text);
+    findings.iter().map(line).collect::<Vec<_>>().concat()
+}
+
+/// Returns the findings, and the settings if they are given, as JSON.
+#[must_use]
+pub fn json(findings: &[Finding], settings: Option<&Settings>) -> String {
+    let object = |finding: &Finding| {
+        let text = quoted(&finding.text);
+        format!("{{\"severity\":\"{}\",\"text\":{text}}}", finding.severity())
+    };
+    let list = findings.iter().map(object).collect::<Vec<_>>().join(",");
+    let settings = settings.map(|settings| format!(",\"settings\":{}", settings.show_json()));
+    let is_ok = !findings.iter().any(|finding| finding.is_error);
+    format!("{{\"ok\":{is_ok},\"findings\":[{list}]{}}}\n", settings.unwrap_or_default())
+}

@@ -1,0 +1,98 @@
+//! The settings of a running server, and their reload: all of it or nothing.
+
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::balancer::local_backend::LocalBackend;
+use crate::log::Log;
+use crate::net::connection_limits::ConnectionLimits;
+use crate::session::Service;
+use crate::settings::{Changes, Config};
+
+/// A function that reads the settings again. It receives the settings in effect, and returns each problem as a sentence.
+pub type Source = Box<dyn Fn(&Config) -> Result<Config, Vec<String>> + Send + Sync>;
+
+/// The service of the sessions that begin now. A session keeps the one with which it began.
+pub(crate) type CurrentService = Arc<RwLock<Arc<Service>>>;
+
+/// The settings of a running server, and everything that a reload changes.
+pub(crate) struct Live {
+    /// The settings as they were read.
+    config: Mutex<Config>,
+    /// The settings with what the start has found out: ports and addresses.
+    effective: Mutex<Config>,
+    source: OnceLock<Source>,
+    backends: Mutex<Vec<(Arc<LocalBackend>, CurrentService)>>,
+    connection_limits: Arc<ConnectionLimits>,
+    log: Arc<Log>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Live").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    pub(crate) fn new(read: &Config, effective: &Config, log: Arc<Log>) -> Self {
+        let limits = &effective.limits;
+        Self {
+            config: Mutex::new(read.clone()),
+            effective: Mutex::new(effective.clone()),
+            source: OnceLock::new(),
+            backends: Mutex::default(),
+            connection_limits: ConnectionLimits::new(limits.clients_max, limits.per_address_max),
+            log,
+        }
+    }
+
+    /// Returns the permits of all clients.
+    pub(crate) fn connection_limits(&self) -> &Arc<ConnectionLimits> {
+        &self.connection_limits
+    }
+
+    /// Returns the settings in effect.
+    pub(crate) fn effective(&self) -> Config {
+        self.effective.lock().clone()
+    }
+
+    /// Makes this function the source of a reload. Without one, a reload leaves the settings as they are.
+    pub(crate) fn read_from(&self, source: Source) {
+        // A server is given one source, before its first reload.
+        let _set = self.source.set(source);
+    }
+
+    /// Adds a backend, whose new sessions get the service of a reload.
+    pub(crate) fn add_backend(&self, backend: Arc<LocalBackend>, service: CurrentService) {
+        self.backends.lock().push((backend, service));
+    }
+
+    /// Reads the settings again, and applies those that may change while the server runs.
+    ///
+    /// # Errors
+    /// Each problem as a sentence; then nothing has changed.
+    pub(crate) fn reload(&self) -> Result<Changes, Vec<String>> {
+        let Some(source) = self.source.get() else { return Ok(Changes::default()) };
+        let mut config = self.config.lock();
+        let new = source(&config)?;
+        let changes = config.reload(&new);
+        let mut effective = self.effective.lock();
+        effective.reload(&new);
+        self.apply(&effective);
+        Ok(changes)
+    }
+
+    fn apply(&self, config: &Config) {
+        let limits = &config.limits;
+        self.log.set_level(config.level);
+        self.connection_limits.set_limits(limits.clients_max, limits.per_address_max);
+        let backends = self.backends.lock();
+        let share = limits.clients_max.div_ceil(backends.len().max(1));
+        for (backend, service) in backends.iter() {
+            backend.set_sessions_max(share);
+            let new = service.read().reloaded(config);
+            *service.write() = Arc::new(new);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The configuration that settings amount to, and the combinations that are wrong.
+
+use std::path::PathBuf;
+
+use super::origin::{Origin, Problem};
+use super::sources::Settings;
+use super::table::{ROWS, per_address_share};
+use super::{Config, VirtualHost};
+
+impl Settings {
+    /// Returns the configuration.
+    ///
+    /// # Errors
+    /// Each combination of settings that is wrong.
+    pub fn config(&self) -> Result<Config, Vec<Problem>> {
+        let (config, problems) = self.build();
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// Returns the configuration as far as it is right, and each combination of settings that is wrong.
+    pub(super) fn build(&self) -> (Config, Vec<Problem>) {
+        let (mut config, mut problems) = (Config::default(), Vec::new());
+        for row in ROWS {
+            let Some(given) = self.get(row.id) else { continue };
+            if let Err(text) = row.put(&mut config, &given.texts) {
+                problems.push(Problem { origin: given.origin.clone(), text });
+            }
+        }
+        config.file = self.file().map(ToOwned::to_owned);
+        self.imply(&mut config);
+        problems.extend(self.check_tls(&mut config));
+        problems.extend(self.check_hosts(&config.virtual_hosts));
+        (config, problems)
+    }
+
+    /// Sets what follows from other settings.
+    fn imply(&self, config: &mut Config) {
+        // A slave process may have another current directory.
+        let absolute = |path: &mut PathBuf| {
+            *path = std::path::absolute(&*path).unwrap_or_else(|_| std::mem::take(path));
+        };
+        config.users.iter_mut().for_each(absolute);
+        config.self_signed.iter_mut().for_each(absolute);
+        config.tls.client_authorities.iter_mut().for_each(absolute);
+        if self.get("anonymous").is_none() {
+            config.anonymous = config.users.is_none();
+        }
+        if self.get("max-per-ip").is_none() {
+            config.limits.per_address_max = per_address_share(config.limits.clients_max);
+        }
+        // A client without a certificate must not get in by leaving out AUTH.
+        config.require_tls |= config.tls.client_authorities.is_some();
+    }
+
+    /// Completes the pairs of certificate and key, and checks that TLS has one.
+    fn check_tls(&self, config: &mut Config) -> Option<Problem> {
+        let own = usize::from(config.self_signed.is_some());
+        let count = config.tls.keys.len() - own;
+        let given = config.tls.keys.iter_mut().take(count);
+        if self.get("tls-key").is_none() {
+            given.for_each(|files| files.key.clone_from(&files.certificate));
+        }
+        let is_half = |path: &PathBuf| path.as_os_str().is_empty();
+        if config.tls.keys.iter().any(|files| is_half(&files.certificate) || is_half(&files.key)) {
+            let text = "each --tls-cert needs a --tls-key, in the same order".to_owned();
+            return Some(Problem { origin: self.whence(&["tls-key"]), text });
+        }
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        for files in &mut config.tls.keys {
+            (files.certificate, files.key) = (absolute(&files.certificate), absolute(&files.key));
+        }
+        let needs = config.require_tls || config.implicit_tls.is_some();
+        (needs && !config.has_certificate()).then(|| Problem {
+            origin: self.whence(&["require-tls", "implicit-tls", "tls-client-ca"]),
+            text: "TLS needs a certificate: --tls-cert and --tls-key, or --self-signed".to_owned(),
+        })
+    }
+
+    fn check_hosts(&self, hosts: &[VirtualHost]) -> Option<Problem> {
+        let mut names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+        names.sort_unstable();
+        let has_twins = names.windows(2).any(|pair| pair.first() == pair.last());
+        has_twins.then(|| Problem {
+            origin: self.whence(&["virtual-host"]),
+            text: "two virtual hosts have the same name".to_owned(),
+        })
+    }
+
+    /// Returns the place of a wrong combination: that of a setting in the file or the environment. A message about
+    /// flags names them itself.
+    fn whence(&self, names: &[&str]) -> Origin {
+        match self.origin(names) {
+            Origin::Flag(_) => Origin::Default,
+            origin => origin,
+        }
+    }
+}

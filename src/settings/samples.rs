@@ -1,0 +1,36 @@
+//! A value of each setting for tests, which is not its default.
+
+use super::row::Row;
+use super::value::Kind;
+
+/// Returns a value of this setting: one that any row of its type accepts, or one of its own.
+pub(super) fn sample(row: &Row) -> Vec<String> {
+    let own: &[&str] = match row.id {
+        "anonymous" | "fsync" => &["false"],
+        "bind" => &["192.0.2.9"],
+        "user" => &["ftp"],
+        "virtual_host" => &[
+            "a.example,root=/srv/a,users=/etc/users,anonymous,cert=/etc/a.pem,key=/etc/a.key",
+            r"b.example,root=/srv/b\,c,anonymous",
+        ],
+        "tls_cert" => &["/etc/one.pem", "/etc/two.pem"],
+        "tls_key" => &["/etc/one key", "/etc/two key"],
+        "tls_max" => &["1.2"],
+        "tls_reuse" => &["optional"],
+        "passive_ports" => &["5-9"],
+        "data_from" => &["192.0.2.0/24", "2001:db8::/32"],
+        "trust" => &["10.0.0.0/8", "::1/128"],
+        "public_address" => &["ftp.example.net", "192.0.2.7"],
+        "log_level" => &["verbose"],
+        _ => &[],
+    };
+    let of_type: &[&str] = match row.kind {
+        Kind::Switch => &["true"],
+        Kind::Number => &["7"],
+        Kind::Time => &["1.5s"],
+        Kind::Path => &["/srv/a \"b\""],
+        Kind::Text => &[],
+    };
+    let texts = if own.is_empty() { of_type } else { own };
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}

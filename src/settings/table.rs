@@ -1,0 +1,162 @@
+//! The table: one row a setting. `define.rs` explains how to read a row.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use argh::FromArgs;
+
+use crate::log::Level;
+use crate::net::data::Resumption;
+use crate::net::tls::{Newest, TlsFiles};
+use crate::units::Networks;
+
+use super::accessor::{
+    Accessor, Certificates, ClientAuthorities, Keys, PublicAddress, SelfSigned, Workers,
+    default_of, first, flags,
+};
+use super::default_workers;
+use super::define::settings;
+use super::field::Field;
+use super::host::VirtualHost;
+use super::row::{Change, Row, Scope, Switch};
+
+settings! {
+    root { field root: PathBuf = "_FTPROOT", option "dir",
+        ; One 0, Restart, Local, "directory to serve" }
+    bind { field bind: Option<IpAddr>, computed "all addresses, IPv6 and IPv4", option "addr",
+        ; One 0, Restart, Local, "address to listen on" }
+    port { field port: u16 = "2121", option "n",
+        ; One 0, Restart, Local, "port to listen on; 0 selects a free port" }
+    workers { through Workers, computed "twice the number of processors, at least 4", option "n",
+        ; One 1, Restart, Local, "number of worker threads" }
+    slaves { field slaves: u16 = "0", option "n",
+        ; One 0, Restart, Local, "number of in-process slaves, on the ports following --port; each new client goes to the next slave" }
+    user { field user: Option<String>, option "name",
+        ; One 0, Restart, Local, "switch from root to this user once the ports are open" }
+    allow { field allow: Vec<PathBuf>, repeated "dir",
+        ; One 0, Restart, Local, "directory that stays accessible to the server, for homes of users added later; may be given several times" }
+
+    write { field write: bool = "false",
+        switch write = "true": "allow anonymous users to write; the users of --users have permissions of their own",
+        ; One 0, Restart, Shared, "permission of anonymous users to write" }
+    users { field users: Option<PathBuf>, option "file",
+        ; One 0, Restart, Shared, "file of users who log in with a password, made by ftppasswd" }
+    anonymous { field anonymous: bool = "true", computed "true without --users, else false",
+        switch anonymous = "true": "allow anonymous logins in addition to --users",
+        ; One 0, Restart, Shared, "permission of anonymous users to log in" }
+    virtual_host { field virtual_hosts: Vec<VirtualHost>, repeated "host",
+        ; One 0, Restart, Shared, "serve another root to clients that request this host name: NAME,root=DIR and, separated by \
+        commas, users=FILE, anonymous, cert=FILE and key=FILE" }
+
+    tls_cert { through Certificates, repeated "file",
+        ; One 0, Restart, Shared, "TLS certificate chain in PEM; may be given several times, for several names" }
+    tls_key { through Keys, computed "the file of the certificate", repeated "file",
+        ; One 0, Restart, Shared, "private key of the TLS certificate in PEM" }
+    self_signed { through SelfSigned, option "file",
+        ; One 0, Restart, Local, "file of a self-signed TLS certificate and its key, created if missing" }
+    require_tls { field require_tls: bool = "false",
+        switch require_tls = "true": "require TLS for logins and data connections",
+        ; One 0, NewSessions, Shared, "requirement of TLS for logins and data connections" }
+    implicit_tls { field implicit_tls: Option<u16>, option "port",
+        ; One 0, Restart, Shared, "port for implicit TLS, usually 990" }
+    tls_client_ca { through ClientAuthorities, option "file",
+        ; One 0, Restart, Shared, "require client certificates issued by an authority in this file" }
+    tls_max { field tls_max: Newest = "1.3", option "version",
+        ; One 0, Restart, Shared, "newest TLS version, 1.2 or 1.3; with 1.2, more clients can resume sessions" }
+    tls_reuse { field resumption: Resumption = "required",
+        switch no_tls_reuse = "optional":
+            "accept data connections that do not resume the TLS session of the control connection",
+        ; One 0, NewSessions, Shared,
+        "whether data connections must resume the TLS session of the control connection: required or optional" }
+
+    fsync { field flush: bool = "true",
+        switch no_fsync = "false": "confirm uploads without flushing them to the disk",
+        ; One 0, NewSessions, Shared, "whether uploads are flushed to the disk before they are confirmed" }
+    keep_partial { limit partial_age_max: Duration = "24", option "hours",
+        ; Hours 0, Now, Shared, "time to keep partial uploads for resuming, in hours" }
+
+    passive_ports { field passive_ports: Option<RangeInclusive<u16>>, computed "any free port", option "lo-hi",
+        ; One 0, NewSessions, Shared, "port range for passive data connections, such as 30000-30999" }
+    data_from { field data_from: Networks, computed "the address of the client only", option "networks",
+        ; One 0, NewSessions, Shared,
+        "networks from which data connections are also accepted, such as 10.0.0.0/8; separated by commas" }
+    public_address { through PublicAddress, computed "the address that the client connected to", option "ip|name",
+        ; One 0, NewSessions, Shared, "IPv4 address, or a name that has one, in replies to PASV" }
+
+    max_clients { limit clients_max: usize = "10000", option "n",
+        ; One 1, Now, Shared, "maximum number of concurrent clients" }
+    max_per_ip { limit per_address_max: usize = "2500", computed "a quarter of --max-clients", option "n",
+        ; One 1, Now, Shared, "maximum number of concurrent clients from one address" }
+    idle_timeout { limit idle_timeout: Duration = "300", option "seconds",
+        ; Seconds 1, NewSessions, Shared, "close sessions that are idle for this many seconds" }
+    stall_timeout { limit stall_timeout: Duration = "120", option "seconds",
+        ; Seconds 1, NewSessions, Shared,
+        "close data connections that transfer nothing for this many seconds" }
+    login_timeout { limit login_timeout: Duration = "60", option "seconds",
+        ; Seconds 1, NewSessions, Shared, "close connections that have not logged in after this many seconds" }
+    handshake_timeout { limit handshake_timeout: Duration = "30",
+        ; Seconds 1, NewSessions, Shared, "maximum time for a TLS handshake" }
+    data_connect_timeout { limit data_connect_timeout: Duration = "30",
+        ; Seconds 1, NewSessions, Shared,
+        "maximum time for a data connection to open, and for a passive port to stay unused" }
+    reply_timeout { limit reply_timeout: Duration = "60",
+        ; Seconds 1, NewSessions, Shared, "maximum time that a client may leave replies unread" }
+    stop_grace { limit stop_grace: Duration = "30", option "time",
+        ; Seconds 0, Now, Shared, "maximum time for transfers to finish when the server stops" }
+
+    trust { limit trusted: Networks, option "networks",
+        ; One 0, NewSessions, Shared, "networks that are never locked out, such as 10.0.0.0/8; separated by commas" }
+    max_login_failures { limit login_failures_max: u8 = "3",
+        ; One 1, NewSessions, Shared, "maximum number of wrong passwords in one connection" }
+    login_delay { limit login_delay: Duration = "1",
+        ; Seconds 0, NewSessions, Shared,
+        "delay of the reply to a wrong password; it doubles each time, up to eight times this" }
+    lockout_failures { limit lockout_failures: u32 = "10", option "n",
+        ; One 1, NewSessions, Shared, "number of wrong passwords after which an address is locked out" }
+    lockout_time { limit lockout: Duration = "600", option "time",
+        ; Seconds 0, NewSessions, Shared, "duration of a lockout" }
+    max_commands_per_second { limit commands_per_second_max: u32 = "50000",
+        ; One 1, NewSessions, Shared, "maximum number of commands per second in one session" }
+    max_passive_ports { limit passive_ports_open_max: usize = "10000",
+        ; One 1, NewSessions, Shared, "maximum number of passive ports that wait for a client" }
+    max_pending_logins { limit logins_pending_max: usize = "256",
+        ; One 1, Restart, Shared, "maximum number of passwords that wait to be checked" }
+
+    log_level { field level: Level = "normal",
+        switch verbose ('v') = "verbose": "also log commands and replies",
+        switch quiet ('q') = "quiet": "log only errors and warnings",
+        ; One 0, Now, Shared, "amount that is logged: quiet, normal or verbose" }
+}
+
+/// The divisor of all sessions for the share of one address, so that no address takes the places of all others.
+const ADDRESS_SHARE: usize = 4;
+
+/// Returns the default maximum number of sessions from one address: a quarter of all, and at least one.
+#[must_use]
+pub const fn per_address_share(clients_max: usize) -> usize {
+    let share = clients_max / ADDRESS_SHARE;
+    if share == 0 { 1 } else { share }
+}
+
+impl Config {
+    /// Creates the configuration of a server for this directory, on a free port, with every default.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root, port: 0, ..Self::default() }
+    }
+
+    /// Returns whether there is a certificate, of the server or of a virtual host.
+    #[must_use]
+    pub fn has_certificate(&self) -> bool {
+        !self.tls.keys.is_empty() || self.virtual_hosts.iter().any(|host| host.key.is_some())
+    }
+}
+
+/// Returns the row of this name, written with `-` or with `_`.
+#[must_use]
+pub fn row(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.id == name || row.name() == name)
+}
