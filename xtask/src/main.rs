@@ -50,8 +50,9 @@ fn main() -> ExitCode {
 
 /// Shows the main use: a server in the background, and a client that fetches a file.
 fn demo() -> Outcome {
-    run(&mut cargo(&["build", "--release", "--quiet", "--bins"]))?;
-    let programs = target().join("release");
+    println!("Building ftpserver and ftpclient; the first time takes up to a minute.");
+    run(&mut cargo(&["build", "--profile", "demo", "--bin", "ftpserver", "--bin", "ftpclient"]))?;
+    let programs = target().join("demo");
     let mut server = Server::start(&programs)?;
     let port = server.port()?;
     println!("$ ftpserver --port {port} &\nlistening on port {port}");
@@ -68,9 +69,12 @@ fn demo() -> Outcome {
         return Err("the downloaded file differs from the served file".into());
     }
     println!(
-        "_CLIENTROOT/hello.txt is complete and identical. Next, try: target/release/ftpserver --workers 4 &"
+        "_CLIENTROOT/hello.txt is complete and identical. Next, try: target/demo/ftpserver --workers 4 &"
     );
-    println!("and: target/release/ftpclient localhost");
+    println!("and: target/demo/ftpclient localhost");
+    println!(
+        "cargo install --path . builds all programs with full optimisation, and installs them."
+    );
     Ok(())
 }
 
