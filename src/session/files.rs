@@ -175,7 +175,9 @@ impl Member {
             (Ok(_), _) => Err(Refusal::NotAFile),
             (Err(refusal), None) => Err(refusal),
             (Err(_), Some((time, name))) => {
-                self.may_change_attributes()?;
+                if !self.permissions().allow(Permission::ChangeAttributes) {
+                    return Err(Refusal::NotPermitted);
+                }
                 let time = TimeValue::parse(time).ok_or(Refusal::NoSuchTime)?;
                 self.set_modification_time(time, &name)
             }
@@ -192,7 +194,6 @@ impl Member {
     }
 
     pub(super) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Result<Reply, Refusal> {
-        self.may_change_attributes()?;
         self.set_time(time, path)?;
         Ok(Reply::new(Code::OK, "Time set."))
     }
@@ -204,23 +205,12 @@ impl Member {
     }
 
     pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
-        self.may_change_attributes()?;
         let path = self.not_the_root(path)?;
         let set = self.root().set_mode(&path, mode)?;
         self.root().flush_attributes(&path, self.durability)?;
         let why =
             if set == mode { "" } else { "; set-id, sticky and world-writable bits are never set" };
         Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
-    }
-
-    /// Checks the permission to change attributes. The table of verbs cannot: SITE has one row for commands that need
-    /// it and commands that do not.
-    fn may_change_attributes(&self) -> Result<(), Refusal> {
-        if self.permissions().allow(Permission::ChangeAttributes) {
-            Ok(())
-        } else {
-            Err(Refusal::NotPermitted)
-        }
     }
 
     /// MLST: returns one entry, over the control connection (RFC 3659 §7).

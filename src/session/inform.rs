@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::ftp::command::{Selection, Type};
 use crate::ftp::line::append_escaped;
-use crate::ftp::verb::{ALGORITHMS, AUTH, FACTS, PBSZ, PROT, Permission, VERBS, Verb};
+use crate::ftp::verb::{Feature, VERBS, Verb};
 use crate::ftp::{Code, Reply};
 use crate::log::Event;
 
@@ -22,15 +22,14 @@ pub(super) struct StatusListing {
 impl Session {
     /// FEAT (RFC 2389 §3): returns the features of all verbs that are served.
     pub(super) fn features(&self) -> Reply {
-        let features =
-            VERBS.iter().filter(|verb| verb.is_implemented()).filter_map(|verb| verb.feature);
-        // Features of commands that would be refused are not advertised.
         let secure = self.service.security.is_some();
-        let features = features.filter(|feature| secure || ![AUTH, PBSZ, PROT].contains(feature));
-        let lines = features.map(|feature| match feature {
-            ALGORITHMS => digest::feature(self.parameters.algorithm).into_bytes(),
-            FACTS => self.parameters.facts.feature().into_bytes(),
-            feature => feature.as_bytes().to_vec(),
+        let lines = VERBS.iter().filter_map(|verb| match verb.feature {
+            // Features of commands that would be refused are not advertised.
+            Feature::Unlisted => None,
+            Feature::WithTls(_) if !secure => None,
+            Feature::Listed(line) | Feature::WithTls(line) => Some(line.as_bytes().to_vec()),
+            Feature::Algorithms => Some(digest::feature(self.parameters.algorithm).into_bytes()),
+            Feature::Facts => Some(self.parameters.facts.feature().into_bytes()),
         });
         // TVFS: paths are separated by `/`, whatever the storage (RFC 3659 §6).
         let frame = |text: &[u8]| std::iter::once(text.to_vec());
@@ -67,9 +66,6 @@ impl Session {
     /// STAT with a path: begins a listing like that of LIST, but over the control connection, some lines at a time.
     pub(super) fn status_of(&mut self, selection: Selection, now: Instant) -> Result<(), Refusal> {
         let member = self.member()?;
-        if !member.permissions().allow(Permission::List) {
-            return Err(Refusal::NotPermitted);
-        }
         let selection = Selection { hidden: true, recursive: false, ..selection };
         let member = member.clone();
         let open = move || Lister::open(&member, &selection, Format::Long);

@@ -39,7 +39,7 @@ use zeroize::Zeroize;
 
 use crate::ftp::command::{Command, Range, Setting, Site};
 use crate::ftp::line::Line;
-use crate::ftp::verb::{Access, Verb, When, is_http_request};
+use crate::ftp::verb::{Access, Pending as Kept, Verb, When, is_http_request};
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::log::{Event, Level, Who};
 use crate::net::connection_limits::Permit;
@@ -286,12 +286,12 @@ impl Session {
             self.dismiss("This is FTP, not HTTP.", now);
             return Ok(None);
         }
-        let verb = Verb::of_line(line)?;
+        let (verb, argument) = Verb::split(line)?;
         if verb.access == Access::Member && self.member().is_err() {
             return Err(Refusal::NotLoggedIn);
         }
-        let command = Command::parse(line)?;
-        if let Some(permission) = verb.may
+        let command = verb.parse(argument)?;
+        if let Some(permission) = verb.may.or_else(|| command.permission())
             && !self.member()?.permissions().allow(permission)
         {
             return Err(Refusal::NotPermitted);
@@ -302,8 +302,8 @@ impl Session {
     #[rustfmt::skip]
     #[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
     fn dispatch(&mut self, command: Command, verb: &'static Verb, pending: &Pending, now: Instant) -> Result<Option<Reply>, Refusal> {
-        if command.prepares_a_transfer() {
-            // Some clients send REST before PASV, others after it.
+        // OPTS HASH belongs between RANG and HASH; the other settings of OPTS are of no transfer.
+        if verb.pending == Kept::Keeps || matches!(command, Command::Set(Setting::Hash(_))) {
             self.pending.clone_from(pending);
         }
         match command {
@@ -394,7 +394,7 @@ impl Session {
             };
             self.last_activity = now;
             if let Line::Complete(text) = &line {
-                if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
+                if !Verb::split(text).is_ok_and(|(verb, _)| verb.when == When::Always) {
                     self.control.hold(line);
                     break;
                 }
@@ -510,31 +510,4 @@ enum Polled {
     PeerClosed,
     /// The client has sent more commands in a second than allowed.
     TooMuch,
-}
-
-impl Command {
-    /// Returns whether this command keeps the pending state, such as a REST offset, for the transfer that follows.
-    fn prepares_a_transfer(&self) -> bool {
-        use Command::{
-            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Protect,
-            ProtectionBuffer, Range, Restart, Set, Structure, Type,
-        };
-        matches!(
-            self,
-            Port(_)
-                | ExtendedPort(_)
-                | Passive
-                | ExtendedPassive(_)
-                | Type(_)
-                | Mode(_)
-                | Structure
-                | Allocate(_)
-                | Noop
-                | Protect(_)
-                | ProtectionBuffer
-                | Restart(_)
-                | Range(_)
-                | Set(Setting::Hash(_))
-        )
-    }
 }
