@@ -19,6 +19,8 @@ mod patience;
 mod perm_fact;
 mod refusal;
 mod service;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod tls_state;
 mod transfer;
