@@ -125,6 +125,22 @@ fn a_file_of_the_session_imports_only_what_stands_below_it() {
 }
 
 #[test]
+fn no_name_means_two_types_of_the_session() {
+    let mut names = std::collections::BTreeMap::new();
+    for (file, text) in sources().into_iter().filter(|(file, _)| file.starts_with("session/")) {
+        for line in text.lines() {
+            let words: Vec<&str> = line.split([' ', '<', '(', '{', ';', ':']).collect();
+            let kind = words.iter().position(|word| ["struct", "enum", "trait"].contains(word));
+            if let Some(kind) = kind.filter(|_| !line.trim_start().starts_with("//")) {
+                let before = names.insert(words[kind + 1].to_owned(), file.clone());
+                assert_eq!(before, None, "{line} in src/{file}");
+            }
+        }
+    }
+    assert!(names.contains_key("Session"));
+}
+
+#[test]
 fn every_file_says_first_what_lives_in_it() {
     for (file, text) in sources() {
         assert!(text.starts_with("//! "), "src/{file}");

@@ -37,13 +37,20 @@ pub(super) fn serve(cx: &mut Context, line: Line) -> Next {
 
 /// Checks login, argument and permission, in this order, then dispatches the command.
 fn execute(cx: &mut Context, line: &[u8]) -> Answer {
-    let pending = std::mem::take(&mut cx.data.pending);
+    let mut pending = std::mem::take(&mut cx.data.pending);
     if is_http_request(line) {
         // SECURITY: a web page may have made its reader's browser send the lines that follow.
         return dismiss(cx, "This is FTP, not HTTP.").into();
     }
     match admit(cx, line) {
-        Ok((verb, command)) => dispatch(cx, verb, command, pending),
+        Ok((verb, command)) => {
+            // OPTS HASH stands between RANG and HASH; the other settings of OPTS prepare no transfer.
+            let is_hash = matches!(command, Command::Set(Setting::Hash(_)));
+            if verb.pending == Keeps || is_hash {
+                std::mem::swap(&mut cx.data.pending, &mut pending);
+            }
+            dispatch(cx, verb, command, pending)
+        }
         Err(refusal) => Answer::Refused(refusal),
     }
 }
@@ -67,12 +74,6 @@ fn admit(cx: &Context, line: &[u8]) -> Result<(&'static Verb, Command), Refusal>
 #[rustfmt::skip]
 #[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
 fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pending) -> Answer {
-    let pending = match &command {
-        // OPTS HASH stands between RANG and HASH; the other settings of OPTS prepare no transfer.
-        Command::Set(Setting::Hash(_)) => { cx.data.pending = pending; Pending::default() }
-        _ if verb.pending == Keeps     => { cx.data.pending = pending; Pending::default() }
-        _                              => pending,
-    };
     match command {
         Command::User(name)               => login::user(cx, name).into(),
         Command::Password(password)       => login::password(cx, password).into(),

@@ -29,20 +29,20 @@ pub(in crate::session) struct Digesting {
     offset: u64,
     end: u64,
     checksum: Checksum,
-    format: Format,
+    format: ReplyFormat,
     buffer: Vec<u8>,
 }
 
 /// The format of the reply.
 #[derive(Debug)]
-pub(in crate::session) enum Format {
+pub(in crate::session) enum ReplyFormat {
     /// `213 SHA-256 0-9 abc… name`.
     Hash { algorithm: Algorithm, range: Range, name: Vec<u8> },
     /// `250 abc…`.
     Bare,
 }
 
-impl Format {
+impl ReplyFormat {
     fn reply(&self, sum: &str) -> Reply {
         match self {
             Self::Bare => Reply::new(Code::FILE_ACTION_DONE, sum),
@@ -101,7 +101,7 @@ impl Digesting {
         file: File,
         (offset, end): (u64, u64),
         algorithm: Algorithm,
-        format: Format,
+        format: ReplyFormat,
     ) -> Self {
         let (checksum, buffer) = (Checksum::new(algorithm), Vec::new());
         Self { file, offset, end, checksum, format, buffer }

@@ -1,7 +1,7 @@
 //! A login whose PASS has not been answered: the password is checked and the home opened by other threads, or the reply
 //! to a failed login is delayed.
 //!
-//! [`Login::end`] alone ends a login.
+//! [`LoginAttempt::end`] alone ends a login.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::net::control::Disconnect;
 use crate::pool::{Class, Job, Watch};
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
-use crate::session::identity;
+use crate::session::identity::Login;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
 use crate::session::throttle::{Attempt, LockedOut, Target};
@@ -28,7 +28,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// A login that waits.
 #[derive(Debug)]
 struct LoggingIn {
-    login: Login,
+    login: LoginAttempt,
     stage: Stage,
     until: Instant,
 }
@@ -43,9 +43,9 @@ enum Stage {
     Failed,
 }
 
-/// A requested login.
+/// A login that PASS has begun.
 #[derive(Debug)]
-struct Login {
+struct LoginAttempt {
     name: Vec<u8>,
     /// The attempt that the throttle counts; none for anonymous where it is served, since it accepts any password.
     attempt: Option<Attempt>,
@@ -71,7 +71,7 @@ enum End {
 /// Begins a login with PASS.
 pub(in crate::session) fn begin(cx: &mut Context, name: Vec<u8>, password: Password) -> Next {
     let attempt = attempt(cx, &name, &password);
-    let login = Login { name, attempt, begun: cx.now };
+    let login = LoginAttempt { name, attempt, begun: cx.now };
     if let Some(end) = login.lockout(cx) {
         return login.end(cx, end);
     }
@@ -114,7 +114,7 @@ fn host(cx: &Context) -> Option<String> {
     cx.identity.host.clone().or_else(named)
 }
 
-impl Login {
+impl LoginAttempt {
     /// Returns the end of a login that is locked out, whatever its password.
     fn lockout(&self, cx: &Context) -> Option<End> {
         let attempt = self.attempt.as_ref()?;
@@ -177,7 +177,7 @@ impl Login {
         }
         let (directory, durability) = (VirtualPath::root(), cx.service.durability);
         let member = Member { account, directory, durability };
-        cx.identity.login = identity::Login::Member(Box::new(member));
+        cx.identity.login = Login::Member(Box::new(member));
     }
 
     /// Counts a failure. The delay of the reply counts from PASS, whatever time the check took, so that its timing does

@@ -1,4 +1,5 @@
-//! The activities of a session, one file each. `idle`, which reads commands, is above: it leads to all of these.
+//! The activities of a session, one file each, and what several of them share: `ending` and `polling`. `idle`, which
+//! reads commands, is above: it leads to all of these.
 
 pub(super) mod calling;
 pub(super) mod closing;

@@ -7,7 +7,7 @@ use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{PathName, Range};
 use crate::ftp::{Code, Reply};
 use crate::session::activities::calling::ask;
-use crate::session::activities::digesting::{Digesting, Format};
+use crate::session::activities::digesting::{Digesting, ReplyFormat};
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
 use crate::session::member::Member;
@@ -38,7 +38,7 @@ fn hash_opened(
     if range.first > size || end > size {
         return Err(Refusal::RangeBeyondEnd);
     }
-    let format = Format::Hash { algorithm, range, name };
+    let format = ReplyFormat::Hash { algorithm, range, name };
     Ok(Next::go(Digesting::new(file, (range.first, end), algorithm, format)))
 }
 
@@ -57,7 +57,7 @@ pub(in crate::session) fn checksum(
         if from > end || end > size {
             return Err(Refusal::RangeBeyondEnd);
         }
-        Ok(Next::go(Digesting::new(file, (from, end), algorithm, Format::Bare)))
+        Ok(Next::go(Digesting::new(file, (from, end), algorithm, ReplyFormat::Bare)))
     }))
 }
 

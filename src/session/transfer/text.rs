@@ -21,36 +21,36 @@ const FILLS_PER_STEP_MAX: usize = 16;
 /// Text that is generated while it is sent: a file in TYPE A, or a listing.
 #[derive(Debug)]
 pub(in crate::session) struct Text {
-    source: Source,
+    source: TextSource,
     mode: Mode,
     unsent: Vec<u8>,
     ended: bool,
 }
 
 #[derive(Debug)]
-enum Source {
+enum TextSource {
     File { file: File, offset: u64, end: u64, converter: ToWire },
     List(Box<Lister>),
 }
 
 impl Text {
     pub(in crate::session) fn of_file(file: File, end: u64, mode: Mode) -> Self {
-        Self::new(Source::File { file, offset: 0, end, converter: ToWire::default() }, mode)
+        Self::new(TextSource::File { file, offset: 0, end, converter: ToWire::default() }, mode)
     }
 
     pub(in crate::session) fn of_list(lister: Lister, mode: Mode) -> Self {
-        Self::new(Source::List(Box::new(lister)), mode)
+        Self::new(TextSource::List(Box::new(lister)), mode)
     }
 
     /// Returns a remark on missing entries of a listing, for the final reply.
     pub(in crate::session) fn remark(&self) -> Option<String> {
         match &self.source {
-            Source::List(lister) => lister.remark(),
-            Source::File { .. } => None,
+            TextSource::List(lister) => lister.remark(),
+            TextSource::File { .. } => None,
         }
     }
 
-    fn new(source: Source, mode: Mode) -> Self {
+    fn new(source: TextSource, mode: Mode) -> Self {
         Self { source, mode, unsent: Vec::new(), ended: false }
     }
 
@@ -90,7 +90,7 @@ impl Text {
     }
 }
 
-impl Source {
+impl TextSource {
     /// Appends more text; returns `true` at the end.
     fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let (file, offset, end, converter) = match self {
