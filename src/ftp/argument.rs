@@ -32,7 +32,7 @@ pub enum ArgumentError {
 
 /// The bytes after a verb; `None` when there are none.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Argument<'a>(pub(super) Option<&'a [u8]>);
+pub struct Argument<'a>(pub(super) Option<&'a [u8]>);
 
 impl<'a> Argument<'a> {
     pub(super) fn bytes(self) -> Result<&'a [u8], ArgumentError> {

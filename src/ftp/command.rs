@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use super::address::{self, Protocol, decimal, extended_port, host_port};
-pub(super) use super::argument::Argument;
-pub use super::argument::{ArgumentError, PathName};
+
+pub use super::argument::{Argument, ArgumentError, PathName};
 use super::checksum::Algorithm;
 use super::line::append_escaped;
 use super::path::unquote;

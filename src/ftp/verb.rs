@@ -1,10 +1,10 @@
-//! The verb table: every verb, its argument, the login and permission it needs, when it is served, its FEAT line, its
-//! parser.
+//! The verb table: every verb, its argument, the login and permission it needs, when it is served, the pending state it
+//! keeps, its FEAT line, its parser.
 //!
 //! Each row holds everything known about its verb; HELP, FEAT, and the replies 500, 501, 502 and 530 come from it.
 
 use super::checksum::Algorithm;
-use super::command::{Argument, ArgumentError, Command, split_word};
+use super::command::{Argument, ArgumentError, Command, Site, split_word};
 
 /// The login that a verb needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,31 @@ pub enum Permission {
     ChangeAttributes,
 }
 
+/// The fate of the state that earlier commands left for a later one: the offset of REST, the range of RANG, the size of
+/// ALLO, the path of RNFR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// The verb prepares a transfer and keeps the state for it. Some clients send REST before PASV, others after it.
+    Keeps,
+    /// The verb takes the state: it uses what it needs, and the rest is gone.
+    Takes,
+}
+
+/// The line of a verb in the reply to FEAT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// The verb has no line.
+    Unlisted,
+    /// This line.
+    Listed(&'static str),
+    /// This line, where TLS is configured (RFC 4217 §6).
+    WithTls(&'static str),
+    /// The algorithms of HASH, the selected one with a star.
+    Algorithms,
+    /// The facts of MLST, the selected ones with a star.
+    Facts,
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Verb {
@@ -49,33 +74,40 @@ pub struct Verb {
     pub access: Access,
     /// The time at which it is served.
     pub when: When,
-    /// The permission that its user needs.
+    /// The fate of the pending state.
+    pub pending: Pending,
+    /// The permission that its user needs, with every argument.
     pub may: Option<Permission>,
     /// The verb's line in FEAT.
-    pub feature: Option<&'static str>,
+    pub feature: Feature,
     parse: Option<Parser>,
 }
 
 type Parser = fn(Argument<'_>) -> Result<Command, ArgumentError>;
 
+#[allow(clippy::too_many_arguments, reason = "one parameter for each column of the table")]
 const fn verb(
     name: &'static str,
     argument: &'static str,
     access: Access,
     when: When,
+    pending: Pending,
     may: Option<Permission>,
-    feature: Option<&'static str>,
+    feature: Feature,
     parse: Parser,
 ) -> Verb {
-    Verb { name, argument, access, when, may, feature, parse: Some(parse) }
+    Verb { name, argument, access, when, pending, may, feature, parse: Some(parse) }
 }
 
 /// Returns the row of a verb that is known and answered with 502.
 const fn unimplemented(name: &'static str) -> Verb {
-    Verb { name, argument: "", access: Anyone, when: Idle, may: None, feature: None, parse: None }
+    let (access, when, pending, feature) = (Anyone, Idle, Takes, Unlisted);
+    Verb { name, argument: "", access, when, pending, may: None, feature, parse: None }
 }
 
 use Access::{Anyone, Member};
+use Feature::{Algorithms, Facts, Listed, Unlisted, WithTls};
+use Pending::{Keeps, Takes};
 use Permission::{Append, ChangeAttributes, Delete, List, MakeDirectory, Read, Rename, Write};
 use When::{Always, Idle};
 
@@ -83,88 +115,75 @@ use When::{Always, Idle};
 #[rustfmt::skip]
 #[allow(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
 pub static VERBS: &[Verb] = &[
-    //    verb    argument                 access  when    may                     FEAT line            parse
-    verb("USER", "username",               Anyone, Idle,   None,                   None,                |a| Ok(Command::User(a.bytes()?.to_vec()))),
-    verb("PASS", "password",               Anyone, Idle,   None,                   None,                |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
-    verb("ACCT", "account",                Anyone, Idle,   None,                   None,                |a| a.bytes().map(|_| Command::Account)),
-    verb("AUTH", "TLS | TLS-P",            Anyone, Idle,   None,                   Some(AUTH),          |a| a.mechanism()),
-    verb("PBSZ", "0",                      Anyone, Idle,   None,                   Some(PBSZ),          |a| a.offset().map(|_| Command::ProtectionBuffer)),
-    verb("PROT", "C | P",                  Anyone, Idle,   None,                   Some(PROT),          |a| a.protection_level()),
-    verb("CCC",  "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::ClearCommandChannel)),
-    verb("HOST", "hostname",               Anyone, Idle,   None,                   Some("HOST"),        |a| Ok(Command::Host(a.word()?))),
-    verb("REIN", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::Reinitialize)),
-    verb("QUIT", "",                       Anyone, Always, None,                   None,                |a| a.none(Command::Quit)),
-    verb("CWD",  "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
-    verb("XCWD", "pathname",               Member, Idle,   None,                   None,                |a| Ok(Command::ChangeDirectory(a.path()?))),
-    verb("CDUP", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::ChangeToParent)),
-    verb("XCUP", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::ChangeToParent)),
-    verb("PWD",  "",                       Member, Idle,   None,                   None,                |a| a.none(Command::PrintDirectory)),
-    verb("XPWD", "",                       Member, Idle,   None,                   None,                |a| a.none(Command::PrintDirectory)),
-    verb("TYPE", "A | I | L 8",            Member, Idle,   None,                   None,                |a| a.representation()),
-    verb("STRU", "F",                      Member, Idle,   None,                   None,                |a| a.letter("F", &["R", "P"], Command::Structure)),
-    verb("MODE", "S | B",                  Member, Idle,   None,                   None,                |a| a.mode()),
-    verb("PORT", "h1,h2,h3,h4,p1,p2",      Member, Idle,   None,                   None,                |a| Ok(Command::Port(a.host_port()?))),
-    verb("EPRT", "|protocol|address|port|",Member, Idle,   None,                   Some("EPRT"),        |a| Ok(Command::ExtendedPort(a.extended_port()?))),
-    verb("PASV", "",                       Member, Idle,   None,                   Some("PASV"),        |a| a.none(Command::Passive)),
-    verb("EPSV", "[1 | 2 | ALL]",          Member, Idle,   None,                   Some("EPSV"),        |a| Ok(Command::ExtendedPassive(a.extended_passive()?))),
-    verb("REST", "marker",                 Member, Idle,   None,                   Some("REST STREAM"), |a| Ok(Command::Restart(a.offset()?))),
-    verb("RETR", "pathname",               Member, Idle,   Some(Read),             None,                |a| Ok(Command::Retrieve(a.path()?))),
-    verb("STOR", "pathname",               Member, Idle,   Some(Write),            None,                |a| Ok(Command::Store(a.path()?))),
-    verb("STOU", "[pathname]",             Member, Idle,   Some(Write),            None,                |a| Ok(Command::StoreUnique(a.optional_path()?))),
-    verb("APPE", "pathname",               Member, Idle,   Some(Append),           None,                |a| Ok(Command::Append(a.path()?))),
-    verb("ALLO", "size [R size]",          Member, Idle,   None,                   None,                |a| a.allocation()),
-    verb("RANG", "first last",             Member, Idle,   None,                   Some("RANG STREAM"), |a| a.range()),
-    verb("HASH", "pathname",               Member, Idle,   Some(Read),             Some(ALGORITHMS),    |a| Ok(Command::Hash(a.path()?))),
-    verb("XCRC", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XCRC"),        |a| a.checksum(Algorithm::Crc32)),
-    verb("XMD5", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XMD5"),        |a| a.checksum(Algorithm::Md5)),
-    verb("XSHA", "pathname [from [to]]",   Member, Idle,   Some(Read),             Some("XSHA"),        |a| a.checksum(Algorithm::Sha1)),
-    verb("XSHA1", "pathname [from [to]]",  Member, Idle,   Some(Read),             Some("XSHA1"),       |a| a.checksum(Algorithm::Sha1)),
-    verb("XSHA256", "pathname [from [to]]", Member, Idle,  Some(Read),             Some("XSHA256"),     |a| a.checksum(Algorithm::Sha256)),
-    verb("XSHA512", "pathname [from [to]]", Member, Idle,  Some(Read),             Some("XSHA512"),     |a| a.checksum(Algorithm::Sha512)),
-    verb("AVBL", "[pathname]",             Member, Idle,   Some(Write),            Some("AVBL"),        |a| Ok(Command::Available(a.optional_path()?))),
-    verb("DELE", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::Delete(a.path()?))),
-    verb("RNFR", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameFrom(a.path()?))),
-    verb("RNTO", "pathname",               Member, Idle,   Some(Rename),           None,                |a| Ok(Command::RenameTo(a.path()?))),
-    verb("MKD",  "pathname",               Member, Idle,   Some(MakeDirectory),    None,                |a| Ok(Command::MakeDirectory(a.path()?))),
-    verb("XMKD", "pathname",               Member, Idle,   Some(MakeDirectory),    None,                |a| Ok(Command::MakeDirectory(a.path()?))),
-    verb("RMD",  "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
-    verb("XRMD", "pathname",               Member, Idle,   Some(Delete),           None,                |a| Ok(Command::RemoveDirectory(a.path()?))),
-    verb("LIST", "[-alR] [pathname]",      Member, Idle,   Some(List),             None,                |a| Ok(Command::List(a.selection()?))),
-    verb("NLST", "[-alR] [pathname]",      Member, Idle,   Some(List),             None,                |a| Ok(Command::NameList(a.selection()?))),
-    verb("MLSD", "[pathname]",             Member, Idle,   Some(List),             None,                |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
-    verb("MLST", "[pathname]",             Member, Idle,   Some(List),             Some(FACTS),         |a| Ok(Command::MachineList(a.optional_path()?))),
-    verb("STAT", "[[-al] pathname]",       Member, Always, None,                   None,                |a| Ok(Command::Status(a.optional_selection()?))),
-    verb("SIZE", "pathname",               Member, Idle,   Some(List),             Some("SIZE"),        |a| Ok(Command::Size(a.path()?))),
-    verb("MDTM", "[time] pathname",        Member, Idle,   Some(List),             Some("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
-    verb("MFMT", "time pathname",          Member, Idle,   Some(ChangeAttributes), Some("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
-    verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   None,                   None,                |a| a.site()),
-    verb("FEAT", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::Features)),
-    verb("OPTS", "UTF8 ON | MLST | HASH",   Anyone, Idle,   None,                   Some("UTF8"),        |a| a.setting()),
-    verb("CLNT", "name",                   Anyone, Idle,   None,                   Some("CLNT"),        |a| a.none(Command::ClientName)),
-    verb("LANG", "[tag]",                  Anyone, Idle,   None,                   Some("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
-    verb("SYST", "",                       Anyone, Idle,   None,                   None,                |a| a.none(Command::System)),
-    verb("HELP", "[verb]",                 Anyone, Idle,   None,                   None,                |a| Ok(Command::Help(a.optional_word()?))),
-    verb("NOOP", "",                       Anyone, Always, None,                   None,                |a| a.none(Command::Noop)),
-    verb("ABOR", "",                       Member, Always, None,                   None,                |a| a.none(Command::Abort)),
+    //    verb    argument                 access  when    pending may                 feature                parse
+    verb("USER", "username",               Anyone, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::User(a.bytes()?.to_vec()))),
+    verb("PASS", "password",               Anyone, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::Password(super::command::Password(a.0.unwrap_or_default().to_vec().into())))),
+    verb("ACCT", "account",                Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.bytes().map(|_| Command::Account)),
+    verb("AUTH", "TLS | TLS-P",            Anyone, Idle,   Takes,  None,                   WithTls("AUTH TLS"),   |a| a.mechanism()),
+    verb("PBSZ", "0",                      Anyone, Idle,   Keeps,  None,                   WithTls("PBSZ"),       |a| a.offset().map(|_| Command::ProtectionBuffer)),
+    verb("PROT", "C | P",                  Anyone, Idle,   Keeps,  None,                   WithTls("PROT"),       |a| a.protection_level()),
+    verb("CCC",  "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::ClearCommandChannel)),
+    verb("HOST", "hostname",               Anyone, Idle,   Takes,  None,                   Listed("HOST"),        |a| Ok(Command::Host(a.word()?))),
+    verb("REIN", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::Reinitialize)),
+    verb("QUIT", "",                       Anyone, Always, Takes,  None,                   Unlisted,              |a| a.none(Command::Quit)),
+    verb("CWD",  "pathname",               Member, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::ChangeDirectory(a.path()?))),
+    verb("XCWD", "pathname",               Member, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::ChangeDirectory(a.path()?))),
+    verb("CDUP", "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::ChangeToParent)),
+    verb("XCUP", "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::ChangeToParent)),
+    verb("PWD",  "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::PrintDirectory)),
+    verb("XPWD", "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::PrintDirectory)),
+    verb("TYPE", "A | I | L 8",            Member, Idle,   Keeps,  None,                   Unlisted,              |a| a.representation()),
+    verb("STRU", "F",                      Member, Idle,   Keeps,  None,                   Unlisted,              |a| a.letter("F", &["R", "P"], Command::Structure)),
+    verb("MODE", "S | B",                  Member, Idle,   Keeps,  None,                   Unlisted,              |a| a.mode()),
+    verb("PORT", "h1,h2,h3,h4,p1,p2",      Member, Idle,   Keeps,  None,                   Unlisted,              |a| Ok(Command::Port(a.host_port()?))),
+    verb("EPRT", "|protocol|address|port|",Member, Idle,   Keeps,  None,                   Listed("EPRT"),        |a| Ok(Command::ExtendedPort(a.extended_port()?))),
+    verb("PASV", "",                       Member, Idle,   Keeps,  None,                   Listed("PASV"),        |a| a.none(Command::Passive)),
+    verb("EPSV", "[1 | 2 | ALL]",          Member, Idle,   Keeps,  None,                   Listed("EPSV"),        |a| Ok(Command::ExtendedPassive(a.extended_passive()?))),
+    verb("REST", "marker",                 Member, Idle,   Keeps,  None,                   Listed("REST STREAM"), |a| Ok(Command::Restart(a.offset()?))),
+    verb("RETR", "pathname",               Member, Idle,   Takes,  Some(Read),             Unlisted,              |a| Ok(Command::Retrieve(a.path()?))),
+    verb("STOR", "pathname",               Member, Idle,   Takes,  Some(Write),            Unlisted,              |a| Ok(Command::Store(a.path()?))),
+    verb("STOU", "[pathname]",             Member, Idle,   Takes,  Some(Write),            Unlisted,              |a| Ok(Command::StoreUnique(a.optional_path()?))),
+    verb("APPE", "pathname",               Member, Idle,   Takes,  Some(Append),           Unlisted,              |a| Ok(Command::Append(a.path()?))),
+    verb("ALLO", "size [R size]",          Member, Idle,   Keeps,  None,                   Unlisted,              |a| a.allocation()),
+    verb("RANG", "first last",             Member, Idle,   Keeps,  None,                   Listed("RANG STREAM"), |a| a.range()),
+    verb("HASH", "pathname",               Member, Idle,   Takes,  Some(Read),             Algorithms,            |a| Ok(Command::Hash(a.path()?))),
+    verb("XCRC", "pathname [from [to]]",   Member, Idle,   Takes,  Some(Read),             Listed("XCRC"),        |a| a.checksum(Algorithm::Crc32)),
+    verb("XMD5", "pathname [from [to]]",   Member, Idle,   Takes,  Some(Read),             Listed("XMD5"),        |a| a.checksum(Algorithm::Md5)),
+    verb("XSHA", "pathname [from [to]]",   Member, Idle,   Takes,  Some(Read),             Listed("XSHA"),        |a| a.checksum(Algorithm::Sha1)),
+    verb("XSHA1", "pathname [from [to]]",  Member, Idle,   Takes,  Some(Read),             Listed("XSHA1"),       |a| a.checksum(Algorithm::Sha1)),
+    verb("XSHA256", "pathname [from [to]]", Member, Idle,  Takes,  Some(Read),             Listed("XSHA256"),     |a| a.checksum(Algorithm::Sha256)),
+    verb("XSHA512", "pathname [from [to]]", Member, Idle,  Takes,  Some(Read),             Listed("XSHA512"),     |a| a.checksum(Algorithm::Sha512)),
+    verb("AVBL", "[pathname]",             Member, Idle,   Takes,  Some(Write),            Listed("AVBL"),        |a| Ok(Command::Available(a.optional_path()?))),
+    verb("DELE", "pathname",               Member, Idle,   Takes,  Some(Delete),           Unlisted,              |a| Ok(Command::Delete(a.path()?))),
+    verb("RNFR", "pathname",               Member, Idle,   Takes,  Some(Rename),           Unlisted,              |a| Ok(Command::RenameFrom(a.path()?))),
+    verb("RNTO", "pathname",               Member, Idle,   Takes,  Some(Rename),           Unlisted,              |a| Ok(Command::RenameTo(a.path()?))),
+    verb("MKD",  "pathname",               Member, Idle,   Takes,  Some(MakeDirectory),    Unlisted,              |a| Ok(Command::MakeDirectory(a.path()?))),
+    verb("XMKD", "pathname",               Member, Idle,   Takes,  Some(MakeDirectory),    Unlisted,              |a| Ok(Command::MakeDirectory(a.path()?))),
+    verb("RMD",  "pathname",               Member, Idle,   Takes,  Some(Delete),           Unlisted,              |a| Ok(Command::RemoveDirectory(a.path()?))),
+    verb("XRMD", "pathname",               Member, Idle,   Takes,  Some(Delete),           Unlisted,              |a| Ok(Command::RemoveDirectory(a.path()?))),
+    verb("LIST", "[-alR] [pathname]",      Member, Idle,   Takes,  Some(List),             Unlisted,              |a| Ok(Command::List(a.selection()?))),
+    verb("NLST", "[-alR] [pathname]",      Member, Idle,   Takes,  Some(List),             Unlisted,              |a| Ok(Command::NameList(a.selection()?))),
+    verb("MLSD", "[pathname]",             Member, Idle,   Takes,  Some(List),             Unlisted,              |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
+    verb("MLST", "[pathname]",             Member, Idle,   Takes,  Some(List),             Facts,                 |a| Ok(Command::MachineList(a.optional_path()?))),
+    verb("STAT", "[[-al] pathname]",       Member, Always, Takes,  None,                   Unlisted,              |a| Ok(Command::Status(a.optional_selection()?))),
+    verb("SIZE", "pathname",               Member, Idle,   Takes,  Some(List),             Listed("SIZE"),        |a| Ok(Command::Size(a.path()?))),
+    verb("MDTM", "[time] pathname",        Member, Idle,   Takes,  Some(List),             Listed("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
+    verb("MFMT", "time pathname",          Member, Idle,   Takes,  Some(ChangeAttributes), Listed("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
+    verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   Takes,  None,                   Unlisted,              |a| a.site()),
+    verb("FEAT", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::Features)),
+    verb("OPTS", "UTF8 ON | MLST | HASH",   Anyone, Idle,   Takes,  None,                   Listed("UTF8"),        |a| a.setting()),
+    verb("CLNT", "name",                   Anyone, Idle,   Takes,  None,                   Listed("CLNT"),        |a| a.none(Command::ClientName)),
+    verb("LANG", "[tag]",                  Anyone, Idle,   Takes,  None,                   Listed("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
+    verb("SYST", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::System)),
+    verb("HELP", "[verb]",                 Anyone, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::Help(a.optional_word()?))),
+    verb("NOOP", "",                       Anyone, Always, Keeps,  None,                   Unlisted,              |a| a.none(Command::Noop)),
+    verb("ABOR", "",                       Member, Always, Takes,  None,                   Unlisted,              |a| a.none(Command::Abort)),
     unimplemented("SMNT"),
     unimplemented("ADAT"), 
      unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
     unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),
     unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
 ];
-
-/// A line of FEAT that is sent only where TLS is configured (RFC 4217 §6).
-pub const AUTH: &str = "AUTH TLS";
-/// See [`AUTH`].
-pub const PBSZ: &str = "PBSZ";
-/// See [`AUTH`].
-pub const PROT: &str = "PROT";
-
-/// A placeholder for a FEAT line that depends on the session: the algorithms of HASH, the selected one with a star.
-pub const ALGORITHMS: &str = "HASH";
-
-/// A placeholder for a FEAT line that depends on the session: the facts of MLST, the selected ones with a star.
-pub const FACTS: &str = "MLST";
 
 /// The methods of HTTP, none of which is a verb of FTP.
 const HTTP_METHODS: &[&str] =
@@ -201,19 +220,24 @@ impl Verb {
         VERBS.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
-    /// Returns the row of the verb that a line begins with, and the argument after it.
-    pub(super) fn split(line: &[u8]) -> Option<(&'static Self, Argument<'_>)> {
+    /// Splits a line into the row of its verb and the argument after it.
+    pub fn split(line: &[u8]) -> Result<(&'static Self, Argument<'_>), Unserved> {
         // Some clients send a space before the verb, which has no meaning.
         let line = line.trim_ascii_start();
         let (name, argument) =
             split_word(line).map_or((line, None), |(name, rest)| (name, Some(rest)));
-        Self::find(name).map(|row| (row, Argument(argument)))
+        let row = Self::find(name).ok_or(Unserved::Unknown)?;
+        if row.is_implemented() {
+            Ok((row, Argument(argument)))
+        } else {
+            Err(Unserved::NotImplemented)
+        }
     }
 
-    /// Returns the row of the verb that a line begins with.
-    pub fn of_line(line: &[u8]) -> Result<&'static Self, Unserved> {
-        let (row, _) = Self::split(line).ok_or(Unserved::Unknown)?;
-        if row.is_implemented() { Ok(row) } else { Err(Unserved::NotImplemented) }
+    /// Parses the argument of a line of this verb.
+    pub fn parse(&'static self, argument: Argument<'_>) -> Result<Command, Unserved> {
+        let parse = self.parse.ok_or(Unserved::NotImplemented)?;
+        parse(argument).map_err(|error| Unserved::Argument(self, error))
     }
 
     /// Returns `true` if the verb is served, not only answered with 502.
@@ -226,9 +250,19 @@ impl Verb {
 impl Command {
     /// Parses a line of the control connection.
     pub fn parse(line: &[u8]) -> Result<Self, Unserved> {
-        let (row, argument) = Verb::split(line).ok_or(Unserved::Unknown)?;
-        let parse = row.parse.ok_or(Unserved::NotImplemented)?;
-        parse(argument).map_err(|error| Unserved::Argument(row, error))
+        let (row, argument) = Verb::split(line)?;
+        row.parse(argument)
+    }
+
+    /// Returns the permission that a command needs because of its argument, besides the one in its verb's row: SITE and
+    /// STAT are each several commands in one row.
+    #[must_use]
+    pub fn permission(&self) -> Option<Permission> {
+        match self {
+            Self::Status(Some(_)) => Some(List),
+            Self::Site(Site::ChangeMode { .. } | Site::SetTime { .. }) => Some(ChangeAttributes),
+            _ => None,
+        }
     }
 }
 
@@ -272,6 +306,15 @@ mod tests {
         for row in VERBS.iter().filter(|row| row.is_implemented()) {
             let listed = open.split(' ').any(|name| name == row.name);
             assert_eq!(row.access == Anyone, listed, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn only_these_keep_the_state_that_was_left_for_a_transfer() {
+        let keep = "PBSZ PROT TYPE STRU MODE PORT EPRT PASV EPSV REST RANG ALLO NOOP";
+        for row in VERBS {
+            let listed = keep.split(' ').any(|name| name == row.name);
+            assert_eq!(row.pending == Keeps, listed, "{}", row.name);
         }
     }
 

@@ -95,6 +95,12 @@ impl<'a> Watch<'a> {
         self.add(Watched { descriptor, interest: Interest::HangUp, class });
     }
 
+    /// Returns whether no further descriptor can be watched.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
+
     fn add(&mut self, watched: Watched<'a>) {
         match &mut self.0 {
             [first @ None, _] | [_, first @ None] => *first = Some(watched),

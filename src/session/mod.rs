@@ -1,129 +1,77 @@
 //! One client's session, from the greeting to the last reply, as a task of the pool.
 //!
-//! A session is owned by one worker at a time, so nothing here is locked. Three rules keep its state correct. Every
-//! command first takes the state that the previous command left (`pending`). Every step takes the activity out,
-//! advances it, and enters the next one. Only `Session::enter` stores an activity.
+//! A session is owned by one worker at a time, so nothing here is locked. Two rules keep its state correct. Every
+//! command first takes the state that the previous command left (`pending`). Every step consumes the activity and
+//! returns the next one.
 //!
-//! Depends on `net`, `storage`, `ftp`, and on `pool` for the types of a task. Not here: threads, listeners.
+//! `ARCHITECTURE.md` has the layers of this room. Not here: threads, listeners.
 
-mod calling;
-mod deadlines;
-mod digest;
-mod files;
-mod incoming;
-mod inform;
-mod listing;
-mod login;
-mod negotiate;
-mod opening;
+mod activities;
+mod activity;
+mod commands;
+mod context;
+mod gate;
+mod identity;
+mod idle;
+mod member;
+mod parameters;
 mod patience;
-mod recursion;
+mod perm_fact;
 mod refusal;
-mod security;
 mod service;
+#[cfg(test)]
+mod tests;
 mod throttle;
+mod tls_state;
 mod transfer;
-mod turns;
-mod upload;
-mod waiting;
-mod work;
 
 use std::fmt;
 use std::mem;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use zeroize::Zeroize;
-
-use crate::ftp::command::{Command, Range, Setting, Site};
-use crate::ftp::line::Line;
-use crate::ftp::verb::{Access, Verb, When, is_http_request};
-use crate::ftp::{Code, Reply, VirtualPath};
-use crate::log::{Event, Level, Who};
+use crate::ftp::{Code, Reply};
+use crate::log::{Event, Who};
 use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
+use crate::pool::{Call, Class, Task, Turn, Watch};
 
-use calling::Calling;
-use digest::Digesting;
-use inform::StatusListing;
-use login::{LoggingIn, Login, Member};
-use negotiate::{Parameters, Route, Spare};
-use opening::Connecting;
-use refusal::Refusal;
-pub use security::Security;
-use security::TlsState;
-use service::Metered;
-pub use service::{Meter, Service};
-use transfer::{AfterTransfer, Transfer};
-use upload::Finishing;
-use waiting::Waiting;
+use activity::{Activity, Listens, Next};
+use context::{Context, Flow};
+use identity::Identity;
+use idle::Idle;
+use parameters::DataSettings;
+pub use service::{Meter, Security, Service};
+use tls_state::TlsState;
+use transfer::{BULK_BYTES, INTERACTIVE_BYTES};
 
-/// The reason sent to a client that sends more commands in a second than allowed.
-const TOO_MUCH: &str = "Too many commands per second; closing.";
+/// Maximum number of steps in one turn; a command takes one step.
+const STEPS_PER_TURN_MAX: u32 = 32;
 
-/// Maximum time for the client to receive the last replies.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// State that one command leaves for the next. Commands that prepare a transfer preserve it until the transfer; all
-/// others clear it.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Pending {
-    /// REST: offset in bytes at which the next transfer starts.
-    restart: u64,
-    /// RANG: range of bytes that the next command covers.
-    range: Option<Range>,
-    /// ALLO: size of the next upload in bytes.
-    allocated: Option<u64>,
-    /// RNFR: path to rename.
-    rename: Option<VirtualPath>,
+/// One client's session, from the greeting to the last reply.
+pub struct Session {
+    cx: Context,
+    activity: Box<dyn Activity>,
+    /// The call that the turn has left to the pool.
+    call: Option<Call>,
+    /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
+    turn_left: Option<(u32, usize)>,
+    _permit: Permit,
 }
 
-/// The current activity of a session.
-#[derive(Debug, Default)]
-enum Activity {
-    /// Waits for commands.
-    #[default]
-    Commands,
-    /// A password is being checked, a home is being opened, or the reply to a failed login is being delayed.
-    LoggingIn(Box<LoggingIn>),
-    /// A transfer command was accepted; its data connection is not open yet.
-    Connecting(Box<Connecting>),
-    /// Data is being transferred.
-    Transfer(Box<Transfer>),
-    /// The data of an upload has ended; the file gets its final name, or is kept as a partial.
-    Finishing(Box<Finishing>),
-    /// A file system call is pending or running.
-    Calling(Box<Calling>),
-    /// A command runs on another thread.
-    Waiting(Box<Waiting>),
-    /// HASH, XCRC or a similar command computes a checksum.
-    Digesting(Box<Digesting>),
-    /// STAT sends a listing over the control connection.
-    Status(Box<StatusListing>),
-    /// The last reply is being sent.
-    Farewell { until: Instant },
-}
-
-impl Activity {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Commands => "commands",
-            Self::LoggingIn(_) => "logging in",
-            Self::Connecting(_) => "connecting",
-            Self::Transfer(_) => "transfer",
-            Self::Finishing(_) => "finishing",
-            Self::Calling(_) => "calling",
-            Self::Waiting(_) => "waiting",
-            Self::Digesting(_) => "digesting",
-            Self::Status(_) => "status",
-            Self::Farewell { .. } => "closing",
-        }
+impl fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Session")
+            .field("who", &self.cx.identity.who)
+            .field("activity", &self.activity)
+            .finish_non_exhaustive()
     }
 }
 
-/// The result of a step.
+/// The continuation of a turn after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Progress was made, and more may be possible at once.
@@ -132,49 +80,10 @@ enum Step {
     Bulk,
     /// A file system call comes next; the turn continues when it has returned.
     Call,
-    /// No progress is possible until a descriptor is ready.
-    Wait,
+    /// No progress is possible until a descriptor is ready, or until this time at the latest.
+    Wait(Option<Instant>),
     /// The session is over.
     Over,
-}
-
-/// One client's session, from the greeting to the last reply.
-pub struct Session {
-    who: Who,
-    service: Arc<Service>,
-    control: ControlConnection,
-    login: Login,
-    tls: TlsState,
-    /// The host that HOST selected.
-    host: Option<String>,
-    parameters: Parameters,
-    route: Option<Route>,
-    spare: Option<Spare>,
-    pending: Pending,
-    activity: Activity,
-    connected_at: Instant,
-    /// Start of the time without a login.
-    logged_out_since: Instant,
-    /// Number of failed logins, whatever their user names.
-    failures: u8,
-    /// Time of the last activity: a command, the end of a transfer, or a step of a long command.
-    last_activity: Instant,
-    flow: Flow,
-    /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
-    turn_left: Option<(u32, usize)>,
-    /// Path and length of the last upload that ended in order but was judged to be cut off.
-    short_upload: Option<(VirtualPath, u64)>,
-    _permit: Permit,
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Session")
-            .field("who", &self.who)
-            .field("activity", &self.activity)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Session {
@@ -185,7 +94,7 @@ impl Session {
     pub fn greet(
         service: Arc<Service>,
         stream: TcpStream,
-        peer: std::net::SocketAddr,
+        peer: SocketAddr,
         permit: Permit,
         now: Instant,
     ) -> std::io::Result<Self> {
@@ -200,341 +109,147 @@ impl Session {
             peer,
             slave: service.slave,
         };
-        service.log.session(who, &Event::Connect);
-        Ok(Self {
-            who,
-            service,
-            control,
-            login: Login::default(),
-            tls,
-            host: None,
-            parameters: Parameters::default(),
-            route: None,
-            spare: None,
-            pending: Pending::default(),
-            activity: Activity::Commands,
-            connected_at: now,
-            logged_out_since: now,
-            failures: 0,
-            last_activity: now,
-            flow: Flow::new(now),
-            turn_left: None,
-            short_upload: None,
-            _permit: permit,
-        })
+        let identity = Identity::new(who, now);
+        let (data, flow) = (DataSettings::default(), Flow::new(now));
+        let cx = Context { now, service, control, identity, tls, data, flow };
+        cx.log(&Event::Connect);
+        Ok(Self { cx, activity: Box::new(Idle), call: None, turn_left: None, _permit: permit })
     }
 
-    /// Enters an activity. No other function stores one.
-    fn enter(&mut self, activity: Activity) {
+    fn work(&mut self, class: Class) -> Result<Turn, Disconnect> {
+        if self.cx.now >= self.deadline() {
+            self.expire()?;
+        }
+        let (first, mut budget) = self.turn_left.take().unwrap_or((0, 0));
+        if first == 0 {
+            budget = self.budget(class);
+            self.cx.control.begin_turn();
+            self.cx.control.flush(self.cx.now)?;
+        }
+        for number in first..STEPS_PER_TURN_MAX {
+            let step = self.step(&mut budget)?;
+            // The replies of a turn are sent together: a small file's 150 and 226 take one packet, and wake the client
+            // once.
+            let goes_on = matches!(step, Step::More | Step::Call);
+            let waits_for_room = !goes_on && !self.cx.control.is_flushed();
+            if waits_for_room || self.cx.control.is_congested() {
+                self.cx.control.flush(self.cx.now)?;
+            }
+            match step {
+                Step::More => {}
+                // The flush has made room for the waiting work. Parked, it would wait for input that is already here.
+                Step::Wait(_) if waits_for_room && self.cx.control.is_flushed() => {}
+                Step::Bulk => return Ok(Turn::Again(Class::Bulk)),
+                Step::Call => {
+                    self.turn_left = Some((number + 1, budget));
+                    return Ok(Turn::Call { until: self.deadline() });
+                }
+                Step::Wait(until) => {
+                    let deadline = self.deadline();
+                    return Ok(Turn::Park {
+                        until: until.map_or(deadline, |until| until.min(deadline)),
+                    });
+                }
+                Step::Over => return Ok(Turn::Done),
+            }
+        }
+        self.cx.control.flush(self.cx.now)?;
+        let moves_data = self.activity.bulk_bytes().is_some();
+        Ok(Turn::Again(if moves_data { class } else { Class::Interactive }))
+    }
+
+    fn step(&mut self, budget: &mut usize) -> Result<Step, Disconnect> {
+        let from = self.activity.name();
+        let next = self.take_activity().advance(&mut self.cx, budget)?;
+        let step = self.follow(next);
+        let to = self.activity.name();
+        if from != to && step != Step::Over {
+            self.cx.log(&Event::Activity { from, to });
+        }
+        Ok(step)
+    }
+
+    fn take_activity(&mut self) -> Box<dyn Activity> {
+        // `Idle` has no size, so its box is no allocation.
+        mem::replace(&mut self.activity, Box::new(Idle))
+    }
+
+    fn follow(&mut self, next: Next) -> Step {
+        let (activity, step): (Box<dyn Activity>, Step) = match next {
+            Next::Commands => (Box::new(Idle), Step::More),
+            Next::Go(activity) => (activity, Step::More),
+            Next::Bulk(activity) => (activity, Step::Bulk),
+            Next::Call(activity, call) => {
+                self.call = Some(call);
+                (activity, Step::Call)
+            }
+            Next::Wait(activity) => (activity, Step::Wait(None)),
+            Next::WaitUntil(activity, until) => (activity, Step::Wait(Some(until))),
+            Next::Over => (Box::new(Idle), Step::Over),
+        };
         self.activity = activity;
+        step
     }
 
-    fn next_command(&mut self, now: Instant) -> Result<Step, Disconnect> {
-        if self.service.stopping.load(Ordering::Acquire) {
-            self.dismiss("The server is shutting down.", now);
-            return Ok(Step::More);
-        }
-        if self.control.is_congested() {
-            return Ok(Step::Wait);
-        }
-        let line = match self.control.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => return Ok(Step::Wait),
-            // The client has sent everything, and may still read the replies.
-            Err(Disconnect::Closed) if !self.control.is_flushed() => {
-                self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
-                return Ok(Step::More);
-            }
-            Err(disconnect) => return Err(disconnect),
-        };
-        self.last_activity = now;
-        if !self.flow.admits(self.service.limits.commands_per_second_max, now) {
-            self.dismiss(TOO_MUCH, now);
-            return Ok(Step::More);
-        }
-        self.serve(&line, now);
-        if let Line::Complete(mut line) = line {
-            // The line may contain a password.
-            line.zeroize();
-        }
-        Ok(Step::More)
-    }
-
-    /// Executes a command line and queues its reply.
-    fn serve(&mut self, line: &Line, now: Instant) {
-        let answer = match line {
-            Line::Complete(line) => {
-                if self.service.log.keeps(Level::Verbose) {
-                    self.log(&Event::Command { line });
-                }
-                self.execute(line, now)
-            }
-            Line::TooLong => Err(Refusal::LineTooLong),
-        };
-        match answer {
-            Ok(Some(reply)) => self.reply(&reply),
-            Ok(None) => {}
-            Err(refusal) => self.refuse(&refusal),
+    /// Returns the maximum number of bytes that a turn of this class may move.
+    fn budget(&self, class: Class) -> usize {
+        match class {
+            Class::Interactive => INTERACTIVE_BYTES,
+            Class::Bulk => self.activity.bulk_bytes().unwrap_or(BULK_BYTES),
         }
     }
 
-    /// Checks login and permission, then dispatches the command. Returns `None` if the handler queues its own replies.
-    fn execute(&mut self, line: &[u8], now: Instant) -> Result<Option<Reply>, Refusal> {
-        let pending = mem::take(&mut self.pending);
-        if is_http_request(line) {
-            // SECURITY: a web page may have made its reader's browser send the lines that follow.
-            self.dismiss("This is FTP, not HTTP.", now);
-            return Ok(None);
+    /// Returns when the session must run even without an event.
+    fn deadline(&self) -> Instant {
+        let activity = self.activity.deadline(&self.cx);
+        self.cx.deadline().map_or(activity, |until| until.min(activity))
+    }
+
+    /// Acts on the deadlines that have passed.
+    fn expire(&mut self) -> Result<(), Disconnect> {
+        self.cx.expire()?;
+        if self.deadline() <= self.cx.now {
+            let next = self.take_activity().expire(&mut self.cx)?;
+            self.follow(next);
         }
-        let verb = Verb::of_line(line)?;
-        if verb.access == Access::Member && self.member().is_err() {
-            return Err(Refusal::NotLoggedIn);
-        }
-        let command = Command::parse(line)?;
-        if let Some(permission) = verb.may
-            && !self.member()?.permissions().allow(permission)
-        {
-            return Err(Refusal::NotPermitted);
-        }
-        self.dispatch(command, verb, &pending, now)
-    }
-
-    #[rustfmt::skip]
-    #[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
-    fn dispatch(&mut self, command: Command, verb: &'static Verb, pending: &Pending, now: Instant) -> Result<Option<Reply>, Refusal> {
-        if command.prepares_a_transfer() {
-            // Some clients send REST before PASV, others after it.
-            self.pending.clone_from(pending);
-        }
-        match command {
-            Command::User(name)               => self.user(name, now).map(Some),
-            Command::Password(password)       => self.password(password, now).map(|()| None),
-            Command::Account                  => self.account().map(Some),
-            Command::Authenticate(mechanism)  => self.authenticate(mechanism, now).map(|()| None),
-            Command::ProtectionBuffer         => self.protection_buffer().map(Some),
-            Command::Protect(level)           => self.protect(level).map(Some),
-            Command::ClearCommandChannel      => self.clear_command_channel().map(Some),
-            Command::Host(name)               => self.host(&name).map(Some),
-            Command::Reinitialize             => { self.reinitialize(now); Ok(Some(Reply::new(Code::READY, "Ready for a new user."))) }
-            Command::Quit                     => { self.quit(now); Ok(None) }
-            Command::ChangeDirectory(path)    => { let directory = self.member()?.resolve(&path)?;
-                                                   self.change_directory(directory, now).map(|()| None) }
-            Command::ChangeToParent           => { let directory = self.member()?.directory.parent();
-                                                   self.change_directory(directory, now).map(|()| None) }
-            Command::PrintDirectory           => Ok(Some(self.member()?.print_directory())),
-            Command::Type(representation)     => Ok(Some(self.parameters.set_type(representation))),
-            Command::Structure                => Ok(Some(Reply::new(Code::OK, "Structure set to F."))),
-            Command::Mode(mode)               => Ok(Some(self.set_mode(mode))),
-            Command::Port(address)            => self.port(address, now).map(Some),
-            Command::ExtendedPort(address)    => self.extended_port(address, now).map(Some),
-            Command::Passive                  => self.passive(now).map(Some),
-            Command::ExtendedPassive(wanted)  => self.extended_passive(wanted, now).map(Some),
-            Command::Restart(offset)          => self.restart(offset).map(Some),
-            Command::Range(range)             => { self.pending.range = range;
-                                                   Ok(Some(Reply::new(Code::PENDING, "Range accepted."))) }
-            Command::Hash(path)               => self.hash(path, pending, now).map(|()| None),
-            Command::Checksum { algorithm, path, from, to } => self.checksum(algorithm, path, from, to, now).map(|()| None),
-            Command::Available(path)          => self.look(now, move |member| member.available(path.as_ref())),
-            Command::Retrieve(path)           => self.retrieve(&path, verb, pending, now).map(|()| None),
-            Command::Store(path)              => self.store(&path, verb, pending, now).map(|()| None),
-            Command::StoreUnique(path)        => self.store_unique(path.as_ref(), verb, pending, now).map(|()| None),
-            Command::Append(path)             => self.append(&path, verb, pending, now).map(|()| None),
-            Command::Allocate(size)           => { self.pending.allocated = Some(size);
-                                                   Ok(Some(Reply::new(Code::OK, "No allocation is necessary."))) }
-            Command::Delete(path)             => self.change(path, now, Member::delete),
-            Command::RenameFrom(path)         => self.rename_from(path, now).map(|()| None),
-            Command::RenameTo(path)           => { let from = pending.rename.clone();
-                                                   self.change(path, now, move |member, path| member.rename_to(path, from.as_ref())) }
-            Command::MakeDirectory(path)      => self.change(path, now, Member::make_directory),
-            Command::RemoveDirectory(path)    => self.change(path, now, Member::remove_directory),
-            Command::List(selection)          => self.list(selection, listing::Format::Long, verb, now).map(|()| None),
-            Command::NameList(selection)      => self.list(selection, listing::Format::Names, verb, now).map(|()| None),
-            Command::MachineListDirectory(at) => self.machine_list_directory(at, verb, now).map(|()| None),
-            Command::MachineList(path)        => { let facts = self.parameters.facts;
-                                                   self.look(now, move |member| member.machine_list(path.as_ref(), facts)) }
-            Command::Status(None)             => Ok(Some(self.status(now))),
-            Command::Status(Some(selection))  => self.status_of(selection, now).map(|()| None),
-            Command::Size(path)               => { let chosen = self.parameters.chosen_type;
-                                                   self.look(now, move |member| member.size(&path, chosen)) }
-            Command::ModificationTime(path)   => self.modification_time(path, now),
-            Command::SetModificationTime { time, path } => self.change(path, now, move |member, path| member.set_modification_time(time, path)),
-            Command::Features                 => Ok(Some(self.features())),
-            Command::Set(Setting::Utf8)       => Ok(Some(Reply::new(Code::OK, "UTF8 set to ON."))),
-            Command::Set(Setting::Facts(names)) => Ok(Some(self.parameters.select_facts(&names))),
-            Command::Set(Setting::Hash(name)) => self.select_hash(name.as_deref()).map(Some),
-            Command::System                   => Ok(Some(Reply::new(Code::SYSTEM, "UNIX Type: L8"))),
-            Command::Help(verb)               => Ok(Some(inform::help(verb.as_deref()))),
-            Command::Noop                     => Ok(Some(Reply::new(Code::OK, "Done."))),
-            Command::Abort                    => { self.route = None; Ok(Some(Reply::new(Code::NO_TRANSFER, "No transfer to abort."))) },
-            Command::Language(tag)            => inform::language(tag.as_deref()).map(Some),
-            Command::Site(Site::ChangeMode { mode, path }) => self.change(path, now, move |member, path| member.change_mode(mode, path)),
-            Command::Site(Site::SetTime { time, path })    => self.change(path, now, move |member, path| member.site_set_time(time, path)),
-            Command::Site(Site::Help)         => Ok(Some(Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP"))),
-            Command::ClientName               => Ok(Some(Reply::new(Code::OK, "Noted."))),
-        }
-    }
-
-    /// Reads commands during a transfer: serves ABOR, STAT, QUIT and NOOP, and holds the first other line until its
-    /// end.
-    fn poll_commands(
-        &mut self,
-        then: &mut AfterTransfer,
-        status: impl Fn() -> Reply,
-        now: Instant,
-    ) -> Result<Polled, Disconnect> {
-        while self.control.is_open()
-            && *then == AfterTransfer::Commands
-            && !self.control.is_congested()
-        {
-            let line = match self.control.next_line() {
-                Ok(Some(line)) => line,
-                Ok(None) => break,
-                Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
-                Err(disconnect) => return Err(disconnect),
-            };
-            self.last_activity = now;
-            if let Line::Complete(text) = &line {
-                if !Verb::of_line(text).is_ok_and(|verb| verb.when == When::Always) {
-                    self.control.hold(line);
-                    break;
-                }
-                self.log(&Event::Command { line: text });
-            }
-            let command = line.complete().map(Command::parse);
-            match command {
-                Some(Ok(Command::Abort)) => return Ok(Polled::Abort),
-                Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
-                // ABOR and QUIT, which end a transfer, do not count against the limit.
-                _ if !self.flow.admits(self.service.limits.commands_per_second_max, now) => {
-                    *then = AfterTransfer::Dismissal;
-                    return Ok(Polled::TooMuch);
-                }
-                None => self.refuse(&Refusal::LineTooLong),
-                Some(Ok(Command::Status(None))) => self.reply(&status()),
-                Some(Ok(Command::Status(Some(_)))) => self.refuse(&Refusal::OutOfSequence(
-                    "STAT with a path is not available during a transfer.",
-                )),
-                _ => self.reply(&Reply::new(Code::OK, "Done.")),
-            }
-        }
-        Ok(Polled::Nothing)
-    }
-
-    fn quit(&mut self, now: Instant) {
-        self.farewell(&Reply::new(Code::CLOSING, "Goodbye."), now);
-    }
-
-    /// Closes the session with a 421 reply.
-    fn dismiss(&mut self, reason: &str, now: Instant) {
-        self.farewell(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reason), now);
-    }
-
-    /// Queues the last reply, and enters the farewell.
-    fn farewell(&mut self, reply: &Reply, now: Instant) {
-        self.reply(reply);
-        self.enter(Activity::Farewell { until: now + FAREWELL_TIMEOUT });
-    }
-
-    fn say_farewell(&mut self, until: Instant, now: Instant) -> Step {
-        if self.control.is_flushed() {
-            self.control.close();
-            self.log_disconnect("closed after the final reply", now);
-            return Step::Over;
-        }
-        self.enter(Activity::Farewell { until });
-        Step::Wait
-    }
-
-    fn reply(&mut self, reply: &Reply) {
-        if self.service.log.keeps(Level::Verbose) {
-            self.log(&Event::Reply { line: reply.to_string().as_bytes() });
-        }
-        self.control.reply(reply);
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) {
-        if let Some(error) = refusal.trouble() {
-            self.log(&Event::Trouble { what: "a command failed", error });
-        }
-        self.reply(&refusal.reply());
-    }
-
-    fn log_disconnect(&self, why: &str, now: Instant) {
-        self.log(&Event::Disconnect {
-            why,
-            seconds: now.duration_since(self.connected_at).as_secs(),
-        });
-    }
-
-    fn log(&self, event: &Event<'_>) {
-        self.service.log.session(self.who, event);
-    }
-
-    fn member(&self) -> Result<&Member, Refusal> {
-        self.login.member().ok_or(Refusal::NotLoggedIn)
-    }
-
-    fn member_mut(&mut self) -> Result<&mut Member, Refusal> {
-        self.login.member_mut().ok_or(Refusal::NotLoggedIn)
+        Ok(())
     }
 }
 
-/// Number of commands received in the current second.
-#[derive(Debug)]
-struct Flow {
-    since: Instant,
-    count: u32,
-}
-
-impl Flow {
-    fn new(now: Instant) -> Self {
-        Self { since: now, count: 0 }
-    }
-
-    /// Counts one more command; returns whether it is within the limit.
-    fn admits(&mut self, most: u32, now: Instant) -> bool {
-        if now.duration_since(self.since) >= Duration::from_secs(1) {
-            *self = Self::new(now);
+impl Task for Session {
+    fn turn(&mut self, now: Instant, class: Class) -> Turn {
+        self.cx.now = now;
+        match self.work(class) {
+            Ok(turn) => turn,
+            Err(disconnect) => {
+                self.take_activity().abandon(&mut self.cx);
+                self.cx.log_disconnect(&disconnect.to_string());
+                Turn::Done
+            }
         }
-        self.count = self.count.saturating_add(1);
-        self.count <= most
     }
-}
 
-/// The result of reading the control connection during a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Polled {
-    Nothing,
-    Abort,
-    /// The client has closed its side.
-    PeerClosed,
-    /// The client has sent more commands in a second than allowed.
-    TooMuch,
-}
+    fn take_call(&mut self) -> Option<Call> {
+        self.call.take()
+    }
 
-impl Command {
-    /// Returns whether this command keeps the pending state, such as a REST offset, for the transfer that follows.
-    fn prepares_a_transfer(&self) -> bool {
-        use Command::{
-            Allocate, ExtendedPassive, ExtendedPort, Mode, Noop, Passive, Port, Protect,
-            ProtectionBuffer, Range, Restart, Set, Structure, Type,
-        };
-        matches!(
-            self,
-            Port(_)
-                | ExtendedPort(_)
-                | Passive
-                | ExtendedPassive(_)
-                | Type(_)
-                | Mode(_)
-                | Structure
-                | Allocate(_)
-                | Noop
-                | Protect(_)
-                | ProtectionBuffer
-                | Restart(_)
-                | Range(_)
-                | Set(Setting::Hash(_))
-        )
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        self.activity.watch(watch);
+        // An activity that watches two descriptors, a data connection and a flush, is sure to wake when the flush is
+        // done.
+        if watch.is_full() {
+            return;
+        }
+        let control = self.cx.control.descriptor();
+        if !self.cx.control.is_flushed() {
+            return watch.writable(control, Class::Interactive);
+        }
+        match self.activity.listens(&self.cx) {
+            Listens::Nothing => {}
+            Listens::Close => watch.hang_up(control, Class::Interactive),
+            Listens::Abort | Listens::Urgent | Listens::All => {
+                watch.readable(control, Class::Interactive);
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::ftp::path::PathTooLong;
 use crate::ftp::verb::Unserved;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
+use crate::storage::Unable;
 
 /// The SITE commands that are served.
 const SITE_WORDS: &str = "use CHMOD, UTIME or HELP.";
@@ -89,6 +90,17 @@ impl From<io::Error> for Refusal {
 impl From<PathTooLong> for Refusal {
     fn from(_: PathTooLong) -> Self {
         Self::PathTooLong
+    }
+}
+
+impl From<Unable> for Refusal {
+    fn from(unable: Unable) -> Self {
+        match unable {
+            Unable::Busy => Self::UploadUnderWay,
+            Unable::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
+            Unable::Interrupted => Self::UploadInterrupted,
+            Unable::Io(error) => Self::Storage(error),
+        }
     }
 }
 

@@ -5,15 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::log::Log;
+use crate::net::data::Resumption;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
+use crate::net::tls::Acceptor;
 use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::settings::{Config, Limits};
 use crate::storage::{Durability, Hosts};
 
 use super::patience::UnansweredCalls;
-use super::security::Security;
 use super::throttle::LoginThrottle;
+
+/// The TLS settings of a server.
+#[derive(Debug, Clone)]
+pub struct Security {
+    /// The acceptor of TLS connections.
+    pub acceptor: Arc<Acceptor>,
+    /// `--require-tls`: logins and data transfers need TLS.
+    pub required: bool,
+    /// The port of implicit TLS.
+    pub implicit_port: Option<u16>,
+    /// Required or optional resumption of the control connection's TLS session on data connections.
+    pub resumption: Resumption,
+}
 
 /// State that the sessions of a server share; with slaves, the sessions of one slave.
 #[derive(Debug, Clone)]
@@ -51,7 +65,7 @@ pub struct Service {
 #[derive(Debug, Default)]
 pub struct Meter {
     transfers: AtomicU64,
-    pub(super) bytes: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// A transfer in progress, counted until it is dropped.
@@ -72,6 +86,11 @@ impl Drop for Metered {
 }
 
 impl Meter {
+    /// Counts bytes that were transferred.
+    pub(super) fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Returns the number of transfers in progress.
     #[must_use]
     pub fn transfers(&self) -> u64 {
@@ -147,6 +166,11 @@ impl Service {
     #[must_use]
     pub fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
+    }
+
+    /// Returns whether logins and data transfers need TLS.
+    pub(super) fn requires_tls(&self) -> bool {
+        self.security.as_ref().is_some_and(|security| security.required)
     }
 
     /// Returns the greeting, such as `slave 1 poolftpd ready.`

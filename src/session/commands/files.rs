@@ -1,107 +1,109 @@
 //! Commands on files and directories that need no data connection. Access to the tree needs a [`Member`].
 
-use std::time::Instant;
-
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::time::{Days, TimeValue};
 use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
-use crate::storage::{Permissions, Rights, Surroundings};
-
-use super::Session;
-use super::login::Member;
-use super::refusal::Refusal;
+use crate::session::activities::calling::{ask, look};
+use crate::session::activities::waiting::change;
+use crate::session::activity::Answer;
+use crate::session::context::Context;
+use crate::session::member::Member;
+use crate::session::perm_fact::perm_fact;
+use crate::session::refusal::Refusal;
 
 /// Number of digits of a time-val before its fraction (RFC 3659 §2.3).
 const TIME_DIGITS: usize = 14;
 
-impl Session {
-    pub(super) fn change_directory(
-        &mut self,
-        directory: VirtualPath,
-        now: Instant,
-    ) -> Result<(), Refusal> {
-        let root = self.member()?.account.shared_root();
-        let wanted = directory.clone();
-        let look = move || {
-            let entry = root.look(&wanted)?;
-            if entry.kind != Kind::Directory {
-                return Err(Refusal::NotADirectory);
-            }
-            root.enter(&wanted)?;
-            Ok(())
-        };
-        self.ask(now, look, |session, found, _| {
-            found?;
-            let text = [b"Directory changed to ", directory.as_bytes()].concat();
-            session.member_mut()?.directory = directory;
-            Ok(Some(Reply::new(Code::FILE_ACTION_DONE, text)))
-        });
-        Ok(())
-    }
+/// CWD: enters a directory.
+pub(in crate::session) fn change_directory(
+    cx: &Context,
+    path: &PathName,
+) -> Result<Answer, Refusal> {
+    Ok(enter(cx, cx.member()?, cx.member()?.resolve(path)?))
+}
 
-    pub(super) fn rename_from(&mut self, path: PathName, now: Instant) -> Result<(), Refusal> {
-        let member = self.member()?.clone();
-        self.ask(
-            now,
-            move || member.rename_from(&path),
-            |session, from, _| {
-                session.pending.rename = Some(from?);
-                Ok(Some(Reply::new(Code::PENDING, "Ready for RNTO.")))
-            },
-        );
-        Ok(())
-    }
+/// CDUP: enters the directory above.
+pub(in crate::session) fn change_to_parent(cx: &Context) -> Result<Answer, Refusal> {
+    let member = cx.member()?;
+    Ok(enter(cx, member, member.directory.parent()))
+}
 
-    /// MDTM, which many clients send to set a time, too.
-    pub(super) fn modification_time(
-        &mut self,
-        argument: PathName,
-        now: Instant,
-    ) -> Result<Option<Reply>, Refusal> {
-        match time_in_front(&argument.0) {
-            None => self.look(now, move |member| member.modification_time(&argument)),
-            Some((_, name)) => {
-                self.change(name, now, move |member, _| member.modification_time(&argument))
-            }
+fn enter(cx: &Context, member: &Member, directory: VirtualPath) -> Answer {
+    let (root, wanted) = (member.account.shared_root(), directory.clone());
+    let look = move || {
+        let entry = root.look(&wanted)?;
+        if entry.kind != Kind::Directory {
+            return Err(Refusal::NotADirectory);
         }
+        root.enter(&wanted)?;
+        Ok(())
+    };
+    ask(cx, look, |cx, found| {
+        found?;
+        let text = [b"Directory changed to ", directory.as_bytes()].concat();
+        cx.member_mut()?.directory = directory;
+        Ok::<_, Refusal>(Reply::new(Code::FILE_ACTION_DONE, text))
+    })
+}
+
+/// PWD: returns the current directory.
+pub(in crate::session) fn print_directory(cx: &Context) -> Result<Reply, Refusal> {
+    let directory = &cx.member()?.directory;
+    Ok(Reply::pathname(directory.as_bytes(), " is the current directory."))
+}
+
+/// RNFR: notes the path that RNTO renames.
+pub(in crate::session) fn rename_from(cx: &Context, path: PathName) -> Result<Answer, Refusal> {
+    let member = cx.member()?.clone();
+    Ok(ask(
+        cx,
+        move || member.rename_from(&path),
+        |cx, from| {
+            cx.data.pending.rename = Some(from?);
+            Ok::<_, Refusal>(Reply::new(Code::PENDING, "Ready for RNTO."))
+        },
+    ))
+}
+
+/// MDTM, which many clients send to set a time, too.
+pub(in crate::session) fn modification_time(cx: &Context, argument: PathName) -> Answer {
+    match time_in_front(&argument.0) {
+        None => look(cx, move |member| member.modification_time(&argument)),
+        Some((_, name)) => change(cx, name, move |member, _| member.modification_time(&argument)),
     }
 }
 
 impl Member {
-    pub(super) fn print_directory(&self) -> Reply {
-        Reply::pathname(self.directory.as_bytes(), " is the current directory.")
-    }
-
-    pub(super) fn delete(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn delete(&self, path: &PathName) -> Result<Reply, Refusal> {
         let path = self.resolve(path)?;
         self.root().remove(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Deleted."))
     }
 
-    pub(super) fn make_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn make_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
         let path = self.resolve(path)?;
         self.root().make_directory(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::pathname(path.as_bytes(), " created."))
     }
 
-    pub(super) fn remove_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn remove_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
         let path = self.not_the_root(path)?;
         self.root().remove_directory(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
         Ok(Reply::new(Code::FILE_ACTION_DONE, "Removed."))
     }
 
-    pub(super) fn rename_from(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
+    fn rename_from(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
         let path = self.not_the_root(path)?;
         self.root().look(&path)?;
         Ok(path)
     }
 
-    pub(super) fn rename_to(
+    pub(in crate::session) fn rename_to(
         &self,
         path: &PathName,
         from: Option<&VirtualPath>,
@@ -127,20 +129,7 @@ impl Member {
         if path.is_root() { Err(Refusal::TheRootItself) } else { Ok(path) }
     }
 
-    /// STOU: returns the directory, and the name that the file should have there, if `wanted` contains one.
-    pub(super) fn wanted_place(
-        &self,
-        wanted: Option<&PathName>,
-    ) -> Result<(VirtualPath, Option<Vec<u8>>), Refusal> {
-        let path = self.resolve_or_here(wanted)?;
-        let is_directory = wanted.is_none_or(|wanted| wanted.0.ends_with(b"/")) || path.is_root();
-        if is_directory {
-            return Ok((path, None));
-        }
-        Ok((path.parent(), Some(path.name().to_vec())))
-    }
-
-    pub(super) fn size(
+    pub(in crate::session) fn size(
         &self,
         path: &PathName,
         chosen_type: Option<Type>,
@@ -156,14 +145,14 @@ impl Member {
 
     /// AVBL: returns the number of bytes that can be stored in a directory
     /// (draft-peterson-streamlined-ftp-command-extensions §4).
-    pub(super) fn available(&self, path: Option<&PathName>) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn available(&self, path: Option<&PathName>) -> Result<Reply, Refusal> {
         let bytes = self.root().available(&self.resolve_or_here(path)?)?;
         Ok(Reply::new(Code::FILE_STATUS, bytes.to_string()))
     }
 
     /// MDTM returns the modification time of a file. `MDTM 20170714024000 name` sets it, as in servers older than MFMT,
     /// unless the whole argument is the name of a file or directory.
-    pub(super) fn modification_time(&self, argument: &PathName) -> Result<Reply, Refusal> {
+    fn modification_time(&self, argument: &PathName) -> Result<Reply, Refusal> {
         let found = self
             .resolve(argument)
             .map_err(Refusal::from)
@@ -175,14 +164,16 @@ impl Member {
             (Ok(_), _) => Err(Refusal::NotAFile),
             (Err(refusal), None) => Err(refusal),
             (Err(_), Some((time, name))) => {
-                self.may_change_attributes()?;
+                if !self.permissions().allow(Permission::ChangeAttributes) {
+                    return Err(Refusal::NotPermitted);
+                }
                 let time = TimeValue::parse(time).ok_or(Refusal::NoSuchTime)?;
                 self.set_modification_time(time, &name)
             }
         }
     }
 
-    pub(super) fn set_modification_time(
+    pub(in crate::session) fn set_modification_time(
         &self,
         time: TimeValue,
         path: &PathName,
@@ -191,8 +182,11 @@ impl Member {
         Ok(Reply::new(Code::FILE_STATUS, [format!("Modify={time}; ").as_bytes(), &path.0].concat()))
     }
 
-    pub(super) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Result<Reply, Refusal> {
-        self.may_change_attributes()?;
+    pub(in crate::session) fn site_set_time(
+        &self,
+        time: TimeValue,
+        path: &PathName,
+    ) -> Result<Reply, Refusal> {
         self.set_time(time, path)?;
         Ok(Reply::new(Code::OK, "Time set."))
     }
@@ -203,8 +197,11 @@ impl Member {
         Ok(self.root().flush_attributes(&path, self.durability)?)
     }
 
-    pub(super) fn change_mode(&self, mode: u32, path: &PathName) -> Result<Reply, Refusal> {
-        self.may_change_attributes()?;
+    pub(in crate::session) fn change_mode(
+        &self,
+        mode: u32,
+        path: &PathName,
+    ) -> Result<Reply, Refusal> {
         let path = self.not_the_root(path)?;
         let set = self.root().set_mode(&path, mode)?;
         self.root().flush_attributes(&path, self.durability)?;
@@ -213,18 +210,8 @@ impl Member {
         Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
     }
 
-    /// Checks the permission to change attributes. The table of verbs cannot: SITE has one row for commands that need
-    /// it and commands that do not.
-    fn may_change_attributes(&self) -> Result<(), Refusal> {
-        if self.permissions().allow(Permission::ChangeAttributes) {
-            Ok(())
-        } else {
-            Err(Refusal::NotPermitted)
-        }
-    }
-
     /// MLST: returns one entry, over the control connection (RFC 3659 §7).
-    pub(super) fn machine_list(
+    pub(in crate::session) fn machine_list(
         &self,
         path: Option<&PathName>,
         facts: Facts,
@@ -261,48 +248,6 @@ impl Member {
         };
         if entry.kind == Kind::File { Ok(entry) } else { Err(Refusal::NotAFile) }
     }
-
-    pub(super) fn may_resume(&self) -> bool {
-        self.permissions().allow(Permission::Write) || self.permissions().allow(Permission::Append)
-    }
-}
-
-/// Appends the `perm` fact (RFC 3659 §7.5.5): the actions on an entry that the account has permission for and that the
-/// file system allows the server.
-pub(super) fn perm_fact(
-    permissions: Permissions,
-    entry: &Entry,
-    surroundings: Surroundings,
-    out: &mut String,
-) {
-    use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
-    let Rights { read, write, enter } = surroundings.rights(entry);
-    let removable = surroundings.let_remove(entry);
-    // Writing replaces a file by a new one beside it; appending copies the file.
-    let replaceable = write && surroundings.let_replace(entry);
-    let fills = write && enter;
-    let letters: &[(char, Permission, bool)] = match entry.kind {
-        Kind::File => &[
-            ('a', Append, replaceable && read),
-            ('d', Delete, removable),
-            ('f', Rename, removable),
-            ('r', Read, read),
-            ('w', Write, replaceable),
-        ],
-        Kind::Directory => &[
-            ('c', Write, fills),
-            ('d', Delete, removable),
-            ('e', List, enter),
-            ('f', Rename, removable),
-            ('l', List, enter && read),
-            ('m', MakeDirectory, fills),
-            ('p', Delete, fills),
-        ],
-        Kind::Link | Kind::Other => &[('d', Delete, removable), ('f', Rename, removable)],
-    };
-    let granted =
-        letters.iter().filter(|(_, permission, can)| *can && permissions.allow(*permission));
-    out.extend(granted.map(|(letter, ..)| *letter));
 }
 
 /// Splits an argument into a time and a name, if its first word is 14 digits, with or without a fraction, and more

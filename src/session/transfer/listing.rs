@@ -18,10 +18,11 @@ use crate::ftp::pattern::{is_pattern, matches};
 use crate::ftp::time::Days;
 use crate::storage::{Directory, Permissions, Surroundings};
 
-use super::files::perm_fact;
-use super::login::Member;
+use crate::session::member::Member;
+use crate::session::perm_fact::perm_fact;
+use crate::session::refusal::Refusal;
+
 use super::recursion::Recursion;
-use super::refusal::Refusal;
 
 /// Number of entries that are gathered for sorting.
 const SORTED_ENTRIES_MAX: usize = 2048;
@@ -37,7 +38,7 @@ const LINE_END: &[u8] = b"\r\n";
 
 /// The format of an entry.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Format {
+pub(in crate::session) enum Format {
     /// LIST: as `ls -l`.
     Long,
     /// NLST: names.
@@ -48,7 +49,7 @@ pub(super) enum Format {
 
 /// A listing in progress: its directory, and the position in it.
 #[derive(Debug)]
-pub(super) struct Lister {
+pub(in crate::session) struct Lister {
     source: Source,
     scribe: Scribe,
     hidden: bool,
@@ -159,7 +160,7 @@ impl Scribe {
 
 impl Lister {
     /// Opens a directory, a file, or the entries that match a pattern.
-    pub(super) fn open(
+    pub(in crate::session) fn open(
         member: &Member,
         selection: &Selection,
         format: Format,
@@ -211,7 +212,7 @@ impl Lister {
     }
 
     /// MLSD: opens a directory and nothing else (RFC 3659 §7.2).
-    pub(super) fn open_directory(
+    pub(in crate::session) fn open_directory(
         member: &Member,
         path: Option<PathName>,
         facts: Facts,
@@ -296,12 +297,12 @@ impl Lister {
     }
 
     /// Returns a remark on missing entries, for the final reply.
-    pub(super) fn remark(&self) -> Option<String> {
+    pub(in crate::session) fn remark(&self) -> Option<String> {
         self.recursion.as_ref().and_then(Recursion::remark)
     }
 
     /// Appends the next lines to `out`; returns `true` if there are no more.
-    pub(super) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    pub(in crate::session) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         out.append(&mut self.heading);
         Ok(self.fill_directory(out)? && !self.next_directory())
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::ftp::ascii::FromWire;
 use crate::ftp::block::{Decoder, Item};
-use crate::ftp::command::Mode;
+use crate::ftp::command::{Mode, Type};
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
@@ -15,6 +15,9 @@ use crate::storage::{
     CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Go, Signs, Upload,
     judge,
 };
+
+use crate::session::parameters::Parameters;
+use crate::session::service::Service;
 
 /// Number of received bytes from which on a file is large enough for splice.
 const SPLICE_FROM_BYTES: u64 = 64 * 1024;
@@ -28,7 +31,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 
 /// A file being received.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(in crate::session) struct FileReceiver {
     /// None while the upload is prepared, and after it was handed over to be stored or kept.
     upload: Option<Upload>,
     /// The copy of the bytes before the client's first byte, while it runs.
@@ -53,7 +56,7 @@ pub(super) struct Incoming {
     received: u64,
     disks: Arc<DiskPool>,
     /// True if an earlier upload of this file in the session ended at the same length.
-    pub(super) repeated: bool,
+    pub(in crate::session) repeated: bool,
     /// Device number of the disk that stores the file.
     device: u64,
     durability: Durability,
@@ -65,29 +68,28 @@ pub(super) struct Incoming {
 
 /// A restart marker: the client's own name for a position in the file, and ours, the number of bytes before it.
 #[derive(Debug)]
-pub(super) struct Marker {
+pub(in crate::session) struct Marker {
     theirs: Vec<u8>,
     ours: u64,
 }
 
 impl Marker {
     /// Returns the MARK reply, whose text RFC 959 §4.2 defines exactly.
-    pub(super) fn reply(&self) -> Reply {
+    pub(in crate::session) fn reply(&self) -> Reply {
         let ours = format!(" = {}", self.ours);
         Reply::new(Code::MARKER, [b"MARK ", self.theirs.as_slice(), ours.as_bytes()].concat())
     }
 }
 
-impl Incoming {
-    pub(super) fn new(
+impl FileReceiver {
+    pub(in crate::session) fn new(
         upload: Upload,
-        ascii: bool,
-        mode: Mode,
+        parameters: &Parameters,
         announced: Option<u64>,
-        disks: Arc<DiskPool>,
-        durability: Durability,
+        service: &Service,
         now: Instant,
     ) -> Self {
+        let ascii = parameters.representation == Type::Ascii;
         Self {
             offset: upload.position(),
             repeated: false,
@@ -95,7 +97,7 @@ impl Incoming {
             upload: Some(upload),
             preparing: None,
             ascii: ascii.then(Default::default),
-            blocks: (mode == Mode::Block).then(Decoder::default),
+            blocks: (parameters.mode == Mode::Block).then(Decoder::default),
             marker: None,
             flushing_marker: None,
             safe_marker: None,
@@ -103,8 +105,8 @@ impl Incoming {
             announced: announced.filter(|_| !ascii),
             close_notify: None,
             received: 0,
-            disks,
-            durability,
+            disks: service.disks(),
+            durability: service.durability,
             unflushed: 0,
             flushed_at: now,
             flushing: None,
@@ -112,7 +114,7 @@ impl Incoming {
     }
 
     /// Receives available data, at most `budget` bytes.
-    pub(super) fn advance(
+    pub(in crate::session) fn advance(
         &mut self,
         connection: &mut DataConnection,
         budget: usize,
@@ -261,14 +263,14 @@ impl Incoming {
     }
 
     /// Returns when received data must be flushed.
-    pub(super) fn flush_due(&self) -> Option<Instant> {
+    pub(in crate::session) fn flush_due(&self) -> Option<Instant> {
         let waits =
             self.unflushed > 0 && self.flushing.is_none() && self.durability == Durability::Flushed;
         waits.then(|| self.flushed_at + FLUSH_EVERY)
     }
 
     /// Watches for more data, and for the end of a copy or flush that something waits for.
-    pub(super) fn watch<'a>(
+    pub(in crate::session) fn watch<'a>(
         &'a self,
         connection: &'a DataConnection,
         class: Class,
@@ -289,7 +291,7 @@ impl Incoming {
     }
 
     /// Returns whether no more data is received until a copy or flush has ended.
-    pub(super) fn waits_for_storage(&self) -> bool {
+    pub(in crate::session) fn waits_for_storage(&self) -> bool {
         self.preparing.is_some() || self.is_full()
     }
 
@@ -298,32 +300,32 @@ impl Incoming {
     }
 
     /// Returns whether the flush for a marker is running; the client may wait for its answer.
-    pub(super) fn owes_a_marker(&self) -> bool {
+    pub(in crate::session) fn owes_a_marker(&self) -> bool {
         self.flushing_marker.is_some()
     }
 
     /// Takes the markers that are answered only when the whole file is stored.
-    pub(super) fn unanswered_markers(&mut self) -> Vec<Marker> {
+    pub(in crate::session) fn unanswered_markers(&mut self) -> Vec<Marker> {
         [self.flushing_marker.take(), self.marker.take()].into_iter().flatten().collect()
     }
 
     /// Takes the marker that may be answered.
-    pub(super) fn take_safe_marker(&mut self) -> Option<Marker> {
+    pub(in crate::session) fn take_safe_marker(&mut self) -> Option<Marker> {
         self.safe_marker.take()
     }
 
     /// Returns the number of bytes of the file received.
-    pub(super) fn received(&self) -> u64 {
+    pub(in crate::session) fn received(&self) -> u64 {
         self.received
     }
 
     /// Returns the offset in the file after the last byte.
-    pub(super) fn position(&self) -> u64 {
+    pub(in crate::session) fn position(&self) -> u64 {
         self.upload.as_ref().map_or(0, Upload::position)
     }
 
     /// Judges from all signs whether the upload is complete, once the data has ended in order.
-    pub(super) fn judge(&self, client: ClientState) -> Completeness {
+    pub(in crate::session) fn judge(&self, client: ClientState) -> Completeness {
         let end = match (&self.blocks, self.close_notify) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
             (None, Some(notified)) => DataEnd::Tls { notified },
@@ -336,7 +338,7 @@ impl Incoming {
 
     /// Ends the upload early: flushes and keeps what has arrived, and returns the number of bytes kept. Completes at
     /// once if nothing must be flushed.
-    pub(super) fn settle(self) -> Result<u64, Job<u64>> {
+    pub(in crate::session) fn settle(self) -> Result<u64, Job<u64>> {
         let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
         // A running preparation ends by itself.
         drop(preparing);
@@ -357,7 +359,7 @@ impl Incoming {
     }
 
     /// Gives the file its final name if `go` agrees after the flush. Completes at once if nothing must be flushed.
-    pub(super) fn commit(
+    pub(in crate::session) fn commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
     ) -> io::Result<Result<Committed, Job<Committed>>> {
@@ -375,7 +377,7 @@ impl Incoming {
     }
 
     /// Takes back an upload that did not get its final name.
-    pub(super) fn take_back(&mut self, upload: Upload) {
+    pub(in crate::session) fn take_back(&mut self, upload: Upload) {
         self.upload = Some(upload);
     }
 }

@@ -1,0 +1,283 @@
+//! An upload whose data has ended in order: it is judged, flushed, and gets its final name.
+//!
+//! [`decide`] alone judges whether the upload is whole. The thread that flushes it asks again, right before the rename,
+//! if the client has sent something or is gone.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::ftp::line::Unfinished;
+use crate::ftp::{Code, Reply};
+use crate::log::Outcome;
+use crate::net::control::{Disconnect, has_ended, has_unread};
+use crate::pool::{Class, Job, Watch};
+use crate::session::activity::{Activity, Listens, Next};
+use crate::session::context::Context;
+use crate::session::transfer::receive::FileReceiver;
+use crate::session::transfer::record::{AfterTransfer, TransferRecord};
+use crate::storage::{ABORTED, ClientState, Committed, Completeness, Go};
+
+use super::ending::{Ending, complete, finish};
+use super::keeping::{self, keep};
+use super::polling::{Polled, poll};
+
+/// Maximum wait for the rest of a line that began before the data ended and may be ABOR.
+const LINE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Maximum number of reads of the control connection after the data has ended.
+const READS_MAX: u32 = 256;
+
+/// An upload whose data has ended, while a line arrives that may be ABOR.
+#[derive(Debug)]
+struct AwaitingLine {
+    record: TransferRecord,
+    receiver: Box<FileReceiver>,
+    until: Instant,
+}
+
+/// An upload that was judged to be whole: it is being flushed, and then gets its final name.
+#[derive(Debug)]
+struct Committing {
+    upload: WholeUpload,
+    job: Job<Committed>,
+    /// Tells the thread not to rename the file.
+    stop: Arc<AtomicBool>,
+    until: Instant,
+}
+
+/// An upload that was judged to be whole.
+#[derive(Debug)]
+struct WholeUpload {
+    record: TransferRecord,
+    receiver: Box<FileReceiver>,
+    outcome: Outcome,
+    /// The state of the client since.
+    client: ClientState,
+}
+
+/// Concludes an upload whose data has ended in order. Commands that the client sent before count first: an ABOR that
+/// has arrived, or is arriving, wins.
+pub(super) fn conclude(
+    cx: &mut Context,
+    record: TransferRecord,
+    receiver: Box<FileReceiver>,
+) -> Next {
+    let until = cx.now + LINE_TIMEOUT;
+    decide(cx, record, receiver, ClientState::Present, until)
+}
+
+/// Decides whether an upload is whole, whatever the sign: ABOR, ALLO, the end of the data, the state of the client, of
+/// which `known` is known already. Waits until `until` for the rest of a line that may be ABOR. A whole upload is
+/// committed, any other kept.
+fn decide(
+    cx: &mut Context,
+    mut record: TransferRecord,
+    mut receiver: Box<FileReceiver>,
+    known: ClientState,
+    until: Instant,
+) -> Next {
+    record.bytes = receiver.received();
+    let client = match known {
+        ClientState::Present => look_for_abort(cx, &mut record.then),
+        known => Ok(known),
+    };
+    let client = match client {
+        Ok(client) => client,
+        Err(_) if cx.now < until => return Next::wait(AwaitingLine { record, receiver, until }),
+        // A client that sends a Telnet interrupt means to abort, even if the rest of the command does not arrive.
+        Err(Unfinished::Interrupt) => ClientState::Aborted,
+        Err(Unfinished::Abort | Unfinished::Other) => ClientState::Present,
+    };
+    let ended = (record.path.clone(), receiver.position());
+    // If the client has sent something meanwhile, the upload is judged again, and the mark must stay.
+    receiver.repeated |= cx.data.short_upload.take().is_some_and(|short| short == ended);
+    match receiver.judge(client) {
+        Completeness::Complete => commit(cx, record, receiver, Outcome::Complete),
+        Completeness::AssumedComplete => commit(cx, record, receiver, Outcome::AssumedComplete),
+        Completeness::CutOff(ABORTED) => keep(cx, record, *receiver, Ending::Aborted),
+        Completeness::CutOff(why) => {
+            if client == ClientState::Present {
+                cx.data.short_upload = Some(ended);
+            }
+            keep(cx, record, *receiver, Ending::CutOff(why))
+        }
+    }
+}
+
+/// Reads the control connection: the client has sent ABOR, is gone, or waits. The error means that a line has begun
+/// that may become ABOR.
+fn look_for_abort(cx: &mut Context, then: &mut AfterTransfer) -> Result<ClientState, Unfinished> {
+    for _ in 0..READS_MAX {
+        cx.control.begin_turn();
+        match poll(cx, then, storing) {
+            Ok(Polled::Abort) => return Ok(ClientState::Aborted),
+            Ok(Polled::PeerClosed) | Err(_) if *then == AfterTransfer::Commands => {
+                return Ok(ClientState::Vanished);
+            }
+            _ => {}
+        }
+        if !reads_now(cx, *then) || !cx.control.has_unread() {
+            break;
+        }
+    }
+    if *then != AfterTransfer::Commands {
+        return Ok(ClientState::Present);
+    }
+    if cx.control.has_ended() {
+        return Ok(ClientState::Vanished);
+    }
+    match cx.control.unfinished() {
+        Unfinished::Other => Ok(ClientState::Present),
+        unfinished => Err(unfinished),
+    }
+}
+
+/// Returns whether commands can be read now.
+fn reads_now(cx: &Context, then: AfterTransfer) -> bool {
+    Listens::during_transfer(then, &cx.control) == Listens::Urgent && !cx.control.is_congested()
+}
+
+/// Flushes the file and gives it its final name, unless the client intervenes.
+fn commit(
+    cx: &mut Context,
+    record: TransferRecord,
+    mut receiver: Box<FileReceiver>,
+    outcome: Outcome,
+) -> Next {
+    let watched = Watched {
+        control: cx.control.watched().ok(),
+        reads: reads_now(cx, record.then),
+        assumes: outcome == Outcome::AssumedComplete && record.then == AfterTransfer::Commands,
+    };
+    let stop = Arc::<AtomicBool>::default();
+    let committed = receiver.commit(watched.go_on(Arc::clone(&stop)));
+    let upload = WholeUpload { record, receiver, outcome, client: ClientState::Present };
+    match committed {
+        Ok(Ok(committed)) => upload.conclude(cx, Ok(committed)),
+        Ok(Err(job)) => {
+            let until = cx.now + cx.service.limits.stall_timeout;
+            Next::go(Committing { upload, job, stop, until })
+        }
+        Err(error) => upload.conclude(cx, Err(error)),
+    }
+}
+
+impl WholeUpload {
+    fn conclude(self, cx: &mut Context, committed: io::Result<Committed>) -> Next {
+        let Self { mut record, mut receiver, outcome, client } = self;
+        // An ABOR that came too late has its reply, too.
+        record.aborted = client == ClientState::Aborted;
+        match committed {
+            Ok(Committed::Stored) => {
+                for marker in receiver.unanswered_markers() {
+                    cx.reply(&marker.reply());
+                }
+                finish(cx, record, &complete(cx), outcome)
+            }
+            Ok(Committed::Asked(upload)) => {
+                receiver.take_back(*upload);
+                let until = cx.now + LINE_TIMEOUT;
+                decide(cx, record, receiver, client, until)
+            }
+            // Only ABOR stops it.
+            Ok(Committed::Stopped { kept }) => keeping::conclude(cx, record, Ending::Aborted, kept),
+            Err(error) => keeping::fail(cx, record, error),
+        }
+    }
+}
+
+/// Returns the reply to STAT while an upload is being stored.
+fn storing() -> Reply {
+    Reply::new(Code::STATUS, "Storing the received data.")
+}
+
+/// What the thread that commits an upload knows of the client.
+struct Watched {
+    control: Option<OwnedFd>,
+    /// Commands are read meanwhile.
+    reads: bool,
+    /// Nothing but the presence of the client indicates that the upload is whole.
+    assumes: bool,
+}
+
+impl Watched {
+    /// Returns the look at the client, once everything is flushed: the session must decide again if the client has sent
+    /// something that may be ABOR, or if it is gone and nothing proves that the upload is whole.
+    fn go_on(self, stop: Arc<AtomicBool>) -> impl FnOnce() -> Go + Send + 'static {
+        let Self { control, reads, assumes } = self;
+        move || match control {
+            _ if stop.load(Ordering::Acquire) => Go::Stop,
+            Some(control) if reads && has_unread(control.as_fd()) => Go::Ask,
+            Some(control) if assumes && has_ended(control.as_fd()) => Go::Ask,
+            _ => Go::On,
+        }
+    }
+}
+
+impl Activity for AwaitingLine {
+    fn name(&self) -> &'static str {
+        "finishing"
+    }
+
+    fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
+        let Self { record, receiver, until } = *self;
+        Ok(decide(cx, record, receiver, ClientState::Present, until))
+    }
+
+    fn deadline(&self, _: &Context) -> Instant {
+        self.until
+    }
+
+    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        let Self { record, receiver, until } = *self;
+        Ok(decide(cx, record, receiver, ClientState::Present, until))
+    }
+
+    fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+    fn listens(&self, cx: &Context) -> Listens {
+        Listens::during_transfer(self.record.then, &cx.control)
+    }
+}
+
+impl Activity for Committing {
+    fn name(&self) -> &'static str {
+        "finishing"
+    }
+
+    fn advance(mut self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
+        let then = &mut self.upload.record.then;
+        match poll(cx, then, storing) {
+            Ok(Polled::Abort) => {
+                self.upload.client = ClientState::Aborted;
+                self.stop.store(true, Ordering::Release);
+            }
+            Ok(Polled::Nothing | Polled::PeerClosed | Polled::TooMuch) => {}
+            // The outcome of the upload must still be logged, but no more commands are read.
+            Err(_) => *then = AfterTransfer::Farewell,
+        }
+        let Some(committed) = self.job.outcome() else { return Ok(Next::Wait(self)) };
+        Ok(self.upload.conclude(cx, committed))
+    }
+
+    fn deadline(&self, _: &Context) -> Instant {
+        self.until
+    }
+
+    /// Gives up on a disk that has not responded for the stall timeout. It may still do so: it is unknown whether the
+    /// file is stored.
+    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        Ok(self.upload.conclude(cx, Err(io::ErrorKind::TimedOut.into())))
+    }
+
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        watch.readable(self.job.descriptor(), Class::Interactive);
+    }
+
+    fn listens(&self, cx: &Context) -> Listens {
+        Listens::during_transfer(self.upload.record.then, &cx.control)
+    }
+}

@@ -1,0 +1,132 @@
+//! An upload that is incomplete: what has arrived is flushed and kept, and then the reply is sent.
+
+use std::io;
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use crate::ftp::{Code, Reply};
+use crate::log::{Event, Outcome};
+use crate::net::control::Disconnect;
+use crate::net::copy::Fault;
+use crate::pool::{Class, Job, Watch};
+use crate::session::activity::{Activity, Listens, Next};
+use crate::session::context::Context;
+use crate::session::refusal::fault_reply;
+use crate::session::transfer::TransferData;
+use crate::session::transfer::receive::FileReceiver;
+use crate::session::transfer::record::TransferRecord;
+use crate::storage::ABORTED;
+
+use super::ending::{Ending, aborted, finish};
+
+/// An incomplete upload that is being flushed.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    record: TransferRecord,
+    job: Job<u64>,
+    ending: Ending,
+    until: Instant,
+}
+
+/// Ends a transfer that is not complete. What has arrived of an upload is flushed before the reply.
+pub(super) fn end(
+    cx: &mut Context,
+    mut record: TransferRecord,
+    data: TransferData,
+    ending: Ending,
+) -> Next {
+    match (data, ending) {
+        (TransferData::Receive(receiver), ending) => keep(cx, record, *receiver, ending),
+        (_, Ending::Failed(reply, outcome)) => finish(cx, record, &reply, outcome),
+        (_, Ending::CutOff(_) | Ending::Aborted) => {
+            record.aborted = true;
+            finish(cx, record, &aborted(), Outcome::Aborted)
+        }
+    }
+}
+
+/// Ends an incomplete upload: flushes what has arrived, and then replies.
+pub(super) fn keep(
+    cx: &mut Context,
+    mut record: TransferRecord,
+    receiver: FileReceiver,
+    ending: Ending,
+) -> Next {
+    record.bytes = receiver.received();
+    record.aborted |= matches!(ending, Ending::Aborted);
+    match receiver.settle() {
+        Ok(kept) => conclude(cx, record, ending, kept),
+        Err(job) => {
+            let until = cx.now + cx.service.limits.stall_timeout;
+            Next::go(Keeping { record, job, ending, until })
+        }
+    }
+}
+
+/// Replies to an incomplete upload of which this number of bytes is kept.
+pub(super) fn conclude(
+    cx: &mut Context,
+    record: TransferRecord,
+    ending: Ending,
+    kept: u64,
+) -> Next {
+    let why = match &ending {
+        Ending::CutOff(why) => why,
+        Ending::Failed(..) => "the transfer did not finish",
+        Ending::Aborted => ABORTED,
+    };
+    cx.log(&Event::CutOff { why, kept });
+    // The next data on this connection would not be the beginning of a file.
+    cx.data.route = None;
+    match ending {
+        Ending::CutOff(why) => {
+            let text = format!("Upload incomplete: {why}; {kept} bytes kept.");
+            let reply = Reply::new(Code::TRANSFER_ABORTED, text);
+            finish(cx, record, &reply, Outcome::CutOff)
+        }
+        Ending::Failed(reply, outcome) => finish(cx, record, &reply, outcome),
+        Ending::Aborted => finish(cx, record, &aborted(), Outcome::Aborted),
+    }
+}
+
+/// Ends an upload that could not be stored.
+pub(super) fn fail(cx: &mut Context, record: TransferRecord, error: io::Error) -> Next {
+    cx.data.route = None;
+    let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
+        Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
+    } else {
+        cx.log(&Event::Trouble { what: "cannot store an upload", error: &error });
+        fault_reply(&Fault::Storage(error))
+    };
+    finish(cx, record, &reply, Outcome::Failed)
+}
+
+impl Activity for Keeping {
+    fn name(&self) -> &'static str {
+        "finishing"
+    }
+
+    fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
+        let Some(kept) = self.job.outcome() else { return Ok(Next::Wait(self)) };
+        let Self { record, ending, .. } = *self;
+        Ok(conclude(cx, record, ending, kept.unwrap_or_default()))
+    }
+
+    fn deadline(&self, _: &Context) -> Instant {
+        self.until
+    }
+
+    /// Gives up on a disk that has not responded. It may still do so: it is unknown what is kept.
+    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        Ok(fail(cx, self.record, io::ErrorKind::TimedOut.into()))
+    }
+
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        watch.readable(self.job.descriptor(), Class::Interactive);
+    }
+
+    fn listens(&self, _: &Context) -> Listens {
+        Listens::Nothing
+    }
+}

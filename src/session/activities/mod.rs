@@ -1,0 +1,15 @@
+//! The activities of a session, one file each, and what several of them share: `ending` and `polling`. `idle`, which
+//! reads commands, is above: it leads to all of these.
+
+pub(super) mod calling;
+pub(super) mod closing;
+pub(super) mod connecting;
+pub(super) mod digesting;
+mod ending;
+mod finishing;
+mod keeping;
+pub(super) mod logging_in;
+mod polling;
+pub(super) mod status;
+mod transfer;
+pub(super) mod waiting;

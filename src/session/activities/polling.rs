@@ -1,0 +1,97 @@
+//! The commands that are served during an activity: ABOR, STAT, QUIT and NOOP. The first other line is held until its
+//! end.
+
+use crate::ftp::command::Command;
+use crate::ftp::line::Line;
+use crate::ftp::verb::{Unserved, Verb, When};
+use crate::ftp::{Code, Reply};
+use crate::log::Event;
+use crate::net::control::Disconnect;
+use crate::session::activity::Listens;
+use crate::session::context::Context;
+use crate::session::refusal::Refusal;
+use crate::session::transfer::record::AfterTransfer;
+
+/// The result of reading the control connection during an activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Polled {
+    Nothing,
+    Abort,
+    /// The client has closed its side.
+    PeerClosed,
+    /// The client has sent more commands in a second than allowed.
+    TooMuch,
+}
+
+/// Reads commands during a transfer: serves STAT, QUIT and NOOP, and returns at ABOR.
+pub(super) fn poll(
+    cx: &mut Context,
+    then: &mut AfterTransfer,
+    status: impl Fn() -> Reply,
+) -> Result<Polled, Disconnect> {
+    while Listens::during_transfer(*then, &cx.control) == Listens::Urgent
+        && !cx.control.is_congested()
+    {
+        let line = match cx.control.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+            Err(disconnect) => return Err(disconnect),
+        };
+        cx.identity.last_activity = cx.now;
+        let command = match &line {
+            Line::TooLong => None,
+            Line::Complete(text) => {
+                let Some(command) = urgent(text) else {
+                    cx.control.hold(line);
+                    break;
+                };
+                cx.log(&Event::Command { line: text });
+                Some(command)
+            }
+        };
+        match command {
+            Some(Ok(Command::Abort)) => return Ok(Polled::Abort),
+            Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
+            // ABOR and QUIT, which end a transfer, do not count against the limit.
+            _ if !cx.admits_command() => {
+                *then = AfterTransfer::Dismissal;
+                return Ok(Polled::TooMuch);
+            }
+            None => cx.refuse(&Refusal::LineTooLong),
+            Some(Ok(Command::Status(None))) => cx.reply(&status()),
+            Some(Ok(Command::Status(Some(_)))) => {
+                let what = "STAT with a path is not available during a transfer.";
+                cx.refuse(&Refusal::OutOfSequence(what));
+            }
+            Some(_) => cx.reply(&Reply::new(Code::OK, "Done.")),
+        }
+    }
+    Ok(Polled::Nothing)
+}
+
+/// Parses a line if its verb is served during a transfer.
+fn urgent(line: &[u8]) -> Option<Result<Command, Unserved>> {
+    let (verb, argument) = Verb::split(line).ok()?;
+    (verb.when == When::Always).then(|| verb.parse(argument))
+}
+
+/// Reads a command: serves ABOR at once, and holds any other line.
+pub(super) fn poll_abort(cx: &mut Context) -> Result<Polled, Disconnect> {
+    if !cx.control.is_open() {
+        return Ok(Polled::Nothing);
+    }
+    let line = match cx.control.next_line() {
+        Ok(Some(line)) => line,
+        Ok(None) => return Ok(Polled::Nothing),
+        Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+        Err(disconnect) => return Err(disconnect),
+    };
+    if let Line::Complete(text) = &line
+        && matches!(Command::parse(text), Ok(Command::Abort))
+    {
+        return Ok(Polled::Abort);
+    }
+    cx.control.hold(line);
+    Ok(Polled::Nothing)
+}

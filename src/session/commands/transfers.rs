@@ -1,0 +1,158 @@
+//! RETR, STOR, APPE and STOU: each opens its file in a call that may hang, then waits for its data connection.
+
+use std::fs::File;
+
+use crate::ftp::VirtualPath;
+use crate::ftp::command::{PathName, Type};
+use crate::ftp::listing::Entry;
+use crate::ftp::verb::Verb;
+use crate::session::activities::calling::ask;
+use crate::session::activities::connecting::{begin, begin_with};
+use crate::session::activity::{Answer, Next};
+use crate::session::context::Context;
+use crate::session::parameters::Pending;
+use crate::session::refusal::Refusal;
+use crate::session::transfer::TransferData;
+use crate::session::transfer::receive::FileReceiver;
+use crate::session::transfer::record::TransferRecord;
+use crate::session::transfer::send::FileSender;
+use crate::session::transfer::text::Text;
+use crate::storage::{Start, Terms, Upload};
+
+/// RETR: sends a file.
+pub(in crate::session) fn retrieve(
+    cx: &Context,
+    path: &PathName,
+    verb: &'static Verb,
+    pending: Pending,
+) -> Result<Answer, Refusal> {
+    let member = cx.member()?;
+    let path = member.resolve(path)?;
+    let (root, wanted) = (member.account.shared_root(), path.clone());
+    Ok(ask(
+        cx,
+        move || root.read(&wanted),
+        move |cx, opened| {
+            let record = TransferRecord::new(verb, path, cx.now);
+            send(cx, opened?, record, &pending)
+        },
+    ))
+}
+
+/// Sends a file that has been opened.
+fn send(
+    cx: &mut Context,
+    (file, entry): (File, Entry),
+    record: TransferRecord,
+    pending: &Pending,
+) -> Result<Next, Refusal> {
+    let parameters = &cx.data.parameters;
+    let (offset, end) = match pending.range {
+        Some(_) if parameters.representation == Type::Ascii => {
+            return Err(Refusal::Marker("RANG requires TYPE I."));
+        }
+        Some(range) => (range.first, range.last.saturating_add(1)),
+        None => (cx.data.marker(pending)?, entry.size),
+    };
+    if offset > entry.size {
+        return Err(Refusal::Marker("REST is beyond the end of the file."));
+    }
+    let (end, mode) = (end.min(entry.size), parameters.mode);
+    // Clients read the size for their progress bars from this text.
+    let (data, about) = match parameters.representation {
+        Type::Image => (
+            TransferData::Send(FileSender::new(file, offset, end, mode)),
+            format!(" ({} bytes).", end - offset),
+        ),
+        Type::Ascii => (TransferData::SendText(Text::of_file(file, end, mode)), ".".to_owned()),
+    };
+    begin(cx, data, record, &about)
+}
+
+/// STOR: receives a file.
+pub(in crate::session) fn store(
+    cx: &mut Context,
+    path: &PathName,
+    verb: &'static Verb,
+    pending: Pending,
+) -> Result<Answer, Refusal> {
+    let start = match cx.data.marker(&pending)? {
+        0 => Start::Overwrite,
+        offset => Start::At(offset),
+    };
+    receive(cx, path, start, verb, pending)
+}
+
+/// APPE: extends a file.
+pub(in crate::session) fn append(
+    cx: &mut Context,
+    path: &PathName,
+    verb: &'static Verb,
+    pending: Pending,
+) -> Result<Answer, Refusal> {
+    receive(cx, path, Start::End, verb, pending)
+}
+
+fn receive(
+    cx: &mut Context,
+    path: &PathName,
+    start: Start,
+    verb: &'static Verb,
+    pending: Pending,
+) -> Result<Answer, Refusal> {
+    // Checked before the file is touched: an upload without a route must not begin.
+    cx.check_route()?;
+    let member = cx.member()?;
+    let path = member.resolve(path)?;
+    let (root, wanted, terms) = (member.account.shared_root(), path.clone(), terms(cx)?);
+    let open = move || Upload::begin(&root, &wanted, start, terms);
+    Ok(ask(cx, open, move |cx, upload| {
+        let data = receiver(cx, upload?, &pending);
+        let record = TransferRecord::new(verb, path, cx.now);
+        begin(cx, data, record, ".")
+    }))
+}
+
+/// STOU: receives a file under a name of its own. The 150 contains the name (RFC 1123 §4.1.2.9).
+pub(in crate::session) fn store_unique(
+    cx: &mut Context,
+    wanted: Option<&PathName>,
+    verb: &'static Verb,
+    pending: Pending,
+) -> Result<Answer, Refusal> {
+    cx.check_route()?;
+    let member = cx.member()?;
+    let (directory, name) = wanted_place(cx, wanted)?;
+    let (root, terms) = (member.account.shared_root(), terms(cx)?);
+    let open = move || Upload::begin_unique(&root, &directory, name.as_deref(), terms);
+    Ok(ask(cx, open, move |cx, begun| {
+        let (upload, path) = begun?;
+        let data = receiver(cx, upload, &pending);
+        let text = [b"FILE: ", path.name()].concat();
+        begin_with(cx, data, TransferRecord::new(verb, path, cx.now), text)
+    }))
+}
+
+/// Returns the directory for STOU, and the name that the file should have there, if `wanted` contains one.
+fn wanted_place(
+    cx: &Context,
+    wanted: Option<&PathName>,
+) -> Result<(VirtualPath, Option<Vec<u8>>), Refusal> {
+    let path = cx.member()?.resolve_or_here(wanted)?;
+    let is_directory = wanted.is_none_or(|wanted| wanted.0.ends_with(b"/")) || path.is_root();
+    if is_directory {
+        return Ok((path, None));
+    }
+    Ok((path.parent(), Some(path.name().to_vec())))
+}
+
+fn terms(cx: &Context) -> Result<Terms, Refusal> {
+    let owner = cx.member()?.account.owner();
+    Ok(Terms { owner, durability: cx.service.durability })
+}
+
+fn receiver(cx: &Context, upload: Upload, pending: &Pending) -> TransferData {
+    let (parameters, announced) = (&cx.data.parameters, pending.allocated);
+    let receiver = FileReceiver::new(upload, parameters, announced, &cx.service, cx.now);
+    TransferData::Receive(Box::new(receiver))
+}

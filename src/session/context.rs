@@ -1,0 +1,155 @@
+//! The context of a step: what every command and activity may use. Knows neither of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::ftp::{Code, Reply};
+use crate::log::{Event, Level};
+use crate::net::control::{ControlConnection, Disconnect};
+use crate::net::data::Protection;
+use crate::net::tls::Direction;
+use crate::storage::Owner;
+
+use super::identity::Identity;
+use super::member::Member;
+use super::parameters::{DataSettings, Route};
+use super::refusal::Refusal;
+use super::service::Service;
+use super::tls_state::TlsState;
+
+/// The parts of a session, except its activity.
+#[derive(Debug)]
+pub(super) struct Context {
+    /// The time at which the turn began. A call of the file system may end the step of a later turn, with its time.
+    pub(super) now: Instant,
+    pub(super) service: Arc<Service>,
+    pub(super) control: ControlConnection,
+    pub(super) identity: Identity,
+    pub(super) tls: TlsState,
+    pub(super) data: DataSettings,
+    pub(super) flow: Flow,
+}
+
+/// Number of commands received in the current second.
+#[derive(Debug)]
+pub(super) struct Flow {
+    since: Instant,
+    count: u32,
+}
+
+impl Flow {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, count: 0 }
+    }
+
+    /// Counts one more command; returns whether it is within the limit.
+    fn admits(&mut self, most: u32, now: Instant) -> bool {
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count <= most
+    }
+}
+
+impl Context {
+    /// Queues a reply.
+    pub(super) fn reply(&mut self, reply: &Reply) {
+        if self.service.log.keeps(Level::Verbose) {
+            self.log(&Event::Reply { line: reply.to_string().as_bytes() });
+        }
+        self.control.reply(reply);
+    }
+
+    /// Queues the reply to a refused command. Logs the error if the client must not see it.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        if let Some(error) = refusal.trouble() {
+            self.log(&Event::Trouble { what: "a command failed", error });
+        }
+        self.reply(&refusal.reply());
+    }
+
+    /// Logs an event of this session.
+    pub(super) fn log(&self, event: &Event<'_>) {
+        self.service.log.session(self.identity.who, event);
+    }
+
+    /// Logs the end of the session.
+    pub(super) fn log_disconnect(&self, why: &str) {
+        let seconds = self.now.duration_since(self.identity.connected_at).as_secs();
+        self.log(&Event::Disconnect { why, seconds });
+    }
+
+    /// Counts one more command; returns whether it is within the limit of commands in a second.
+    pub(super) fn admits_command(&mut self) -> bool {
+        self.flow.admits(self.service.limits.commands_per_second_max, self.now)
+    }
+
+    pub(super) fn member(&self) -> Result<&Member, Refusal> {
+        self.identity.login.member().ok_or(Refusal::NotLoggedIn)
+    }
+
+    pub(super) fn member_mut(&mut self) -> Result<&mut Member, Refusal> {
+        self.identity.login.member_mut().ok_or(Refusal::NotLoggedIn)
+    }
+
+    /// Returns the user whose file system calls are counted together.
+    pub(super) fn owner(&self) -> Owner {
+        self.identity.login.member().map_or_else(Owner::default, |member| member.account.owner())
+    }
+
+    /// Returns the maximum wait of the next command for the file system; none if it must not be asked.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.service.unanswered.patience(self.owner(), self.service.limits.stall_timeout)
+    }
+
+    /// Checks that there is a route and that it is secure enough. A connection that the client has closed is no route.
+    pub(super) fn check_route(&mut self) -> Result<(), Refusal> {
+        self.data
+            .route
+            .take_if(|route| matches!(route, Route::Open { connection } if connection.is_closed()));
+        self.check_data_security()?;
+        self.data.route.as_ref().map(drop).ok_or(Refusal::NoRoute)
+    }
+
+    /// Checks that data may be transferred with the current PROT level (RFC 4217 §10).
+    fn check_data_security(&self) -> Result<(), Refusal> {
+        if self.service.requires_tls() && !self.tls.data_private {
+            return Err(Refusal::DataInTheClear(Code::PROTECTION_NEEDED));
+        }
+        Ok(())
+    }
+
+    /// Returns the protection of the next data connection; `None` if it is not over TLS.
+    pub(super) fn protection(&self, direction: Direction) -> Option<Protection> {
+        let security = self.service.security.as_ref()?;
+        let scope = self.tls.scope.clone().filter(|_| self.tls.data_private)?;
+        Some(Protection { scope, direction, resumption: security.resumption })
+    }
+
+    /// Returns the earliest deadline of the connections, whatever the session does.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let deadlines = [self.unread_deadline(), self.handshake_deadline(), self.data.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn unread_deadline(&self) -> Option<Instant> {
+        self.control.unsent_since().map(|since| since + self.service.limits.reply_timeout)
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        self.control.handshaking_since().map(|since| since + self.service.limits.handshake_timeout)
+    }
+
+    /// Acts on the deadlines of the connections that have passed.
+    pub(super) fn expire(&mut self) -> Result<(), Disconnect> {
+        self.data.expire(self.now);
+        if self.unread_deadline().is_some_and(|until| until <= self.now) {
+            return Err(Disconnect::Stalled);
+        }
+        if self.handshake_deadline().is_some_and(|until| until <= self.now) {
+            return Err(Disconnect::Handshake);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The gate: a line becomes a command, and the command is carried out if its client may.
+
+use zeroize::Zeroize;
+
+use crate::ftp::command::{Command, Setting, Site};
+use crate::ftp::line::Line;
+use crate::ftp::verb::Pending::Keeps;
+use crate::ftp::verb::{Access, Verb, is_http_request};
+use crate::ftp::{Code, Reply};
+use crate::log::{Event, Level};
+
+use super::activities::calling::look;
+use super::activities::closing::{dismiss, quit};
+use super::activities::waiting::change;
+use super::activity::{Answer, Next};
+use super::commands::{data, files, hash, info, listings, login, security, transfers};
+use super::context::Context;
+use super::member::Member;
+use super::parameters::Pending;
+use super::refusal::Refusal;
+use super::transfer::listing::Format;
+
+/// Carries out a command line and queues its reply.
+pub(super) fn serve(cx: &mut Context, line: Line) -> Next {
+    let mut line = match line {
+        Line::Complete(line) => line,
+        Line::TooLong => return Answer::Refused(Refusal::LineTooLong).send(cx),
+    };
+    if cx.service.log.keeps(Level::Verbose) {
+        cx.log(&Event::Command { line: &line });
+    }
+    let answer = execute(cx, &line);
+    // The line may contain a password.
+    line.zeroize();
+    answer.send(cx)
+}
+
+/// Checks login, argument and permission, in this order, then dispatches the command.
+fn execute(cx: &mut Context, line: &[u8]) -> Answer {
+    let mut pending = std::mem::take(&mut cx.data.pending);
+    if is_http_request(line) {
+        // SECURITY: a web page may have made its reader's browser send the lines that follow.
+        return dismiss(cx, "This is FTP, not HTTP.").into();
+    }
+    match admit(cx, line) {
+        Ok((verb, command)) => {
+            // OPTS HASH stands between RANG and HASH; the other settings of OPTS prepare no transfer.
+            let is_hash = matches!(command, Command::Set(Setting::Hash(_)));
+            if verb.pending == Keeps || is_hash {
+                std::mem::swap(&mut cx.data.pending, &mut pending);
+            }
+            dispatch(cx, verb, command, pending)
+        }
+        Err(refusal) => Answer::Refused(refusal),
+    }
+}
+
+/// Returns the command of a line, if its client may use it.
+fn admit(cx: &Context, line: &[u8]) -> Result<(&'static Verb, Command), Refusal> {
+    let (verb, argument) = Verb::split(line)?;
+    if verb.access == Access::Member {
+        cx.member()?;
+    }
+    let command = verb.parse(argument)?;
+    if let Some(permission) = verb.may.or_else(|| command.permission())
+        && !cx.member()?.permissions().allow(permission)
+    {
+        return Err(Refusal::NotPermitted);
+    }
+    Ok((verb, command))
+}
+
+/// Carries out a command. `pending` is what earlier commands left for it.
+#[rustfmt::skip]
+#[allow(clippy::too_many_lines, reason = "one line a command: the compiler tells who forgot a verb")]
+fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pending) -> Answer {
+    match command {
+        Command::User(name)               => login::user(cx, name).into(),
+        Command::Password(password)       => login::password(cx, password).into(),
+        Command::Account                  => login::account(cx).into(),
+        Command::Authenticate(mechanism)  => security::authenticate(cx, mechanism).into(),
+        Command::ProtectionBuffer         => security::protection_buffer(cx).into(),
+        Command::Protect(level)           => security::protect(cx, level).into(),
+        Command::ClearCommandChannel      => security::clear_command_channel(cx).into(),
+        Command::Host(name)               => login::host(cx, &name).into(),
+        Command::Reinitialize             => login::reinitialize(cx).into(),
+        Command::Quit                     => quit(cx).into(),
+        Command::ChangeDirectory(path)    => files::change_directory(cx, &path).into(),
+        Command::ChangeToParent           => files::change_to_parent(cx).into(),
+        Command::PrintDirectory           => files::print_directory(cx).into(),
+        Command::Type(representation)     => data::set_type(cx, representation).into(),
+        Command::Structure                => Reply::new(Code::OK, "Structure set to F.").into(),
+        Command::Mode(mode)               => data::set_mode(cx, mode).into(),
+        Command::Port(address)            => data::port(cx, address).into(),
+        Command::ExtendedPort(address)    => data::extended_port(cx, address).into(),
+        Command::Passive                  => data::passive(cx).into(),
+        Command::ExtendedPassive(wanted)  => data::extended_passive(cx, wanted).into(),
+        Command::Restart(offset)          => data::restart(cx, offset).into(),
+        Command::Range(range)             => data::range(cx, range).into(),
+        Command::Hash(path)               => hash::hash(cx, path, pending.range).into(),
+        Command::Checksum { algorithm, path, from, to } => hash::checksum(cx, algorithm, path, (from, to)).into(),
+        Command::Available(path)          => look(cx, move |member| member.available(path.as_ref())),
+        Command::Retrieve(path)           => transfers::retrieve(cx, &path, verb, pending).into(),
+        Command::Store(path)              => transfers::store(cx, &path, verb, pending).into(),
+        Command::StoreUnique(path)        => transfers::store_unique(cx, path.as_ref(), verb, pending).into(),
+        Command::Append(path)             => transfers::append(cx, &path, verb, pending).into(),
+        Command::Allocate(size)           => data::allocate(cx, size).into(),
+        Command::Delete(path)             => change(cx, path, Member::delete),
+        Command::RenameFrom(path)         => files::rename_from(cx, path).into(),
+        Command::RenameTo(path)           => change(cx, path, move |member, path| member.rename_to(path, pending.rename.as_ref())),
+        Command::MakeDirectory(path)      => change(cx, path, Member::make_directory),
+        Command::RemoveDirectory(path)    => change(cx, path, Member::remove_directory),
+        Command::List(selection)          => listings::list(cx, selection, Format::Long, verb).into(),
+        Command::NameList(selection)      => listings::list(cx, selection, Format::Names, verb).into(),
+        Command::MachineListDirectory(at) => listings::machine_list_directory(cx, at, verb).into(),
+        Command::MachineList(path)        => { let facts = cx.data.parameters.facts;
+                                               look(cx, move |member| member.machine_list(path.as_ref(), facts)) }
+        Command::Status(None)             => info::status(cx).into(),
+        Command::Status(Some(selection))  => info::status_of(cx, selection).into(),
+        Command::Size(path)               => { let chosen = cx.data.parameters.chosen_type;
+                                               look(cx, move |member| member.size(&path, chosen)) }
+        Command::ModificationTime(path)   => files::modification_time(cx, path),
+        Command::SetModificationTime { time, path } => change(cx, path, move |member, path| member.set_modification_time(time, path)),
+        Command::Features                 => info::features(cx).into(),
+        Command::Set(Setting::Utf8)       => Reply::new(Code::OK, "UTF8 set to ON.").into(),
+        Command::Set(Setting::Facts(names)) => data::select_facts(cx, &names).into(),
+        Command::Set(Setting::Hash(name)) => hash::select(cx, name.as_deref()).into(),
+        Command::System                   => Reply::new(Code::SYSTEM, "UNIX Type: L8").into(),
+        Command::Help(verb)               => info::help(verb.as_deref()).into(),
+        Command::Noop                     => Reply::new(Code::OK, "Done.").into(),
+        Command::Abort                    => data::abort(cx).into(),
+        Command::Language(tag)            => info::language(tag.as_deref()).into(),
+        Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, path| member.change_mode(mode, path)),
+        Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, path| member.site_set_time(time, path)),
+        Command::Site(Site::Help)         => Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP").into(),
+        Command::ClientName               => Reply::new(Code::OK, "Noted.").into(),
+    }
+}

@@ -1,0 +1,62 @@
+//! The activity of a session that reads commands.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::net::control::Disconnect;
+use crate::pool::Watch;
+
+use super::activities::closing::{close, dismiss, dismiss_flood, dismiss_idle};
+use super::activity::{Activity, Listens, Next};
+use super::context::Context;
+use super::gate;
+
+/// Reads commands, one a step.
+#[derive(Debug)]
+pub(super) struct Idle;
+
+impl Activity for Idle {
+    fn name(&self) -> &'static str {
+        "commands"
+    }
+
+    fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
+        if cx.service.stopping.load(Ordering::Acquire) {
+            return Ok(dismiss(cx, "The server is shutting down."));
+        }
+        if cx.control.is_congested() {
+            return Ok(Next::Wait(self));
+        }
+        let line = match cx.control.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(Next::Wait(self)),
+            // The client has sent everything, and may still read the replies.
+            Err(Disconnect::Closed) if !cx.control.is_flushed() => return Ok(close(cx)),
+            Err(disconnect) => return Err(disconnect),
+        };
+        cx.identity.last_activity = cx.now;
+        if !cx.admits_command() {
+            return Ok(dismiss_flood(cx));
+        }
+        Ok(gate::serve(cx, line))
+    }
+
+    fn deadline(&self, cx: &Context) -> Instant {
+        let (limits, identity) = (&cx.service.limits, &cx.identity);
+        let idle = identity.last_activity + limits.idle_timeout;
+        match cx.member() {
+            Ok(_) => idle,
+            Err(_) => idle.min(identity.logged_out_since + limits.login_timeout),
+        }
+    }
+
+    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        Ok(dismiss_idle(cx))
+    }
+
+    fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+    fn listens(&self, cx: &Context) -> Listens {
+        if cx.control.is_congested() { Listens::Nothing } else { Listens::All }
+    }
+}

@@ -1,0 +1,115 @@
+//! Text being sent, generated while it is sent: a file in TYPE A, or a listing.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::ftp::ascii::ToWire;
+use crate::ftp::block;
+use crate::ftp::command::Mode;
+use crate::net::copy::{self, Fault, Flush, Moved};
+use crate::net::data::DataConnection;
+
+use super::listing::Lister;
+
+/// Number of bytes of text that are read from a file or a directory before they are sent.
+const TEXT_BYTES: usize = 32 * 1024;
+
+/// Maximum number of reads of text in one step. In a tree of small directories, each read opens one and yields little.
+const FILLS_PER_STEP_MAX: usize = 16;
+
+/// Text that is generated while it is sent: a file in TYPE A, or a listing.
+#[derive(Debug)]
+pub(in crate::session) struct Text {
+    source: TextSource,
+    mode: Mode,
+    unsent: Vec<u8>,
+    ended: bool,
+}
+
+#[derive(Debug)]
+enum TextSource {
+    File { file: File, offset: u64, end: u64, converter: ToWire },
+    List(Box<Lister>),
+}
+
+impl Text {
+    pub(in crate::session) fn of_file(file: File, end: u64, mode: Mode) -> Self {
+        Self::new(TextSource::File { file, offset: 0, end, converter: ToWire::default() }, mode)
+    }
+
+    pub(in crate::session) fn of_list(lister: Lister, mode: Mode) -> Self {
+        Self::new(TextSource::List(Box::new(lister)), mode)
+    }
+
+    /// Returns a remark on missing entries of a listing, for the final reply.
+    pub(in crate::session) fn remark(&self) -> Option<String> {
+        match &self.source {
+            TextSource::List(lister) => lister.remark(),
+            TextSource::File { .. } => None,
+        }
+    }
+
+    fn new(source: TextSource, mode: Mode) -> Self {
+        Self { source, mode, unsent: Vec::new(), ended: false }
+    }
+
+    /// Generates text, and sends what the connection takes.
+    pub(in crate::session) fn advance(
+        &mut self,
+        connection: &mut DataConnection,
+    ) -> Result<Moved, Fault> {
+        for _ in 0..FILLS_PER_STEP_MAX {
+            if self.ended || self.unsent.len() >= TEXT_BYTES {
+                break;
+            }
+            let before = self.unsent.len();
+            match self.mode {
+                Mode::Stream => self.ended = self.source.fill(&mut self.unsent)?,
+                Mode::Block => {
+                    let mut text = Vec::new();
+                    self.ended = self.source.fill(&mut text)?;
+                    block::encode(&text, &mut self.unsent);
+                    if self.ended {
+                        block::encode_end(&mut self.unsent);
+                    }
+                }
+            }
+            if self.unsent.len() == before && !self.ended {
+                // Entries are still being gathered; other sessions may have a turn.
+                return Ok(Moved::Bytes(0));
+            }
+        }
+        if self.unsent.is_empty() {
+            Ok(Moved::End)
+        } else {
+            let last = self.ended && self.mode == Mode::Stream;
+            let then = if last { Flush::Coalesce } else { Flush::Now };
+            copy::send_bytes(&mut self.unsent, connection, then)
+        }
+    }
+}
+
+impl TextSource {
+    /// Appends more text; returns `true` at the end.
+    fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
+        let (file, offset, end, converter) = match self {
+            Self::List(lister) => return lister.fill(out).map_err(Fault::Storage),
+            Self::File { file, offset, end, converter } => (file, offset, *end, converter),
+        };
+        let left = usize::try_from(end - *offset).unwrap_or(usize::MAX);
+        let mut chunk = vec![0; left.min(TEXT_BYTES)];
+        let count = file.read_at(&mut chunk, *offset).map_err(Fault::Storage)?;
+        if count == 0 && left > 0 {
+            return Err(shrunk());
+        }
+        *offset += count as u64;
+        converter.convert(chunk.get(..count).unwrap_or_default(), out);
+        Ok(*offset == end)
+    }
+}
+
+/// Returns the error for a file that became shorter than announced.
+pub(super) fn shrunk() -> Fault {
+    Fault::Storage(io::ErrorKind::UnexpectedEof.into())
+}
