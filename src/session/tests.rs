@@ -268,7 +268,9 @@ fn a_client_that_does_not_log_in_is_dismissed() {
     assert_eq!(pair.patience() + Duration::from_secs(50), pair.limits().login_timeout);
     pair.pass();
     pair.expect("421 Login timeout; closing.");
-    assert!(pair.end().contains("event=disconnect seconds=60 why=\"farewell\""));
+    assert!(
+        pair.end().contains("event=disconnect seconds=60 reason=\"closed after the final reply\"")
+    );
 }
 
 #[test]
@@ -280,7 +282,9 @@ fn a_client_that_says_nothing_is_dismissed() {
     assert_eq!(pair.patience(), pair.limits().idle_timeout);
     pair.pass();
     pair.expect("421 No command for 300 seconds; closing.");
-    assert!(pair.end().contains("event=disconnect seconds=420 why=\"farewell\""));
+    assert!(
+        pair.end().contains("event=disconnect seconds=420 reason=\"closed after the final reply\"")
+    );
 }
 
 #[test]
@@ -291,7 +295,7 @@ fn a_client_that_does_not_shake_hands_is_cut_off() {
     pair.expect("234 ");
     assert_eq!(pair.patience(), pair.limits().handshake_timeout);
     pair.pass();
-    assert!(pair.end().contains("why=\"no TLS handshake in time\""));
+    assert!(pair.end().contains("reason=\"TLS handshake timeout\""));
 }
 
 #[test]
@@ -301,7 +305,7 @@ fn a_client_that_does_not_read_its_replies_is_cut_off() {
     assert_eq!(pair.patience(), pair.limits().reply_timeout);
     pair.pass();
     let (_, log) = pair.finish();
-    assert!(log.contains("why=\"the client does not read its replies\""), "{log}");
+    assert!(log.contains("reason=\"the client does not read its replies\""), "{log}");
 }
 
 #[test]
@@ -312,7 +316,7 @@ fn a_client_that_does_not_read_the_last_reply_is_cut_off_soon() {
     assert_eq!(pair.patience(), Duration::from_secs(5));
     pair.pass();
     let (_, log) = pair.finish();
-    assert!(log.contains("why=\"the client does not read its replies\""), "{log}");
+    assert!(log.contains("reason=\"the client does not read its replies\""), "{log}");
 }
 
 #[test]
@@ -328,7 +332,10 @@ fn the_reply_to_a_wrong_password_is_delayed_more_each_time() {
     }
     pair.expect("421 Too many failed logins; closing.");
     let log = pair.end();
-    assert_eq!(log.matches("event=login-failed user=\"nobody\" why=\"incorrect\"").count(), 3);
+    assert_eq!(
+        log.matches("event=login-failed user=\"nobody\" reason=\"login incorrect\"").count(),
+        3
+    );
 }
 
 #[test]
