@@ -109,7 +109,9 @@ impl<'a> Bench<'a> {
         };
         let mut helper = Client::connect(&settings.host, settings.port, &options)?;
         helper.login(&settings.user, &settings.password)?;
-        let server = SocketAddr::new(canonical(helper.peer()), settings.port);
+        let lost = || BenchError::Wrong("the connection is lost".to_owned());
+        let peer = helper.peer().ok_or_else(lost)?;
+        let server = SocketAddr::new(canonical(peer), settings.port);
         let login = Login {
             user: settings.user.clone(),
             password: settings.password.clone(),

@@ -28,8 +28,9 @@ use rustix::io::Errno;
 use crate::ftp::command::Type;
 use crate::ftp::path::Escaped;
 
-use super::files::shown_path;
-use super::{ClientError, ErrorKind};
+use super::endpoint::Endpoint;
+use super::error::{ClientError, ErrorKind};
+use super::names::shown_path;
 
 const PART_SUFFIX: &str = ".part";
 const IDENTITY_SUFFIX: &str = ".part.id";
@@ -57,13 +58,13 @@ pub(super) struct Identity(String);
 
 impl Identity {
     pub(super) fn new(
-        (host, port): &(String, u16),
+        server: &Endpoint,
         path: &[u8],
         size: Option<u64>,
         modified: Option<Timestamp>,
         representation: Type,
     ) -> Self {
-        let place = format!("server {host}:{port}\npath {}\n", Escaped(path));
+        let place = format!("server {server}\npath {}\n", Escaped(path));
         let mut text = format!("{FIRST_LINE}\n{place}type {representation:?}\n");
         if let Some(size) = size {
             // Writing to a string cannot fail.
@@ -406,7 +407,7 @@ mod tests {
     use super::*;
 
     fn identity(size: u64) -> Identity {
-        let host = ("host".to_owned(), 21);
+        let host = Endpoint { host: "host".to_owned(), port: 21 };
         Identity::new(&host, b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH), Type::Image)
     }
 

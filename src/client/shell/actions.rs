@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
-use crate::client::files::{is_directory, lines, local_name, shown};
+use crate::client::names::{is_directory, lines, local_name, shown};
 use crate::client::{Client, ClientError, ErrorKind};
 use crate::ftp::command::{Command, PathName, Selection, Type};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
@@ -81,8 +81,8 @@ pub(super) fn quote(shell: &mut Shell, words: &[&str]) -> Done {
 }
 
 pub(super) fn status(shell: &mut Shell, _: &[&str]) -> Done {
-    let connected = match &shell.client {
-        Some(client) => format!("Connected to {} ({}).\n", shell.place, client.peer()),
+    let connected = match shell.client.as_ref().and_then(Client::peer) {
+        Some(peer) => format!("Connected to {} ({peer}).\n", shell.place),
         None => "Not connected.\n".to_owned(),
     };
     let way = if shell.options.active { "active mode" } else { "passive mode" };

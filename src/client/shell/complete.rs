@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
-use crate::client::files::{is_directory, shown};
+use crate::client::names::{is_directory, shown};
 
 use super::Shell;
 use super::command::{COMMANDS, ShellCommand, Words};

@@ -127,7 +127,7 @@ impl Shell {
     fn fetch(&mut self, path: &[u8]) -> Result<(), ClientError> {
         match self.client()?.change_directory(path) {
             Err(error) if error.kind == ErrorKind::Refused => {
-                let local = self.local.join(super::files::local_name(path)?);
+                let local = self.local.join(super::names::local_name(path)?);
                 self.get_file(path, &local, None, transfers::Begin::Anew)
             }
             outcome => outcome,

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::client::files::{local_name, shown};
+use crate::client::names::{local_name, shown};
 use crate::client::{Client, ClientError, ErrorKind, FileRequest, RemoteMetadata, UploadStart};
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
@@ -195,7 +195,7 @@ impl Shell {
     /// Returns the entries of a directory; retries after a lost connection.
     fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
         let mut progress = TransferBar::new(&shown(path), self.quiet);
-        self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
+        self.client()?.with_retries(&mut progress, |client, _| client.read_dir(path))
     }
 
     /// Returns size and time of a file from a listing, if they are exact.
