@@ -10,10 +10,11 @@ use super::checks::{Comparison, Whole};
 use super::connection::Client;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind};
+use super::identity::Identity;
 use super::link::Link;
 use super::metadata::RemoteMetadata;
 use super::names::{about, destination, name, shown, shown_path};
-use super::part::{Found, Identity, Part};
+use super::part::{Found, Part};
 use super::progress::Progress;
 
 /// Number of bytes of the local part that are fetched again and compared before a download continues.

@@ -15,7 +15,6 @@ use crate::ftp::dialogue::{
 use super::control::Control;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind};
-use super::names::{about, name};
 use super::options::TransferSettings;
 use super::pipeline::Pipeline;
 use super::stream::{Stream, TlsContext};
@@ -344,24 +343,5 @@ impl Link {
             self.parameters.mode = Some(if accepted { wanted } else { Mode::Stream });
         }
         Ok(())
-    }
-
-    // The directory.
-
-    /// Changes the current directory; sends CDUP for `..`. Returns the new directory, if the server reports it.
-    pub(super) fn change_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, ClientError> {
-        let command = if path == b".." {
-            Command::ChangeToParent
-        } else {
-            Command::ChangeDirectory(name(path)?)
-        };
-        self.demand(command, &about("cd", path))?;
-        self.optional(Self::current_directory)
-    }
-
-    /// Returns the current directory.
-    pub(super) fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
-        let reply = self.demand(Command::PrintDirectory, "pwd")?;
-        reply.quoted_path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
     }
 }

@@ -1,4 +1,4 @@
-//! Size and modification time of remote files.
+//! Questions about remote files: size and time, and the current directory.
 
 use jiff::Timestamp;
 
@@ -42,5 +42,22 @@ impl Link {
         let time = TimeValue::parse(reply.text().trim().as_bytes());
         time.map(|time| time.0)
             .ok_or_else(|| ClientError::refused(ErrorKind::Refused, &what, reply))
+    }
+
+    /// Changes the current directory; sends CDUP for `..`. Returns the new directory, if the server reports it.
+    pub(super) fn change_directory(&mut self, path: &[u8]) -> Result<Option<Vec<u8>>, ClientError> {
+        let command = if path == b".." {
+            Command::ChangeToParent
+        } else {
+            Command::ChangeDirectory(name(path)?)
+        };
+        self.demand(command, &about("cd", path))?;
+        self.optional(Self::current_directory)
+    }
+
+    /// Returns the current directory.
+    pub(super) fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
+        let reply = self.demand(Command::PrintDirectory, "pwd")?;
+        reply.quoted_path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
     }
 }
