@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::client::{Client, Failure, Purpose, Target, Task};
+use super::client::{Client, Task};
 use super::error::BenchError;
+use super::failure::Failure;
 use super::load::{Group, Routine};
 use super::report::Row;
+use super::talk::Purpose;
+use super::target::Target;
 use super::usage::Usage;
 
 /// Maximum number of clients that log in at once before the measurement: fewer than the shortest listen backlog in use.
@@ -429,7 +432,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             Routine::Store { path, source, size, .. } => {
                 Task::Store { path: path.to_owned(), source, size }
             }
-            Routine::List { verb, directory } => Task::List { verb, directory },
+            Routine::List { exact, directory } => Task::List { exact, directory },
             Routine::Noop { .. } => Task::Noop,
             Routine::Rest => return,
         };
