@@ -17,7 +17,7 @@ use crate::ftp::{Command, Reply};
 use super::control::{Control, Received};
 use super::data::Data;
 use super::failure::Failure;
-use super::talk::{Action, Purpose, Talk};
+use super::protocol::{Action, Protocol, Purpose};
 use super::target::{Target, watched};
 
 /// The next task of a client.
@@ -76,7 +76,7 @@ impl Task<'_> {
 pub(super) struct Client<'a> {
     number: usize,
     control: Control,
-    talk: Talk,
+    protocol: Protocol,
     task: Option<Task<'a>>,
     /// Set while the task moves data.
     is_transferring: bool,
@@ -110,7 +110,7 @@ impl<'a> Client<'a> {
         Ok(Self {
             number,
             control: Control::new(control),
-            talk: Talk::new(&target.settings, purpose),
+            protocol: Protocol::new(&target.settings, purpose),
             task: None,
             is_transferring: false,
             data: None,
@@ -139,9 +139,9 @@ impl<'a> Client<'a> {
             return self.transfer(target, command, now);
         }
         let action = if moves_data {
-            self.talk.open_data(target.server.is_ipv4())
+            self.protocol.open_data(target.server.is_ipv4())
         } else {
-            self.talk.ask(command)
+            self.protocol.ask(command)
         };
         self.act(target, action).map(drop)
     }
@@ -167,7 +167,7 @@ impl<'a> Client<'a> {
     }
 
     /// Reads the control connection and handles the replies; returns `true` when the task or the login is done.
-    pub(super) fn hear(&mut self, target: &mut Target) -> Result<bool, Failure> {
+    pub(super) fn receive(&mut self, target: &mut Target) -> Result<bool, Failure> {
         match self.control.receive()? {
             Received::Bytes => {}
             Received::Nothing => return Ok(false),
@@ -185,7 +185,7 @@ impl<'a> Client<'a> {
     }
 
     fn answer(&mut self, target: &Target, reply: Reply) -> Result<bool, Failure> {
-        let action = self.talk.reply(reply)?;
+        let action = self.protocol.reply(reply)?;
         self.act(target, action)
     }
 
@@ -230,7 +230,7 @@ impl<'a> Client<'a> {
         let count = most - self.asked.len();
         self.asked.extend(std::iter::repeat_n(now, count));
         self.send(&command, count)?;
-        self.talk.expect(command, count);
+        self.protocol.expect(command, count);
         Ok(())
     }
 

@@ -14,9 +14,9 @@ mod data;
 mod error;
 mod failure;
 mod load;
+mod protocol;
 mod report;
 mod runner;
-mod talk;
 mod target;
 mod usage;
 

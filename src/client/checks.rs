@@ -50,7 +50,8 @@ impl Link {
         }
         let patience = Duration::from_secs(count / SLOWEST_BYTES_PER_SECOND);
         let reply = self.with_patience(patience, Self::reply)?;
-        let Some(theirs) = told(&reply, algorithm).filter(|_| reply.code.is_completion()) else {
+        let Some(theirs) = checksum_in(&reply, algorithm).filter(|_| reply.code.is_completion())
+        else {
             return Ok(Comparison::Unknown);
         };
         let same = ours?.eq_ignore_ascii_case(&theirs);
@@ -129,7 +130,7 @@ fn sum_up(
 }
 
 /// Finds the checksum in a reply: `213 SHA-256 0-9 abc… name` from HASH, `250 abc…` from the other commands.
-fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
+fn checksum_in(reply: &Reply, algorithm: Algorithm) -> Option<String> {
     let text = reply.text();
     let digits = Checksum::new(algorithm).finish().len();
     let is_sum =
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_checksum_is_found_in_replies_of_every_kind() {
-        let found = |code, text: &str, algorithm| told(&Reply::new(Code(code), text), algorithm);
+        let found =
+            |code, text: &str, algorithm| checksum_in(&Reply::new(Code(code), text), algorithm);
         let sum = "900150983cd24fb0d6963f7d28e17f72";
         let hash = format!("MD5 0-9 {sum} a b");
         assert_eq!(found(213, &hash, Algorithm::Md5), Some(sum.to_owned()));

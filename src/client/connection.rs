@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::ftp::Reply;
-use crate::ftp::command::Command;
+use crate::ftp::command::{Command, Password};
 use crate::ftp::dialogue::Features;
 
 use super::connector::Connector;
@@ -53,7 +53,8 @@ impl Client {
     ///
     /// [`ErrorKind::Login`]: super::ErrorKind::Login
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
-        let credentials = Credentials { user: user.to_owned(), password: password.to_owned() };
+        let password = Password(password.as_bytes().to_vec().into());
+        let credentials = Credentials { user: user.to_owned(), password };
         self.link()?.log_in(&credentials)?;
         self.connector.credentials = Some(credentials);
         self.directory = None;

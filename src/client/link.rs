@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::ftp::Reply;
-use crate::ftp::command::{Command, Mode, Type};
+use crate::ftp::command::{Command, Mode, Password, Type};
 use crate::ftp::dialogue::{
     Dialogue, Exchange, FeatureQuery, Features, Login, Refused, Stage, Step,
 };
@@ -23,7 +23,7 @@ use super::stream::{Stream, TlsContext};
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
     pub(super) user: String,
-    pub(super) password: String,
+    pub(super) password: Password,
 }
 
 /// One connection to the server.
@@ -90,7 +90,7 @@ impl Link {
     pub(super) fn log_in(&mut self, credentials: &Credentials) -> Result<(), ClientError> {
         let Credentials { user, password } = credentials;
         let protects_data = self.tls.is_some();
-        self.run(&mut Login::new(user, password, protects_data))?.map_err(|refused| {
+        self.run(&mut Login::new(user, password.clone(), protects_data))?.map_err(|refused| {
             let (kind, what) = match refused.stage {
                 Stage::Protection => (
                     ErrorKind::Tls,

@@ -270,6 +270,7 @@ impl Upload<'_> {
         Err(if again { error } else { error.at_last() })
     }
 
+    /// Sets the time of the remote file to that of the local one, where the server supports it.
     fn set_modified(&self, link: &mut Link) -> Result<(), ClientError> {
         if link.features.set_modified
             && let Ok(modified) = self

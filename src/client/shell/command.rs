@@ -128,7 +128,7 @@ fn help(shell: &mut Shell, words: &[&str]) -> Done {
         Some(word) => describe(ShellCommand::find(word)?),
         None => COMMANDS.iter().map(describe).collect(),
     };
-    shell.say(&text);
+    shell.print(&text);
     Ok(Flow::Continue)
 }
 

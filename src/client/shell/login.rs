@@ -11,7 +11,7 @@ use crate::client::trust::TlsMode;
 use crate::client::url::Target;
 
 use super::state::Shell;
-use super::transfers::Begin;
+use super::transfers::Start;
 
 /// The default port of `ftpserver`.
 pub const DEFAULT_PORT: u16 = 2121;
@@ -59,7 +59,7 @@ impl Shell {
         match self.client()?.change_directory(path) {
             Err(error) if error.kind == ErrorKind::Refused => {
                 let local = self.local.join(local_name(path)?);
-                self.get_file(path, &local, None, Begin::Anew)
+                self.get_file(path, &local, None, Start::Beginning)
             }
             outcome => outcome,
         }

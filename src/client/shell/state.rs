@@ -128,11 +128,12 @@ impl Shell {
     }
 
     /// Writes data to standard output.
-    pub(super) fn say(&mut self, text: &str) {
-        self.say_bytes(text.as_bytes());
+    pub(super) fn print(&mut self, text: &str) {
+        self.print_bytes(text.as_bytes());
     }
 
-    pub(super) fn say_bytes(&mut self, bytes: &[u8]) {
+    /// Writes bytes to standard output; on a terminal, control characters become visible.
+    pub(super) fn print_bytes(&mut self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
         let text =
             if self.is_on_terminal() { printable(bytes).into_bytes() } else { bytes.to_vec() };
@@ -148,7 +149,7 @@ impl Shell {
     }
 
     /// Writes names in columns on a terminal, one per line elsewhere.
-    pub(super) fn say_names(&mut self, names: &[String]) {
+    pub(super) fn print_names(&mut self, names: &[String]) {
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() + 2;
         let per_line = if self.is_on_terminal() { (terminal_columns() / width).max(1) } else { 1 };
         let mut text = String::new();
@@ -162,7 +163,7 @@ impl Shell {
             text.truncate(text.trim_end_matches(' ').len());
             text.push('\n');
         }
-        self.say(&text);
+        self.print(&text);
     }
 
     #[allow(clippy::unused_self, reason = "where output goes is a property of the shell")]

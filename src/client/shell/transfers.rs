@@ -35,8 +35,9 @@ impl Named {
 
 /// Start of an upload or a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begin {
-    Anew,
+pub(super) enum Start {
+    /// The beginning of the file.
+    Beginning,
     /// The end of the existing file (`reget`, `reput`).
     Resume,
 }
@@ -48,14 +49,16 @@ impl Shell {
         remote: &[u8],
         local: &Path,
         known: Option<RemoteMetadata>,
-        begin: Begin,
+        start: Start,
     ) -> Result<(), ClientError> {
         let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
         let representation = self.representation;
         let client = self.client()?;
-        let fetched = match begin {
-            Begin::Anew => client.download(remote, local, representation, known, &mut progress),
-            Begin::Resume => client.resume_download(remote, local, &mut progress),
+        let fetched = match start {
+            Start::Beginning => {
+                client.download(remote, local, representation, known, &mut progress)
+            }
+            Start::Resume => client.resume_download(remote, local, &mut progress),
         };
         match fetched {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
@@ -78,7 +81,7 @@ impl Shell {
         });
         let representation = self.representation;
         self.client()?.pipeline(requests, representation);
-        self.get_file(&next.path, &local, next.known, Begin::Anew)
+        self.get_file(&next.path, &local, next.known, Start::Beginning)
     }
 
     /// Sends one file.
@@ -86,12 +89,12 @@ impl Shell {
         &mut self,
         local: &Path,
         remote: &[u8],
-        begin: Begin,
+        start: Start,
     ) -> Result<(), ClientError> {
         let mut progress = TransferBar::new(&shown_local(local), self.settings.quiet);
-        let (representation, from) = match begin {
-            Begin::Anew => (self.representation, UploadStart::Beginning),
-            Begin::Resume => (Type::Image, UploadStart::WhatIsThere),
+        let (representation, from) = match start {
+            Start::Beginning => (self.representation, UploadStart::Beginning),
+            Start::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
         match self.client()?.upload(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),

@@ -9,7 +9,7 @@ use crate::client::names::shown;
 use crate::ftp::listing::Kind as EntryKind;
 
 use super::state::Shell;
-use super::transfers::{Begin, shown_local};
+use super::transfers::{Start, shown_local};
 
 /// Maximum depth of the trees of `get -r` and `put -r`.
 const DEPTH_MAX: usize = 64;
@@ -76,7 +76,7 @@ impl Shell {
             if kind.is_dir() {
                 shell.put_branch(&entry.path(), &path, depth + 1)
             } else if kind.is_file() {
-                shell.put_file(&entry.path(), &path, Begin::Anew)
+                shell.put_file(&entry.path(), &path, Start::Beginning)
             } else {
                 shell.note(&format!(
                     "{}: skipped, neither file nor directory",

@@ -29,13 +29,8 @@ enum Awaits {
 impl Login {
     /// Creates the login of a user; `protects_data` asks for TLS on data connections after it.
     #[must_use]
-    pub fn new(user: &str, password: &str, protects_data: bool) -> Self {
-        Self {
-            user: user.as_bytes().to_vec(),
-            password: Password(password.as_bytes().to_vec().into()),
-            protects_data,
-            awaits: Awaits::User,
-        }
+    pub fn new(user: &str, password: Password, protects_data: bool) -> Self {
+        Self { user: user.as_bytes().to_vec(), password, protects_data, awaits: Awaits::User }
     }
 
     fn send(&mut self, command: Command, awaits: Awaits) -> Step<()> {
@@ -83,9 +78,13 @@ mod tests {
     use super::super::replies::{Transcript, run};
     use super::*;
 
+    fn anna(password: &str, protects_data: bool) -> Login {
+        Login::new("anna", Password(password.as_bytes().to_vec().into()), protects_data)
+    }
+
     #[test]
     fn a_server_asks_for_as_much_as_it_needs() {
-        let login = |replies| run(Login::new("anna", "secret", false), replies);
+        let login = |replies| run(anna("secret", false), replies);
         let (user, password, account) = ("USER anna", "PASS secret", "ACCT none");
         assert_eq!(login(&[(230, "in")]), Transcript::new(&[user], Ok(())));
         assert_eq!(login(&[(331, "?"), (202, "")]), Transcript::new(&[user, password], Ok(())));
@@ -95,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_the_login() {
-        let login = |replies| run(Login::new("anna", "secret", true), replies);
+        let login = |replies| run(anna("secret", true), replies);
         let refused = |sent: &[&str], code| Transcript::new(sent, Err((Stage::Login, code)));
         assert_eq!(login(&[(530, "no")]), refused(&["USER anna"], 530));
         let both = refused(&["USER anna", "PASS secret"], 530);
@@ -104,9 +103,7 @@ mod tests {
 
     #[test]
     fn data_is_protected_after_the_login() {
-        let login = |code| {
-            run(Login::new("anna", "", true), &[(230, "in"), (503, "not needed"), (code, "")])
-        };
+        let login = |code| run(anna("", true), &[(230, "in"), (503, "not needed"), (code, "")]);
         let sent = ["USER anna", "PBSZ 0", "PROT P"];
         assert_eq!(login(200), Transcript::new(&sent, Ok(())));
         assert_eq!(login(536), Transcript::new(&sent, Err((Stage::Protection, 536))));

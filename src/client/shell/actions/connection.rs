@@ -49,7 +49,7 @@ pub(in crate::client::shell) fn quote(shell: &mut Shell, words: &[&str]) -> Done
     let lines: Vec<String> =
         reply.lines().iter().map(|line| format!("{} {}", reply.code, shown(line))).collect();
     let text = lines.join("\n") + "\n";
-    shell.say(&text);
+    shell.print(&text);
     if reply.code.0 < 400 {
         Ok(Flow::Continue)
     } else {
@@ -68,7 +68,7 @@ pub(in crate::client::shell) fn status(shell: &mut Shell, _: &[&str]) -> Done {
         Type::Image => "binary",
     };
     let local = shell.local.display();
-    shell.say(&format!("{connected}Data: {way}. Type: {kind}. Local directory: {local}\n"));
+    shell.print(&format!("{connected}Data: {way}. Type: {kind}. Local directory: {local}\n"));
     Ok(Flow::Continue)
 }
 

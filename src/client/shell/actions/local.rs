@@ -11,7 +11,7 @@ use crate::client::shell::state::Shell;
 
 pub(in crate::client::shell) fn lpwd(shell: &mut Shell, _: &[&str]) -> Done {
     let text = format!("{}\n", shell.local.display());
-    shell.say(&text);
+    shell.print(&text);
     Ok(Flow::Continue)
 }
 
@@ -43,7 +43,7 @@ pub(in crate::client::shell) fn lls(shell: &mut Shell, words: &[&str]) -> Done {
         names.push(entry.file_name().to_string_lossy().into_owned() + slash);
     }
     names.sort_unstable();
-    shell.say_names(&names);
+    shell.print_names(&names);
     Ok(Flow::Continue)
 }
 

@@ -16,7 +16,7 @@ use crate::ftp::time::TimeValue;
 
 pub(in crate::client::shell) fn pwd(shell: &mut Shell, _: &[&str]) -> Done {
     let place = shell.client()?.current_directory()?;
-    shell.say_bytes(&[&place, b"\n".as_slice()].concat());
+    shell.print_bytes(&[&place, b"\n".as_slice()].concat());
     Ok(Flow::Continue)
 }
 
@@ -46,12 +46,12 @@ pub(in crate::client::shell) fn ls(shell: &mut Shell, words: &[&str]) -> Done {
     };
     if shell.is_on_terminal() {
         let names: Vec<String> = entries.iter().map(|entry| shown(&label(entry))).collect();
-        shell.say_names(&names);
+        shell.print_names(&names);
     } else {
         // Another program reads these names, so their bytes stay unchanged.
         let text: Vec<u8> =
             entries.iter().flat_map(|entry| [label(entry), b"\n".to_vec()].concat()).collect();
-        shell.say_bytes(&text);
+        shell.print_bytes(&text);
     }
     Ok(Flow::Continue)
 }
@@ -61,19 +61,19 @@ pub(in crate::client::shell) fn dir(shell: &mut Shell, words: &[&str]) -> Done {
     let command = Command::List(Selection { path, ..Selection::default() });
     let text = shell.client()?.listing(&command, &format!("dir {}", words.join(" ")))?;
     let lines: Vec<u8> = lines(&text).flat_map(|line| [line, b"\n"].concat()).collect();
-    shell.say_bytes(&lines);
+    shell.print_bytes(&lines);
     Ok(Flow::Continue)
 }
 
 pub(in crate::client::shell) fn size(shell: &mut Shell, words: &[&str]) -> Done {
     let size = shell.client()?.size(first(words).as_bytes())?;
-    shell.say(&format!("{size}\n"));
+    shell.print(&format!("{size}\n"));
     Ok(Flow::Continue)
 }
 
 pub(in crate::client::shell) fn modtime(shell: &mut Shell, words: &[&str]) -> Done {
     let modified = shell.client()?.modified(first(words).as_bytes())?;
-    shell.say(&format!("{} ({})\n", modified, TimeValue(modified)));
+    shell.print(&format!("{} ({})\n", modified, TimeValue(modified)));
     Ok(Flow::Continue)
 }
 

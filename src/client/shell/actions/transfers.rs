@@ -6,7 +6,7 @@ use crate::client::error::ClientError;
 use crate::client::names::local_name;
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::state::Shell;
-use crate::client::shell::transfers::Begin;
+use crate::client::shell::transfers::Start;
 use crate::ftp::listing::Kind as EntryKind;
 
 pub(in crate::client::shell) fn get(shell: &mut Shell, words: &[&str]) -> Done {
@@ -16,7 +16,7 @@ pub(in crate::client::shell) fn get(shell: &mut Shell, words: &[&str]) -> Done {
     if tree {
         shell.get_tree(remote.as_bytes(), &local)?;
     } else {
-        shell.get_file(remote.as_bytes(), &local, None, Begin::Anew)?;
+        shell.get_file(remote.as_bytes(), &local, None, Start::Beginning)?;
     }
     Ok(Flow::Continue)
 }
@@ -24,7 +24,7 @@ pub(in crate::client::shell) fn get(shell: &mut Shell, words: &[&str]) -> Done {
 pub(in crate::client::shell) fn reget(shell: &mut Shell, words: &[&str]) -> Done {
     let (remote, local) = source_and_destination(words, "reget REMOTE [LOCAL]")?;
     let local = destination(shell, remote, local)?;
-    shell.get_file(remote.as_bytes(), &local, None, Begin::Resume)?;
+    shell.get_file(remote.as_bytes(), &local, None, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
@@ -57,7 +57,7 @@ pub(in crate::client::shell) fn put(shell: &mut Shell, words: &[&str]) -> Done {
     if tree {
         shell.put_tree(&local, &remote)?;
     } else {
-        shell.put_file(&local, &remote, Begin::Anew)?;
+        shell.put_file(&local, &remote, Start::Beginning)?;
     }
     Ok(Flow::Continue)
 }
@@ -65,7 +65,7 @@ pub(in crate::client::shell) fn put(shell: &mut Shell, words: &[&str]) -> Done {
 pub(in crate::client::shell) fn reput(shell: &mut Shell, words: &[&str]) -> Done {
     let (given, remote) = source_and_destination(words, "reput LOCAL [REMOTE]")?;
     let (local, remote) = source(shell, given, remote)?;
-    shell.put_file(&local, &remote, Begin::Resume)?;
+    shell.put_file(&local, &remote, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
@@ -97,7 +97,7 @@ pub(in crate::client::shell) fn mput(shell: &mut Shell, words: &[&str]) -> Done 
     shell.for_each(&files, |shell, local, _| {
         let name =
             local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        shell.put_file(local, &name, Begin::Anew)
+        shell.put_file(local, &name, Start::Beginning)
     })
 }
 

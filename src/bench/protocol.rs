@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use crate::ftp::command::{Mode, Type};
+use crate::ftp::command::{Mode, Password, Type};
 use crate::ftp::dialogue::{
     Authentication, Begin, Dialogue, Exchange, Finish, Login, Opening, Passive, Refused, Stage,
     Step,
@@ -19,7 +19,7 @@ pub(super) enum Purpose {
     /// The client leaves after the login.
     Visit,
     /// Commands without data.
-    Talk,
+    Commands,
     /// Transfers, in image type, and in block mode where that is set.
     Transfer,
 }
@@ -41,7 +41,7 @@ pub(super) enum Action {
 
 /// The state of the dialogue.
 #[derive(Debug)]
-pub(super) struct Talk {
+pub(super) struct Protocol {
     state: State,
     /// Dialogues that follow the current one.
     queue: VecDeque<State>,
@@ -68,10 +68,11 @@ struct Transfers {
     outstanding: usize,
 }
 
-impl Talk {
+impl Protocol {
     /// Creates the dialogue of a new connection, whose greeting is to come.
     pub(super) fn new(settings: &ClientSettings, purpose: Purpose) -> Self {
-        let login = Login::new(&settings.user, &settings.password, false);
+        let password = Password(settings.password.as_bytes().to_vec().into());
+        let login = Login::new(&settings.user, password, false);
         let mut queue = VecDeque::from([State::Login(login)]);
         let setting = |command| State::Exchange(Exchange::new(command));
         if purpose == Purpose::Transfer {
@@ -177,11 +178,11 @@ mod tests {
     use crate::ftp::command::PathName;
 
     /// Passes replies, and returns the commands that were sent and the last action.
-    fn run(talk: &mut Talk, replies: &[(u16, &str)]) -> (Vec<String>, Action) {
+    fn run(protocol: &mut Protocol, replies: &[(u16, &str)]) -> (Vec<String>, Action) {
         let mut sent = Vec::new();
         let mut last = Action::Wait;
         for (code, text) in replies {
-            last = talk.reply(Reply::new(Code(*code), *text)).unwrap();
+            last = protocol.reply(Reply::new(Code(*code), *text)).unwrap();
             if let Action::Send(command) = &last {
                 sent.push(String::from_utf8(command.encode()).unwrap());
             }
@@ -189,22 +190,22 @@ mod tests {
         (sent, last)
     }
 
-    fn talk(block: bool, purpose: Purpose) -> Talk {
+    fn client(block: bool, purpose: Purpose) -> Protocol {
         let (user, password) = ("anna".to_owned(), "secret".to_owned());
-        Talk::new(&ClientSettings { user, password, block, ahead: 0 }, purpose)
+        Protocol::new(&ClientSettings { user, password, block, ahead: 0 }, purpose)
     }
 
     #[test]
     fn a_purpose_decides_the_commands_after_the_login() {
         let replies = [(220, "ready"), (331, "?"), (230, "in"), (200, ""), (200, "")];
         let cases = [
-            (false, Purpose::Talk, 3, vec!["USER anna", "PASS secret"]),
+            (false, Purpose::Commands, 3, vec!["USER anna", "PASS secret"]),
             (false, Purpose::Transfer, 4, vec!["USER anna", "PASS secret", "TYPE I"]),
             (true, Purpose::Transfer, 5, vec!["USER anna", "PASS secret", "TYPE I", "MODE B"]),
         ];
         for (block, purpose, count, sent) in cases {
-            let mut talk = talk(block, purpose);
-            let (commands, last) = run(&mut talk, &replies[..count]);
+            let mut protocol = client(block, purpose);
+            let (commands, last) = run(&mut protocol, &replies[..count]);
             assert_eq!(commands, sent);
             assert_eq!(last, Action::Done);
         }
@@ -212,27 +213,27 @@ mod tests {
 
     #[test]
     fn pasv_is_used_for_good_once_epsv_is_refused() {
-        let mut talk = talk(false, Purpose::Transfer);
-        run(&mut talk, &[(220, ""), (230, ""), (200, "")]);
-        assert!(matches!(talk.open_data(true), Action::Send(Command::ExtendedPassive(_))));
-        let (sent, last) = run(&mut talk, &[(500, "unknown"), (227, "(127,0,0,1,7,208)")]);
+        let mut protocol = client(false, Purpose::Transfer);
+        run(&mut protocol, &[(220, ""), (230, ""), (200, "")]);
+        assert!(matches!(protocol.open_data(true), Action::Send(Command::ExtendedPassive(_))));
+        let (sent, last) = run(&mut protocol, &[(500, "unknown"), (227, "(127,0,0,1,7,208)")]);
         assert_eq!((sent, last), (vec!["PASV".to_owned()], Action::Connect(2000)));
-        assert_eq!(talk.open_data(true), Action::Send(Command::Passive));
+        assert_eq!(protocol.open_data(true), Action::Send(Command::Passive));
     }
 
     #[test]
     fn each_requested_transfer_is_confirmed_once() {
-        let mut talk = talk(false, Purpose::Transfer);
-        run(&mut talk, &[(220, ""), (230, ""), (200, "")]);
-        talk.expect(Command::Retrieve(PathName(b"a".to_vec())), 2);
+        let mut protocol = client(false, Purpose::Transfer);
+        run(&mut protocol, &[(220, ""), (230, ""), (200, "")]);
+        protocol.expect(Command::Retrieve(PathName(b"a".to_vec())), 2);
         let mut confirmed = 0;
         for code in [150, 110, 226, 150, 226] {
-            let action = talk.reply(Reply::new(Code(code), "")).unwrap();
+            let action = protocol.reply(Reply::new(Code(code), "")).unwrap();
             confirmed += u32::from(action == Action::Confirmed);
         }
         assert_eq!(confirmed, 2);
-        assert!(talk.reply(Reply::new(Code(226), "")).is_err(), "one too many");
-        talk.expect(Command::Retrieve(PathName(b"a".to_vec())), 1);
-        assert!(talk.reply(Reply::new(Code(550), "gone")).is_err());
+        assert!(protocol.reply(Reply::new(Code(226), "")).is_err(), "one too many");
+        protocol.expect(Command::Retrieve(PathName(b"a".to_vec())), 1);
+        assert!(protocol.reply(Reply::new(Code(550), "gone")).is_err());
     }
 }
