@@ -122,8 +122,8 @@ pub(super) enum Routine<'a> {
     Fetch { path: &'a str, rate: Option<u64> },
     /// Stores a file under this path, or, if `numbered`, under a numbered name in this directory.
     Store { path: &'a str, numbered: bool, source: BorrowedFd<'a>, size: u64 },
-    /// Lists a directory with this verb.
-    List { verb: &'static str, directory: &'a str },
+    /// Lists a directory: by MLSD if `exact`, else by LIST.
+    List { exact: bool, directory: &'a str },
     /// Sends NOOP, with this pause after each reply.
     Noop { every: Duration },
     /// Does nothing.
@@ -155,7 +155,7 @@ pub(super) fn groups<'a>(
     });
     let group = |name, clients, routine| Group { name, clients, routine };
     let noop = group("commands", INTERACTIVE_CLIENTS, Routine::Noop { every: THINKING });
-    let list = |verb| group(verb, sessions, Routine::List { verb, directory });
+    let list = |verb, exact| group(verb, sessions, Routine::List { exact, directory });
     match load {
         Load::Download => vec![group("RETR", sessions, fetch)],
         Load::Upload => vec![group("STOR", sessions, store)],
@@ -167,7 +167,7 @@ pub(super) fn groups<'a>(
         Load::Mix => {
             vec![noop, group("RETR", sessions, fetch), group("slow readers", SLOW_READERS, slow)]
         }
-        Load::List => vec![list("LIST")],
-        Load::MachineList => vec![list("MLSD")],
+        Load::List => vec![list("LIST", false)],
+        Load::MachineList => vec![list("MLSD", true)],
     }
 }

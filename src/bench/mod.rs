@@ -9,10 +9,15 @@
 //! Depends on `client`, for preparing and comparing files, and on `ftp`.
 
 mod client;
+mod control;
+mod data;
 mod error;
+mod failure;
 mod load;
+mod protocol;
 mod report;
 mod runner;
+mod target;
 mod usage;
 
 pub use error::BenchError;
@@ -28,10 +33,10 @@ use std::time::Duration;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::client::{Client, Interrupt, Options, TlsMode};
-use client::{Login, Target};
 use load::{Group, Routine};
 use report::Row;
 use runner::Runner;
+use target::{ClientSettings, Target};
 use usage::Usage;
 
 /// Name of the file that is stored for fetching.
@@ -109,8 +114,10 @@ impl<'a> Bench<'a> {
         };
         let mut helper = Client::connect(&settings.host, settings.port, &options)?;
         helper.login(&settings.user, &settings.password)?;
-        let server = SocketAddr::new(canonical(helper.peer()), settings.port);
-        let login = Login {
+        let lost = || BenchError::Wrong("the connection is lost".to_owned());
+        let peer = helper.peer().ok_or_else(lost)?;
+        let server = SocketAddr::new(canonical(peer), settings.port);
+        let login = ClientSettings {
             user: settings.user.clone(),
             password: settings.password.clone(),
             block: settings.block && !load.stores(),

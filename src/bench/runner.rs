@@ -10,10 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
-use super::client::{Client, Failure, Purpose, Target, Task};
+use super::client::{Client, Task};
 use super::error::BenchError;
+use super::failure::Failure;
 use super::load::{Group, Routine};
+use super::protocol::Purpose;
 use super::report::Row;
+use super::target::Target;
 use super::usage::Usage;
 
 /// Maximum number of clients that log in at once before the measurement: fewer than the shortest listen backlog in use.
@@ -62,7 +65,7 @@ impl Member<'_> {
     fn purpose(&self) -> Purpose {
         match self.routine {
             Routine::Visit => Purpose::Visit,
-            Routine::Noop { .. } | Routine::Rest => Purpose::Talk,
+            Routine::Noop { .. } | Routine::Rest => Purpose::Commands,
             Routine::Fetch { .. } | Routine::Store { .. } | Routine::List { .. } => {
                 Purpose::Transfer
             }
@@ -80,7 +83,7 @@ pub(super) struct Runner<'w, 'a> {
     phase: Phase,
     /// Number of busy clients.
     busy: usize,
-    heard_at: Instant,
+    last_event: Instant,
     now: Instant,
 }
 
@@ -94,7 +97,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             at_hand: Vec::new(),
             phase: Phase::Gather,
             busy: 0,
-            heard_at: now,
+            last_event: now,
             now,
         }
     }
@@ -213,7 +216,7 @@ impl<'w, 'a> Runner<'w, 'a> {
         while self.now < until && !self.is_interrupted() {
             self.turn()?;
             // No event is expected.
-            self.heard_at = self.now;
+            self.last_event = self.now;
         }
         let used = Usage::of(process)?.since(&before);
         self.phase = Phase::Once;
@@ -305,13 +308,13 @@ impl<'w, 'a> Runner<'w, 'a> {
         };
         self.now = now();
         if !events.is_empty() {
-            self.heard_at = self.now;
+            self.last_event = self.now;
         }
         for event in events {
             let word = event.data.u64();
             let number = usize::try_from(word >> 1).unwrap_or(usize::MAX);
             self.drive(number, |client, target| {
-                if word & 1 == 1 { client.look(target) } else { client.hear(target) }
+                if word & 1 == 1 { client.look(target) } else { client.receive(target) }
             });
         }
         for number in std::mem::take(&mut self.at_hand) {
@@ -323,7 +326,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             self.timers.pop();
             self.ring(number, due);
         }
-        if self.now.duration_since(self.heard_at) > SILENCE_MAX {
+        if self.now.duration_since(self.last_event) > SILENCE_MAX {
             let seconds = SILENCE_MAX.as_secs();
             return Err(BenchError::Wrong(format!(
                 "the server did not respond for {seconds} seconds"
@@ -429,7 +432,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             Routine::Store { path, source, size, .. } => {
                 Task::Store { path: path.to_owned(), source, size }
             }
-            Routine::List { verb, directory } => Task::List { verb, directory },
+            Routine::List { exact, directory } => Task::List { exact, directory },
             Routine::Noop { .. } => Task::Noop,
             Routine::Rest => return,
         };

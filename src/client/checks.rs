@@ -3,20 +3,20 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::time::Duration;
 
-use crate::ftp::Reply;
 use crate::ftp::checksum::{Algorithm, Checksum};
 use crate::ftp::command::{Command, Range};
+use crate::ftp::{Code, Reply};
 
-use super::files::name;
-use super::{Client, ClientError, Features};
+use super::error::ClientError;
+use super::link::Link;
+use super::names::name;
+use super::transfer::SLOWEST_BYTES_PER_SECOND;
 
 /// Maximum number of bytes of a local file to read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
-
-/// Lowest rate, in bytes per second, at which a server is expected to hash or store a file; timeouts grow accordingly.
-pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
 
 /// Result of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,29 +27,13 @@ pub(super) enum Comparison {
     Unknown,
 }
 
-impl Features {
-    /// Reads the checksum commands from a line of the FEAT reply, in upper case.
-    pub(super) fn learn_checksums(&mut self, line: &str) {
-        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if verb == "HASH" {
-            // The star marks the algorithm that HASH uses until another one is chosen.
-            self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
-        }
-        let found = Algorithm::ALL.into_iter().find(|algorithm| {
-            verb == algorithm.verb() || (verb == "XSHA" && *algorithm == Algorithm::Sha1)
-        });
-        self.checksums.extend(found);
-        self.checksums.sort_by_key(|one| Algorithm::ALL.iter().position(|other| other == one));
-    }
-}
-
-impl Client {
+impl Link {
     /// Compares the first `count` bytes of a local file with those of a remote one.
     pub(super) fn compare(
         &mut self,
         path: &[u8],
         file: &File,
-        local: &std::path::Path,
+        local: &Path,
         count: u64,
         whole: Whole,
     ) -> Result<Comparison, ClientError> {
@@ -57,16 +41,17 @@ impl Client {
             return Ok(Comparison::Unknown);
         };
         // Both sides hash in parallel.
-        self.send_line(&command.encode())?;
-        let ours = sum_up(file, count, algorithm, || self.options.interrupt.check())
+        self.send(&command.encode())?;
+        let ours = sum_up(file, count, algorithm, || self.settings.interrupt.check())
             .map_err(|error| error.at(local));
-        if self.options.interrupt.is_set() {
+        if self.settings.interrupt.is_set() {
             self.abort()?;
             return Err(ClientError::interrupted());
         }
         let patience = Duration::from_secs(count / SLOWEST_BYTES_PER_SECOND);
-        let reply = self.connection.reply_later(patience)?;
-        let Some(theirs) = told(&reply, algorithm).filter(|_| reply.code.is_completion()) else {
+        let reply = self.with_patience(patience, Self::reply)?;
+        let Some(theirs) = checksum_in(&reply, algorithm).filter(|_| reply.code.is_completion())
+        else {
             return Ok(Comparison::Unknown);
         };
         let same = ours?.eq_ignore_ascii_case(&theirs);
@@ -114,7 +99,7 @@ enum Unsummed {
 }
 
 impl Unsummed {
-    fn at(self, local: &std::path::Path) -> ClientError {
+    fn at(self, local: &Path) -> ClientError {
         match self {
             Self::Io(error) => ClientError::local(local, &error),
             Self::Stopped(error) => error,
@@ -145,13 +130,13 @@ fn sum_up(
 }
 
 /// Finds the checksum in a reply: `213 SHA-256 0-9 abc… name` from HASH, `250 abc…` from the other commands.
-fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
+fn checksum_in(reply: &Reply, algorithm: Algorithm) -> Option<String> {
     let text = reply.text();
     let digits = Checksum::new(algorithm).finish().len();
     let is_sum =
         |word: &&str| word.len() == digits && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut words = text.split_ascii_whitespace();
-    let found = if reply.code == crate::ftp::Code::FILE_STATUS {
+    let found = if reply.code == Code::FILE_STATUS {
         // If the algorithm is not the one in FEAT, somebody has chosen another.
         words.next().filter(|name| Algorithm::named(name) == Some(algorithm))?;
         words.nth(1).filter(is_sum)
@@ -164,11 +149,11 @@ fn told(reply: &Reply, algorithm: Algorithm) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ftp::Code;
 
     #[test]
     fn the_checksum_is_found_in_replies_of_every_kind() {
-        let found = |code, text: &str, algorithm| told(&Reply::new(Code(code), text), algorithm);
+        let found =
+            |code, text: &str, algorithm| checksum_in(&Reply::new(Code(code), text), algorithm);
         let sum = "900150983cd24fb0d6963f7d28e17f72";
         let hash = format!("MD5 0-9 {sum} a b");
         assert_eq!(found(213, &hash, Algorithm::Md5), Some(sum.to_owned()));
@@ -176,15 +161,5 @@ mod tests {
         assert_eq!(found(250, "352441C2", Algorithm::Crc32), Some("352441C2".to_owned()));
         assert_eq!(found(250, "XCRC 352441C2", Algorithm::Crc32), Some("352441C2".to_owned()));
         assert_eq!(found(250, "20240131.csv 20240131 done", Algorithm::Md5), None);
-    }
-
-    #[test]
-    fn what_a_server_makes_is_learned_from_feat() {
-        let mut features = Features::default();
-        for line in ["HASH SHA-1;MD5*;ROT13", "XCRC", "XSHA256", "XMD5 FILENAME", "MDTM"] {
-            features.learn_checksums(line);
-        }
-        assert_eq!(features.hash, Some(Algorithm::Md5));
-        assert_eq!(features.checksums, [Algorithm::Sha256, Algorithm::Md5, Algorithm::Crc32]);
     }
 }

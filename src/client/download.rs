@@ -3,33 +3,35 @@
 use std::fs;
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use crate::ftp::ascii::FromWire;
 use crate::ftp::command::{Command, Type};
 
 use super::checks::{Comparison, Whole};
-use super::files::{Progress, about, destination, name, shown, shown_path};
-use super::part::{Found, Identity, Part};
-use super::{Client, ClientError, ErrorKind};
+use super::connection::Client;
+use super::endpoint::Endpoint;
+use super::error::{ClientError, ErrorKind};
+use super::identity::Identity;
+use super::link::Link;
+use super::metadata::RemoteMetadata;
+use super::names::{about, destination, name, shown, shown_path};
+use super::part::{Found, Part};
+use super::progress::Progress;
 
 /// Number of bytes of the local part that are fetched again and compared before a download continues.
 const OVERLAP_BYTES: usize = 64 * 1024;
 
-/// Size and time of a remote file from a listing (MLSD), so that the client need not ask for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "each name says it")]
-pub struct RemoteMetadata {
-    pub size: Option<u64>,
-    pub modified: Option<Timestamp>,
-}
-
 /// A download, with the state that is kept from one try to the next.
 struct Download<'a> {
+    server: Endpoint,
     path: &'a [u8],
     local: &'a Path,
     representation: Type,
+    /// Size and time, if they are known without a question to the server. A retry asks.
     known: Option<RemoteMetadata>,
+    /// Size and time in the current try.
+    metadata: RemoteMetadata,
+    /// Furthest offset reached in the file.
+    reached: u64,
     /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
 }
@@ -49,9 +51,22 @@ impl Client {
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let local = &destination(local)?;
-        let mut download = Download { path, local, representation, known, distrusted: false };
-        self.reached = 0;
-        self.recovering(progress, |client, progress| client.try_download(&mut download, progress))
+        let mut download = Download {
+            server: self.connector().server.clone(),
+            path,
+            local,
+            representation,
+            known,
+            metadata: RemoteMetadata::default(),
+            reached: 0,
+            distrusted: false,
+        };
+        self.set_reached(0);
+        self.with_retries(progress, |client, progress| {
+            let outcome = download.attempt(client.link()?, progress);
+            client.set_reached(download.reached);
+            outcome
+        })
     }
 
     /// Fetches a file as [`Self::download`] does, but takes the existing file `local` for its beginning.
@@ -62,7 +77,7 @@ impl Client {
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let target = &destination(local)?;
-        let known = self.recovering(progress, |client, _| client.facts(path))?;
+        let known = self.with_retries(progress, |client, _| client.link()?.metadata(path))?;
         let here = fs::metadata(target).map_or(0, |found| found.len());
         match known.size {
             _ if here == 0 => {}
@@ -74,41 +89,37 @@ impl Client {
             }
             Some(_) => {
                 let RemoteMetadata { size, modified } = known;
-                let identity = Identity::new(&self.place, path, size, modified, Type::Image);
+                let identity =
+                    Identity::new(&self.connector().server, path, size, modified, Type::Image);
                 Part::copy_of(target, &identity)?;
             }
         }
         self.download(path, local, Type::Image, Some(known), progress)
     }
+}
 
-    /// Asks for size and time. A server without SIZE or MDTM replies 5xx; then only the end of the data marks the end
-    /// of the file.
-    fn facts(&mut self, path: &[u8]) -> Result<RemoteMetadata, ClientError> {
-        let size = self.optional(|client| client.size(path))?;
-        Ok(RemoteMetadata { size, modified: self.optional(|client| client.modified(path))? })
-    }
-
-    fn try_download(
+impl Download<'_> {
+    /// Fetches the file, or the rest of it, once.
+    fn attempt(
         &mut self,
-        download: &mut Download<'_>,
+        link: &mut Link,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        let facts = match download.known.take() {
+        self.metadata = match self.known.take() {
             Some(known) => known,
-            None => self.facts(download.path)?,
+            None => link.metadata(self.path)?,
         };
-        let RemoteMetadata { size, modified } = facts;
-        let identity =
-            Identity::new(&self.place, download.path, size, modified, download.representation);
-        let (part, found) = Part::open(download.local, &identity)?;
-        let can_resume = download.representation == Type::Image && facts.size.is_some();
+        let RemoteMetadata { size, modified } = self.metadata;
+        let identity = Identity::new(&self.server, self.path, size, modified, self.representation);
+        let (part, found) = Part::open(self.local, &identity)?;
+        let can_resume = self.representation == Type::Image && size.is_some();
         let have = match found {
-            Found::Same(have) if can_resume && facts.size >= Some(have) => have,
-            Found::Unproven(have) if can_resume && facts.size >= Some(have) => {
-                self.proven(download, &part, have, progress)?
+            Found::Same(have) if can_resume && size >= Some(have) => have,
+            Found::Unproven(have) if can_resume && size >= Some(have) => {
+                self.proven(link, &part, have, progress)?
             }
             Found::Other => {
-                let name = shown(download.path);
+                let name = shown(self.path);
                 progress.note(&format!(
                     "{name} has changed on the server; downloading the whole file again"
                 ));
@@ -117,16 +128,14 @@ impl Client {
             Found::Same(_) | Found::Unproven(_) | Found::Nothing => 0,
         };
         part.cut(have)?;
-        let fetched = self.fetch(download, &part, have, facts, progress);
-        let outcome = match fetched {
-            Ok(bytes) => self.check(download, &part, have, bytes, facts, progress),
+        let outcome = match self.fetch(link, &part, have, progress) {
+            Ok(bytes) => self.check(link, &part, have, bytes, progress).map(|()| bytes),
             Err(error) => Err(error),
         };
         match outcome {
             Ok(bytes) => {
-                let permissions =
-                    fs::metadata(download.local).ok().map(|found| found.permissions());
-                part.complete(facts.modified, permissions)?;
+                let permissions = fs::metadata(self.local).ok().map(|found| found.permissions());
+                part.complete(modified, permissions)?;
                 Ok(bytes)
             }
             Err(error) => Err(keep(error, part)),
@@ -135,14 +144,14 @@ impl Client {
 
     /// Returns the offset to resume at: the length of the part if its checksum matches the server's, else 0.
     fn proven(
-        &mut self,
-        download: &Download<'_>,
+        &self,
+        link: &mut Link,
         part: &Part,
         have: u64,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        self.set_type(Type::Image)?;
-        let compared = self.compare(download.path, part.file(), part.path(), have, Whole::No)?;
+        link.set_type(Type::Image)?;
+        let compared = link.compare(self.path, part.file(), part.path(), have, Whole::No)?;
         if compared == Comparison::Same {
             return Ok(have);
         }
@@ -156,116 +165,148 @@ impl Client {
     /// Receives the rest of a file after the bytes in the part.
     fn fetch(
         &mut self,
-        download: &Download<'_>,
+        link: &mut Link,
         part: &Part,
         have: u64,
-        facts: RemoteMetadata,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        if have > 0 && !self.restarts {
+        if have > 0 && !link.support.restart {
             progress.note("the server cannot resume; downloading the whole file again");
             part.clear()?;
-            return self.fetch(download, part, 0, facts, progress);
+            return self.fetch(link, part, 0, progress);
         }
-        self.set_type(download.representation)?;
-        let image = download.representation == Type::Image;
-        let total = facts.size.filter(|_| image);
+        link.set_type(self.representation)?;
         let overlap = usize::try_from(have).unwrap_or(usize::MAX).min(OVERLAP_BYTES);
-        let expected = part.read_before(have, overlap)?;
-        let (mut expected, mut differs) = (expected.as_slice(), false);
-        let (mut bytes, mut stored) = (have, have);
-        let (mut converter, mut text) = (FromWire::default(), Vec::new());
+        let total = self.metadata.size.filter(|_| self.representation == Type::Image);
+        let mut arrival = Arrival {
+            part,
+            total,
+            expected: &part.read_before(have, overlap)?,
+            differs: false,
+            bytes: have,
+            stored: have,
+            converter: (self.representation == Type::Ascii).then(FromWire::default),
+            text: Vec::new(),
+        };
         progress.progress(have, total);
-        let command = Command::Retrieve(name(download.path)?);
-        let what = about("get", download.path);
-        let received = self.receive(&command, have - overlap as u64, &what, |chunk| {
-            let (again, chunk) = chunk.split_at(chunk.len().min(expected.len()));
-            differs = !expected.starts_with(again);
-            if differs {
-                return Err(ClientError::new(ErrorKind::Local, "the data differs"));
-            }
-            expected = expected.get(again.len()..).unwrap_or_default();
-            bytes += chunk.len() as u64;
-            progress.progress(bytes, total);
-            let chunk = if image {
-                chunk
-            } else {
-                text.clear();
-                converter.convert(chunk, &mut text);
-                &text
-            };
-            part.write_at(chunk, stored)?;
-            stored += chunk.len() as u64;
-            Ok(())
+        let command = Command::Retrieve(name(self.path)?);
+        let what = about("get", self.path);
+        let received = link.receive(&command, have - overlap as u64, &what, |chunk| {
+            arrival.store(chunk, progress)
         });
-        self.reached = self.reached.max(bytes);
-        if have > 0 && (differs || !self.restarts) {
-            let why = if differs {
+        self.reached = self.reached.max(arrival.bytes);
+        if have > 0 && (arrival.differs || !link.support.restart) {
+            let why = if arrival.differs {
                 "the remote file differs from the partial download"
             } else {
                 "the server cannot resume"
             };
             progress.note(&format!("{why}; downloading the whole file again"));
             part.clear()?;
-            return self.fetch(download, part, 0, facts, progress);
+            return self.fetch(link, part, 0, progress);
         }
         received?;
-        text.clear();
-        converter.finish(&mut text);
-        part.write_at(&text, stored)?;
-        Ok(bytes)
+        arrival.finish()
     }
 
     /// Checks the file by its length, and by a checksum where the server computes one, else by its time. After a first
     /// mismatch the file is fetched again from the start, once.
     fn check(
         &mut self,
-        download: &mut Download<'_>,
+        link: &mut Link,
         part: &Part,
         have: u64,
         bytes: u64,
-        facts: RemoteMetadata,
         progress: &mut impl Progress,
-    ) -> Result<u64, ClientError> {
-        let path = download.path;
-        if download.representation == Type::Ascii {
-            return Ok(bytes);
+    ) -> Result<(), ClientError> {
+        let RemoteMetadata { size, modified } = self.metadata;
+        if self.representation == Type::Ascii {
+            return Ok(());
         }
-        match facts.size {
+        match size {
             Some(size) if bytes < size => {
-                let message = format!("{}: {bytes} of {size} bytes arrived", shown(path));
+                let message = format!("{}: {bytes} of {size} bytes arrived", shown(self.path));
                 return Err(ClientError::new(ErrorKind::Incomplete, message));
             }
             Some(size) if bytes > size && have == 0 => {
-                progress.note(&format!("{} grew during the download", shown(path)));
-                return Ok(bytes);
+                progress.note(&format!("{} grew during the download", shown(self.path)));
+                return Ok(());
             }
             _ => {}
         }
-        let grew = facts.size.is_some_and(|size| bytes > size);
-        let compared = self.compare(path, part.file(), part.path(), bytes, Whole::Yes)?;
-        let fits = match compared {
+        let grew = size.is_some_and(|size| bytes > size);
+        let fits = match link.compare(self.path, part.file(), part.path(), bytes, Whole::Yes)? {
             Comparison::Same => true,
             Comparison::Different => false,
             // The beginning belongs to an older version of the file.
             Comparison::Unknown if grew => false,
             // A file that was changed during the download may be half old, half new.
             Comparison::Unknown => {
-                facts.modified.is_none()
-                    || self.optional(|client| client.modified(path))? == facts.modified
+                modified.is_none() || link.optional(|link| link.modified(self.path))? == modified
             }
         };
         if fits {
-            return Ok(bytes);
+            return Ok(());
         }
         part.clear()?;
         let message = format!(
             "{} differs from the remote file, which changed during the download",
-            shown(path)
+            shown(self.path)
         );
         let error = ClientError::new(ErrorKind::Incomplete, message);
-        let again = !std::mem::replace(&mut download.distrusted, true);
+        let again = !std::mem::replace(&mut self.distrusted, true);
         Err(if again { error } else { error.at_last() })
+    }
+}
+
+/// Data that arrives, on its way into a part.
+struct Arrival<'a> {
+    part: &'a Part,
+    total: Option<u64>,
+    /// Bytes of the part that the server sends again, and that must not differ.
+    expected: &'a [u8],
+    /// Set once they differ.
+    differs: bool,
+    /// Number of bytes of the remote file so far.
+    bytes: u64,
+    /// Number of bytes of the part so far.
+    stored: u64,
+    /// The converter of line ends, for text.
+    converter: Option<FromWire>,
+    text: Vec<u8>,
+}
+
+impl Arrival<'_> {
+    fn store(&mut self, chunk: &[u8], progress: &mut impl Progress) -> Result<(), ClientError> {
+        let (again, chunk) = chunk.split_at(chunk.len().min(self.expected.len()));
+        self.differs = !self.expected.starts_with(again);
+        if self.differs {
+            return Err(ClientError::new(ErrorKind::Local, "the data differs"));
+        }
+        self.expected = self.expected.get(again.len()..).unwrap_or_default();
+        self.bytes += chunk.len() as u64;
+        progress.progress(self.bytes, self.total);
+        let chunk = match &mut self.converter {
+            None => chunk,
+            Some(converter) => {
+                self.text.clear();
+                converter.convert(chunk, &mut self.text);
+                &self.text
+            }
+        };
+        self.part.write_at(chunk, self.stored)?;
+        self.stored += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Stores what the converter has held back, and returns the number of bytes of the remote file.
+    fn finish(mut self) -> Result<u64, ClientError> {
+        if let Some(mut converter) = self.converter.take() {
+            self.text.clear();
+            converter.finish(&mut self.text);
+            self.part.write_at(&self.text, self.stored)?;
+        }
+        Ok(self.bytes)
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use crate::ftp::Reply;
 use crate::ftp::path::Escaped;
+use crate::ftp::{Code, Reply};
 use crate::units;
 
 /// Kind of an error, by who has to act. Its number is the exit status.
@@ -72,6 +72,11 @@ impl ClientError {
         Self { kind, more: format!("{}{more}", self.more), ..self }
     }
 
+    /// Reports a lost control connection.
+    pub(super) fn lost(why: &str) -> Self {
+        Self::new(ErrorKind::NoConnection, format!("connection lost: {why}"))
+    }
+
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
     }
@@ -85,6 +90,31 @@ impl ClientError {
             ErrorKind::Local,
             format!("{}: {}", Escaped(path.as_os_str().as_encoded_bytes()), reason(error)),
         )
+    }
+
+    /// Returns true if the server refused with a permanent reply (5xx).
+    pub(super) fn is_refused_for_good(&self) -> bool {
+        let permanent = |reply: &Reply| !reply.code.is_transient();
+        self.kind == ErrorKind::Refused && self.reply.as_ref().is_some_and(permanent)
+    }
+
+    /// Returns true if a retry may succeed: the connection was lost, or the server replied 4xx. A 5xx reply, a full
+    /// disk, and errors of login, TLS or this machine are final.
+    pub(super) fn is_worth_another_try(&self) -> bool {
+        let code = self.reply.as_ref().map(|reply| reply.code);
+        if self.is_final {
+            return false;
+        }
+        let transient = code.is_none_or(|code| code.is_transient() && code != Code::NO_SPACE);
+        match self.kind {
+            ErrorKind::NoConnection | ErrorKind::Incomplete => transient,
+            ErrorKind::Refused => code.is_some() && transient,
+            ErrorKind::Usage
+            | ErrorKind::Login
+            | ErrorKind::Tls
+            | ErrorKind::Local
+            | ErrorKind::Interrupted => false,
+        }
     }
 
     /// Returns true if the control connection can no longer be used.

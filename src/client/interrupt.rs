@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::ClientError;
+use super::error::ClientError;
 
 /// A flag shared between the signal handler that sets it and the waits that it ends.
 #[derive(Debug, Clone, Default)]

@@ -2,21 +2,11 @@
 //!
 //! `NAME.part.id` is written before the first byte of `NAME.part`, and removed after it. So a kill at any time leaves
 //! both files, or nothing that could be mistaken: a `.part` with content but without its `.part.id` is not a file of
-//! ours. Both files are changed only under the lock of the part.
-//!
-//! SECURITY: both names are ordinary file names, which a server can serve. Without a mark, `f.part` and `f.part.id` of
-//! one server, fetched by `mget`, would be a part of another server's `f`, with bytes that the first server has chosen.
-//! So both files of a part carry a mark that no download has: the sticky bit. It is metadata of the file itself, so
-//! neither content nor a name can forge it. Its owner may set it on every file system that keeps Unix modes (fewer
-//! support extended attributes and birth times), and it stays when a directory is moved. A download gets at most the
-//! nine permission bits with its final name. Some file systems cannot hold the mark (FAT, some network and FUSE file
-//! systems); the client tests this on the file itself. There a part is resumed only when a checksum of the server
-//! proves it ([`Found::Unproven`]).
+//! ours. Both files are changed only under the lock of the part. [`super::mark`] tells them from downloads.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -25,62 +15,16 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use crate::ftp::command::Type;
-use crate::ftp::path::Escaped;
-
-use super::files::shown_path;
-use super::{ClientError, ErrorKind};
+use super::error::{ClientError, ErrorKind};
+use super::identity::{Identity, Note, write_identity};
+use super::mark::{MARK, Marks, NEW_MODE, PERMISSIONS, set_mode};
+use super::names::shown_path;
 
 const PART_SUFFIX: &str = ".part";
 const IDENTITY_SUFFIX: &str = ".part.id";
 
-/// First line of every identity.
-const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
-
 /// Maximum length of a file name on Linux, in bytes.
 const NAME_BYTES_MAX: usize = 255;
-/// Maximum size of an identity to read, in bytes: a path has at most 4 KiB, and at most six times that when escaped.
-const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
-
-/// The mark of both files of a part: the sticky bit.
-const MARK: u32 = 0o1000;
-
-/// The permission bits of a complete file.
-const PERMISSIONS: u32 = 0o777;
-
-/// The mode of a new part and of its identity, before the umask.
-const NEW_MODE: u32 = MARK | 0o666;
-
-/// Identity of a remote file: its server and path, and its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity(String);
-
-impl Identity {
-    pub(super) fn new(
-        (host, port): &(String, u16),
-        path: &[u8],
-        size: Option<u64>,
-        modified: Option<Timestamp>,
-        representation: Type,
-    ) -> Self {
-        let place = format!("server {host}:{port}\npath {}\n", Escaped(path));
-        // On disk: these words must stay, or the parts of earlier versions are no longer recognized.
-        let representation = match representation {
-            Type::Ascii => "Ascii",
-            Type::Image => "Image",
-        };
-        let mut text = format!("{FIRST_LINE}\n{place}type {representation}\n");
-        if let Some(size) = size {
-            // Writing to a string cannot fail.
-            let _written = writeln!(text, "size {size}");
-        }
-        if let Some(modified) = modified {
-            // In whole seconds, because MLSD and MDTM of one server may differ in the fraction.
-            let _written = writeln!(text, "modified {}", modified.as_second());
-        }
-        Self(text)
-    }
-}
 
 /// State of the file under a part's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +66,7 @@ impl Part {
             return Err(in_the_way(&note));
         }
         let is_proven = marks.is_marked && known.as_ref().is_some_and(|known| known.is_marked);
-        let same = known.is_some_and(|known| known.text == identity.0);
+        let same = known.is_some_and(|known| known.is_of(identity));
         let found = match length {
             0 => Found::Nothing,
             length if same && is_proven => Found::Same(length),
@@ -289,82 +233,6 @@ fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
 }
 
-fn is_marked(found: &fs::Metadata) -> bool {
-    found.mode() & MARK != 0
-}
-
-fn set_mode(file: &File, mode: u32) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(mode))
-}
-
-/// Length and mode of an open part, its mark, and the ability of its file system to hold one.
-#[derive(Debug, Clone, Copy)]
-struct Marks {
-    length: u64,
-    mode: u32,
-    is_marked: bool,
-    are_held: bool,
-}
-
-impl Marks {
-    fn of(file: &File) -> io::Result<Self> {
-        let found = file.metadata()?;
-        let (length, mode, is_marked) = (found.len(), found.mode() & 0o7777, is_marked(&found));
-        let mut are_held = is_marked;
-        if !is_marked && set_mode(file, mode | MARK).is_ok() {
-            // FAT accepts a mode that it does not keep.
-            are_held = self::is_marked(&file.metadata()?);
-            set_mode(file, mode)?;
-        }
-        Ok(Self { length, mode, is_marked, are_held })
-    }
-}
-
-/// An identity as found on disk.
-#[derive(Debug)]
-struct Note {
-    text: String,
-    is_marked: bool,
-}
-
-impl Note {
-    /// Reads the file under the name of an identity; `None` if there is none. A file that cannot be read as an identity
-    /// is not ours, and gets the text `?`.
-    fn read(path: &Path) -> Option<Self> {
-        let mut options = File::options();
-        options.read(true);
-        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
-        let read = || -> io::Result<Self> {
-            let file = options.open(path)?;
-            let found = file.metadata()?;
-            if !found.is_file() {
-                return Err(io::ErrorKind::InvalidData.into());
-            }
-            let mut text = String::new();
-            file.take(IDENTITY_BYTES_MAX).read_to_string(&mut text)?;
-            Ok(Self { text, is_marked: is_marked(&found) })
-        };
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            read => Some(read.unwrap_or_else(|_| Self { text: "?".to_owned(), is_marked: false })),
-        }
-    }
-
-    /// Returns true if the identity is one of ours, even if its writing was cut off.
-    fn is_ours(&self, marks: Marks) -> bool {
-        let may_be = self.text.is_empty() || self.text.starts_with(FIRST_LINE);
-        may_be && (self.is_marked || !marks.are_held)
-    }
-}
-
-fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(NEW_MODE);
-    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let written = options.open(path).and_then(|mut file| file.write_all(identity.0.as_bytes()));
-    written.map_err(|error| ClientError::local(path, &error))
-}
-
 /// Returns true if the part or the identity of another download could have this name. The case is ignored, as on some
 /// file systems.
 fn is_name_of_ours(local: &Path) -> bool {
@@ -409,9 +277,11 @@ fn in_the_way(path: &Path) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::endpoint::Endpoint;
+    use crate::ftp::command::Type;
 
     fn identity(size: u64) -> Identity {
-        let host = ("host".to_owned(), 21);
+        let host = Endpoint { host: "host".to_owned(), port: 21 };
         Identity::new(&host, b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH), Type::Image)
     }
 
@@ -437,15 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_on_disk_keeps_its_bytes() {
-        let expected =
-            "ftpclient: what the .part beside this is a part of\nserver host:21\npath /a b\n";
-        assert_eq!(identity(9).0, format!("{expected}type Image\nsize 9\nmodified 0\n"));
-        let ascii = Identity::new(&("host".to_owned(), 21), b"/a b", None, None, Type::Ascii);
-        assert_eq!(ascii.0, format!("{expected}type Ascii\n"));
-    }
-
-    #[test]
     fn what_is_not_ours_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let local = folder.path().join("a");
@@ -466,7 +327,7 @@ mod tests {
             part.complete(None, Some(Permissions::from_mode(replaced))).unwrap();
         };
         // The mode of a replaced file makes no difference.
-        fetch("f.part.id", &identity(9).0, 0o1666);
+        fetch("f.part.id", identity(9).text(), 0o1666);
         let error = Part::open(&path("f"), &identity(9)).unwrap_err();
         assert!(error.to_string().contains("f.part.id already exists"), "{error}");
         fs::remove_file(path("f.part")).unwrap();
@@ -498,13 +359,5 @@ mod tests {
         Part::open(&path("g"), &identity(9)).unwrap().0.write_at(b"0123", 0).unwrap();
         assert!(late.complete(None, None).is_err());
         assert_eq!(Part::open(&path("g"), &identity(9)).unwrap().1, Found::Same(4));
-    }
-
-    #[test]
-    fn where_no_mark_is_held_a_part_is_unproven() {
-        let marks = Marks { length: 4, mode: 0o644, is_marked: false, are_held: false };
-        let note = |text: &str| Note { text: text.to_owned(), is_marked: false };
-        assert!(note(FIRST_LINE).is_ours(marks) && !note("mine").is_ours(marks));
-        assert!(!note(FIRST_LINE).is_ours(Marks { are_held: true, ..marks }));
     }
 }

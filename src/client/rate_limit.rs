@@ -3,7 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::{ClientError, Interrupt};
+use super::error::ClientError;
+use super::interrupt::Interrupt;
 
 /// Maximum length of one wait before it checks for an interrupt by the user.
 const INTERRUPT_CHECK: Duration = Duration::from_millis(100);

@@ -29,7 +29,7 @@ pub(super) struct TlsContext {
 
 impl fmt::Debug for TlsContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Secrecy").field("name", &self.name).finish_non_exhaustive()
+        formatter.debug_struct("TlsContext").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Stream {
 impl fmt::Debug for Stream {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
-            .debug_struct("Wire")
+            .debug_struct("Stream")
             .field("socket", self.socket.get_ref())
             .finish_non_exhaustive()
     }

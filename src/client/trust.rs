@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::ftp::checksum::digits;
 
-use super::error::reason;
+use super::endpoint::Endpoint;
+use super::error::{ClientError, ErrorKind, reason};
 use super::stream::TlsContext;
-use super::{ClientError, ErrorKind};
 
 /// Number of hexadecimal digits of a pin.
 const PIN_DIGITS: usize = 64;
@@ -203,7 +203,7 @@ fn what(error: &Error) -> String {
 }
 
 /// Builds the error of a failed handshake, with advice on what to do next.
-pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
+pub(super) fn handshake_failed(server: &Endpoint, error: &io::Error) -> ClientError {
     let certificate = matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()),
         Some(Error::General(_))
@@ -218,7 +218,7 @@ pub(super) fn handshake_failed(place: &str, error: &io::Error) -> ClientError {
     } else {
         "Does the port use TLS? See --tls."
     };
-    ClientError::new(ErrorKind::Tls, format!("{place}: TLS failed: {text}. {hint}"))
+    ClientError::new(ErrorKind::Tls, format!("{server}: TLS failed: {text}. {hint}"))
 }
 
 #[cfg(test)]

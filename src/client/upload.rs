@@ -11,8 +11,11 @@ use crate::ftp::command::{Command, Mode, Type};
 use crate::ftp::time::TimeValue;
 
 use super::checks::{Comparison, Whole};
-use super::files::{Progress, about, name, shown, shown_path};
-use super::{Client, ClientError, ErrorKind};
+use super::connection::Client;
+use super::error::{ClientError, ErrorKind};
+use super::link::Link;
+use super::names::{about, name, shown, shown_path};
+use super::progress::Progress;
 
 /// Number of bytes of the remote file that are fetched and compared before an upload continues, where the server
 /// computes no checksum.
@@ -37,6 +40,8 @@ struct Upload<'a> {
     start: UploadStart,
     /// Set once this upload has begun to send, so that the remote file is its own.
     begun: bool,
+    /// Furthest offset reached in the file.
+    reached: u64,
     /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
 }
@@ -66,31 +71,47 @@ impl Client {
                 format!("{}: not a regular file", shown_path(local)),
             ));
         }
-        let (begun, distrusted) = (false, false);
-        let mut upload =
-            Upload { file, metadata, local, path, representation, start, begun, distrusted };
-        self.reached = 0;
-        self.recovering(progress, |client, progress| client.try_upload(&mut upload, progress))
+        let (begun, reached, distrusted) = (false, 0, false);
+        let mut upload = Upload {
+            file,
+            metadata,
+            local,
+            path,
+            representation,
+            start,
+            begun,
+            reached,
+            distrusted,
+        };
+        self.set_reached(0);
+        self.with_retries(progress, |client, progress| {
+            let outcome = upload.attempt(client.link()?, progress);
+            client.set_reached(upload.reached);
+            outcome
+        })
     }
+}
 
-    fn try_upload(
+impl Upload<'_> {
+    /// Sends the file, or the rest of it, once.
+    fn attempt(
         &mut self,
-        upload: &mut Upload<'_>,
+        link: &mut Link,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        let image = upload.representation == Type::Image;
-        let resumes = image && (upload.start == UploadStart::WhatIsThere || upload.begun);
-        let offset = if resumes { self.place_to_resume(upload, progress)? } else { 0 };
-        let sent = match self.send(upload, offset, progress) {
+        let image = self.representation == Type::Image;
+        let resumes = image && (self.start == UploadStart::WhatIsThere || self.begun);
+        let offset = if resumes { self.place_to_resume(link, progress)? } else { 0 };
+        let sent = match self.send(link, offset, progress) {
             // The server refuses the rest of the file, so it gets the whole file.
             Err(error) if offset > 0 && error.is_refused_for_good() => {
                 progress.note(&format!("{error}; uploading the whole file again"));
-                self.send(upload, 0, progress)?
+                self.send(link, 0, progress)?
             }
             sent => sent?,
         };
-        let checked = if image { self.check_upload(upload) } else { Ok(()) };
-        match checked.and_then(|()| self.set_modified(upload)) {
+        let checked = if image { self.check(link) } else { Ok(()) };
+        match checked.and_then(|()| self.set_modified(link)) {
             // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
                 progress.note(&format!("the file is stored, but was not verified: {error}"));
@@ -102,30 +123,29 @@ impl Client {
 
     /// Returns the number of bytes on the server that are the beginning of this file.
     fn place_to_resume(
-        &mut self,
-        upload: &Upload<'_>,
+        &self,
+        link: &mut Link,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        let there = self.optional(|client| client.size(upload.path))?.unwrap_or_default();
+        let there = link.optional(|link| link.size(self.path))?.unwrap_or_default();
         if there == 0 {
             return Ok(0);
         }
-        if there > upload.metadata.len() {
+        if there > self.metadata.len() {
             progress.note(
                 "the remote file is longer than the local file; uploading the whole file again",
             );
             return Ok(0);
         }
-        let mut compared =
-            self.compare(upload.path, &upload.file, upload.local, there, Whole::No)?;
+        let mut compared = link.compare(self.path, &self.file, self.local, there, Whole::No)?;
         if compared == Comparison::Unknown {
-            compared = self.compare_end(upload, there)?;
+            compared = self.compare_end(link, there)?;
         }
         match compared {
             Comparison::Same => Ok(there),
             // These bytes are of this upload, and no more than it has sent.
-            Comparison::Unknown if upload.begun && there <= self.reached => Ok(there),
-            Comparison::Unknown if upload.start == UploadStart::WhatIsThere => {
+            Comparison::Unknown if self.begun && there <= self.reached => Ok(there),
+            Comparison::Unknown if self.start == UploadStart::WhatIsThere => {
                 progress.note(
                     "the remote file cannot be compared with the local file; resuming at its size",
                 );
@@ -143,16 +163,16 @@ impl Client {
     }
 
     /// Fetches the end of the remote file, and compares it with the local file.
-    fn compare_end(&mut self, upload: &Upload<'_>, there: u64) -> Result<Comparison, ClientError> {
+    fn compare_end(&self, link: &mut Link, there: u64) -> Result<Comparison, ClientError> {
         let count = there.min(OVERLAP_BYTES);
         let mut ours = vec![0; usize::try_from(count).unwrap_or_default()];
-        let read = upload.file.read_exact_at(&mut ours, there - count);
-        read.map_err(|error| ClientError::local(upload.local, &error))?;
-        self.set_type(Type::Image)?;
+        let read = self.file.read_exact_at(&mut ours, there - count);
+        read.map_err(|error| ClientError::local(self.local, &error))?;
+        link.set_type(Type::Image)?;
         let mut theirs = Vec::new();
-        let fetched = self.optional(|client| {
-            let command = Command::Retrieve(name(upload.path)?);
-            client.receive(&command, there - count, &about("reput", upload.path), |chunk| {
+        let fetched = link.optional(|link| {
+            let command = Command::Retrieve(name(self.path)?);
+            link.receive(&command, there - count, &about("reput", self.path), |chunk| {
                 // One byte too many is enough to show a difference.
                 let room = (ours.len() + 1).saturating_sub(theirs.len());
                 theirs.extend_from_slice(chunk.get(..room).unwrap_or(chunk));
@@ -169,16 +189,16 @@ impl Client {
     /// Sends the file from an offset on.
     fn send(
         &mut self,
-        upload: &mut Upload<'_>,
+        link: &mut Link,
         offset: u64,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        self.set_type(upload.representation)?;
-        let length = upload.metadata.len();
-        self.announce(upload, length)?;
-        let path = name(upload.path)?;
+        link.set_type(self.representation)?;
+        let length = self.metadata.len();
+        self.announce(link, length)?;
+        let path = name(self.path)?;
         // A server without REST may still append.
-        let (command, restart) = if offset > 0 && !self.restarts {
+        let (command, restart) = if offset > 0 && !link.support.restart {
             (Command::Append(path), 0)
         } else {
             (Command::Store(path), offset)
@@ -186,91 +206,94 @@ impl Client {
         let mut begun = false;
         let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
         progress.progress(offset, Some(length));
-        let what = about("put", upload.path);
-        let sent = self.transmit(&command, restart, &what, |chunk, room| {
+        let what = about("put", self.path);
+        let sent = link.transmit(&command, restart, &what, |chunk, room| {
             progress.progress(bytes, Some(length));
             begun = true;
             let left = usize::try_from(length - bytes).unwrap_or(usize::MAX);
-            if left == 0 && has_changed(upload)? {
+            if left == 0 && self.has_changed()? {
                 // Checked before the server receives the end of the data.
-                return Err(changed(upload.local));
+                return Err(changed(self.local));
             }
             raw.resize(left.min(room), 0);
-            upload.file.read_exact_at(&mut raw, bytes).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => changed(upload.local),
-                _ => ClientError::local(upload.local, &error),
+            self.file.read_exact_at(&mut raw, bytes).map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => changed(self.local),
+                _ => ClientError::local(self.local, &error),
             })?;
             bytes += raw.len() as u64;
-            match upload.representation {
+            match self.representation {
                 Type::Image => chunk.append(&mut raw),
                 Type::Ascii => converter.convert(&raw, chunk),
             }
             Ok(())
         });
         self.reached = self.reached.max(bytes);
-        upload.begun |= begun;
+        self.begun |= begun;
         sent?;
         Ok(bytes)
     }
 
     /// Sends ALLO with the length: in stream mode nothing else shows a server that an upload is incomplete.
-    fn announce(&mut self, upload: &Upload<'_>, length: u64) -> Result<(), ClientError> {
-        self.choose_framing()?;
-        let needed = self.framing == Some(Mode::Stream) && upload.representation == Type::Image;
-        if needed && self.allocates {
-            self.allocates = self.ask(&Command::Allocate(length))?.code.is_completion();
+    fn announce(&self, link: &mut Link, length: u64) -> Result<(), ClientError> {
+        link.choose_mode()?;
+        let needed =
+            link.parameters.mode == Some(Mode::Stream) && self.representation == Type::Image;
+        if needed && link.support.allocate {
+            link.support.allocate = link.ask(&Command::Allocate(length))?.code.is_completion();
         }
         Ok(())
     }
 
     /// Checks the file by its length, and by a checksum where the server computes one. After a first mismatch the file
     /// is sent again from the start, once.
-    fn check_upload(&mut self, upload: &mut Upload<'_>) -> Result<(), ClientError> {
-        let length = upload.metadata.len();
+    fn check(&mut self, link: &mut Link) -> Result<(), ClientError> {
+        let length = self.metadata.len();
         // A server that moves files away as they arrive has no size to report.
-        let there = self.optional(|client| client.size(upload.path))?;
+        let there = link.optional(|link| link.size(self.path))?;
         let fits = match there {
             Some(there) if there != length => false,
             None => true,
             Some(_) => {
-                self.compare(upload.path, &upload.file, upload.local, length, Whole::Yes)?
+                link.compare(self.path, &self.file, self.local, length, Whole::Yes)?
                     != Comparison::Different
             }
         };
         if fits {
             return Ok(());
         }
-        let message = format!("{} on the server differs from the local file", shown(upload.path));
+        let message = format!("{} on the server differs from the local file", shown(self.path));
         let error = ClientError::new(ErrorKind::Incomplete, message);
         // The next try starts at the beginning, not after the wrong bytes.
-        upload.begun = false;
-        upload.start = UploadStart::Beginning;
-        let again = !std::mem::replace(&mut upload.distrusted, true);
+        self.begun = false;
+        self.start = UploadStart::Beginning;
+        let again = !std::mem::replace(&mut self.distrusted, true);
         Err(if again { error } else { error.at_last() })
     }
 
-    fn set_modified(&mut self, upload: &Upload<'_>) -> Result<(), ClientError> {
-        if self.features.set_modified
-            && let Ok(modified) = upload
+    /// Sets the time of the remote file to that of the local one, where the server supports it.
+    fn set_modified(&self, link: &mut Link) -> Result<(), ClientError> {
+        if link.features.set_modified
+            && let Ok(modified) = self
                 .metadata
                 .modified()
                 .map_err(drop)
                 .and_then(|time| Timestamp::try_from(time).map_err(drop))
         {
             // Best effort: a server that refuses this has the complete file nevertheless.
-            let _reply = self.ask(&Command::SetModificationTime {
+            let _reply = link.ask(&Command::SetModificationTime {
                 time: TimeValue(modified),
-                path: name(upload.path)?,
+                path: name(self.path)?,
             })?;
         }
         Ok(())
     }
-}
 
-fn has_changed(upload: &Upload<'_>) -> Result<bool, ClientError> {
-    let now = upload.file.metadata().map_err(|error| ClientError::local(upload.local, &error))?;
-    let state = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
-    Ok(state(&now) != state(&upload.metadata))
+    /// Returns true if the local file has changed since the start of the upload.
+    fn has_changed(&self) -> Result<bool, ClientError> {
+        let now = self.file.metadata().map_err(|error| ClientError::local(self.local, &error))?;
+        let state = |of: &Metadata| (of.len(), of.mtime(), of.mtime_nsec());
+        Ok(state(&now) != state(&self.metadata))
+    }
 }
 
 fn changed(local: &Path) -> ClientError {

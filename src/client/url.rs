@@ -1,6 +1,6 @@
 //! Parsing of `ftp://user:password@host:port/path` (RFC 1738 §3.2), or of a plain host.
 
-use super::TlsMode;
+use super::trust::TlsMode;
 
 /// A server to connect to, as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ pub mod ascii;
 pub mod block;
 pub mod checksum;
 pub mod command;
+pub mod dialogue;
 pub mod line;
 pub mod listing;
 pub mod path;

@@ -1,22 +1,63 @@
 //! The shell's table of commands: name, arguments, one line of help, and the function.
 
-use super::Shell;
-use super::actions::{
-    Done, Flow, ascii, binary, bye, cat, cd, cdup, chmod, close, dir, get, lcd, lls, local_shell,
-    lpwd, ls, mget, mkdir, modtime, mput, open, passive, put, pwd, quote, reget, rename, reput, rm,
-    rmdir, set_active, size, status, user,
-};
-use crate::client::ClientError;
+use crate::client::error::ClientError;
 
-/// Kind of a command's arguments, for completion.
+use super::actions::connection::{
+    active, ascii, binary, bye, close, open, passive, quote, status, user,
+};
+use super::actions::local::{lcd, lls, local_shell, lpwd};
+use super::actions::remote::{
+    cat, cd, cdup, chmod, dir, ls, mkdir, modtime, pwd, rename, rm, rmdir, size,
+};
+use super::actions::transfers::{get, mget, mput, put, reget, reput};
+use super::flow::{Done, Flow};
+use super::state::Shell;
+
+/// Kind of the names in a command's arguments, for completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Words {
+pub(super) enum Names {
     Remote,
     Local,
     Other,
 }
 
-pub(super) type Action = fn(&mut Shell, &[&str]) -> Result<Flow, ClientError>;
+/// Arguments of a command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arguments {
+    /// Minimum and maximum number of arguments.
+    count: (usize, usize),
+    pub(super) names: Names,
+    /// The arguments may be patterns; other commands take a star literally.
+    pub(super) are_patterns: bool,
+}
+
+impl Arguments {
+    const fn new(count: (usize, usize), names: Names) -> Self {
+        Self { count, names, are_patterns: false }
+    }
+
+    const fn patterns(self) -> Self {
+        Self { are_patterns: true, ..self }
+    }
+}
+
+/// Arguments of which the first is a remote name.
+const fn remote(least: usize, most: usize) -> Arguments {
+    Arguments::new((least, most), Names::Remote)
+}
+
+/// Arguments of which the first is a local name.
+const fn local(least: usize, most: usize) -> Arguments {
+    Arguments::new((least, most), Names::Local)
+}
+
+/// Arguments without names of files.
+const fn other(least: usize, most: usize) -> Arguments {
+    Arguments::new((least, most), Names::Other)
+}
+
+/// The function of a command.
+pub(super) type Action = fn(&mut Shell, &[&str]) -> Done;
 
 /// One row of the table.
 #[derive(Debug)]
@@ -24,9 +65,7 @@ pub(super) struct ShellCommand {
     pub(super) name: &'static str,
     pub(super) usage: &'static str,
     pub(super) help: &'static str,
-    /// Minimum and maximum number of arguments.
-    words: (usize, usize),
-    pub(super) completes: Words,
+    pub(super) takes: Arguments,
     pub(super) action: Action,
 }
 
@@ -35,56 +74,53 @@ const ANY: usize = usize::MAX;
 const fn row(
     name: &'static str,
     usage: &'static str,
-    words: (usize, usize),
-    completes: Words,
+    takes: Arguments,
     action: Action,
     help: &'static str,
 ) -> ShellCommand {
-    ShellCommand { name, usage, help, words, completes, action }
+    ShellCommand { name, usage, help, takes, action }
 }
-
-use Words::{Local, Other, Remote};
 
 #[rustfmt::skip]
 pub(super) static COMMANDS: &[ShellCommand] = &[
-    //  name       usage                     words     completes  action       help
-    row("!",       "[COMMAND]",              (0, 1),   Local,     local_shell, "run a local shell command"),
-    row("active",  "",                       (0, 0),   Other,     set_active,  "use active mode: the server opens data connections"),
-    row("ascii",   "",                       (0, 0),   Other,     ascii,       "transfer text, converting line ends"),
-    row("binary",  "",                       (0, 0),   Other,     binary,      "transfer files unchanged (default)"),
-    row("bye",     "",                       (0, 0),   Other,     bye,         "close the connection and exit"),
-    row("cat",     "REMOTE",                 (1, 1),   Remote,    cat,         "print a remote file"),
-    row("cd",      "[REMOTE]",               (0, 1),   Remote,    cd,          "change the remote directory (default: the initial one)"),
-    row("cdup",    "",                       (0, 0),   Other,     cdup,        "change to the parent of the remote directory"),
-    row("chmod",   "MODE REMOTE",            (2, 2),   Remote,    chmod,       "set the permission bits of a remote file, in octal"),
-    row("close",   "",                       (0, 0),   Other,     close,       "close the connection"),
-    row("delete",  "REMOTE...",              (1, ANY), Remote,    rm,          "same as rm"),
-    row("dir",     "[REMOTE]",               (0, 1),   Remote,    dir,         "list a remote directory with sizes and dates"),
-    row("exit",    "",                       (0, 0),   Other,     bye,         "same as bye"),
-    row("get",     "[-r] REMOTE [LOCAL]",    (1, 3),   Remote,    get,         "download a file; with -r a directory"),
-    row("help",    "[COMMAND]",              (0, 1),   Other,     help,        "list the commands, or describe one"),
-    row("lcd",     "[LOCAL]",                (0, 1),   Local,     lcd,         "change the local directory (default: home)"),
-    row("lls",     "[LOCAL]",                (0, 1),   Local,     lls,         "list a local directory"),
-    row("lpwd",    "",                       (0, 0),   Other,     lpwd,        "print the local directory"),
-    row("ls",      "[-l] [REMOTE]",          (0, 2),   Remote,    ls,          "list the names in a remote directory; with -l like dir"),
-    row("mget",    "REMOTE...",              (1, ANY), Remote,    mget,        "download files, by names and patterns"),
-    row("mkdir",   "REMOTE...",              (1, ANY), Remote,    mkdir,       "create remote directories"),
-    row("modtime", "REMOTE",                 (1, 1),   Remote,    modtime,     "print the modification time of a remote file"),
-    row("mput",    "LOCAL...",               (1, ANY), Local,     mput,        "upload files, by names and patterns"),
-    row("open",    "HOST|URL [PORT]",        (1, 2),   Other,     open,        "connect to another server"),
-    row("passive", "",                       (0, 0),   Other,     passive,     "use passive mode: the client opens data connections (default)"),
-    row("put",     "[-r] LOCAL [REMOTE]",    (1, 3),   Local,     put,         "upload a file; with -r a directory"),
-    row("pwd",     "",                       (0, 0),   Other,     pwd,         "print the remote directory"),
-    row("quit",    "",                       (0, 0),   Other,     bye,         "same as bye"),
-    row("quote",   "WORD...",                (1, ANY), Other,     quote,       "send a command line to the server unchanged"),
-    row("reget",   "REMOTE [LOCAL]",         (1, 2),   Remote,    reget,       "resume a download"),
-    row("rename",  "REMOTE REMOTE",          (2, 2),   Remote,    rename,      "rename a remote file"),
-    row("reput",   "LOCAL [REMOTE]",         (1, 2),   Local,     reput,       "resume an upload"),
-    row("rm",      "REMOTE...",              (1, ANY), Remote,    rm,          "delete remote files, by names and patterns"),
-    row("rmdir",   "REMOTE...",              (1, ANY), Remote,    rmdir,       "delete empty remote directories"),
-    row("size",    "REMOTE",                 (1, 1),   Remote,    size,        "print the size of a remote file in bytes"),
-    row("status",  "",                       (0, 0),   Other,     status,      "print the state of the connection"),
-    row("user",    "NAME [PASSWORD]",        (1, 2),   Other,     user,        "log in as another user"),
+    //  name       usage                     arguments                  action       help
+    row("!",       "[COMMAND]",              local(0, 1),               local_shell, "run a local shell command"),
+    row("active",  "",                       other(0, 0),               active,      "use active mode: the server opens data connections"),
+    row("ascii",   "",                       other(0, 0),               ascii,       "transfer text, converting line ends"),
+    row("binary",  "",                       other(0, 0),               binary,      "transfer files unchanged (default)"),
+    row("bye",     "",                       other(0, 0),               bye,         "close the connection and exit"),
+    row("cat",     "REMOTE",                 remote(1, 1),              cat,         "print a remote file"),
+    row("cd",      "[REMOTE]",               remote(0, 1),              cd,          "change the remote directory (default: the initial one)"),
+    row("cdup",    "",                       other(0, 0),               cdup,        "change to the parent of the remote directory"),
+    row("chmod",   "MODE REMOTE",            remote(2, 2),              chmod,       "set the permission bits of a remote file, in octal"),
+    row("close",   "",                       other(0, 0),               close,       "close the connection"),
+    row("delete",  "REMOTE...",              remote(1, ANY).patterns(), rm,          "same as rm"),
+    row("dir",     "[REMOTE]",               remote(0, 1),              dir,         "list a remote directory with sizes and dates"),
+    row("exit",    "",                       other(0, 0),               bye,         "same as bye"),
+    row("get",     "[-r] REMOTE [LOCAL]",    remote(1, 3),              get,         "download a file; with -r a directory"),
+    row("help",    "[COMMAND]",              other(0, 1),               help,        "list the commands, or describe one"),
+    row("lcd",     "[LOCAL]",                local(0, 1),               lcd,         "change the local directory (default: home)"),
+    row("lls",     "[LOCAL]",                local(0, 1),               lls,         "list a local directory"),
+    row("lpwd",    "",                       other(0, 0),               lpwd,        "print the local directory"),
+    row("ls",      "[-l] [REMOTE]",          remote(0, 2).patterns(),   ls,          "list the names in a remote directory; with -l like dir"),
+    row("mget",    "REMOTE...",              remote(1, ANY).patterns(), mget,        "download files, by names and patterns"),
+    row("mkdir",   "REMOTE...",              remote(1, ANY),            mkdir,       "create remote directories"),
+    row("modtime", "REMOTE",                 remote(1, 1),              modtime,     "print the modification time of a remote file"),
+    row("mput",    "LOCAL...",               local(1, ANY).patterns(),  mput,        "upload files, by names and patterns"),
+    row("open",    "HOST|URL [PORT]",        other(1, 2),               open,        "connect to another server"),
+    row("passive", "",                       other(0, 0),               passive,     "use passive mode: the client opens data connections (default)"),
+    row("put",     "[-r] LOCAL [REMOTE]",    local(1, 3),               put,         "upload a file; with -r a directory"),
+    row("pwd",     "",                       other(0, 0),               pwd,         "print the remote directory"),
+    row("quit",    "",                       other(0, 0),               bye,         "same as bye"),
+    row("quote",   "WORD...",                other(1, ANY),             quote,       "send a command line to the server unchanged"),
+    row("reget",   "REMOTE [LOCAL]",         remote(1, 2),              reget,       "resume a download"),
+    row("rename",  "REMOTE REMOTE",          remote(2, 2),              rename,      "rename a remote file"),
+    row("reput",   "LOCAL [REMOTE]",         local(1, 2),               reput,       "resume an upload"),
+    row("rm",      "REMOTE...",              remote(1, ANY).patterns(), rm,          "delete remote files, by names and patterns"),
+    row("rmdir",   "REMOTE...",              remote(1, ANY),            rmdir,       "delete empty remote directories"),
+    row("size",    "REMOTE",                 remote(1, 1),              size,        "print the size of a remote file in bytes"),
+    row("status",  "",                       other(0, 0),               status,      "print the state of the connection"),
+    row("user",    "NAME [PASSWORD]",        other(1, 2),               user,        "log in as another user"),
 ];
 
 fn help(shell: &mut Shell, words: &[&str]) -> Done {
@@ -92,7 +128,7 @@ fn help(shell: &mut Shell, words: &[&str]) -> Done {
         Some(word) => describe(ShellCommand::find(word)?),
         None => COMMANDS.iter().map(describe).collect(),
     };
-    shell.say(&text);
+    shell.print(&text);
     Ok(Flow::Continue)
 }
 
@@ -119,14 +155,9 @@ impl ShellCommand {
         }
     }
 
-    /// Returns true if the arguments may be patterns; other commands take a star literally.
-    pub(super) fn takes_patterns(&self) -> bool {
-        matches!(self.name, "delete" | "ls" | "mget" | "mput" | "rm")
-    }
-
     /// Checks the number of arguments; the error shows the usage.
     pub(super) fn check(&self, count: usize) -> Result<(), ClientError> {
-        let (fewest, most) = self.words;
+        let (fewest, most) = self.takes.count;
         if (fewest..=most).contains(&count) {
             Ok(())
         } else {

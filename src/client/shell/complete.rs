@@ -7,11 +7,11 @@ use std::rc::Rc;
 use rustyline::completion::{Completer, Pair};
 use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
-use crate::client::files::{is_directory, shown};
+use crate::client::names::{is_directory, shown};
 
-use super::Shell;
-use super::command::{COMMANDS, ShellCommand, Words};
-use super::words::quote;
+use super::command::{COMMANDS, Names, ShellCommand};
+use super::state::Shell;
+use super::words::{quote, split_path};
 
 /// The helper that line editing asks for completions.
 #[derive(Helper, Hinter, Validator, Highlighter)]
@@ -40,13 +40,13 @@ impl Completer for Assistant {
                 .filter(|name| name.starts_with(&word))
                 .collect(),
             // `get REMOTE LOCAL`: the second name is local.
-            Some(command) => match ShellCommand::find(command).map(|row| row.completes) {
-                Ok(Words::Remote) if command == "get" && first.any(|word| word != "-r") => {
+            Some(command) => match ShellCommand::find(command).map(|row| row.takes.names) {
+                Ok(Names::Remote) if command == "get" && first.any(|word| word != "-r") => {
                     local_names(&self.shell.borrow(), &word)
                 }
-                Ok(Words::Remote) => remote_names(&mut self.shell.borrow_mut(), &word),
-                Ok(Words::Local) => local_names(&self.shell.borrow(), &word),
-                Ok(Words::Other) | Err(_) => Vec::new(),
+                Ok(Names::Remote) => remote_names(&mut self.shell.borrow_mut(), &word),
+                Ok(Names::Local) => local_names(&self.shell.borrow(), &word),
+                Ok(Names::Other) | Err(_) => Vec::new(),
             },
         };
         let is_command = before.trim().is_empty();
@@ -73,12 +73,8 @@ fn word_start(typed: &str) -> usize {
     start
 }
 
-fn split(word: &str) -> (&str, &str) {
-    word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
-}
-
 fn remote_names(shell: &mut Shell, word: &str) -> Vec<String> {
-    let (directory, beginning) = split(word);
+    let (directory, beginning) = split_path(word);
     let entries = shell.remote_entries(directory);
     let names = entries.iter().filter_map(|entry| {
         let name = str::from_utf8(&entry.name).ok()?;
@@ -89,7 +85,7 @@ fn remote_names(shell: &mut Shell, word: &str) -> Vec<String> {
 }
 
 fn local_names(shell: &Shell, word: &str) -> Vec<String> {
-    let (directory, beginning) = split(word);
+    let (directory, beginning) = split_path(word);
     let Ok(entries) = fs::read_dir(shell.local.join(directory)) else { return Vec::new() };
     let mut names: Vec<String> = entries
         .flatten()

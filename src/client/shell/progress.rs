@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::client::files::Progress;
+use crate::client::progress::Progress;
 
 /// Maximum number of times per second that a bar is redrawn.
 const DRAWS_PER_SECOND: u8 = 8;

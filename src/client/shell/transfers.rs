@@ -1,25 +1,22 @@
-//! Transfers of one file, of several by names and patterns, and of whole directories.
+//! Transfers of one file, and of several by names and patterns.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::client::files::{local_name, shown};
-use crate::client::{Client, ClientError, ErrorKind, FileRequest, RemoteMetadata, UploadStart};
+use crate::client::connection::Client;
+use crate::client::error::{ClientError, ErrorKind};
+use crate::client::metadata::RemoteMetadata;
+use crate::client::names::{local_name, shown};
+use crate::client::prefetch::FileRequest;
+use crate::client::upload::UploadStart;
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
-use super::Shell;
-use super::actions::{Done, Flow};
+use super::flow::{Done, Flow};
 use super::progress::TransferBar;
-use super::words::{pattern, plain};
-
-/// Maximum depth of the trees of `get -r` and `put -r`.
-const DEPTH_MAX: usize = 64;
-
-/// Maximum number of directories that one `get -r` lists: a server can show a tree that repeats itself.
-const DIRECTORIES_MAX: usize = 100_000;
+use super::state::Shell;
+use super::words::{pattern, plain, split_path};
 
 /// A remote path, with its kind, size and time from a listing.
 #[derive(Debug)]
@@ -31,33 +28,37 @@ pub(super) struct Named {
 
 impl Named {
     /// Returns its path in a local directory.
-    fn local(&self, folder: &Path) -> Result<PathBuf, ClientError> {
+    pub(super) fn local(&self, folder: &Path) -> Result<PathBuf, ClientError> {
         Ok(folder.join(local_name(&self.path)?))
     }
 }
 
 /// Start of an upload or a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begin {
-    Anew,
+pub(super) enum Start {
+    /// The beginning of the file.
+    Beginning,
     /// The end of the existing file (`reget`, `reput`).
     Resume,
 }
 
 impl Shell {
+    /// Fetches one file.
     pub(super) fn get_file(
         &mut self,
         remote: &[u8],
         local: &Path,
         known: Option<RemoteMetadata>,
-        begin: Begin,
+        start: Start,
     ) -> Result<(), ClientError> {
-        let mut progress = TransferBar::new(&shown(remote), self.quiet);
+        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
         let representation = self.representation;
         let client = self.client()?;
-        let fetched = match begin {
-            Begin::Anew => client.download(remote, local, representation, known, &mut progress),
-            Begin::Resume => client.resume_download(remote, local, &mut progress),
+        let fetched = match start {
+            Start::Beginning => {
+                client.download(remote, local, representation, known, &mut progress)
+            }
+            Start::Resume => client.resume_download(remote, local, &mut progress),
         };
         match fetched {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
@@ -80,19 +81,20 @@ impl Shell {
         });
         let representation = self.representation;
         self.client()?.pipeline(requests, representation);
-        self.get_file(&next.path, &local, next.known, Begin::Anew)
+        self.get_file(&next.path, &local, next.known, Start::Beginning)
     }
 
+    /// Sends one file.
     pub(super) fn put_file(
         &mut self,
         local: &Path,
         remote: &[u8],
-        begin: Begin,
+        start: Start,
     ) -> Result<(), ClientError> {
-        let mut progress = TransferBar::new(&shown_local(local), self.quiet);
-        let (representation, from) = match begin {
-            Begin::Anew => (self.representation, UploadStart::Beginning),
-            Begin::Resume => (Type::Image, UploadStart::WhatIsThere),
+        let mut progress = TransferBar::new(&shown_local(local), self.settings.quiet);
+        let (representation, from) = match start {
+            Start::Beginning => (self.representation, UploadStart::Beginning),
+            Start::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
         match self.client()?.upload(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
@@ -103,68 +105,6 @@ impl Shell {
         }
         self.forget_names();
         Ok(())
-    }
-
-    pub(super) fn get_tree(
-        &mut self,
-        remote: &[u8],
-        local: &Path,
-        depth: usize,
-    ) -> Result<(), ClientError> {
-        check_depth(depth, remote)?;
-        self.directories = if depth == 0 { 1 } else { self.directories + 1 };
-        if self.directories > DIRECTORIES_MAX {
-            let what = format!("{}: more than {DIRECTORIES_MAX} directories", shown(remote));
-            return Err(ClientError::new(ErrorKind::Refused, what));
-        }
-        let entries = self.read_dir(remote)?;
-        let entries = self.named(&[remote, b"/"].concat(), entries);
-        fs::create_dir_all(local).map_err(|error| ClientError::local(local, &error))?;
-        self.for_each(&entries, |shell, entry, on| match entry.kind {
-            Some(EntryKind::Directory) => {
-                shell.get_tree(&entry.path, &entry.local(local)?, depth + 1)
-            }
-            Some(EntryKind::File) | None => shell.get_next(on, local),
-            Some(EntryKind::Link | EntryKind::Other) => {
-                let path = shown(&entry.path);
-                shell.note(&format!("{path}: skipped, neither file nor directory"));
-                Ok(())
-            }
-        })
-        .map(drop)
-    }
-
-    pub(super) fn put_tree(
-        &mut self,
-        local: &Path,
-        remote: &[u8],
-        depth: usize,
-    ) -> Result<(), ClientError> {
-        check_depth(depth, remote)?;
-        let failed = |error: io::Error| ClientError::local(local, &error);
-        let mut entries =
-            fs::read_dir(local).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        entries.sort_by_key(fs::DirEntry::file_name);
-        if let Err(refused) = self.client()?.create_dir(remote) {
-            // The directory may exist already.
-            self.client()?.read_dir(remote).map_err(|_| refused)?;
-        }
-        self.for_each(&entries, |shell, entry, _| {
-            let path = [remote, b"/", entry.file_name().as_encoded_bytes()].concat();
-            let kind = entry.file_type().map_err(failed)?;
-            if kind.is_dir() {
-                shell.put_tree(&entry.path(), &path, depth + 1)
-            } else if kind.is_file() {
-                shell.put_file(&entry.path(), &path, Begin::Anew)
-            } else {
-                shell.note(&format!(
-                    "{}: skipped, neither file nor directory",
-                    shown_local(&entry.path())
-                ));
-                Ok(())
-            }
-        })
-        .map(drop)
     }
 
     /// Calls `act` for each item, with the slice of all items from that one on. Continues after a failure, except after
@@ -193,9 +133,9 @@ impl Shell {
     }
 
     /// Returns the entries of a directory; retries after a lost connection.
-    fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
-        let mut progress = TransferBar::new(&shown(path), self.quiet);
-        self.client()?.recovering(&mut progress, |client, _| client.read_dir(path))
+    pub(super) fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
+        let mut progress = TransferBar::new(&shown(path), self.settings.quiet);
+        self.client()?.with_retries(&mut progress, |client, _| client.read_dir(path))
     }
 
     /// Returns size and time of a file from a listing, if they are exact.
@@ -215,7 +155,7 @@ impl Shell {
     }
 
     /// Adds the path of their directory to entries; that path ends with a slash or is empty.
-    fn named(&self, directory: &[u8], entries: Vec<Listed>) -> Vec<Named> {
+    pub(super) fn named(&self, directory: &[u8], entries: Vec<Listed>) -> Vec<Named> {
         let named = |entry: Listed| Named {
             path: [directory, &entry.name].concat(),
             kind: Some(entry.kind),
@@ -244,6 +184,7 @@ impl Shell {
         Ok(Some(entries))
     }
 
+    /// Returns the local files that a word names: itself, or the matches of a pattern.
     pub(super) fn expand_local(&self, word: &str) -> Result<Vec<PathBuf>, ClientError> {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(vec![self.local_source(&plain(word))]) };
@@ -284,21 +225,8 @@ impl Shell {
 }
 
 /// Shortens a local path for printing: relative to the working directory if it is inside.
-fn shown_local(local: &Path) -> String {
+pub(super) fn shown_local(local: &Path) -> String {
     let here = std::env::current_dir().ok();
     let short = here.and_then(|here| local.strip_prefix(here).ok()).unwrap_or(local);
     shown(short.as_os_str().as_encoded_bytes())
-}
-
-fn check_depth(depth: usize, path: &[u8]) -> Result<(), ClientError> {
-    if depth < DEPTH_MAX {
-        Ok(())
-    } else {
-        Err(ClientError::new(ErrorKind::Refused, format!("{}: too deep", shown(path))))
-    }
-}
-
-/// Splits a path into the directory, with its slash, and the last name.
-fn split_path(word: &str) -> (&str, &str) {
-    word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
 }

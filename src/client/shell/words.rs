@@ -91,6 +91,11 @@ pub(super) fn pattern(word: &str) -> Option<String> {
     is_pattern.then_some(pattern)
 }
 
+/// Splits a path into the directory, with its slash, and the last name.
+pub(super) fn split_path(word: &str) -> (&str, &str) {
+    word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
+}
+
 /// Quotes a word so that it is read back unchanged.
 pub(super) fn quote(word: &str) -> String {
     let special = |letter: char| letter.is_whitespace() || "'\"\\;#!*?[".contains(letter);

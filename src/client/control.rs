@@ -1,0 +1,245 @@
+//! The control connection: sends lines and reads replies, with a deadline on each wait.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::ftp::line::{Line, LineBuffer};
+use crate::ftp::path::Escaped;
+use crate::ftp::reply::ReplyReader;
+use crate::ftp::{Code, Reply};
+
+use super::endpoint::Endpoint;
+use super::error::{ClientError, ErrorKind, reason};
+use super::interrupt::Interrupt;
+use super::options::Options;
+use super::stream::{Stream, TlsContext};
+use super::trust::handshake_failed;
+
+/// Maximum number of preliminary replies (1xx) before a final one, not counting those to restart markers.
+const PRELIMINARY_MAX: u64 = 16;
+
+/// A control connection.
+#[derive(Debug)]
+pub(super) struct Control {
+    stream: Stream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    lines: LineBuffer,
+    reader: ReplyReader,
+    interrupt: Interrupt,
+    timeout: Duration,
+    trace: bool,
+    preliminary: Preliminary,
+    /// The connection is lost: no further input may be taken for a reply.
+    dead: bool,
+}
+
+/// Preliminary replies since the last final one, and their maximum.
+#[derive(Debug)]
+struct Preliminary {
+    count: u64,
+    max: u64,
+}
+
+impl Default for Preliminary {
+    fn default() -> Self {
+        Self { count: 0, max: PRELIMINARY_MAX }
+    }
+}
+
+impl Control {
+    /// Prepares a connected socket.
+    pub(super) fn new(stream: TcpStream, options: &Options) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        bound(&stream, options.timeout)?;
+        Ok(Self {
+            peer: stream.peer_addr()?,
+            local: stream.local_addr()?,
+            stream: Stream::new(stream),
+            lines: LineBuffer::default(),
+            reader: ReplyReader::default(),
+            interrupt: options.interrupt.clone(),
+            timeout: options.timeout,
+            trace: options.trace,
+            preliminary: Preliminary::default(),
+            dead: false,
+        })
+    }
+
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Switches to TLS.
+    ///
+    /// SECURITY: plain text after the last reply may come from an attacker and is rejected; a server sends nothing
+    /// there.
+    pub(super) fn secure(
+        &mut self,
+        server: &Endpoint,
+        tls_context: &TlsContext,
+    ) -> Result<(), ClientError> {
+        if !self.lines.is_empty() {
+            self.dead = true;
+            let what = format!("{server}: plain text before the TLS handshake");
+            return Err(ClientError::new(ErrorKind::Tls, what));
+        }
+        self.stream.secure(tls_context).map_err(|error| {
+            self.dead = true;
+            handshake_failed(server, &error)
+        })
+    }
+
+    /// Returns the TLS version; `None` without TLS.
+    pub(super) fn tls_version(&self) -> Option<String> {
+        self.stream.version()
+    }
+
+    /// Sends lines in one write.
+    pub(super) fn send(&mut self, lines: &[impl AsRef<[u8]>]) -> Result<(), ClientError> {
+        let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n' | b'\0');
+        let lines = lines.iter().map(AsRef::as_ref);
+        if let Some(line) = lines.clone().find(|line| line.iter().any(is_end)) {
+            return Err(ClientError::usage(format!(
+                "a name must not contain line ends or NUL: {}",
+                Escaped(line)
+            )));
+        }
+        if self.dead {
+            return Err(ClientError::lost("closed after an earlier error"));
+        }
+        let mut whole = Vec::new();
+        for line in lines {
+            if self.trace {
+                let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
+                trace('>', if secret { b"PASS ***" } else { line });
+            }
+            whole.extend_from_slice(line);
+            whole.extend_from_slice(b"\r\n");
+        }
+        self.stream.write_all(&whole).map_err(|error| {
+            self.dead = true;
+            ClientError::lost(&reason(&error))
+        })
+    }
+
+    /// Returns true if the connection can no longer be used.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Gives up the connection, for example when further replies can no longer be matched to commands.
+    pub(super) fn give_up(&mut self) {
+        self.dead = true;
+    }
+
+    /// Reads the next reply, which may be a preliminary one.
+    pub(super) fn reply(&mut self) -> Result<Reply, ClientError> {
+        if self.dead {
+            return Err(ClientError::lost("closed after an earlier error"));
+        }
+        let reply = self.read_reply();
+        match &reply {
+            Ok(reply) if !reply.code.is_preliminary() => self.preliminary = Preliminary::default(),
+            Ok(_) if self.preliminary.count >= self.preliminary.max => {
+                self.dead = true;
+                return Err(ClientError::lost("the server sends too many preliminary replies"));
+            }
+            Ok(_) => self.preliminary.count += 1,
+            Err(error) if error.is_connection_lost() => self.dead = true,
+            _ => {}
+        }
+        reply
+    }
+
+    /// Allows `count` more preliminary replies before the next final one: one for each restart marker sent.
+    pub(super) fn expect_preliminary(&mut self, count: u64) {
+        self.preliminary.max = PRELIMINARY_MAX.saturating_add(count);
+    }
+
+    /// Sets the timeout of the next replies.
+    pub(super) fn set_timeout(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        self.timeout = timeout;
+        bound(self.stream.socket(), timeout).map_err(|error| ClientError::lost(&reason(&error)))
+    }
+
+    fn read_reply(&mut self) -> Result<Reply, ClientError> {
+        // The first line has a deadline, and all further lines together have another one, however slowly their bytes
+        // arrive.
+        let mut until = now() + self.timeout;
+        let mut is_first = true;
+        loop {
+            while let Some(line) = self.lines.next_line() {
+                if std::mem::take(&mut is_first) {
+                    until = now() + self.timeout;
+                }
+                let Line::Complete(line) = line else {
+                    return Err(ClientError::lost("the server sent a line that is too long"));
+                };
+                if self.trace {
+                    trace('<', &line);
+                }
+                match self.reader.line(&line) {
+                    Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
+                        return Err(ClientError::refused(
+                            ErrorKind::NoConnection,
+                            "the server closed the connection",
+                            reply,
+                        ));
+                    }
+                    Ok(Some(reply)) => return Ok(reply),
+                    Ok(None) => {}
+                    Err(_) => {
+                        let line = Escaped(&line).to_string();
+                        return Err(ClientError::lost(&format!(
+                            "not an FTP server: received \"{line}\""
+                        )));
+                    }
+                }
+            }
+            self.receive(until)?;
+        }
+    }
+
+    fn receive(&mut self, until: Instant) -> Result<(), ClientError> {
+        let late = || ClientError::lost(&format!("no reply within {} s", self.timeout.as_secs()));
+        let mut bytes = [0; 4096];
+        loop {
+            self.interrupt.check()?;
+            if now() > until {
+                return Err(late());
+            }
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Err(ClientError::lost("closed by the server")),
+                Ok(count) => {
+                    self.lines.extend(bytes.get(..count).unwrap_or_default());
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+                Err(error) => return Err(ClientError::lost(&reason(&error))),
+            }
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Sets the read and the write timeout of a socket.
+pub(super) fn bound(stream: &TcpStream, timeout: Duration) -> io::Result<()> {
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))
+}
+
+fn trace(direction: char, line: &[u8]) {
+    // A failed write to standard error cannot be reported anywhere.
+    let _written = writeln!(io::stderr(), "{direction} {}", Escaped(line));
+}

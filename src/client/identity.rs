@@ -1,0 +1,135 @@
+//! The identity of a part: `NAME.part.id`, which describes the remote file.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use rustix::fs::OFlags;
+
+use crate::ftp::command::Type;
+use crate::ftp::path::Escaped;
+
+use super::endpoint::Endpoint;
+use super::error::ClientError;
+use super::mark::{Marks, NEW_MODE, is_marked};
+
+/// First line of every identity.
+const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
+
+/// Maximum size of an identity to read, in bytes: a path has at most 4 KiB, and at most six times that when escaped.
+const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Identity of a remote file: its server and path, and its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity(String);
+
+impl Identity {
+    /// Describes a file as a download with this representation type makes it.
+    pub(super) fn new(
+        server: &Endpoint,
+        path: &[u8],
+        size: Option<u64>,
+        modified: Option<Timestamp>,
+        representation: Type,
+    ) -> Self {
+        let kind = match representation {
+            Type::Ascii => "Ascii",
+            Type::Image => "Image",
+        };
+        let place = format!("server {server}\npath {}\n", Escaped(path));
+        let mut text = format!("{FIRST_LINE}\n{place}type {kind}\n");
+        if let Some(size) = size {
+            // Writing to a string cannot fail.
+            let _written = writeln!(text, "size {size}");
+        }
+        if let Some(modified) = modified {
+            // In whole seconds, because MLSD and MDTM of one server may differ in the fraction.
+            let _written = writeln!(text, "modified {}", modified.as_second());
+        }
+        Self(text)
+    }
+
+    /// Returns the content of `NAME.part.id`.
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An identity as found on disk.
+#[derive(Debug)]
+pub(super) struct Note {
+    text: String,
+    pub(super) is_marked: bool,
+}
+
+impl Note {
+    /// Reads the file under the name of an identity; `None` if there is none. A file that cannot be read as an identity
+    /// is not ours, and gets the text `?`.
+    pub(super) fn read(path: &Path) -> Option<Self> {
+        let mut options = File::options();
+        options.read(true);
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+        let read = || -> io::Result<Self> {
+            let file = options.open(path)?;
+            let found = file.metadata()?;
+            if !found.is_file() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut text = String::new();
+            file.take(IDENTITY_BYTES_MAX).read_to_string(&mut text)?;
+            Ok(Self { text, is_marked: is_marked(&found) })
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.unwrap_or_else(|_| Self { text: "?".to_owned(), is_marked: false })),
+        }
+    }
+
+    /// Returns true if this is the identity of that file in that state.
+    pub(super) fn is_of(&self, identity: &Identity) -> bool {
+        self.text == identity.0
+    }
+
+    /// Returns true if the identity is one of ours, even if its writing was cut off.
+    pub(super) fn is_ours(&self, marks: Marks) -> bool {
+        let may_be = self.text.is_empty() || self.text.starts_with(FIRST_LINE);
+        may_be && (self.is_marked || !marks.are_held)
+    }
+}
+
+pub(super) fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(NEW_MODE);
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    let written =
+        options.open(path).and_then(|mut file| file.write_all(identity.text().as_bytes()));
+    written.map_err(|error| ClientError::local(path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_mark_is_held_a_part_is_unproven() {
+        let marks = Marks { length: 4, mode: 0o644, is_marked: false, are_held: false };
+        let note = |text: &str| Note { text: text.to_owned(), is_marked: false };
+        assert!(note(FIRST_LINE).is_ours(marks) && !note("mine").is_ours(marks));
+        assert!(!note(FIRST_LINE).is_ours(Marks { are_held: true, ..marks }));
+    }
+
+    #[test]
+    fn an_identity_on_disk_keeps_its_bytes() {
+        let server = Endpoint { host: "host".to_owned(), port: 21 };
+        let begins =
+            "ftpclient: what the .part beside this is a part of\nserver host:21\npath /a b\n";
+        let modified = Some(Timestamp::UNIX_EPOCH);
+        let image = Identity::new(&server, b"/a b", Some(9), modified, Type::Image);
+        assert_eq!(image.text(), format!("{begins}type Image\nsize 9\nmodified 0\n"));
+        let ascii = Identity::new(&server, b"/a b", None, None, Type::Ascii);
+        assert_eq!(ascii.text(), format!("{begins}type Ascii\n"));
+    }
+}

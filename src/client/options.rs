@@ -1,0 +1,85 @@
+//! Options of a client.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::interrupt::Interrupt;
+use super::trust::{TlsMode, Trust};
+
+/// Address families of a host to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 and IPv6, in parallel.
+    Any,
+    /// IPv4 only (`-4`).
+    Ipv4,
+    /// IPv6 only (`-6`).
+    Ipv6,
+}
+
+/// Options for connecting to a server and for using the connection.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Address families of a host to try.
+    pub family: Family,
+    /// Active mode: the server connects to the client for data (PORT, EPRT) instead of the other way round.
+    pub active: bool,
+    /// Use of TLS on the connection.
+    pub tls: TlsMode,
+    /// Rule for accepting the server's certificate where TLS is used.
+    pub trust: Trust,
+    /// Uses stream mode even where the server supports block mode.
+    pub stream: bool,
+    /// Maximum time to wait for any action of the server.
+    pub timeout: Duration,
+    /// Maximum transfer rate in bytes per second; `None` for no limit.
+    pub limit: Option<NonZeroU64>,
+    /// Maximum number of retries of a lost transfer without progress.
+    pub retries: u32,
+    /// Wait before the first retry; each later wait is twice as long, up to 16 times the first.
+    pub first_wait: Duration,
+    /// Prints commands and replies to standard error.
+    pub trace: bool,
+    /// Set when the user wants the current operation to end.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            family: Family::Any,
+            active: false,
+            tls: TlsMode::Auto,
+            trust: Trust::System,
+            stream: false,
+            timeout: Duration::from_secs(30),
+            limit: None,
+            retries: 5,
+            first_wait: Duration::from_secs(1),
+            trace: false,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
+/// Options that each connection needs after its login.
+#[derive(Debug, Clone)]
+pub(super) struct TransferSettings {
+    pub(super) active: bool,
+    pub(super) stream: bool,
+    pub(super) timeout: Duration,
+    pub(super) limit: Option<NonZeroU64>,
+    pub(super) interrupt: Interrupt,
+}
+
+impl Options {
+    pub(super) fn transfer_settings(&self) -> TransferSettings {
+        TransferSettings {
+            active: self.active,
+            stream: self.stream,
+            timeout: self.timeout,
+            limit: self.limit,
+            interrupt: self.interrupt.clone(),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Features of a server, as FEAT lists them (RFC 2389).
+
+use super::step::{Dialogue, Refused, Step};
+use crate::ftp::checksum::Algorithm;
+use crate::ftp::command::Setting;
+use crate::ftp::{Command, Reply};
+
+/// Features that a client makes use of.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "one field a feature")]
+pub struct Features {
+    /// MLST and MLSD.
+    pub machine_listing: bool,
+    /// MFMT.
+    pub set_modified: bool,
+    /// HASH, with the algorithm that it uses.
+    pub hash: Option<Algorithm>,
+    /// RANG: HASH of a range of bytes.
+    pub ranges: bool,
+    /// XCRC and similar commands, best algorithm first.
+    pub checksums: Vec<Algorithm>,
+    /// UTF8.
+    pub utf8: bool,
+}
+
+impl Features {
+    /// Reads the reply to FEAT. A server without FEAT has none of these features.
+    #[must_use]
+    pub fn parse(reply: &Reply) -> Self {
+        let mut features = Self::default();
+        for line in reply.lines() {
+            features.learn(&String::from_utf8_lossy(line.trim_ascii()).to_ascii_uppercase());
+        }
+        features
+    }
+
+    /// Reads one line, in upper case.
+    fn learn(&mut self, line: &str) {
+        self.machine_listing |= line.starts_with("MLST");
+        self.set_modified |= line.starts_with("MFMT");
+        self.ranges |= line.starts_with("RANG");
+        self.utf8 |= line.starts_with("UTF8");
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if verb == "HASH" {
+            // The star marks the algorithm that HASH uses until another one is chosen.
+            self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
+        }
+        let found = Algorithm::ALL.into_iter().find(|algorithm| {
+            verb == algorithm.verb() || (verb == "XSHA" && *algorithm == Algorithm::Sha1)
+        });
+        self.checksums.extend(found);
+        self.checksums.sort_by_key(|one| Algorithm::ALL.iter().position(|other| other == one));
+    }
+}
+
+/// FEAT, and OPTS UTF8 ON where the server offers UTF-8.
+#[derive(Debug, Default)]
+pub struct FeatureQuery(Option<Features>);
+
+impl Dialogue for FeatureQuery {
+    type Outcome = Features;
+
+    fn start(&mut self) -> Step<Features> {
+        Step::Send(Command::Features)
+    }
+
+    fn reply(&mut self, reply: Reply) -> Result<Step<Features>, Refused> {
+        if let Some(features) = self.0.take() {
+            // This is the reply to OPTS, which does not matter.
+            return Ok(Step::Done(features));
+        }
+        let features = Features::parse(&reply);
+        if !features.utf8 {
+            return Ok(Step::Done(features));
+        }
+        self.0 = Some(features);
+        // Some servers use UTF-8 only when asked to.
+        Ok(Step::Send(Command::Set(Setting::Utf8)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::replies::run;
+    use super::*;
+
+    #[test]
+    fn what_a_server_makes_is_learned_from_feat() {
+        let text = "Features:\n HASH SHA-1;MD5*;ROT13\n XCRC\n XSHA256\n XMD5 FILENAME\n MDTM\nEnd";
+        let transcript = run(FeatureQuery::default(), &[(211, text)]);
+        assert_eq!(transcript.sent, ["FEAT"]);
+        let features = transcript.end.unwrap();
+        assert_eq!(features.hash, Some(Algorithm::Md5));
+        assert_eq!(features.checksums, [Algorithm::Sha256, Algorithm::Md5, Algorithm::Crc32]);
+        assert!(!features.machine_listing && !features.set_modified && !features.ranges);
+    }
+
+    #[test]
+    fn utf8_is_switched_on_where_it_is_offered() {
+        let text = "Features:\n mlst size*;modify*;\n UTF8\n MFMT\n RANG STREAM\nEnd";
+        let transcript = run(FeatureQuery::default(), &[(211, text), (501, "no")]);
+        assert_eq!(transcript.sent, ["FEAT", "OPTS UTF8 ON"]);
+        let features = transcript.end.unwrap();
+        assert!(features.machine_listing && features.set_modified && features.ranges);
+    }
+
+    #[test]
+    fn a_server_may_have_no_feat() {
+        let transcript = run(FeatureQuery::default(), &[(500, "unknown command")]);
+        assert_eq!(transcript.end, Ok(Features::default()));
+    }
+}
