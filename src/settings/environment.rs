@@ -2,10 +2,10 @@
 
 use std::ffi::{OsStr, OsString};
 
+use super::given::{FILE_VARIABLE, Settings};
 use super::nearest::nearest;
 use super::origin::{Origin, Problem};
 use super::row::Row;
-use super::sources::{FILE_VARIABLE, Settings};
 use super::table::ROWS;
 
 /// The beginning of the name of each variable.

@@ -7,11 +7,11 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::given::Settings;
 use super::host::HostWords;
 use super::nearest::nearest;
 use super::origin::{Origin, Problem};
 use super::row::Row;
-use super::sources::Settings;
 use super::table::{ROWS, row};
 use super::value::Kind;
 use crate::units::unreadable;

@@ -1,7 +1,7 @@
 //! Settings in flags of the command line.
 
+use super::given::Settings;
 use super::origin::{Origin, Problem};
-use super::sources::Settings;
 use super::table::{Arguments, row};
 
 /// Reads the flags.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::given::Settings;
 use super::origin::{Origin, Problem};
-use super::sources::Settings;
 use super::table::{ROWS, per_address_share};
 use super::{Config, VirtualHost};
 

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use super::Config;
+use super::given::Settings;
 use super::origin::Origin;
 use super::row::Row;
-use super::sources::Settings;
 use super::table::ROWS;
 use super::value::Kind;
 

@@ -194,7 +194,7 @@ fn storing() -> Reply {
     Reply::new(Code::STATUS, "Storing the received data.")
 }
 
-/// What the thread that commits an upload knows of the client.
+/// State of the client, as the thread that commits an upload sees it.
 struct Watched {
     control: Option<OwnedFd>,
     /// Commands are read meanwhile.

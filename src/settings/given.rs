@@ -1,0 +1,69 @@
+//! The settings that are given, each with its source.
+
+use std::collections::BTreeMap;
+use std::mem::discriminant;
+use std::path::{Path, PathBuf};
+
+use super::origin::Origin;
+use super::row::Row;
+use super::table::{Config, row};
+
+/// The variable that names the file.
+pub(super) const FILE_VARIABLE: &str = "POOLFTPD_CONFIG";
+
+/// A value that a source gives.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The value, as texts.
+    pub texts: Vec<String>,
+    /// Its source.
+    pub origin: Origin,
+}
+
+/// The settings that the sources give; all others have their defaults.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    given: BTreeMap<&'static str, Given>,
+    pub(super) file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Gives a setting these values, in place of those of an earlier source.
+    ///
+    /// # Errors
+    /// A clause with what was found and what is expected.
+    pub(super) fn put(
+        &mut self,
+        row: &Row,
+        texts: Vec<String>,
+        origin: Origin,
+    ) -> Result<(), String> {
+        row.put(&mut Config::default(), &texts)?;
+        // The keys of an earlier source do not belong to these certificates.
+        let is_earlier = |given: &Given| discriminant(&given.origin) != discriminant(&origin);
+        if row.id == "tls_cert" && self.given.get("tls_key").is_some_and(is_earlier) {
+            self.given.remove("tls_key");
+        }
+        self.given.insert(row.id, Given { texts, origin });
+        Ok(())
+    }
+
+    /// Returns the value of this setting, if a source gives it.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Given> {
+        self.given.get(row(name)?.id)
+    }
+
+    /// Returns the source of the first of these settings that is given.
+    #[must_use]
+    pub fn origin(&self, names: &[&str]) -> Origin {
+        let given = names.iter().find_map(|name| self.get(name));
+        given.map_or(Origin::Default, |given| given.origin.clone())
+    }
+
+    /// Returns the configuration file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+}
