@@ -37,6 +37,17 @@ fn sources() -> Vec<(String, String)> {
     files("src", "rs")
 }
 
+/// Returns the part of a source file before its tests.
+fn without_tests(text: &str) -> &str {
+    let attribute = text.split("\n#[cfg(test)]\n").next().unwrap();
+    attribute.split("\n#[cfg(all(test").next().unwrap()
+}
+
+/// Returns true for a file that holds only tests.
+fn is_test(file: &str) -> bool {
+    ["tests.rs", "simulation.rs", "interleaving.rs"].iter().any(|end| file.ends_with(end))
+}
+
 /// Returns the module path of a file, such as `net::tls::files`, and the room that it belongs to.
 fn module(file: &str) -> (String, String) {
     let path = file.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
@@ -157,6 +168,119 @@ fn a_file_of_the_session_imports_only_what_stands_below_it() {
             .lines()
             .find(|line| line.contains("crate::session::") && !line.starts_with("use "));
         assert_eq!(hidden, None, "session/{name}: imports stand at the top");
+    }
+}
+
+/// Returns the modules that a file of the library imports, among `all`.
+fn imports(file: &str, text: &str, all: &BTreeSet<String>) -> BTreeSet<String> {
+    let (own, _) = module(file);
+    let lines = without_tests(text)
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//") && !line.contains("pub(in "));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for (start, up) in [("crate::", 0), ("super::", 1)] {
+        for rest in code.split(start).skip(1).filter(|rest| !rest.starts_with("super::")) {
+            let base = match up {
+                0 => Vec::new(),
+                up => {
+                    let mut path: Vec<&str> = own.split("::").collect();
+                    path.truncate(path.len().saturating_sub(up));
+                    path
+                }
+            };
+            let end = rest.find([';', '(', ')', '<', '>', '\n']).unwrap_or(rest.len());
+            for name in paths(rest.get(..end.max(1)).unwrap_or_default(), rest) {
+                let mut path: Vec<&str> = base.clone();
+                path.extend(name.split("::"));
+                while !path.is_empty() && !all.contains(&path.join("::")) {
+                    path.pop();
+                }
+                let path = path.join("::");
+                if !path.is_empty() && path != own {
+                    found.insert(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Returns the paths that a `use` names: `a::{b, c::d}` names `a::b` and `a::c::d`.
+fn paths(line: &str, rest: &str) -> Vec<String> {
+    match line.split_once('{') {
+        None => {
+            let path: String = line
+                .chars()
+                .take_while(|letter| letter.is_alphanumeric() || matches!(letter, '_' | ':'))
+                .collect();
+            vec![path]
+        }
+        Some((before, _)) => {
+            let list = rest.split_once('{').unwrap().1.split(';').next().unwrap();
+            list.split([',', '{', '}'])
+                .map(|name| format!("{before}{}", name.trim()))
+                .filter(|path| !path.is_empty() && !path.ends_with(':'))
+                .collect()
+        }
+    }
+}
+
+/// The only imports back up. The macro of the table of settings writes the fields of `Config`, to which rows and
+/// accessors refer, so the three files are one.
+const EXCEPTIONS: [(&str, &str); 2] =
+    [("settings::row", "settings::table"), ("settings::accessor", "settings::table")];
+
+/// A child may not import from a module above it, and no two files import each other, directly or by others.
+#[test]
+fn no_circle_runs_through_the_files_of_a_room() {
+    let sources = sources();
+    let all: BTreeSet<String> = sources.iter().map(|(file, _)| module(file).0).collect();
+    let graph: BTreeMap<String, BTreeSet<String>> = sources
+        .iter()
+        .filter(|(file, _)| !file.starts_with("bin/") && file != "lib.rs" && !is_test(file))
+        .map(|(file, text)| {
+            let (own, _) = module(file);
+            let mut to = imports(file, text, &all);
+            to.retain(|to| !EXCEPTIONS.contains(&(own.as_str(), to.as_str())));
+            // A room stands on its own files.
+            to.extend(all.iter().filter(|other| other.starts_with(&format!("{own}::"))).cloned());
+            (own, to)
+        })
+        .collect();
+    for start in graph.keys() {
+        let mut seen = BTreeSet::new();
+        let mut waiting: Vec<(String, Vec<String>)> = vec![(start.clone(), vec![start.clone()])];
+        while let Some((at, way)) = waiting.pop() {
+            for next in graph.get(&at).into_iter().flatten() {
+                assert!(next != start, "a circle: {}", way.join(" -> "));
+                if seen.insert(next.clone()) {
+                    let way = [way.clone(), vec![next.clone()]].concat();
+                    waiting.push((next.clone(), way));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_room_has_two_types_of_one_name() {
+    let mut found: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (file, text) in sources() {
+        let (_, room) = module(&file);
+        if room == "bin" || is_test(&file) {
+            continue;
+        }
+        for line in without_tests(&text).lines().filter(|line| !line.starts_with("    ")) {
+            let declared = ["struct ", "enum ", "trait ", "type "]
+                .iter()
+                .find_map(|kind| line.split_once(kind))
+                .filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+            let Some((_, rest)) = declared else { continue };
+            let name: String = rest.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+            let before = found.insert((room.clone(), name.clone()), file.clone());
+            assert!(before.is_none(), "{name} is in src/{file} and src/{}", before.unwrap());
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::client_of;
+use super::address::client_of;
 
 /// A counter of the connected clients, with its limits.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 
 use zeroize::Zeroize;
 
-use super::canonical;
+use super::address::canonical;
 use super::socket::is_ready;
 use super::tls::{Received, Tls};
 use crate::ftp::Reply;

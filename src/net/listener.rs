@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
-use super::canonical;
+use super::address::canonical;
 use super::socket::{is_ready, open};
 use crate::ftp::{Code, Reply};
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use rustix::event::PollFlags;
 
-use super::canonical;
+use super::address::canonical;
 use super::socket::{is_ready, open};
 use crate::units::Networks;
 

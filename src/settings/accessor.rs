@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use crate::net::public::AddressOrName;
 use crate::net::tls::KeyFiles;
 
-use super::Config;
 use super::field::Field;
 use super::row::{Flags, Switch};
+use super::table::Config;
 use super::value::Rules;
 
 /// A setting that is stored in several fields.
@@ -30,7 +30,7 @@ impl Accessor for Workers {
     type Of = Option<NonZeroUsize>;
 
     fn put(config: &mut Config, value: Self::Of) {
-        config.workers = value.unwrap_or_else(super::default_workers);
+        config.workers = value.unwrap_or_else(super::ports::default_workers);
     }
 
     fn get(config: &Config) -> Self::Of {

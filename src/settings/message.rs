@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Config;
 use super::row::Scope;
+use super::table::Config;
 use super::table::{ROWS, row};
 
 impl Config {

@@ -1,6 +1,6 @@
 //! The pages that are generated from the rows: `--help`, ftpserver(8), and the table in docs/administration.md.
 
-use super::row::{Flags, Row};
+use super::row::{Change, Flags, Row, Switch};
 use super::table::ROWS;
 use super::value::Unit;
 
@@ -37,7 +37,7 @@ fn lines(row: &Row) -> Vec<Line> {
         Flags::None => Vec::new(),
         Flags::Value(argument) | Flags::Repeated(argument) => vec![with(argument)],
         Flags::Switches(switches) => {
-            let line = |switch: &super::Switch| Line {
+            let line = |switch: &Switch| Line {
                 short: switch.short.first().copied(),
                 name: switch.id.replace('_', "-"),
                 argument: None,
@@ -198,9 +198,9 @@ fn man_text(help: &str, default: Option<&str>, row: &Row) -> String {
     let sentence = format!("{}{}.", first.unwrap_or_default(), letters.as_str());
     let default = default.map(|default| format!("The default is {default}.\n"));
     let change = match row.change {
-        super::Change::Now => "A reload changes it at once.",
-        super::Change::NewSessions => "A reload changes it for new sessions.",
-        super::Change::Restart => "A change needs a restart.",
+        Change::Now => "A reload changes it at once.",
+        Change::NewSessions => "A reload changes it for new sessions.",
+        Change::Restart => "A change needs a restart.",
     };
     format!("{}\n{}{change}\n", roff(&sentence), roff(&default.unwrap_or_default()))
 }

@@ -1,7 +1,7 @@
 //! The report of a reload: the settings that have changed, and when each change takes effect.
 
-use super::Config;
 use super::row::{Change, Row};
+use super::table::Config;
 use super::table::ROWS;
 
 /// The changes between two configurations.

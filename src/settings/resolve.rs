@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::given::Settings;
+use super::host::VirtualHost;
 use super::origin::{Origin, Problem};
+use super::table::Config;
 use super::table::{ROWS, per_address_share};
-use super::{Config, VirtualHost};
 
 impl Settings {
     /// Returns the configuration.

@@ -1,6 +1,6 @@
 //! A row of the table: everything that is known of one setting.
 
-use super::Config;
+use super::table::Config;
 use super::value::{Kind, Rules};
 
 /// The time at which a reload applies a changed setting.

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::Config;
 use super::given::Settings;
 use super::origin::Origin;
 use super::row::Row;
+use super::table::Config;
 use super::table::ROWS;
 use super::value::Kind;
 

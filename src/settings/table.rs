@@ -17,10 +17,10 @@ use super::accessor::{
     Accessor, Certificates, ClientAuthorities, Keys, PublicAddress, SelfSigned, Workers,
     default_of, first, flags,
 };
-use super::default_workers;
 use super::define::settings;
 use super::field::Field;
 use super::host::VirtualHost;
+use super::ports::default_workers;
 use super::row::{Change, Row, Scope, Switch};
 
 settings! {

@@ -4,7 +4,8 @@
 //! reply cannot belong to a transfer, and marks the end. (Pure-FTPd discards input that comes right after ABOR.)
 
 use super::step::{Dialogue, Refused, Step};
-use crate::ftp::{Command, Reply};
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
 
 /// Maximum number of replies to one transfer and its ABOR.
 const REPLIES_MAX: u32 = 8;

@@ -1,7 +1,8 @@
 //! One command and its reply.
 
 use super::step::{Dialogue, Refused, Stage, Step};
-use crate::ftp::{Command, Reply};
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
 
 /// A command that must succeed: its reply is 2yz or 3yz.
 #[derive(Debug)]

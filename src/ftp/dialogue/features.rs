@@ -2,8 +2,9 @@
 
 use super::step::{Dialogue, Refused, Step};
 use crate::ftp::checksum::Algorithm;
+use crate::ftp::command::Command;
 use crate::ftp::command::Setting;
-use crate::ftp::{Command, Reply};
+use crate::ftp::reply::Reply;
 
 /// Features that a client makes use of.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

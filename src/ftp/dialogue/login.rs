@@ -1,8 +1,9 @@
 //! The login, and the protection of data connections after it.
 
 use super::step::{Dialogue, Refused, Stage, Step};
+use crate::ftp::command::Command;
 use crate::ftp::command::{Password, ProtectionLevel};
-use crate::ftp::{Code, Command, Reply};
+use crate::ftp::reply::{Code, Reply};
 
 /// 332: the server wants an account.
 const NEED_ACCOUNT: Code = Code(332);

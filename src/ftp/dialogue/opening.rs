@@ -1,8 +1,9 @@
 //! The opening of a connection: the greeting, and AUTH TLS (RFC 4217 §4).
 
 use super::step::{Dialogue, Refused, Stage, Step};
+use crate::ftp::command::Command;
 use crate::ftp::command::Mechanism;
-use crate::ftp::{Code, Command, Reply};
+use crate::ftp::reply::{Code, Reply};
 
 /// Use of AUTH TLS after the greeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 
 use super::step::{Dialogue, Refused, Stage, Step};
 use crate::ftp::address::{parse_extended_passive, parse_passive_port};
+use crate::ftp::command::Command;
 use crate::ftp::command::ExtendedPassive;
-use crate::ftp::{Code, Command, Reply};
+use crate::ftp::reply::{Code, Reply};
 
 /// A request for the port of a data connection.
 #[derive(Debug)]

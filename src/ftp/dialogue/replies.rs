@@ -1,7 +1,7 @@
 //! The test driver: answers a dialogue from a list of replies.
 
 use super::step::{Dialogue, Refused, Stage, Step};
-use crate::ftp::{Code, Reply};
+use crate::ftp::reply::{Code, Reply};
 
 /// The commands that a dialogue sent, and its end.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Steps of a dialogue, and the trait that all dialogues implement.
 
-use crate::ftp::{Command, Reply};
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
 
 /// Action that a dialogue requests from its driver.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! A transfer: the command that starts it, and the reply that ends it. The data moves between the two.
 
 use super::step::{Dialogue, Refused, Stage, Step};
-use crate::ftp::{Command, Reply};
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
 
 /// The start of a transfer: REST for an offset other than 0, the command, and its 1yz.
 #[derive(Debug)]
