@@ -12,7 +12,7 @@ const HELP: &str = "\
 cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
 cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
-cargo xtask man      generate man/ftpserver.8 and the table of settings in docs/administration.md
+cargo xtask man      generate the manual pages, and the table of settings in docs/administration.md
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
 cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
 cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
@@ -151,10 +151,13 @@ fn ordinary() -> Outcome {
     test(command.arg(setting))
 }
 
-/// Generates the pages that tests/settings.rs compares.
+/// Generates the pages that tests/settings.rs and tests/manuals.rs compare.
 fn man() -> Outcome {
-    let mut command = cargo(&["test", "--quiet", "--test", "settings", "the_pages_are"]);
-    run(command.env("UPDATE_PAGES", "1"))
+    for (program, test) in [("settings", "the_pages_are"), ("manuals", "the_manuals_are")] {
+        let mut command = cargo(&["test", "--quiet", "--test", program, test]);
+        run(command.env("UPDATE_PAGES", "1"))?;
+    }
+    Ok(())
 }
 
 /// Uses a target directory of its own, because the flag would cause a rebuild of everything each time.
