@@ -371,3 +371,9 @@ fn every_direct_dependency_has_its_reason_in_the_table_of_dependencies() {
         }
     }
 }
+
+#[test]
+fn the_readme_is_short() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().count() <= 150);
+}
