@@ -377,3 +377,20 @@ fn the_readme_is_short() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.lines().count() <= 150);
 }
+
+/// Files, splice and fsync are matters of `storage` and `net`: another kind of storage must not change the session.
+#[test]
+fn the_session_knows_no_files_of_the_system() {
+    for (file, text) in sources() {
+        if !file.starts_with("session/") || is_test(&file) {
+            continue;
+        }
+        let code = without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for word in ["std::fs", "sync_data", "sync_all", "fsync(", "rustix::fs", "rustix::pipe"]
+            {
+                assert!(!line.contains(word), "src/{file}: {line}");
+            }
+        }
+    }
+}

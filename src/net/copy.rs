@@ -1,14 +1,12 @@
 //! Copying between files and data connections, one slice at a time.
 
 use std::cell::RefCell;
-use std::fs::File;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use rustix::event::PollFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 use rustix::net::{RecvFlags, SendFlags, sockopt};
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
@@ -74,7 +72,7 @@ const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// Sends a slice of a file, from `offset` on, without waiting. Large slices in plain use sendfile, so the bytes do not
 /// pass through the process.
 pub fn send_file(
-    file: &File,
+    file: BorrowedFd<'_>,
     offset: &mut u64,
     connection: &mut DataConnection,
     bytes_max: usize,
@@ -96,7 +94,7 @@ pub fn send_file(
 }
 
 fn send_file_copied(
-    file: &File,
+    file: BorrowedFd<'_>,
     offset: &mut u64,
     stream: &TcpStream,
     bytes_max: usize,
@@ -105,7 +103,8 @@ fn send_file_copied(
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
         let room = buffer.get_mut(..bytes_max).unwrap_or_default();
-        let count = file.read_at(room, *offset).map_err(Fault::Storage)?;
+        let count =
+            pread(file, &mut *room, *offset).map_err(|error| Fault::Storage(error.into()))?;
         if count == 0 {
             return Ok(Moved::End);
         }
@@ -125,7 +124,7 @@ fn send_file_copied(
 /// is free, so this function polls first and sends at most a third. Without this, each time that a slow reader's buffer
 /// filled up, a worker lost 4 to 8 ms.
 fn send_file_plain(
-    file: &File,
+    file: BorrowedFd<'_>,
     offset: &mut u64,
     stream: &TcpStream,
     bytes_max: usize,
@@ -136,7 +135,7 @@ fn send_file_plain(
     let buffer = sockopt::socket_send_buffer_size(stream)
         .map_err(|error| Fault::Connection(error.into()))?;
     let slice = bytes_max.min(buffer / 3);
-    match rustix::fs::sendfile(stream.as_fd(), file.as_fd(), Some(offset), slice) {
+    match rustix::fs::sendfile(stream.as_fd(), file, Some(offset), slice) {
         Ok(0) => Ok(Moved::End),
         Ok(count) => Ok(Moved::Bytes(count as u64)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
@@ -150,7 +149,7 @@ fn send_file_plain(
 
 /// Sends over TLS. Encrypted bytes that are not sent yet wait in `tls`, and nothing more is read before they are sent.
 fn send_file_secure(
-    file: &File,
+    file: BorrowedFd<'_>,
     offset: &mut u64,
     tls: &mut Tls,
     stream: &TcpStream,
@@ -162,7 +161,8 @@ fn send_file_secure(
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(BUFFER_BYTES, 0);
         let room = buffer.get_mut(..bytes_max.min(PLAINTEXT_BYTES_MAX)).unwrap_or_default();
-        let count = file.read_at(room, *offset).map_err(Fault::Storage)?;
+        let count =
+            pread(file, &mut *room, *offset).map_err(|error| Fault::Storage(error.into()))?;
         if count == 0 {
             return Ok(Moved::End);
         }

@@ -12,6 +12,7 @@ pub mod password;
 mod permissions;
 mod quota;
 mod rate_limit;
+mod reader;
 mod reserved_names;
 mod rights;
 mod root;
@@ -27,6 +28,7 @@ pub use hosts::{Hosts, ReloadedUsers};
 pub use partials::all_recovered;
 pub use permissions::Permissions;
 pub use rate_limit::RateLimit;
+pub use reader::Reader;
 pub use rights::{Rights, Surroundings};
 pub use root::{Directory, Root};
 pub use upload::{

@@ -8,11 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cap_std::fs::{Dir, Metadata, MetadataExt};
+use cap_std::fs::{Dir, MetadataExt};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::reader::Reader;
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
 use super::root::{Root, real};
 use super::stat::{entry, modified, size};
@@ -43,12 +44,12 @@ impl Root {
         }
     }
 
-    /// Returns the partial upload of a name that no complete file has. The entry's size is the offset in bytes to
-    /// resume from.
+    /// Returns the partial upload of a name that no complete file has. Its size is the offset in bytes to resume
+    /// from.
     ///
     /// # Errors
     /// Not found when there is no partial, or none of its bytes have reached the disk.
-    pub fn kept(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
+    pub fn kept(&self, path: &VirtualPath) -> io::Result<Reader> {
         let target = UploadTarget::of(self, path)?;
         if target.stat(&target.name)?.is_some() {
             return Err(Errno::NOENT.into());
@@ -60,8 +61,14 @@ impl Root {
         if size == 0 {
             return Err(Errno::NOENT.into());
         }
-        let entry = entry(path.name().to_vec(), &Metadata::from_file(&part)?);
-        Ok((part, Entry { size, ..entry }))
+        Ok(Reader::new(part, size))
+    }
+
+    /// Returns the entry of the partial upload of a name that no complete file has; its size is the offset to resume from.
+    pub fn kept_entry(&self, path: &VirtualPath) -> io::Result<Entry> {
+        let part = self.kept(path)?;
+        let found = entry(path.name().to_vec(), &part.metadata()?);
+        Ok(Entry { size: part.size(), ..found })
     }
 
     /// Returns true if this client's upload to replace this file, in its present state, was interrupted or is running.

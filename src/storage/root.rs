@@ -31,6 +31,7 @@ use rustix::io::Errno;
 
 use super::durability::{Durability, flush_directory, open_directory};
 use super::quota::{Quota, Used};
+use super::reader::Reader;
 use super::reserved_names::{is_record, may_be_reserved};
 use super::rights::Surroundings;
 use super::stat::{entry, entry_of, timespec};
@@ -159,12 +160,13 @@ impl Root {
         Ok(self.directory.try_clone()?.into_std_file().into())
     }
 
-    /// Opens a regular file for reading, and returns its entry.
-    pub fn read(&self, path: &VirtualPath) -> io::Result<(File, Entry)> {
+    /// Opens a regular file for reading.
+    pub fn read(&self, path: &VirtualPath) -> io::Result<Reader> {
         self.recover_append(path);
         let mut options = OpenOptions::new();
         options.read(true);
-        self.open_regular(path, &mut options)
+        let (file, entry) = self.open_regular(path, &mut options)?;
+        Ok(Reader::new(file, entry.size))
     }
 
     /// Returns the entry of a file or directory. A symbolic link to a target within the root is followed.
@@ -500,7 +502,7 @@ mod tests {
         }
         assert!(root.list(&path("out")).is_err());
         assert_eq!(root.look(&path("out")).unwrap().kind, Kind::Link);
-        assert_eq!(root.read(&path("sub/in")).unwrap().1.size, 1);
+        assert_eq!(root.read(&path("sub/in")).unwrap().size(), 1);
         let found = listed(&root, &path("sub"));
         assert!(matches!(found.as_slice(), [entry] if entry.kind == Kind::File));
     }

@@ -1,8 +1,6 @@
 //! The checksum of a file, computed some bytes per turn.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use crate::ftp::checksum::{Algorithm, Checksum};
@@ -13,6 +11,7 @@ use crate::net::control::Disconnect;
 use crate::pool::Watch;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
+use crate::storage::Reader;
 
 use super::calling::call;
 use super::closing::dismiss_idle;
@@ -25,7 +24,7 @@ const BYTES_PER_TURN: usize = 256 * 1024;
 /// A checksum in progress.
 #[derive(Debug)]
 pub(in crate::session) struct Digesting {
-    file: File,
+    file: Reader,
     offset: u64,
     end: u64,
     checksum: Checksum,
@@ -98,7 +97,7 @@ impl Activity for Digesting {
 impl Digesting {
     /// Returns the checksum of the bytes from `offset` up to, but not including, `end`.
     pub(in crate::session) fn new(
-        file: File,
+        file: Reader,
         (offset, end): (u64, u64),
         algorithm: Algorithm,
         format: ReplyFormat,

@@ -235,7 +235,7 @@ impl Member {
         let found = self.root().look(&path);
         let entry = match found {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.may_resume() => {
-                self.root().kept(&path).map_err(|_| error)?.1
+                self.root().kept_entry(&path).map_err(|_| error)?
             }
             Ok(_)
                 if self.may_resume()

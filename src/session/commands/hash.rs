@@ -1,6 +1,5 @@
 //! HASH (draft-bryan-ftpext-hash), XCRC and similar commands, and OPTS HASH.
 
-use std::fs::File;
 use std::io;
 
 use crate::ftp::checksum::Algorithm;
@@ -12,6 +11,7 @@ use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
+use crate::storage::Reader;
 
 /// HASH: computes the checksum of the range that RANG set, or of the whole file.
 pub(in crate::session) fn hash(
@@ -26,11 +26,11 @@ pub(in crate::session) fn hash(
 
 fn hash_opened(
     cx: &Context,
-    (file, size): (File, u64),
+    file: Reader,
     name: Vec<u8>,
     wanted: Option<Range>,
 ) -> Result<Next, Refusal> {
-    let algorithm = cx.data.parameters.algorithm;
+    let (algorithm, size) = (cx.data.parameters.algorithm, file.size());
     let whole = Range { first: 0, last: size.saturating_sub(1) };
     let range = wanted.unwrap_or(whole);
     // An empty file has no last byte.
@@ -52,9 +52,9 @@ pub(in crate::session) fn checksum(
     let member = cx.member()?.clone();
     let open = move || open(&member, &path);
     Ok(ask(cx, open, move |_, opened| {
-        let (file, size) = opened?;
-        let end = to.unwrap_or(size);
-        if from > end || end > size {
+        let file: Reader = opened?;
+        let end = to.unwrap_or_else(|| file.size());
+        if from > end || end > file.size() {
             return Err(Refusal::RangeBeyondEnd);
         }
         Ok(Next::go(Digesting::new(file, (from, end), algorithm, ReplyFormat::Bare)))
@@ -71,15 +71,14 @@ pub(in crate::session) fn select(cx: &mut Context, name: Option<&str>) -> Result
 }
 
 /// Opens a file; or, for members who may resume it, its partial upload.
-fn open(member: &Member, path: &PathName) -> Result<(File, u64), Refusal> {
+fn open(member: &Member, path: &PathName) -> Result<Reader, Refusal> {
     let path = member.resolve(path)?;
-    let (file, entry) = match member.root().read(&path) {
+    Ok(match member.root().read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && member.may_resume() => {
             member.root().kept(&path).map_err(|_| error)?
         }
         found => found?,
-    };
-    Ok((file, entry.size))
+    })
 }
 
 /// Returns the line of FEAT: every algorithm, with a star after the selected one.

@@ -1,10 +1,7 @@
 //! RETR, STOR, APPE and STOU: each opens its file in a call that may hang, then waits for its data connection.
 
-use std::fs::File;
-
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Type};
-use crate::ftp::listing::Entry;
 use crate::ftp::verb::Verb;
 use crate::session::activities::calling::ask;
 use crate::session::activities::connecting::{begin, begin_with};
@@ -17,7 +14,7 @@ use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::send::FileSender;
 use crate::session::transfer::text::Text;
-use crate::storage::{Start, Terms, Upload};
+use crate::storage::{Reader, Start, Terms, Upload};
 
 /// RETR: sends a file.
 pub(in crate::session) fn retrieve(
@@ -42,7 +39,7 @@ pub(in crate::session) fn retrieve(
 /// Sends a file that has been opened.
 fn send(
     cx: &mut Context,
-    (file, entry): (File, Entry),
+    file: Reader,
     record: TransferRecord,
     pending: &Pending,
 ) -> Result<Next, Refusal> {
@@ -52,12 +49,12 @@ fn send(
             return Err(Refusal::Marker("RANG requires TYPE I."));
         }
         Some(range) => (range.first, range.last.saturating_add(1)),
-        None => (cx.data.marker(pending)?, entry.size),
+        None => (cx.data.marker(pending)?, file.size()),
     };
-    if offset > entry.size {
+    if offset > file.size() {
         return Err(Refusal::Marker("REST is beyond the end of the file."));
     }
-    let (end, mode) = (end.min(entry.size), parameters.mode);
+    let (end, mode) = (end.min(file.size()), parameters.mode);
     // Clients read the size for their progress bars from this text.
     let (data, about) = match parameters.representation {
         Type::Image => (

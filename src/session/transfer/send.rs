@@ -1,12 +1,12 @@
 //! A file being sent in TYPE I: from the file to the connection, in block mode with headers between.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsFd;
 
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
+use crate::storage::Reader;
 
 use super::text::shrunk;
 
@@ -20,7 +20,7 @@ const MARKER_EVERY_BYTES: u64 = 16 * 1024 * 1024;
 /// A file being sent.
 #[derive(Debug)]
 pub(in crate::session) struct FileSender {
-    file: File,
+    file: Reader,
     offset: u64,
     /// End offset in bytes, fixed when the file was opened: exactly the announced bytes are sent, even if the file
     /// grows.
@@ -40,7 +40,7 @@ struct Blocks {
 }
 
 impl FileSender {
-    pub(in crate::session) fn new(file: File, offset: u64, end: u64, mode: Mode) -> Self {
+    pub(in crate::session) fn new(file: Reader, offset: u64, end: u64, mode: Mode) -> Self {
         let next_marker = offset + MARKER_EVERY_BYTES;
         let blocks = Blocks { unsent: Vec::new(), carried: 0, left: 0, next_marker, ended: false };
         Self { file, offset, end, blocks: (mode == Mode::Block).then_some(blocks) }
@@ -83,7 +83,7 @@ impl FileSender {
             None => Flush::Cork,
         };
         let slice = left.min(budget);
-        match copy::send_file(&self.file, &mut self.offset, connection, slice, then)? {
+        match copy::send_file(self.file.as_fd(), &mut self.offset, connection, slice, then)? {
             Moved::End => Err(shrunk()),
             Moved::Bytes(count) => {
                 if let Some(blocks) = &mut self.blocks {
@@ -101,7 +101,7 @@ impl Blocks {
     /// to the connection. If little is left of the file, composes all of it, to leave in one send.
     fn compose(
         &mut self,
-        file: &File,
+        file: &Reader,
         offset: &mut u64,
         end: u64,
         budget: usize,
@@ -160,7 +160,7 @@ impl Blocks {
 }
 
 /// Appends `count` bytes of a file.
-fn read_exactly(file: &File, offset: u64, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+fn read_exactly(file: &Reader, offset: u64, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
     let begin = out.len();
     out.resize(begin + count, 0);
     let room = out.get_mut(begin..).unwrap_or_default();

@@ -1,14 +1,13 @@
 //! Text being sent, generated while it is sent: a file in TYPE A, or a listing.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block;
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
+use crate::storage::Reader;
 
 use super::listing::Lister;
 
@@ -29,12 +28,12 @@ pub(in crate::session) struct Text {
 
 #[derive(Debug)]
 enum TextSource {
-    File { file: File, offset: u64, end: u64, converter: ToWire },
+    File { file: Reader, offset: u64, end: u64, converter: ToWire },
     List(Box<Lister>),
 }
 
 impl Text {
-    pub(in crate::session) fn of_file(file: File, end: u64, mode: Mode) -> Self {
+    pub(in crate::session) fn of_file(file: Reader, end: u64, mode: Mode) -> Self {
         Self::new(TextSource::File { file, offset: 0, end, converter: ToWire::default() }, mode)
     }
 

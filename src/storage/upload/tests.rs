@@ -66,7 +66,7 @@ impl Scene {
     }
 
     fn kept(&self, name: &str) -> Option<u64> {
-        self.root.kept(&path(name)).ok().map(|(_, entry)| entry.size)
+        self.root.kept(&path(name)).ok().map(|part| part.size())
     }
 
     fn names(&self) -> Vec<String> {
