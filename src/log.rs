@@ -118,7 +118,7 @@ pub struct TransferEvent {
 
 /// An event that can be logged.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub enum Event<'a> {
     Listening {
         address: SocketAddr,

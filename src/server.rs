@@ -522,7 +522,7 @@ fn admit(
     }
 }
 
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "the loops of the acceptors and the stop: time enters here"
 )]

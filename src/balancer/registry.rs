@@ -411,7 +411,7 @@ impl Registry {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test knows the time")]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 

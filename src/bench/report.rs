@@ -28,7 +28,7 @@ impl Row {
     /// Returns the time within which the fraction `part` of all tasks was done.
     fn percentile(&self, part: f64) -> Duration {
         let last = self.took.len().saturating_sub(1);
-        #[allow(
+        #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
@@ -38,7 +38,7 @@ impl Row {
         self.took.get(place).copied().unwrap_or_default()
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "for people to read")]
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     fn per_second(&self, number: u64) -> f64 {
         number as f64 / self.time.as_secs_f64().max(1e-9)
     }
@@ -133,7 +133,7 @@ impl Report {
     }
 
     /// Formats the memory per session, for a load with a known process of the server.
-    #[allow(clippy::cast_precision_loss, reason = "for people to read")]
+    #[expect(clippy::cast_precision_loss, reason = "for people to read")]
     fn memory_line(&self) -> String {
         let each = |kibibytes: u64| kibibytes as f64 / self.clients.max(1) as f64;
         format!(

@@ -482,7 +482,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             .collect();
         for (number, row) in rows.iter_mut().enumerate() {
             let mine = |(member, _): &(&Member<'_>, &u64)| member.group == number;
-            #[allow(clippy::cast_precision_loss, reason = "for people to read")]
+            #[expect(clippy::cast_precision_loss, reason = "for people to read")]
             let shares =
                 self.members.iter().zip(bytes).filter(mine).map(|(_, bytes)| *bytes as f64);
             row.spread = spread(shares);
@@ -516,7 +516,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-#[allow(clippy::disallowed_methods, reason = "the loop of the runner: time enters here")]
+#[expect(clippy::disallowed_methods, reason = "the loop of the runner: time enters here")]
 pub(super) fn now() -> Instant {
     Instant::now()
 }

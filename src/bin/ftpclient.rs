@@ -24,7 +24,7 @@ const INTERRUPTED: i32 = 130;
 
 /// FTP client, for interactive use or for a script on standard input.
 #[derive(FromArgs)]
-#[allow(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "one field an option of the command line")]
 struct Arguments {
     /// user or user:password to log in with (default: from ~/.netrc, else anonymous)
     #[argh(option, short = 'u', arg_name = "user")]

@@ -258,7 +258,7 @@ fn terminate(children: &Children) {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the program's own loops: time enters here")]
+#[expect(clippy::disallowed_methods, reason = "the program's own loops: time enters here")]
 fn now() -> Instant {
     Instant::now()
 }

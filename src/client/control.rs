@@ -228,7 +228,7 @@ impl Control {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+#[expect(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
 fn now() -> Instant {
     Instant::now()
 }

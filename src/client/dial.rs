@@ -108,7 +108,7 @@ fn no_connection(server: &Endpoint, addresses: &[SocketAddr], error: &io::Error)
     ClientError::new(ErrorKind::NoConnection, message)
 }
 
-#[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+#[expect(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
 fn now() -> Instant {
     Instant::now()
 }

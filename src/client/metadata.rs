@@ -12,7 +12,7 @@ use super::names::{about, name};
 
 /// Size and time of a remote file from a listing (MLSD), so that the client need not ask for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub struct RemoteMetadata {
     pub size: Option<u64>,
     pub modified: Option<Timestamp>,

@@ -98,7 +98,7 @@ impl Part {
             return Ok(());
         }
         part.clear()?;
-        #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
+        #[expect(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
         let copied = File::open(local).and_then(|mut from| io::copy(&mut from, &mut &part.file));
         copied.map(drop).map_err(|error| ClientError::local(&part.path, &error))
     }

@@ -15,7 +15,7 @@ const SMALL_BYTES_MAX: u64 = 256 * 1024;
 
 /// A file that is about to be fetched, with its local path.
 #[derive(Debug)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub struct FileRequest {
     pub path: Vec<u8>,
     pub local: PathBuf,

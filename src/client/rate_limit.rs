@@ -57,7 +57,7 @@ fn wait_until(until: Instant, interrupt: &Interrupt) -> Result<(), ClientError> 
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
+#[expect(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]
 fn now() -> Instant {
     Instant::now()
 }

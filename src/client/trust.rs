@@ -109,7 +109,7 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-#[allow(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
+#[expect(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
 fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
     let wrong =
         |what: &str| ClientError::new(ErrorKind::Local, format!("{}: {what}", path.display()));

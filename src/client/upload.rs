@@ -62,7 +62,7 @@ impl Client {
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let failed = |error| ClientError::local(local, &error);
-        #[allow(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
+        #[expect(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
         let file = File::open(local).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {

@@ -21,9 +21,9 @@ const MARKER: u8 = 16;
 /// The position of a block: the last of its file or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Last {
-    #[allow(missing_docs, reason = "the name says it")]
+    #[expect(missing_docs, reason = "the name says it")]
     Yes,
-    #[allow(missing_docs, reason = "the name says it")]
+    #[expect(missing_docs, reason = "the name says it")]
     No,
 }
 

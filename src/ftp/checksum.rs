@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256, Sha512};
 
 /// A checksum algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub enum Algorithm {
     #[default]
     Sha256,
@@ -62,15 +62,15 @@ impl fmt::Display for Algorithm {
 /// A checksum in progress.
 #[derive(Clone)]
 pub enum Checksum {
-    #[allow(missing_docs, reason = "each name says it")]
+    #[expect(missing_docs, reason = "each name says it")]
     Sha256(Sha256),
-    #[allow(missing_docs, reason = "each name says it")]
+    #[expect(missing_docs, reason = "each name says it")]
     Sha512(Box<Sha512>),
-    #[allow(missing_docs, reason = "each name says it")]
+    #[expect(missing_docs, reason = "each name says it")]
     Sha1(Sha1),
-    #[allow(missing_docs, reason = "each name says it")]
+    #[expect(missing_docs, reason = "each name says it")]
     Md5(Md5),
-    #[allow(missing_docs, reason = "each name says it")]
+    #[expect(missing_docs, reason = "each name says it")]
     Crc32(crc32fast::Hasher),
 }
 

@@ -88,7 +88,7 @@ pub enum Setting {
 
 /// A range of bytes of a file (RANG): the first and the last byte, both included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub struct Range {
     pub first: u64,
     pub last: u64,
@@ -116,7 +116,7 @@ pub enum Site {
 }
 
 /// A command: one variant for each.
-#[allow(
+#[expect(
     missing_docs,
     reason = "the verb table, `ftp::verb::VERBS`, tells each with its verb and argument"
 )]
@@ -189,7 +189,7 @@ pub enum Command {
 
 impl Argument<'_> {
     /// Accepts verbs without argument; an argument is ignored, as every server does.
-    #[allow(
+    #[expect(
         clippy::unused_self,
         clippy::unnecessary_wraps,
         reason = "one shape for all parsers of the table"
@@ -416,7 +416,7 @@ impl Command {
     /// Encodes the command for the wire, without line end; Telnet's 0xFF is doubled.
     #[must_use]
     #[rustfmt::skip]
-    #[allow(clippy::too_many_lines, reason = "one line a command")]
+    #[expect(clippy::too_many_lines, reason = "one line a command")]
     pub fn encode(&self) -> Vec<u8> {
         let line = match self {
             Self::User(name) => with("USER", name),

@@ -9,7 +9,7 @@ use super::path::unquote;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Code(pub u16);
 
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 #[rustfmt::skip]
 impl Code {
     pub const MARKER: Self = Self(110);

@@ -4,7 +4,7 @@ use super::argument::{Argument, ArgumentError, PathName};
 
 /// Flags and pathname of LIST and NLST: `-la pattern`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "one field a flag")]
+#[expect(clippy::struct_excessive_bools, reason = "one field a flag")]
 pub struct Selection {
     /// `-a`, `-A`: includes names that begin with a dot.
     pub hidden: bool,

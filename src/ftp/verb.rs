@@ -26,7 +26,7 @@ pub enum When {
 
 /// The permission that an account needs for a verb; without it, 550.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub enum Permission {
     List,
     Read,
@@ -85,7 +85,7 @@ pub struct Verb {
 
 type Parser = fn(Argument<'_>) -> Result<Command, ArgumentError>;
 
-#[allow(clippy::too_many_arguments, reason = "one parameter for each column of the table")]
+#[expect(clippy::too_many_arguments, reason = "one parameter for each column of the table")]
 const fn verb(
     name: &'static str,
     argument: &'static str,
@@ -113,7 +113,7 @@ use When::{Always, Idle};
 
 /// All verbs of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
 #[rustfmt::skip]
-#[allow(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
+#[expect(clippy::redundant_closure_for_method_calls, reason = "a method's path has another lifetime than the column")]
 pub static VERBS: &[Verb] = &[
     //    verb    argument                 access  when    pending may                 feature                parse
     verb("USER", "username",               Anyone, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::User(a.bytes()?.to_vec()))),

@@ -103,7 +103,7 @@ impl Reserve {
         Self(Self::open())
     }
 
-    #[allow(
+    #[expect(
         clippy::disallowed_methods,
         reason = "/dev/null is a descriptor like any other, and no client names it"
     )]

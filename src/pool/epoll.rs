@@ -114,7 +114,7 @@ impl Readiness for Epoll {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a timer's time is relative, and counts from now")]
+#[expect(clippy::disallowed_methods, reason = "a timer's time is relative, and counts from now")]
 fn remaining(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }

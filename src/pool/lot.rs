@@ -22,7 +22,7 @@ impl Token {
         u64::from(self.use_number) << 32 | u64::from(self.slot)
     }
 
-    #[allow(
+    #[expect(
         clippy::cast_possible_truncation,
         reason = "each half of the word is taken apart on purpose"
     )]
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    #[allow(clippy::disallowed_methods, reason = "exact instants need one to count from")]
+    #[expect(clippy::disallowed_methods, reason = "exact instants need one to count from")]
     fn later(seconds: u64) -> Instant {
         use std::sync::LazyLock;
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);

@@ -201,14 +201,14 @@ impl Drop for Pool {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a held turn is one of real time")]
+#[expect(clippy::disallowed_methods, reason = "a held turn is one of real time")]
 fn now() -> Instant {
     Instant::now()
 }
 
 #[cfg(test)]
 #[cfg(not(shuttle))]
-#[allow(clippy::disallowed_methods, reason = "real sockets live in real time")]
+#[expect(clippy::disallowed_methods, reason = "real sockets live in real time")]
 mod tests {
     use std::io::{Read, Write};
     use std::os::fd::AsFd;

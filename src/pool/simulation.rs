@@ -259,7 +259,7 @@ fn simulate(seed: u64) -> (u64, Receiver<Infallible>) {
     (world.lock().turns, gone)
 }
 
-#[allow(clippy::disallowed_methods, reason = "a virtual clock must begin somewhere")]
+#[expect(clippy::disallowed_methods, reason = "a virtual clock must begin somewhere")]
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)

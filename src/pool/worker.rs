@@ -23,7 +23,7 @@ pub(super) fn work(scheduler: &Scheduler<impl Readiness>, mut state: WorkerState
     }
 }
 
-#[allow(
+#[expect(
     clippy::disallowed_methods,
     reason = "the loop is where time enters; below it, it is an argument"
 )]

@@ -143,7 +143,7 @@ impl Drop for RunningCall {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test knows the time")]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
     use super::*;
 

@@ -276,7 +276,7 @@ impl<K: Hash + Eq + Clone> Memory<K> {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test knows the time")]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
     use std::net::Ipv6Addr;
 

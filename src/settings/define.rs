@@ -78,7 +78,7 @@ macro_rules! settings {
         }
 
         /// Bounds and unit of each setting.
-        #[allow(non_upper_case_globals, reason = "the names of the rows")]
+        #[expect(non_upper_case_globals, reason = "the names of the rows")]
         mod rules {
             use crate::settings::value::{Rules, Unit};
             $( pub(super) const $row: Rules = Rules { unit: Unit::$unit, least: $least }; )*

@@ -39,7 +39,7 @@ impl RateLimit {
 
     /// Records that this number of bytes was transferred.
     pub fn charge(&self, bytes: u64, now: Instant) {
-        #[allow(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact to the byte")]
         let took = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second.get() as f64);
         let mut free_at = self.free_at.lock();
         *free_at = Some(free_at.map_or(now, |free_at| free_at.max(now)) + took);
@@ -47,7 +47,7 @@ impl RateLimit {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test knows the time")]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
     use super::*;
 

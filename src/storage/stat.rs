@@ -96,7 +96,7 @@ impl Identity {
 }
 
 /// Returns the time of the last change, in seconds and nanoseconds.
-#[allow(
+#[expect(
     clippy::unnecessary_cast,
     clippy::cast_possible_wrap,
     reason = "types differ by architecture"

@@ -23,7 +23,7 @@ pub(super) struct TransferBar {
 
 impl TransferBar {
     pub(super) fn new(name: &str, quiet: bool) -> Self {
-        #[allow(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
+        #[expect(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
         let begun = Instant::now();
         let shows = !quiet && io::stderr().is_terminal();
         let target = if shows {
@@ -111,7 +111,7 @@ fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
 }
 
-#[allow(
+#[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

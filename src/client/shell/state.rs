@@ -166,7 +166,7 @@ impl Shell {
         self.print(&text);
     }
 
-    #[allow(clippy::unused_self, reason = "where output goes is a property of the shell")]
+    #[expect(clippy::unused_self, reason = "where output goes is a property of the shell")]
     pub(super) fn is_on_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }

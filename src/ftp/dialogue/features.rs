@@ -8,7 +8,7 @@ use crate::ftp::reply::Reply;
 
 /// Features that a client makes use of.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "one field a feature")]
+#[expect(clippy::struct_excessive_bools, reason = "one field a feature")]
 pub struct Features {
     /// MLST and MLSD.
     pub machine_listing: bool,

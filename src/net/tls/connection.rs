@@ -30,7 +30,7 @@ const READS_MAX: u32 = 8;
 
 /// The direction of data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each name says it")]
+#[expect(missing_docs, reason = "each name says it")]
 pub enum Direction {
     ToClient,
     FromClient,

@@ -163,7 +163,7 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
     })
 }
 
-#[allow(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
+#[expect(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
 fn open(path: &Path) -> Result<BufReader<File>, String> {
     File::open(path).map(BufReader::new).map_err(|error| in_file(path, &unreadable(path, &error)))
 }

@@ -252,7 +252,7 @@ pub(in crate::storage) fn recover(
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "a test makes its own files")]
+#[expect(clippy::disallowed_methods, reason = "a test makes its own files")]
 mod tests {
     use super::*;
 
