@@ -144,7 +144,7 @@ pub enum Event<'a> {
         kept: u64,
     },
     /// Old partial uploads were removed.
-    Swept {
+    PartialsRemoved {
         count: u64,
     },
     /// The name of the public address has a new address.
@@ -198,7 +198,7 @@ pub enum Event<'a> {
         why: &'a str,
         seconds: u64,
     },
-    Trouble {
+    Error {
         what: &'a str,
         error: &'a io::Error,
     },
@@ -233,7 +233,7 @@ impl fmt::Display for Severity {
 impl Event<'_> {
     fn severity(&self) -> Severity {
         match self {
-            Self::Trouble { .. } | Self::NotReloaded { .. } => Severity::Error,
+            Self::Error { .. } | Self::NotReloaded { .. } => Severity::Error,
             Self::Warning { .. }
             | Self::CertificateExpires { .. }
             | Self::Sandboxed { is_root: true, .. } => Severity::Warn,
@@ -274,7 +274,7 @@ impl fmt::Display for Event<'_> {
                 write!(formatter, "event=login-failed user=\"{user}\" reason=\"{why}\"")
             }
             Self::Transfer(transfer) => write!(formatter, "{transfer}"),
-            Self::Swept { count } => {
+            Self::PartialsRemoved { count } => {
                 write!(formatter, "event=partial-uploads-removed count={count}")
             }
             Self::CutOff { why, kept } => {
@@ -313,7 +313,7 @@ impl fmt::Display for Event<'_> {
             Self::Disconnect { why, seconds } => {
                 write!(formatter, "event=disconnect seconds={seconds} reason=\"{why}\"")
             }
-            Self::Trouble { what, error } => {
+            Self::Error { what, error } => {
                 write!(formatter, "event=error message=\"{what}\" reason=\"{error}\"")
             }
             Self::Stopping { sessions } => write!(formatter, "event=stopping sessions={sessions}"),

@@ -197,7 +197,7 @@ impl Server {
     fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
         let opened = Registry::open(address, setup);
         let what = "slave processes cannot register";
-        opened.inspect_err(|error| self.service.log.server(&Event::Trouble { what, error })).ok()
+        opened.inspect_err(|error| self.service.log.server(&Event::Error { what, error })).ok()
     }
 
     fn run_registry(&mut self, registry: Arc<Registry>) -> io::Result<()> {
@@ -206,7 +206,7 @@ impl Server {
             (Arc::clone(&self.balancer), self.stop.clone(), self.service.clone());
         let run = move || {
             if let Err(error) = registry.run(&*balancer, &stop, now) {
-                service.log.server(&Event::Trouble {
+                service.log.server(&Event::Error {
                     what: "the registry of slaves has stopped",
                     error: &error,
                 });
@@ -227,7 +227,7 @@ impl Server {
                     Renewed::Changed(address) => {
                         service.log.server(&Event::PublicAddress { name: &name, address });
                     }
-                    Renewed::Failed(why) => service.log.server(&Event::Trouble {
+                    Renewed::Failed(why) => service.log.server(&Event::Error {
                         what: "cannot look up the name of --public-address; keeping the last address",
                         error: &io::Error::other(why),
                     }),
@@ -303,7 +303,7 @@ impl Server {
             let service = Arc::clone(&newest.read());
             let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
-                service.log.server(&Event::Trouble { what: "cannot start a session", error });
+                service.log.server(&Event::Error { what: "cannot start a session", error });
             })
         };
         let gauge = move || (meter.transfers(), meter.bytes());
@@ -315,7 +315,7 @@ impl Server {
         Ok(backend)
     }
 
-    /// Begins to accept on a listener. Each client gets a seat, and is handed to the next slave of this balancer.
+    /// Begins to accept on a listener. Each client gets a permit, and is handed to the next slave of this balancer.
     fn listen(
         &mut self,
         listener: TcpListener,
@@ -379,7 +379,7 @@ impl Server {
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 let what = "cannot start the reload thread";
-                self.service.log.server(&Event::Trouble { what, error: &error });
+                self.service.log.server(&Event::Error { what, error: &error });
             }
             sender
         });
@@ -393,7 +393,7 @@ impl Server {
         self.close_listeners();
         self.service.stop();
         if let Some(registry) = &self.registry {
-            registry.tell_slaves(b"stop");
+            registry.send_to_slaves(b"stop");
         }
         for backend in &self.backends {
             backend.pool().wake_all();
@@ -472,12 +472,9 @@ fn warn_of_expiry(service: &Service) {
 fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
     match root.sweep(before, || !stop.is_triggered()) {
         Ok(0) => {}
-        Ok(count) => log.server(&Event::Swept { count }),
+        Ok(count) => log.server(&Event::PartialsRemoved { count }),
         Err(error) => {
-            log.server(&Event::Trouble {
-                what: "cannot remove old partial uploads",
-                error: &error,
-            });
+            log.server(&Event::Error { what: "cannot remove old partial uploads", error: &error });
         }
     }
 }
@@ -493,7 +490,7 @@ fn accept(
     let mut reserve = Reserve::new();
     let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
     if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
-        service.log.server(&Event::Trouble {
+        service.log.server(&Event::Error {
             what: "the listener has stopped accepting connections",
             error: &error,
         });

@@ -24,7 +24,7 @@ use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The initial number of offers at which the taken ones are dropped at once.
-const OFFERS_CROWD: usize = 32;
+const SWEEP_AT_LEAST: usize = 32;
 
 /// The interval of the check of offers under way.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
@@ -57,7 +57,7 @@ pub(super) struct SlaveProcess {
 struct State {
     offers: VecDeque<Offer>,
     /// The number of offers at which the taken ones are dropped without waiting for the registry.
-    crowd: usize,
+    sweep_at: usize,
     load: Load,
     full: bool,
     /// True from the moment an offer passed its deadline until the slave's next report.
@@ -70,7 +70,7 @@ impl State {
     fn new(number: u32, process: Option<u32>) -> Self {
         Self {
             offers: VecDeque::new(),
-            crowd: OFFERS_CROWD,
+            sweep_at: SWEEP_AT_LEAST,
             load: Load {
                 slave: Some(number),
                 process,
@@ -88,9 +88,9 @@ impl State {
     /// Drops taken offers when there are many: each keeps two descriptors, and in a burst of clients the registry may
     /// not come to them in time. For a slave that takes none, the check becomes ever rarer.
     fn thin_out(&mut self) {
-        if self.offers.len() >= self.crowd {
+        if self.offers.len() >= self.sweep_at {
             self.offers.retain(|offer| !offer.claim.is_taken());
-            self.crowd = (2 * self.offers.len()).max(OFFERS_CROWD);
+            self.sweep_at = (2 * self.offers.len()).max(SWEEP_AT_LEAST);
         }
     }
 
@@ -170,16 +170,16 @@ impl SlaveProcess {
     }
 
     /// Reads a message of the slave; returns `false` when the slave leaves or has closed the connection.
-    fn hear(&self) -> bool {
+    fn receive(&self) -> bool {
         match self.channel.receive() {
-            Ok(Some((message, _))) => self.understand(&String::from_utf8_lossy(&message)),
+            Ok(Some((message, _))) => self.apply_message(&String::from_utf8_lossy(&message)),
             Ok(None) => false,
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
 
     /// Parses `load SESSIONS TRANSFERS BYTES FULL`, or `leaving`.
-    fn understand(&self, message: &str) -> bool {
+    fn apply_message(&self, message: &str) -> bool {
         let mut words = message.split(' ');
         match words.next() {
             Some("load") => {
@@ -233,7 +233,7 @@ impl Registry {
     pub fn reload_slaves(&self, settings: String) {
         let message = format!("reload\n{settings}");
         *self.settings.lock() = settings;
-        self.tell_slaves(message.as_bytes());
+        self.send_to_slaves(message.as_bytes());
     }
 
     /// Returns the registered slaves.
@@ -242,7 +242,7 @@ impl Registry {
     }
 
     /// Sends every slave a command, such as `stop` (finish the transfers and end).
-    pub fn tell_slaves(&self, word: &[u8]) {
+    pub fn send_to_slaves(&self, word: &[u8]) {
         for slave in self.slaves() {
             // A slave that cannot be reached sees the connection close.
             let _sent = slave.channel.send(word, &[]);
@@ -263,7 +263,7 @@ impl Registry {
         loop {
             let slaves = self.slaves();
             closed_until = closed_until.filter(|until| clock() < *until);
-            let (mut heard, stopped) =
+            let (mut ready, stopped) =
                 self.wait(stop, &connections, &slaves, closed_until.is_none())?;
             if stopped {
                 self.socket.close();
@@ -272,14 +272,14 @@ impl Registry {
             // Clears the wake-up; there may have been none.
             let _woken = rustix::io::read(&*self.wake, &mut [0; 8]);
             for slave in slaves.iter().rev() {
-                if heard.pop().unwrap_or_default() && !slave.hear() {
+                if ready.pop().unwrap_or_default() && !slave.receive() {
                     slave.state.lock().gone = true;
                     self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
                 }
             }
-            self.serve_connections(&mut connections, &mut heard, dispatcher);
+            self.serve_connections(&mut connections, &mut ready, dispatcher);
             reserve.restore();
-            if heard.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
+            if ready.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
                 closed_until = Some(clock() + PAUSE);
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
@@ -329,20 +329,20 @@ impl Registry {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut heard = polled.iter().map(|polled| !polled.revents().is_empty());
-        let (stopped, _woken) = (heard.next().unwrap_or_default(), heard.next());
-        Ok((heard.collect(), stopped))
+        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let (stopped, _woken) = (ready.next().unwrap_or_default(), ready.next());
+        Ok((ready.collect(), stopped))
     }
 
     /// Serves the requests of the connections that were accepted before.
     fn serve_connections(
         &self,
         connections: &mut VecDeque<Channel>,
-        heard: &mut Vec<bool>,
+        ready: &mut Vec<bool>,
         dispatcher: &dyn Dispatcher,
     ) {
         for _ in 0..connections.len() {
-            let speaks = heard.pop().unwrap_or_default();
+            let speaks = ready.pop().unwrap_or_default();
             let Some(connection) = connections.pop_back() else { break };
             if speaks {
                 self.serve_connection(connection, dispatcher);
@@ -457,12 +457,12 @@ mod tests {
 
     #[test]
     fn of_many_offers_those_that_were_taken_are_forgotten_at_once() {
-        let (mut state, theirs) = offered(OFFERS_CROWD, Instant::now());
+        let (mut state, theirs) = offered(SWEEP_AT_LEAST, Instant::now());
         assert!(theirs.iter().skip(1).all(Claim::take));
         state.thin_out();
-        assert_eq!((state.offers.len(), state.crowd), (1, OFFERS_CROWD));
-        let (mut waiting, _theirs) = offered(OFFERS_CROWD, Instant::now());
+        assert_eq!((state.offers.len(), state.sweep_at), (1, SWEEP_AT_LEAST));
+        let (mut waiting, _theirs) = offered(SWEEP_AT_LEAST, Instant::now());
         waiting.thin_out();
-        assert_eq!((waiting.offers.len(), waiting.crowd), (OFFERS_CROWD, 2 * OFFERS_CROWD));
+        assert_eq!((waiting.offers.len(), waiting.sweep_at), (SWEEP_AT_LEAST, 2 * SWEEP_AT_LEAST));
     }
 }

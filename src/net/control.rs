@@ -143,7 +143,7 @@ impl ControlConnection {
         if !tls.is_handshaking() {
             self.handshaking_since = None;
         }
-        self.ended = matches!(came, Received::End | Received::Torn);
+        self.ended = matches!(came, Received::End | Received::Truncated);
         Ok(came != Received::Nothing)
     }
 

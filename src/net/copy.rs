@@ -277,7 +277,7 @@ pub fn receive(
             Received::Bytes(count) => Moved::Bytes(count as u64),
             Received::Nothing => Moved::WouldBlock,
             // The check for `close_notify` happens later, when the upload is judged.
-            Received::End | Received::Torn => Moved::End,
+            Received::End | Received::Truncated => Moved::End,
         });
     }
     BUFFER.with_borrow_mut(|buffer| {

@@ -292,7 +292,7 @@ impl DataConnection {
             self.is_shut_down = true;
         }
         let (came, _) = tls.receive(&self.stream, usize::MAX, |_| ())?;
-        Ok(matches!(came, Received::End | Received::Torn))
+        Ok(matches!(came, Received::End | Received::Truncated))
     }
 
     /// Sends the records that are encrypted already; returns `true` when all of them are sent.

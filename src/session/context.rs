@@ -64,7 +64,7 @@ impl Context {
     /// Queues the reply to a refused command. Logs the error if the client must not see it.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
         if let Some(error) = refusal.trouble() {
-            self.log(&Event::Trouble { what: "a command failed", error });
+            self.log(&Event::Error { what: "a command failed", error });
         }
         self.reply(&refusal.reply());
     }

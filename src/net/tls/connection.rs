@@ -46,7 +46,7 @@ pub(in crate::net) enum Received {
     /// The other end has sent `close_notify`.
     End,
     /// The connection has ended without `close_notify`.
-    Torn,
+    Truncated,
 }
 
 /// The server's end of a TLS connection.
@@ -90,7 +90,9 @@ impl Tls {
             match came {
                 Received::Bytes(_) => {}
                 Received::Nothing => break,
-                Received::End | Received::Torn => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Received::End | Received::Truncated => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
             }
         }
         Ok(self.flush(socket)? && !self.connection.is_handshaking())
@@ -186,7 +188,7 @@ impl Tls {
         CIPHERTEXT.with_borrow_mut(|ciphertext| {
             ciphertext.resize(CIPHERTEXT_BYTES, 0);
             let mut rest: &[u8] = match recv(socket, ciphertext) {
-                Ok(0) => return Ok(Received::Torn),
+                Ok(0) => return Ok(Received::Truncated),
                 Ok(count) => ciphertext.get(..count).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Received::Nothing);

@@ -113,7 +113,7 @@ pub struct FairPool<K: Hash + Eq + Clone> {
 impl<K: Hash + Eq + Clone> fmt::Debug for FairPool<K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waiting = self.shared.queues.lock().count;
-        formatter.debug_struct("FairCrew").field("waiting", &waiting).finish_non_exhaustive()
+        formatter.debug_struct("FairPool").field("waiting", &waiting).finish_non_exhaustive()
     }
 }
 

@@ -27,7 +27,7 @@ pub struct HomePool(Arc<Busy>);
 
 impl fmt::Debug for HomePool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Openers").field("homes", &self.0.lock().len()).finish()
+        formatter.debug_struct("HomePool").field("homes", &self.0.lock().len()).finish()
     }
 }
 

@@ -135,7 +135,7 @@ impl Calling {
     /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     fn give_up(&self, cx: &mut Context) -> Next {
         let error = &std::io::ErrorKind::TimedOut.into();
-        cx.log(&Event::Trouble { what: "the file system does not respond", error });
+        cx.log(&Event::Error { what: "the file system does not respond", error });
         if let Some(data) = &self.data {
             data.end();
             cx.data.route = None;

@@ -261,7 +261,7 @@ fn log_stranger(cx: &Context, from: SocketAddr) {
 }
 
 fn handshake_failed(cx: &Context, error: &io::Error) -> Reply {
-    cx.log(&Event::Trouble { what: "the TLS handshake of a data connection failed", error });
+    cx.log(&Event::Error { what: "the TLS handshake of a data connection failed", error });
     Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake on the data connection failed.")
 }
 

@@ -115,7 +115,7 @@ impl Digesting {
                 cx.reply(&format.reply(&checksum.finish()));
             }
             Err(error) => {
-                cx.log(&Event::Trouble { what: "cannot read a file", error: &error });
+                cx.log(&Event::Error { what: "cannot read a file", error: &error });
                 cx.reply(&Reply::new(Code::LOCAL_ERROR, "Cannot read the file."));
             }
         }

@@ -96,7 +96,7 @@ pub(super) fn fail(cx: &mut Context, record: TransferRecord, error: io::Error) -
     let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
         Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
     } else {
-        cx.log(&Event::Trouble { what: "cannot store an upload", error: &error });
+        cx.log(&Event::Error { what: "cannot store an upload", error: &error });
         fault_reply(&Fault::Storage(error))
     };
     finish(cx, record, &reply, Outcome::Failed)

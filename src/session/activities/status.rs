@@ -73,7 +73,7 @@ impl StatusListing {
             Err(error) => {
                 // The first lines of the 213 reply are already sent; only its last line can report that the listing is
                 // incomplete.
-                cx.log(&Event::Trouble { what: "cannot read a directory", error: &error });
+                cx.log(&Event::Error { what: "cannot read a directory", error: &error });
                 "Listing incomplete: cannot read the directory."
             }
         };

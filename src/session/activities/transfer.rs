@@ -218,7 +218,7 @@ impl Transfer {
             },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
-                    cx.log(&Event::Trouble { what: "a transfer failed", error });
+                    cx.log(&Event::Error { what: "a transfer failed", error });
                 }
                 let outcome = match fault {
                     Fault::Connection(_) => Outcome::CutOff,
