@@ -20,6 +20,7 @@ use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::{AfterTransfer, TransferRecord};
 use crate::storage::{ABORTED, ClientState, Committed, Completeness, Go};
 
+use super::calling::call;
 use super::ending::{Ending, complete, finish};
 use super::keeping::{self, keep};
 use super::polling::{Polled, poll};
@@ -152,15 +153,22 @@ fn commit(
         reads: reads_now(cx, record.then),
         assumes: outcome == Outcome::AssumedComplete && record.then == AfterTransfer::Commands,
     };
-    let stop = Arc::<AtomicBool>::default();
-    let committed = receiver.commit(watched.go_on(Arc::clone(&stop)));
-    let upload = WholeUpload { record, receiver, outcome, client: ClientState::Present };
-    match committed {
-        Ok(Ok(committed)) => upload.conclude(cx, Ok(committed)),
-        Ok(Err(job)) => {
-            let until = cx.now + cx.service.limits.stall_timeout;
-            Next::go(Committing { upload, job, stop, until })
-        }
+    let (stop, until) = (Arc::<AtomicBool>::default(), cx.now + cx.service.limits.stall_timeout);
+    let go = watched.go_on(Arc::clone(&stop));
+    let client = ClientState::Present;
+    if receiver.flushes_nothing() {
+        let work = move || {
+            let committed = receiver.commit(go);
+            (receiver, committed)
+        };
+        return call(cx, until, None, work, move |cx, (receiver, committed), _| {
+            Ok(WholeUpload { record, receiver, outcome, client }.conclude(cx, committed))
+        });
+    }
+    let job = receiver.start_commit(go);
+    let upload = WholeUpload { record, receiver, outcome, client };
+    match job {
+        Ok(job) => Next::go(Committing { upload, job, stop, until }),
         Err(error) => upload.conclude(cx, Err(error)),
     }
 }

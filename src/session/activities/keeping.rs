@@ -18,6 +18,7 @@ use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::TransferRecord;
 use crate::storage::ABORTED;
 
+use super::calling::call;
 use super::ending::{Ending, aborted, finish};
 
 /// An incomplete upload that is being flushed.
@@ -55,12 +56,16 @@ pub(super) fn keep(
 ) -> Next {
     record.bytes = receiver.received();
     record.aborted |= matches!(ending, Ending::Aborted);
-    match receiver.settle() {
-        Ok(kept) => conclude(cx, record, ending, kept),
-        Err(job) => {
-            let until = cx.now + cx.service.limits.stall_timeout;
-            Next::go(Keeping { record, job, ending, until })
-        }
+    let until = cx.now + cx.service.limits.stall_timeout;
+    if receiver.flushes_nothing() {
+        let work = move || receiver.settle();
+        return call(cx, until, None, work, move |cx, kept, _| {
+            Ok(conclude(cx, record, ending, kept))
+        });
+    }
+    match receiver.start_settle() {
+        Some(job) => Next::go(Keeping { record, job, ending, until }),
+        None => conclude(cx, record, ending, 0),
     }
 }
 

@@ -158,7 +158,7 @@ impl Activity for Transfer {
         let Self { record, data, .. } = *self;
         if let TransferData::Receive(receiver) = data {
             // The job ends by itself; its result is not needed.
-            drop(receiver.settle());
+            drop(receiver.start_settle());
         }
         ending::log(cx, record, Outcome::CutOff);
     }

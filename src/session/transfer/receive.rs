@@ -336,44 +336,48 @@ impl FileReceiver {
         judge(&Signs { offset, received, announced, end, client, repeated })
     }
 
-    /// Ends the upload early: flushes and keeps what has arrived, and returns the number of bytes kept. Completes at
-    /// once if nothing must be flushed.
-    pub(in crate::session) fn settle(self) -> Result<u64, Job<u64>> {
-        let Self { upload, disks, device, durability, flushing, preparing, .. } = self;
+    /// Returns whether nothing is flushed at the end of the upload (`--no-fsync`).
+    pub(in crate::session) fn flushes_nothing(&self) -> bool {
+        self.durability == Durability::Cached
+    }
+
+    /// Ends an upload early of which nothing is flushed: keeps what has arrived, and returns the number of bytes kept.
+    pub(in crate::session) fn settle(self) -> u64 {
         // A running preparation ends by itself.
-        drop(preparing);
-        let Some(upload) = upload else { return Ok(0) };
-        if durability == Durability::Cached {
-            return Ok(upload.settle());
-        }
+        self.upload.map_or(0, Upload::settle)
+    }
+
+    /// Ends an upload early on another thread: flushes and keeps what has arrived. The result is the number of bytes
+    /// kept; `None` if there is no upload to keep, or no thread for it: dropping an upload keeps what has arrived.
+    pub(in crate::session) fn start_settle(self) -> Option<Job<u64>> {
+        let Self { upload, disks, device, flushing, .. } = self;
+        let upload = upload?;
         let settle = move || {
             // The record of this flush must be written before the final record.
             let _flushed = flushing.map(Job::wait);
             Ok(upload.settle())
         };
-        match disks.run(device, settle) {
-            Ok(job) => Err(job),
-            // Dropping the upload has kept what arrived.
-            Err(_) => Ok(0),
-        }
+        disks.run(device, settle).ok()
     }
 
-    /// Gives the file its final name if `go` agrees after the flush. Completes at once if nothing must be flushed.
-    pub(in crate::session) fn commit(
+    /// Gives a file of which nothing is flushed its final name, if `go` agrees.
+    pub(in crate::session) fn commit(&mut self, go: impl FnOnce() -> Go) -> io::Result<Committed> {
+        self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?.commit(go)
+    }
+
+    /// Flushes the file on another thread, and gives it its final name if `go` agrees then.
+    pub(in crate::session) fn start_commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
-    ) -> io::Result<Result<Committed, Job<Committed>>> {
+    ) -> io::Result<Job<Committed>> {
         let upload = self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        if self.durability == Durability::Cached {
-            return upload.commit(go).map(Ok);
-        }
         let flushing = self.flushing.take();
         let commit = move || {
             // A disk error is reported only once, perhaps to the running flush.
             flushing.map_or(Ok(()), Job::wait)?;
             upload.commit(go)
         };
-        self.disks.run(self.device, commit).map(Err)
+        self.disks.run(self.device, commit)
     }
 
     /// Takes back an upload that did not get its final name.
