@@ -102,6 +102,16 @@ fn files_are_fetched_in_block_mode_too() {
 }
 
 #[test]
+fn in_block_mode_the_file_to_download_is_uploaded_in_stream_mode() {
+    let server = TestServer::writable();
+    let (status, lines, complaints) =
+        bench(server.address(), &["-l", "download", "-n", "2", "-s", "100K", "--block"]);
+    assert_eq!((status, complaints.as_str()), (Some(0), ""));
+    assert!(number(&lines[0], "done") > 0, "{lines:?}");
+    assert_eq!(fs::read_dir(server.root.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_cannot_be_measured_is_one_line_that_says_why() {
     let server = TestServer::start(|_| {});
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -154,7 +154,10 @@ impl<'a> Bench<'a> {
         let (path, size) = (self.in_directory(FILE_NAME), self.size());
         let (file, checksum) = pattern(size)?;
         self.stored.push(path.clone());
+        // Uploads use stream mode.
+        let block = std::mem::take(&mut self.target.settings.block);
         let stored = Runner::new(&mut self.target).store_once(&path, &file, size);
+        self.target.settings.block = block;
         stored.map_err(|error| match error {
             BenchError::Interrupted => error,
             why => BenchError::Wrong(format!(
