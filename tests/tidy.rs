@@ -104,70 +104,30 @@ fn layers() -> Vec<Vec<String>> {
     rows.map(|row| row.split(", ").map(str::to_owned).collect()).collect()
 }
 
-/// Returns the paths of a `use`, with its braces expanded.
-fn expand(path: &str) -> Vec<String> {
-    let Some((before, inside)) = path.split_once('{') else { return vec![path.trim().to_owned()] };
-    let inside = inside.rsplit_once('}').unwrap().0;
-    let (mut parts, mut depth) = (vec![String::new()], 0);
-    for letter in inside.chars() {
-        depth += i32::from(letter == '{') - i32::from(letter == '}');
-        if letter == ',' && depth == 0 {
-            parts.push(String::new());
-        } else {
-            parts.last_mut().unwrap().push(letter);
-        }
-    }
-    let parts = parts.iter().filter(|part| !part.trim().is_empty());
-    parts.flat_map(|part| expand(&format!("{before}{}", part.trim()))).collect()
-}
-
-/// Returns the path below `session` of what `use path` in this file names; none if that is elsewhere.
-fn below_session(file: &str, is_folder: bool, path: &str) -> Option<String> {
-    // The module in which a path without a beginning is looked for, and the one that `super` names.
-    let (here, above) = match file.rsplit_once('/') {
-        _ if is_folder && file != "mod" => (format!("{file}::"), String::new()),
-        Some((folder, _)) => (String::new(), format!("{folder}::")),
-        None => (String::new(), String::new()),
-    };
-    if let Some(rest) = path.strip_prefix("crate::session::") {
-        return Some(rest.to_owned());
-    }
-    match path.strip_prefix("super::") {
-        Some(rest) => Some(format!("{above}{rest}")),
-        None if path.starts_with("crate::") || !is_folder => None,
-        None => Some(format!("{here}{path}")),
-    }
-}
-
 #[test]
 fn a_file_of_the_session_imports_only_what_stands_below_it() {
     let layers = layers().concat();
-    let rank = |name: &str| layers.iter().position(|layer| layer == name);
-    for (file, text) in sources() {
-        let Some(path) = file.strip_prefix("session/").filter(|path| *path != "tests.rs") else {
+    let name = |path: &str| match path.strip_prefix("session::") {
+        Some(below) => below.replace("::", "/"),
+        None => "mod".to_owned(),
+    };
+    let rank = |path: &str| {
+        let name = name(path);
+        layers
+            .iter()
+            .position(|layer| *layer == name)
+            .unwrap_or_else(|| panic!("no row has {name}"))
+    };
+    let sources = sources();
+    let all: BTreeSet<String> = sources.iter().map(|(file, _)| module(file).0).collect();
+    for (file, text) in &sources {
+        let (own, room) = module(file);
+        if room != "session" || is_test(file) {
             continue;
-        };
-        let is_folder = path.ends_with("mod.rs");
-        let name = path.trim_end_matches(".rs").trim_end_matches("/mod");
-        let own = rank(name).unwrap_or_else(|| panic!("{name} has no place in the table"));
-        let text = text.split("mod tests {").next().unwrap();
-        let uses = text.replace("\npub use ", "\nuse ");
-        for import in uses.split("\nuse ").skip(1).map(|rest| rest.split(';').next().unwrap()) {
-            let paths = expand(&import.replace('\n', " "));
-            for found in paths.iter().filter_map(|path| below_session(name, is_folder, path)) {
-                let names: Vec<&str> = found.split("::").collect();
-                let candidates =
-                    [names.get(..2).unwrap_or_default().join("/"), names[0].to_owned()];
-                let Some(imported) = candidates.iter().find_map(|name| rank(name)) else {
-                    continue;
-                };
-                assert!(imported >= own, "session/{name} imports {found}, which stands above it");
-            }
         }
-        let hidden = text
-            .lines()
-            .find(|line| line.contains("crate::session::") && !line.starts_with("use "));
-        assert_eq!(hidden, None, "session/{name}: imports stand at the top");
+        for to in imports(file, text, &all).iter().filter(|to| module(to).1 == "session") {
+            assert!(rank(to) > rank(&own), "{own} imports {to}, which stands above it");
+        }
     }
 }
 

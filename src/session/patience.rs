@@ -19,7 +19,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(2);
 /// commands are refused at once.
 const LATE_MAX: usize = 8;
 
-/// Counts the calls of each user that the file system does not respond.
+/// Counts the calls of each user to which the file system does not respond.
 #[derive(Debug, Default)]
 pub(super) struct UnansweredCalls(Mutex<HashMap<Owner, Unanswered>>);
 
