@@ -1,16 +1,5 @@
 //! Situations of an administrator: homes created later, several servers on a port, misplaced keys, warnings.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking and makes its own files"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -19,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use common::outside::{find, is_root, skip};
-use common::raw::{RawClient, read_all};
-use common::secure::certificate;
-use common::{Captured, until};
+use crate::common::outside::{find, is_root, skip};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::secure::certificate;
+use crate::common::{Captured, until};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 

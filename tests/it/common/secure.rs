@@ -1,15 +1,5 @@
 //! A client of raw TLS sockets: sends given lines, and returns what it receives.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "each test program uses its own part of this"
-)]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,10 +19,10 @@ use rustls::{
 
 use super::PATIENCE;
 
-pub type SecureStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type SecureStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// Creates a self-signed certificate for this name.
-pub fn certificate(folder: &Path, name: &str) -> KeyFiles {
+pub(crate) fn certificate(folder: &Path, name: &str) -> KeyFiles {
     let key = KeyPair::generate().unwrap();
     let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
     let path = |kind: &str| folder.join(format!("{name}.{kind}"));
@@ -82,7 +72,7 @@ impl ServerCertVerifier for Anybody {
 }
 
 /// Creates a client's configuration, with its own session cache.
-pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
+pub(crate) fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(versions)
         .unwrap()
@@ -93,26 +83,26 @@ pub fn config(versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<Cli
 }
 
 /// Begins TLS on a connection.
-pub fn secure(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> SecureStream {
+pub(crate) fn secure(stream: TcpStream, config: &Arc<ClientConfig>, name: &str) -> SecureStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     StreamOwned::new(ClientConnection::new(Arc::clone(config), name).unwrap(), stream)
 }
 
 /// A control connection over TLS.
-pub struct SecureClient {
-    pub stream: SecureStream,
-    pub config: Arc<ClientConfig>,
-    pub name: String,
+pub(crate) struct SecureClient {
+    pub(crate) stream: SecureStream,
+    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) name: String,
 }
 
 impl SecureClient {
     /// Connects, reads the greeting, and sends AUTH TLS.
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::connect_with(address, config(rustls::ALL_VERSIONS), "localhost")
     }
 
-    pub fn connect_with(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
+    pub(crate) fn connect_with(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         assert!(plain_line(&mut stream).starts_with("220 "));
@@ -123,13 +113,13 @@ impl SecureClient {
     }
 
     /// Connects over TLS, logs in, and sets TYPE I and PROT P.
-    pub fn log_in(address: SocketAddr) -> Self {
+    pub(crate) fn log_in(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         client.log_in_here();
         client
     }
 
-    pub fn log_in_here(&mut self) {
+    pub(crate) fn log_in_here(&mut self) {
         for (line, code) in [
             ("USER anonymous", "331 "),
             ("PASS x", "230 "),
@@ -142,18 +132,18 @@ impl SecureClient {
         }
     }
 
-    pub fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         self.stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
     }
 
     /// Sends a line, and returns the last line of its reply.
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.reply()
     }
 
     /// Returns the last line of the next reply.
-    pub fn reply(&mut self) -> String {
+    pub(crate) fn reply(&mut self) -> String {
         loop {
             let line = self.line();
             if line.as_bytes().get(3) != Some(&b'-') && !line.starts_with(' ') {
@@ -163,12 +153,12 @@ impl SecureClient {
     }
 
     /// Returns the next line, without its end; empty if the server has closed the connection.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         plain_line(&mut self.stream)
     }
 
     /// Opens a plain connection to a port opened by EPSV.
-    pub fn open_plain(&mut self) -> TcpStream {
+    pub(crate) fn open_plain(&mut self) -> TcpStream {
         let reply = self.ask("EPSV");
         let port = reply.rsplit('|').nth(1).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
         let address = SocketAddr::new(self.stream.sock.peer_addr().unwrap().ip(), port);
@@ -176,13 +166,13 @@ impl SecureClient {
     }
 
     /// Opens a data connection that resumes this session.
-    pub fn open_data(&mut self) -> SecureStream {
+    pub(crate) fn open_data(&mut self) -> SecureStream {
         let stream = self.open_plain();
         secure(stream, &self.config, &self.name)
     }
 
     /// Fetches a file; asserts that the data connection has resumed a session.
-    pub fn retrieve(&mut self, name: &str) -> Vec<u8> {
+    pub(crate) fn retrieve(&mut self, name: &str) -> Vec<u8> {
         let mut data = self.open_data();
         let reply = self.ask(&format!("RETR {name}"));
         assert!(reply.starts_with("150 "), "{reply}");
@@ -196,7 +186,7 @@ impl SecureClient {
     }
 
     /// Begins to store a file.
-    pub fn begin_store(&mut self, name: &str, bytes: &[u8]) -> SecureStream {
+    pub(crate) fn begin_store(&mut self, name: &str, bytes: &[u8]) -> SecureStream {
         let mut data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
         assert!(reply.starts_with("150 "), "{reply}");
@@ -207,14 +197,14 @@ impl SecureClient {
 }
 
 /// Sends `close_notify` and waits for that of the other side, because a new ticket may come first.
-pub fn finish(mut data: SecureStream) {
+pub(crate) fn finish(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);
     let _ended = data.read_to_end(&mut Vec::new());
 }
 
 /// Sends `close_notify` without waiting: what the other side has sent stays unread.
-pub fn finish_at_once(mut data: SecureStream) {
+pub(crate) fn finish_at_once(mut data: SecureStream) {
     data.conn.send_close_notify();
     let _sent = data.conn.write_tls(&mut data.sock);
 }

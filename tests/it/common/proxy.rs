@@ -1,13 +1,5 @@
 //! A cable that can be cut: relays control and data connections (EPSV), and ends them all after a number of data bytes.
 
-#![allow(
-    dead_code,
-    clippy::indexing_slicing,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test program uses its own part of this"
-)]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
@@ -19,9 +11,9 @@ const ENDLESS: i64 = i64::MAX;
 
 /// A relay in front of a server. When the last clone is dropped, its connections are closed and its threads end.
 #[derive(Clone)]
-pub struct Cable {
+pub(crate) struct Cable {
     /// The address where clients connect.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     relay: Relay,
     _end: Arc<End>,
 }
@@ -54,7 +46,7 @@ struct Relay {
 }
 
 impl Cable {
-    pub fn to(target: SocketAddr) -> Self {
+    pub(crate) fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let relay = Relay {
@@ -79,26 +71,26 @@ impl Cable {
         Self { address, _end: Arc::new(End(relay.clone())), relay }
     }
 
-    pub fn refuse_block_mode(&self) {
+    pub(crate) fn refuse_block_mode(&self) {
         self.relay.stream_only.store(true, Ordering::SeqCst);
     }
 
     /// Cuts all connections after this many more bytes of data; new connections work again.
-    pub fn cut_after(&self, bytes: u64) {
+    pub(crate) fn cut_after(&self, bytes: u64) {
         self.relay.left.store(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
     }
 
     /// Cancels a planned cut.
-    pub fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.relay.left.store(ENDLESS, Ordering::SeqCst);
     }
 
-    pub fn cuts(&self) -> u32 {
+    pub(crate) fn cuts(&self) -> u32 {
         self.relay.cuts.load(Ordering::SeqCst)
     }
 
     /// Cuts all connections now; new connections work again.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.relay.cut();
     }
 }

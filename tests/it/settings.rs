@@ -1,16 +1,5 @@
 //! Settings as an administrator gives them: the file, the environment, `ftpserver check`, a reload, and the pages.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking and makes its own files"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -18,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use common::raw::RawClient;
-use common::secure::certificate;
-use common::{Captured, until};
+use crate::common::raw::RawClient;
+use crate::common::secure::certificate;
+use crate::common::{Captured, until};
 use poolftpd::settings::pages;
 use tempfile::TempDir;
 

@@ -2,17 +2,6 @@
 //! the cable is cut. A server that is not installed is skipped, and counted as skipped. `.ci/run` unpacks those that
 //! cannot be installed side by side.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -20,12 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::outside::{find, is_root, run_script, trial, unpacked};
-use common::proxy::Cable;
-use common::raw::RawClient;
-use common::secure::certificate;
-use common::{PATIENCE, noise};
-use libtest_mimic::{Arguments, Failed};
+use crate::common::outside::{Case, find, is_root, run_each, run_script, unpacked};
+use crate::common::proxy::Cable;
+use crate::common::raw::RawClient;
+use crate::common::secure::certificate;
+use crate::common::{PATIENCE, noise};
 use poolftpd::client::{Client, ClientError, Options, Progress, TlsMode, UploadStart};
 use poolftpd::ftp::command::Type;
 use tempfile::TempDir;
@@ -176,12 +164,38 @@ impl Drop for Running {
     }
 }
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let mut trials = Vec::new();
-    for server in SERVERS {
-        let by_tls: &[(&str, Deed)] = if server.tls { TLS_DEEDS } else { &[] };
-        for (what, play) in DEEDS.iter().chain(by_tls) {
+/// Declares a test for each server.
+macro_rules! servers {
+    ($($test:ident $name:literal)*) => {
+        $(
+            #[test]
+            fn $test() {
+                run_each(cases($name));
+            }
+        )*
+
+        #[test]
+        fn each_server_has_a_test() {
+            for server in SERVERS {
+                assert!([$($name),*].contains(&server.name), "{}", server.name);
+            }
+        }
+    };
+}
+
+servers! {
+    with_vsftpd "vsftpd"
+    with_proftpd "ProFTPD"
+    with_pure_ftpd "Pure-FTPd"
+    with_pyftpdlib "pyftpdlib"
+}
+
+/// Returns a case for each deed of our client at this server.
+fn cases(name: &str) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for server in SERVERS.iter().filter(|server| server.name == name) {
+        let over_tls: &[(&str, Deed)] = if server.tls { TLS_DEEDS } else { &[] };
+        for (what, play) in DEEDS.iter().chain(over_tls) {
             let program = (server.program)();
             let title = format!("ftpclient {what} {}", server.name);
             let missing = match &program {
@@ -189,14 +203,11 @@ fn main() {
                 Some(_) if server.needs_root && !is_root() => Some("needs root"),
                 Some(_) => None,
             };
-            let play = move || {
-                let scene = Scene::start(server, &program.unwrap())?;
-                play(server, &scene).map_err(Failed::from)
-            };
-            trials.push(trial(title, missing, play));
+            let play = move || play(server, &Scene::start(server, &program.unwrap())?);
+            cases.push(Case { title, missing, play: Box::new(play) });
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    cases
 }
 
 type Deed = fn(&RealServer, &Scene) -> Result<(), String>;
@@ -209,8 +220,8 @@ const DEEDS: &[(&str, Deed)] = &[
 ];
 
 const TLS_DEEDS: &[(&str, Deed)] = &[
-    ("by TLS with", |server, scene| play(server, scene, "--tls require --insecure")),
-    ("by TLS in active mode with", |server, scene| {
+    ("over TLS with", |server, scene| play(server, scene, "--tls require --insecure")),
+    ("over TLS in active mode with", |server, scene| {
         play(server, scene, "--tls require --insecure --active")
     }),
 ];

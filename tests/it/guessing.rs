@@ -1,23 +1,14 @@
 //! Password guesses, and their effect on clients that do not guess.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and makes its own files"
-)]
-
-mod common;
-
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::common::TestServer;
+use crate::common::raw::RawClient;
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
-use common::TestServer;
-use common::raw::RawClient;
 use poolftpd::settings::Config;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;

@@ -19,17 +19,6 @@
 //! CLOSED                   the server has hung up
 //! ```
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -37,24 +26,73 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer};
-use libtest_mimic::{Arguments, Failed, Trial};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{PATIENCE, TestServer};
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-    let mut files: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    let trials = files.into_iter().map(|path| {
-        let text = fs::read_to_string(&path).unwrap();
-        let title = text.lines().next().unwrap().trim_start_matches("# ").to_owned();
-        Trial::test(title, move || {
-            play(&text).map_err(|error| Failed::from(format!("{}: {error}", path.display())))
-        })
-    });
-    libtest_mimic::run(&arguments, trials.collect()).exit();
+/// Declares a test for each transcript.
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                play_file(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn each_transcript_is_played() {
+            let played: Vec<_> = [$(stringify!($name)),*].map(file_name).into();
+            let mut files: Vec<_> = fs::read_dir(FOLDER)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            files.sort();
+            assert_eq!(played, files);
+        }
+    };
+}
+
+transcripts! {
+    bad_names
+    block_mode
+    bounce
+    directories
+    epsv_all
+    facts
+    hash
+    http
+    links
+    list
+    login_wrong
+    login
+    machine_list
+    pipelined
+    read_only
+    refusals
+    rename
+    restart
+    retrieve
+    split
+    stat
+    store
+    telnet
+    type_a
+    uploads
+}
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
+
+/// Returns the file of the transcript with this name.
+fn file_name(name: &str) -> String {
+    format!("{}.txt", name.replace('_', "-"))
+}
+
+fn play_file(name: &str) {
+    let text = fs::read_to_string(Path::new(FOLDER).join(file_name(name))).unwrap();
+    if let Err(error) = play(&text) {
+        let title = text.lines().next().unwrap();
+        panic!("{title}\n{error}");
+    }
 }
 
 struct Scene {

@@ -1,18 +1,7 @@
 //! Blocks and recovery under faults: cables cut at random bytes, clients and servers killed at random moments, files
 //! that change meanwhile. Each time the result is exact to the byte, and no incomplete file ever has its final name.
 //!
-//! A failure names its seed; `FAULT_SEED=N cargo test --test faults` runs that seed alone.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
+//! A failure names its seed; `FAULT_SEED=N cargo test --test it faults` runs that seed alone.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -28,9 +17,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::proxy::Cable;
-use common::raw::RawClient;
-use common::{PATIENCE, TestServer, noise};
+use crate::common::proxy::Cable;
+use crate::common::raw::RawClient;
+use crate::common::{PATIENCE, TestServer, noise};
 use poolftpd::client::{
     Client, ClientError, FileRequest, Interrupt, Options, Progress, RemoteMetadata, UploadStart,
 };

@@ -1,19 +1,10 @@
 //! The manual pages: they are generated from the help of the programs, and `cargo xtask man` writes them again.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and makes its own files"
-)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::TestServer;
+use crate::common::TestServer;
 use poolftpd::storage::users::UserSettings;
 
 /// Prints the help of a program.
@@ -109,7 +100,7 @@ fn the_manuals_are_those_that_are_generated_from_the_help() {
 
 #[test]
 fn the_page_of_the_users_file_names_every_setting_and_no_other() {
-    let page = include_str!("../man/poolftpd-users.5");
+    let page = include_str!("../../man/poolftpd-users.5");
     let named: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix(".It Cm ")?.split(' ').next()).collect();
     for name in &named {

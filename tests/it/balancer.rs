@@ -1,22 +1,11 @@
 //! The balancer: a master in front, slaves behind it, each new client to the next slave.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
-use common::outside::{find, run_script, skip};
-use common::raw::{RawClient, read_all};
-use common::{TestServer, noise, until};
+use crate::common::outside::{find, run_script, skip};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{TestServer, noise, until};
 use poolftpd::balancer::{Dispatcher, Load};
 
 fn with_slaves(count: u16) -> TestServer {

@@ -1,18 +1,9 @@
 //! A server for one test, in its own temporary root and on a port of its own, gone at the end.
 
-#![allow(
-    dead_code,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test program uses its own part of this"
-)]
-
-pub mod outside;
-pub mod proxy;
-pub mod raw;
-pub mod secure;
+pub(crate) mod outside;
+pub(crate) mod proxy;
+pub(crate) mod raw;
+pub(crate) mod secure;
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -26,10 +17,10 @@ use poolftpd::settings::Config;
 use tempfile::TempDir;
 
 /// Maximum time for anything here: a wait that reaches it is a failure, not a measurement.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Polls until the condition is true.
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
         assert!(Instant::now() < deadline, "{what}");
@@ -39,7 +30,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// The log of a server.
 #[derive(Clone, Default)]
-pub struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -53,12 +44,12 @@ impl Write for Captured {
 }
 
 impl Captured {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 
     /// Waits for a line that contains all of these words.
-    pub fn expect(&self, words: &[&str]) {
+    pub(crate) fn expect(&self, words: &[&str]) {
         let is_there =
             || self.text().lines().any(|line| words.iter().all(|word| line.contains(word)));
         let deadline = Instant::now() + PATIENCE;
@@ -69,16 +60,16 @@ impl Captured {
     }
 }
 
-pub struct TestServer {
-    pub server: Option<Server>,
-    pub root: TempDir,
-    pub log: Captured,
+pub(crate) struct TestServer {
+    pub(crate) server: Option<Server>,
+    pub(crate) root: TempDir,
+    pub(crate) log: Captured,
     _writer: Writer,
 }
 
 impl TestServer {
     /// Serves an empty directory on 127.0.0.1.
-    pub fn start(adjust: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start(adjust: impl FnOnce(&mut Config)) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut config = Config::new(root.path().to_owned());
         config.bind = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -91,29 +82,29 @@ impl TestServer {
     }
 
     /// Serves an empty directory that anonymous may write.
-    pub fn writable() -> Self {
+    pub(crate) fn writable() -> Self {
         Self::start(|config| config.write = true)
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.server.as_ref().unwrap().listeners()[0].address
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
 
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), content).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 }
 
 /// Returns bytes without a pattern, equal each time.
-pub fn noise(count: usize) -> Vec<u8> {
+pub(crate) fn noise(count: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(count + 8);
     while bytes.len() < count {

@@ -1,16 +1,5 @@
 //! Clients that do more than send commands: many at once, slow ones, rude ones, and those that vanish.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,9 +8,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::outside::{has_ipv6, skip};
-use common::raw::{RawClient, read_all, read_blocks};
-use common::{PATIENCE, TestServer, noise, until};
+use crate::common::outside::{has_ipv6, skip};
+use crate::common::raw::{RawClient, read_all, read_blocks};
+use crate::common::{PATIENCE, TestServer, noise, until};
 use poolftpd::units::networks;
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 

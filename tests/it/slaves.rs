@@ -1,24 +1,13 @@
 //! Slave processes: `ftpserver &`, `ftpslaves localhost &`, and their behaviour when one hangs, dies or is stopped.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use common::outside::{find, is_root, skip};
-use common::raw::{RawClient, read_all};
-use common::{noise, until};
+use crate::common::outside::{find, is_root, skip};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{noise, until};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");

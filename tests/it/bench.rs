@@ -1,22 +1,12 @@
 //! `ftpbench` against our server, and against one that sends less than it announces: counts only what was transferred.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use common::TestServer;
+use crate::common::TestServer;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs ftpbench for a short time; returns its status, its lines of JSON and its error messages.
@@ -72,7 +62,7 @@ fn ctrl_c_ends_the_measurement_shows_it_and_leaves_nothing_behind() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    common::until("the last of its clients stores nothing", || {
+    crate::common::until("the last of its clients stores nothing", || {
         server.path("ftpbench-2.bin").exists()
     });
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();

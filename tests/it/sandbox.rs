@@ -1,14 +1,4 @@
-//! The sandbox of the process of a server. A program of its own, because a sandbox cannot be undone.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and looks at the system"
-)]
-
-mod common;
+//! The sandbox of the process of a server. A sandbox cannot be undone, so these tests sandbox a thread that ends.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -18,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::outside::{is_root, skip};
-use common::raw::{RawClient, read_all};
+use crate::common::outside::{is_root, skip};
+use crate::common::raw::{RawClient, read_all};
 use poolftpd::client::{Client, Options, Progress, UploadStart};
 use poolftpd::ftp::command::Type;
 use poolftpd::net::public::look_up;

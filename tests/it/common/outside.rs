@@ -1,15 +1,5 @@
 //! Programs of others: looks whether they are installed, and runs them with a deadline.
 
-#![allow(
-    dead_code,
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test program uses its own part of this"
-)]
-
 use std::env;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -18,15 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
-use libtest_mimic::{Failed, Trial};
-
 /// Reports that this test, or a part of it, cannot run here, and why.
-pub fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     report_skipped(thread::current().name().unwrap_or("a test"), reason);
 }
 
 /// Reports this for a test by name. `cargo xtask check` counts and prints the lines of this file.
-pub fn report_skipped(test: &str, reason: &str) {
+pub(crate) fn report_skipped(test: &str, reason: &str) {
     eprintln!("SKIPPED {test}: {reason}");
     if let Some(path) = env::var_os("SKIPPED_TESTS") {
         let line = format!("{test}: {reason}\n");
@@ -35,41 +23,59 @@ pub fn report_skipped(test: &str, reason: &str) {
     }
 }
 
-/// Creates a test of a program that lists its own; a test that misses something is ignored, and named as skipped.
-pub fn trial(
-    title: String,
-    missing: Option<&str>,
-    play: impl FnOnce() -> Result<(), Failed> + Send + 'static,
-) -> Trial {
-    match missing {
-        None => Trial::test(title, play),
-        Some(reason) => {
-            // Reported only by the run itself, not by a listing of names.
-            if !env::args().any(|word| word == "--list") {
-                report_skipped(&title, reason);
-            }
-            Trial::test(format!("{title}: SKIPPED, {reason}"), play).with_ignored_flag(true)
+/// One of the cases of a test.
+pub(crate) struct Case {
+    pub(crate) title: String,
+    /// What this machine lacks for the case.
+    pub(crate) missing: Option<&'static str>,
+    pub(crate) play: Box<dyn FnOnce() -> Result<(), String>>,
+}
+
+/// Plays each case, and fails with all that failed. A case that misses something is named as skipped.
+pub(crate) fn run_each(cases: Vec<Case>) {
+    let mut failed = Vec::new();
+    for Case { title, missing, play } in cases {
+        if let Some(reason) = missing {
+            report_skipped(&title, reason);
+        } else if let Err(error) = play() {
+            failed.push(format!("{title}: {error}"));
         }
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Returns `true` in a process that runs only this test. Otherwise runs the test in such a process, fails if it fails,
+/// and returns `false`.
+pub(crate) fn in_own_process() -> bool {
+    const ALONE: &str = "TEST_IN_OWN_PROCESS";
+    if env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let name = thread::current().name().unwrap().to_owned();
+    let program = env::current_exe().unwrap();
+    let arguments = [&name, "--exact", "--nocapture", "--test-threads=1"];
+    let status = Command::new(program).args(arguments).env(ALONE, "1").status().unwrap();
+    assert!(status.success(), "{name}: {status}");
+    false
 }
 
 /// Returns whether this machine has IPv6, at least for its loopback address.
-pub fn has_ipv6() -> bool {
+pub(crate) fn has_ipv6() -> bool {
     TcpListener::bind("[::1]:0").is_ok()
 }
 
 /// Returns whether this test has root's rights.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// The directory where `.ci/run` unpacks servers that cannot be installed side by side.
-pub fn unpacked() -> PathBuf {
+pub(crate) fn unpacked() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers")
 }
 
 /// Finds the program of this name on the PATH, or among the unpacked servers.
-pub fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let unpacked = ["usr/sbin", "usr/bin"].map(|place| unpacked().join(place));
     let paths = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&paths)
@@ -79,7 +85,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// Runs a script of sh for at most one minute; returns its output, or why it failed.
-pub fn run_script(
+pub(crate) fn run_script(
     script: &str,
     folder: &Path,
     variables: &[(&str, &str)],

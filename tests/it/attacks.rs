@@ -1,15 +1,5 @@
 //! Attacks: the server answers, serves other clients, and touches nothing outside its root.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -20,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::TestServer;
-use common::raw::{RawClient, read_all};
+use crate::common::TestServer;
+use crate::common::raw::{RawClient, read_all};
 use poolftpd::ftp::verb::VERBS;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -286,7 +276,7 @@ fn hundreds_who_dribble_leave_the_one_worker_to_others() {
 #[test]
 fn a_reload_in_the_middle_of_transfers_costs_none_of_them() {
     let server = TestServer::writable();
-    let content = common::noise(8_000_000);
+    let content = crate::common::noise(8_000_000);
     server.write("a", &content);
     let mut clients: Vec<RawClient> = (0..4).map(|_| RawClient::log_in(server.address())).collect();
     let mut data: Vec<TcpStream> = clients.iter_mut().map(RawClient::open_data).collect();

@@ -2,17 +2,6 @@
 //!
 //! A power cut is simulated by a copy of a mounted disk image: data that was not written to the disk is not in it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -20,9 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::outside::{find, is_root, skip};
-use common::raw::RawClient;
-use common::{TestServer, noise, until};
+use crate::common::outside::{find, is_root, skip};
+use crate::common::raw::RawClient;
+use crate::common::{TestServer, noise, until};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
@@ -339,7 +328,7 @@ fn use_another_disk(server: &TestServer, number: usize) {
     client.store("listed", b"");
     let data = client.open_data();
     assert!(client.ask("LIST").starts_with("150 "));
-    assert!(!common::raw::read_all(data).is_empty());
+    assert!(!crate::common::raw::read_all(data).is_empty());
     assert!(client.reply().starts_with("226 "));
     client.store(&format!("good-{number}"), &noise(200_000));
     assert!(client.retrieve(&format!("good-{number}")) == noise(200_000));

@@ -1,24 +1,14 @@
 //! Users with passwords: logins, roots and permissions, and what happens to clients that guess.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{TestServer, noise, until};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
-use common::raw::{RawClient, read_all};
-use common::{TestServer, noise, until};
 use poolftpd::storage::password;
 use poolftpd::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;

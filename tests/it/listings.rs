@@ -1,19 +1,10 @@
 //! Listings as clients receive them: recursive ones with their headings and limits, and facts of unusable entries.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and makes its own files"
-)]
-
-mod common;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use common::TestServer;
-use common::raw::{RawClient, read_all};
+use crate::common::TestServer;
+use crate::common::raw::{RawClient, read_all};
 
 /// Returns the text of a listing, and its final reply.
 fn list(client: &mut RawClient, line: &str) -> (String, String) {

@@ -1,16 +1,5 @@
 //! The programs as a person starts them: command lines, messages, signals, exit statuses.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -21,8 +10,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer, noise, until};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{PATIENCE, TestServer, noise, until};
 use poolftpd::balancer::handover::Channel;
 use poolftpd::client::{Client, Interrupt, Options, Progress};
 use poolftpd::ftp::command::Type;

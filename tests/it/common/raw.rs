@@ -1,12 +1,5 @@
 //! A client of raw sockets: sends given lines, and returns what it receives.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    missing_docs,
-    reason = "each test program uses its own part of this"
-)]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -16,13 +9,13 @@ use rustix::net::sockopt::set_socket_linger;
 
 use super::{PATIENCE, until};
 
-pub struct RawClient {
-    pub stream: TcpStream,
+pub(crate) struct RawClient {
+    pub(crate) stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl RawClient {
-    pub fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::of(TcpStream::connect(address).unwrap())
     }
 
@@ -34,12 +27,12 @@ impl RawClient {
     }
 
     /// Connects, reads the greeting, logs in as anonymous, and sets TYPE I.
-    pub fn log_in(address: SocketAddr) -> Self {
+    pub(crate) fn log_in(address: SocketAddr) -> Self {
         Self::log_in_as(address, "anonymous", "x")
     }
 
     /// Logs in as a user of a users file.
-    pub fn log_in_as(address: SocketAddr, user: &str, password: &str) -> Self {
+    pub(crate) fn log_in_as(address: SocketAddr, user: &str, password: &str) -> Self {
         let mut client = Self::greeted(address);
         let reply = client.try_log_in(user, password);
         assert!(reply.starts_with("230 "), "{reply}");
@@ -48,14 +41,14 @@ impl RawClient {
     }
 
     /// Connects and reads the greeting.
-    pub fn greeted(address: SocketAddr) -> Self {
+    pub(crate) fn greeted(address: SocketAddr) -> Self {
         let mut client = Self::connect(address);
         assert!(client.line().starts_with("220 "));
         client
     }
 
     /// Connects from another address of this machine, and reads the greeting.
-    pub fn greeted_from(from: SocketAddr, to: SocketAddr) -> Self {
+    pub(crate) fn greeted_from(from: SocketAddr, to: SocketAddr) -> Self {
         let family = rustix::net::AddressFamily::INET;
         let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &from).unwrap();
@@ -66,26 +59,26 @@ impl RawClient {
     }
 
     /// Returns the reply to USER and PASS.
-    pub fn try_log_in(&mut self, user: &str, password: &str) -> String {
+    pub(crate) fn try_log_in(&mut self, user: &str, password: &str) -> String {
         let reply = self.ask(&format!("USER {user}"));
         assert!(reply.starts_with("331 "), "{reply}");
         self.ask(&format!("PASS {password}"))
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         self.send(format!("{line}\r\n").as_bytes());
     }
 
     /// Returns the next line, without its end; empty if the server has closed the connection.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         String::from_utf8_lossy(&self.raw_line()).into_owned()
     }
 
-    pub fn raw_line(&mut self) -> Vec<u8> {
+    pub(crate) fn raw_line(&mut self) -> Vec<u8> {
         let mut line = Vec::new();
         self.reader.read_until(b'\n', &mut line).unwrap();
         if line.ends_with(b"\r\n") {
@@ -95,13 +88,13 @@ impl RawClient {
     }
 
     /// Sends a line, and returns the last line of its reply.
-    pub fn ask(&mut self, line: &str) -> String {
+    pub(crate) fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.reply()
     }
 
     /// Returns the last line of the next reply.
-    pub fn reply(&mut self) -> String {
+    pub(crate) fn reply(&mut self) -> String {
         let first = self.line();
         let Some(code) = first
             .strip_suffix(first.get(4..).unwrap_or_default())
@@ -119,14 +112,14 @@ impl RawClient {
     }
 
     /// Returns the address of a port opened by EPSV.
-    pub fn extended_passive(&mut self) -> SocketAddr {
+    pub(crate) fn extended_passive(&mut self) -> SocketAddr {
         let reply = self.ask("EPSV");
         let port = reply.rsplit('|').nth(1).unwrap_or_else(|| panic!("{reply}")).parse().unwrap();
         SocketAddr::new(self.stream.peer_addr().unwrap().ip(), port)
     }
 
     /// Opens a data connection with EPSV.
-    pub fn open_data(&mut self) -> TcpStream {
+    pub(crate) fn open_data(&mut self) -> TcpStream {
         let address = self.extended_passive();
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -134,7 +127,7 @@ impl RawClient {
     }
 
     /// Listens for a data connection with PORT, to be accepted after the 150.
-    pub fn listen(&mut self) -> TcpListener {
+    pub(crate) fn listen(&mut self) -> TcpListener {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let IpAddr::V4(address) = listener.local_addr().unwrap().ip() else { unreachable!() };
         let [a, b, c, d] = address.octets();
@@ -145,7 +138,7 @@ impl RawClient {
     }
 
     /// Fetches a file over a new data connection.
-    pub fn retrieve(&mut self, name: &str) -> Vec<u8> {
+    pub(crate) fn retrieve(&mut self, name: &str) -> Vec<u8> {
         let data = self.open_data();
         let reply = self.ask(&format!("RETR {name}"));
         assert!(reply.starts_with("150 "), "{reply}");
@@ -156,7 +149,7 @@ impl RawClient {
     }
 
     /// Stores a file over a new data connection.
-    pub fn store(&mut self, name: &str, bytes: &[u8]) {
+    pub(crate) fn store(&mut self, name: &str, bytes: &[u8]) {
         let mut data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
         assert!(reply.starts_with("150 "), "{reply}");
@@ -167,7 +160,7 @@ impl RawClient {
     }
 
     /// Begins to store, and resets the data connection once all these bytes have arrived.
-    pub fn cut_off(&mut self, name: &str, bytes: &[u8]) {
+    pub(crate) fn cut_off(&mut self, name: &str, bytes: &[u8]) {
         let data = self.open_data();
         let reply = self.ask(&format!("STOR {name}"));
         assert!(reply.starts_with("150 "), "{reply}");
@@ -177,7 +170,7 @@ impl RawClient {
     }
 
     /// Sends bytes over a data connection, and resets it once they have arrived.
-    pub fn send_and_reset(&mut self, mut data: TcpStream, bytes: &[u8]) {
+    pub(crate) fn send_and_reset(&mut self, mut data: TcpStream, bytes: &[u8]) {
         data.write_all(bytes).unwrap();
         // STAT reports the number of bytes received.
         let all = format!(" {} bytes ", bytes.len());
@@ -187,26 +180,26 @@ impl RawClient {
     }
 
     /// Returns whether there is something to read.
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         !self.reader.buffer().is_empty()
             || rustix::net::recv(&self.stream, &mut [0; 1], flags).is_ok()
     }
 
     /// Returns whether the server has closed the connection.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
     }
 }
 
-pub fn read_all(mut data: TcpStream) -> Vec<u8> {
+pub(crate) fn read_all(mut data: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     data.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
 /// Reads a file in block mode up to its last block, and no further; checks that each marker is the offset.
-pub fn read_blocks(data: &mut impl Read) -> Vec<u8> {
+pub(crate) fn read_blocks(data: &mut impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let mut header = [0; 3];

@@ -1,21 +1,12 @@
 //! Clients with more than one address, clients that others obstruct, and clients that exceed their share.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and makes its own files"
-)]
-
-mod common;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use common::raw::{RawClient, read_all};
-use common::{PATIENCE, TestServer, until};
+use crate::common::raw::{RawClient, read_all};
+use crate::common::{PATIENCE, TestServer, until};
 use poolftpd::log::Level;
 use poolftpd::units::networks;
 use rustix::net::{AddressFamily, SocketType};

@@ -1,15 +1,5 @@
 //! FTP over TLS: control and data connections, and attacks from in between.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::raw::{RawClient, read_blocks};
-use common::secure::{
+use crate::common::raw::{RawClient, read_blocks};
+use crate::common::secure::{
     SecureClient, SecureStream, certificate, config, finish, finish_at_once, secure,
 };
-use common::{TestServer, noise};
+use crate::common::{TestServer, noise};
 use poolftpd::log::Level;
 use poolftpd::net::data::Resumption;
 use poolftpd::net::tls::{KeyFiles, Newest, TlsFiles};

@@ -2,25 +2,13 @@
 //! passive, extended passive and active mode, over IPv4 and IPv6, to a server alone and through the balancer. A client
 //! that is not installed is skipped, and counted as skipped.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
-)]
-
-mod common;
-
 use std::fs;
 use std::net::SocketAddr;
 
-use common::outside::{find, has_ipv6, run_script, trial};
-use common::raw::RawClient;
-use common::secure::certificate;
-use common::{TestServer, noise};
-use libtest_mimic::{Arguments, Failed};
+use crate::common::outside::{Case, find, has_ipv6, run_each, run_script};
+use crate::common::raw::RawClient;
+use crate::common::secure::certificate;
+use crate::common::{TestServer, noise};
 use tempfile::TempDir;
 
 const SIZE: usize = 3_000_000;
@@ -222,11 +210,32 @@ END",
     },
 ];
 
-fn main() {
-    let arguments = Arguments::from_args();
+/// Declares a test for each client.
+macro_rules! clients {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run_each(cases(stringify!($name)));
+            }
+        )*
+
+        #[test]
+        fn each_client_has_a_test() {
+            for client in CLIENTS {
+                assert!([$(stringify!($name)),*].contains(&client.program), "{}", client.program);
+            }
+        }
+    };
+}
+
+clients! { curl lftp wget tnftp ncftpget python3 rclone ftpclient }
+
+/// Returns a case for each mode of this client: over IPv4 and IPv6, to a server alone and through the balancer.
+fn cases(program: &str) -> Vec<Case> {
     let has_ipv6 = has_ipv6();
-    let mut trials = Vec::new();
-    for client in CLIENTS {
+    let mut cases = Vec::new();
+    for client in CLIENTS.iter().filter(|client| client.program == program) {
         for (mode, words) in client.modes {
             for (family, host) in [("IPv4", "127.0.0.1"), ("IPv6", "::1")] {
                 if family == "IPv6"
@@ -242,14 +251,13 @@ fn main() {
                 };
                 for (slaves, through) in [(0, ""), (2, ", through the balancer")] {
                     let title = format!("{} in {mode} mode over {family}{through}", client.program);
-                    let play =
-                        move || play(client, (mode, words), host, slaves).map_err(Failed::from);
-                    trials.push(trial(title, missing, play));
+                    let play = move || play(client, (mode, words), host, slaves);
+                    cases.push(Case { title, missing, play: Box::new(play) });
                 }
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    cases
 }
 
 fn play(

@@ -1,0 +1,35 @@
+//! The integration tests: the programs and the library as users see them. One module for each topic.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, makes its own files, and knows how long it waits"
+)]
+
+mod common;
+
+mod accounts;
+mod attacks;
+mod balancer;
+mod behaviour;
+mod bench;
+mod clients;
+mod disks;
+mod faults;
+mod guessing;
+mod leaks;
+mod listings;
+mod manuals;
+mod network;
+mod operations;
+mod programs;
+mod sandbox;
+mod servers;
+mod settings;
+mod slaves;
+mod tidy;
+mod tls;
+mod transcripts;
