@@ -224,6 +224,10 @@ pub struct Listed {
     /// The time of its last modification, if the line has it. LIST has no seconds, often no year, and an unknown time
     /// zone.
     pub modified: Option<Timestamp>,
+    /// The permission bits, if the line has them (`UNIX.mode`, or the letters of `ls -l`).
+    pub mode: Option<u32>,
+    /// The target of a symbolic link, if the line has it.
+    pub target: Option<Vec<u8>>,
 }
 
 /// Parses a line of MLSD or MLST; returns `None` for the directory itself, its parent, and lines of another form.
@@ -232,7 +236,14 @@ pub fn parse_facts(line: &[u8]) -> Option<Listed> {
     let line = line.strip_prefix(b" ").unwrap_or(line);
     let space = line.iter().position(|byte| *byte == b' ')?;
     let (facts, name) = (str::from_utf8(line.get(..space)?).ok()?, line.get(space + 1..)?);
-    let mut listed = Listed { name: name.to_vec(), kind: Kind::Other, size: None, modified: None };
+    let mut listed = Listed {
+        name: name.to_vec(),
+        kind: Kind::Other,
+        size: None,
+        modified: None,
+        mode: None,
+        target: None,
+    };
     for fact in facts.split_terminator(';') {
         let (fact, value) = fact.split_once('=')?;
         match fact.to_ascii_lowercase().as_str() {
@@ -240,13 +251,19 @@ pub fn parse_facts(line: &[u8]) -> Option<Listed> {
                 "file" => listed.kind = Kind::File,
                 "dir" => listed.kind = Kind::Directory,
                 "cdir" | "pdir" => return None,
-                value if value.starts_with("os.unix=s") && value.contains("link") => {
+                lower if lower.starts_with("os.unix=s") && lower.contains("link") => {
                     listed.kind = Kind::Link;
+                    // ProFTPD sends `OS.unix=slink:/target`; others leave the target out.
+                    let target = value.split_once(':').map(|(_, target)| target.into());
+                    listed.target = target.filter(|target: &Vec<u8>| !target.is_empty());
                 }
                 _ => {}
             },
             "size" => listed.size = decimal(value.as_bytes()),
             "modify" => listed.modified = TimeValue::parse(value.as_bytes()).map(|time| time.0),
+            "unix.mode" => {
+                listed.mode = u32::from_str_radix(value, 8).ok().map(|mode| mode & 0o7777);
+            }
             _ => {}
         }
     }
@@ -293,10 +310,11 @@ fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
         }
     };
     // One space separates the name; further spaces belong to it.
-    let mut name = rest.strip_prefix(b" ")?;
+    let (mut name, mut target) = (rest.strip_prefix(b" ")?, None);
     if kind == Kind::Link
         && let Some(arrow) = name.windows(4).position(|window| window == b" -> ")
     {
+        target = name.get(arrow + 4..).filter(|target| !target.is_empty()).map(<[u8]>::to_vec);
         name = name.get(..arrow)?;
     }
     Some(Listed {
@@ -304,7 +322,25 @@ fn parse_unix(line: &[u8], now: Timestamp) -> Option<Listed> {
         kind,
         size: size.filter(|_| kind == Kind::File),
         modified: date,
+        mode: permissions(line),
+        target,
     })
+}
+
+/// Parses the permissions of `-rwxr-x---`, as `ls -l` writes them.
+fn permissions(line: &[u8]) -> Option<u32> {
+    let letters = line.get(1..10)?;
+    let bit = |letter: &u8, set: u8| match *letter {
+        b'-' | b'S' | b'T' => Some(0),
+        // Both set-user-ID and execute.
+        b's' | b't' if set == b'x' => Some(1),
+        letter if letter == set => Some(1),
+        _ => None,
+    };
+    letters
+        .iter()
+        .zip(b"rwx".iter().cycle())
+        .try_fold(0, |mode, (letter, set)| Some(mode << 1 | bit(letter, *set)?))
 }
 
 /// Parses `11-22-26  04:11PM       <DIR>          name`.
@@ -331,7 +367,8 @@ fn parse_dos(line: &[u8]) -> Option<Listed> {
     let modified = timestamp(date.to_datetime(Time::new(hour, minute, 0, 0).ok()?));
     let (kind, size) =
         if size == b"<DIR>" { (Kind::Directory, None) } else { (Kind::File, Some(decimal(size)?)) };
-    Some(Listed { name: rest.trim_ascii_start().to_vec(), kind, size, modified })
+    let name = rest.trim_ascii_start().to_vec();
+    Some(Listed { name, kind, size, modified, mode: None, target: None })
 }
 
 fn next_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -424,8 +461,8 @@ mod tests {
         let check = |line: &str, name: &str, kind: Kind, size: Option<u64>, modified: &str| {
             let listed = parse_list(line.as_bytes(), now).unwrap_or_else(|| panic!("{line}"));
             assert_eq!(
-                listed,
-                Listed { name: name.into(), kind, size, modified: Some(time(modified)) },
+                (listed.name, listed.kind, listed.size, listed.modified),
+                (name.into(), kind, size, Some(time(modified))),
                 "{line}"
             );
         };
@@ -490,6 +527,25 @@ mod tests {
         assert_eq!(parse_facts(b"no facts"), None);
     }
 
+    #[test]
+    fn modes_and_targets_of_links_are_read() {
+        let now = time("20261122161139");
+        let list = |line: &str| {
+            let listed = parse_list(line.as_bytes(), now).unwrap();
+            (listed.mode, listed.target.map(|target| String::from_utf8(target).unwrap()))
+        };
+        let to = |target: &str| Some(target.to_owned());
+        assert_eq!(list("-rw-r----- 1 u g 3 Jan  1  2020 a -> b"), (Some(0o640), None));
+        assert_eq!(list("drwxrwxrwt 1 u g 3 Jan  1  2020 a"), (Some(0o777), None));
+        assert_eq!(list("-rwsr-S--- 1 u g 3 Jan  1  2020 a"), (Some(0o740), None));
+        assert_eq!(list("lrwxrwxrwx 1 u g 3 Jan  1  2020 a -> b/c"), (Some(0o777), to("b/c")));
+        assert_eq!(list("-????????? 1 u g 3 Jan  1  2020 a"), (None, None));
+        let facts = |line: &str| parse_facts(line.as_bytes()).unwrap();
+        assert_eq!(facts("type=file;UNIX.mode=0640; a").mode, Some(0o640));
+        assert_eq!(facts("type=OS.unix=slink:/B;unix.mode=x; a").target, Some(b"/B".to_vec()));
+        assert_eq!(facts("type=OS.unix=slink; a").target, None);
+    }
+
     proptest! {
         #[test]
         fn what_is_written_is_read_back(name in "[^\r\n\0/ ][^\r\n\0/]{0,30}", size: u64, second in 0_i64..1_795_000_000) {
@@ -500,6 +556,7 @@ mod tests {
             entry.list_line(now, &mut Days::default(), &mut line);
             let listed = parse_list(&line[..line.len() - 2], now).unwrap();
             prop_assert_eq!((&listed.name, listed.size), (&entry.name, Some(size)));
+            prop_assert_eq!(listed.mode, Some(entry.mode));
             let mut line = Vec::new();
             entry.facts(Facts::default(), "r", &entry.name, &mut Days::default(), &mut line);
             let listed = parse_facts(&line).unwrap();
