@@ -9,6 +9,7 @@ pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod events;
 pub mod ftp;
 pub mod log;
 pub mod net;

@@ -13,9 +13,10 @@ use parking_lot::RwLock;
 use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
-use crate::log::{Event, Log};
+use crate::events::{Event, Events, Refused};
+use crate::log::Log;
 use crate::net::canonical;
-use crate::net::connection_limits::ConnectionLimits;
+use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::public::{self, Renewed};
 use crate::net::tls::Acceptor;
@@ -133,6 +134,7 @@ impl Server {
             resumption: config.resumption,
         });
         let log = Arc::new(log);
+        let events = Arc::new(Events::new(vec![Arc::clone(&log) as _]));
         let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
             listeners: Vec::new(),
@@ -141,8 +143,8 @@ impl Server {
             backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
-            live: Arc::new(Live::new(read, config, Arc::clone(&log))),
-            service: Service::new(config, hosts, security, checkers, log),
+            live: Arc::new(Live::new(read, config, log)),
+            service: Service::new(config, hosts, security, checkers, events),
             reloads: OnceLock::new(),
         })
     }
@@ -152,7 +154,7 @@ impl Server {
     fn run(config: &Config, startup: Startup, log: Log) -> io::Result<Self> {
         let Startup { root, hosts, acceptor, public, implicit, front, own, warnings } = startup;
         for (what, why) in &warnings {
-            log.server(&Event::Warning { what, why });
+            log.server(&Event::Warning { message: what, reason: why });
         }
         let read = config;
         let mut config = config.clone();
@@ -197,7 +199,9 @@ impl Server {
     fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
         let opened = Registry::open(address, setup);
         let what = "slave processes cannot register";
-        opened.inspect_err(|error| self.service.log.server(&Event::Error { what, error })).ok()
+        opened
+            .inspect_err(|error| self.service.events.server(&Event::Error { message: what, error }))
+            .ok()
     }
 
     fn run_registry(&mut self, registry: Arc<Registry>) -> io::Result<()> {
@@ -206,8 +210,8 @@ impl Server {
             (Arc::clone(&self.balancer), self.stop.clone(), self.service.clone());
         let run = move || {
             if let Err(error) = registry.run(&*balancer, &stop, now) {
-                service.log.server(&Event::Error {
-                    what: "the registry of slaves has stopped",
+                service.events.server(&Event::Error {
+                    message: "the registry of slaves has stopped",
                     error: &error,
                 });
             }
@@ -225,10 +229,10 @@ impl Server {
             while !stop.wait(LOOK_UP_INTERVAL) {
                 match service.public_address.renew(public::look_up(&name)) {
                     Renewed::Changed(address) => {
-                        service.log.server(&Event::PublicAddress { name: &name, address });
+                        service.events.server(&Event::PublicAddress { name: &name, address });
                     }
-                    Renewed::Failed(why) => service.log.server(&Event::Error {
-                        what: "cannot look up the name of --public-address; keeping the last address",
+                    Renewed::Failed(why) => service.events.server(&Event::Error {
+                        message: "cannot look up the name of --public-address; keeping the last address",
                         error: &io::Error::other(why),
                     }),
                     Renewed::Same | Renewed::FailedAgain => {}
@@ -263,7 +267,7 @@ impl Server {
             loop {
                 let age = live.effective().limits.partial_age_max;
                 let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-                service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.log));
+                service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.events));
                 all_recovered();
                 if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
                     break;
@@ -303,7 +307,7 @@ impl Server {
             let service = Arc::clone(&newest.read());
             let session = Session::greet(Arc::clone(&service), stream, peer, permit, now);
             session.map(|session| Box::new(session) as _).inspect_err(|error| {
-                service.log.server(&Event::Error { what: "cannot start a session", error });
+                service.events.server(&Event::Error { message: "cannot start a session", error });
             })
         };
         let gauge = move || (meter.transfers(), meter.bytes());
@@ -328,7 +332,7 @@ impl Server {
         let name = format!("acceptor {}", address.port());
         let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
         self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
-        self.service.log.server(&Event::Listening { address, slave });
+        self.service.events.server(&Event::Listening { address, slave });
         self.listeners.push(Listener { address, slave });
         Ok(())
     }
@@ -379,7 +383,7 @@ impl Server {
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 let what = "cannot start the reload thread";
-                self.service.log.server(&Event::Error { what, error: &error });
+                self.service.events.server(&Event::Error { message: what, error: &error });
             }
             sender
         });
@@ -389,7 +393,7 @@ impl Server {
 
     /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
-        self.service.log.server(&Event::Stopping { sessions: self.clients() });
+        self.service.events.server(&Event::Stopping { sessions: self.clients() });
         self.close_listeners();
         self.service.stop();
         if let Some(registry) = &self.registry {
@@ -401,7 +405,7 @@ impl Server {
         let until = now() + self.live.effective().limits.stop_grace;
         let in_time =
             self.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
-        self.service.log.server(&Event::Stopped { in_time });
+        self.service.events.server(&Event::Stopped { in_time });
     }
 
     fn close_listeners(&mut self) {
@@ -424,14 +428,14 @@ fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
         Ok(changes) => changes,
         Err(problems) => {
             for what in &problems {
-                service.log.server(&Event::NotReloaded { what });
+                service.events.server(&Event::NotReloaded { reason: what });
             }
             return;
         }
     };
     if !changes.restart.is_empty() {
         let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
-        service.log.server(&Event::Warning { what, why: &why });
+        service.events.server(&Event::Warning { message: what, reason: &why });
     }
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
@@ -443,11 +447,11 @@ fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
         }
     };
     for what in &wrong {
-        service.log.server(&Event::NotReloaded { what });
+        service.events.server(&Event::NotReloaded { reason: what });
     }
     if wrong.is_empty() {
         let (settings, unreachable) = (&changes.applied, &unreachable);
-        service.log.server(&Event::Reloaded { users, certificates, settings, unreachable });
+        service.events.server(&Event::Reloaded { users, certificates, settings, unreachable });
     }
     warn_of_expiry(service);
     if let Some(registry) = registry {
@@ -463,18 +467,21 @@ fn warn_of_expiry(service: &Service) {
         let left = at.as_second() - Timestamp::now().as_second();
         if left < EXPIRY_WARNING.as_secs().cast_signed() {
             let days = left.div_euclid(24 * 3600);
-            service.log.server(&Event::CertificateExpires { file: &file, at, days });
+            service.events.server(&Event::CertificateExpires { file: &file, at, days });
         }
     }
 }
 
 /// Removes partial uploads older than `before` from one tree.
-fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, log: &Log) {
+fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, events: &Events) {
     match root.sweep(before, || !stop.is_triggered()) {
         Ok(0) => {}
-        Ok(count) => log.server(&Event::PartialsRemoved { count }),
+        Ok(count) => events.server(&Event::PartialsRemoved { count }),
         Err(error) => {
-            log.server(&Event::Error { what: "cannot remove old partial uploads", error: &error });
+            events.server(&Event::Error {
+                message: "cannot remove old partial uploads",
+                error: &error,
+            });
         }
     }
 }
@@ -490,8 +497,8 @@ fn accept(
     let mut reserve = Reserve::new();
     let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
     if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
-        service.log.server(&Event::Error {
-            what: "the listener has stopped accepting connections",
+        service.events.server(&Event::Error {
+            message: "the listener has stopped accepting connections",
             error: &error,
         });
     }
@@ -505,17 +512,23 @@ fn admit(
     connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
-    let refuse = |stream: &TcpStream, why: &str| {
+    let refuse = |stream: &TcpStream, why: &str, cause| {
         listener::refuse(stream, why);
-        service.log.server(&Event::Refused { peer, why });
+        service.events.server(&Event::Refused { peer, reason: why, cause });
     };
     match connection_limits.take(peer.ip()) {
         Ok(permit) => {
             if let Err((stream, unable)) = balancer.hand_over(stream, peer, permit, now()) {
-                refuse(&stream, &unable.to_string());
+                refuse(&stream, &unable.to_string(), Refused::NoSlave);
             }
         }
-        Err(full) => refuse(&stream, &full.to_string()),
+        Err(full) => {
+            let cause = match full {
+                LimitReached::Clients => Refused::Clients,
+                LimitReached::Address => Refused::Address,
+            };
+            refuse(&stream, &full.to_string(), cause);
+        }
     }
 }
 

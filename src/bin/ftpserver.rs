@@ -12,7 +12,8 @@ use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::check::{self, Environment};
 use poolftpd::cli;
-use poolftpd::log::{Event, Log};
+use poolftpd::events::Event;
+use poolftpd::log::Log;
 use poolftpd::net::tls;
 use poolftpd::net::tls::self_signed;
 use poolftpd::reload::Source;
@@ -188,7 +189,10 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
     log.server(&Event::Sandboxed { is_root: sandboxed.is_root, landlock: sandboxed.landlock });
     if let Some(why) = sandboxed.open_because {
-        log.server(&Event::Warning { what: "access to the file system is not restricted", why });
+        log.server(&Event::Warning {
+            message: "access to the file system is not restricted",
+            reason: why,
+        });
     }
     let server = Server::serve(config, startup, log).map_err(sentence)?;
     server.read_settings_from(read_again);

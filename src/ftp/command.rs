@@ -413,6 +413,34 @@ pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl Command {
+    /// Returns the path of the file or directory that the command names.
+    #[must_use]
+    pub fn path(&self) -> Option<&PathName> {
+        match self {
+            Self::ChangeDirectory(path)
+            | Self::Retrieve(path)
+            | Self::Store(path)
+            | Self::Append(path)
+            | Self::Hash(path)
+            | Self::Checksum { path, .. }
+            | Self::Delete(path)
+            | Self::RenameFrom(path)
+            | Self::RenameTo(path)
+            | Self::MakeDirectory(path)
+            | Self::RemoveDirectory(path)
+            | Self::Size(path)
+            | Self::ModificationTime(path)
+            | Self::SetModificationTime { path, .. }
+            | Self::Site(Site::ChangeMode { path, .. } | Site::SetTime { path, .. }) => Some(path),
+            Self::StoreUnique(path)
+            | Self::Available(path)
+            | Self::MachineList(path)
+            | Self::MachineListDirectory(path) => path.as_ref(),
+            Self::List(selection) | Self::NameList(selection) => selection.path.as_ref(),
+            _ => None,
+        }
+    }
+
     /// Encodes the command for the wire, without line end; Telnet's 0xFF is doubled.
     #[must_use]
     #[rustfmt::skip]

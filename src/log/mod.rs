@@ -1,11 +1,9 @@
-//! The log: one line per event, on standard error, written by a separate thread so that no worker waits for it.
-//!
-//! Everything that is logged is an [`Event`].
+//! The log, an observer of events: one line per event, written by a separate thread so that no worker waits for it.
 
-mod event;
+mod level;
+mod text;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -14,8 +12,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 
-use event::Severity;
-pub use event::{Event, Level, Outcome, TransferEvent, Who};
+use crate::events::{Event, Observer, Record, Severity};
+
+pub use level::Level;
 
 /// Maximum number of lines that wait for a slow standard error. Further lines are lost, and counted.
 const LINES_MAX: usize = 8192;
@@ -66,33 +65,26 @@ impl Log {
         Ok((Self { level: AtomicU8::new(level as u8), lines, state }, Writer(ended)))
     }
 
-    /// Returns whether events of this level are logged; asked before an event that is costly to create.
-    #[must_use]
-    pub fn keeps(&self, level: Level) -> bool {
-        level as u8 <= self.level.load(Ordering::Relaxed)
-    }
-
     /// Sets the amount that is logged from now on.
     pub fn set_level(&self, level: Level) {
         self.level.store(level as u8, Ordering::Relaxed);
     }
 
-    /// Logs an event of a session.
-    pub fn session(&self, who: Who, event: &Event<'_>) {
-        if self.keeps(event.level()) {
-            self.line(format_args!("level={} {who} {event}", event.severity()));
-        }
-    }
-
-    /// Logs an event of the server.
+    /// Logs an event of the server, before there is a stream of events.
     pub fn server(&self, event: &Event<'_>) {
-        if self.keeps(event.level()) {
-            self.line(format_args!("level={} {event}", event.severity()));
+        if self.wants(event.severity()) {
+            self.observe(&Record { time: Timestamp::now(), who: None, event });
         }
     }
+}
 
-    fn line(&self, text: fmt::Arguments<'_>) {
-        let line = format!("{:.3} {text}\n", Timestamp::now());
+impl Observer for Log {
+    fn wants(&self, severity: Severity) -> bool {
+        Level::including(severity) as u8 <= self.level.load(Ordering::Relaxed)
+    }
+
+    fn observe(&self, record: &Record<'_>) {
+        let line = text::line(record);
         let bytes = line.len();
         let waiting = self.state.waiting.fetch_add(bytes, Ordering::AcqRel);
         if waiting.saturating_add(bytes) > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::events::{Change, Event};
 use crate::ftp::Reply;
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::pool::{Call, Watch};
@@ -109,6 +110,8 @@ pub(super) enum Answer {
     Reply(Reply),
     /// A refusal, which becomes a reply.
     Refused(Refusal),
+    /// The reply to a change of the tree, which is reported.
+    Changed(Reply, Option<Change>),
     /// None yet: this follows, and replies by itself.
     Later(Next),
 }
@@ -119,6 +122,12 @@ impl Answer {
         match self {
             Self::Reply(reply) => cx.reply(&reply),
             Self::Refused(refusal) => cx.refuse(&refusal),
+            Self::Changed(reply, change) => {
+                if let Some(change) = &change {
+                    cx.log(&Event::Changed(change));
+                }
+                cx.reply(&reply);
+            }
             Self::Later(next) => return next,
         }
         Next::Commands
@@ -128,6 +137,12 @@ impl Answer {
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         Self::Reply(reply)
+    }
+}
+
+impl From<(Reply, Option<Change>)> for Answer {
+    fn from((reply, change): (Reply, Option<Change>)) -> Self {
+        Self::Changed(reply, change)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::events::{Denial, Event, Severity, Who};
+use crate::ftp::command::Command;
+use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Level};
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::net::data::Protection;
-use crate::net::tls::Direction;
+use crate::net::tls::{Direction, Tls};
 use crate::storage::Owner;
 
 use super::identity::Identity;
@@ -28,6 +30,8 @@ pub(super) struct Context {
     pub(super) tls: TlsState,
     pub(super) data: DataSettings,
     pub(super) flow: Flow,
+    /// The command that is being served, unless it may contain a password.
+    pub(super) line: Option<Vec<u8>>,
 }
 
 /// Number of commands received in the current second.
@@ -55,7 +59,7 @@ impl Flow {
 impl Context {
     /// Queues a reply.
     pub(super) fn reply(&mut self, reply: &Reply) {
-        if self.service.log.keeps(Level::Verbose) {
+        if self.service.events.wants(Severity::Debug) {
             self.log(&Event::Reply { line: reply.to_string().as_bytes() });
         }
         self.control.reply(reply);
@@ -64,20 +68,56 @@ impl Context {
     /// Queues the reply to a refused command. Logs the error if the client must not see it.
     pub(super) fn refuse(&mut self, refusal: &Refusal) {
         if let Some(error) = refusal.trouble() {
-            self.log(&Event::Error { what: "a command failed", error });
+            self.log(&Event::Error { message: "a command failed", error });
         }
-        self.reply(&refusal.reply());
+        let reply = refusal.reply();
+        self.log_denial(refusal, &reply);
+        self.reply(&reply);
     }
 
-    /// Logs an event of this session.
+    /// Reports an event of this session.
     pub(super) fn log(&self, event: &Event<'_>) {
-        self.service.log.session(self.identity.who, event);
+        if !self.service.events.wants(event.severity()) {
+            return;
+        }
+        let (identity, tls) = (&self.identity, self.control.tls());
+        let who = Who {
+            session: identity.session,
+            peer: identity.peer,
+            user: identity.user.as_deref(),
+            host: identity.served_host.as_deref(),
+            tls: tls.and_then(Tls::version),
+            cipher: tls.and_then(Tls::cipher),
+        };
+        self.service.events.session(&who, event);
     }
 
-    /// Logs the end of the session.
-    pub(super) fn log_disconnect(&self, why: &str) {
+    /// Reports the connection at the first command. A client that sends none is a probe.
+    pub(super) fn log_connect(&mut self) {
+        if !std::mem::replace(&mut self.identity.has_spoken, true) {
+            self.log(&Event::Connect);
+        }
+    }
+
+    /// Reports the end of the session.
+    pub(super) fn log_disconnect(&self, reason: &str) {
         let seconds = self.now.duration_since(self.identity.connected_at).as_secs();
-        self.log(&Event::Disconnect { why, seconds });
+        self.log(&if self.identity.has_spoken {
+            Event::Disconnect { reason, seconds, logs_in: self.identity.logs_in }
+        } else {
+            Event::Probe { seconds, reason }
+        });
+    }
+
+    /// Reports a command that a rule, a permission or a limit has refused.
+    fn log_denial(&self, refusal: &Refusal, reply: &Reply) {
+        let Some(line) = self.line.as_deref().filter(|_| refusal.is_denial()) else { return };
+        let Ok((verb, argument)) = Verb::split(line) else { return };
+        let command = verb.parse(argument).ok();
+        let named = self.member().ok().zip(command.as_ref().and_then(Command::path));
+        let path = named.and_then(|(member, path)| member.directory.join(&path.0).ok());
+        let (verb, code, text) = (verb.name, reply.code.0, reply.text());
+        self.log(&Event::Denied(Denial { verb, path: path.as_ref(), reply: code, reason: &text }));
     }
 
     /// Counts one more command; returns whether it is within the limit of commands in a second.

@@ -2,12 +2,12 @@
 
 use zeroize::Zeroize;
 
+use crate::events::{Event, Severity, without_password};
 use crate::ftp::command::{Command, Setting, Site};
 use crate::ftp::line::Line;
 use crate::ftp::verb::Pending::Keeps;
 use crate::ftp::verb::{Access, Verb, is_http_request};
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Level};
 
 use super::activities::calling::look;
 use super::activities::closing::{dismiss, quit};
@@ -26,13 +26,23 @@ pub(super) fn serve(cx: &mut Context, line: Line) -> Next {
         Line::Complete(line) => line,
         Line::TooLong => return Answer::Refused(Refusal::LineTooLong).send(cx),
     };
-    if cx.service.log.keeps(Level::Verbose) {
+    cx.log_connect();
+    if cx.service.events.wants(Severity::Debug) {
         cx.log(&Event::Command { line: &line });
     }
     let answer = execute(cx, &line);
-    // The line may contain a password.
-    line.zeroize();
+    if cx.member().is_ok() && !has_password(&line) {
+        // Named by the event of a refusal.
+        cx.line = Some(line);
+    } else {
+        line.zeroize();
+    }
     answer.send(cx)
+}
+
+/// Returns whether a line may contain a password.
+fn has_password(line: &[u8]) -> bool {
+    without_password(line) != line
 }
 
 /// Checks login, argument and permission, in this order, then dispatches the command.

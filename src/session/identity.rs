@@ -1,8 +1,10 @@
 //! The identity of a client: its connection, its login, and the times that count for both.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use crate::log::Who;
+use crate::events::SessionId;
 
 use super::member::Member;
 
@@ -31,10 +33,19 @@ impl Login {
 /// The identity of a client.
 #[derive(Debug)]
 pub(super) struct Identity {
-    pub(super) who: Who,
+    pub(super) session: SessionId,
+    pub(super) peer: SocketAddr,
     pub(super) login: Login,
     /// The host that HOST selected.
     pub(super) host: Option<String>,
+    /// The user of the login, for the log.
+    pub(super) user: Option<Arc<[u8]>>,
+    /// The virtual host of the login, for the log.
+    pub(super) served_host: Option<Arc<str>>,
+    /// True from the first command on.
+    pub(super) has_spoken: bool,
+    /// True from the first login attempt on.
+    pub(super) logs_in: bool,
     /// Number of failed logins, whatever their user names.
     pub(super) failures: u8,
     pub(super) connected_at: Instant,
@@ -46,11 +57,16 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Returns the identity of a client that has just connected.
-    pub(super) fn new(who: Who, now: Instant) -> Self {
+    pub(super) fn new(session: SessionId, peer: SocketAddr, now: Instant) -> Self {
         Self {
-            who,
+            session,
+            peer,
             login: Login::default(),
             host: None,
+            user: None,
+            served_host: None,
+            has_spoken: false,
+            logs_in: false,
             failures: 0,
             connected_at: now,
             logged_out_since: now,

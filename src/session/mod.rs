@@ -32,8 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use crate::events::{Event, SessionId};
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Who};
 use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::pool::{Call, Class, Task, Turn, Watch};
@@ -65,7 +65,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Session")
-            .field("who", &self.cx.identity.who)
+            .field("session", &self.cx.identity.session)
             .field("activity", &self.activity)
             .finish_non_exhaustive()
     }
@@ -104,15 +104,14 @@ impl Session {
         // Sent here, not in the first turn, because every client waits for the greeting. The first turn detects a
         // client that is already gone.
         let _sent = control.flush(now);
-        let who = Who {
-            session: service.sessions.fetch_add(1, Ordering::Relaxed) + 1,
-            peer,
+        let session = SessionId {
+            server: service.id,
             slave: service.slave,
+            number: service.sessions.fetch_add(1, Ordering::Relaxed) + 1,
         };
-        let identity = Identity::new(who, now);
+        let identity = Identity::new(session, peer, now);
         let (data, flow) = (DataSettings::default(), Flow::new(now));
-        let cx = Context { now, service, control, identity, tls, data, flow };
-        cx.log(&Event::Connect);
+        let cx = Context { now, service, control, identity, tls, data, flow, line: None };
         Ok(Self { cx, activity: Box::new(Idle), call: None, turn_left: None, _permit: permit })
     }
 
@@ -176,7 +175,10 @@ impl Session {
 
     fn follow(&mut self, next: Next) -> Step {
         let (activity, step): (Box<dyn Activity>, Step) = match next {
-            Next::Commands => (Box::new(Idle), Step::More),
+            Next::Commands => {
+                self.cx.line = None;
+                (Box::new(Idle), Step::More)
+            }
             Next::Go(activity) => (activity, Step::More),
             Next::Bulk(activity) => (activity, Step::Bulk),
             Next::Call(activity, call) => {

@@ -12,6 +12,9 @@ use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
 use crate::storage::Unable;
 
+/// The text of the reply to a command that a permission refuses.
+const PERMISSION_DENIED: &str = "Permission denied.";
+
 /// The SITE commands that are served.
 const SITE_WORDS: &str = "use CHMOD, UTIME or HELP.";
 
@@ -129,7 +132,7 @@ impl Refusal {
             Self::ProtectionLevel => (Code::LEVEL_NOT_SUPPORTED, "Only PROT C and PROT P are supported."),
             Self::ClearCommandChannel => (Code::DENIED_BY_POLICY, "CCC is not allowed; the control connection stays encrypted."),
             Self::UnknownHost => (Code::NOT_IMPLEMENTED_FOR_ARGUMENT, "Unknown host."),
-            Self::NotPermitted => (Code::UNAVAILABLE, "Permission denied."),
+            Self::NotPermitted => (Code::UNAVAILABLE, PERMISSION_DENIED),
             Self::OutOfSequence(what) => (Code::BAD_SEQUENCE, *what),
             Self::NoRoute => (Code::DATA_CONNECTION_FAILED, "Use PASV, EPSV, PORT or EPRT first."),
             Self::ExtendedPassiveOnly => (Code::BAD_SEQUENCE, "Only EPSV is allowed after EPSV ALL."),
@@ -158,6 +161,23 @@ impl Refusal {
             Self::Storage(error) => storage(error),
         };
         Reply::new(code, text)
+    }
+
+    /// Returns whether a rule, a permission or a limit has refused the command, and not the state of the tree or of the
+    /// session.
+    pub(super) fn is_denial(&self) -> bool {
+        match self {
+            Self::NotPermitted
+            | Self::TheRootItself
+            | Self::LoginInTheClear
+            | Self::DataInTheClear(_)
+            | Self::ForeignAddress => true,
+            Self::Storage(error) => {
+                let (code, text) = storage(error);
+                text == PERMISSION_DENIED || code == Code::NO_SPACE || code == Code::EXCEEDED
+            }
+            _ => false,
+        }
     }
 
     /// Returns the error for the log, if the client must not see its details.
@@ -205,7 +225,7 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
     let Some(errno) = Errno::from_io_error(error) else {
         // `cap-std` refuses a path that leaves the root with an error of its own.
         return match error.kind() {
-            io::ErrorKind::PermissionDenied => (Code::UNAVAILABLE, "Permission denied."),
+            io::ErrorKind::PermissionDenied => (Code::UNAVAILABLE, PERMISSION_DENIED),
             _ => (Code::LOCAL_ERROR, "Local error in processing."),
         };
     };
@@ -216,7 +236,7 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
         Errno::NXIO | Errno::NODEV => (Code::UNAVAILABLE, "Not a regular file."),
         Errno::EXIST => (Code::UNAVAILABLE, "Already exists."),
         Errno::NOTEMPTY => (Code::UNAVAILABLE, "Directory not empty."),
-        Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP => (Code::UNAVAILABLE, "Permission denied."),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP => (Code::UNAVAILABLE, PERMISSION_DENIED),
         Errno::XDEV => (Code::UNAVAILABLE, "Not possible across file systems."),
         Errno::NAMETOOLONG | Errno::INVAL => (Code::BAD_NAME, "File name not allowed."),
         Errno::NOSPC => (Code::NO_SPACE, "Insufficient storage space."),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::log::Log;
+use crate::events::{Events, ServerId};
 use crate::net::data::Resumption;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
@@ -52,8 +52,9 @@ pub struct Service {
     pub(super) unanswered: Arc<UnansweredCalls>,
     /// When stored data is acknowledged: once it is cached, or once it is flushed.
     pub durability: Durability,
-    /// The log that receives events.
-    pub log: Arc<Log>,
+    /// The stream of events.
+    pub events: Arc<Events>,
+    pub(super) id: ServerId,
     pub(super) throttle: Arc<LoginThrottle>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
@@ -112,7 +113,7 @@ impl Service {
         hosts: Hosts,
         security: Option<Security>,
         checkers: FairPool<IpAddr>,
-        log: Arc<Log>,
+        events: Arc<Events>,
     ) -> Self {
         Self {
             hosts: Arc::new(hosts),
@@ -125,7 +126,8 @@ impl Service {
             unanswered: Arc::default(),
             openers: Arc::default(),
             durability: durability(config),
-            log,
+            events,
+            id: ServerId::of_now(),
             throttle: Arc::default(),
             slave: None,
             meter: Arc::default(),

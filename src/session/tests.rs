@@ -16,6 +16,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 use tempfile::TempDir;
 
 use super::{Security, Service, Session};
+use crate::events::Events;
 use crate::log::{Level, Log, Writer};
 use crate::net::connection_limits::ConnectionLimits;
 use crate::net::data::Resumption;
@@ -77,7 +78,7 @@ impl Pair {
             Hosts::new(accounts, std::collections::BTreeMap::new()),
             secure.then(|| security(&root)),
             FairPool::start("checker", 1, 1).unwrap(),
-            Arc::new(log),
+            Arc::new(Events::new(vec![Arc::new(log)])),
         );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::events::BannedTarget;
 use crate::net::client_of;
 use crate::settings::Limits;
 
@@ -86,6 +87,23 @@ struct Familiar {
     failures: Option<Failures>,
 }
 
+/// A failure, as it was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// The delay of the reply, counted from PASS.
+    pub(super) delay: Duration,
+    /// The lockout that begins with this failure.
+    pub(super) begins: Option<Lockout>,
+}
+
+/// A lockout that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lockout {
+    pub(super) target: BannedTarget,
+    /// Number of failures that have led to it.
+    pub(super) failures: u32,
+}
+
 /// The reason for refusing a login without checking its password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LockedOut {
@@ -152,36 +170,53 @@ impl LoginThrottle {
         }
     }
 
-    /// Records a failure, and returns the delay of the reply, counted from PASS. Failures during a lockout do not
-    /// extend it.
-    pub(super) fn failed(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Duration {
-        let mut doublings = DOUBLINGS_MAX;
+    /// Records a failure. Failures during a lockout do not extend it.
+    pub(super) fn failed(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Failed {
+        let (mut doublings, mut begins) = (DOUBLINGS_MAX, None);
         if self.check(attempt, limits, now).is_ok() {
             let count = if self.is_said_again(attempt, limits.lockout, now) {
                 self.addresses.lock().find(&attempt.from, limits.lockout, now)
             } else {
-                Some(self.count(attempt, limits, now))
+                let (found, lockout) = self.count(attempt, limits, now);
+                begins = lockout;
+                Some(found)
             };
             let count = count.map_or(1, |found| found.count);
             doublings = count.saturating_sub(1).min(DOUBLINGS_MAX);
         }
-        limits.login_delay * 2_u32.pow(doublings)
+        Failed { delay: limits.login_delay * 2_u32.pow(doublings), begins }
     }
 
-    /// Adds a guess to every count that it belongs to; returns the count of its address.
-    fn count(&self, attempt: &Attempt, limits: &Limits, now: Instant) -> Failures {
+    /// Adds a guess to every count that it belongs to; returns the count of its address, and the lockout that begins
+    /// with it.
+    fn count(
+        &self,
+        attempt: &Attempt,
+        limits: &Limits,
+        now: Instant,
+    ) -> (Failures, Option<Lockout>) {
         let found = self.addresses.lock().add(attempt.from, limits.lockout, now);
         if is_trusted(attempt.from, limits) {
-            return found;
+            return (found, None);
         }
+        let (most, mut begins) = (limits.lockout_failures, None);
+        let mut begin = |target, failures: u32, most| {
+            if failures == most && !limits.lockout.is_zero() {
+                begins = Some(Lockout { target, failures });
+            }
+        };
         if let Some(users) = self.users(attempt.target) {
-            users.lock().add(attempt.user.clone(), limits.lockout, now);
+            let found = users.lock().add(attempt.user.clone(), limits.lockout, now);
+            begin(BannedTarget::User, found.count, most.saturating_mul(USER_FACTOR));
         }
         let pair = (attempt.user.clone(), attempt.from);
         if let Some(familiar) = self.familiar.lock().get_mut(&pair) {
-            familiar.failures = Some(Failures::one_more(familiar.failures, limits.lockout, now));
+            let found = Failures::one_more(familiar.failures, limits.lockout, now);
+            familiar.failures = Some(found);
+            begin(BannedTarget::User, found.count, most);
         }
-        found
+        begin(BannedTarget::Address(attempt.from), found.count, most);
+        (found, begins)
     }
 
     /// Returns whether this password equals the user's last wrong one from this address, and remembers it.
@@ -329,7 +364,7 @@ mod tests {
         /// Tries a wrong password; returns the delay of its reply, or `None` if it is locked out.
         fn guess(&self, attempt: &Attempt, now: Instant) -> Option<Duration> {
             self.check(attempt, now).ok()?;
-            Some(self.throttle.failed(attempt, &self.limits, now))
+            Some(self.throttle.failed(attempt, &self.limits, now).delay)
         }
 
         /// Returns whether a correct password is accepted.

@@ -18,6 +18,7 @@ mod behaviour;
 mod bench;
 mod clients;
 mod disks;
+mod events;
 mod faults;
 mod guessing;
 mod leaks;

@@ -308,7 +308,7 @@ fn the_log_has_a_line_an_event_and_no_name_can_forge_one() {
     program.signal("TERM");
     let (log, _) = program.end();
     for expected in [
-        "session=1 peer=127.0.0.1:",
+        "-1 peer=127.0.0.1:",
         "event=connect",
         "event=login user=\"anonymous\"",
         "event=transfer verb=STOR path=\"/a\\u{1b}[31m\\\"b\" bytes=4 ",

@@ -129,6 +129,22 @@ impl Tls {
         self.connection.server_name()
     }
 
+    /// Returns the version, such as `1.3`.
+    #[must_use]
+    pub fn version(&self) -> Option<&'static str> {
+        match self.connection.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => Some("1.3"),
+            ProtocolVersion::TLSv1_2 => Some("1.2"),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the cipher suite.
+    #[must_use]
+    pub fn cipher(&self) -> Option<&'static str> {
+        self.connection.negotiated_cipher_suite()?.suite().as_str()
+    }
+
     /// Returns the version and the cipher suite, for people to read.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::events::Event;
 use crate::ftp::{Code, Reply};
-use crate::log::Event;
 use crate::net::control::Disconnect;
 use crate::net::data::DataHandle;
 use crate::pool::{Call, Watch};
@@ -135,7 +135,7 @@ impl Calling {
     /// Gives up a call that has not returned in time. Its result is dropped when it returns.
     fn give_up(&self, cx: &mut Context) -> Next {
         let error = &std::io::ErrorKind::TimedOut.into();
-        cx.log(&Event::Error { what: "the file system does not respond", error });
+        cx.log(&Event::Error { message: "the file system does not respond", error });
         if let Some(data) = &self.data {
             data.end();
             cx.data.route = None;

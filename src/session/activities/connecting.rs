@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use crate::events::{Event, Outcome};
 use crate::ftp::command::{Mode, Type};
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Outcome};
 use crate::net::control::Disconnect;
 use crate::net::data::{Failure, Opening, Protection};
 use crate::net::passive::PassiveListener;
@@ -257,11 +257,11 @@ fn log_stranger(cx: &Context, from: SocketAddr) {
     let why = format!(
         "the control connection comes from {own}; use --data-from for clients with several addresses"
     );
-    cx.log(&Event::DataRefused { from: Some(from), why: &why });
+    cx.log(&Event::DataRefused { from: Some(from), reason: &why });
 }
 
 fn handshake_failed(cx: &Context, error: &io::Error) -> Reply {
-    cx.log(&Event::Error { what: "the TLS handshake of a data connection failed", error });
+    cx.log(&Event::Error { message: "the TLS handshake of a data connection failed", error });
     Reply::new(Code::UNSUPPORTED_PROTOCOL, "The TLS handshake on the data connection failed.")
 }
 
@@ -270,7 +270,7 @@ fn handshake_failed(cx: &Context, error: &io::Error) -> Reply {
 fn not_resumed(cx: &Context) -> Reply {
     let why = "no TLS session of this account was resumed; use --tls-max 1.2 for clients with OpenSSL, or --no-tls-reuse \
                for clients that cannot resume";
-    cx.log(&Event::DataRefused { from: None, why });
+    cx.log(&Event::DataRefused { from: None, reason: why });
     let text = "The data connection did not resume the TLS session of the control connection; the administrator can \
                 allow this with --no-tls-reuse, or help some clients with --tls-max 1.2.";
     Reply::new(Code::UNSUPPORTED_PROTOCOL, text)

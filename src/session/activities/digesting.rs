@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Instant;
 
+use crate::events::Event;
 use crate::ftp::checksum::{Algorithm, Checksum};
 use crate::ftp::command::Range;
 use crate::ftp::{Code, Reply};
-use crate::log::Event;
 use crate::net::control::Disconnect;
 use crate::pool::Watch;
 use crate::session::activity::{Activity, Listens, Next};
@@ -115,7 +115,7 @@ impl Digesting {
                 cx.reply(&format.reply(&checksum.finish()));
             }
             Err(error) => {
-                cx.log(&Event::Error { what: "cannot read a file", error: &error });
+                cx.log(&Event::Error { message: "cannot read a file", error: &error });
                 cx.reply(&Reply::new(Code::LOCAL_ERROR, "Cannot read the file."));
             }
         }

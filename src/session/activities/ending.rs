@@ -1,8 +1,8 @@
 //! The end of a transfer: its log line, its replies, and what comes after. The data connection is closed by then.
 
-use crate::ftp::command::Mode;
+use crate::events::{Event, Outcome};
+use crate::ftp::command::{Mode, Type};
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Outcome};
 use crate::session::activity::Next;
 use crate::session::context::Context;
 use crate::session::transfer::record::TransferRecord;
@@ -28,7 +28,7 @@ pub(super) fn finish(
     outcome: Outcome,
 ) -> Next {
     let (then, aborted) = (record.then, record.aborted);
-    log(cx, record, outcome);
+    log(cx, record, outcome, Some(reply));
     cx.reply(reply);
     if aborted {
         cx.reply(&abort_done());
@@ -38,9 +38,11 @@ pub(super) fn finish(
     after_transfer(cx, then)
 }
 
-/// Logs a transfer that has ended.
-pub(super) fn log(cx: &Context, record: TransferRecord, outcome: Outcome) {
-    cx.log(&Event::Transfer(&record.event(outcome, cx.now)));
+/// Reports a transfer that has ended.
+pub(super) fn log(cx: &Context, record: TransferRecord, outcome: Outcome, reply: Option<&Reply>) {
+    let is_text = cx.data.parameters.chosen_type == Some(Type::Ascii);
+    let event = record.event(outcome, reply.map(|reply| reply.code.0), is_text, cx.now);
+    cx.log(&Event::Transfer(&event));
 }
 
 /// Returns the reply to a transfer that is complete.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::events::Outcome;
 use crate::ftp::line::Unfinished;
 use crate::ftp::{Code, Reply};
-use crate::log::Outcome;
 use crate::net::control::{Disconnect, has_ended, has_unread};
 use crate::pool::{Class, Job, Watch};
 use crate::session::activity::{Activity, Listens, Next};

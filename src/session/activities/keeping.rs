@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
+use crate::events::{Event, Outcome};
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Outcome};
 use crate::net::control::Disconnect;
 use crate::net::copy::Fault;
 use crate::pool::{Class, Job, Watch};
@@ -81,7 +81,7 @@ pub(super) fn conclude(
         Ending::Failed(..) => "the transfer did not finish",
         Ending::Aborted => ABORTED,
     };
-    cx.log(&Event::CutOff { why, kept });
+    cx.log(&Event::CutOff { reason: why, kept });
     // The next data on this connection would not be the beginning of a file.
     cx.data.route = None;
     match ending {
@@ -101,7 +101,7 @@ pub(super) fn fail(cx: &mut Context, record: TransferRecord, error: io::Error) -
     let reply = if Errno::from_io_error(&error) == Some(Errno::BUSY) {
         Reply::new(Code::LOCAL_ERROR, "Another upload has replaced this one.")
     } else {
-        cx.log(&Event::Error { what: "cannot store an upload", error: &error });
+        cx.log(&Event::Error { message: "cannot store an upload", error: &error });
         fault_reply(&Fault::Storage(error))
     };
     finish(cx, record, &reply, Outcome::Failed)

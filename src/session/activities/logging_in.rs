@@ -6,9 +6,9 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use crate::events::{Event, LoginFailure};
 use crate::ftp::command::Password;
 use crate::ftp::{Code, Reply, VirtualPath};
-use crate::log::Event;
 use crate::net::client_of;
 use crate::net::control::Disconnect;
 use crate::pool::{Class, Job, Watch};
@@ -17,13 +17,16 @@ use crate::session::context::Context;
 use crate::session::identity::Login;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
-use crate::session::throttle::{Attempt, LockedOut, Target};
+use crate::session::throttle::{Attempt, LockedOut, Lockout, Target};
 use crate::storage::{Account, Accounts, Admission, Denied, Verdict, Verification};
 
 use super::closing::dismiss;
 
 /// Maximum time to check a password and open the home, including the wait for other logins.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The reason for the log if the user is locked out.
+const USER_LOCKED_OUT: &str = "user locked out";
 
 /// A login that waits.
 #[derive(Debug)]
@@ -63,13 +66,15 @@ enum End {
     /// Too many logins have failed from this address.
     AddressLockedOut { remaining: Duration },
     /// The client cannot be logged in, with this reason for the log.
-    Denied(String, Refusal),
+    Denied(String, LoginFailure, Refusal),
     /// The login was not decided.
     Undecided(Refusal),
 }
 
 /// Begins a login with PASS.
 pub(in crate::session) fn begin(cx: &mut Context, name: Vec<u8>, password: Password) -> Next {
+    cx.identity.logs_in = true;
+    cx.identity.served_host = cx.service.hosts.named(host(cx).as_deref()).map(Into::into);
     let attempt = attempt(cx, &name, &password);
     let login = LoginAttempt { name, attempt, begun: cx.now };
     if let Some(end) = login.lockout(cx) {
@@ -121,7 +126,7 @@ impl LoginAttempt {
         match cx.service.throttle.check(attempt, &cx.service.limits, cx.now) {
             Ok(()) => None,
             Err(LockedOut::Address { remaining }) => Some(End::AddressLockedOut { remaining }),
-            Err(LockedOut::User) => Some(End::Incorrect("user locked out")),
+            Err(LockedOut::User) => Some(End::Incorrect(USER_LOCKED_OUT)),
         }
     }
 
@@ -141,23 +146,29 @@ impl LoginAttempt {
                 Next::Commands
             }
             End::Incorrect(why) => {
-                cx.log(&Event::LoginFailed { user, why });
+                let is_locked_out = why == USER_LOCKED_OUT;
+                let cause =
+                    if is_locked_out { LoginFailure::LockedOut } else { LoginFailure::Incorrect };
+                cx.log(&Event::LoginFailed { user, reason: why, cause });
                 self.fail(cx)
             }
             End::AddressLockedOut { remaining } => {
-                cx.log(&Event::LoginFailed { user, why: "address locked out" });
+                let (reason, cause) = ("address locked out", LoginFailure::LockedOut);
+                cx.log(&Event::LoginFailed { user, reason, cause });
                 let minutes = remaining.as_secs().div_ceil(60);
                 let text = format!(
                     "Too many failed logins from your address; try again in {minutes} minutes."
                 );
                 dismiss(cx, &text)
             }
-            End::Denied(why, refusal) => {
-                cx.log(&Event::LoginFailed { user, why: &why });
+            End::Denied(why, cause, refusal) => {
+                cx.log(&Event::LoginFailed { user, reason: &why, cause });
                 cx.refuse(&refusal);
                 Next::Commands
             }
             End::Undecided(refusal) => {
+                let (reason, cause) = ("not decided", LoginFailure::Overloaded);
+                cx.log(&Event::LoginFailed { user, reason, cause });
                 cx.refuse(&refusal);
                 Next::Commands
             }
@@ -178,6 +189,7 @@ impl LoginAttempt {
         let (directory, durability) = (VirtualPath::root(), cx.service.durability);
         let member = Member { account, directory, durability };
         cx.identity.login = Login::Member(Box::new(member));
+        cx.identity.user = Some(self.name.as_slice().into());
     }
 
     /// Counts a failure. The delay of the reply counts from PASS, whatever time the check took, so that its timing does
@@ -185,8 +197,12 @@ impl LoginAttempt {
     fn fail(self, cx: &mut Context) -> Next {
         cx.identity.failures = cx.identity.failures.saturating_add(1);
         let (throttle, limits) = (&cx.service.throttle, &cx.service.limits);
-        let delay = self.attempt.as_ref().map(|attempt| throttle.failed(attempt, limits, cx.now));
-        let until = self.begun + delay.unwrap_or(limits.login_delay);
+        let failed = self.attempt.as_ref().map(|attempt| throttle.failed(attempt, limits, cx.now));
+        if let Some(Lockout { target, failures }) = failed.and_then(|failed| failed.begins) {
+            let duration = limits.lockout;
+            cx.log(&Event::Banned { target, user: &self.name, failures, duration });
+        }
+        let until = self.begun + failed.map_or(limits.login_delay, |failed| failed.delay);
         if until > cx.now {
             return Next::go(LoggingIn { login: self, stage: Stage::Failed, until });
         }
@@ -226,11 +242,15 @@ impl From<Denied> for End {
             Denied::Incorrect => Self::Incorrect("login incorrect"),
             Denied::NoHome(error) => {
                 let why = format!("cannot open the home: {error}");
-                Self::Denied(why, Refusal::NoHome(error))
+                Self::Denied(why, LoginFailure::NoHome, Refusal::NoHome(error))
             }
-            Denied::OutOfMemory => Self::Denied("out of memory".to_owned(), Refusal::OutOfMemory),
+            Denied::OutOfMemory => {
+                let (why, cause) = ("out of memory".to_owned(), LoginFailure::Overloaded);
+                Self::Denied(why, cause, Refusal::OutOfMemory)
+            }
             Denied::TooManySessions => {
-                Self::Denied("too many sessions".to_owned(), Refusal::TooManySessions)
+                let (why, cause) = ("too many sessions".to_owned(), LoginFailure::TooManySessions);
+                Self::Denied(why, cause, Refusal::TooManySessions)
             }
         }
     }
@@ -283,7 +303,7 @@ impl Activity for LoggingIn {
             Stage::Opening(_) => {
                 let why = "the home was not opened in time: its file system hangs, or there are too many files to count";
                 let error = io::Error::new(ErrorKind::TimedOut, why);
-                End::Denied(why.to_owned(), Refusal::NoHome(error))
+                End::Denied(why.to_owned(), LoginFailure::NoHome, Refusal::NoHome(error))
             }
         };
         Ok(self.login.end(cx, end))

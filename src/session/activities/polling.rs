@@ -1,11 +1,11 @@
 //! The commands that are served during an activity: ABOR, STAT, QUIT and NOOP. The first other line is held until its
 //! end.
 
+use crate::events::Event;
 use crate::ftp::command::Command;
 use crate::ftp::line::Line;
 use crate::ftp::verb::{Unserved, Verb, When};
 use crate::ftp::{Code, Reply};
-use crate::log::Event;
 use crate::net::control::Disconnect;
 use crate::session::activity::Listens;
 use crate::session::context::Context;

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Instant;
 
+use crate::events::Event;
 use crate::ftp::line::append_escaped;
 use crate::ftp::{Code, Reply};
-use crate::log::Event;
 use crate::net::control::Disconnect;
 use crate::pool::Watch;
 use crate::session::activity::{Activity, Listens, Next};
@@ -73,7 +73,7 @@ impl StatusListing {
             Err(error) => {
                 // The first lines of the 213 reply are already sent; only its last line can report that the listing is
                 // incomplete.
-                cx.log(&Event::Error { what: "cannot read a directory", error: &error });
+                cx.log(&Event::Error { message: "cannot read a directory", error: &error });
                 "Listing incomplete: cannot read the directory."
             }
         };

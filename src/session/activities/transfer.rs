@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::events::{Event, Outcome};
 use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
-use crate::log::{Event, Outcome};
 use crate::net::control::Disconnect;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
@@ -160,7 +160,7 @@ impl Activity for Transfer {
             // The job ends by itself; its result is not needed.
             drop(receiver.start_settle());
         }
-        ending::log(cx, record, Outcome::CutOff);
+        ending::log(cx, record, Outcome::CutOff, None);
     }
 }
 
@@ -218,7 +218,7 @@ impl Transfer {
             },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
-                    cx.log(&Event::Error { what: "a transfer failed", error });
+                    cx.log(&Event::Error { message: "a transfer failed", error });
                 }
                 let outcome = match fault {
                     Fault::Connection(_) => Outcome::CutOff,

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::events::Change;
 use crate::ftp::Reply;
 use crate::ftp::command::PathName;
 use crate::net::control::Disconnect;
@@ -13,12 +14,15 @@ use crate::session::patience::CallWait;
 use crate::session::refusal::Refusal;
 use crate::storage::Durability;
 
-use super::calling::{ask, look};
+use super::calling::ask;
+
+/// The result of a command that may change the tree: the reply and the change, or a refusal.
+pub(in crate::session) type Changed = Result<(Reply, Option<Change>), Refusal>;
 
 /// A command that runs on another thread.
 #[derive(Debug)]
 pub(in crate::session) struct Waiting {
-    job: Job<Result<Reply, Refusal>>,
+    job: Job<Changed>,
     wait: CallWait,
 }
 
@@ -27,10 +31,16 @@ pub(in crate::session) struct Waiting {
 pub(in crate::session) fn change(
     cx: &Context,
     path: PathName,
-    work: impl FnOnce(&Member, &PathName) -> Result<Reply, Refusal> + Send + 'static,
+    work: impl FnOnce(&Member, &PathName) -> Changed + Send + 'static,
 ) -> Answer {
     if cx.service.durability == Durability::Cached {
-        return look(cx, move |member| work(member, &path));
+        return match cx.member() {
+            Ok(member) => {
+                let member = member.clone();
+                ask(cx, move || work(&member, &path), |_, changed| changed)
+            }
+            Err(refusal) => Answer::Refused(refusal),
+        };
     }
     let place = cx
         .member()
@@ -48,7 +58,7 @@ pub(in crate::session) fn change(
 fn change_on(
     cx: &Context,
     device: u64,
-    work: impl FnOnce(&Member) -> Result<Reply, Refusal> + Send + 'static,
+    work: impl FnOnce(&Member) -> Changed + Send + 'static,
 ) -> Result<Next, Refusal> {
     let member = cx.member()?.clone();
     let until = cx.now + cx.patience().ok_or(Refusal::StorageBusy)?;

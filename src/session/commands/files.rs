@@ -1,12 +1,13 @@
 //! Commands on files and directories that need no data connection. Access to the tree needs a [`Member`].
 
+use crate::events::Change;
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::time::{Days, TimeValue};
 use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::session::activities::calling::{ask, look};
-use crate::session::activities::waiting::change;
+use crate::session::activities::waiting::{Changed, change};
 use crate::session::activity::Answer;
 use crate::session::context::Context;
 use crate::session::member::Member;
@@ -70,31 +71,33 @@ pub(in crate::session) fn rename_from(cx: &Context, path: PathName) -> Result<An
 /// MDTM, which many clients send to set a time, too.
 pub(in crate::session) fn modification_time(cx: &Context, argument: PathName) -> Answer {
     match time_in_front(&argument.0) {
-        None => look(cx, move |member| member.modification_time(&argument)),
-        Some((_, name)) => change(cx, name, move |member, _| member.modification_time(&argument)),
+        None => look(cx, move |member| Ok(member.find_or_set_time(&argument)?.0)),
+        Some((_, name)) => change(cx, name, move |member, _| member.find_or_set_time(&argument)),
     }
 }
 
 impl Member {
-    pub(in crate::session) fn delete(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn delete(&self, path: &PathName) -> Changed {
         let path = self.resolve(path)?;
         self.root().remove(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
-        Ok(Reply::new(Code::FILE_ACTION_DONE, "Deleted."))
+        Ok((Reply::new(Code::FILE_ACTION_DONE, "Deleted."), Some(Change::Deleted(path))))
     }
 
-    pub(in crate::session) fn make_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn make_directory(&self, path: &PathName) -> Changed {
         let path = self.resolve(path)?;
         self.root().make_directory(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
-        Ok(Reply::pathname(path.as_bytes(), " created."))
+        let reply = Reply::pathname(path.as_bytes(), " created.");
+        Ok((reply, Some(Change::DirectoryMade(path))))
     }
 
-    pub(in crate::session) fn remove_directory(&self, path: &PathName) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn remove_directory(&self, path: &PathName) -> Changed {
         let path = self.not_the_root(path)?;
         self.root().remove_directory(&path)?;
         self.root().flush_names(&[&path], self.durability)?;
-        Ok(Reply::new(Code::FILE_ACTION_DONE, "Removed."))
+        let reply = Reply::new(Code::FILE_ACTION_DONE, "Removed.");
+        Ok((reply, Some(Change::DirectoryRemoved(path))))
     }
 
     fn rename_from(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
@@ -107,7 +110,7 @@ impl Member {
         &self,
         path: &PathName,
         from: Option<&VirtualPath>,
-    ) -> Result<Reply, Refusal> {
+    ) -> Changed {
         let Some(from) = from else {
             return Err(Refusal::OutOfSequence("Send RNFR first."));
         };
@@ -121,7 +124,8 @@ impl Member {
         }
         self.root().rename(from, &to, may_replace)?;
         self.root().flush_names(&[from, &to], self.durability)?;
-        Ok(Reply::new(Code::FILE_ACTION_DONE, "Renamed."))
+        let change = Change::Renamed { from: from.clone(), to };
+        Ok((Reply::new(Code::FILE_ACTION_DONE, "Renamed."), Some(change)))
     }
 
     fn not_the_root(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
@@ -152,14 +156,15 @@ impl Member {
 
     /// MDTM returns the modification time of a file. `MDTM 20170714024000 name` sets it, as in servers older than MFMT,
     /// unless the whole argument is the name of a file or directory.
-    fn modification_time(&self, argument: &PathName) -> Result<Reply, Refusal> {
+    fn find_or_set_time(&self, argument: &PathName) -> Changed {
         let found = self
             .resolve(argument)
             .map_err(Refusal::from)
             .and_then(|path| Ok(self.root().look(&path)?));
         match (found, time_in_front(&argument.0)) {
             (Ok(entry), _) if entry.kind == Kind::File => {
-                Ok(Reply::new(Code::FILE_STATUS, TimeValue(entry.modified).to_string()))
+                let time = TimeValue(entry.modified).to_string();
+                Ok((Reply::new(Code::FILE_STATUS, time), None))
             }
             (Ok(_), _) => Err(Refusal::NotAFile),
             (Err(refusal), None) => Err(refusal),
@@ -177,37 +182,32 @@ impl Member {
         &self,
         time: TimeValue,
         path: &PathName,
-    ) -> Result<Reply, Refusal> {
-        self.set_time(time, path)?;
-        Ok(Reply::new(Code::FILE_STATUS, [format!("Modify={time}; ").as_bytes(), &path.0].concat()))
+    ) -> Changed {
+        let change = self.set_time(time, path)?;
+        let text = [format!("Modify={time}; ").as_bytes(), &path.0].concat();
+        Ok((Reply::new(Code::FILE_STATUS, text), Some(change)))
     }
 
-    pub(in crate::session) fn site_set_time(
-        &self,
-        time: TimeValue,
-        path: &PathName,
-    ) -> Result<Reply, Refusal> {
-        self.set_time(time, path)?;
-        Ok(Reply::new(Code::OK, "Time set."))
+    pub(in crate::session) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Changed {
+        let change = self.set_time(time, path)?;
+        Ok((Reply::new(Code::OK, "Time set."), Some(change)))
     }
 
-    fn set_time(&self, time: TimeValue, path: &PathName) -> Result<(), Refusal> {
+    fn set_time(&self, time: TimeValue, path: &PathName) -> Result<Change, Refusal> {
         let path = self.resolve(path)?;
         self.root().set_modified(&path, time.0)?;
-        Ok(self.root().flush_attributes(&path, self.durability)?)
+        self.root().flush_attributes(&path, self.durability)?;
+        Ok(Change::TimeSet(path, time.0))
     }
 
-    pub(in crate::session) fn change_mode(
-        &self,
-        mode: u32,
-        path: &PathName,
-    ) -> Result<Reply, Refusal> {
+    pub(in crate::session) fn change_mode(&self, mode: u32, path: &PathName) -> Changed {
         let path = self.not_the_root(path)?;
         let set = self.root().set_mode(&path, mode)?;
         self.root().flush_attributes(&path, self.durability)?;
         let why =
             if set == mode { "" } else { "; set-id, sticky and world-writable bits are never set" };
-        Ok(Reply::new(Code::OK, format!("Mode set to {set:04o}{why}.")))
+        let reply = Reply::new(Code::OK, format!("Mode set to {set:04o}{why}."));
+        Ok((reply, Some(Change::ModeSet(path, set))))
     }
 
     /// MLST: returns one entry, over the control connection (RFC 3659 §7).

@@ -71,6 +71,7 @@ pub(in crate::session) fn reset(cx: &mut Context) {
 /// Logs the client out. A member gets the login time of a new client; the login time of others continues.
 fn become_stranger(cx: &mut Context) {
     if matches!(std::mem::take(&mut cx.identity.login), Login::Member(_)) {
+        (cx.identity.user, cx.identity.served_host) = (None, None);
         cx.identity.logged_out_since = cx.now;
         if let Some(scope) = &cx.tls.scope {
             scope.log_out();

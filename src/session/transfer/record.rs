@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use crate::events::{Outcome, TransferEvent};
 use crate::ftp::VirtualPath;
 use crate::ftp::verb::Verb;
-use crate::log::{Outcome, TransferEvent};
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +35,16 @@ impl TransferRecord {
         Self { verb, path, begun, bytes: 0, then: AfterTransfer::Commands, aborted: false }
     }
 
-    /// Returns the log line.
-    pub(in crate::session) fn event(self, outcome: Outcome, now: Instant) -> TransferEvent {
+    /// Returns the event of its end.
+    pub(in crate::session) fn event(
+        self,
+        outcome: Outcome,
+        reply: Option<u16>,
+        is_text: bool,
+        now: Instant,
+    ) -> TransferEvent {
         let Self { verb, path, begun, bytes, .. } = self;
-        TransferEvent { verb: verb.name, path, bytes, took: now.duration_since(begun), outcome }
+        let took = now.duration_since(begun);
+        TransferEvent { verb: verb.name, path, bytes, took, outcome, reply, is_text }
     }
 }
