@@ -80,8 +80,8 @@ impl Client {
     }
 
     /// Sends a line unchanged and reads its reply (`quote`).
-    pub fn quote(&mut self, line: &str) -> Result<Reply, ClientError> {
-        self.link()?.quote(line.as_bytes())
+    pub fn quote(&mut self, line: impl AsRef<[u8]>) -> Result<Reply, ClientError> {
+        self.link()?.quote(line.as_ref())
     }
 
     /// Sends QUIT and closes the connection.

@@ -49,6 +49,14 @@ pub(super) fn is_directory(entry: &Listed) -> bool {
     entry.kind == EntryKind::Directory
 }
 
+/// Returns the path of a directory without its last slash, but `/` as it is.
+pub(super) fn without_slash(directory: &[u8]) -> &[u8] {
+    match directory {
+        [shorter @ .., b'/'] if !shorter.is_empty() => without_slash(shorter),
+        directory => directory,
+    }
+}
+
 /// Returns a path as the argument of a command.
 pub(super) fn name(path: &[u8]) -> Result<PathName, ClientError> {
     if path.is_empty() {

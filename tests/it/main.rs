@@ -31,6 +31,7 @@ mod sandbox;
 mod servers;
 mod settings;
 mod slaves;
+mod terminal;
 mod tidy;
 mod tls;
 mod transcripts;

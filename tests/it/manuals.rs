@@ -53,21 +53,32 @@ fn options(help: &str) -> String {
     format!(".Bl -tag -width Ds\n{items}.El")
 }
 
-/// Returns the commands of the client as a list.
+/// Returns the commands of the client as a list, each with its options and an example.
 fn commands() -> String {
     let server = TestServer::start(|_| {});
     let address = server.address();
     let output = Command::new(env!("CARGO_BIN_EXE_ftpclient"))
-        .args(["-q", "-c", "help", &address.ip().to_string(), &address.port().to_string()])
+        .args(["-q", "-c", "help --all", &address.ip().to_string(), &address.port().to_string()])
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let item = |line: &str| {
-        let (syntax, about) = line.split_once("  ").unwrap();
-        format!(".It Ic {}\n{}\n", roff(syntax.trim()), sentence(about.trim()))
-    };
-    let items: String = text.lines().map(item).collect();
+    let items: String = text.split("\n\n").map(command).collect();
     format!(".Bl -tag -width Ds\n{items}.El")
+}
+
+/// Returns one command as an item of a list: its syntax, its help, and a line for each option.
+fn command(description: &str) -> String {
+    let mut lines = description.lines();
+    let syntax = lines.next().unwrap();
+    let mut item = format!(".It Ic {}\n{}\n", roff(syntax), sentence(lines.next().unwrap().trim()));
+    for line in lines.map(str::trim) {
+        let text = match line.split_once("  ") {
+            Some((option, about)) => format!("{}: {}.", roff(option), roff(about.trim())),
+            None => roff(line),
+        };
+        item.extend([".br\n", &text, "\n"]);
+    }
+    item
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Completion of commands, remote names and local names, for line editing.
 
 use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use rustyline::completion::{Completer, Pair};
@@ -9,8 +11,10 @@ use rustyline::{Context, Helper, Highlighter, Hinter, Validator};
 
 use crate::client::names::{is_directory, shown};
 
-use super::command::{COMMANDS, Names, ShellCommand};
+use super::command::Names;
+use super::given::Flag;
 use super::state::Shell;
+use super::table;
 use super::words::{quote, split_path};
 
 /// The helper that line editing asks for completions.
@@ -31,31 +35,40 @@ impl Completer for Assistant {
         let typed = line.get(..position).unwrap_or(line);
         let start = word_start(typed);
         let word = typed.get(start..).unwrap_or_default().replace('\\', "");
-        let before = typed.get(..start).unwrap_or_default();
-        let mut first = before.split_whitespace();
-        let names = match first.next() {
-            None => COMMANDS
-                .iter()
-                .map(|row| row.name.to_owned() + " ")
-                .filter(|name| name.starts_with(&word))
-                .collect(),
-            // `get REMOTE LOCAL`: the second name is local.
-            Some(command) => match ShellCommand::find(command).map(|row| row.takes.names) {
-                Ok(Names::Remote) if command == "get" && first.any(|word| word != "-r") => {
-                    local_names(&self.shell.borrow(), &word)
-                }
-                Ok(Names::Remote) => remote_names(&mut self.shell.borrow_mut(), &word),
-                Ok(Names::Local) => local_names(&self.shell.borrow(), &word),
-                Ok(Names::Other) | Err(_) => Vec::new(),
-            },
+        let mut before = typed.get(..start).unwrap_or_default().split_whitespace();
+        let Some(command) = before.next() else {
+            let names = table::names().into_iter().filter(|(name, _)| name.starts_with(&word));
+            let pair =
+                |name: &str| Pair { replacement: format!("{name} "), display: name.to_owned() };
+            return Ok((start, names.map(|(name, _)| pair(name)).collect()));
         };
-        let is_command = before.trim().is_empty();
-        // SECURITY: a server chooses these names; those with control characters are kept out of the line being edited.
-        let harmless = names.into_iter().filter(|name| !name.chars().any(char::is_control));
-        let pairs = harmless.map(|name| Pair {
-            replacement: if is_command { name.clone() } else { quote(&name) },
-            display: shown(name.trim_end().as_bytes()),
-        });
+        let Ok(command) = table::find(command) else { return Ok((start, Vec::new())) };
+        if word.starts_with('-') {
+            let options = command.flags.iter().flat_map(Flag::spellings);
+            let pair = |option: String| Pair { replacement: format!("{option} "), display: option };
+            return Ok((
+                start,
+                options.filter(|option| option.starts_with(&word)).map(pair).collect(),
+            ));
+        }
+        let names = match command.names {
+            Names::RemoteThenLocal if before.any(|word| !word.starts_with('-')) => {
+                local_names(&self.shell.borrow(), &word)
+            }
+            Names::Remote | Names::RemoteThenLocal => {
+                remote_names(&mut self.shell.borrow_mut(), &word)
+            }
+            Names::Local => local_names(&self.shell.borrow(), &word),
+            Names::Command => table::names()
+                .into_iter()
+                .filter(|(name, _)| name.starts_with(&word))
+                .map(|(name, _)| name.as_bytes().to_vec())
+                .collect(),
+            Names::Other => Vec::new(),
+        };
+        // SECURITY: a server chooses these names; `quote` and `shown` keep control characters out of the terminal.
+        let pairs =
+            names.iter().map(|name| Pair { replacement: quote(name), display: shown(name) });
         Ok((start, pairs.collect()))
     }
 }
@@ -73,26 +86,27 @@ fn word_start(typed: &str) -> usize {
     start
 }
 
-fn remote_names(shell: &mut Shell, word: &str) -> Vec<String> {
-    let (directory, beginning) = split_path(word);
-    let entries = shell.remote_entries(directory);
-    let names = entries.iter().filter_map(|entry| {
-        let name = str::from_utf8(&entry.name).ok()?;
-        let slash = if is_directory(entry) { "/" } else { "" };
-        name.starts_with(beginning).then(|| format!("{directory}{name}{slash}"))
+fn remote_names(shell: &mut Shell, word: &str) -> Vec<Vec<u8>> {
+    let (directory, beginning) = split_path(OsStr::new(word));
+    let (directory, beginning) = (directory.as_bytes(), beginning.as_bytes());
+    let entries = shell.remote_entries(directory).iter();
+    let names = entries.filter(|entry| entry.name.starts_with(beginning)).map(|entry| {
+        let slash = if is_directory(entry) { b"/".as_slice() } else { b"" };
+        [directory, &entry.name, slash].concat()
     });
     names.collect()
 }
 
-fn local_names(shell: &Shell, word: &str) -> Vec<String> {
-    let (directory, beginning) = split_path(word);
+fn local_names(shell: &Shell, word: &str) -> Vec<Vec<u8>> {
+    let (directory, beginning) = split_path(OsStr::new(word));
     let Ok(entries) = fs::read_dir(shell.local.join(directory)) else { return Vec::new() };
-    let mut names: Vec<String> = entries
+    let mut names: Vec<Vec<u8>> = entries
         .flatten()
         .filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            let slash = if entry.path().is_dir() { "/" } else { "" };
-            name.starts_with(beginning).then(|| format!("{directory}{name}{slash}"))
+            let name = entry.file_name();
+            let slash = if entry.path().is_dir() { b"/".as_slice() } else { b"" };
+            let fits = name.as_bytes().starts_with(beginning.as_bytes());
+            fits.then(|| [directory.as_bytes(), name.as_bytes(), slash].concat())
         })
         .collect();
     names.sort_unstable();

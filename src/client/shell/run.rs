@@ -1,6 +1,7 @@
 //! The loop of the shell: commands from a text, a script or a terminal.
 
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::path::Path;
 use std::rc::Rc;
@@ -12,32 +13,28 @@ use rustyline::{CompletionType, Config, Editor};
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 
-use super::command::ShellCommand;
 use super::complete::Assistant;
 use super::flow::{Done, Flow};
 use super::state::Shell;
-use super::words;
+use super::{table, words};
 
 impl Shell {
     /// Runs the commands of a text (`-c`), and returns the exit status.
     pub fn run_text(&mut self, text: &str) -> u8 {
-        self.run_line(text);
+        self.run_line(text.as_bytes());
         self.leave()
     }
 
     /// Runs the commands of a script line by line as they arrive, and returns the exit status.
     pub fn run_script(&mut self, script: impl BufRead) -> u8 {
         for line in script.split(b'\n') {
-            let flow = match line.map(String::from_utf8) {
-                Ok(Ok(line)) => {
-                    self.run_line(line.trim_start_matches('\u{FEFF}').trim_end_matches('\r'))
-                }
-                Ok(Err(_)) => {
-                    self.fail(&ClientError::usage("a line of the script is not UTF-8; skipped"));
-                    self.after_failure()
+            let flow = match &line {
+                Ok(line) => {
+                    let line = line.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(line);
+                    self.run_line(line.strip_suffix(b"\r").unwrap_or(line))
                 }
                 Err(error) => {
-                    self.fail(&ClientError::local(Path::new("standard input"), &error));
+                    self.fail(&ClientError::local(Path::new("standard input"), error));
                     Flow::Leave
                 }
             };
@@ -54,8 +51,11 @@ impl Shell {
     /// # Errors
     /// When the terminal cannot be used.
     pub fn run_terminal(shell: Self) -> rustyline::Result<u8> {
-        let config =
-            Config::builder().completion_type(CompletionType::List).auto_add_history(true).build();
+        let config = Config::builder()
+            .completion_type(CompletionType::List)
+            .auto_add_history(true)
+            .bracketed_paste(false)
+            .build();
         let shell = Rc::new(RefCell::new(shell));
         let mut editor: Editor<Assistant, MemHistory> =
             Editor::with_history(config.clone(), MemHistory::with_config(&config))?;
@@ -65,7 +65,7 @@ impl Shell {
                 Ok(line) => {
                     let mut shell = shell.borrow_mut();
                     shell.options.interrupt.clear();
-                    if shell.run_line(&line) == Flow::Leave {
+                    if shell.run_line(line.as_bytes()) == Flow::Leave {
                         break;
                     }
                 }
@@ -79,13 +79,13 @@ impl Shell {
         Ok(0)
     }
 
-    fn run_line(&mut self, line: &str) -> Flow {
+    fn run_line(&mut self, line: &[u8]) -> Flow {
         let Ok(commands) = words::split(line) else {
             self.fail(&ClientError::usage("unclosed quote"));
             return self.after_failure();
         };
         for command in commands {
-            match self.run_command(&command) {
+            match self.run_command(command) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Leave) => return Flow::Leave,
                 Err(error) => {
@@ -108,16 +108,15 @@ impl Shell {
         if self.settings.exit_on_error && !self.interactive { Flow::Leave } else { Flow::Continue }
     }
 
-    fn run_command(&mut self, words: &[String]) -> Done {
-        let Some((name, words)) = words.split_first() else { return Ok(Flow::Continue) };
-        let command = ShellCommand::find(&words::plain(name))?;
-        command.check(words.len())?;
-        let meant = |word: &String| {
-            if command.takes.are_patterns { word.clone() } else { words::plain(word) }
-        };
-        let words: Vec<String> = words.iter().map(meant).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        (command.action)(self, &words)
+    fn run_command(&mut self, mut words: Vec<OsString>) -> Done {
+        if words.is_empty() {
+            return Ok(Flow::Continue);
+        }
+        let name = words::plain(&words.remove(0));
+        match table::parse(self, &name.to_string_lossy(), words)? {
+            Some((command, given)) => command.run(self, &given),
+            None => Ok(Flow::Continue),
+        }
     }
 
     fn leave(&mut self) -> u8 {

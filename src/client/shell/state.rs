@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
+use crate::client::names::without_slash;
 use crate::client::options::Options;
 use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
@@ -35,7 +36,7 @@ pub struct Shell {
     pub(super) local_is_chosen: bool,
     pub(super) representation: Type,
     /// Entries of one remote directory, cached for completion.
-    names: Option<(String, Vec<Listed>)>,
+    names: Option<(Vec<u8>, Vec<Listed>)>,
     pub(super) first_failure: u8,
     pub(super) interactive: bool,
 }
@@ -96,11 +97,12 @@ impl Shell {
     }
 
     /// Returns the entries of a remote directory for completion; none if it cannot be listed.
-    pub(super) fn remote_entries(&mut self, directory: &str) -> &[Listed] {
+    pub(super) fn remote_entries(&mut self, directory: &[u8]) -> &[Listed] {
         if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
-            let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { directory };
-            let entries =
-                self.client().and_then(|client| client.read_dir(at.as_bytes())).unwrap_or_default();
+            let entries = self
+                .client()
+                .and_then(|client| client.read_dir(without_slash(directory)))
+                .unwrap_or_default();
             self.names = Some((directory.to_owned(), entries));
         }
         self.names.as_ref().map(|(_, entries)| entries.as_slice()).unwrap_or_default()

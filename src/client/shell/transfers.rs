@@ -1,12 +1,14 @@
 //! Transfers of one file, and of several by names and patterns.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
-use crate::client::names::{local_name, shown};
+use crate::client::names::{local_name, shown, without_slash};
 use crate::client::prefetch::FileRequest;
 use crate::client::upload::UploadStart;
 use crate::ftp::command::Type;
@@ -146,10 +148,12 @@ impl Shell {
     }
 
     /// Returns the remote files that a word names: itself, or the matches of a pattern.
-    pub(super) fn expand(&mut self, word: &str) -> Result<Vec<Named>, ClientError> {
-        let directory = plain(split_path(word).0).into_bytes();
+    pub(super) fn expand(&mut self, word: &OsStr) -> Result<Vec<Named>, ClientError> {
+        let directory = plain(split_path(word).0).into_encoded_bytes();
         match self.matching(word)? {
-            None => Ok(vec![Named { path: plain(word).into_bytes(), kind: None, known: None }]),
+            None => {
+                Ok(vec![Named { path: plain(word).into_encoded_bytes(), kind: None, known: None }])
+            }
             Some(found) => Ok(self.named(&directory, found)),
         }
     }
@@ -165,27 +169,26 @@ impl Shell {
     }
 
     /// Returns the entries that a word matches; `None` if it is not a pattern.
-    pub(super) fn matching(&mut self, word: &str) -> Result<Option<Vec<Listed>>, ClientError> {
+    pub(super) fn matching(&mut self, word: &OsStr) -> Result<Option<Vec<Listed>>, ClientError> {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(None) };
         let directory = plain(directory);
-        let at = if directory.len() > 1 { directory.trim_end_matches('/') } else { &directory };
-        let mut entries = self.read_dir(at.as_bytes())?;
+        let mut entries = self.read_dir(without_slash(directory.as_bytes()))?;
         entries.retain(|entry| {
-            let hidden = entry.name.starts_with(b".") && !pattern.starts_with('.');
-            !hidden && matches(pattern.as_bytes(), &entry.name)
+            let hidden = entry.name.starts_with(b".") && !pattern.starts_with(b".");
+            !hidden && matches(&pattern, &entry.name)
         });
         if entries.is_empty() {
             return Err(ClientError::new(
                 ErrorKind::Refused,
-                format!("{}: nothing matches", plain(word)),
+                format!("{}: nothing matches", shown(plain(word).as_bytes())),
             ));
         }
         Ok(Some(entries))
     }
 
     /// Returns the local files that a word names: itself, or the matches of a pattern.
-    pub(super) fn expand_local(&self, word: &str) -> Result<Vec<PathBuf>, ClientError> {
+    pub(super) fn expand_local(&self, word: &OsStr) -> Result<Vec<PathBuf>, ClientError> {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(vec![self.local_source(&plain(word))]) };
         let place = self.local.join(plain(directory));
@@ -193,11 +196,10 @@ impl Shell {
         let mut files: Vec<PathBuf> = entries
             .flatten()
             .filter(|entry| {
-                matches(pattern.as_bytes(), entry.file_name().as_encoded_bytes())
-                    && entry.path().is_file()
+                matches(&pattern, entry.file_name().as_bytes()) && entry.path().is_file()
             })
             .filter(|entry| {
-                pattern.starts_with('.') || !entry.file_name().as_encoded_bytes().starts_with(b".")
+                pattern.starts_with(b".") || !entry.file_name().as_bytes().starts_with(b".")
             })
             .map(|entry| entry.path())
             .collect();
@@ -205,7 +207,7 @@ impl Shell {
         if files.is_empty() {
             Err(ClientError::new(
                 ErrorKind::Local,
-                format!("{}: no local file matches", plain(word)),
+                format!("{}: no local file matches", shown(plain(word).as_bytes())),
             ))
         } else {
             Ok(files)
@@ -214,7 +216,7 @@ impl Shell {
 
     /// Returns the path of a local file to send. Before any `lcd`, a file that the local directory does not have is
     /// taken from the working directory.
-    pub(super) fn local_source(&self, word: &str) -> PathBuf {
+    pub(super) fn local_source(&self, word: &OsStr) -> PathBuf {
         let inside = self.local.join(word);
         if !self.local_is_chosen && !inside.exists() && Path::new(word).exists() {
             PathBuf::from(word)

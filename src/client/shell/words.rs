@@ -1,89 +1,137 @@
 //! Splitting of a shell line into commands and words, with the quoting of sh.
 
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::iter::Peekable;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::vec::IntoIter;
+
 /// An unclosed quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unclosed;
 
 /// A mark before a quoted pattern letter, which then stands for itself. No file name contains it, and a typed one is
 /// dropped.
-const QUOTED: char = '\0';
+const QUOTED: u8 = 0;
 
 /// Splits text into commands at `;` and line ends, and each command into words. Quotes and backslashes protect spaces,
-/// `;` and each other. A `#` at the beginning of a word makes the rest of the line a comment. After a `!` that begins a
-/// command, the rest of the line is one word, for sh.
-pub(super) fn split(text: &str) -> Result<Vec<Vec<String>>, Unclosed> {
+/// `;` and each other; `\xHH` is the byte with this number, for names that are not UTF-8. A `#` at the beginning of a
+/// word makes the rest of the line a comment. After a `!` that begins a command, the rest of the line is one word, for
+/// sh.
+pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<OsString>>, Unclosed> {
+    let letters: Vec<u8> = text.iter().copied().filter(|letter| *letter != QUOTED).collect();
+    let mut splitter = Splitter { letters: letters.into_iter().peekable(), word: None };
     let mut commands = Vec::new();
-    let mut command: Vec<String> = Vec::new();
-    let mut word: Option<String> = None;
-    let mut letters = text.chars().filter(|letter| *letter != QUOTED).peekable();
-    while let Some(letter) = letters.next() {
+    let mut command: Vec<OsString> = Vec::new();
+    while let Some(letter) = splitter.letters.next() {
         match letter {
-            '!' if command.is_empty() && word.is_none() => {
-                let rest = std::iter::from_fn(|| letters.next_if(|letter| *letter != '\n'))
-                    .collect::<String>();
-                commands.push(vec!["!".to_owned(), rest.trim().to_owned()]);
+            b'!' if command.is_empty() && splitter.word.is_none() => {
+                let rest = splitter.rest_of_line();
+                commands.push(vec!["!".into(), OsString::from_vec(rest.trim_ascii().to_vec())]);
             }
-            '#' if word.is_none() => while letters.next_if(|letter| *letter != '\n').is_some() {},
-            ';' | '\n' => {
-                command.extend(word.take());
+            b'#' if splitter.word.is_none() => drop(splitter.rest_of_line()),
+            b';' | b'\n' => {
+                command.extend(splitter.end_word());
                 if !command.is_empty() {
                     commands.push(std::mem::take(&mut command));
                 }
             }
-            letter if letter.is_whitespace() => command.extend(word.take()),
-            '\'' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match letters.next().ok_or(Unclosed)? {
-                        '\'' => break,
-                        letter => push_quoted(word, letter),
-                    }
-                }
-            }
-            '"' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match letters.next().ok_or(Unclosed)? {
-                        '"' => break,
-                        '\\' if matches!(letters.peek(), Some('"' | '\\')) => {
-                            word.extend(letters.next());
-                        }
-                        letter => push_quoted(word, letter),
-                    }
-                }
-            }
-            '\\' => push_quoted(word.get_or_insert_default(), letters.next().ok_or(Unclosed)?),
-            letter => word.get_or_insert_default().push(letter),
+            letter if letter.is_ascii_whitespace() => command.extend(splitter.end_word()),
+            letter => splitter.add(letter)?,
         }
     }
-    command.extend(word);
+    command.extend(splitter.end_word());
     if !command.is_empty() {
         commands.push(command);
     }
     Ok(commands)
 }
 
-fn push_quoted(word: &mut String, letter: char) {
-    if matches!(letter, '*' | '?' | '[') {
+/// The letters that are left, and the word that they continue.
+struct Splitter {
+    letters: Peekable<IntoIter<u8>>,
+    word: Option<Vec<u8>>,
+}
+
+impl Splitter {
+    fn rest_of_line(&mut self) -> Vec<u8> {
+        std::iter::from_fn(|| self.letters.next_if(|letter| *letter != b'\n')).collect()
+    }
+
+    fn end_word(&mut self) -> Option<OsString> {
+        self.word.take().map(OsString::from_vec)
+    }
+
+    /// Adds a letter to the word, or what a quote or a backslash begins.
+    fn add(&mut self, letter: u8) -> Result<(), Unclosed> {
+        let word = self.word.get_or_insert_default();
+        match letter {
+            b'\'' => loop {
+                match self.letters.next().ok_or(Unclosed)? {
+                    b'\'' => break,
+                    letter => push_quoted(word, letter),
+                }
+            },
+            b'"' => loop {
+                match self.letters.next().ok_or(Unclosed)? {
+                    b'"' => break,
+                    b'\\' if matches!(self.letters.peek(), Some(b'"' | b'\\')) => {
+                        word.extend(self.letters.next());
+                    }
+                    letter => push_quoted(word, letter),
+                }
+            },
+            b'\\' => match self.letters.next().ok_or(Unclosed)? {
+                b'x' => match hexadecimal(&self.letters) {
+                    Some(byte) => {
+                        self.letters.nth(1);
+                        push_quoted(word, byte);
+                    }
+                    None => word.push(b'x'),
+                },
+                letter => push_quoted(word, letter),
+            },
+            letter => word.push(letter),
+        }
+        Ok(())
+    }
+}
+
+/// Returns the byte that the next two letters name in hexadecimal.
+fn hexadecimal(letters: &Peekable<IntoIter<u8>>) -> Option<u8> {
+    let digits: Vec<u8> = letters.clone().take(2).collect();
+    let text = str::from_utf8(&digits).ok().filter(|text| text.len() == 2)?;
+    u8::from_str_radix(text, 16).ok().filter(|byte| *byte != 0)
+}
+
+fn push_quoted(word: &mut Vec<u8>, letter: u8) {
+    if is_pattern_letter(letter) {
         word.push(QUOTED);
     }
     word.push(letter);
 }
 
+fn is_pattern_letter(letter: u8) -> bool {
+    matches!(letter, b'*' | b'?' | b'[')
+}
+
 /// Returns a word as a plain name, without marks.
-pub(super) fn plain(word: &str) -> String {
-    word.replace(QUOTED, "")
+pub(super) fn plain(word: &OsStr) -> OsString {
+    let bytes = word.as_bytes().iter().copied();
+    OsString::from_vec(bytes.filter(|letter| *letter != QUOTED).collect())
 }
 
 /// Returns a word as a pattern, if it has an unquoted pattern letter. Quoted pattern letters become sets of one letter.
-pub(super) fn pattern(word: &str) -> Option<String> {
-    let mut letters = word.chars();
-    let (mut pattern, mut is_pattern) = (String::new(), false);
+pub(super) fn pattern(word: &OsStr) -> Option<Vec<u8>> {
+    let mut letters = word.as_bytes().iter().copied();
+    let (mut pattern, mut is_pattern) = (Vec::new(), false);
     while let Some(letter) = letters.next() {
         match letter {
-            QUOTED => pattern.extend(letters.next().map(|letter| format!("[{letter}]"))),
+            QUOTED => {
+                pattern.extend(letters.next().into_iter().flat_map(|letter| [b'[', letter, b']']));
+            }
             letter => {
-                is_pattern |= matches!(letter, '*' | '?' | '[');
+                is_pattern |= is_pattern_letter(letter);
                 pattern.push(letter);
             }
         }
@@ -92,20 +140,33 @@ pub(super) fn pattern(word: &str) -> Option<String> {
 }
 
 /// Splits a path into the directory, with its slash, and the last name.
-pub(super) fn split_path(word: &str) -> (&str, &str) {
-    word.rfind('/').and_then(|slash| word.split_at_checked(slash + 1)).unwrap_or(("", word))
+pub(super) fn split_path(word: &OsStr) -> (&OsStr, &OsStr) {
+    let bytes = word.as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/');
+    let (directory, name) =
+        slash.and_then(|slash| bytes.split_at_checked(slash + 1)).unwrap_or((b"", bytes));
+    (OsStr::from_bytes(directory), OsStr::from_bytes(name))
 }
 
-/// Quotes a word so that it is read back unchanged.
-pub(super) fn quote(word: &str) -> String {
-    let special = |letter: char| letter.is_whitespace() || "'\"\\;#!*?[".contains(letter);
-    word.chars().fold(String::new(), |mut quoted, letter| {
-        if special(letter) {
-            quoted.push('\\');
+/// Quotes a word so that it is read back unchanged. Bytes that are not UTF-8, and control characters, become `\xHH`.
+pub(super) fn quote(word: &[u8]) -> String {
+    let mut quoted = String::new();
+    for chunk in word.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if letter.is_ascii_control() {
+                let _written = write!(quoted, "\\x{:02x}", u32::from(letter));
+                continue;
+            }
+            if letter == ' ' || "'\"\\;#!*?[|<>&".contains(letter) {
+                quoted.push('\\');
+            }
+            quoted.push(letter);
         }
-        quoted.push(letter);
-        quoted
-    })
+        for byte in chunk.invalid() {
+            let _written = write!(quoted, "\\x{byte:02x}");
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]
@@ -115,9 +176,9 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &[&[&str]]) {
-        let expected: Vec<Vec<String>> =
-            expected.iter().map(|words| words.iter().map(ToString::to_string).collect()).collect();
-        assert_eq!(split(text), Ok(expected), "{text}");
+        let expected: Vec<Vec<OsString>> =
+            expected.iter().map(|words| words.iter().map(Into::into).collect()).collect();
+        assert_eq!(split(text.as_bytes()), Ok(expected), "{text}");
     }
 
     #[test]
@@ -128,28 +189,36 @@ mod tests {
         check(";; \n # only a comment", &[]);
         check("!ls | wc; x", &[&["!", "ls | wc; x"]]);
         for text in ["get 'a", "get \"a", "get a\\"] {
-            assert_eq!(split(text), Err(Unclosed), "{text}");
+            assert_eq!(split(text.as_bytes()), Err(Unclosed), "{text}");
         }
     }
 
     #[test]
     fn what_is_quoted_is_no_pattern() {
-        let word = |text: &str| split(text).unwrap()[0][0].clone();
-        assert_eq!(pattern(&word("a*")), Some("a*".to_owned()));
-        assert_eq!(pattern(&word("'a[1]*'b?")), Some("a[[]1][*]b?".to_owned()));
+        let word = |text: &str| split(text.as_bytes()).unwrap()[0][0].clone();
+        assert_eq!(pattern(&word("a*")), Some(b"a*".to_vec()));
+        assert_eq!(pattern(&word("'a[1]*'b?")), Some(b"a[[]1][*]b?".to_vec()));
         for text in ["'a[1].txt'", "\"*\"", "a\\*", "plain"] {
             assert_eq!(pattern(&word(text)), None, "{text}");
         }
         assert_eq!(plain(&word("'a[1].txt'")), "a[1].txt");
     }
 
+    #[test]
+    fn a_byte_is_typed_in_hexadecimal() {
+        let words = split(b"get latin\\xe9.txt \\xzz \\x4").unwrap();
+        assert_eq!(words[0][1].as_bytes(), b"latin\xe9.txt");
+        assert_eq!(words[0][2..], ["xzz", "x4"]);
+    }
+
     proptest! {
         #[test]
-        fn a_quoted_word_is_read_back(word in "[^\0]{1,30}") {
+        fn a_quoted_word_is_read_back(word in proptest::collection::vec(1_u8.., 1..30)) {
             let first = "get ".to_owned() + &quote(&word);
-            let read = split(&first).unwrap();
+            let read = split(first.as_bytes()).unwrap();
             prop_assert_eq!(read.len(), 1);
-            prop_assert_eq!(plain(&read[0][1]), word);
+            let plain = plain(&read[0][1]);
+            prop_assert_eq!(plain.as_bytes(), word);
             prop_assert_eq!(pattern(&read[0][1]), None, "a quoted word is no pattern");
         }
     }

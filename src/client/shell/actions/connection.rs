@@ -2,39 +2,57 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "one shape for all functions of the table")]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::names::shown;
+use crate::client::shell::command::{ANY, Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
+use crate::client::shell::given::Given;
 use crate::client::shell::state::Shell;
 use crate::ftp::command::Type;
 
-pub(in crate::client::shell) fn bye(_: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static BYE: ShellCommand =
+    ShellCommand::new("bye", bye, "close the connection and exit").aliases(&["exit", "quit"]);
+
+fn bye(_: &mut Shell, _: &Given) -> Done {
     Ok(Flow::Leave)
 }
 
-pub(in crate::client::shell) fn open(shell: &mut Shell, words: &[&str]) -> Done {
-    let (target, port) = match words {
-        [target, port] => (
-            target,
-            Some(port.parse().map_err(|_| ClientError::usage(format!("'{port}' is not a port")))?),
-        ),
-        [target, ..] => (target, None),
-        [] => return Err(ClientError::usage("usage: open HOST|URL [PORT]")),
-    };
+pub(in crate::client::shell) static OPEN: ShellCommand =
+    ShellCommand::new("open", open, "connect to another server")
+        .words(1, 2, Names::Other, "HOST|URL [PORT]")
+        .example("open ftp.example.net 21");
+
+fn open(shell: &mut Shell, given: &Given) -> Done {
+    let port = given.text(1)?.map(|port| {
+        port.parse().map_err(|_| ClientError::usage(format!("'{port}' is not a port")))
+    });
+    let target = given.text(0)?.unwrap_or_default();
+    let port = port.transpose()?;
     shell.disconnect();
     shell.open(target, port)?;
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn close(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static CLOSE: ShellCommand =
+    ShellCommand::new("close", close, "close the connection").aliases(&["disconnect"]);
+
+fn close(shell: &mut Shell, _: &Given) -> Done {
     shell.client()?;
     shell.disconnect();
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn user(shell: &mut Shell, words: &[&str]) -> Done {
-    let (name, password) = (words.first().copied().unwrap_or_default(), words.get(1).copied());
+pub(in crate::client::shell) static USER: ShellCommand =
+    ShellCommand::new("user", user, "log in as another user")
+        .words(1, 2, Names::Other, "NAME [PASSWORD]")
+        .example("user alice");
+
+fn user(shell: &mut Shell, given: &Given) -> Done {
+    let (name, password) = (given.text(0)?.unwrap_or_default(), given.text(1)?);
     let password = match password {
         Some(password) => password.to_owned(),
         None => shell.ask_password(name)?,
@@ -44,8 +62,14 @@ pub(in crate::client::shell) fn user(shell: &mut Shell, words: &[&str]) -> Done 
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn quote(shell: &mut Shell, words: &[&str]) -> Done {
-    let reply = shell.client()?.quote(&words.join(" "))?;
+pub(in crate::client::shell) static QUOTE: ShellCommand =
+    ShellCommand::new("quote", quote, "send a command line to the server unchanged")
+        .words(1, ANY, Names::Other, "WORD...")
+        .raw()
+        .example("quote SITE HELP");
+
+fn quote(shell: &mut Shell, given: &Given) -> Done {
+    let reply = shell.client()?.quote(given.words().join(OsStr::new(" ")).as_bytes())?;
     let lines: Vec<String> =
         reply.lines().iter().map(|line| format!("{} {}", reply.code, shown(line))).collect();
     let text = lines.join("\n") + "\n";
@@ -57,7 +81,10 @@ pub(in crate::client::shell) fn quote(shell: &mut Shell, words: &[&str]) -> Done
     }
 }
 
-pub(in crate::client::shell) fn status(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static STATUS: ShellCommand =
+    ShellCommand::new("status", status, "print the state of the connection");
+
+fn status(shell: &mut Shell, _: &Given) -> Done {
     let connected = match shell.client.as_ref().and_then(Client::peer) {
         Some(peer) => format!("Connected to {} ({peer}).\n", shell.place),
         None => "Not connected.\n".to_owned(),
@@ -72,22 +99,37 @@ pub(in crate::client::shell) fn status(shell: &mut Shell, _: &[&str]) -> Done {
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn active(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static ACTIVE: ShellCommand =
+    ShellCommand::new("active", active, "use active mode: the server opens data connections");
+
+fn active(shell: &mut Shell, _: &Given) -> Done {
     shell.set_active(true);
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn passive(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static PASSIVE: ShellCommand = ShellCommand::new(
+    "passive",
+    passive,
+    "use passive mode: the client opens data connections (default)",
+);
+
+fn passive(shell: &mut Shell, _: &Given) -> Done {
     shell.set_active(false);
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn ascii(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static ASCII: ShellCommand =
+    ShellCommand::new("ascii", ascii, "transfer text, converting line ends");
+
+fn ascii(shell: &mut Shell, _: &Given) -> Done {
     shell.representation = Type::Ascii;
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn binary(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static BINARY: ShellCommand =
+    ShellCommand::new("binary", binary, "transfer files unchanged (default)");
+
+fn binary(shell: &mut Shell, _: &Given) -> Done {
     shell.representation = Type::Image;
     Ok(Flow::Continue)
 }

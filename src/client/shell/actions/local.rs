@@ -6,17 +6,27 @@ use std::fs;
 use std::process::Command as Process;
 
 use crate::client::error::{ClientError, ErrorKind};
+use crate::client::shell::command::{Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
+use crate::client::shell::given::Given;
 use crate::client::shell::state::Shell;
 
-pub(in crate::client::shell) fn lpwd(shell: &mut Shell, _: &[&str]) -> Done {
+pub(in crate::client::shell) static LPWD: ShellCommand =
+    ShellCommand::new("lpwd", lpwd, "print the local directory");
+
+fn lpwd(shell: &mut Shell, _: &Given) -> Done {
     let text = format!("{}\n", shell.local.display());
     shell.print(&text);
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn lcd(shell: &mut Shell, words: &[&str]) -> Done {
-    let to = match words.first() {
+pub(in crate::client::shell) static LCD: ShellCommand =
+    ShellCommand::new("lcd", lcd, "change the local directory (default: home)")
+        .words(0, 1, Names::Local, "[LOCAL]")
+        .example("lcd ~/Downloads");
+
+fn lcd(shell: &mut Shell, given: &Given) -> Done {
+    let to = match given.words().first() {
         Some(word) => shell.local.join(word),
         None => std::env::home_dir()
             .ok_or_else(|| ClientError::usage("no home directory; give a directory"))?,
@@ -30,11 +40,15 @@ pub(in crate::client::shell) fn lcd(shell: &mut Shell, words: &[&str]) -> Done {
     }
     shell.local = to;
     shell.local_is_chosen = true;
-    lpwd(shell, &[])
+    lpwd(shell, given)
 }
 
-pub(in crate::client::shell) fn lls(shell: &mut Shell, words: &[&str]) -> Done {
-    let place = words.first().map_or_else(|| shell.local.clone(), |word| shell.local.join(word));
+pub(in crate::client::shell) static LLS: ShellCommand =
+    ShellCommand::new("lls", lls, "list a local directory").words(0, 1, Names::Local, "[LOCAL]");
+
+fn lls(shell: &mut Shell, given: &Given) -> Done {
+    let place =
+        given.words().first().map_or_else(|| shell.local.clone(), |word| shell.local.join(word));
     let failed = |error| ClientError::local(&place, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(&place).map_err(failed)? {
@@ -47,10 +61,16 @@ pub(in crate::client::shell) fn lls(shell: &mut Shell, words: &[&str]) -> Done {
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn local_shell(shell: &mut Shell, words: &[&str]) -> Done {
+pub(in crate::client::shell) static LOCAL_SHELL: ShellCommand =
+    ShellCommand::new("!", local_shell, "run a local shell command")
+        .words(0, 1, Names::Local, "[COMMAND]")
+        .raw()
+        .example("!df -h .");
+
+fn local_shell(shell: &mut Shell, given: &Given) -> Done {
     let program = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
     let mut process = Process::new(program);
-    if let Some(command) = words.first().filter(|command| !command.is_empty()) {
+    if let Some(command) = given.words().first().filter(|command| !command.is_empty()) {
         process.arg("-c").arg(command);
     }
     let status = process

@@ -1,4 +1,4 @@
-//! Actions of the shell's commands: one function per row of the table, all with one signature.
+//! Actions of the shell's commands: each file has the descriptions of its commands, and their functions.
 
 pub(super) mod connection;
 pub(super) mod local;

@@ -1,47 +1,67 @@
 //! Actions that transfer files.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::client::error::ClientError;
-use crate::client::names::local_name;
+use crate::client::names::{local_name, shown};
+use crate::client::shell::command::{ANY, Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
+use crate::client::shell::given::{Flag, Given};
 use crate::client::shell::state::Shell;
 use crate::client::shell::transfers::Start;
 use crate::ftp::listing::Kind as EntryKind;
 
-pub(in crate::client::shell) fn get(shell: &mut Shell, words: &[&str]) -> Done {
-    let (tree, words) = recursion(words);
-    let (remote, local) = source_and_destination(words, "get [-r] REMOTE [LOCAL]")?;
-    let local = destination(shell, remote, local)?;
-    if tree {
-        shell.get_tree(remote.as_bytes(), &local)?;
+const RECURSIVE: Flag = Flag::short('r', "a directory with all that it contains").or("recursive");
+
+pub(in crate::client::shell) static GET: ShellCommand =
+    ShellCommand::new("get", get, "download a file; with -r a directory")
+        .words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
+        .flags(&[RECURSIVE])
+        .example("get -r music");
+
+fn get(shell: &mut Shell, given: &Given) -> Done {
+    let local = destination(shell, given)?;
+    if given.has(&RECURSIVE) {
+        shell.get_tree(given.path(0), &local)?;
     } else {
-        shell.get_file(remote.as_bytes(), &local, None, Start::Beginning)?;
+        shell.get_file(given.path(0), &local, None, Start::Beginning)?;
     }
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn reget(shell: &mut Shell, words: &[&str]) -> Done {
-    let (remote, local) = source_and_destination(words, "reget REMOTE [LOCAL]")?;
-    let local = destination(shell, remote, local)?;
-    shell.get_file(remote.as_bytes(), &local, None, Start::Resume)?;
+pub(in crate::client::shell) static REGET: ShellCommand =
+    ShellCommand::new("reget", reget, "resume a download")
+        .words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
+        .example("reget big.iso");
+
+fn reget(shell: &mut Shell, given: &Given) -> Done {
+    let local = destination(shell, given)?;
+    shell.get_file(given.path(0), &local, None, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
-/// Returns the local path for a remote file.
-fn destination(shell: &Shell, remote: &str, local: Option<&str>) -> Result<PathBuf, ClientError> {
-    Ok(match local {
+/// Returns the local path for the remote file of a call.
+fn destination(shell: &Shell, given: &Given) -> Result<PathBuf, ClientError> {
+    let own_name = || local_name(given.path(0));
+    Ok(match given.words().get(1) {
         Some(local) => {
             let local = shell.local.join(local);
-            if local.is_dir() { local.join(local_name(remote.as_bytes())?) } else { local }
+            if local.is_dir() { local.join(own_name()?) } else { local }
         }
-        None => shell.local.join(local_name(remote.as_bytes())?),
+        None => shell.local.join(own_name()?),
     })
 }
 
-pub(in crate::client::shell) fn mget(shell: &mut Shell, words: &[&str]) -> Done {
+pub(in crate::client::shell) static MGET: ShellCommand =
+    ShellCommand::new("mget", mget, "download files, by names and patterns")
+        .words(1, ANY, Names::Remote, "REMOTE...")
+        .patterns()
+        .example("mget *.txt");
+
+fn mget(shell: &mut Shell, given: &Given) -> Done {
     let mut files = Vec::new();
-    for word in words {
+    for word in given.words() {
         // A pattern means files; the server would refuse each directory among the matches.
         let found = shell.expand(word)?;
         files.extend(found.into_iter().filter(|named| named.kind != Some(EntryKind::Directory)));
@@ -50,11 +70,15 @@ pub(in crate::client::shell) fn mget(shell: &mut Shell, words: &[&str]) -> Done 
     shell.for_each(&files, |shell, _, on| shell.get_next(on, &folder))
 }
 
-pub(in crate::client::shell) fn put(shell: &mut Shell, words: &[&str]) -> Done {
-    let (tree, words) = recursion(words);
-    let (given, remote) = source_and_destination(words, "put [-r] LOCAL [REMOTE]")?;
-    let (local, remote) = source(shell, given, remote)?;
-    if tree {
+pub(in crate::client::shell) static PUT: ShellCommand =
+    ShellCommand::new("put", put, "upload a file; with -r a directory")
+        .words(1, 2, Names::Local, "LOCAL [REMOTE]")
+        .flags(&[RECURSIVE])
+        .example("put -r photos");
+
+fn put(shell: &mut Shell, given: &Given) -> Done {
+    let (local, remote) = source(shell, given)?;
+    if given.has(&RECURSIVE) {
         shell.put_tree(&local, &remote)?;
     } else {
         shell.put_file(&local, &remote, Start::Beginning)?;
@@ -62,36 +86,42 @@ pub(in crate::client::shell) fn put(shell: &mut Shell, words: &[&str]) -> Done {
     Ok(Flow::Continue)
 }
 
-pub(in crate::client::shell) fn reput(shell: &mut Shell, words: &[&str]) -> Done {
-    let (given, remote) = source_and_destination(words, "reput LOCAL [REMOTE]")?;
-    let (local, remote) = source(shell, given, remote)?;
+pub(in crate::client::shell) static REPUT: ShellCommand =
+    ShellCommand::new("reput", reput, "resume an upload")
+        .words(1, 2, Names::Local, "LOCAL [REMOTE]")
+        .example("reput big.iso");
+
+fn reput(shell: &mut Shell, given: &Given) -> Done {
+    let (local, remote) = source(shell, given)?;
     shell.put_file(&local, &remote, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
-/// Returns the path of a local file, and its name on the server.
-fn source(
-    shell: &Shell,
-    given: &str,
-    remote: Option<&str>,
-) -> Result<(PathBuf, Vec<u8>), ClientError> {
-    let local = shell.local_source(given);
+/// Returns the path of the local file of a call, and its name on the server.
+fn source(shell: &Shell, given: &Given) -> Result<(PathBuf, Vec<u8>), ClientError> {
+    let word = given.words().first().map(OsString::as_os_str).unwrap_or_default();
+    let local = shell.local_source(word);
     let own_name = || local.file_name().map(|name| name.as_encoded_bytes().to_vec());
-    let remote = match remote {
-        Some(remote) if remote.ends_with('/') => {
-            [remote.as_bytes(), &own_name().unwrap_or_default()].concat()
-        }
-        Some(remote) => remote.as_bytes().to_vec(),
-        None => own_name().ok_or_else(|| {
-            ClientError::usage(format!("{given} has no file name; give the remote name"))
+    let remote = match given.path(1) {
+        b"" => own_name().ok_or_else(|| {
+            let word = shown(word.as_encoded_bytes());
+            ClientError::usage(format!("{word} has no file name; give the remote name"))
         })?,
+        remote if remote.ends_with(b"/") => [remote, &own_name().unwrap_or_default()].concat(),
+        remote => remote.to_vec(),
     };
     Ok((local, remote))
 }
 
-pub(in crate::client::shell) fn mput(shell: &mut Shell, words: &[&str]) -> Done {
+pub(in crate::client::shell) static MPUT: ShellCommand =
+    ShellCommand::new("mput", mput, "upload files, by names and patterns")
+        .words(1, ANY, Names::Local, "LOCAL...")
+        .patterns()
+        .example("mput *.txt");
+
+fn mput(shell: &mut Shell, given: &Given) -> Done {
     let mut files = Vec::new();
-    for word in words {
+    for word in given.words() {
         files.extend(shell.expand_local(word)?);
     }
     shell.for_each(&files, |shell, local, _| {
@@ -99,23 +129,4 @@ pub(in crate::client::shell) fn mput(shell: &mut Shell, words: &[&str]) -> Done 
             local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
         shell.put_file(local, &name, Start::Beginning)
     })
-}
-
-/// Splits off a leading `-r`: returns true if it was given, and the remaining words.
-fn recursion<'a, 'b>(words: &'a [&'b str]) -> (bool, &'a [&'b str]) {
-    match words {
-        ["-r", rest @ ..] => (true, rest),
-        words => (false, words),
-    }
-}
-
-fn source_and_destination<'a>(
-    words: &[&'a str],
-    usage: &str,
-) -> Result<(&'a str, Option<&'a str>), ClientError> {
-    match words {
-        [source] => Ok((source, None)),
-        [source, destination] => Ok((source, Some(destination))),
-        _ => Err(ClientError::usage(format!("usage: {usage}"))),
-    }
 }

@@ -1,0 +1,158 @@
+//! The client on a terminal: a pseudo-terminal, a real server, and keys.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tempfile::TempDir;
+
+use crate::common::{PATIENCE, TestServer, until};
+
+/// The client on a pseudo-terminal, and all that it has written there.
+struct Terminal {
+    keys: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+    client: Child,
+    home: TempDir,
+}
+
+impl Terminal {
+    fn start(server: &TestServer, columns: u16, words: &[&str]) -> Self {
+        let home = TempDir::new().unwrap();
+        Self::start_in(server, columns, words, home)
+    }
+
+    /// Starts the client with this home, which is the working directory, too.
+    fn start_in(server: &TestServer, columns: u16, words: &[&str], home: TempDir) -> Self {
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&keys, size).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap().into_string().unwrap();
+        let end: OwnedFd = File::options().read(true).write(true).open(name).unwrap().into();
+        let stdio = || Stdio::from(end.try_clone().unwrap());
+        let client = Command::new("setsid")
+            .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_ftpclient")])
+            .args(words)
+            .args([server.address().ip().to_string(), server.address().port().to_string()])
+            .current_dir(home.path())
+            .env("HOME", home.path())
+            .env("TERM", "xterm")
+            .env_remove("LS_COLORS")
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .stdin(stdio())
+            .stdout(stdio())
+            .stderr(stdio())
+            .spawn()
+            .unwrap();
+        let keys = File::from(keys);
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let (mut output, seen) = (keys.try_clone().unwrap(), Arc::clone(&screen));
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = output.read(&mut bytes) {
+                seen.lock().unwrap().extend_from_slice(&bytes[..count]);
+            }
+        });
+        Self { keys, screen, client, home }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until the text appears behind the first `from` bytes of the screen.
+    fn expect(&self, from: usize, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.text().get(from..).is_some_and(|screen| screen.contains(text)) {
+            assert!(Instant::now() < deadline, "'{text}' does not appear in:\n{}", self.text());
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for the end of the client, and returns its home and its exit status.
+    fn end(mut self) -> (TempDir, Option<i32>) {
+        let client = &mut self.client;
+        until("the client ends", || client.try_wait().unwrap().is_some());
+        (self.home, self.client.wait().unwrap().code())
+    }
+}
+
+/// Returns twenty commands that leave a trace each, and their traces in order.
+fn twenty() -> (String, Vec<String>) {
+    let names: Vec<String> = (0..20).map(|number| format!("made{number:02}")).collect();
+    let lines: Vec<String> = names.iter().map(|name| format!("mkdir {name}\r")).collect();
+    (lines.concat(), names)
+}
+
+fn is_there(server: &TestServer, name: &str) -> bool {
+    server.root.path().join(name).is_dir()
+}
+
+/// Returns the positions on the screen at which these words first appear.
+fn positions(screen: &str, words: &[String]) -> Vec<Option<usize>> {
+    words.iter().map(|word| screen.find(word.as_str())).collect()
+}
+
+#[test]
+fn lines_that_are_pasted_at_once_all_run_in_order() {
+    let server = TestServer::start(|config| config.write = true);
+    let mut terminal = Terminal::start(&server, 100, &[]);
+    terminal.expect(0, "> ");
+    let (lines, names) = twenty();
+    terminal.press(&format!("{lines}bye\r"));
+    let screen = Arc::clone(&terminal.screen);
+    let (_, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    for name in &names {
+        assert!(is_there(&server, name), "{name}");
+    }
+    let screen = String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
+    assert!(positions(&screen, &names).is_sorted(), "{screen}");
+}
+
+#[test]
+fn lines_that_are_typed_while_a_transfer_runs_all_run_behind_it() {
+    let server = TestServer::start(|config| config.write = true);
+    fs::write(server.root.path().join("slow.bin"), vec![7; 400_000]).unwrap();
+    let mut terminal = Terminal::start(&server, 100, &["--limit", "200K"]);
+    terminal.expect(0, "> ");
+    terminal.press("get slow.bin\r");
+    let part = terminal.home.path().join("slow.bin.part");
+    until("the transfer runs", || part.exists());
+    let (lines, names) = twenty();
+    terminal.press(&lines);
+    terminal.press("bye\r");
+    let (home, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    assert_eq!(fs::metadata(home.path().join("slow.bin")).unwrap().len(), 400_000);
+    assert!(names.iter().all(|name| is_there(&server, name)));
+}
+
+#[test]
+fn a_paste_in_brackets_runs_as_well() {
+    let server = TestServer::start(|config| config.write = true);
+    let mut terminal = Terminal::start(&server, 100, &[]);
+    terminal.expect(0, "> ");
+    let (lines, names) = twenty();
+    // A terminal sends these marks if the program has asked for them.
+    let asked = terminal.text().contains("\x1b[?2004h");
+    let (begin, end) = if asked { ("\x1b[200~", "\x1b[201~") } else { ("", "") };
+    terminal.press(&format!("{begin}{lines}{end}\rbye\r"));
+    let (_, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    assert!(names.iter().all(|name| is_there(&server, name)));
+}
