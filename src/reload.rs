@@ -52,6 +52,11 @@ impl Live {
         &self.connection_limits
     }
 
+    /// Returns the log.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Returns the settings in effect.
     pub(crate) fn effective(&self) -> Config {
         self.effective.lock().clone()

@@ -189,8 +189,11 @@ fn close_file_system(
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
     let files = users.chain(keys).chain(&config.tls.client_authorities).chain(&config.file);
     let files: Vec<&PathBuf> = files.collect();
-    let kept: Vec<PathBuf> = files.iter().flat_map(|path| whereabouts(path)).collect();
+    let kept = files.iter().copied().chain(config.log_files());
+    let kept: Vec<PathBuf> = kept.flat_map(|path| whereabouts(path)).collect();
     let roots = places.iter().map(|path| served_place(path, &kept));
+    // A log is opened again after it was moved.
+    let logs = config.log_files().map(|path| around_new(path));
     let looks_up = config.public_name.is_some();
     let resolver = RESOLVER_PATHS.into_iter().filter(|_| looks_up);
     Ruleset::default()
@@ -200,6 +203,7 @@ fn close_file_system(
         .add_rules(path_beneath_rules(&config.allow, served))?
         .add_rules(path_beneath_rules(files.iter().map(|path| around(path)), read))?
         .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
+        .add_rules(path_beneath_rules(logs, AccessFs::WriteFile | AccessFs::MakeReg))?
         .add_rules(path_beneath_rules(resolver, read))?
         .restrict_self()
 }
@@ -217,6 +221,11 @@ fn served_place(path: &Path, kept: &[PathBuf]) -> PathBuf {
     } else {
         outer
     }
+}
+
+/// Returns the directory of a file that may not exist yet.
+fn around_new(path: &Path) -> PathBuf {
+    path.parent().map_or_else(|| path.to_owned(), Path::to_path_buf)
 }
 
 /// Returns the directory that contains a path; the path itself if that would be `/`.

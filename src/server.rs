@@ -391,6 +391,14 @@ impl Server {
         let _asked = requests.try_send(());
     }
 
+    /// Opens the files of the log again, after they were moved, here and in slave processes.
+    pub fn reopen_log(&self) {
+        self.live.log().reopen();
+        if let Some(registry) = &self.registry {
+            registry.send_to_slaves(b"reopen");
+        }
+    }
+
     /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
         self.service.events.server(&Event::Stopping { sessions: self.clients() });

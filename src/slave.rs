@@ -156,8 +156,8 @@ impl Slave {
         config.adopt(settings).map_err(|_| another_version())?;
         config.workers = self.workers;
         config.port = self.port.unwrap_or_default();
-        let (log, writer) = Log::start(config.level, io::stderr())
-            .map_err(|error| format!("cannot start: {error}."))?;
+        let (log, writer) =
+            Log::open(config.level, &config.log_outputs()).map_err(|why| format!("{why}."))?;
         let root = Root::from_descriptor(assignment.root)
             .map_err(|error| format!("cannot open the root: {}.", reason(&error)))?;
         let server =
@@ -247,6 +247,10 @@ fn serve(
                     }
                     ([b'r', b'e', b'l', b'o', b'a', b'd', b'\n', settings @ ..], ..) => {
                         serving.reload(settings);
+                        continue;
+                    }
+                    (b"reopen", ..) => {
+                        serving.server.reopen_log();
                         continue;
                     }
                     (b"stop", ..) => return Disconnect::Stopped,

@@ -119,7 +119,9 @@ fn secrets(config: &Config) -> Secrets {
     let users = users.map(|path| ("the users file", path.clone()));
     // A client that can write could change the settings.
     let file = config.file.iter().map(|path| ("the configuration file", path.clone()));
-    Secrets::new(keys.chain(users).chain(file))
+    // The log has the names of all users and files.
+    let logs = config.log_files().map(|path| ("the log file", path.clone()));
+    Secrets::new(keys.chain(users).chain(file).chain(logs))
 }
 
 /// Checks that no key, no users file and no configuration file is below a root or a home.

@@ -21,7 +21,7 @@ use poolftpd::sandbox::sandbox;
 use poolftpd::server::Server;
 use poolftpd::settings::{Arguments, Config, ConfigError, Problem, Settings, pages};
 use poolftpd::startup::{Startup, check_secrets};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
@@ -170,7 +170,7 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
         signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))
             .map_err(text)?;
     }
-    let mut signals = Signals::new([SIGHUP]).map_err(text)?;
+    let mut signals = Signals::new([SIGHUP, SIGUSR1]).map_err(text)?;
     let sentence = |error: ConfigError| error.to_string();
     // Checked before a certificate is created where clients could fetch it.
     check_secrets(config).map_err(sentence)?;
@@ -186,7 +186,8 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
         signals.add_signal(signal).map_err(text)?;
     }
     is_starting.store(false, Ordering::Release);
-    let (log, _writer) = Log::start(config.level, io::stderr()).map_err(text)?;
+    let outputs = config.log_outputs();
+    let (log, _writer) = Log::open(config.level, &outputs).map_err(|why| format!("{why}."))?;
     log.server(&Event::Sandboxed { is_root: sandboxed.is_root, landlock: sandboxed.landlock });
     if let Some(why) = sandboxed.open_because {
         log.server(&Event::Warning {
@@ -199,10 +200,11 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
     for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
+        match signal {
+            SIGHUP => server.reload_apart(),
+            SIGUSR1 => server.reopen_log(),
+            _ => break,
         }
-        server.reload_apart();
     }
     let handle = std::thread::Builder::new()
         .name("stop".to_owned())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +34,44 @@ impl fmt::Display for Severity {
         })
     }
 }
+
+/// The names of all events, for settings that choose some.
+pub const EVENT_NAMES: &[&str] = &[
+    "listening",
+    "sandboxed",
+    "connect",
+    "probe",
+    "probes",
+    "login",
+    "login-failed",
+    "banned",
+    "transfer",
+    "deleted",
+    "renamed",
+    "directory-made",
+    "directory-removed",
+    "mode-set",
+    "time-set",
+    "denied",
+    "cut-off",
+    "partial-uploads-removed",
+    "public-address",
+    "reloaded",
+    "warning",
+    "certificate-expires",
+    "not-reloaded",
+    "admin",
+    "connection-refused",
+    "data-connection-refused",
+    "command",
+    "reply",
+    "activity",
+    "disconnect",
+    "error",
+    "log-lines-lost",
+    "stopping",
+    "stopped",
+];
 
 /// An event.
 #[derive(Debug)]
@@ -147,6 +185,15 @@ pub enum Event<'a> {
         message: &'a str,
         error: &'a io::Error,
     },
+    /// Connections of an address that ended without a login attempt and were not logged one by one.
+    Probes {
+        address: IpAddr,
+        count: u64,
+    },
+    /// Lines that an output of the log could not take.
+    LogLinesLost {
+        count: u64,
+    },
     Stopping {
         sessions: usize,
     },
@@ -164,6 +211,7 @@ impl Event<'_> {
             Self::Warning { .. }
             | Self::CertificateExpires { .. }
             | Self::Banned { .. }
+            | Self::LogLinesLost { .. }
             | Self::Sandboxed { is_root: true, .. } => Severity::Warn,
             Self::Reloaded { unreachable, .. } if !unreachable.is_empty() => Severity::Warn,
             Self::Command { .. } | Self::Reply { .. } | Self::Activity { .. } => Severity::Debug,
@@ -200,6 +248,8 @@ impl Event<'_> {
             Self::Activity { .. } => "activity",
             Self::Disconnect { .. } => "disconnect",
             Self::Error { .. } => "error",
+            Self::Probes { .. } => "probes",
+            Self::LogLinesLost { .. } => "log-lines-lost",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
         }
@@ -242,7 +292,9 @@ impl Event<'_> {
                 visit("kept_bytes", Value::Number(*kept));
                 visit("reason", Value::Text(reason));
             }
-            Self::PartialsRemoved { count } => visit("count", Value::Number(*count)),
+            Self::PartialsRemoved { count } | Self::LogLinesLost { count } => {
+                visit("count", Value::Number(*count));
+            }
             Self::PublicAddress { name, address } => {
                 visit("name", Value::Word(name));
                 visit("address", Value::Address((*address).into()));
@@ -294,6 +346,10 @@ impl Event<'_> {
             Self::Error { message, error } => {
                 visit("message", Value::Text(message));
                 visit("reason", Value::Text(&error.to_string()));
+            }
+            Self::Probes { address, count } => {
+                visit("address", Value::Address(*address));
+                visit("count", Value::Number(*count));
             }
             Self::Stopping { sessions } => visit("sessions", Value::Number(*sessions as u64)),
             Self::Stopped { in_time } => visit("in_time", Value::Flag(*in_time)),

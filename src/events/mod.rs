@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use event::{Event, Severity, without_password};
+pub use event::{EVENT_NAMES, Event, Severity, without_password};
 pub use facts::{
     BannedTarget, Change, Denial, Direction, LoginFailure, Outcome, Refused, TransferEvent,
 };

@@ -71,6 +71,8 @@ fn each(mut check: impl FnMut(&Event<'_>)) {
         Event::Activity { from: "a", to: "b" },
         Event::Disconnect { reason, seconds, logs_in: true },
         Event::Error { message: "what", error: &error },
+        Event::Probes { address: Ipv4Addr::LOCALHOST.into(), count: 1 },
+        Event::LogLinesLost { count: 1 },
         Event::Stopping { sessions: 1 },
         Event::Stopped { in_time: true },
     ] {
@@ -83,6 +85,7 @@ fn each(mut check: impl FnMut(&Event<'_>)) {
 fn a_field_has_the_same_type_in_every_event_and_appears_once() {
     let mut types: HashMap<&str, &str> = HashMap::new();
     each(|event| {
+        assert!(EVENT_NAMES.contains(&event.name()), "{}", event.name());
         let mut seen = Vec::new();
         event.fields(&mut |name, value| {
             assert!(!seen.contains(&name), "{name} appears twice in {}", event.name());

@@ -1,26 +1,34 @@
-//! The log, an observer of events: one line per event, written by a separate thread so that no worker waits for it.
+//! The log, an observer of events: several outputs, each with its format, its events and a thread of its own that
+//! writes, so that no worker waits for one and no output waits for another.
 
+mod filter;
+mod format;
+mod journal;
+mod json;
 mod level;
+mod output;
+mod printer;
+mod probes;
 mod text;
+mod xferlog;
 
 use std::convert::Infallible;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::Receiver;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::events::{Event, Observer, Record, Severity};
 
+pub use filter::Filter;
+pub use format::Format;
 pub use level::Level;
-
-/// Maximum number of lines that wait for a slow standard error. Further lines are lost, and counted.
-const LINES_MAX: usize = 8192;
-
-/// Maximum number of bytes in the lines that wait.
-const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub use output::{Output, Target};
+use printer::Queue;
+use probes::{Hidden, Probes};
 
 /// Maximum time to write the last lines at the end.
 const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
@@ -29,45 +37,74 @@ const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Log {
     level: AtomicU8,
-    lines: Sender<String>,
-    state: Arc<State>,
+    sinks: Vec<Sink>,
+    probes: Mutex<Probes>,
 }
 
-/// State that the logging threads share with the writing thread.
-#[derive(Debug, Default)]
-struct State {
-    /// Number of bytes in the lines that wait.
-    waiting: AtomicUsize,
-    /// Number of lines that were lost and have not been reported.
-    lost: AtomicU64,
-}
-
-/// The thread that writes; it ends when the last [`Log`] is dropped.
+/// One output that is open.
 #[derive(Debug)]
-pub struct Writer(Receiver<Infallible>);
+struct Sink {
+    format: Format,
+    filter: Filter,
+    level: Option<Level>,
+    queue: Queue,
+}
+
+/// The threads that write; they end when the last [`Log`] is dropped.
+#[derive(Debug)]
+pub struct Writer(Vec<Receiver<Infallible>>);
 
 impl Log {
-    /// Starts the thread that writes to `out`.
+    /// Starts a log of text lines to `out`.
+    ///
+    /// # Errors
+    /// The kernel's error, if there is no thread.
     pub fn start(level: Level, out: impl Write + Send + 'static) -> io::Result<(Self, Writer)> {
-        let (lines, receiver): (_, Receiver<String>) = bounded(LINES_MAX);
-        let (alive, ended) = bounded(0);
-        let state: Arc<State> = Arc::default();
-        let mut printer = Printer { out, state: Arc::clone(&state), torn: false };
-        let write = move || {
-            // Dropped when the thread ends, which `Writer` waits for.
-            let _alive: Sender<Infallible> = alive;
-            for line in receiver {
-                printer.print(&line);
-            }
-            printer.report_lost();
-        };
-        std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
-        Ok((Self { level: AtomicU8::new(level as u8), lines, state }, Writer(ended)))
+        let (queue, ended) = Queue::start(Format::Text, Box::new(out), None)?;
+        let (format, filter) = (Format::Text, Filter::default());
+        let sinks = vec![Sink { format, filter, level: None, queue }];
+        Ok(Self::of(level, sinks, vec![ended]))
+    }
+
+    /// Opens the outputs.
+    ///
+    /// # Errors
+    /// One sentence that names the output.
+    pub fn open(level: Level, outputs: &[Output]) -> Result<(Self, Writer), String> {
+        let (mut sinks, mut threads) = (Vec::new(), Vec::new());
+        for output in outputs {
+            let (format, out) = output.open()?;
+            let file = output.file().map(ToOwned::to_owned);
+            let (queue, ended) = Queue::start(format, out, file)
+                .map_err(|error| format!("cannot start: {}", crate::units::reason(&error)))?;
+            sinks.push(Sink { format, filter: output.filter.clone(), level: output.level, queue });
+            threads.push(ended);
+        }
+        Ok(Self::of(level, sinks, threads))
+    }
+
+    fn of(level: Level, sinks: Vec<Sink>, threads: Vec<Receiver<Infallible>>) -> (Self, Writer) {
+        (
+            Self { level: AtomicU8::new(level as u8), sinks, probes: Mutex::default() },
+            Writer(threads),
+        )
     }
 
     /// Sets the amount that is logged from now on.
     pub fn set_level(&self, level: Level) {
         self.level.store(level as u8, Ordering::Relaxed);
+    }
+
+    /// Opens the files again, after they were moved.
+    pub fn reopen(&self) {
+        self.sinks.iter().for_each(|sink| sink.queue.reopen());
+    }
+
+    /// Returns the number of lines that were lost since the start.
+    #[must_use]
+    pub fn lines_lost(&self) -> u64 {
+        let lost = |sink: &Sink| sink.queue.state.lost_in_all.load(Ordering::Relaxed);
+        self.sinks.iter().map(lost).sum()
     }
 
     /// Logs an event of the server, before there is a stream of events.
@@ -76,132 +113,75 @@ impl Log {
             self.observe(&Record { time: Timestamp::now(), who: None, event });
         }
     }
+
+    fn includes(&self, sink: &Sink, severity: Severity) -> bool {
+        let level =
+            sink.level.map_or_else(|| self.level.load(Ordering::Relaxed), |level| level as u8);
+        Level::including(severity) as u8 <= level
+    }
+
+    fn pass(&self, record: &Record<'_>) {
+        let severity = record.event.severity();
+        for sink in &self.sinks {
+            if self.includes(sink, severity)
+                && sink.filter.admits(record.event)
+                && let Some(bytes) = sink.format.bytes(record)
+            {
+                sink.queue.push(bytes);
+            }
+        }
+    }
+
+    fn pass_hidden(&self, time: Timestamp, hidden: Vec<Hidden>) {
+        for Hidden { address, count } in hidden {
+            self.pass(&Record { time, who: None, event: &Event::Probes { address, count } });
+        }
+    }
 }
 
 impl Observer for Log {
     fn wants(&self, severity: Severity) -> bool {
-        Level::including(severity) as u8 <= self.level.load(Ordering::Relaxed)
+        self.sinks.iter().any(|sink| self.includes(sink, severity))
     }
 
     fn observe(&self, record: &Record<'_>) {
-        let line = text::line(record);
-        let bytes = line.len();
-        let waiting = self.state.waiting.fetch_add(bytes, Ordering::AcqRel);
-        if waiting.saturating_add(bytes) > WAITING_BYTES_MAX || self.lines.try_send(line).is_err() {
-            self.state.waiting.fetch_sub(bytes, Ordering::AcqRel);
-            self.state.lost.fetch_add(1, Ordering::AcqRel);
+        if !Probes::counts(record.event) {
+            return self.pass(record);
+        }
+        let (hidden, admitted) = {
+            let mut probes = self.probes.lock();
+            (probes.end_window(record.time, false), probes.admits(record))
+        };
+        self.pass_hidden(record.time, hidden);
+        if admitted {
+            self.pass(record);
         }
     }
 }
 
-/// Writes lines, and counts those that cannot be written.
-struct Printer<W> {
-    out: W,
-    state: Arc<State>,
-    /// True if the last line was written only in part.
-    torn: bool,
-}
-
-impl<W: Write> Printer<W> {
-    fn print(&mut self, line: &str) {
-        let written = self.report_lost() && self.write(line.as_bytes());
-        self.state.waiting.fetch_sub(line.len(), Ordering::AcqRel);
-        if !written {
-            // A full disk or a closed standard error cannot be reported anywhere.
-            self.state.lost.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    /// Reports the lines that were lost; returns `false` if the report cannot be written.
-    fn report_lost(&mut self) -> bool {
-        let lost = self.state.lost.load(Ordering::Acquire);
-        if lost == 0 {
-            return true;
-        }
-        let end = if self.torn { "\n" } else { "" };
-        let time = Timestamp::now();
-        let line =
-            format!("{end}{time:.3} level={} event=log-lines-lost count={lost}\n", Severity::Warn);
-        let written = self.write(line.as_bytes());
-        if written {
-            self.state.lost.fetch_sub(lost, Ordering::AcqRel);
-        }
-        written
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> bool {
-        let begun = bytes.len();
-        while !bytes.is_empty() {
-            match self.out.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => {
-                    self.torn |= bytes.len() < begun;
-                    return false;
-                }
-                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            }
-        }
-        self.torn = false;
-        true
+impl Drop for Log {
+    fn drop(&mut self) {
+        let now = Timestamp::now();
+        let hidden = self.probes.lock().end_window(now, true);
+        self.pass_hidden(now, hidden);
     }
 }
 
 impl Drop for Writer {
     /// Waits until everything is written, at most `LAST_LINES_TIMEOUT`.
     fn drop(&mut self) {
-        let _ended = self.0.recv_timeout(LAST_LINES_TIMEOUT);
+        for thread in &self.0 {
+            let _ended = thread.recv_timeout(LAST_LINES_TIMEOUT);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::bounded;
+
     use super::*;
-
-    /// A disk that takes some bytes of a line, and is then full until it gets more room.
-    #[derive(Clone)]
-    struct Disk {
-        taken: Arc<parking_lot::Mutex<Vec<u8>>>,
-        room: Arc<AtomicUsize>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = bytes.len().min(self.room.load(Ordering::Acquire));
-            if count == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.room.fetch_sub(count, Ordering::AcqRel);
-            self.taken.lock().extend_from_slice(&bytes[..count]);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn disk(room: usize) -> Disk {
-        Disk { taken: Arc::default(), room: Arc::new(room.into()) }
-    }
-
-    #[test]
-    fn lines_that_a_full_disk_does_not_take_are_counted_and_reported_when_it_does() {
-        let disk = disk(10);
-        let mut printer = Printer { out: disk.clone(), state: Arc::default(), torn: false };
-        for _ in 0..3 {
-            printer.print("a line of more than ten bytes\n");
-        }
-        disk.room.store(usize::MAX, Ordering::Release);
-        printer.print("the next\n");
-        printer.print("and one\n");
-        let text = String::from_utf8(disk.taken.lock().clone()).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(
-            matches!(lines.as_slice(), ["a line of ", lost, "the next", "and one"]
-                if lost.ends_with(" level=warn event=log-lines-lost count=3")),
-            "{text}"
-        );
-    }
+    use printer::WAITING_BYTES_MAX;
 
     /// A reader that takes nothing until the gate is opened.
     struct Gate(Receiver<()>);
@@ -225,8 +205,9 @@ mod tests {
         for _ in 0..20_000 {
             log.server(&Event::Command { line: &line });
         }
-        assert!(log.state.waiting.load(Ordering::Acquire) <= WAITING_BYTES_MAX);
-        assert!(log.state.lost.load(Ordering::Acquire) > 10_000);
+        let state = &log.sinks[0].queue.state;
+        assert!(state.waiting.load(Ordering::Acquire) <= WAITING_BYTES_MAX);
+        assert!(log.lines_lost() > 10_000);
         drop((log, open));
     }
 }

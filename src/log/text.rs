@@ -12,8 +12,13 @@ const TAIL_BYTES: usize = 128;
 
 /// Returns the line of an event.
 pub(super) fn line(record: &Record<'_>) -> String {
-    let Record { time, who, event } = record;
-    let mut text = format!("{time:.3} level={}", event.severity());
+    format!("{:.3} {}\n", record.time, without_time(record))
+}
+
+/// Returns the line of an event without its time, for outputs that have a time of their own.
+pub(super) fn without_time(record: &Record<'_>) -> String {
+    let Record { who, event, .. } = record;
+    let mut text = format!("level={}", event.severity());
     if let Some(who) = who {
         who.fields(&mut |name, value| {
             // Of use to programs only.
@@ -24,7 +29,6 @@ pub(super) fn line(record: &Record<'_>) -> String {
     }
     field(&mut text, "event", &Value::Word(event.name()));
     event.fields(&mut |name, value| field(&mut text, name, &value));
-    text.push('\n');
     text
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use argh::FromArgs;
 
-use crate::log::Level;
+use crate::log::{Format, Level, Output, Target};
 use crate::net::data::Resumption;
 use crate::net::tls::{Newest, TlsFiles};
 use crate::units::Networks;
@@ -129,6 +129,13 @@ settings! {
         switch verbose ('v') = "verbose": "also log commands and replies",
         switch quiet ('q') = "quiet": "log only errors and warnings",
         ; One 0, Now, Shared, "amount that is logged: quiet, normal or verbose" }
+    log_file { field log_file: Option<PathBuf>, computed "standard error", option "file",
+        ; One 0, Restart, Shared, "file to log to; SIGUSR1 opens it again" }
+    log_format { field log_format: Option<Format>, computed "text, or fields of the journal if standard error is the journal",
+        option "format", ; One 0, Restart, Shared, "format of the log: text, json or xferlog" }
+    log_also { field log_also: Vec<Output>, repeated "output",
+        ; One 0, Restart, Shared, "another output of the log: stderr, journal, syslog or a file and, separated by commas, format=, \
+        level=, events= and without=" }
 }
 
 /// The divisor of all sessions for the share of one address, so that no address takes the places of all others.
@@ -146,6 +153,23 @@ impl Config {
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root, port: 0, ..Self::default() }
+    }
+
+    /// Returns the outputs of the log.
+    #[must_use]
+    pub fn log_outputs(&self) -> Vec<Output> {
+        let target = self.log_file.clone().map_or(Target::Stderr, Target::File);
+        let also = self.log_also.iter().cloned();
+        std::iter::once(Output::new(target, self.log_format)).chain(also).collect()
+    }
+
+    /// Returns the files of the log.
+    pub fn log_files(&self) -> impl Iterator<Item = &PathBuf> {
+        let also = self.log_also.iter().filter_map(|output| match &output.target {
+            Target::File(path) => Some(path),
+            _ => None,
+        });
+        self.log_file.iter().chain(also)
     }
 
     /// Returns whether there is a certificate, of the server or of a virtual host.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::log::Level;
+use crate::log::{Format, Level, Output};
 use crate::net::data::Resumption;
 use crate::net::public::AddressOrName;
 use crate::net::tls::Newest;
@@ -158,6 +158,7 @@ texts! {
     Newest, Text, None, "1.2 or 1.3";
     Resumption, Text, None, "required or optional";
     Level, Text, None, "quiet, normal or verbose";
+    Format, Text, None, "text, json or xferlog";
 }
 
 /// Implements [`Value`] by a parser whose error is a clause.
@@ -184,6 +185,7 @@ macro_rules! parsed {
 parsed! {
     AddressOrName, Text, "an IPv4 address or a name";
     VirtualHost, Text, "a host such as NAME,root=DIR";
+    Output, Text, "an output such as FILE,format=json,events=audit";
 }
 
 impl Value for IpNet {

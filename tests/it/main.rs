@@ -23,6 +23,7 @@ mod faults;
 mod guessing;
 mod leaks;
 mod listings;
+mod log;
 mod manuals;
 mod network;
 mod operations;
