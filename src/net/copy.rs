@@ -177,27 +177,38 @@ fn send_file_secure(
     })
 }
 
+/// Sends bytes from the front of a slice; returns their number.
+pub fn send_slice(
+    bytes: &[u8],
+    connection: &mut DataConnection,
+    then: Flush,
+) -> Result<Moved, Fault> {
+    let sent = match &mut connection.tls {
+        None => match rustix::net::send(&connection.stream, bytes, then.flags()) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+            sent => sent.map_err(io::Error::from),
+        },
+        Some(tls) if then == Flush::Coalesce => tls.queue(&connection.stream, bytes),
+        Some(tls) => tls.send(&connection.stream, bytes),
+    };
+    Ok(match sent.map_err(Fault::Connection)? {
+        0 => Moved::WouldBlock,
+        count => Moved::Bytes(count as u64),
+    })
+}
+
 /// Sends bytes from the front of `unsent` and removes them.
 pub fn send_bytes(
     unsent: &mut Vec<u8>,
     connection: &mut DataConnection,
     then: Flush,
 ) -> Result<Moved, Fault> {
-    let sent = match &mut connection.tls {
-        None => match rustix::net::send(&connection.stream, unsent, then.flags()) {
-            Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-            sent => sent.map_err(io::Error::from),
-        },
-        Some(tls) if then == Flush::Coalesce => tls.queue(&connection.stream, unsent),
-        Some(tls) => tls.send(&connection.stream, unsent),
-    };
-    match sent.map_err(Fault::Connection)? {
-        0 => Ok(Moved::WouldBlock),
-        count => {
-            unsent.drain(..count.min(unsent.len()));
-            Ok(Moved::Bytes(count as u64))
-        }
+    let moved = send_slice(unsent, connection, then)?;
+    if let Moved::Bytes(count) = moved {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        unsent.drain(..count.min(unsent.len()));
     }
+    Ok(moved)
 }
 
 /// Sends a few bytes that more data follows at once, so that they share a packet; `WouldBlock` until all are sent.

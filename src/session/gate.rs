@@ -9,9 +9,8 @@ use crate::ftp::verb::Pending::Keeps;
 use crate::ftp::verb::{Access, Verb, is_http_request};
 use crate::ftp::{Code, Reply};
 
-use super::activities::calling::look;
 use super::activities::closing::{dismiss, quit};
-use super::activities::waiting::change;
+use super::activities::waiting::{change, look};
 use super::activity::{Answer, Next};
 use super::commands::{data, files, hash, info, listings, login, security, transfers};
 use super::context::Context;
@@ -95,8 +94,8 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Host(name)               => login::host(cx, &name).into(),
         Command::Reinitialize             => login::reinitialize(cx).into(),
         Command::Quit                     => quit(cx).into(),
-        Command::ChangeDirectory(path)    => files::change_directory(cx, &path).into(),
-        Command::ChangeToParent           => files::change_to_parent(cx).into(),
+        Command::ChangeDirectory(path)    => files::change_directory(cx, path),
+        Command::ChangeToParent           => files::change_to_parent(cx),
         Command::PrintDirectory           => files::print_directory(cx).into(),
         Command::Type(representation)     => data::set_type(cx, representation).into(),
         Command::Structure                => Reply::new(Code::OK, "Structure set to F.").into(),
@@ -107,30 +106,30 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::ExtendedPassive(wanted)  => data::extended_passive(cx, wanted).into(),
         Command::Restart(offset)          => data::restart(cx, offset).into(),
         Command::Range(range)             => data::range(cx, range).into(),
-        Command::Hash(path)               => hash::hash(cx, path, pending.range).into(),
-        Command::Checksum { algorithm, path, from, to } => hash::checksum(cx, algorithm, path, (from, to)).into(),
-        Command::Available(path)          => look(cx, move |member| member.available(path.as_ref())),
-        Command::Retrieve(path)           => transfers::retrieve(cx, &path, verb, pending).into(),
-        Command::Store(path)              => transfers::store(cx, &path, verb, pending).into(),
-        Command::StoreUnique(path)        => transfers::store_unique(cx, path.as_ref(), verb, pending).into(),
-        Command::Append(path)             => transfers::append(cx, &path, verb, pending).into(),
+        Command::Hash(path)               => hash::hash(cx, path, pending.range),
+        Command::Checksum { algorithm, path, from, to } => hash::checksum(cx, algorithm, path, (from, to)),
+        Command::Available(path)          => look(cx, move |member, files| member.available(files, path.as_ref())),
+        Command::Retrieve(path)           => transfers::retrieve(cx, path, verb, pending),
+        Command::Store(path)              => transfers::store(cx, path, verb, pending).into(),
+        Command::StoreUnique(path)        => transfers::store_unique(cx, path, verb, pending).into(),
+        Command::Append(path)             => transfers::append(cx, path, verb, pending).into(),
         Command::Allocate(size)           => data::allocate(cx, size).into(),
         Command::Delete(path)             => change(cx, path, Member::delete),
-        Command::RenameFrom(path)         => files::rename_from(cx, path).into(),
-        Command::RenameTo(path)           => change(cx, path, move |member, path| member.rename_to(path, pending.rename.as_ref())),
+        Command::RenameFrom(path)         => files::rename_from(cx, path),
+        Command::RenameTo(path)           => change(cx, path, move |member, files, path| member.rename_to(files, path, pending.rename.as_ref())),
         Command::MakeDirectory(path)      => change(cx, path, Member::make_directory),
         Command::RemoveDirectory(path)    => change(cx, path, Member::remove_directory),
-        Command::List(selection)          => listings::list(cx, selection, Format::Long, verb).into(),
-        Command::NameList(selection)      => listings::list(cx, selection, Format::Names, verb).into(),
-        Command::MachineListDirectory(at) => listings::machine_list_directory(cx, at, verb).into(),
+        Command::List(selection)          => listings::list(cx, selection, Format::Long, verb),
+        Command::NameList(selection)      => listings::list(cx, selection, Format::Names, verb),
+        Command::MachineListDirectory(at) => listings::machine_list_directory(cx, at, verb),
         Command::MachineList(path)        => { let facts = cx.data.parameters.facts;
-                                               look(cx, move |member| member.machine_list(path.as_ref(), facts)) }
+                                               look(cx, move |member, files| member.machine_list(files, path.as_ref(), facts)) }
         Command::Status(None)             => info::status(cx).into(),
-        Command::Status(Some(selection))  => info::status_of(cx, selection).into(),
+        Command::Status(Some(selection))  => info::status_of(cx, selection),
         Command::Size(path)               => { let chosen = cx.data.parameters.chosen_type;
-                                               look(cx, move |member| member.size(&path, chosen)) }
+                                               look(cx, move |member, files| member.size(files, &path, chosen)) }
         Command::ModificationTime(path)   => files::modification_time(cx, path),
-        Command::SetModificationTime { time, path } => change(cx, path, move |member, path| member.set_modification_time(time, path)),
+        Command::SetModificationTime { time, path } => change(cx, path, move |member, files, path| member.set_modification_time(files, time, path)),
         Command::Features                 => info::features(cx).into(),
         Command::Set(Setting::Utf8)       => Reply::new(Code::OK, "UTF8 set to ON.").into(),
         Command::Set(Setting::Facts(names)) => data::select_facts(cx, &names).into(),
@@ -140,8 +139,8 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Noop                     => Reply::new(Code::OK, "Done.").into(),
         Command::Abort                    => data::abort(cx).into(),
         Command::Language(tag)            => info::language(tag.as_deref()).into(),
-        Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, path| member.change_mode(mode, path)),
-        Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, path| member.site_set_time(time, path)),
+        Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, files, path| member.change_mode(files, mode, path)),
+        Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, files, path| member.site_set_time(files, time, path)),
         Command::Site(Site::Help)         => Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP").into(),
         Command::ClientName               => Reply::new(Code::OK, "Noted.").into(),
     }

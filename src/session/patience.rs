@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::storage::Owner;
+use crate::storage::{Owner, Pending};
 
 /// A call that takes longer is slow: until it returns, the user's other commands wait for [`PATIENCE_MAX`] at most.
 const SLOW_AFTER: Duration = Duration::from_secs(5);
@@ -52,45 +52,57 @@ impl UnansweredCalls {
     }
 }
 
-/// A session's wait for a call.
+/// A session's wait for the answer to a call.
 #[derive(Debug)]
-pub(super) struct CallWait {
-    calls: Arc<UnansweredCalls>,
-    owner: Owner,
+pub(super) struct CallWait<T> {
+    shared: Arc<Shared<T>>,
     /// The time at which the call is given up.
     until: Instant,
     slow_at: Instant,
     is_slow: bool,
-    state: Arc<Mutex<CallState>>,
+}
+
+/// The state that a call and its session share.
+#[derive(Debug)]
+struct Shared<T> {
+    calls: Arc<UnansweredCalls>,
+    owner: Owner,
+    call: Mutex<CallState<T>>,
+}
+
+#[derive(Debug)]
+struct CallState<T> {
+    progress: CallProgress,
+    answer: Option<Pending<T>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum CallState {
+enum CallProgress {
     UnderWay,
     /// Nothing waits for it any more; it counts as late until it returns.
     GivenUp,
     Returned,
 }
 
-/// Held by a call while it runs.
+/// Held by a call while it runs, on whatever thread.
 #[derive(Debug)]
-pub(super) struct RunningCall {
-    calls: Arc<UnansweredCalls>,
-    owner: Owner,
-    state: Arc<Mutex<CallState>>,
-}
+pub(super) struct RunningCall<T>(Arc<Shared<T>>);
 
-impl CallWait {
+/// The place of the answer to a call.
+#[derive(Debug)]
+pub(super) struct AnswerSlot<T>(Arc<Shared<T>>);
+
+impl<T> CallWait<T> {
     pub(super) fn new(
         calls: &Arc<UnansweredCalls>,
         owner: Owner,
         now: Instant,
         until: Instant,
-    ) -> (Self, RunningCall) {
-        let state = Arc::new(Mutex::new(CallState::UnderWay));
-        let running = RunningCall { calls: Arc::clone(calls), owner, state: Arc::clone(&state) };
-        let (calls, slow_at) = (Arc::clone(calls), now + SLOW_AFTER);
-        (Self { calls, owner, until, slow_at, is_slow: false, state }, running)
+    ) -> (Self, RunningCall<T>) {
+        let call = Mutex::new(CallState { progress: CallProgress::UnderWay, answer: None });
+        let shared = Arc::new(Shared { calls: Arc::clone(calls), owner, call });
+        let running = RunningCall(Arc::clone(&shared));
+        (Self { shared, until, slow_at: now + SLOW_AFTER, is_slow: false }, running)
     }
 
     /// Returns the time at which [`CallWait::expire`] is to be called although nothing happened.
@@ -98,46 +110,76 @@ impl CallWait {
         if self.is_slow { self.until } else { self.until.min(self.slow_at) }
     }
 
+    /// Returns whether the time is over.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+
+    /// Takes the answer, if there is one.
+    pub(super) fn take_answer(&self) -> Option<Pending<T>> {
+        self.shared.call.lock().answer.take()
+    }
+
     /// Counts the call as slow when it has become that. Returns whether it is given up: its time is over, and it has not
     /// returned.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        if *state != CallState::UnderWay {
+        let mut call = self.shared.call.lock();
+        if call.progress != CallProgress::UnderWay {
             return false;
         }
         if now >= self.until {
-            *state = CallState::GivenUp;
-            self.calls.change(self.owner, |unanswered| unanswered.late += 1);
+            call.progress = CallProgress::GivenUp;
+            self.shared.change(|unanswered| unanswered.late += 1);
             return true;
         }
         if now >= self.slow_at && !self.is_slow {
             self.is_slow = true;
-            self.calls.change(self.owner, |unanswered| unanswered.slow += 1);
+            self.shared.change(|unanswered| unanswered.slow += 1);
         }
         false
     }
 }
 
-impl Drop for CallWait {
+impl<T> Shared<T> {
+    fn change(&self, change: impl FnOnce(&mut Unanswered)) {
+        self.calls.change(self.owner, change);
+    }
+}
+
+impl<T> Drop for CallWait<T> {
     fn drop(&mut self) {
         if self.is_slow {
-            self.calls.change(self.owner, |unanswered| unanswered.slow -= 1);
+            self.shared.change(|unanswered| unanswered.slow -= 1);
         }
     }
 }
 
-impl RunningCall {
+impl<T> RunningCall<T> {
     /// Returns whether the session has given the call up.
     pub(super) fn is_given_up(&self) -> bool {
-        *self.state.lock() == CallState::GivenUp
+        self.0.call.lock().progress == CallProgress::GivenUp
+    }
+
+    /// Returns the place of the answer.
+    pub(super) fn slot(&self) -> AnswerSlot<T> {
+        AnswerSlot(Arc::clone(&self.0))
     }
 }
 
-impl Drop for RunningCall {
+impl<T> AnswerSlot<T> {
+    /// Leaves the answer for the session. If that has given the call up, the answer is dropped.
+    pub(super) fn fill(self, answer: Pending<T>) {
+        self.0.call.lock().answer = Some(answer);
+    }
+}
+
+impl<T> Drop for RunningCall<T> {
     fn drop(&mut self) {
-        let before = std::mem::replace(&mut *self.state.lock(), CallState::Returned);
-        if before == CallState::GivenUp {
-            self.calls.change(self.owner, |unanswered| unanswered.late -= 1);
+        let mut call = self.0.call.lock();
+        let before = std::mem::replace(&mut call.progress, CallProgress::Returned);
+        drop(call);
+        if before == CallProgress::GivenUp {
+            self.0.change(|unanswered| unanswered.late -= 1);
         }
     }
 }
@@ -153,7 +195,7 @@ mod tests {
     fn while_a_call_is_not_answered_its_user_waits_shorter_and_others_as_long_as_ever() {
         let (calls, start) = (Arc::<UnansweredCalls>::default(), Instant::now());
         let (user, other) = (Owner::default(), Owner(1));
-        let (mut wait, running) = CallWait::new(&calls, user, start, start + STALL);
+        let (mut wait, running) = CallWait::<()>::new(&calls, user, start, start + STALL);
         assert_eq!(calls.patience(user, STALL), Some(STALL));
         assert_eq!(wait.due_at(), start + SLOW_AFTER);
         assert!(!wait.expire(start + SLOW_AFTER));
@@ -172,7 +214,7 @@ mod tests {
         let (calls, start) = (Arc::<UnansweredCalls>::default(), Instant::now());
         let user = Owner::default();
         let given_up = || {
-            let (mut wait, running) = CallWait::new(&calls, user, start, start);
+            let (mut wait, running) = CallWait::<()>::new(&calls, user, start, start);
             assert!(wait.expire(start));
             running
         };
@@ -185,7 +227,7 @@ mod tests {
     #[test]
     fn a_call_that_has_returned_is_neither_slow_nor_given_up() {
         let (calls, start) = (Arc::<UnansweredCalls>::default(), Instant::now());
-        let (mut wait, running) = CallWait::new(&calls, Owner::default(), start, start);
+        let (mut wait, running) = CallWait::<()>::new(&calls, Owner::default(), start, start);
         drop(running);
         assert!(!wait.expire(start + STALL));
         assert_eq!(calls.0.lock().len(), 0);

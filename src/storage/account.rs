@@ -18,6 +18,7 @@ use super::permissions::Permissions;
 use super::quota::{Quota, Usage, UsageTable};
 use super::rate_limit::RateLimit;
 use super::root::Root;
+use super::tree::Store;
 use super::upload::Owner;
 use super::users::{User, UserSettings, Users};
 use crate::ftp::command::Password;
@@ -52,16 +53,10 @@ pub struct Account {
 }
 
 impl Account {
-    /// Returns the tree that the account sees.
+    /// Returns the store of the tree that the account sees.
     #[must_use]
-    pub fn root(&self) -> &Root {
-        &self.root
-    }
-
-    /// Returns the tree for work on another thread.
-    #[must_use]
-    pub fn shared_root(&self) -> Arc<Root> {
-        Arc::clone(&self.root)
+    pub fn store(&self) -> Store {
+        Store::Local(Arc::clone(&self.root))
     }
 
     /// Returns the owner of this session's partial uploads: the user at the client's address.

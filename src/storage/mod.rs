@@ -1,14 +1,16 @@
 //! The files that are served and the users who may see them: the tree beneath a root, and the accounts.
 //!
-//! Real paths stay in this room: other rooms name files by [`VirtualPath`](crate::ftp::VirtualPath). Depends on `ftp`.
+//! Real paths stay in this room: other rooms name files by [`VirtualPath`](crate::ftp::VirtualPath). Depends on `ftp` and `pool`.
 //! Not here: sockets, replies, the clock.
 
 pub mod account;
 mod durability;
 mod exposed;
 mod hosts;
+mod listing;
 mod partials;
 pub mod password;
+mod pending;
 mod permissions;
 mod quota;
 mod rate_limit;
@@ -17,21 +19,27 @@ mod reserved_names;
 mod rights;
 mod root;
 mod stat;
+mod tree;
 mod unique;
 mod upload;
 pub mod users;
+mod writer;
 
 pub use account::{Account, Accounts, Admission, Denied, Verdict, Verification};
 pub use durability::Durability;
 pub use exposed::{Secrets, whereabouts};
 pub use hosts::{Hosts, ReloadedUsers};
+pub use listing::{Listing, Progress};
 pub use partials::all_recovered;
+pub use pending::Pending;
 pub use permissions::Permissions;
 pub use rate_limit::RateLimit;
-pub use reader::Reader;
+pub use reader::{Chunk, Reader};
 pub use rights::{Rights, Surroundings};
-pub use root::{Directory, Root};
+pub use root::Root;
+pub use tree::{Files, Store, Tree};
 pub use upload::{
-    ABORTED, CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Flush, Go, Owner, Signs,
-    Start, Terms, Unable, Upload, VANISHED, judge,
+    ABORTED, ClientState, Committed, Completeness, DataEnd, Go, Owner, Signs, Start, Unable,
+    VANISHED, judge,
 };
+pub use writer::Writer;

@@ -255,7 +255,8 @@ mod tests {
 
     use super::*;
     use crate::ftp::VirtualPath;
-    use crate::storage::{Durability, Go, Owner, Root, Start, Terms, Upload};
+    use crate::storage::upload::{Go, Owner, Start, Terms, Upload};
+    use crate::storage::{Durability, Root};
 
     const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 

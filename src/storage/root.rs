@@ -211,7 +211,7 @@ impl Root {
     }
 
     /// Opens a directory to list some entries at a time.
-    pub fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
+    pub(super) fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
         let directory = self.directory.open_dir(real(path)?)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let names = openat(&directory, ".", flags, Mode::empty())?;
@@ -353,7 +353,7 @@ impl Root {
 
 /// A directory that is being listed.
 #[derive(Debug)]
-pub struct Directory {
+pub(super) struct Directory {
     names: OwnedFd,
     path: VirtualPath,
     /// The last entry, whose buffer is reused.
@@ -364,13 +364,13 @@ pub struct Directory {
 impl Directory {
     /// Returns the rights to the names in the directory.
     #[must_use]
-    pub fn surroundings(&self) -> Surroundings {
+    pub(super) fn surroundings(&self) -> Surroundings {
         self.surroundings
     }
 
     /// Examines more names, at most a few hundred, and passes the entries of those that are `wanted` to `take`. Returns
     /// `true` when there are no more names.
-    pub fn read_some(
+    pub(super) fn read_some(
         &mut self,
         root: &Root,
         wanted: impl Fn(&[u8]) -> bool,
@@ -448,7 +448,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::storage::{Durability, Owner, Start, Terms, Unable, Upload};
+    use crate::storage::upload::{Owner, Start, Terms, Unable, Upload};
 
     const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 

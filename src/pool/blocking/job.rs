@@ -40,6 +40,12 @@ impl<T> Job<T> {
         self.done.as_fd()
     }
 
+    /// Returns true if the work is done, and its result was not taken.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !self.outcome.is_empty()
+    }
+
     /// Waits until the work is done. Only another job may wait, never a worker.
     pub fn wait(self) -> io::Result<T> {
         self.outcome.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))

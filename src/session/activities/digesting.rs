@@ -8,15 +8,15 @@ use crate::ftp::checksum::{Algorithm, Checksum};
 use crate::ftp::command::Range;
 use crate::ftp::{Code, Reply};
 use crate::net::control::Disconnect;
-use crate::pool::Watch;
+use crate::pool::{Class, Watch};
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
-use crate::storage::Reader;
+use crate::storage::{Chunk, Progress, Reader};
 
-use super::calling::call;
 use super::closing::dismiss_idle;
 use super::ending::{abort_done, aborted};
 use super::polling::{Polled, poll_abort};
+use super::waiting::call;
 
 /// Number of bytes digested in one turn; they take well below a millisecond.
 const BYTES_PER_TURN: usize = 256 * 1024;
@@ -29,7 +29,8 @@ pub(in crate::session) struct Digesting {
     end: u64,
     checksum: Checksum,
     format: ReplyFormat,
-    buffer: Vec<u8>,
+    /// The time from which it waits for the storage, if it does.
+    waits_since: Option<Instant>,
 }
 
 /// The format of the reply.
@@ -80,14 +81,24 @@ impl Activity for Digesting {
     }
 
     fn deadline(&self, cx: &Context) -> Instant {
-        cx.identity.last_activity + cx.service.limits.idle_timeout
+        match self.waits_since {
+            Some(since) => since + cx.service.limits.stall_timeout,
+            None => cx.identity.last_activity + cx.service.limits.idle_timeout,
+        }
     }
 
     fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        if self.waits_since.is_some() {
+            return Ok(self.follow(cx, Err(io::ErrorKind::TimedOut.into())));
+        }
         Ok(dismiss_idle(cx))
     }
 
-    fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        if let Some(storage) = self.file.awaited() {
+            watch.readable(storage, Class::Bulk);
+        }
+    }
 
     fn listens(&self, cx: &Context) -> Listens {
         if cx.control.is_open() { Listens::Abort } else { Listens::Nothing }
@@ -102,15 +113,22 @@ impl Digesting {
         algorithm: Algorithm,
         format: ReplyFormat,
     ) -> Self {
-        let (checksum, buffer) = (Checksum::new(algorithm), Vec::new());
-        Self { file, offset, end, checksum, format, buffer }
+        let checksum = Checksum::new(algorithm);
+        Self { file, offset, end, checksum, format, waits_since: None }
     }
 
     /// Returns what follows one step.
-    fn follow(self: Box<Self>, cx: &mut Context, digested: io::Result<bool>) -> Next {
+    fn follow(mut self: Box<Self>, cx: &mut Context, digested: io::Result<Progress>) -> Next {
         match digested {
-            Ok(false) => return Next::Bulk(self),
-            Ok(true) => {
+            Ok(Progress::More) => {
+                self.waits_since = None;
+                return Next::Bulk(self);
+            }
+            Ok(Progress::Wait) => {
+                self.waits_since.get_or_insert(cx.now);
+                return Next::Wait(self);
+            }
+            Ok(Progress::End) => {
                 let Self { checksum, format, .. } = *self;
                 cx.reply(&format.reply(&checksum.finish()));
             }
@@ -122,19 +140,20 @@ impl Digesting {
         Next::Commands
     }
 
-    /// Digests the next bytes; returns `true` at the end.
-    fn digest(&mut self) -> io::Result<bool> {
+    /// Digests the next bytes.
+    fn digest(&mut self) -> io::Result<Progress> {
         let left = usize::try_from(self.end - self.offset).unwrap_or(usize::MAX);
-        self.buffer.resize(left.min(BYTES_PER_TURN), 0);
-        if !self.buffer.is_empty() {
-            let count = self.file.read_at(&mut self.buffer, self.offset)?;
-            if count == 0 {
+        if left > 0 {
+            match self.file.bytes(self.offset, left.min(BYTES_PER_TURN))? {
+                Chunk::Bytes(bytes) => {
+                    self.checksum.update(bytes);
+                    self.offset += bytes.len() as u64;
+                }
+                Chunk::Wait => return Ok(Progress::Wait),
                 // The file was truncated meanwhile.
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                Chunk::File(_) | Chunk::End => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
-            self.checksum.update(self.buffer.get(..count).unwrap_or_default());
-            self.offset += count as u64;
         }
-        Ok(self.offset == self.end)
+        Ok(if self.offset == self.end { Progress::End } else { Progress::More })
     }
 }

@@ -18,12 +18,12 @@ use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
 use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::{AfterTransfer, TransferRecord};
-use crate::storage::{ABORTED, ClientState, Committed, Completeness, Go};
+use crate::storage::{ABORTED, ClientState, Committed, Completeness, Go, Pending, Writer};
 
-use super::calling::call;
 use super::ending::{Ending, complete, finish};
 use super::keeping::{self, keep};
 use super::polling::{Polled, poll};
+use super::waiting::call;
 
 /// Maximum wait for the rest of a line that began before the data ended and may be ABOR.
 const LINE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ struct AwaitingLine {
 #[derive(Debug)]
 struct Committing {
     upload: WholeUpload,
-    job: Job<Committed>,
+    job: Job<Committed<Writer>>,
     /// Tells the thread not to rename the file.
     stop: Arc<AtomicBool>,
     until: Instant,
@@ -145,7 +145,7 @@ fn reads_now(cx: &Context, then: AfterTransfer) -> bool {
 fn commit(
     cx: &mut Context,
     record: TransferRecord,
-    mut receiver: Box<FileReceiver>,
+    receiver: Box<FileReceiver>,
     outcome: Outcome,
 ) -> Next {
     let watched = Watched {
@@ -156,25 +156,41 @@ fn commit(
     let (stop, until) = (Arc::<AtomicBool>::default(), cx.now + cx.service.limits.stall_timeout);
     let go = watched.go_on(Arc::clone(&stop));
     let client = ClientState::Present;
-    if receiver.flushes_nothing() {
-        let work = move || {
-            let committed = receiver.commit(go);
-            (receiver, committed)
-        };
-        return call(cx, until, None, work, move |cx, (receiver, committed), _| {
-            Ok(WholeUpload { record, receiver, outcome, client }.conclude(cx, committed))
+    let upload = WholeUpload { record, receiver, outcome, client };
+    if upload.receiver.commits_at_once() {
+        let work = move || upload.commit(go);
+        return call(cx, until, None, work, move |cx, (upload, committed), _| {
+            Ok(upload.wait(cx, committed, stop, until))
         });
     }
-    let job = receiver.start_commit(go);
-    let upload = WholeUpload { record, receiver, outcome, client };
-    match job {
-        Ok(job) => Next::go(Committing { upload, job, stop, until }),
-        Err(error) => upload.conclude(cx, Err(error)),
-    }
+    let (upload, committed) = upload.commit(go);
+    upload.wait(cx, committed, stop, until)
 }
 
 impl WholeUpload {
-    fn conclude(self, cx: &mut Context, committed: io::Result<Committed>) -> Next {
+    fn commit(
+        mut self,
+        go: impl FnOnce() -> Go + Send + 'static,
+    ) -> (Self, Pending<Committed<Writer>>) {
+        let committed = self.receiver.commit(go);
+        (self, committed)
+    }
+
+    /// Waits until the file is stored.
+    fn wait(
+        self,
+        cx: &mut Context,
+        committed: Pending<Committed<Writer>>,
+        stop: Arc<AtomicBool>,
+        until: Instant,
+    ) -> Next {
+        match committed {
+            Pending::Done(committed) => self.conclude(cx, committed),
+            Pending::Later(job) => Next::go(Committing { upload: self, job, stop, until }),
+        }
+    }
+
+    fn conclude(self, cx: &mut Context, committed: io::Result<Committed<Writer>>) -> Next {
         let Self { mut record, mut receiver, outcome, client } = self;
         // An ABOR that came too late has its reply, too.
         record.aborted = client == ClientState::Aborted;
@@ -185,8 +201,8 @@ impl WholeUpload {
                 }
                 finish(cx, record, &complete(cx), outcome)
             }
-            Ok(Committed::Asked(upload)) => {
-                receiver.take_back(*upload);
+            Ok(Committed::Asked(writer)) => {
+                receiver.take_back(*writer);
                 let until = cx.now + LINE_TIMEOUT;
                 decide(cx, record, receiver, client, until)
             }

@@ -1,16 +1,13 @@
 //! An upload that is incomplete: what has arrived is flushed and kept, and then the reply is sent.
 
 use std::io;
-use std::time::Instant;
 
 use rustix::io::Errno;
 
 use crate::events::{Event, Outcome};
 use crate::ftp::{Code, Reply};
-use crate::net::control::Disconnect;
 use crate::net::copy::Fault;
-use crate::pool::{Class, Job, Watch};
-use crate::session::activity::{Activity, Listens, Next};
+use crate::session::activity::Next;
 use crate::session::context::Context;
 use crate::session::refusal::fault_reply;
 use crate::session::transfer::TransferData;
@@ -18,17 +15,8 @@ use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::TransferRecord;
 use crate::storage::ABORTED;
 
-use super::calling::call;
 use super::ending::{Ending, aborted, finish};
-
-/// An incomplete upload that is being flushed.
-#[derive(Debug)]
-pub(super) struct Keeping {
-    record: TransferRecord,
-    job: Job<u64>,
-    ending: Ending,
-    until: Instant,
-}
+use super::waiting::wait_for_end;
 
 /// Ends a transfer that is not complete. What has arrived of an upload is flushed before the reply.
 pub(super) fn end(
@@ -49,7 +37,7 @@ pub(super) fn end(
 
 /// Ends an incomplete upload: flushes what has arrived, and then replies.
 pub(super) fn keep(
-    cx: &mut Context,
+    cx: &Context,
     mut record: TransferRecord,
     receiver: FileReceiver,
     ending: Ending,
@@ -57,16 +45,16 @@ pub(super) fn keep(
     record.bytes = receiver.received();
     record.aborted |= matches!(ending, Ending::Aborted);
     let until = cx.now + cx.service.limits.stall_timeout;
-    if receiver.flushes_nothing() {
-        let work = move || receiver.settle();
-        return call(cx, until, None, work, move |cx, kept, _| {
-            Ok(conclude(cx, record, ending, kept))
-        });
-    }
-    match receiver.start_settle() {
-        Some(job) => Next::go(Keeping { record, job, ending, until }),
-        None => conclude(cx, record, ending, 0),
-    }
+    wait_for_end(
+        cx,
+        until,
+        move || receiver.settle(),
+        move |cx, kept| match kept {
+            // It may still respond: it is unknown what is kept.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => fail(cx, record, error),
+            kept => conclude(cx, record, ending, kept.unwrap_or_default()),
+        },
+    )
 }
 
 /// Replies to an incomplete upload of which this number of bytes is kept.
@@ -105,33 +93,4 @@ pub(super) fn fail(cx: &mut Context, record: TransferRecord, error: io::Error) -
         fault_reply(&Fault::Storage(error))
     };
     finish(cx, record, &reply, Outcome::Failed)
-}
-
-impl Activity for Keeping {
-    fn name(&self) -> &'static str {
-        "finishing"
-    }
-
-    fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
-        let Some(kept) = self.job.outcome() else { return Ok(Next::Wait(self)) };
-        let Self { record, ending, .. } = *self;
-        Ok(conclude(cx, record, ending, kept.unwrap_or_default()))
-    }
-
-    fn deadline(&self, _: &Context) -> Instant {
-        self.until
-    }
-
-    /// Gives up on a disk that has not responded. It may still do so: it is unknown what is kept.
-    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
-        Ok(fail(cx, self.record, io::ErrorKind::TimedOut.into()))
-    }
-
-    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
-        watch.readable(self.job.descriptor(), Class::Interactive);
-    }
-
-    fn listens(&self, _: &Context) -> Listens {
-        Listens::Nothing
-    }
 }

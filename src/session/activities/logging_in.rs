@@ -18,7 +18,7 @@ use crate::session::identity::Login;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
 use crate::session::throttle::{Attempt, LockedOut, Lockout, Target};
-use crate::storage::{Account, Accounts, Admission, Denied, Verdict, Verification};
+use crate::storage::{Account, Accounts, Admission, Denied, Tree, Verdict, Verification};
 
 use super::closing::dismiss;
 
@@ -186,8 +186,8 @@ impl LoginAttempt {
         if let Some(attempt) = attempt {
             cx.service.throttle.succeeded(attempt, cx.now);
         }
-        let (directory, durability) = (VirtualPath::root(), cx.service.durability);
-        let member = Member { account, directory, durability };
+        let tree = Tree::new(account.store(), cx.service.disks(), cx.service.durability);
+        let member = Member { account, directory: VirtualPath::root(), tree };
         cx.identity.login = Login::Member(Box::new(member));
         cx.identity.user = Some(self.name.as_slice().into());
     }

@@ -1,7 +1,6 @@
 //! The activities of a session, one file each, and what several of them share: `ending` and `polling`. `idle`, which
 //! reads commands, is above: it leads to all of these.
 
-pub(super) mod calling;
 pub(super) mod closing;
 pub(super) mod connecting;
 pub(super) mod digesting;

@@ -21,9 +21,9 @@ use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::{BULK_BYTES, INTERACTIVE_BYTES, TransferData};
 use crate::storage::RateLimit;
 
-use super::calling::call;
 use super::ending::{self, Ending, aborted, complete, finish};
 use super::polling::{Polled, poll};
+use super::waiting::call;
 use super::{finishing, keeping};
 
 /// Maximum number of bytes per bulk turn of a transfer that has moved fewer than [`YOUNG_BYTES`]. Files of a few MiB
@@ -157,8 +157,7 @@ impl Activity for Transfer {
     fn abandon(self: Box<Self>, cx: &mut Context) {
         let Self { record, data, .. } = *self;
         if let TransferData::Receive(receiver) = data {
-            // The job ends by itself; its result is not needed.
-            drop(receiver.start_settle());
+            receiver.abandon();
         }
         ending::log(cx, record, Outcome::CutOff, None);
     }
@@ -294,10 +293,6 @@ impl Transfer {
         self.progressed_at + if self.is_shut_down() { SHUT_DOWN_TIMEOUT } else { stall_timeout }
     }
 
-    fn waits_for_storage(&self) -> bool {
-        matches!(&self.data, TransferData::Receive(receiver) if receiver.waits_for_storage())
-    }
-
     /// Returns when received data must be flushed even if no more arrives.
     fn flush_due(&self) -> Option<Instant> {
         if let TransferData::Receive(receiver) = &self.data { receiver.flush_due() } else { None }
@@ -310,9 +305,9 @@ impl Transfer {
 
     /// Moves one slice.
     fn move_slice(&mut self, slice: usize, now: Instant) -> Result<Moved, Fault> {
-        let (waited, received) = (self.waits_for_storage(), self.data.received());
+        let (waited, received) = (self.data.waits_for_storage(), self.data.received());
         let advanced = self.data.advance(&mut self.connection, slice, now);
-        if waited && !self.waits_for_storage() {
+        if waited && !self.data.waits_for_storage() {
             // The stall timeout of the client begins again.
             self.progressed_at = now;
         }

@@ -6,43 +6,40 @@ use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::time::{Days, TimeValue};
 use crate::ftp::verb::Permission;
 use crate::ftp::{Code, Reply, VirtualPath};
-use crate::session::activities::calling::{ask, look};
-use crate::session::activities::waiting::{Changed, change};
+use crate::session::activities::waiting::{Changed, ask, change, look};
 use crate::session::activity::Answer;
 use crate::session::context::Context;
 use crate::session::member::Member;
 use crate::session::perm_fact::perm_fact;
 use crate::session::refusal::Refusal;
+use crate::storage::Files;
 
 /// Number of digits of a time-val before its fraction (RFC 3659 §2.3).
 const TIME_DIGITS: usize = 14;
 
 /// CWD: enters a directory.
-pub(in crate::session) fn change_directory(
-    cx: &Context,
-    path: &PathName,
-) -> Result<Answer, Refusal> {
-    Ok(enter(cx, cx.member()?, cx.member()?.resolve(path)?))
+pub(in crate::session) fn change_directory(cx: &Context, path: PathName) -> Answer {
+    enter(cx, move |member, files| Ok(member.resolve(files, &path)?))
 }
 
 /// CDUP: enters the directory above.
-pub(in crate::session) fn change_to_parent(cx: &Context) -> Result<Answer, Refusal> {
-    let member = cx.member()?;
-    Ok(enter(cx, member, member.directory.parent()))
+pub(in crate::session) fn change_to_parent(cx: &Context) -> Answer {
+    enter(cx, |member, _| Ok(member.directory.parent()))
 }
 
-fn enter(cx: &Context, member: &Member, directory: VirtualPath) -> Answer {
-    let (root, wanted) = (member.account.shared_root(), directory.clone());
-    let look = move || {
-        let entry = root.look(&wanted)?;
-        if entry.kind != Kind::Directory {
+fn enter(
+    cx: &Context,
+    wanted: impl FnOnce(&Member, &Files<'_>) -> Result<VirtualPath, Refusal> + Send + 'static,
+) -> Answer {
+    let look = move |member: &Member, files: &Files<'_>| {
+        let directory = wanted(member, files)?;
+        if files.stat(&directory)?.kind != Kind::Directory {
             return Err(Refusal::NotADirectory);
         }
-        root.enter(&wanted)?;
-        Ok(())
+        files.enter(&directory)?;
+        Ok(directory)
     };
-    ask(cx, look, |cx, found| {
-        found?;
+    ask(cx, look, |cx, directory| {
         let text = [b"Directory changed to ", directory.as_bytes()].concat();
         cx.member_mut()?.directory = directory;
         Ok::<_, Refusal>(Reply::new(Code::FILE_ACTION_DONE, text))
@@ -56,89 +53,92 @@ pub(in crate::session) fn print_directory(cx: &Context) -> Result<Reply, Refusal
 }
 
 /// RNFR: notes the path that RNTO renames.
-pub(in crate::session) fn rename_from(cx: &Context, path: PathName) -> Result<Answer, Refusal> {
-    let member = cx.member()?.clone();
-    Ok(ask(
+pub(in crate::session) fn rename_from(cx: &Context, path: PathName) -> Answer {
+    ask(
         cx,
-        move || member.rename_from(&path),
+        move |member, files| member.rename_from(files, &path),
         |cx, from| {
-            cx.data.pending.rename = Some(from?);
-            Ok::<_, Refusal>(Reply::new(Code::PENDING, "Ready for RNTO."))
+            cx.data.pending.rename = Some(from);
+            Reply::new(Code::PENDING, "Ready for RNTO.")
         },
-    ))
+    )
 }
 
 /// MDTM, which many clients send to set a time, too.
 pub(in crate::session) fn modification_time(cx: &Context, argument: PathName) -> Answer {
     match time_in_front(&argument.0) {
-        None => look(cx, move |member| Ok(member.find_or_set_time(&argument)?.0)),
-        Some((_, name)) => change(cx, name, move |member, _| member.find_or_set_time(&argument)),
+        None => look(cx, move |member, files| Ok(member.find_or_set_time(files, &argument)?.0)),
+        Some((_, name)) => {
+            change(cx, name, move |member, files, _| member.find_or_set_time(files, &argument))
+        }
     }
 }
 
 impl Member {
-    pub(in crate::session) fn delete(&self, path: &PathName) -> Changed {
-        let path = self.resolve(path)?;
-        self.root().remove(&path)?;
-        self.root().flush_names(&[&path], self.durability)?;
+    pub(in crate::session) fn delete(&self, files: &Files<'_>, path: &PathName) -> Changed {
+        let path = self.resolve(files, path)?;
+        files.remove(&path)?;
         Ok((Reply::new(Code::FILE_ACTION_DONE, "Deleted."), Some(Change::Deleted(path))))
     }
 
-    pub(in crate::session) fn make_directory(&self, path: &PathName) -> Changed {
-        let path = self.resolve(path)?;
-        self.root().make_directory(&path)?;
-        self.root().flush_names(&[&path], self.durability)?;
+    pub(in crate::session) fn make_directory(&self, files: &Files<'_>, path: &PathName) -> Changed {
+        let path = self.resolve(files, path)?;
+        files.make_directory(&path)?;
         let reply = Reply::pathname(path.as_bytes(), " created.");
         Ok((reply, Some(Change::DirectoryMade(path))))
     }
 
-    pub(in crate::session) fn remove_directory(&self, path: &PathName) -> Changed {
-        let path = self.not_the_root(path)?;
-        self.root().remove_directory(&path)?;
-        self.root().flush_names(&[&path], self.durability)?;
+    pub(in crate::session) fn remove_directory(
+        &self,
+        files: &Files<'_>,
+        path: &PathName,
+    ) -> Changed {
+        let path = self.not_the_root(files, path)?;
+        files.remove_directory(&path)?;
         let reply = Reply::new(Code::FILE_ACTION_DONE, "Removed.");
         Ok((reply, Some(Change::DirectoryRemoved(path))))
     }
 
-    fn rename_from(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
-        let path = self.not_the_root(path)?;
-        self.root().look(&path)?;
+    fn rename_from(&self, files: &Files<'_>, path: &PathName) -> Result<VirtualPath, Refusal> {
+        let path = self.not_the_root(files, path)?;
+        files.stat(&path)?;
         Ok(path)
     }
 
     pub(in crate::session) fn rename_to(
         &self,
+        files: &Files<'_>,
         path: &PathName,
         from: Option<&VirtualPath>,
     ) -> Changed {
         let Some(from) = from else {
             return Err(Refusal::OutOfSequence("Send RNFR first."));
         };
-        let to = self.not_the_root(path)?;
+        let to = self.not_the_root(files, path)?;
         // RNTO destroys an existing target, so replacing one needs permission to write or to delete.
         let may_replace = [Permission::Write, Permission::Delete]
             .iter()
             .any(|permission| self.permissions().allow(*permission));
-        if !may_replace && self.root().look(&to).is_ok() {
+        if !may_replace && files.stat(&to).is_ok() {
             return Err(Refusal::NotPermitted);
         }
-        self.root().rename(from, &to, may_replace)?;
-        self.root().flush_names(&[from, &to], self.durability)?;
+        files.rename(from, &to, may_replace)?;
         let change = Change::Renamed { from: from.clone(), to };
         Ok((Reply::new(Code::FILE_ACTION_DONE, "Renamed."), Some(change)))
     }
 
-    fn not_the_root(&self, path: &PathName) -> Result<VirtualPath, Refusal> {
-        let path = self.resolve(path)?;
+    fn not_the_root(&self, files: &Files<'_>, path: &PathName) -> Result<VirtualPath, Refusal> {
+        let path = self.resolve(files, path)?;
         if path.is_root() { Err(Refusal::TheRootItself) } else { Ok(path) }
     }
 
     pub(in crate::session) fn size(
         &self,
+        files: &Files<'_>,
         path: &PathName,
         chosen_type: Option<Type>,
     ) -> Result<Reply, Refusal> {
-        let entry = self.look_at_upload(path)?;
+        let entry = self.look_at_upload(files, path)?;
         // The size in TYPE A is that of the converted text, which is unknown before converting (RFC 3659 §4). A client
         // that sends SIZE before it chooses a type means the size in bytes: .NET's FtpWebRequest does.
         if chosen_type == Some(Type::Ascii) {
@@ -149,18 +149,22 @@ impl Member {
 
     /// AVBL: returns the number of bytes that can be stored in a directory
     /// (draft-peterson-streamlined-ftp-command-extensions §4).
-    pub(in crate::session) fn available(&self, path: Option<&PathName>) -> Result<Reply, Refusal> {
-        let bytes = self.root().available(&self.resolve_or_here(path)?)?;
+    pub(in crate::session) fn available(
+        &self,
+        files: &Files<'_>,
+        path: Option<&PathName>,
+    ) -> Result<Reply, Refusal> {
+        let bytes = files.available(&self.resolve_or_here(files, path)?)?;
         Ok(Reply::new(Code::FILE_STATUS, bytes.to_string()))
     }
 
     /// MDTM returns the modification time of a file. `MDTM 20170714024000 name` sets it, as in servers older than MFMT,
     /// unless the whole argument is the name of a file or directory.
-    fn find_or_set_time(&self, argument: &PathName) -> Changed {
+    fn find_or_set_time(&self, files: &Files<'_>, argument: &PathName) -> Changed {
         let found = self
-            .resolve(argument)
+            .resolve(files, argument)
             .map_err(Refusal::from)
-            .and_then(|path| Ok(self.root().look(&path)?));
+            .and_then(|path| Ok(files.stat(&path)?));
         match (found, time_in_front(&argument.0)) {
             (Ok(entry), _) if entry.kind == Kind::File => {
                 let time = TimeValue(entry.modified).to_string();
@@ -173,37 +177,51 @@ impl Member {
                     return Err(Refusal::NotPermitted);
                 }
                 let time = TimeValue::parse(time).ok_or(Refusal::NoSuchTime)?;
-                self.set_modification_time(time, &name)
+                self.set_modification_time(files, time, &name)
             }
         }
     }
 
     pub(in crate::session) fn set_modification_time(
         &self,
+        files: &Files<'_>,
         time: TimeValue,
         path: &PathName,
     ) -> Changed {
-        let change = self.set_time(time, path)?;
+        let change = self.set_time(files, time, path)?;
         let text = [format!("Modify={time}; ").as_bytes(), &path.0].concat();
         Ok((Reply::new(Code::FILE_STATUS, text), Some(change)))
     }
 
-    pub(in crate::session) fn site_set_time(&self, time: TimeValue, path: &PathName) -> Changed {
-        let change = self.set_time(time, path)?;
+    pub(in crate::session) fn site_set_time(
+        &self,
+        files: &Files<'_>,
+        time: TimeValue,
+        path: &PathName,
+    ) -> Changed {
+        let change = self.set_time(files, time, path)?;
         Ok((Reply::new(Code::OK, "Time set."), Some(change)))
     }
 
-    fn set_time(&self, time: TimeValue, path: &PathName) -> Result<Change, Refusal> {
-        let path = self.resolve(path)?;
-        self.root().set_modified(&path, time.0)?;
-        self.root().flush_attributes(&path, self.durability)?;
+    fn set_time(
+        &self,
+        files: &Files<'_>,
+        time: TimeValue,
+        path: &PathName,
+    ) -> Result<Change, Refusal> {
+        let path = self.resolve(files, path)?;
+        files.set_modified(&path, time.0)?;
         Ok(Change::TimeSet(path, time.0))
     }
 
-    pub(in crate::session) fn change_mode(&self, mode: u32, path: &PathName) -> Changed {
-        let path = self.not_the_root(path)?;
-        let set = self.root().set_mode(&path, mode)?;
-        self.root().flush_attributes(&path, self.durability)?;
+    pub(in crate::session) fn change_mode(
+        &self,
+        files: &Files<'_>,
+        mode: u32,
+        path: &PathName,
+    ) -> Changed {
+        let path = self.not_the_root(files, path)?;
+        let set = files.set_mode(&path, mode)?;
         let why =
             if set == mode { "" } else { "; set-id, sticky and world-writable bits are never set" };
         let reply = Reply::new(Code::OK, format!("Mode set to {set:04o}{why}."));
@@ -213,13 +231,14 @@ impl Member {
     /// MLST: returns one entry, over the control connection (RFC 3659 §7).
     pub(in crate::session) fn machine_list(
         &self,
+        files: &Files<'_>,
         path: Option<&PathName>,
         facts: Facts,
     ) -> Result<Reply, Refusal> {
-        let path = self.resolve_or_here(path)?;
-        let entry = self.root().look(&path)?;
+        let path = self.resolve_or_here(files, path)?;
+        let entry = files.stat(&path)?;
         let mut line = Vec::new();
-        let surroundings = self.root().surroundings(&path).unwrap_or_default();
+        let surroundings = files.surroundings(&path).unwrap_or_default();
         let mut perm = String::new();
         perm_fact(self.permissions(), &entry, surroundings, &mut perm);
         entry.facts(facts, &perm, path.as_bytes(), &mut Days::default(), &mut line);
@@ -230,17 +249,14 @@ impl Member {
     }
 
     /// Looks up a file; or, for members who may resume it, its partial upload.
-    fn look_at_upload(&self, path: &PathName) -> Result<Entry, Refusal> {
-        let path = self.resolve(path)?;
-        let found = self.root().look(&path);
+    fn look_at_upload(&self, files: &Files<'_>, path: &PathName) -> Result<Entry, Refusal> {
+        let path = self.resolve(files, path)?;
+        let found = files.stat(&path);
         let entry = match found {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.may_resume() => {
-                self.root().kept_entry(&path).map_err(|_| error)?
+                files.stat_partial(&path).map_err(|_| error)?
             }
-            Ok(_)
-                if self.may_resume()
-                    && self.root().is_being_replaced(&path, self.account.owner()) =>
-            {
+            Ok(_) if self.may_resume() && files.is_being_replaced(&path, self.account.owner()) => {
                 // Clients resume by this size, and would take the old file for the beginning of the new one.
                 return Err(Refusal::UploadInterrupted);
             }

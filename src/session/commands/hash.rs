@@ -5,23 +5,19 @@ use std::io;
 use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{PathName, Range};
 use crate::ftp::{Code, Reply};
-use crate::session::activities::calling::ask;
 use crate::session::activities::digesting::{Digesting, ReplyFormat};
+use crate::session::activities::waiting::ask;
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
-use crate::storage::Reader;
+use crate::storage::{Files, Reader};
 
 /// HASH: computes the checksum of the range that RANG set, or of the whole file.
-pub(in crate::session) fn hash(
-    cx: &Context,
-    path: PathName,
-    range: Option<Range>,
-) -> Result<Answer, Refusal> {
-    let (member, name) = (cx.member()?.clone(), path.0.clone());
-    let open = move || open(&member, &path);
-    Ok(ask(cx, open, move |cx, opened| hash_opened(cx, opened?, name, range)))
+pub(in crate::session) fn hash(cx: &Context, path: PathName, range: Option<Range>) -> Answer {
+    let name = path.0.clone();
+    let open = move |member: &Member, files: &Files<'_>| open(member, files, &path);
+    ask(cx, open, move |cx, file| hash_opened(cx, file, name, range))
 }
 
 fn hash_opened(
@@ -48,17 +44,15 @@ pub(in crate::session) fn checksum(
     algorithm: Algorithm,
     path: PathName,
     (from, to): (u64, Option<u64>),
-) -> Result<Answer, Refusal> {
-    let member = cx.member()?.clone();
-    let open = move || open(&member, &path);
-    Ok(ask(cx, open, move |_, opened| {
-        let file: Reader = opened?;
+) -> Answer {
+    let open = move |member: &Member, files: &Files<'_>| open(member, files, &path);
+    ask(cx, open, move |_, file| {
         let end = to.unwrap_or_else(|| file.size());
         if from > end || end > file.size() {
             return Err(Refusal::RangeBeyondEnd);
         }
         Ok(Next::go(Digesting::new(file, (from, end), algorithm, ReplyFormat::Bare)))
-    }))
+    })
 }
 
 /// OPTS HASH: selects the algorithm, if one is named, and returns the selected one.
@@ -71,11 +65,11 @@ pub(in crate::session) fn select(cx: &mut Context, name: Option<&str>) -> Result
 }
 
 /// Opens a file; or, for members who may resume it, its partial upload.
-fn open(member: &Member, path: &PathName) -> Result<Reader, Refusal> {
-    let path = member.resolve(path)?;
-    Ok(match member.root().read(&path) {
+fn open(member: &Member, files: &Files<'_>, path: &PathName) -> Result<Reader, Refusal> {
+    let path = member.resolve(files, path)?;
+    Ok(match files.open(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && member.may_resume() => {
-            member.root().kept(&path).map_err(|_| error)?
+            files.open_partial(&path).map_err(|_| error)?
         }
         found => found?,
     })

@@ -3,12 +3,14 @@
 use crate::ftp::command::{Mode, Selection, Type};
 use crate::ftp::verb::{Feature, VERBS, Verb};
 use crate::ftp::{Code, Reply};
-use crate::session::activities::calling::ask;
 use crate::session::activities::status::StatusListing;
+use crate::session::activities::waiting::ask;
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
+use crate::session::member::Member;
 use crate::session::refusal::Refusal;
 use crate::session::transfer::listing::{Format, Lister};
+use crate::storage::Files;
 
 use super::hash;
 
@@ -58,15 +60,15 @@ pub(in crate::session) fn status(cx: &Context) -> Reply {
 }
 
 /// STAT with a path: begins a listing like that of LIST, but over the control connection, some lines at a time.
-pub(in crate::session) fn status_of(cx: &Context, selection: Selection) -> Result<Answer, Refusal> {
+pub(in crate::session) fn status_of(cx: &Context, selection: Selection) -> Answer {
     let selection = Selection { hidden: true, recursive: false, ..selection };
-    let member = cx.member()?.clone();
-    let open = move || Lister::open(&member, &selection, Format::Long);
-    Ok(ask(cx, open, |cx, lister| {
-        let listing = StatusListing::new(lister?);
+    let open = move |member: &Member, files: &Files<'_>| {
+        Lister::open(member, files, &selection, Format::Long)
+    };
+    ask(cx, open, |cx, lister| {
         cx.control.write(b"213-Status follows:\r\n");
-        Ok::<_, Refusal>(Next::go(listing))
-    }))
+        Next::go(StatusListing::new(lister))
+    })
 }
 
 /// HELP: returns all verbs, or the syntax of one.

@@ -3,15 +3,17 @@
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Selection};
 use crate::ftp::verb::Verb;
-use crate::session::activities::calling::ask;
 use crate::session::activities::connecting::begin;
+use crate::session::activities::waiting::ask;
 use crate::session::activity::Answer;
 use crate::session::context::Context;
+use crate::session::member::Member;
 use crate::session::refusal::Refusal;
 use crate::session::transfer::TransferData;
 use crate::session::transfer::listing::{Format, Lister};
 use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::text::Text;
+use crate::storage::Files;
 
 /// LIST and NLST: sends a listing for people or of names.
 pub(in crate::session) fn list(
@@ -19,14 +21,16 @@ pub(in crate::session) fn list(
     selection: Selection,
     format: Format,
     verb: &'static Verb,
-) -> Result<Answer, Refusal> {
+) -> Answer {
     let format = match format {
         Format::Names if selection.long => Format::Long,
         format => format,
     };
-    let member = cx.member()?.clone();
-    let path = member.resolve_or_here(selection.path.as_ref())?;
-    Ok(send(cx, move || Lister::open(&member, &selection, format), path, verb))
+    let open = move |member: &Member, files: &Files<'_>| {
+        let path = member.resolve_or_here(files, selection.path.as_ref())?;
+        Ok((path, Lister::open(member, files, &selection, format)?))
+    };
+    send(cx, open, verb)
 }
 
 /// MLSD: sends a listing for programs.
@@ -34,20 +38,22 @@ pub(in crate::session) fn machine_list_directory(
     cx: &Context,
     path: Option<PathName>,
     verb: &'static Verb,
-) -> Result<Answer, Refusal> {
-    let (member, facts) = (cx.member()?.clone(), cx.data.parameters.facts);
-    let at = member.resolve_or_here(path.as_ref())?;
-    Ok(send(cx, move || Lister::open_directory(&member, path, facts), at, verb))
+) -> Answer {
+    let facts = cx.data.parameters.facts;
+    let open = move |member: &Member, files: &Files<'_>| {
+        let at = member.resolve_or_here(files, path.as_ref())?;
+        Ok((at, Lister::open_directory(member, files, path, facts)?))
+    };
+    send(cx, open, verb)
 }
 
 fn send(
     cx: &Context,
-    open: impl FnOnce() -> Result<Lister, Refusal> + Send + 'static,
-    path: VirtualPath,
+    open: impl FnOnce(&Member, &Files<'_>) -> Result<(VirtualPath, Lister), Refusal> + Send + 'static,
     verb: &'static Verb,
 ) -> Answer {
-    ask(cx, open, move |cx, lister| {
-        let data = TransferData::SendText(Text::of_list(lister?, cx.data.parameters.mode));
+    ask(cx, open, move |cx, (path, lister)| {
+        let data = TransferData::SendText(Text::of_list(lister, cx.data.parameters.mode));
         begin(cx, data, TransferRecord::new(verb, path, cx.now), ".")
     })
 }

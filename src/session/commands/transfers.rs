@@ -3,10 +3,11 @@
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::verb::Verb;
-use crate::session::activities::calling::ask;
 use crate::session::activities::connecting::{begin, begin_with};
+use crate::session::activities::waiting::ask;
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
+use crate::session::member::Member;
 use crate::session::parameters::Pending;
 use crate::session::refusal::Refusal;
 use crate::session::transfer::TransferData;
@@ -14,26 +15,22 @@ use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::send::FileSender;
 use crate::session::transfer::text::Text;
-use crate::storage::{Reader, Start, Terms, Upload};
+use crate::storage::{Files, Reader, Start, Writer};
 
 /// RETR: sends a file.
 pub(in crate::session) fn retrieve(
     cx: &Context,
-    path: &PathName,
+    path: PathName,
     verb: &'static Verb,
     pending: Pending,
-) -> Result<Answer, Refusal> {
-    let member = cx.member()?;
-    let path = member.resolve(path)?;
-    let (root, wanted) = (member.account.shared_root(), path.clone());
-    Ok(ask(
-        cx,
-        move || root.read(&wanted),
-        move |cx, opened| {
-            let record = TransferRecord::new(verb, path, cx.now);
-            send(cx, opened?, record, &pending)
-        },
-    ))
+) -> Answer {
+    let open = move |member: &Member, files: &Files<'_>| {
+        let path = member.resolve(files, &path)?;
+        Ok((files.open(&path)?, path))
+    };
+    ask(cx, open, move |cx, (file, path)| {
+        send(cx, file, TransferRecord::new(verb, path, cx.now), &pending)
+    })
 }
 
 /// Sends a file that has been opened.
@@ -69,7 +66,7 @@ fn send(
 /// STOR: receives a file.
 pub(in crate::session) fn store(
     cx: &mut Context,
-    path: &PathName,
+    path: PathName,
     verb: &'static Verb,
     pending: Pending,
 ) -> Result<Answer, Refusal> {
@@ -83,7 +80,7 @@ pub(in crate::session) fn store(
 /// APPE: extends a file.
 pub(in crate::session) fn append(
     cx: &mut Context,
-    path: &PathName,
+    path: PathName,
     verb: &'static Verb,
     pending: Pending,
 ) -> Result<Answer, Refusal> {
@@ -92,39 +89,37 @@ pub(in crate::session) fn append(
 
 fn receive(
     cx: &mut Context,
-    path: &PathName,
+    path: PathName,
     start: Start,
     verb: &'static Verb,
     pending: Pending,
 ) -> Result<Answer, Refusal> {
     // Checked before the file is touched: an upload without a route must not begin.
     cx.check_route()?;
-    let member = cx.member()?;
-    let path = member.resolve(path)?;
-    let (root, wanted, terms) = (member.account.shared_root(), path.clone(), terms(cx)?);
-    let open = move || Upload::begin(&root, &wanted, start, terms);
-    Ok(ask(cx, open, move |cx, upload| {
-        let data = receiver(cx, upload?, &pending);
-        let record = TransferRecord::new(verb, path, cx.now);
-        begin(cx, data, record, ".")
+    let create = move |member: &Member, files: &Files<'_>| {
+        let path = member.resolve(files, &path)?;
+        Ok((files.create(&path, start, member.account.owner())?, path))
+    };
+    Ok(ask(cx, create, move |cx, (writer, path)| {
+        let data = receiver(cx, writer, &pending);
+        begin(cx, data, TransferRecord::new(verb, path, cx.now), ".")
     }))
 }
 
 /// STOU: receives a file under a name of its own. The 150 contains the name (RFC 1123 §4.1.2.9).
 pub(in crate::session) fn store_unique(
     cx: &mut Context,
-    wanted: Option<&PathName>,
+    wanted: Option<PathName>,
     verb: &'static Verb,
     pending: Pending,
 ) -> Result<Answer, Refusal> {
     cx.check_route()?;
-    let member = cx.member()?;
-    let (directory, name) = wanted_place(cx, wanted)?;
-    let (root, terms) = (member.account.shared_root(), terms(cx)?);
-    let open = move || Upload::begin_unique(&root, &directory, name.as_deref(), terms);
-    Ok(ask(cx, open, move |cx, begun| {
-        let (upload, path) = begun?;
-        let data = receiver(cx, upload, &pending);
+    let create = move |member: &Member, files: &Files<'_>| {
+        let (directory, name) = wanted_place(member, files, wanted.as_ref())?;
+        Ok(files.create_unique(&directory, name.as_deref(), member.account.owner())?)
+    };
+    Ok(ask(cx, create, move |cx, (writer, path)| {
+        let data = receiver(cx, writer, &pending);
         let text = [b"FILE: ", path.name()].concat();
         begin_with(cx, data, TransferRecord::new(verb, path, cx.now), text)
     }))
@@ -132,10 +127,11 @@ pub(in crate::session) fn store_unique(
 
 /// Returns the directory for STOU, and the name that the file should have there, if `wanted` contains one.
 fn wanted_place(
-    cx: &Context,
+    member: &Member,
+    files: &Files<'_>,
     wanted: Option<&PathName>,
 ) -> Result<(VirtualPath, Option<Vec<u8>>), Refusal> {
-    let path = cx.member()?.resolve_or_here(wanted)?;
+    let path = member.resolve_or_here(files, wanted)?;
     let is_directory = wanted.is_none_or(|wanted| wanted.0.ends_with(b"/")) || path.is_root();
     if is_directory {
         return Ok((path, None));
@@ -143,13 +139,7 @@ fn wanted_place(
     Ok((path.parent(), Some(path.name().to_vec())))
 }
 
-fn terms(cx: &Context) -> Result<Terms, Refusal> {
-    let owner = cx.member()?.account.owner();
-    Ok(Terms { owner, durability: cx.service.durability })
-}
-
-fn receiver(cx: &Context, upload: Upload, pending: &Pending) -> TransferData {
+fn receiver(cx: &Context, writer: Writer, pending: &Pending) -> TransferData {
     let (parameters, announced) = (&cx.data.parameters, pending.allocated);
-    let receiver = FileReceiver::new(upload, parameters, announced, &cx.service, cx.now);
-    TransferData::Receive(Box::new(receiver))
+    TransferData::Receive(Box::new(FileReceiver::new(writer, parameters, announced, cx.now)))
 }

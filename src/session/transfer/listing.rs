@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::ops::Range;
+use std::os::fd::BorrowedFd;
 
 use jiff::Timestamp;
 
@@ -16,7 +17,8 @@ use crate::ftp::command::{PathName, Selection};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::pattern::{is_pattern, matches};
 use crate::ftp::time::Days;
-use crate::storage::{Directory, Permissions, Surroundings};
+use crate::pool::Job;
+use crate::storage::{Files, Listing, Pending, Permissions, Progress, Surroundings, Tree};
 
 use crate::session::member::Member;
 use crate::session::perm_fact::perm_fact;
@@ -54,8 +56,8 @@ pub(in crate::session) struct Lister {
     scribe: Scribe,
     hidden: bool,
     pattern: Option<Vec<u8>>,
-    /// The member whose root is listed.
-    member: Member,
+    /// The tree that is listed.
+    tree: Tree,
     /// `-R`: the directories still to be listed. `start` is the first directory, and `base` the prefix of the names in
     /// it.
     recursion: Option<Recursion>,
@@ -67,10 +69,12 @@ pub(in crate::session) struct Lister {
 
 #[derive(Debug)]
 enum Source {
+    /// Waits for a directory of a recursive listing to be opened.
+    Opening(Job<Listing>),
     /// Gathers lines, to sort them.
-    Gathering { directory: Directory, lines: Lines },
+    Gathering { directory: Listing, lines: Lines },
     /// Writes the gathered lines, then further entries as they are read: of a large directory, or for a program.
-    Writing { lines: Lines, rest: Option<Directory> },
+    Writing { lines: Lines, rest: Option<Listing> },
 }
 
 /// Lines, and the names by which they are sorted.
@@ -162,26 +166,27 @@ impl Lister {
     /// Opens a directory, a file, or the entries that match a pattern.
     pub(in crate::session) fn open(
         member: &Member,
+        files: &Files<'_>,
         selection: &Selection,
         format: Format,
     ) -> Result<Self, Refusal> {
-        let path = member.resolve_or_here(selection.path.as_ref())?;
+        let path = member.resolve_or_here(files, selection.path.as_ref())?;
         let given = selection.path.as_ref().map_or(b"".as_slice(), |PathName(path)| path);
         let mut lister = Self {
             source: Source::Writing { lines: Lines::default(), rest: None },
             scribe: Scribe::new(member, format),
             hidden: selection.hidden,
             pattern: None,
-            member: member.clone(),
+            tree: member.tree.clone(),
             recursion: (selection.recursive && !selection.itself).then(Recursion::default),
             start: path.clone(),
             base: with_slash(given),
             heading: Vec::new(),
         };
-        match member.root().look(&path) {
+        match files.stat(&path) {
             Ok(entry) if entry.kind == Kind::Directory && !selection.itself => {
                 lister.scribe.prefix.clone_from(&lister.base);
-                lister.read(&path)?;
+                lister.read(files.list(&path)?);
                 lister.begin_recursion(given);
             }
             Ok(mut entry) => {
@@ -201,10 +206,10 @@ impl Lister {
                 lister.pattern = Some(path.name().to_vec());
                 lister.start = path.parent();
                 // A Windows path: an empty listing would claim that the directory is empty.
-                if path.name().contains(&b'\\') && !lister.finds_any()? {
+                if path.name().contains(&b'\\') && !lister.finds_any(files)? {
                     return Err(error.into());
                 }
-                lister.read(&path.parent())?;
+                lister.read(files.list(&path.parent())?);
             }
             Err(error) => return Err(error.into()),
         }
@@ -214,43 +219,44 @@ impl Lister {
     /// MLSD: opens a directory and nothing else (RFC 3659 §7.2).
     pub(in crate::session) fn open_directory(
         member: &Member,
+        files: &Files<'_>,
         path: Option<PathName>,
         facts: Facts,
     ) -> Result<Self, Refusal> {
-        let at = member.resolve_or_here(path.as_ref())?;
-        if member.root().look(&at)?.kind != Kind::Directory {
+        let at = member.resolve_or_here(files, path.as_ref())?;
+        if files.stat(&at)?.kind != Kind::Directory {
             return Err(Refusal::MachineListOfFile);
         }
         Self::open(
             member,
+            files,
             &Selection { hidden: true, path, ..Selection::default() },
             Format::Facts(facts),
         )
     }
 
     /// Makes a directory the source of the lines.
-    fn read(&mut self, path: &VirtualPath) -> io::Result<()> {
-        let (directory, lines) = (self.member.root().list(path)?, Lines::default());
+    fn read(&mut self, directory: Listing) {
+        let lines = Lines::default();
         self.scribe.surroundings = directory.surroundings();
         self.source = match self.scribe.format {
             Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
             Format::Long | Format::Names => Source::Gathering { directory, lines },
         };
-        Ok(())
     }
 
     /// Returns whether a name in the directory matches the pattern. Reads only the beginning of a very large directory,
     /// and assumes a match if it finds none there.
-    fn finds_any(&mut self) -> io::Result<bool> {
-        let mut directory = self.member.root().list(&self.start)?;
-        let (mut found, mut ended) = (false, false);
+    fn finds_any(&mut self, files: &Files<'_>) -> io::Result<bool> {
+        let mut directory = files.list(&self.start)?;
+        let (mut found, mut progress) = (false, Progress::More);
         for _ in 0..LOOKS_MAX {
-            ended = self.read_some(&mut directory, |_, _| found = true)?;
-            if found || ended {
+            progress = self.read_some(&mut directory, |_, _| found = true)?;
+            if found || progress != Progress::More {
                 break;
             }
         }
-        Ok(found || !ended)
+        Ok(found || progress != Progress::End)
     }
 
     /// Sets the heading of the first directory of a recursive listing.
@@ -277,17 +283,40 @@ impl Lister {
         let name = [self.base.as_slice(), below].concat();
         let path = self.start.join(below);
         self.pattern = None;
-        match path
-            .map_err(|_| io::ErrorKind::InvalidFilename.into())
-            .and_then(|path| self.read(&path))
-        {
-            Ok(()) if matches!(self.scribe.format, Format::Names) => {
-                self.scribe.prefix = with_slash(&name);
+        match self.scribe.format {
+            Format::Names => self.scribe.prefix = with_slash(&name),
+            Format::Long | Format::Facts(_) => {
+                self.heading = [LINE_END, &name, b":", LINE_END].concat();
             }
-            Ok(()) => self.heading = [LINE_END, name.as_slice(), b":", LINE_END].concat(),
-            Err(_) => self.note_unreadable(),
+        }
+        let Ok(path) = path else {
+            self.end_opening(Err(io::ErrorKind::InvalidFilename.into()));
+            return true;
+        };
+        match self.tree.look(move |files| files.list(&path)) {
+            Pending::Done(opened) => self.end_opening(opened),
+            Pending::Later(job) => self.source = Source::Opening(job),
         }
         true
+    }
+
+    /// Begins with the lines of a directory of a recursive listing, if it could be opened.
+    fn end_opening(&mut self, opened: io::Result<Listing>) {
+        if let Ok(directory) = opened {
+            self.read(directory);
+        } else {
+            self.heading.clear();
+            self.note_unreadable();
+        }
+    }
+
+    /// Returns the descriptor to wait for, if there are no lines yet.
+    pub(in crate::session) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            Source::Opening(job) => Some(job.descriptor()),
+            Source::Gathering { directory, .. } => directory.awaited(),
+            Source::Writing { rest, .. } => rest.as_ref()?.awaited(),
+        }
     }
 
     fn note_unreadable(&mut self) {
@@ -301,25 +330,39 @@ impl Lister {
         self.recursion.as_ref().and_then(Recursion::remark)
     }
 
-    /// Appends the next lines to `out`; returns `true` if there are no more.
-    pub(in crate::session) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
-        out.append(&mut self.heading);
-        Ok(self.fill_directory(out)? && !self.next_directory())
+    /// Appends the next lines to `out`.
+    pub(in crate::session) fn fill(&mut self, out: &mut Vec<u8>) -> io::Result<Progress> {
+        if !matches!(self.source, Source::Opening(_)) {
+            out.append(&mut self.heading);
+        }
+        match self.fill_directory(out)? {
+            Progress::End if self.next_directory() => Ok(Progress::More),
+            progress => Ok(progress),
+        }
     }
 
-    /// Appends the next lines of the current directory; returns `true` at its end.
-    fn fill_directory(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+    /// Appends the next lines of the current directory.
+    fn fill_directory(&mut self, out: &mut Vec<u8>) -> io::Result<Progress> {
         let placeholder = Source::Writing { lines: Lines::default(), rest: None };
         match mem::replace(&mut self.source, placeholder) {
+            Source::Opening(job) => {
+                let Some(opened) = job.outcome() else {
+                    self.source = Source::Opening(job);
+                    return Ok(Progress::Wait);
+                };
+                self.end_opening(opened);
+                Ok(Progress::More)
+            }
             Source::Gathering { mut directory, mut lines } => {
-                let ended =
+                let progress =
                     self.read_some(&mut directory, |scribe, entry| lines.add(scribe, entry))?;
-                if !ended && lines.places.len() < SORTED_ENTRIES_MAX {
+                if progress != Progress::End && lines.places.len() < SORTED_ENTRIES_MAX {
                     self.source = Source::Gathering { directory, lines };
-                    return Ok(false);
+                    return Ok(progress);
                 }
                 lines.sort();
-                self.source = Source::Writing { lines, rest: (!ended).then_some(directory) };
+                let rest = (progress != Progress::End).then_some(directory);
+                self.source = Source::Writing { lines, rest };
                 // A small directory is written in the step that has read it.
                 self.fill_directory(out)
             }
@@ -327,31 +370,30 @@ impl Lister {
                 lines.take(ENTRIES_PER_STEP_MAX, out);
                 if !lines.places.is_empty() {
                     self.source = Source::Writing { lines, rest };
-                    return Ok(false);
+                    return Ok(Progress::More);
                 }
-                let Some(mut directory) = rest else { return Ok(true) };
-                let ended =
+                let Some(mut directory) = rest else { return Ok(Progress::End) };
+                let progress =
                     self.read_some(&mut directory, |scribe, entry| scribe.write(entry, out))?;
-                let rest = (!ended).then_some(directory);
+                let rest = (progress != Progress::End).then_some(directory);
                 self.source = Source::Writing { lines: Lines::default(), rest };
-                Ok(ended)
+                Ok(progress)
             }
         }
     }
 
-    /// Reads some entries; returns `true` at the end of the directory.
+    /// Reads some entries.
     fn read_some(
         &mut self,
-        directory: &mut Directory,
+        directory: &mut Listing,
         mut take: impl FnMut(&mut Scribe, &Entry),
-    ) -> io::Result<bool> {
+    ) -> io::Result<Progress> {
         let (shows, scribe, recursion) = (
             Shown { hidden: self.hidden, pattern: self.pattern.as_deref() },
             &mut self.scribe,
             &mut self.recursion,
         );
-        let ended = directory.read_some(
-            self.member.root(),
+        let progress = directory.next(
             |name| shows.shows(name),
             |entry| {
                 if recursion.as_mut().is_none_or(|recursion| recursion.admits(entry)) {
@@ -359,7 +401,8 @@ impl Lister {
                 }
             },
         )?;
-        Ok(ended || recursion.as_ref().is_some_and(Recursion::is_full))
+        let is_full = recursion.as_ref().is_some_and(Recursion::is_full);
+        Ok(if is_full { Progress::End } else { progress })
     }
 }
 

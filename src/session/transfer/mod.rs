@@ -7,6 +7,7 @@ mod recursion;
 pub(super) mod send;
 pub(super) mod text;
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -103,6 +104,23 @@ impl TransferData {
         !matches!(self, Self::Receive(_))
     }
 
+    /// Returns the descriptor of the storage to wait for, if there is nothing to send yet.
+    fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Send(sender) => sender.awaited(),
+            Self::SendText(text) => text.awaited(),
+            Self::Receive(_) => None,
+        }
+    }
+
+    /// Returns whether no data can move until the storage is ready.
+    pub(super) fn waits_for_storage(&self) -> bool {
+        match self {
+            Self::Receive(receiver) => receiver.waits_for_storage(),
+            Self::Send(_) | Self::SendText(_) => self.awaited().is_some(),
+        }
+    }
+
     /// Watches the descriptor that becomes ready when the transfer can continue.
     pub(super) fn watch<'a>(
         &'a self,
@@ -112,7 +130,10 @@ impl TransferData {
     ) {
         match self {
             Self::Receive(receiver) => receiver.watch(connection, class, watch),
-            Self::Send(_) | Self::SendText(_) => watch.writable(connection.descriptor(), class),
+            Self::Send(_) | Self::SendText(_) => match self.awaited() {
+                Some(storage) => watch.readable(storage, class),
+                None => watch.writable(connection.descriptor(), class),
+            },
         }
     }
 }

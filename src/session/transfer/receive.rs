@@ -1,7 +1,6 @@
 //! A file being received: written, flushed from time to time, and judged at its end.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::ascii::FromWire;
@@ -10,14 +9,12 @@ use crate::ftp::command::{Mode, Type};
 use crate::ftp::{Code, Reply};
 use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
-use crate::pool::{Class, DiskPool, Job, Watch};
+use crate::pool::{Class, Watch};
 use crate::storage::{
-    CancelOnDrop, ClientState, Committed, Completeness, DataEnd, Durability, Go, Signs, Upload,
-    judge,
+    ClientState, Committed, Completeness, DataEnd, Go, Pending, Signs, Writer, judge,
 };
 
 use crate::session::parameters::Parameters;
-use crate::session::service::Service;
 
 /// Number of received bytes from which on a file is large enough for splice.
 const SPLICE_FROM_BYTES: u64 = 64 * 1024;
@@ -32,10 +29,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// A file being received.
 #[derive(Debug)]
 pub(in crate::session) struct FileReceiver {
-    /// None while the upload is prepared, and after it was handed over to be stored or kept.
-    upload: Option<Upload>,
-    /// The copy of the bytes before the client's first byte, while it runs.
-    preparing: Option<(Job<Upload>, Option<CancelOnDrop>)>,
+    /// None after it was handed over to be stored or kept.
+    writer: Option<Writer>,
     /// Offset in the file of the client's first byte.
     offset: u64,
     /// TYPE A: the converter, and a buffer for its output.
@@ -54,16 +49,11 @@ pub(in crate::session) struct FileReceiver {
     close_notify: Option<bool>,
     /// Number of bytes of the file received over the data connection.
     received: u64,
-    disks: Arc<DiskPool>,
     /// True if an earlier upload of this file in the session ended at the same length.
     pub(in crate::session) repeated: bool,
-    /// Device number of the disk that stores the file.
-    device: u64,
-    durability: Durability,
     unflushed: u64,
     /// Time at which the last flush began.
     flushed_at: Instant,
-    flushing: Option<Job<()>>,
 }
 
 /// A restart marker: the client's own name for a position in the file, and ours, the number of bytes before it.
@@ -83,19 +73,16 @@ impl Marker {
 
 impl FileReceiver {
     pub(in crate::session) fn new(
-        upload: Upload,
+        writer: Writer,
         parameters: &Parameters,
         announced: Option<u64>,
-        service: &Service,
         now: Instant,
     ) -> Self {
         let ascii = parameters.representation == Type::Ascii;
         Self {
-            offset: upload.position(),
+            offset: writer.position(),
             repeated: false,
-            device: upload.device(),
-            upload: Some(upload),
-            preparing: None,
+            writer: Some(writer),
             ascii: ascii.then(Default::default),
             blocks: (parameters.mode == Mode::Block).then(Decoder::default),
             marker: None,
@@ -105,11 +92,8 @@ impl FileReceiver {
             announced: announced.filter(|_| !ascii),
             close_notify: None,
             received: 0,
-            disks: service.disks(),
-            durability: service.durability,
             unflushed: 0,
             flushed_at: now,
-            flushing: None,
         }
     }
 
@@ -120,7 +104,7 @@ impl FileReceiver {
         budget: usize,
         now: Instant,
     ) -> Result<Moved, Fault> {
-        if !self.prepare().map_err(Fault::Storage)?
+        if !self.writer().and_then(Writer::is_ready).map_err(Fault::Storage)?
             || !self.keep_flushed(now).map_err(Fault::Storage)?
         {
             return Ok(Moved::WouldBlock);
@@ -132,7 +116,7 @@ impl FileReceiver {
         if self.is_to_splice(connection) {
             let moved = copy::receive_spliced(connection, budget, |pipe, count| {
                 self.received += count as u64;
-                self.upload_mut()?.write_from(pipe, count)
+                self.writer()?.write_from(pipe, count)
             })?;
             return self.received_some(moved, connection);
         }
@@ -153,36 +137,16 @@ impl FileReceiver {
         self.received_some(moved, connection)
     }
 
-    /// Prepares the upload on another thread, if that may take long; returns `true` once it is prepared.
-    fn prepare(&mut self) -> io::Result<bool> {
-        if let Some((job, _)) = &self.preparing {
-            let Some(prepared) = job.outcome() else { return Ok(false) };
-            self.preparing = None;
-            self.upload = Some(prepared?);
-        }
-        match self.upload.take() {
-            Some(upload) if upload.needs_preparation() => {
-                let cancel = upload.cancel_on_drop();
-                let job = self.disks.run(self.device, move || upload.prepare())?;
-                self.preparing = Some((job, cancel));
-                Ok(false)
-            }
-            upload => {
-                self.upload = upload;
-                Ok(true)
-            }
-        }
-    }
-
-    fn upload_mut(&mut self) -> io::Result<&mut Upload> {
-        self.upload.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    fn writer(&mut self) -> io::Result<&mut Writer> {
+        self.writer.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     /// Returns whether to splice from the connection to the file: the file is large, and its bytes need no conversion
     /// or decryption. A small file would take more system calls with splice.
     fn is_to_splice(&self, connection: &DataConnection) -> bool {
         let looks = self.ascii.is_some() || self.blocks.is_some() || connection.is_secure();
-        !looks && self.received >= SPLICE_FROM_BYTES
+        let splices = self.writer.as_ref().is_some_and(Writer::splices);
+        !looks && splices && self.received >= SPLICE_FROM_BYTES
     }
 
     fn received_some(&mut self, moved: Moved, connection: &DataConnection) -> Result<Moved, Fault> {
@@ -204,7 +168,7 @@ impl FileReceiver {
             match blocks.next(&mut bytes) {
                 Ok(Some(Item::Data(data))) => self.store(data)?,
                 Ok(Some(Item::Marker(theirs))) => {
-                    let ours = self.upload_mut()?.position();
+                    let ours = self.writer()?.position();
                     self.marker = Some(Marker { theirs, ours });
                 }
                 Ok(Some(Item::End) | None) => return Ok(true),
@@ -216,12 +180,11 @@ impl FileReceiver {
     fn store(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.received += bytes.len() as u64;
         match &mut self.ascii {
-            None => self.upload_mut()?.write(bytes),
+            None => self.writer()?.write(bytes),
             Some((converter, text)) => {
                 text.clear();
                 converter.convert(bytes, text);
-                let upload = self.upload.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-                upload.write(text)
+                self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(text)
             }
         }
     }
@@ -231,41 +194,44 @@ impl FileReceiver {
         let Some((converter, text)) = &mut self.ascii else { return Ok(()) };
         text.clear();
         converter.finish(text);
-        let upload = self.upload.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
-        upload.write(text)
+        self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(text)
     }
 
     /// Begins a flush when one is due. Returns `false` if the previous flush is still running and no more data may be
     /// received until it ends.
     fn keep_flushed(&mut self, now: Instant) -> io::Result<bool> {
-        if self.durability == Durability::Cached {
+        if !self.is_flushed() {
             self.safe_marker = self.marker.take();
             return Ok(true);
         }
-        if let Some(flushing) = &self.flushing {
-            match flushing.outcome() {
-                Some(outcome) => {
-                    outcome?;
-                    self.flushing = None;
-                    self.safe_marker = self.flushing_marker.take();
-                }
-                None => return Ok(self.unflushed < FLUSH_EVERY_BYTES),
-            }
+        if self.is_flushing() {
+            let Some(flushed) = self.writer()?.take_flushed() else {
+                return Ok(self.unflushed < FLUSH_EVERY_BYTES);
+            };
+            flushed?;
+            self.safe_marker = self.flushing_marker.take();
         }
         let is_due = self.flush_due().is_some_and(|due| due <= now);
         if is_due || self.unflushed >= FLUSH_EVERY_BYTES || self.marker.is_some() {
-            let flush = self.upload_mut()?.flush()?;
-            self.flushing = Some(self.disks.run(self.device, move || flush.run())?);
+            self.writer()?.flush()?;
             self.flushing_marker = self.marker.take();
             (self.unflushed, self.flushed_at) = (0, now);
         }
         Ok(true)
     }
 
+    /// Returns whether data counts as stored only when it is flushed.
+    fn is_flushed(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_flushed)
+    }
+
+    fn is_flushing(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.flushing().is_some())
+    }
+
     /// Returns when received data must be flushed.
     pub(in crate::session) fn flush_due(&self) -> Option<Instant> {
-        let waits =
-            self.unflushed > 0 && self.flushing.is_none() && self.durability == Durability::Flushed;
+        let waits = self.unflushed > 0 && !self.is_flushing() && self.is_flushed();
         waits.then(|| self.flushed_at + FLUSH_EVERY)
     }
 
@@ -276,27 +242,27 @@ impl FileReceiver {
         class: Class,
         watch: &mut Watch<'a>,
     ) {
-        if let Some((preparing, _)) = &self.preparing {
-            return watch.readable(preparing.descriptor(), class);
+        if let Some(storage) = self.writer.as_ref().and_then(Writer::awaited) {
+            return watch.readable(storage, class);
         }
         let full = self.is_full();
-        if let Some(flushing) = &self.flushing
+        if let Some(flushing) = self.writer.as_ref().and_then(Writer::flushing)
             && (full || self.owes_a_marker())
         {
-            watch.readable(flushing.descriptor(), class);
+            watch.readable(flushing, class);
         }
         if !full {
             watch.readable(connection.descriptor(), class);
         }
     }
 
-    /// Returns whether no more data is received until a copy or flush has ended.
+    /// Returns whether no more data is received until the storage is ready.
     pub(in crate::session) fn waits_for_storage(&self) -> bool {
-        self.preparing.is_some() || self.is_full()
+        self.is_full() || self.writer.as_ref().is_some_and(|writer| writer.awaited().is_some())
     }
 
     fn is_full(&self) -> bool {
-        self.flushing.is_some() && self.unflushed >= FLUSH_EVERY_BYTES
+        self.is_flushing() && self.unflushed >= FLUSH_EVERY_BYTES
     }
 
     /// Returns whether the flush for a marker is running; the client may wait for its answer.
@@ -321,7 +287,7 @@ impl FileReceiver {
 
     /// Returns the offset in the file after the last byte.
     pub(in crate::session) fn position(&self) -> u64 {
-        self.upload.as_ref().map_or(0, Upload::position)
+        self.writer.as_ref().map_or(0, Writer::position)
     }
 
     /// Judges from all signs whether the upload is complete, once the data has ended in order.
@@ -336,52 +302,36 @@ impl FileReceiver {
         judge(&Signs { offset, received, announced, end, client, repeated })
     }
 
-    /// Returns whether nothing is flushed at the end of the upload (`--no-fsync`).
-    pub(in crate::session) fn flushes_nothing(&self) -> bool {
-        self.durability == Durability::Cached
+    /// Returns whether [`FileReceiver::commit`] does its work itself, and so may hang.
+    pub(in crate::session) fn commits_at_once(&self) -> bool {
+        self.writer.as_ref().is_none_or(Writer::commits_at_once)
     }
 
-    /// Ends an upload early of which nothing is flushed: keeps what has arrived, and returns the number of bytes kept.
-    pub(in crate::session) fn settle(self) -> u64 {
-        // A running preparation ends by itself.
-        self.upload.map_or(0, Upload::settle)
+    /// Ends an upload early: keeps what has arrived, and returns the number of bytes kept.
+    pub(in crate::session) fn settle(self) -> Pending<u64> {
+        self.writer.map_or(Pending::Done(Ok(0)), Writer::settle)
     }
 
-    /// Ends an upload early on another thread: flushes and keeps what has arrived. The result is the number of bytes
-    /// kept; `None` if there is no upload to keep, or no thread for it: dropping an upload keeps what has arrived.
-    pub(in crate::session) fn start_settle(self) -> Option<Job<u64>> {
-        let Self { upload, disks, device, flushing, .. } = self;
-        let upload = upload?;
-        let settle = move || {
-            // The record of this flush must be written before the final record.
-            let _flushed = flushing.map(Job::wait);
-            Ok(upload.settle())
-        };
-        disks.run(device, settle).ok()
+    /// Ends an upload early; its result is not needed.
+    pub(in crate::session) fn abandon(self) {
+        if let Some(writer) = self.writer {
+            writer.abandon();
+        }
     }
 
-    /// Gives a file of which nothing is flushed its final name, if `go` agrees.
-    pub(in crate::session) fn commit(&mut self, go: impl FnOnce() -> Go) -> io::Result<Committed> {
-        self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?.commit(go)
-    }
-
-    /// Flushes the file on another thread, and gives it its final name if `go` agrees then.
-    pub(in crate::session) fn start_commit(
+    /// Gives the file its final name, if `go` agrees once everything is flushed.
+    pub(in crate::session) fn commit(
         &mut self,
         go: impl FnOnce() -> Go + Send + 'static,
-    ) -> io::Result<Job<Committed>> {
-        let upload = self.upload.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let flushing = self.flushing.take();
-        let commit = move || {
-            // A disk error is reported only once, perhaps to the running flush.
-            flushing.map_or(Ok(()), Job::wait)?;
-            upload.commit(go)
-        };
-        self.disks.run(self.device, commit)
+    ) -> Pending<Committed<Writer>> {
+        match self.writer.take() {
+            Some(writer) => writer.commit(go),
+            None => Pending::Done(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
-    /// Takes back an upload that did not get its final name.
-    pub(in crate::session) fn take_back(&mut self, upload: Upload) {
-        self.upload = Some(upload);
+    /// Takes back a file that did not get its final name.
+    pub(in crate::session) fn take_back(&mut self, writer: Writer) {
+        self.writer = Some(writer);
     }
 }

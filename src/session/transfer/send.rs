@@ -1,12 +1,12 @@
 //! A file being sent in TYPE I: from the file to the connection, in block mode with headers between.
 
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 
 use crate::ftp::block::{self, BLOCK_BYTES_MAX, Last};
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
-use crate::storage::Reader;
+use crate::storage::{Chunk, Reader};
 
 use super::text::shrunk;
 
@@ -66,7 +66,7 @@ impl FileSender {
         let left = match &mut self.blocks {
             None => usize::try_from(self.end - self.offset).unwrap_or(usize::MAX),
             Some(blocks) => {
-                blocks.compose(&self.file, &mut self.offset, self.end, budget)?;
+                blocks.compose(&mut self.file, &mut self.offset, self.end, budget)?;
                 match blocks.send(connection)? {
                     Moved::End => blocks.left,
                     moved => return Ok(moved),
@@ -82,8 +82,7 @@ impl FileSender {
             None if left <= budget => Flush::Coalesce,
             None => Flush::Cork,
         };
-        let slice = left.min(budget);
-        match copy::send_file(self.file.as_fd(), &mut self.offset, connection, slice, then)? {
+        match self.send(connection, left.min(budget), then)? {
             Moved::End => Err(shrunk()),
             Moved::Bytes(count) => {
                 if let Some(blocks) = &mut self.blocks {
@@ -96,12 +95,44 @@ impl FileSender {
     }
 }
 
+impl FileSender {
+    /// Sends at most `bytes_max` bytes of the file itself.
+    fn send(
+        &mut self,
+        connection: &mut DataConnection,
+        bytes_max: usize,
+        then: Flush,
+    ) -> Result<Moved, Fault> {
+        match self.file.next(self.offset, bytes_max).map_err(Fault::Storage)? {
+            Chunk::File(file) => {
+                copy::send_file(file, &mut self.offset, connection, bytes_max, then)
+            }
+            Chunk::Bytes(bytes) => {
+                // More bytes may have to be waited for.
+                let then = if bytes.len() < bytes_max { Flush::Now } else { then };
+                let moved = copy::send_slice(bytes, connection, then)?;
+                if let Moved::Bytes(count) = moved {
+                    self.offset += count;
+                }
+                Ok(moved)
+            }
+            Chunk::Wait => Ok(Moved::WouldBlock),
+            Chunk::End => Ok(Moved::End),
+        }
+    }
+
+    /// Returns the descriptor to wait for, if the file has no bytes yet.
+    pub(in crate::session) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        self.file.awaited()
+    }
+}
+
 impl Blocks {
     /// Begins the next block, if the previous one is sent: composes its header, after which the data goes from the file
     /// to the connection. If little is left of the file, composes all of it, to leave in one send.
     fn compose(
         &mut self,
-        file: &Reader,
+        file: &mut Reader,
         offset: &mut u64,
         end: u64,
         budget: usize,
@@ -114,7 +145,7 @@ impl Blocks {
             self.next_marker = *offset + MARKER_EVERY_BYTES;
         }
         let mut rest = usize::try_from(end - *offset).unwrap_or(usize::MAX);
-        let composed = rest <= budget.min(COMPOSED_BYTES_MAX);
+        let composed = file.is_at_hand() && rest <= budget.min(COMPOSED_BYTES_MAX);
         loop {
             let count = rest.min(BLOCK_BYTES_MAX);
             rest -= count;
@@ -125,8 +156,7 @@ impl Blocks {
                 self.left = count;
                 return Ok(());
             }
-            read_exactly(file, *offset, count, &mut self.unsent)?;
-            *offset += count as u64;
+            append_exactly(file, offset, count, &mut self.unsent)?;
             self.carried += count as u64;
             if self.ended {
                 return Ok(());
@@ -159,10 +189,23 @@ impl Blocks {
     }
 }
 
-/// Appends `count` bytes of a file.
-fn read_exactly(file: &Reader, offset: u64, count: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let begin = out.len();
-    out.resize(begin + count, 0);
-    let room = out.get_mut(begin..).unwrap_or_default();
-    file.read_exact_at(room, offset).map_err(Fault::Storage)
+/// Appends the next `count` bytes of a file that are at hand.
+fn append_exactly(
+    file: &mut Reader,
+    offset: &mut u64,
+    count: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let end = *offset + count as u64;
+    while *offset < end {
+        let left = usize::try_from(end - *offset).unwrap_or(usize::MAX);
+        match file.bytes(*offset, left).map_err(Fault::Storage)? {
+            Chunk::Bytes(bytes) => {
+                *offset += bytes.len() as u64;
+                out.extend_from_slice(bytes);
+            }
+            Chunk::File(_) | Chunk::Wait | Chunk::End => return Err(shrunk()),
+        }
+    }
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! Text being sent, generated while it is sent: a file in TYPE A, or a listing.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use crate::ftp::ascii::ToWire;
 use crate::ftp::block;
 use crate::ftp::command::Mode;
 use crate::net::copy::{self, Fault, Flush, Moved};
 use crate::net::data::DataConnection;
-use crate::storage::Reader;
+use crate::storage::{Chunk, Progress, Reader};
 
 use super::listing::Lister;
 
@@ -58,26 +59,21 @@ impl Text {
         &mut self,
         connection: &mut DataConnection,
     ) -> Result<Moved, Fault> {
+        let mut waits = false;
         for _ in 0..FILLS_PER_STEP_MAX {
-            if self.ended || self.unsent.len() >= TEXT_BYTES {
+            if self.ended || waits || self.unsent.len() >= TEXT_BYTES {
                 break;
             }
             let before = self.unsent.len();
-            match self.mode {
-                Mode::Stream => self.ended = self.source.fill(&mut self.unsent)?,
-                Mode::Block => {
-                    let mut text = Vec::new();
-                    self.ended = self.source.fill(&mut text)?;
-                    block::encode(&text, &mut self.unsent);
-                    if self.ended {
-                        block::encode_end(&mut self.unsent);
-                    }
-                }
-            }
-            if self.unsent.len() == before && !self.ended {
+            let progress = self.fill()?;
+            (self.ended, waits) = (progress == Progress::End, progress == Progress::Wait);
+            if self.unsent.len() == before && progress == Progress::More {
                 // Entries are still being gathered; other sessions may have a turn.
                 return Ok(Moved::Bytes(0));
             }
+        }
+        if waits && self.unsent.is_empty() {
+            return Ok(Moved::WouldBlock);
         }
         if self.unsent.is_empty() {
             Ok(Moved::End)
@@ -89,22 +85,50 @@ impl Text {
     }
 }
 
+impl Text {
+    /// Generates more text.
+    fn fill(&mut self) -> Result<Progress, Fault> {
+        if self.mode == Mode::Stream {
+            return self.source.fill(&mut self.unsent);
+        }
+        let mut text = Vec::new();
+        let progress = self.source.fill(&mut text)?;
+        block::encode(&text, &mut self.unsent);
+        if progress == Progress::End {
+            block::encode_end(&mut self.unsent);
+        }
+        Ok(progress)
+    }
+
+    /// Returns the descriptor to wait for, if there is no text yet.
+    pub(in crate::session) fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        match &self.source {
+            _ if !self.unsent.is_empty() => None,
+            TextSource::List(lister) => lister.awaited(),
+            TextSource::File { file, .. } => file.awaited(),
+        }
+    }
+}
+
 impl TextSource {
-    /// Appends more text; returns `true` at the end.
-    fn fill(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
+    /// Appends more text.
+    fn fill(&mut self, out: &mut Vec<u8>) -> Result<Progress, Fault> {
         let (file, offset, end, converter) = match self {
             Self::List(lister) => return lister.fill(out).map_err(Fault::Storage),
             Self::File { file, offset, end, converter } => (file, offset, *end, converter),
         };
         let left = usize::try_from(end - *offset).unwrap_or(usize::MAX);
-        let mut chunk = vec![0; left.min(TEXT_BYTES)];
-        let count = file.read_at(&mut chunk, *offset).map_err(Fault::Storage)?;
-        if count == 0 && left > 0 {
-            return Err(shrunk());
+        if left > 0 {
+            match file.bytes(*offset, left.min(TEXT_BYTES)).map_err(Fault::Storage)? {
+                Chunk::Bytes(bytes) => {
+                    *offset += bytes.len() as u64;
+                    converter.convert(bytes, out);
+                }
+                Chunk::Wait => return Ok(Progress::Wait),
+                Chunk::File(_) | Chunk::End => return Err(shrunk()),
+            }
         }
-        *offset += count as u64;
-        converter.convert(chunk.get(..count).unwrap_or_default(), out);
-        Ok(*offset == end)
+        Ok(if *offset == end { Progress::End } else { Progress::More })
     }
 }
 

@@ -87,7 +87,7 @@ impl Footer {
 }
 
 /// Appends the data that has arrived to the file, by the steps above.
-pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<Committed> {
+pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<Committed<Upload>> {
     upload.cut_behind()?;
     if upload.terms.durability == Durability::Flushed {
         upload.file.sync_data()?;

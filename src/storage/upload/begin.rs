@@ -24,7 +24,7 @@ impl Upload {
     ///
     /// # Errors
     /// See [`Unable`].
-    pub fn begin(
+    pub(in crate::storage) fn begin(
         root: &Root,
         path: &VirtualPath,
         start: Start,
@@ -55,7 +55,7 @@ impl Upload {
     ///
     /// # Errors
     /// See [`Unable`].
-    pub fn begin_unique(
+    pub(in crate::storage) fn begin_unique(
         root: &Root,
         directory: &VirtualPath,
         wanted: Option<&[u8]>,

@@ -27,7 +27,10 @@ impl Upload {
     /// # Errors
     /// [`Errno::BUSY`] when another upload has superseded this one; otherwise the error of the file system. The data
     /// that has arrived is kept.
-    pub fn commit(mut self, go: impl FnOnce() -> Go) -> io::Result<Committed> {
+    pub(in crate::storage) fn commit(
+        mut self,
+        go: impl FnOnce() -> Go,
+    ) -> io::Result<Committed<Self>> {
         if self.role == Role::Tail {
             return append::commit(self, go);
         }

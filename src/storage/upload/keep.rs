@@ -25,7 +25,7 @@ enum Kept {
 impl Upload {
     /// Ends an incomplete upload; returns the number of bytes that are kept to resume from. Takes as long as a flush.
     #[must_use]
-    pub fn settle(mut self) -> u64 {
+    pub(in crate::storage) fn settle(mut self) -> u64 {
         self.settle_now()
     }
 

@@ -21,7 +21,8 @@ pub(super) use append::recover;
 pub use judge::{ABORTED, ClientState, Completeness, DataEnd, Signs, VANISHED, judge};
 pub use record::Owner;
 pub(super) use rename::rename_new_at;
-pub use state::{CancelOnDrop, Committed, Flush, Go, Start, Terms, Unable, Upload};
+pub(super) use state::{CancelOnDrop, Terms, Upload};
+pub use state::{Committed, Go, Start, Unable};
 pub(super) use target::{Lock, UploadTarget};
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ impl Upload {
     ///
     /// # Errors
     /// When the file system fails, the quota is used up, or the preparation was cancelled.
-    pub fn prepare(mut self) -> io::Result<Self> {
+    pub(in crate::storage) fn prepare(mut self) -> io::Result<Self> {
         let Some(Preparation { step, cancelled }) = self.preparation.take() else {
             return Ok(self);
         };

@@ -31,7 +31,7 @@ pub enum Start {
 
 /// The terms of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub(in crate::storage) struct Terms {
     /// The client that uploads. A partial beside a complete file counts only for the client that sent the partial.
     pub owner: Owner,
     /// The moment from which received data counts as stored.
@@ -49,18 +49,29 @@ pub enum Go {
     Stop,
 }
 
-/// The result of a commit.
+/// The result of a commit of an upload, or of its writer.
 #[derive(Debug)]
-pub enum Committed {
+pub enum Committed<U> {
     /// The file has its final name.
     Stored,
     /// The upload, unchanged, because `go` returned [`Go::Ask`].
-    Asked(Box<Upload>),
+    Asked(Box<U>),
     /// The file did not get its final name.
     Stopped {
         /// The number of bytes that are kept.
         kept: u64,
     },
+}
+
+impl<U> Committed<U> {
+    /// Converts the upload that is returned.
+    pub(in crate::storage) fn map<W>(self, convert: impl FnOnce(U) -> W) -> Committed<W> {
+        match self {
+            Self::Stored => Committed::Stored,
+            Self::Asked(upload) => Committed::Asked(Box::new(convert(*upload))),
+            Self::Stopped { kept } => Committed::Stopped { kept },
+        }
+    }
 }
 
 /// The reason why an upload cannot begin.
@@ -91,7 +102,7 @@ impl From<Errno> for Unable {
 /// A file that is being uploaded. Dropping it before [`Upload::commit`] keeps the data that has arrived.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct Upload {
+pub(in crate::storage) struct Upload {
     pub(super) target: UploadTarget,
     pub(super) file: File,
     /// The current name of `file`.
@@ -158,7 +169,7 @@ pub(super) enum PreparationStep {
 
 /// Cancels the preparation of an upload when it is dropped.
 #[derive(Debug)]
-pub struct CancelOnDrop(Arc<AtomicBool>);
+pub(in crate::storage) struct CancelOnDrop(Arc<AtomicBool>);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
@@ -168,7 +179,7 @@ impl Drop for CancelOnDrop {
 
 /// A flush of the data that has arrived so far.
 #[derive(Debug)]
-pub struct Flush {
+pub(in crate::storage) struct Flush {
     file: File,
     length: u64,
     /// Set when the flush fails: the kernel reports the error once, and a second flush would succeed although bytes are
@@ -180,7 +191,7 @@ pub struct Flush {
 
 impl Flush {
     /// Flushes the file, and records the length that has reached the disk.
-    pub fn run(self) -> io::Result<()> {
+    pub(in crate::storage) fn run(self) -> io::Result<()> {
         if let Err(error) = self.file.sync_data() {
             self.failed.store(true, Ordering::Release);
             return Err(error);
@@ -196,13 +207,13 @@ impl Flush {
 impl Upload {
     /// Returns true if [`Upload::prepare`] has work to do before the first byte. That work may take long.
     #[must_use]
-    pub fn needs_preparation(&self) -> bool {
+    pub(in crate::storage) fn needs_preparation(&self) -> bool {
         self.preparation.is_some()
     }
 
     /// Returns a guard that cancels the preparation when it is dropped, for use by another thread.
     #[must_use]
-    pub fn cancel_on_drop(&self) -> Option<CancelOnDrop> {
+    pub(in crate::storage) fn cancel_on_drop(&self) -> Option<CancelOnDrop> {
         let preparation = self.preparation.as_ref()?;
         Some(CancelOnDrop(Arc::clone(&preparation.cancelled)))
     }
@@ -211,7 +222,7 @@ impl Upload {
     ///
     /// # Errors
     /// When the file system fails or the quota is used up.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::storage) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.cut_behind()?;
         self.reservation.set_length(self.position - self.base + bytes.len() as u64)?;
         let position = &mut self.position;
@@ -222,7 +233,11 @@ impl Upload {
     ///
     /// # Errors
     /// When the file system fails or the quota is used up.
-    pub fn write_from(&mut self, pipe: BorrowedFd<'_>, count: usize) -> io::Result<()> {
+    pub(in crate::storage) fn write_from(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        count: usize,
+    ) -> io::Result<()> {
         self.cut_behind()?;
         let mut offset = self.position - self.base;
         self.reservation.set_length(offset + count as u64)?;
@@ -258,13 +273,13 @@ impl Upload {
 
     /// Returns the number of the device that stores the file.
     #[must_use]
-    pub fn device(&self) -> u64 {
+    pub(in crate::storage) fn device(&self) -> u64 {
         self.device
     }
 
     /// Returns the length of the final file so far, in bytes.
     #[must_use]
-    pub fn position(&self) -> u64 {
+    pub(in crate::storage) fn position(&self) -> u64 {
         self.position
     }
 
@@ -285,7 +300,7 @@ impl Upload {
     ///
     /// # Errors
     /// When no more descriptors are available.
-    pub fn flush(&mut self) -> io::Result<Flush> {
+    pub(in crate::storage) fn flush(&mut self) -> io::Result<Flush> {
         let record = match self.role {
             Role::Part | Role::Unique => Some((self.target.again()?, self.terms.owner)),
             Role::Own | Role::Copy | Role::Tail => None,

@@ -1,0 +1,261 @@
+//! The tree that a member sees, whatever stores it. Other rooms reach the files only through this type.
+//!
+//! A request is a function of [`Files`]: it makes as many operations as its command needs. The tree decides which thread
+//! runs it, and so whether the answer is here or comes later. Files that are open answer some bytes at a time:
+//! [`Reader`], [`Writer`], [`Listing`].
+//!
+//! Not here: the operations on a directory of this machine, in `root`, `partials` and `upload`.
+
+use std::io;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::durability::Durability;
+use super::listing::Listing;
+use super::pending::Pending;
+use super::reader::Reader;
+use super::rights::Surroundings;
+use super::root::Root;
+use super::upload::{Owner, Start, Terms, Unable, Upload};
+use super::writer::Writer;
+use crate::ftp::VirtualPath;
+use crate::ftp::listing::Entry;
+use crate::pool::DiskPool;
+
+/// The storage of a tree.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A directory of this machine.
+    Local(Arc<Root>),
+}
+
+impl From<Arc<Root>> for Store {
+    fn from(root: Arc<Root>) -> Self {
+        Self::Local(root)
+    }
+}
+
+/// The tree that a member sees.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    store: Store,
+    /// The threads that wait for disks.
+    disks: Arc<DiskPool>,
+    durability: Durability,
+}
+
+impl Tree {
+    /// Creates the tree on a store. Changes are acknowledged as `durability` says.
+    #[must_use]
+    pub fn new(store: Store, disks: Arc<DiskPool>, durability: Durability) -> Self {
+        Self { store, disks, durability }
+    }
+
+    /// Makes a request that changes nothing. May hang if the answer is not [`Pending::Later`].
+    pub fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Files<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        match &self.store {
+            Store::Local(_) => Pending::Done(work(&Files(self))),
+        }
+    }
+
+    /// Makes a request that changes names or attributes. May hang if the answer is not [`Pending::Later`].
+    ///
+    /// On a directory of this machine, a change that is flushed before it is answered is made by a thread of its disk:
+    /// that of the directory which `place` returns, or else of the root.
+    pub fn change<T: Send + 'static>(
+        &self,
+        place: impl FnOnce(&Files<'_>) -> Option<VirtualPath>,
+        work: impl FnOnce(&Files<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        match &self.store {
+            Store::Local(_) if self.durability == Durability::Cached => {
+                Pending::Done(work(&Files(self)))
+            }
+            Store::Local(root) => {
+                let found = place(&Files(self)).and_then(|place| root.look(&place).ok());
+                let device = found.map_or_else(|| root.device(), |found| found.identity.0);
+                let tree = self.clone();
+                self.disks.run(device, move || work(&Files(&tree))).into()
+            }
+        }
+    }
+}
+
+/// The operations on the files of a tree, each of which may hang. Only a request has them.
+#[derive(Debug)]
+pub struct Files<'t>(&'t Tree);
+
+impl Files<'_> {
+    /// Opens a regular file.
+    pub fn open(&self, path: &VirtualPath) -> io::Result<Reader> {
+        match &self.0.store {
+            Store::Local(root) => root.read(path),
+        }
+    }
+
+    /// Opens the partial upload of a name that no complete file has.
+    pub fn open_partial(&self, path: &VirtualPath) -> io::Result<Reader> {
+        match &self.0.store {
+            Store::Local(root) => root.kept(path),
+        }
+    }
+
+    /// Begins to write a file; the file that has its name now is unchanged until [`Writer::commit`].
+    ///
+    /// # Errors
+    /// See [`Unable`].
+    pub fn create(&self, path: &VirtualPath, start: Start, owner: Owner) -> Result<Writer, Unable> {
+        match &self.0.store {
+            Store::Local(root) => {
+                Ok(self.writer(Upload::begin(root, path, start, self.terms(owner))?))
+            }
+        }
+    }
+
+    /// Begins to write a new file in a directory, under the wanted name or a free variation of it.
+    ///
+    /// # Errors
+    /// See [`Unable`].
+    pub fn create_unique(
+        &self,
+        directory: &VirtualPath,
+        wanted: Option<&[u8]>,
+        owner: Owner,
+    ) -> Result<(Writer, VirtualPath), Unable> {
+        match &self.0.store {
+            Store::Local(root) => {
+                let terms = self.terms(owner);
+                let (upload, path) = Upload::begin_unique(root, directory, wanted, terms)?;
+                Ok((self.writer(upload), path))
+            }
+        }
+    }
+
+    fn terms(&self, owner: Owner) -> Terms {
+        Terms { owner, durability: self.0.durability }
+    }
+
+    fn writer(&self, upload: Upload) -> Writer {
+        Writer::local(upload, Arc::clone(&self.0.disks), self.0.durability)
+    }
+
+    /// Opens a directory to list it.
+    pub fn list(&self, path: &VirtualPath) -> io::Result<Listing> {
+        match &self.0.store {
+            Store::Local(root) => Ok(Listing::local(Arc::clone(root), root.list(path)?)),
+        }
+    }
+
+    /// Returns the entry of a file or directory.
+    pub fn stat(&self, path: &VirtualPath) -> io::Result<Entry> {
+        match &self.0.store {
+            Store::Local(root) => root.look(path),
+        }
+    }
+
+    /// Returns the entry of the partial upload of a name that no complete file has; its size is the offset to resume from.
+    pub fn stat_partial(&self, path: &VirtualPath) -> io::Result<Entry> {
+        match &self.0.store {
+            Store::Local(root) => root.kept_entry(path),
+        }
+    }
+
+    /// Returns true if this client's upload to replace this file was interrupted or is running.
+    #[must_use]
+    pub fn is_being_replaced(&self, path: &VirtualPath, owner: Owner) -> bool {
+        match &self.0.store {
+            Store::Local(root) => root.is_being_replaced(path, owner),
+        }
+    }
+
+    /// Returns the rights to the names in the directory of a path; no rights for the root itself.
+    pub fn surroundings(&self, path: &VirtualPath) -> io::Result<Surroundings> {
+        match &self.0.store {
+            Store::Local(root) => root.surroundings(path),
+        }
+    }
+
+    /// Checks that a directory may be entered; it need not be readable.
+    pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => root.enter(path),
+        }
+    }
+
+    /// Returns the number of bytes that can still be stored in a directory, or beside a file.
+    pub fn available(&self, path: &VirtualPath) -> io::Result<u64> {
+        match &self.0.store {
+            Store::Local(root) => root.available(path),
+        }
+    }
+
+    /// Creates a directory.
+    pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => {
+                root.make_directory(path)?;
+                root.flush_names(&[path], self.0.durability)
+            }
+        }
+    }
+
+    /// Removes a file or a symbolic link itself, and the partial uploads of that name.
+    pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => {
+                root.remove(path)?;
+                root.flush_names(&[path], self.0.durability)
+            }
+        }
+    }
+
+    /// Removes a directory that is empty except for leftovers of uploads.
+    pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => {
+                root.remove_directory(path)?;
+                root.flush_names(&[path], self.0.durability)
+            }
+        }
+    }
+
+    /// Renames a file or directory; replaces a file that has the new name if `may_replace`.
+    pub fn rename(
+        &self,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        may_replace: bool,
+    ) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => {
+                root.rename(from, to, may_replace)?;
+                root.flush_names(&[from, to], self.0.durability)
+            }
+        }
+    }
+
+    /// Sets those of the permission bits that a client may set, and returns them.
+    pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
+        match &self.0.store {
+            Store::Local(root) => {
+                let set = root.set_mode(path, mode)?;
+                root.flush_attributes(path, self.0.durability)?;
+                Ok(set)
+            }
+        }
+    }
+
+    /// Sets the modification time of a file or directory.
+    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => {
+                root.set_modified(path, modified)?;
+                root.flush_attributes(path, self.0.durability)
+            }
+        }
+    }
+}

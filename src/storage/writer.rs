@@ -1,0 +1,172 @@
+//! A file that a transfer writes, and the waits for its disk: a copy before the first byte, flushes while data arrives,
+//! and the end.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::durability::Durability;
+use super::pending::Pending;
+use super::upload::{CancelOnDrop, Committed, Go, Upload};
+use crate::pool::{DiskPool, Job};
+
+/// A file that is being written. Dropping it keeps the data that has arrived.
+#[derive(Debug)]
+pub struct Writer {
+    /// None while it is prepared.
+    upload: Option<Upload>,
+    disks: Arc<DiskPool>,
+    /// The number of the device that stores the file.
+    device: u64,
+    durability: Durability,
+    /// The copy of the bytes before the first byte, while it runs.
+    preparing: Option<(Job<Upload>, Option<CancelOnDrop>)>,
+    /// The flush that is running.
+    flushing: Option<Job<()>>,
+}
+
+impl Writer {
+    pub(super) fn local(upload: Upload, disks: Arc<DiskPool>, durability: Durability) -> Self {
+        let device = upload.device();
+        let upload = Some(upload);
+        Self { upload, disks, device, durability, preparing: None, flushing: None }
+    }
+
+    /// Returns the length of the final file so far, in bytes; 0 while the file is prepared.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.upload.as_ref().map_or(0, Upload::position)
+    }
+
+    /// Returns true if data counts as stored only when it is flushed.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.durability == Durability::Flushed
+    }
+
+    /// Returns true if [`Writer::commit`] does its work itself, and so may hang.
+    #[must_use]
+    pub fn commits_at_once(&self) -> bool {
+        self.durability == Durability::Cached
+    }
+
+    /// Returns true if the kernel can move bytes from a socket to the file.
+    #[must_use]
+    pub fn splices(&self) -> bool {
+        true
+    }
+
+    /// Returns true if the file takes bytes now; otherwise [`Writer::awaited`] becomes readable when it does. Begins the
+    /// preparation of the file, if there is one.
+    pub fn is_ready(&mut self) -> io::Result<bool> {
+        if let Some((job, _)) = &self.preparing {
+            let Some(prepared) = job.outcome() else { return Ok(false) };
+            self.preparing = None;
+            self.upload = Some(prepared?);
+        }
+        match self.upload.take() {
+            Some(upload) if upload.needs_preparation() => {
+                let cancel = upload.cancel_on_drop();
+                let job = self.disks.run(self.device, move || upload.prepare())?;
+                self.preparing = Some((job, cancel));
+                Ok(false)
+            }
+            upload => {
+                self.upload = upload;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Returns the descriptor that becomes readable when the file takes bytes again; `None` if it takes them now.
+    #[must_use]
+    pub fn awaited(&self) -> Option<BorrowedFd<'_>> {
+        self.preparing.as_ref().map(|(job, _)| job.descriptor())
+    }
+
+    /// Writes the next bytes.
+    ///
+    /// # Errors
+    /// When the storage fails or the quota is used up.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.upload()?.write(bytes)
+    }
+
+    /// Writes the next `count` bytes from a pipe that holds them.
+    ///
+    /// # Errors
+    /// When the storage fails or the quota is used up.
+    pub fn write_from(&mut self, pipe: BorrowedFd<'_>, count: usize) -> io::Result<()> {
+        self.upload()?.write_from(pipe, count)
+    }
+
+    fn upload(&mut self) -> io::Result<&mut Upload> {
+        self.upload.as_mut().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    /// Begins to flush the data that has arrived.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let flush = self.upload()?.flush()?;
+        self.flushing = Some(self.disks.run(self.device, move || flush.run())?);
+        Ok(())
+    }
+
+    /// Returns the result of the flush, once it has ended.
+    #[must_use]
+    pub fn take_flushed(&mut self) -> Option<io::Result<()>> {
+        let outcome = self.flushing.as_ref()?.outcome()?;
+        self.flushing = None;
+        Some(outcome)
+    }
+
+    /// Returns the descriptor that becomes readable when the running flush has ended.
+    #[must_use]
+    pub fn flushing(&self) -> Option<BorrowedFd<'_>> {
+        self.flushing.as_ref().map(Job::descriptor)
+    }
+
+    /// Ends an incomplete upload, and returns the number of bytes that are kept to resume from.
+    #[must_use]
+    pub fn settle(self) -> Pending<u64> {
+        match (self.durability, self.upload) {
+            (Durability::Cached, Some(upload)) => Pending::Done(Ok(upload.settle())),
+            (_, upload) => Self { upload, ..self }.settle_later(),
+        }
+    }
+
+    /// Ends an incomplete upload on another thread, whose result nothing waits for.
+    pub fn abandon(self) {
+        drop(self.settle_later());
+    }
+
+    fn settle_later(self) -> Pending<u64> {
+        let Self { upload, disks, device, flushing, .. } = self;
+        // A running preparation ends by itself.
+        let Some(upload) = upload else { return Pending::Done(Ok(0)) };
+        let settle = move || {
+            // The record of this flush must be written before the final record.
+            let _flushed = flushing.map(Job::wait);
+            Ok(upload.settle())
+        };
+        // Without a thread the upload is dropped, which keeps what has arrived.
+        disks.run(device, settle).into()
+    }
+
+    /// Gives the file its final name, if `go` agrees once everything is flushed.
+    pub fn commit(self, go: impl FnOnce() -> Go + Send + 'static) -> Pending<Committed<Self>> {
+        let Self { upload, disks, device, durability, flushing, .. } = self;
+        let Some(upload) = upload else {
+            return Pending::Done(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        let threads = Arc::clone(&disks);
+        let commit = move || {
+            // A disk error is reported only once, perhaps to the running flush.
+            flushing.map_or(Ok(()), Job::wait)?;
+            Ok(upload.commit(go)?.map(|upload| Self::local(upload, threads, durability)))
+        };
+        match durability {
+            Durability::Cached => Pending::Done(commit()),
+            Durability::Flushed => disks.run(device, commit).into(),
+        }
+    }
+}
