@@ -1,10 +1,10 @@
-//! Lines of listings, as any server may send them.
+//! Listings, as any server may send them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use poolftpd::ftp::listing::{parse_facts, parse_list};
+use poolftpd::ftp::listing::{read_facts, read_list};
 
-fuzz_target!(|line: &[u8]| {
+fuzz_target!(|text: &[u8]| {
     let now = jiff::Timestamp::from_second(1_795_000_000).unwrap_or_default();
-    let _ = (parse_facts(line), parse_list(line, now));
+    let _ = (read_facts(text), read_list(text, now));
 });

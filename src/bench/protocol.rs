@@ -147,7 +147,9 @@ impl Transfers {
         }
         if !self.is_begun {
             // Without an offset, the start of a transfer has no step but the last one.
-            let _done = self.begin.reply(reply)?;
+            if let Step::Done(Some(reply)) = self.begin.reply(reply)? {
+                return Err(Refused { stage: Stage::Command, reply });
+            }
             self.is_begun = true;
             return Ok(Action::Wait);
         }

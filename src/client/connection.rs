@@ -11,8 +11,9 @@ use crate::ftp::command::{Command, Password};
 use crate::ftp::dialogue::Features;
 
 use super::connector::Connector;
-use super::error::ClientError;
+use super::error::{ClientError, ErrorKind};
 use super::link::{Credentials, Link};
+use super::names::shown;
 use super::options::Options;
 use super::progress::Progress;
 use super::rate_limit::wait;
@@ -42,7 +43,22 @@ impl Client {
     /// [`ErrorKind::Tls`]: super::ErrorKind::Tls
     pub fn connect(host: &str, port: u16, options: &Options) -> Result<Self, ClientError> {
         let mut connector = Connector::new(host, port, options);
-        let link = Some(connector.open()?);
+        let mut tries = 0;
+        let link = loop {
+            let error = match connector.open() {
+                Err(error) if error.is_server_full() => error,
+                opened => break Some(opened?),
+            };
+            if tries >= options.retries {
+                return Err(error);
+            }
+            let (pause, after) = pause(options, tries);
+            tries += 1;
+            options
+                .notices
+                .show(&format!("{error}; retrying{after} ({tries} of {})", options.retries));
+            wait(pause, &options.interrupt)?;
+        };
         Ok(Self { connector, link, directory: None, reached: 0 })
     }
 
@@ -53,6 +69,10 @@ impl Client {
     ///
     /// [`ErrorKind::Login`]: super::ErrorKind::Login
     pub fn login(&mut self, user: &str, password: &str) -> Result<(), ClientError> {
+        if self.is_lost() {
+            self.connector.credentials = None;
+            self.link = Some(self.connector.open()?);
+        }
         let password = Password(password.as_bytes().to_vec().into());
         let credentials = Credentials { user: user.to_owned(), password };
         self.link()?.log_in(&credentials)?;
@@ -70,7 +90,7 @@ impl Client {
     /// Returns the server's address; `None` if the connection is lost.
     #[must_use]
     pub fn peer(&self) -> Option<IpAddr> {
-        self.link.as_ref().map(Link::peer)
+        self.link.as_ref().filter(|link| !link.is_dead()).map(Link::peer)
     }
 
     /// Returns true if the connection is lost, so that only a new one helps.
@@ -81,7 +101,7 @@ impl Client {
 
     /// Sends a line unchanged and reads its reply (`quote`).
     pub fn quote(&mut self, line: impl AsRef<[u8]>) -> Result<Reply, ClientError> {
-        self.link()?.quote(line.as_ref())
+        self.once(|link| link.quote(line.as_ref()))
     }
 
     /// Sends QUIT and closes the connection.
@@ -100,9 +120,65 @@ impl Client {
 
     /// Changes the current directory; sends CDUP for `..`.
     pub fn change_directory(&mut self, path: &[u8]) -> Result<(), ClientError> {
-        // Remembered for returning here after a lost connection.
-        self.directory = self.link()?.change_directory(path)?;
+        let reported = self.repeatable(|link| link.change_directory(path))?;
+        // Remembered for returning here after a lost connection, also where the server does not report it.
+        self.directory = Some(reported.unwrap_or_else(|| match &self.directory {
+            Some(before) if !path.starts_with(b"/") => [before, b"/".as_slice(), path].concat(),
+            _ => path.to_vec(),
+        }));
         Ok(())
+    }
+
+    /// Runs commands that can be repeated from the first one on. If the connection is lost, reconnects and repeats them
+    /// once.
+    pub(super) fn repeatable<T>(
+        &mut self,
+        run: impl FnMut(&mut Link) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.recover(|_| true, run)
+    }
+
+    /// Runs commands that must not be repeated if the server may have executed them.
+    pub(super) fn once<T>(
+        &mut self,
+        run: impl FnMut(&mut Link) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.recover(|error| error.is_unsent, run)
+    }
+
+    fn recover<T>(
+        &mut self,
+        may_repeat: fn(&ClientError) -> bool,
+        mut run: impl FnMut(&mut Link) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        if !self.is_lost() || !self.can_reconnect() {
+            match run(self.link()?) {
+                Err(error) if error.is_connection_lost() && self.can_reconnect() => {
+                    if !may_repeat(&error) {
+                        let hint = "; the server may have executed the command nevertheless";
+                        return Err(error.with(ErrorKind::NoConnection, hint));
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+        self.reconnect()?;
+        self.connector.options.notices.show(&self.reconnected());
+        run(self.link()?)
+    }
+
+    /// Returns true once the client knows how to log in.
+    fn can_reconnect(&self) -> bool {
+        self.connector.credentials.is_some()
+    }
+
+    /// Describes the restored connection.
+    fn reconnected(&self) -> String {
+        let server = &self.connector.server;
+        match &self.directory {
+            Some(directory) => format!("reconnected to {server}, in {}", shown(directory)),
+            None => format!("reconnected to {server}"),
+        }
     }
 
     /// Runs `attempt`, which must be repeatable from its start, and retries it after an error that may pass. Reconnects
@@ -117,27 +193,36 @@ impl Client {
         mut attempt: impl FnMut(&mut Self, &mut W) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let mut tries = 0;
+        let mut was_idle = false;
         loop {
             let before = self.reached;
             let outcome = if self.is_lost() { self.reconnect() } else { Ok(()) };
             let error = match outcome.and_then(|()| attempt(self, progress)) {
+                // The connection was lost before this command, which is no failure of the command.
+                Err(error)
+                    if error.is_unsent
+                        && error.is_connection_lost()
+                        && self.can_reconnect()
+                        && !std::mem::replace(&mut was_idle, true) =>
+                {
+                    if self.reconnect().is_ok() {
+                        progress.note(&self.reconnected());
+                    }
+                    continue;
+                }
                 Err(error) if error.is_worth_another_try() => error,
                 outcome => return outcome,
             };
             if self.reached > before {
                 tries = 0;
             }
-            let Options { retries, first_wait, interrupt, .. } = &self.connector.options;
+            let options = &self.connector.options;
+            let Options { retries, interrupt, .. } = options;
             if tries >= *retries {
                 return Err(error);
             }
-            let pause = *first_wait * 2_u32.saturating_pow(tries).min(WAIT_GROWTH_MAX);
+            let (pause, after) = pause(options, tries);
             tries += 1;
-            let after = if pause < Duration::from_secs(1) {
-                String::new()
-            } else {
-                format!(" in {} s", pause.as_secs())
-            };
             progress.note(&format!("{error}; retrying{after} ({tries} of {retries})"));
             wait(pause, interrupt)?;
         }
@@ -146,10 +231,13 @@ impl Client {
     /// Reconnects to the server, logs in again and returns to the current directory. A connection that is restored only
     /// half is of no use: the next try begins with a new one.
     fn reconnect(&mut self) -> Result<(), ClientError> {
-        self.link = None;
+        if let Some(link) = self.link.take() {
+            // A server that has failed in block mode is not asked for it again.
+            self.connector.options.stream |= link.settings.stream;
+        }
         let mut link = self.connector.open()?;
         if let Some(directory) = &self.directory {
-            self.directory = link.change_directory(directory)?;
+            link.change_directory(directory)?;
         }
         self.link = Some(link);
         Ok(())
@@ -173,4 +261,11 @@ impl Client {
     pub(super) fn set_reached(&mut self, reached: u64) {
         self.reached = reached;
     }
+}
+
+/// Returns the wait before the next try, and its description.
+fn pause(options: &Options, tries: u32) -> (Duration, String) {
+    let pause = options.first_wait * 2_u32.saturating_pow(tries).min(WAIT_GROWTH_MAX);
+    let seconds = pause.as_secs();
+    (pause, if seconds == 0 { String::new() } else { format!(" in {seconds} s") })
 }

@@ -25,7 +25,9 @@ impl Connector {
         // SECURITY: a user who names a pin or authorities expects that server, so the client must not fall back to
         // plain text silently.
         let tls = match (options.tls, &options.trust) {
-            (TlsMode::Auto, Trust::Pin(_) | Trust::Authorities(_)) => TlsMode::Require,
+            (TlsMode::Auto, Trust::Pin(_) | Trust::Authorities(_) | Trust::Known(..)) => {
+                TlsMode::Require
+            }
             (tls, _) => tls,
         };
         Self {
@@ -60,9 +62,11 @@ impl Connector {
         });
         let greeting = link.reply().map_err(|error| self.no_greeting(error))?;
         let outcome = match opening.reply(greeting) {
-            Ok(step) => link.run_from(&mut opening, step)?,
+            // All that follows the greeting is AUTH.
+            Ok(step) => link.run_from(&mut opening, step).map_err(without_tls)?,
             Err(refused) => Err(refused),
         };
+        link.doubts_tls = opening.is_answered_oddly();
         let opened = outcome.map_err(|refused| {
             let server = &self.server;
             let (kind, what) = match refused.stage {
@@ -86,11 +90,23 @@ impl Connector {
 
     /// Adds a hint to the error of a server that sends no greeting.
     fn no_greeting(&self, error: ClientError) -> ClientError {
-        let hint = if self.options.tls == TlsMode::Implicit {
-            ""
+        let hint = if error.is_server_full() {
+            ". The server takes no more connections now; try again later"
+        } else if self.options.tls == TlsMode::Implicit || error.kind == ErrorKind::Interrupted {
+            return error;
         } else {
             ". If this port uses implicit TLS, use --tls implicit or ftps://"
         };
         error.with(ErrorKind::NoConnection, hint)
+    }
+}
+
+/// Adds the hint for a server that fails at AUTH TLS in place of refusing it.
+pub(super) fn without_tls(error: ClientError) -> ClientError {
+    let kind = error.kind;
+    if kind == ErrorKind::NoConnection && error.reply.is_none() {
+        error.with(kind, ". This server fails at AUTH TLS; --tls off connects without TLS")
+    } else {
+        error
     }
 }

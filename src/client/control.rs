@@ -13,11 +13,14 @@ use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind, reason};
 use super::interrupt::Interrupt;
 use super::options::Options;
+use super::rejection::handshake_failed;
 use super::stream::{Stream, TlsContext};
-use super::trust::handshake_failed;
 
 /// Maximum number of preliminary replies (1xx) before a final one, not counting those to restart markers.
 const PRELIMINARY_MAX: u64 = 16;
+
+/// Maximum number of reads for replies that belong to no command.
+const UNREAD_READS_MAX: u32 = 64;
 
 /// A control connection.
 #[derive(Debug)]
@@ -124,8 +127,63 @@ impl Control {
         }
         self.stream.write_all(&whole).map_err(|error| {
             self.dead = true;
-            ClientError::lost(&reason(&error))
+            ClientError::lost(&reason(&error)).unsent()
         })
+    }
+
+    /// Reads and returns the replies that have come although no command waits for one. Does not wait for more.
+    ///
+    /// # Errors
+    /// The server has closed the connection while it was idle.
+    pub(super) fn discard_unread(&mut self) -> Result<Vec<Reply>, ClientError> {
+        if self.dead {
+            return Err(ClientError::lost("closed after an earlier error").unsent());
+        }
+        let discarded = self.read_unread();
+        self.dead |= discarded.is_err();
+        discarded.map_err(ClientError::unsent)
+    }
+
+    fn read_unread(&mut self) -> Result<Vec<Reply>, ClientError> {
+        let mut unread = Vec::new();
+        for _ in 0..UNREAD_READS_MAX {
+            while let Some(reply) = self.buffered_reply(&mut false)? {
+                unread.push(reply);
+                if self.trace {
+                    trace('*', b"this reply belongs to no command and is ignored");
+                }
+            }
+            if self.reader.is_inside() || !self.lines.is_empty() {
+                self.receive(now() + self.timeout)?;
+            } else if self.stream.is_readable(Duration::ZERO) {
+                self.receive_some()?;
+            } else {
+                return Ok(unread);
+            }
+        }
+        Err(ClientError::lost("the server sends replies without end"))
+    }
+
+    /// Reads another reply, if one comes within this time.
+    pub(super) fn reply_within(
+        &mut self,
+        patience: Duration,
+    ) -> Result<Option<Reply>, ClientError> {
+        let until = now() + patience;
+        let found = loop {
+            match self.buffered_reply(&mut false) {
+                Ok(None) => {}
+                found => break found,
+            }
+            if !self.stream.is_readable(until.saturating_duration_since(now())) {
+                break Ok(None);
+            }
+            if let Err(error) = self.receive_some() {
+                break Err(error);
+            }
+        };
+        self.dead |= found.is_err();
+        found
     }
 
     /// Returns true if the connection can no longer be used.
@@ -172,38 +230,44 @@ impl Control {
         // The first line has a deadline, and all further lines together have another one, however slowly their bytes
         // arrive.
         let mut until = now() + self.timeout;
-        let mut is_first = true;
+        let mut has_begun = false;
         loop {
-            while let Some(line) = self.lines.next_line() {
-                if std::mem::take(&mut is_first) {
-                    until = now() + self.timeout;
-                }
-                let Line::Complete(line) = line else {
-                    return Err(ClientError::lost("the server sent a line that is too long"));
-                };
-                if self.trace {
-                    trace('<', &line);
-                }
-                match self.reader.line(&line) {
-                    Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
-                        return Err(ClientError::refused(
-                            ErrorKind::NoConnection,
-                            "the server closed the connection",
-                            reply,
-                        ));
-                    }
-                    Ok(Some(reply)) => return Ok(reply),
-                    Ok(None) => {}
-                    Err(_) => {
-                        let line = Escaped(&line).to_string();
-                        return Err(ClientError::lost(&format!(
-                            "not an FTP server: received \"{line}\""
-                        )));
-                    }
-                }
+            let is_later = has_begun;
+            if let Some(reply) = self.buffered_reply(&mut has_begun)? {
+                return Ok(reply);
+            }
+            if has_begun && !is_later {
+                until = now() + self.timeout;
             }
             self.receive(until)?;
         }
+    }
+
+    /// Returns the next reply if all its lines have come. Sets `has_begun` if any of them has.
+    fn buffered_reply(&mut self, has_begun: &mut bool) -> Result<Option<Reply>, ClientError> {
+        while let Some(line) = self.lines.next_line() {
+            *has_begun = true;
+            let Line::Complete(line) = line else {
+                return Err(ClientError::lost("the server sent a line that is too long"));
+            };
+            if self.trace {
+                trace('<', &line);
+            }
+            match self.reader.line(&line) {
+                Ok(Some(reply)) if reply.code == Code::SERVICE_NOT_AVAILABLE => {
+                    let what = "the server closed the connection";
+                    return Err(ClientError::refused(ErrorKind::NoConnection, what, reply).unsent());
+                }
+                Ok(Some(reply)) => return Ok(Some(reply)),
+                Ok(None) => {}
+                Err(_) => {
+                    let line = Escaped(&line).to_string();
+                    let what = format!("not an FTP server: received \"{line}\"");
+                    return Err(ClientError::lost(&what));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn receive(&mut self, until: Instant) -> Result<(), ClientError> {
@@ -224,6 +288,28 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
                 Err(error) => return Err(ClientError::lost(&reason(&error))),
             }
+        }
+    }
+
+    /// Reads once what has come. A record of TLS may hold no bytes.
+    fn receive_some(&mut self) -> Result<(), ClientError> {
+        self.interrupt.check()?;
+        let mut bytes = [0; 4096];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => Err(ClientError::lost("closed by the server")),
+            Ok(count) => {
+                self.lines.extend(bytes.get(..count).unwrap_or_default());
+                Ok(())
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(ClientError::lost(&reason(&error))),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -16,11 +17,23 @@ use super::error::{ClientError, ErrorKind, reason};
 use super::link::Link;
 use super::stream::Stream;
 
+/// Time that the data of a command has to come after its final reply.
+const FINISHED_PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
 /// A prepared data connection, which carries no data before the server replies 150.
 #[derive(Debug)]
 enum PreparedConnection {
     Connected(Stream),
     Listening(TcpListener),
+}
+
+/// A transfer whose command the server has accepted.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// The data connection; `None` if the server has finished without one.
+    pub(super) stream: Option<Stream>,
+    /// The final reply, if it came in place of 1yz.
+    pub(super) reply: Option<Reply>,
 }
 
 impl Link {
@@ -30,13 +43,13 @@ impl Link {
         command: &Command,
         offset: u64,
         what: &str,
-    ) -> Result<Stream, ClientError> {
+    ) -> Result<Begun, ClientError> {
         self.choose_mode()?;
         // This may drop the open data connection.
         self.drain(&Begin::new(command.clone(), offset).first().encode());
         if let Some(stream) = self.open_data.take() {
             match self.order(command, offset)? {
-                Ok(()) => return Ok(stream),
+                Ok(reply) => return Ok(Begun { stream: Some(stream), reply }),
                 Err(reply) if reply.code == Code::DATA_CONNECTION_FAILED => {}
                 Err(reply) => {
                     // The data connection can still be used.
@@ -45,9 +58,13 @@ impl Link {
                 }
             }
         }
-        let prepared = self.prepare()?;
-        if let Err(reply) = self.order(command, offset)? {
-            return Err(ClientError::refused(ErrorKind::Refused, what, reply));
+        let prepared = self.prepare(command)?;
+        let reply = match self.order(command, offset)? {
+            Ok(reply) => reply,
+            Err(reply) => return Err(ClientError::refused(ErrorKind::Refused, what, reply)),
+        };
+        if reply.is_some() {
+            return Ok(Begun { stream: self.open_finished(prepared), reply });
         }
         let mut stream = match prepared {
             PreparedConnection::Connected(stream) => stream,
@@ -59,7 +76,27 @@ impl Link {
             stream.socket().set_nodelay(true).map_err(|error| broken(&error))?;
         }
         self.secure_data(&mut stream)?;
-        Ok(stream)
+        Ok(Begun { stream: Some(stream), reply })
+    }
+
+    /// Opens the data connection of a command that is finished already; `None` if the server did not use one.
+    fn open_finished(&self, prepared: PreparedConnection) -> Option<Stream> {
+        let mut stream = match prepared {
+            PreparedConnection::Connected(stream) => stream,
+            PreparedConnection::Listening(listener) => {
+                let ready =
+                    poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&FINISHED_PATIENCE));
+                let (stream, from) =
+                    listener.accept().ok().filter(|_| ready.is_ok_and(|count| count > 0))?;
+                (from.ip() == self.peer()).then(|| Stream::new(stream))?
+            }
+        };
+        let patience = Duration::try_from(FINISHED_PATIENCE).ok()?;
+        bound(stream.socket(), patience).ok()?;
+        if let Some(tls_context) = self.data_tls() {
+            stream.secure(&tls_context).ok()?;
+        }
+        stream.is_readable(patience).then_some(stream)
     }
 
     /// Performs the TLS handshake of a data connection, if it uses TLS. If it fails, reads the server's reply, which
@@ -80,9 +117,23 @@ impl Link {
         }
     }
 
-    /// Sends the command, after REST if the offset is not 0. The inner result has the reply that refuses the command.
-    fn order(&mut self, command: &Command, offset: u64) -> Result<Result<(), Reply>, ClientError> {
+    /// Sends the command, after REST if the offset is not 0. The inner result has the final reply, if it came in place
+    /// of 1yz, or the reply that refuses the command.
+    fn order(
+        &mut self,
+        command: &Command,
+        offset: u64,
+    ) -> Result<Result<Option<Reply>, Reply>, ClientError> {
         match self.run(&mut Begin::new(command.clone(), offset))? {
+            Ok(Some(reply)) => match self.later_reply(true)? {
+                // The first reply belonged to the transfer before.
+                Some(begun) if begun.code.is_preliminary() => {
+                    self.expect_final_reply();
+                    Ok(Ok(None))
+                }
+                Some(refused) if !refused.code.is_completion() => Ok(Err(refused)),
+                _ => Ok(Ok(Some(reply))),
+            },
             Err(refused) if refused.stage == Stage::Restart => {
                 self.support.restart = false;
                 let what = "the server cannot resume";
@@ -92,8 +143,31 @@ impl Link {
         }
     }
 
-    fn prepare(&mut self) -> Result<PreparedConnection, ClientError> {
-        if self.settings.active { self.listen() } else { self.connect_passive() }
+    fn prepare(&mut self, command: &Command) -> Result<PreparedConnection, ClientError> {
+        if self.settings.active {
+            return self.listen();
+        }
+        self.announce_transfer(command)?;
+        match self.connect_passive() {
+            Err(error) if !self.features.pre_transfer && wants_announcement(&error) => {
+                self.features.pre_transfer = true;
+                // EPSV was not refused for its own sake.
+                self.support.extended_passive = true;
+                self.announce_transfer(command)?;
+                self.connect_passive()
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Sends PRET with the command, to a server that wants to know it before PASV.
+    fn announce_transfer(&mut self, command: &Command) -> Result<(), ClientError> {
+        if self.features.pre_transfer {
+            self.send(&[b"PRET ".as_slice(), &command.encode()].concat())?;
+            // A refusal shows in the reply to the command.
+            let _reply = self.reply()?;
+        }
+        Ok(())
     }
 
     /// Connects to a port of the server, by EPSV, or by PASV where EPSV does not work.
@@ -173,6 +247,11 @@ impl Link {
             }
         }
     }
+}
+
+/// Returns true for the refusal of PASV by a server that wants PRET before it.
+fn wants_announcement(error: &ClientError) -> bool {
+    error.reply.as_ref().is_some_and(|reply| reply.text().to_ascii_uppercase().contains("PRET"))
 }
 
 /// Reports a lost data connection.

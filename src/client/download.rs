@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::ftp::ascii::FromWire;
-use crate::ftp::command::{Command, Type};
+use crate::ftp::command::{Command, Mode, Type};
 
 use super::checks::{Comparison, Whole};
 use super::connection::Client;
@@ -16,6 +16,7 @@ use super::metadata::RemoteMetadata;
 use super::names::{about, destination, name, shown, shown_path};
 use super::part::{Found, Part};
 use super::progress::Progress;
+use super::transfer::{Ending, unmarked};
 
 /// Number of bytes of the local part that are fetched again and compared before a download continues.
 const OVERLAP_BYTES: usize = 64 * 1024;
@@ -34,6 +35,8 @@ struct Download<'a> {
     reached: u64,
     /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
+    /// Set once all bytes have come, and only the final reply has not.
+    unconfirmed: bool,
 }
 
 impl Client {
@@ -60,13 +63,21 @@ impl Client {
             metadata: RemoteMetadata::default(),
             reached: 0,
             distrusted: false,
+            unconfirmed: false,
         };
         self.set_reached(0);
-        self.with_retries(progress, |client, progress| {
+        let outcome = self.with_retries(progress, |client, progress| {
             let outcome = download.attempt(client.link()?, progress);
             client.set_reached(download.reached);
             outcome
-        })
+        });
+        match outcome {
+            // There is no other connection to compare the file by, but nothing is missing.
+            Err(error) if error.is_connection_lost() && download.unconfirmed => {
+                download.finish_unconfirmed(progress)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Fetches a file as [`Self::download`] does, but takes the existing file `local` for its beginning.
@@ -128,7 +139,14 @@ impl Download<'_> {
             Found::Same(_) | Found::Unproven(_) | Found::Nothing => 0,
         };
         part.cut(have)?;
-        let outcome = match self.fetch(link, &part, have, progress) {
+        let fetched = if self.unconfirmed && size == Some(have) {
+            // The connection was lost before the final reply only.
+            self.note_unconfirmed(progress);
+            Ok(have)
+        } else {
+            self.fetch(link, &part, have, progress)
+        };
+        let outcome = match fetched {
             Ok(bytes) => self.check(link, &part, have, bytes, progress).map(|()| bytes),
             Err(error) => Err(error),
         };
@@ -140,6 +158,30 @@ impl Download<'_> {
             }
             Err(error) => Err(keep(error, part)),
         }
+    }
+
+    /// Completes a file of which all bytes have come, and whose server can no longer be asked.
+    fn finish_unconfirmed(&self, progress: &mut impl Progress) -> Result<u64, ClientError> {
+        let RemoteMetadata { size, modified } = self.metadata;
+        let identity = Identity::new(&self.server, self.path, size, modified, self.representation);
+        let (part, found) = Part::open(self.local, &identity)?;
+        match (found, size) {
+            (Found::Same(have), Some(size)) if have == size => {
+                self.note_unconfirmed(progress);
+                let permissions = fs::metadata(self.local).ok().map(|found| found.permissions());
+                part.complete(modified, permissions)?;
+                Ok(size)
+            }
+            _ => {
+                let message = format!("{}: the server did not confirm the end", shown(self.path));
+                Err(keep(ClientError::new(ErrorKind::Incomplete, message), part))
+            }
+        }
+    }
+
+    fn note_unconfirmed(&self, progress: &mut impl Progress) {
+        let name = shown(self.path);
+        progress.note(&format!("{name}: complete, although the server did not confirm the end"));
     }
 
     /// Returns the offset to resume at: the length of the part if its checksum matches the server's, else 0.
@@ -205,7 +247,17 @@ impl Download<'_> {
             part.clear()?;
             return self.fetch(link, part, 0, progress);
         }
-        received?;
+        let ending = received.inspect_err(|error| {
+            self.unconfirmed =
+                error.is_unconfirmed && total.is_some_and(|total| total == arrival.bytes);
+        })?;
+        if ending == Ending::Unmarked {
+            let name = shown(self.path);
+            if total.is_none_or(|total| total != arrival.bytes) {
+                return Err(unmarked(&name));
+            }
+            progress.note(&format!("{name}: the server closed the data connection without TLS close_notify; the size fits"));
+        }
         arrival.finish()
     }
 
@@ -225,9 +277,11 @@ impl Download<'_> {
         }
         match size {
             Some(size) if bytes < size => {
+                link.distrust_blocks();
                 let message = format!("{}: {bytes} of {size} bytes arrived", shown(self.path));
                 return Err(ClientError::new(ErrorKind::Incomplete, message));
             }
+            Some(size) if bytes == size => link.support.proven_blocks |= link.mode() == Mode::Block,
             Some(size) if bytes > size && have == 0 => {
                 progress.note(&format!("{} grew during the download", shown(self.path)));
                 return Ok(());
@@ -248,6 +302,7 @@ impl Download<'_> {
         if fits {
             return Ok(());
         }
+        link.distrust_blocks();
         part.clear()?;
         let message = format!(
             "{} differs from the remote file, which changed during the download",

@@ -40,21 +40,30 @@ pub struct ClientError {
     pub reply: Option<Reply>,
     /// Set if the error must not be retried, or not once more.
     pub(super) is_final: bool,
+    /// Set if the server has not executed the command: it never got the line, or closed the connection in its place.
+    pub(super) is_unsent: bool,
+    /// Set if all data moved and ended in order, and only the final reply is missing.
+    pub(super) is_unconfirmed: bool,
+    /// The SHA-256 of a certificate that the user may accept for this server.
+    pub(super) fingerprint: Option<String>,
 }
 
 impl ClientError {
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), more: String::new(), reply: None, is_final: false }
+        Self {
+            kind,
+            message: message.into(),
+            more: String::new(),
+            reply: None,
+            is_final: false,
+            is_unsent: false,
+            is_unconfirmed: false,
+            fingerprint: None,
+        }
     }
 
     pub(super) fn refused(kind: ErrorKind, what: &str, reply: Reply) -> Self {
-        Self {
-            kind,
-            message: what.to_owned(),
-            more: String::new(),
-            reply: Some(reply),
-            is_final: false,
-        }
+        Self::new(kind, what).answered(reply)
     }
 
     /// Adds the server's reply.
@@ -65,6 +74,21 @@ impl ClientError {
     /// Marks the error as final: it is not retried.
     pub(super) fn at_last(self) -> Self {
         Self { is_final: true, ..self }
+    }
+
+    /// Marks the error as one of a command that the server has not executed.
+    pub(super) fn unsent(self) -> Self {
+        Self { is_unsent: true, ..self }
+    }
+
+    /// Names the certificate that was not accepted.
+    pub(super) fn about_certificate(self, fingerprint: &str) -> Self {
+        Self { fingerprint: Some(fingerprint.to_owned()), ..self }
+    }
+
+    /// Marks the error as one of a transfer that lacks nothing but the final reply.
+    pub(super) fn unconfirmed(self) -> Self {
+        Self { is_unconfirmed: true, ..self }
     }
 
     /// Changes the kind, and appends text after the server's reply.
@@ -115,6 +139,12 @@ impl ClientError {
             | ErrorKind::Local
             | ErrorKind::Interrupted => false,
         }
+    }
+
+    /// Returns true if the server has closed the connection with 421 in place of a greeting or another reply.
+    pub(super) fn is_server_full(&self) -> bool {
+        let code = self.reply.as_ref().map(|reply| reply.code);
+        self.kind == ErrorKind::NoConnection && code == Some(Code::SERVICE_NOT_AVAILABLE)
     }
 
     /// Returns true if the control connection can no longer be used.

@@ -6,11 +6,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::ftp::Reply;
 use crate::ftp::command::{Command, Mode, Password, Type};
 use crate::ftp::dialogue::{
     Dialogue, Exchange, FeatureQuery, Features, Login, Refused, Stage, Step,
 };
+use crate::ftp::{Code, Reply};
 
 use super::control::Control;
 use super::endpoint::Endpoint;
@@ -18,6 +18,10 @@ use super::error::{ClientError, ErrorKind};
 use super::options::TransferSettings;
 use super::pipeline::Pipeline;
 use super::stream::{Stream, TlsContext};
+use super::support::{Parameters, Support};
+
+/// Time that a reply of a transfer which came to another command has for being followed by that command's own reply.
+const STRAY_PATIENCE: Duration = Duration::from_secs(1);
 
 /// User and password.
 #[derive(Debug, Clone)]
@@ -41,26 +45,8 @@ pub(super) struct Link {
     protects_data: bool,
     /// Data connection of the previous transfer, kept open in block mode.
     pub(super) open_data: Option<Stream>,
-}
-
-/// Transfer parameters last set on the server; `None` if unknown.
-#[derive(Debug, Default)]
-pub(super) struct Parameters {
-    /// Representation type (TYPE).
-    pub(super) representation: Option<Type>,
-    /// Transmission mode (MODE).
-    pub(super) mode: Option<Mode>,
-}
-
-/// Commands that the server supports, as far as it has not refused them.
-#[derive(Debug)]
-pub(super) struct Support {
-    /// REST.
-    pub(super) restart: bool,
-    /// ALLO.
-    pub(super) allocate: bool,
-    /// EPSV; where it fails, PASV is used from then on.
-    pub(super) extended_passive: bool,
+    /// True if the answer to AUTH was neither the agreement nor a refusal.
+    pub(super) doubts_tls: bool,
 }
 
 impl Link {
@@ -72,10 +58,11 @@ impl Link {
             settings,
             features: Features::default(),
             parameters: Parameters::default(),
-            support: Support { restart: true, allocate: true, extended_passive: true },
+            support: Support::default(),
             tls: None,
             protects_data: false,
             open_data: None,
+            doubts_tls: false,
         }
     }
 
@@ -90,7 +77,13 @@ impl Link {
     pub(super) fn log_in(&mut self, credentials: &Credentials) -> Result<(), ClientError> {
         let Credentials { user, password } = credentials;
         let protects_data = self.tls.is_some();
-        self.run(&mut Login::new(user, password.clone(), protects_data))?.map_err(|refused| {
+        let ended = self.run(&mut Login::new(user, password.clone(), protects_data));
+        let ended = ended.map_err(|error| {
+            let kind = error.kind;
+            let hint = ". This server does not answer AUTH TLS as it should; --tls off connects without TLS";
+            if self.doubts_tls && error.is_connection_lost() { error.with(kind, hint) } else { error }
+        })?;
+        ended.map_err(|refused| {
             let (kind, what) = match refused.stage {
                 Stage::Protection => (
                     ErrorKind::Tls,
@@ -200,7 +193,15 @@ impl Link {
     /// Sends a command and reads its reply, whatever its code.
     pub(super) fn ask(&mut self, command: &Command) -> Result<Reply, ClientError> {
         self.send(&command.encode())?;
-        self.reply()
+        let reply = self.reply()?;
+        // Some servers send the last reply of a transfer twice.
+        let is_stray = reply.code == Code::TRANSFER_COMPLETE && !moves_data(command);
+        Ok(self.later_reply(is_stray)?.unwrap_or(reply))
+    }
+
+    /// Returns the reply that follows one of which it is not sure that it belongs to the last command.
+    pub(super) fn later_reply(&mut self, is_doubtful: bool) -> Result<Option<Reply>, ClientError> {
+        if is_doubtful { self.control.reply_within(STRAY_PATIENCE) } else { Ok(None) }
     }
 
     /// Sends a command that must succeed; `what` begins the message if it does not.
@@ -234,9 +235,14 @@ impl Link {
     pub(super) fn send(&mut self, line: &[u8]) -> Result<(), ClientError> {
         self.drain(line);
         while self.pipeline.has_pending_replies() {
-            self.reply()?;
+            self.reply().map_err(ClientError::unsent)?;
         }
-        if self.pipeline.claim() { Ok(()) } else { self.send_at_once(line) }
+        if self.pipeline.claim() {
+            return Ok(());
+        }
+        // No reply is due. One that has come nevertheless must not be taken for the reply to this line.
+        self.control.discard_unread()?;
+        self.send_at_once(line)
     }
 
     /// Sends one line while replies are outstanding, such as ABOR during a transfer.
@@ -253,6 +259,11 @@ impl Link {
             self.pipeline.replied();
         }
         Ok(reply)
+    }
+
+    /// Counts the final reply of a transfer that has begun after another reply was taken for its own.
+    pub(super) fn expect_final_reply(&mut self) {
+        self.pipeline.sent();
     }
 
     /// Calls `read` with `patience` added to the timeout of each reply.
@@ -315,33 +326,17 @@ impl Link {
     pub(super) fn settle(&mut self) {
         self.pipeline.settle();
     }
+}
 
-    // Parameters.
-
-    /// Sets the representation type, unless it is set already.
-    pub(super) fn set_type(&mut self, representation: Type) -> Result<(), ClientError> {
-        if self.parameters.representation != Some(representation) {
-            // The type is unknown if the wait for the reply is interrupted.
-            self.parameters.representation = None;
-            self.demand(Command::Type(representation), "the server refused the transfer type")?;
-            self.parameters.representation = Some(representation);
-        }
-        Ok(())
-    }
-
-    /// Returns the transmission mode. It is block mode where the server supports it, so that each file has its own end
-    /// and the data connection serves the next file, too.
-    pub(super) fn mode(&self) -> Mode {
-        self.parameters.mode.unwrap_or_default()
-    }
-
-    /// Asks for block mode, once. FEAT cannot list it; a server without block mode replies 504.
-    pub(super) fn choose_mode(&mut self) -> Result<(), ClientError> {
-        if self.parameters.mode.is_none() {
-            let wanted = if self.settings.stream { Mode::Stream } else { Mode::Block };
-            let accepted = self.run(&mut Exchange::new(Command::Mode(wanted)))?.is_ok();
-            self.parameters.mode = Some(if accepted { wanted } else { Mode::Stream });
-        }
-        Ok(())
-    }
+/// Returns true for a command whose reply is 1yz, with a final one after the data.
+fn moves_data(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Retrieve(_)
+            | Command::Store(_)
+            | Command::Append(_)
+            | Command::List(_)
+            | Command::NameList(_)
+            | Command::MachineListDirectory(_)
+    )
 }

@@ -46,7 +46,7 @@ pub(super) fn local_name(path: &[u8]) -> Result<&OsStr, ClientError> {
 
 /// Returns true for the entry of a directory.
 pub(super) fn is_directory(entry: &Listed) -> bool {
-    entry.kind == EntryKind::Directory
+    entry.kind == Some(EntryKind::Directory)
 }
 
 /// Returns the path of a directory without its last slash, but `/` as it is.

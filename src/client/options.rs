@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::interrupt::Interrupt;
+use super::notices::Notices;
 use super::trust::{TlsMode, Trust};
 
 /// Address families of a host to try.
@@ -42,6 +43,8 @@ pub struct Options {
     pub trace: bool,
     /// Set when the user wants the current operation to end.
     pub interrupt: Interrupt,
+    /// Receiver of messages about the connection.
+    pub notices: Notices,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             first_wait: Duration::from_secs(1),
             trace: false,
             interrupt: Interrupt::default(),
+            notices: Notices::default(),
         }
     }
 }
@@ -70,6 +74,7 @@ pub(super) struct TransferSettings {
     pub(super) timeout: Duration,
     pub(super) limit: Option<NonZeroU64>,
     pub(super) interrupt: Interrupt,
+    pub(super) notices: Notices,
 }
 
 impl Options {
@@ -80,6 +85,7 @@ impl Options {
             timeout: self.timeout,
             limit: self.limit,
             interrupt: self.interrupt.clone(),
+            notices: self.notices.clone(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
@@ -19,6 +20,23 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// server that sends one byte at a time is given up.
 const HANDSHAKE_READS_MAX: u32 = 64;
 const END_READS_MAX: u32 = 16;
+
+/// The end of a TLS connection without `close_notify`.
+#[derive(Debug)]
+struct Truncated;
+
+impl fmt::Display for Truncated {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("closed without TLS close_notify")
+    }
+}
+
+impl std::error::Error for Truncated {}
+
+/// Returns true for the error of a TLS connection that ended without `close_notify`.
+pub(super) fn is_truncated(error: &io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Truncated>()).is_some()
+}
 
 /// TLS parameters for one server. Data connections resume the session of the control connection.
 #[derive(Clone)]
@@ -90,6 +108,24 @@ impl Stream {
         Some(version.replace('_', ".").replace("TLSv", "TLS "))
     }
 
+    /// Returns true if a read can go on without waiting, within this time: bytes have come, or the end. Records of TLS
+    /// may turn out to hold no bytes.
+    pub(super) fn is_readable(&mut self, within: Duration) -> bool {
+        let has_plain = self.tls.as_mut().is_some_and(|tls| {
+            tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
+        });
+        let timeout = Timespec {
+            tv_sec: i64::try_from(within.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(within.subsec_nanos()),
+        };
+        let arrives = || {
+            let socket = self.socket.get_ref();
+            poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timeout))
+                .is_ok_and(|count| count > 0)
+        };
+        has_plain || !self.socket.buffer().is_empty() || arrives()
+    }
+
     /// Ends our direction of the connection. Over TLS, reads until the peer's `close_notify`; session tickets for the
     /// next connection may arrive before it.
     pub(super) fn finish(&mut self) -> io::Result<()> {
@@ -140,7 +176,7 @@ impl Read for Stream {
             match tls.reader().read(room) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(io::Error::new(error.kind(), "closed without TLS close_notify"));
+                    return Err(io::Error::new(error.kind(), Truncated));
                 }
                 outcome => return outcome,
             }

@@ -10,11 +10,11 @@ use crate::ftp::command::{Command, Mode, Type};
 use crate::ftp::dialogue::{Abort, Aborted, Finish};
 use crate::ftp::{Code, Reply};
 
-use super::data::broken;
+use super::data::{Begun, broken};
 use super::error::{ClientError, ErrorKind};
 use super::link::Link;
 use super::rate_limit::RateLimit;
-use super::stream::Stream;
+use super::stream::{Stream, is_truncated};
 
 /// Lowest rate, in bytes per second, at which a server is expected to hash or store a file; timeouts grow accordingly.
 pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 10 * 1024 * 1024;
@@ -25,8 +25,20 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// Distance between two restart markers in block mode, in bytes of the file.
 const MARKER_EVERY_BYTES: u64 = 256 * 1024 * 1024;
 
+/// End of the data of a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Ending {
+    /// The server marked it.
+    Marked,
+    /// The server closed the connection without TLS `close_notify`, and replied that all was sent. An attacker may
+    /// have cut the data, unless its size is known.
+    Unmarked,
+}
+
 impl Link {
-    /// Receives the data of a command from an offset on, and passes each chunk to `keep`.
+    /// Receives the data of a command from an offset on, and passes each chunk to `keep`. Changes to stream mode, once,
+    /// if the server accepted block mode but does not use it.
     ///
     /// # Errors
     /// [`ErrorKind::Refused`] when the server does not begin, [`ErrorKind::Incomplete`] when it does not finish, and any error
@@ -37,61 +49,109 @@ impl Link {
         offset: u64,
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
-    ) -> Result<(), ClientError> {
-        let mut stream = self.begin(command, offset, what)?;
+    ) -> Result<Ending, ClientError> {
+        let mut is_kept = false;
+        let received = self.receive_once(command, offset, what, &mut |chunk: &[u8]| {
+            is_kept = true;
+            keep(chunk)
+        });
+        let falls_back = self.settings.stream && self.parameters.mode.is_none();
+        if received.is_err() && falls_back && !is_kept && !self.is_dead() {
+            return self.receive_once(command, offset, what, &mut keep);
+        }
+        received
+    }
+
+    fn receive_once(
+        &mut self,
+        command: &Command,
+        offset: u64,
+        what: &str,
+        keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
+    ) -> Result<Ending, ClientError> {
+        let begun = self.begin(command, offset, what)?;
+        let Some(mut stream) = begun.stream else { return Ok(Ending::Marked) };
+        let mut is_foreign = false;
         let outcome = match self.mode() {
-            Mode::Stream => self.receive_all(&mut stream, &mut keep).inspect(|()| {
+            Mode::Stream => self.receive_all(&mut stream, keep).inspect(|_| {
                 // Over TLS the server waits for our `close_notify`, too. A failure here does not affect the data
                 // received.
                 let _sent = stream.finish();
             }),
-            Mode::Block => self.receive_blocks(&mut stream, &mut keep),
+            Mode::Block => self.receive_blocks(&mut stream, keep, &mut is_foreign),
         };
+        if begun.reply.is_some() {
+            return outcome;
+        }
         // The data connection is closed before the wait for the reply, because the server may wait for that close.
         let kept = Some(stream).filter(|_| outcome.is_ok() && self.mode() == Mode::Block);
-        self.conclude_and_keep(outcome, kept, Duration::ZERO, what)
+        let concluded = self.conclude_and_keep(outcome, kept, Duration::ZERO, what);
+        if is_foreign && !self.support.proven_blocks {
+            self.use_stream();
+        }
+        concluded
     }
 
     fn receive_all(
         &self,
         stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Ending, ClientError> {
         let mut rate_limit = RateLimit::new(self.settings.limit);
         let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         loop {
-            let count = self.receive_some(stream, &mut chunk, &mut rate_limit)?;
+            let count = match self.receive_some(stream, &mut chunk, &mut rate_limit) {
+                Ok(count) => count,
+                Err(Unreceived::Truncated) => return Ok(Ending::Unmarked),
+                Err(Unreceived::Failed(error)) => return Err(error),
+            };
             if count == 0 {
-                return Ok(());
+                return Ok(Ending::Marked);
             }
             keep(chunk.get(..count).unwrap_or_default())?;
         }
     }
 
-    /// Receives one file in block mode, up to its end and not a byte further.
+    /// Receives one file in block mode, up to its end and not a byte further. Sets `is_foreign` for data that is not in
+    /// blocks.
     fn receive_blocks(
         &self,
         stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
-    ) -> Result<(), ClientError> {
+        is_foreign: &mut bool,
+    ) -> Result<Ending, ClientError> {
         let mut rate_limit = RateLimit::new(self.settings.limit);
         let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
         let mut blocks = Decoder::default();
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = self.receive_some(stream, room, &mut rate_limit)?;
-            if count == 0 {
-                return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
-            }
+            let count = match self.receive_some(stream, room, &mut rate_limit) {
+                Ok(0) | Err(Unreceived::Truncated) => {
+                    return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(count) => count,
+                Err(Unreceived::Failed(error)) => return Err(error),
+            };
             let mut bytes = chunk.get(..count).unwrap_or_default();
-            while let Some(item) = blocks.next(&mut bytes).map_err(|_| no_blocks())? {
-                if let Item::Data(data) = item {
-                    keep(data)?;
+            loop {
+                match blocks.next(&mut bytes) {
+                    Ok(Some(Item::Data(data))) => keep(data)?,
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(_) => {
+                        *is_foreign = true;
+                        return Err(self.no_blocks());
+                    }
                 }
             }
         }
-        Ok(())
+        Ok(Ending::Marked)
+    }
+
+    fn no_blocks(&self) -> ClientError {
+        let error = ClientError::new(ErrorKind::Incomplete, "the server did not send valid blocks");
+        if self.support.proven_blocks { error.at_last() } else { error }
     }
 
     fn receive_some(
@@ -99,16 +159,17 @@ impl Link {
         stream: &mut Stream,
         room: &mut [u8],
         rate_limit: &mut RateLimit,
-    ) -> Result<usize, ClientError> {
+    ) -> Result<usize, Unreceived> {
         loop {
-            self.settings.interrupt.check()?;
+            self.settings.interrupt.check().map_err(Unreceived::Failed)?;
             match stream.read(room) {
                 Ok(count) => {
-                    rate_limit.moved(count, &self.settings.interrupt)?;
-                    return Ok(count);
+                    let limited = rate_limit.moved(count, &self.settings.interrupt);
+                    return limited.map(|()| count).map_err(Unreceived::Failed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(&error)),
+                Err(error) if is_truncated(&error) => return Err(Unreceived::Truncated),
+                Err(error) => return Err(Unreceived::Failed(broken(&error))),
             }
         }
     }
@@ -122,7 +183,18 @@ impl Link {
         what: &str,
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut stream = self.begin(command, offset, what)?;
+        let mut stream = match self.begin(command, offset, what)? {
+            Begun { stream: Some(stream), reply: None } => stream,
+            Begun { reply, .. } => {
+                let error = ClientError::new(
+                    ErrorKind::Incomplete,
+                    format!("{what}: ended before its data"),
+                );
+                return Err(reply.map_or(error, |reply| {
+                    ClientError::refused(ErrorKind::Incomplete, what, reply)
+                }));
+            }
+        };
         let mut sent = 0;
         let outcome = self.transmit_all(&mut stream, offset, &mut |chunk, room| {
             next(chunk, room).inspect(|()| sent += chunk.len() as u64)
@@ -137,10 +209,17 @@ impl Link {
                 .map_err(io::Error::from),
         };
         let kept = Some(stream).filter(|_| outcome.is_ok() && self.mode() == Mode::Block);
+        let outcome = outcome.map(|()| Ending::Marked);
         self.expect_preliminary(sent / MARKER_EVERY_BYTES);
         // The server may need this time to write the data to its disk.
         let patience = Duration::from_secs(sent / SLOWEST_BYTES_PER_SECOND);
-        self.conclude_and_keep(outcome, kept, patience, what)
+        let concluded = self.conclude_and_keep(outcome, kept, patience, what);
+        if self.mode() == Mode::Block && !self.support.proven_blocks {
+            // A server that only pretends to use block mode waits for the end of the connection.
+            let waits = concluded.as_ref().is_err_and(|error| error.is_unconfirmed);
+            self.settings.stream |= waits;
+        }
+        concluded.map(|_| ())
     }
 
     fn transmit_all(
@@ -196,35 +275,49 @@ impl Link {
     /// closed it (226).
     fn conclude_and_keep(
         &mut self,
-        outcome: Result<(), ClientError>,
+        outcome: Result<Ending, ClientError>,
         stream: Option<Stream>,
         patience: Duration,
         what: &str,
-    ) -> Result<(), ClientError> {
-        let reply = self.conclude(outcome, patience, what)?;
+    ) -> Result<Ending, ClientError> {
+        let (ending, reply) = self.conclude(outcome, patience, what)?;
         self.open_data = stream.filter(|_| reply.code == Code::FILE_ACTION_DONE);
-        Ok(())
+        Ok(ending)
     }
 
     /// Reads the final reply in every case, so that the next command does not receive it.
     fn conclude(
         &mut self,
-        outcome: Result<(), ClientError>,
+        outcome: Result<Ending, ClientError>,
         patience: Duration,
         what: &str,
-    ) -> Result<Reply, ClientError> {
+    ) -> Result<(Ending, Reply), ClientError> {
         match outcome {
             Err(error) if error.kind == ErrorKind::Interrupted => {
                 self.abort()?;
                 Err(error)
             }
             outcome => {
-                let finished = self.with_patience(patience, |link| link.run(&mut Finish))?;
+                let finished = self.with_patience(patience, |link| link.run(&mut Finish));
+                let finished = finished.map_err(|error| {
+                    let lost = error.is_connection_lost() && outcome.is_ok();
+                    if lost { error.unconfirmed() } else { error }
+                })?;
                 // A local error is the cause; the server only saw the connection close.
                 let ours = outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Local);
+                // A server that confirms data without the end of its blocks does not use block mode.
+                let is_unended =
+                    outcome.as_ref().is_err_and(|error| error.kind == ErrorKind::Incomplete);
+                if finished.is_ok()
+                    && is_unended
+                    && !self.support.proven_blocks
+                    && self.mode() == Mode::Block
+                {
+                    self.use_stream();
+                }
                 match finished {
-                    Ok(reply) => outcome.map(|()| reply),
-                    Err(refused) if ours => outcome.map(|()| refused.reply),
+                    Ok(reply) => outcome.map(|ending| (ending, reply)),
+                    Err(refused) if ours => outcome.map(|ending| (ending, refused.reply)),
                     Err(refused) => {
                         Err(ClientError::refused(ErrorKind::Incomplete, what, refused.reply))
                     }
@@ -247,6 +340,17 @@ impl Link {
     }
 }
 
-fn no_blocks() -> ClientError {
-    ClientError::new(ErrorKind::Incomplete, "the server did not send valid blocks").at_last()
+/// Builds the error for data whose end may have been cut off.
+pub(super) fn unmarked(name: &str) -> ClientError {
+    let what = format!(
+        "{name}: the data connection was closed without TLS close_notify, so bytes may be missing"
+    );
+    ClientError::new(ErrorKind::Incomplete, what)
+}
+
+/// Reason why no bytes were received.
+enum Unreceived {
+    /// The connection ended without TLS `close_notify`.
+    Truncated,
+    Failed(ClientError),
 }

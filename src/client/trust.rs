@@ -1,7 +1,7 @@
 //! Use of TLS, and verification of the server's certificate.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use crate::ftp::checksum::digits;
 
-use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind, reason};
+use super::rejection::{Rejected, Why, in_words};
 use super::stream::TlsContext;
 
 /// Number of hexadecimal digits of a pin.
@@ -44,6 +44,9 @@ pub enum Trust {
     Authorities(PathBuf),
     /// The certificate with this SHA-256, and no other.
     Pin(String),
+    /// The certificate with this SHA-256, which the user has accepted for the server before, or one signed by an
+    /// authority that the system trusts. The path is that of the file with the fingerprint.
+    Known(String, PathBuf),
     /// Any certificate: the server is not verified.
     Anybody,
 }
@@ -73,7 +76,12 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(error.to_string()))?;
-        let verifier = Verifier { trust: self.clone(), web: self.web(&provider)?, provider };
+        let named = match self {
+            Self::Authorities(path) => read_certificates(path)?,
+            _ => Vec::new(),
+        };
+        let web = self.web(&provider, &named)?;
+        let verifier = Verifier { trust: self.clone(), named, web, provider };
         let config = builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
@@ -85,12 +93,16 @@ impl Trust {
     fn web(
         &self,
         provider: &Arc<CryptoProvider>,
+        named: &[CertificateDer<'static>],
     ) -> Result<Option<Arc<WebPkiServerVerifier>>, ClientError> {
         let roots = match self {
             Self::Pin(_) | Self::Anybody => return Ok(None),
-            Self::System => system_roots(),
-            Self::Authorities(path) => read_authorities(path)?,
+            Self::System | Self::Known(..) => system_roots(),
+            Self::Authorities(path) => authorities(path, named)?,
         };
+        if roots.is_empty() && matches!(self, Self::Known(..)) {
+            return Ok(None);
+        }
         if roots.is_empty() {
             let hint = "Use --ca FILE, or --pin SHA256.";
             let what = format!("this system has no trusted certificate authorities. {hint}");
@@ -109,23 +121,41 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
+/// Reads the certificates of a file (PEM).
 #[expect(clippy::disallowed_methods, reason = "the person at the terminal names this file")]
-fn read_authorities(path: &Path) -> Result<RootCertStore, ClientError> {
-    let wrong =
-        |what: &str| ClientError::new(ErrorKind::Local, format!("{}: {what}", path.display()));
-    let file = File::open(path).map_err(|error| wrong(&reason(&error)))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
-        let certificate = certificate.map_err(|error| wrong(&error.to_string()))?;
-        roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let file = File::open(path).map_err(|error| bad_file(path, &reason(&error)))?;
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_reader_iter(BufReader::new(file)).collect();
+    let certificates = certificates.map_err(|error| bad_file(path, &error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(bad_file(path, "no certificate found"));
     }
-    if roots.is_empty() { Err(wrong("no certificate found")) } else { Ok(roots) }
+    Ok(certificates)
+}
+
+fn authorities(
+    path: &Path,
+    named: &[CertificateDer<'static>],
+) -> Result<RootCertStore, ClientError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in named {
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| bad_file(path, &in_words(&error)))?;
+    }
+    Ok(roots)
+}
+
+fn bad_file(path: &Path, what: &str) -> ClientError {
+    ClientError::new(ErrorKind::Local, format!("{}: {what}", path.display()))
 }
 
 /// Verifies the server's certificate as `trust` demands.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
+    /// The certificates in the file of authorities.
+    named: Vec<CertificateDer<'static>>,
     web: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
@@ -140,23 +170,31 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let own = digits(&Sha256::digest(certificate));
-        match (&self.trust, &self.web) {
-            (Trust::Anybody, _) => Ok(ServerCertVerified::assertion()),
-            (Trust::Pin(pin), _) if *pin == own => Ok(ServerCertVerified::assertion()),
-            (Trust::Pin(_), _) => Err(Error::General(format!(
-                "the certificate does not match --pin: its SHA-256 is {own}"
-            ))),
-            (_, Some(web)) => {
-                web.verify_server_cert(certificate, chain, name, ocsp, now).map_err(|error| {
-                    // The fingerprint lets a person compare the certificate.
-                    Error::General(format!(
-                        "{}; the SHA-256 of the certificate is {own}",
-                        what(&error)
-                    ))
-                })
-            }
-            (_, None) => Err(Error::General("no trusted certificate authorities".to_owned())),
+        let is_known = match &self.trust {
+            Trust::Anybody => true,
+            Trust::Pin(pin) | Trust::Known(pin, _) => *pin == own,
+            // A certificate that the server has signed itself is the only one in its file. Other checks are for
+            // certificates that an authority has signed.
+            Trust::Authorities(_) => self.named.iter().any(|named| named == certificate),
+            Trust::System => false,
+        };
+        if is_known {
+            return Ok(ServerCertVerified::assertion());
         }
+        let verified = self.web.as_ref().map_or_else(
+            || Err(Error::General("no trusted certificate authorities".to_owned())),
+            |web| web.verify_server_cert(certificate, chain, name, ocsp, now),
+        );
+        verified.map_err(|error| {
+            let why = match &self.trust {
+                Trust::Pin(_) => Why::NotPinned,
+                Trust::Known(before, file) => {
+                    Why::Changed { before: before.clone(), file: file.display().to_string() }
+                }
+                _ => Why::Invalid(in_words(&error)),
+            };
+            Rejected { fingerprint: own, why }.into()
+        })
     }
 
     fn verify_tls12_signature(
@@ -182,43 +220,6 @@ impl ServerCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Describes in words why a certificate is invalid.
-fn what(error: &Error) -> String {
-    use rustls::CertificateError::{
-        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet,
-        UnknownIssuer,
-    };
-    let Error::InvalidCertificate(wrong) = error else { return error.to_string() };
-    match wrong {
-        UnknownIssuer => "the certificate is not signed by a trusted authority".to_owned(),
-        Expired | ExpiredContext { .. } => "the certificate has expired".to_owned(),
-        NotValidYet => "the certificate is not valid yet".to_owned(),
-        NotValidForName | NotValidForNameContext { .. } => {
-            "the certificate is for another name".to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Builds the error of a failed handshake, with advice on what to do next.
-pub(super) fn handshake_failed(server: &Endpoint, error: &io::Error) -> ClientError {
-    let certificate = matches!(
-        error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()),
-        Some(Error::General(_))
-    );
-    let text = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        Some(Error::General(what)) => what.clone(),
-        Some(other) => other.to_string(),
-        None => reason(error),
-    };
-    let hint = if certificate {
-        "Use --pin SHA256 if this is the server's certificate, or --ca FILE; --insecure skips the check."
-    } else {
-        "Does the port use TLS? See --tls."
-    };
-    ClientError::new(ErrorKind::Tls, format!("{server}: TLS failed: {text}. {hint}"))
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ struct Upload<'a> {
     reached: u64,
     /// Set once the result has failed its check; a second failure is final.
     distrusted: bool,
+    /// Set once all bytes were sent, and only the final reply has not come.
+    unconfirmed: bool,
 }
 
 impl Client {
@@ -82,6 +84,7 @@ impl Client {
             begun,
             reached,
             distrusted,
+            unconfirmed: false,
         };
         self.set_reached(0);
         self.with_retries(progress, |client, progress| {
@@ -100,6 +103,13 @@ impl Upload<'_> {
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
         let image = self.representation == Type::Image;
+        if self.unconfirmed && image && self.is_stored(link)? {
+            let name = shown(self.path);
+            progress
+                .note(&format!("{name}: complete, although the server did not confirm the end"));
+            self.set_modified(link)?;
+            return Ok(self.metadata.len());
+        }
         let resumes = image && (self.start == UploadStart::WhatIsThere || self.begun);
         let offset = if resumes { self.place_to_resume(link, progress)? } else { 0 };
         let sent = match self.send(link, offset, progress) {
@@ -119,6 +129,15 @@ impl Upload<'_> {
             }
             checked => checked.map(|()| sent),
         }
+    }
+
+    /// Returns true if the server has the whole file, as far as it can tell.
+    fn is_stored(&self, link: &mut Link) -> Result<bool, ClientError> {
+        let length = self.metadata.len();
+        let is_whole = link.optional(|link| link.size(self.path))? == Some(length);
+        Ok(is_whole
+            && link.compare(self.path, &self.file, self.local, length, Whole::Yes)?
+                != Comparison::Different)
     }
 
     /// Returns the number of bytes on the server that are the beginning of this file.
@@ -181,8 +200,8 @@ impl Upload<'_> {
         })?;
         Ok(match fetched {
             None => Comparison::Unknown,
-            Some(()) if theirs == ours => Comparison::Same,
-            Some(()) => Comparison::Different,
+            Some(_) if theirs == ours => Comparison::Same,
+            Some(_) => Comparison::Different,
         })
     }
 
@@ -229,6 +248,7 @@ impl Upload<'_> {
         });
         self.reached = self.reached.max(bytes);
         self.begun |= begun;
+        self.unconfirmed = sent.as_ref().is_err_and(|error| error.is_unconfirmed);
         sent?;
         Ok(bytes)
     }
@@ -252,7 +272,8 @@ impl Upload<'_> {
         let there = link.optional(|link| link.size(self.path))?;
         let fits = match there {
             Some(there) if there != length => false,
-            None => true,
+            // Without SIZE, nothing shows whether the server used the block mode that it accepted.
+            None => link.mode() == Mode::Stream || link.support.proven_blocks,
             Some(_) => {
                 link.compare(self.path, &self.file, self.local, length, Whole::Yes)?
                     != Comparison::Different
@@ -261,6 +282,7 @@ impl Upload<'_> {
         if fits {
             return Ok(());
         }
+        link.distrust_blocks();
         let message = format!("{} on the server differs from the local file", shown(self.path));
         let error = ClientError::new(ErrorKind::Incomplete, message);
         // The next try starts at the beginning, not after the wrong bytes.

@@ -201,6 +201,12 @@ impl ReplyReader {
     /// The maximum size of one reply in bytes of text; a longer reply is rejected.
     pub const BYTES_MAX: usize = 1024 * 1024;
 
+    /// Returns true if lines of an incomplete reply have come.
+    #[must_use]
+    pub fn is_inside(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Adds the next line; returns `Some` when it completes a reply.
     pub fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, NoReply> {
         let (code, separator, text) = split_code(line)

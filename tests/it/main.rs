@@ -26,6 +26,8 @@ mod listings;
 mod log;
 mod manuals;
 mod network;
+mod odd_servers;
+mod odd_tls;
 mod operations;
 mod programs;
 mod sandbox;

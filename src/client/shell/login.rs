@@ -4,10 +4,11 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind, reason};
+use crate::client::known_hosts::KnownHosts;
 use crate::client::names::local_name;
 use crate::client::netrc;
 use crate::client::options::Options;
-use crate::client::trust::TlsMode;
+use crate::client::trust::{TlsMode, Trust};
 use crate::client::url::Target;
 
 use super::state::Shell;
@@ -37,7 +38,7 @@ impl Shell {
         let port = port.or(target.port).unwrap_or(usual);
         let tls = target.tls.unwrap_or(self.options.tls);
         let options = Options { tls, ..self.options.clone() };
-        let mut client = Client::connect(&target.host, port, &options)?;
+        let mut client = self.connect(&target.host, port, &options)?;
         self.log_in(&mut client, &target)?;
         self.client = Some(client);
         self.place = format!("{}:{port}", target.host);
@@ -52,6 +53,40 @@ impl Shell {
             Some(path) => self.fetch(&path),
             None => Ok(()),
         }
+    }
+
+    /// Connects to a server. A certificate that is not signed by a trusted authority is accepted if the user has
+    /// accepted it for this server before, or does so now, at the terminal.
+    fn connect(&self, host: &str, port: u16, options: &Options) -> Result<Client, ClientError> {
+        let known = KnownHosts::of_user().filter(|_| options.trust == Trust::System);
+        let options = match known.as_ref().and_then(|known| Some((known, known.find(host, port)?)))
+        {
+            Some((known, pin)) => {
+                let trust = Trust::Known(pin, known.path().to_owned());
+                Options { trust, ..options.clone() }
+            }
+            None => options.clone(),
+        };
+        let refused = match Client::connect(host, port, &options) {
+            Err(error) if self.interactive && error.fingerprint.is_some() => error,
+            outcome => return outcome,
+        };
+        let (Some(fingerprint), Some(known)) = (refused.fingerprint.clone(), known) else {
+            return Err(refused);
+        };
+        self.note(&refused.to_string());
+        let question = format!(
+            "SHA-256 {}\nTrust this certificate for {host}:{port} from now on? [y/N] ",
+            in_pairs(&fingerprint)
+        );
+        if !matches!(ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes") {
+            return Err(refused);
+        }
+        known
+            .add(host, port, &fingerprint)
+            .map_err(|error| ClientError::local(known.path(), &error))?;
+        let trust = Trust::Known(fingerprint, known.path().to_owned());
+        Client::connect(host, port, &Options { trust, ..options })
     }
 
     /// Handles the path of a URL without a slash at its end: enters a directory, fetches a file.
@@ -99,7 +134,7 @@ impl Shell {
                     && self.interactive =>
             {
                 self.fail(&error);
-                let user = ask_user()?;
+                let user = ask("User: ")?;
                 let password = self.ask_password(&user)?;
                 client.login(&user, &password)
             }
@@ -121,14 +156,21 @@ impl Shell {
     }
 }
 
-fn ask_user() -> Result<String, ClientError> {
-    let mut name = String::new();
+/// Asks a question on the terminal, and returns the line that the user types.
+fn ask(question: &str) -> Result<String, ClientError> {
+    let mut answer = String::new();
     let mut error = io::stderr();
-    let asked = write!(error, "User: ")
+    let asked = write!(error, "{question}")
         .and_then(|()| error.flush())
-        .and_then(|()| io::stdin().lock().read_line(&mut name));
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
     match asked {
-        Ok(1..) => Ok(name.trim().to_owned()),
-        _ => Err(ClientError::new(ErrorKind::Login, "no user")),
+        Ok(1..) => Ok(answer.trim().to_owned()),
+        _ => Err(ClientError::new(ErrorKind::Login, "no answer")),
     }
+}
+
+/// Writes a fingerprint as browsers and openssl do: `AB:CD:…`.
+fn in_pairs(fingerprint: &str) -> String {
+    let digits: Vec<char> = fingerprint.to_ascii_uppercase().chars().collect();
+    digits.chunks(2).map(String::from_iter).collect::<Vec<_>>().join(":")
 }

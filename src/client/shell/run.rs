@@ -10,7 +10,6 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{CompletionType, Config, Editor};
 
-use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 
 use super::complete::Assistant;
@@ -90,9 +89,6 @@ impl Shell {
                 Ok(Flow::Leave) => return Flow::Leave,
                 Err(error) => {
                     self.fail(&error);
-                    if self.client.as_ref().is_some_and(Client::is_lost) {
-                        self.client = None;
-                    }
                     if self.after_failure() == Flow::Leave
                         || (error.kind == ErrorKind::Interrupted && !self.interactive)
                     {
@@ -113,9 +109,17 @@ impl Shell {
             return Ok(Flow::Continue);
         }
         let name = words::plain(&words.remove(0));
-        match table::parse(self, &name.to_string_lossy(), words)? {
+        let done = match table::parse(self, &name.to_string_lossy(), words)? {
             Some((command, given)) => command.run(self, &given),
             None => Ok(Flow::Continue),
+        };
+        match (done, self.take_failure_at_end()) {
+            (Ok(_), Some(error)) => Err(error),
+            (Err(error), Some(earlier)) => {
+                self.fail(&earlier);
+                Err(error)
+            }
+            (done, None) => done,
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::names::without_slash;
+use crate::client::notices::Notices;
 use crate::client::options::Options;
 use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
@@ -39,6 +40,8 @@ pub struct Shell {
     names: Option<(Vec<u8>, Vec<Listed>)>,
     pub(super) first_failure: u8,
     pub(super) interactive: bool,
+    /// Failure of the current command that does not stop it.
+    failure_at_end: Option<ClientError>,
 }
 
 impl Shell {
@@ -48,6 +51,8 @@ impl Shell {
     pub fn new(options: Options, settings: Settings) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let root = here.join("_CLIENTROOT");
+        let notices = if settings.quiet { Notices::default() } else { Notices::to(note) };
+        let options = Options { notices, ..options };
         Self {
             client: None,
             options,
@@ -59,6 +64,7 @@ impl Shell {
             names: None,
             first_failure: 0,
             interactive: false,
+            failure_at_end: None,
         }
     }
 
@@ -99,11 +105,9 @@ impl Shell {
     /// Returns the entries of a remote directory for completion; none if it cannot be listed.
     pub(super) fn remote_entries(&mut self, directory: &[u8]) -> &[Listed] {
         if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
-            let entries = self
-                .client()
-                .and_then(|client| client.read_dir(without_slash(directory)))
-                .unwrap_or_default();
-            self.names = Some((directory.to_owned(), entries));
+            let read =
+                self.client().and_then(|client| client.read_directory(without_slash(directory)));
+            self.names = Some((directory.to_owned(), read.unwrap_or_default().entries));
         }
         self.names.as_ref().map(|(_, entries)| entries.as_slice()).unwrap_or_default()
     }
@@ -121,11 +125,22 @@ impl Shell {
         }
     }
 
+    /// Makes the current command fail with this error at its end. Prints an earlier such error now.
+    pub(super) fn fail_at_end(&mut self, error: ClientError) {
+        if let Some(earlier) = self.failure_at_end.replace(error) {
+            self.fail(&earlier);
+        }
+    }
+
+    /// Returns the failure of the current command that did not stop it.
+    pub(super) fn take_failure_at_end(&mut self) -> Option<ClientError> {
+        self.failure_at_end.take()
+    }
+
     /// Prints a message to standard error, unless the shell is quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.settings.quiet {
-            // A failed write to standard error cannot be reported anywhere.
-            let _written = writeln!(io::stderr(), "{text}");
+            note(text);
         }
     }
 
@@ -172,4 +187,10 @@ impl Shell {
     pub(super) fn is_on_terminal(&self) -> bool {
         io::stdout().is_terminal()
     }
+}
+
+/// Prints a message to standard error.
+fn note(text: &str) {
+    // A failed write to standard error cannot be reported anywhere.
+    let _written = writeln!(io::stderr(), "{text}");
 }

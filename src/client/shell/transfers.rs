@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::client::connection::Client;
+use crate::client::directory::unread;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
 use crate::client::names::{local_name, shown, without_slash};
@@ -134,10 +135,16 @@ impl Shell {
         last
     }
 
-    /// Returns the entries of a directory; retries after a lost connection.
-    pub(super) fn read_dir(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
+    /// Returns the entries of a directory that can be read; lines that cannot make the command fail at its end.
+    pub(super) fn list_directory(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
         let mut progress = TransferBar::new(&shown(path), self.settings.quiet);
-        self.client()?.with_retries(&mut progress, |client, _| client.read_dir(path))
+        let client = self.client()?;
+        let directory =
+            client.with_retries(&mut progress, |client, _| client.read_directory(path))?;
+        if let Some(error) = unread(path, &directory) {
+            self.fail_at_end(error);
+        }
+        Ok(directory.entries)
     }
 
     /// Returns size and time of a file from a listing, if they are exact.
@@ -162,7 +169,7 @@ impl Shell {
     pub(super) fn named(&self, directory: &[u8], entries: Vec<Listed>) -> Vec<Named> {
         let named = |entry: Listed| Named {
             path: [directory, &entry.name].concat(),
-            kind: Some(entry.kind),
+            kind: entry.kind,
             known: self.known(&entry),
         };
         entries.into_iter().map(named).collect()
@@ -173,7 +180,7 @@ impl Shell {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(None) };
         let directory = plain(directory);
-        let mut entries = self.read_dir(without_slash(directory.as_bytes()))?;
+        let mut entries = self.list_directory(without_slash(directory.as_bytes()))?;
         entries.retain(|entry| {
             let hidden = entry.name.starts_with(b".") && !pattern.starts_with(b".");
             !hidden && matches(&pattern, &entry.name)

@@ -37,14 +37,25 @@ impl Shell {
             let what = format!("{}: more than {DIRECTORIES_MAX} directories", shown(remote));
             return Err(ClientError::new(ErrorKind::Refused, what));
         }
-        let entries = self.read_dir(remote)?;
+        let entries = self.list_directory(remote)?;
         let entries = self.named(&[remote, b"/"].concat(), entries);
         fs::create_dir_all(local).map_err(|error| ClientError::local(local, &error))?;
         self.for_each(&entries, |shell, entry, on| match entry.kind {
             Some(EntryKind::Directory) => {
                 shell.get_branch(&entry.path, &entry.local(local)?, depth + 1, listed)
             }
-            Some(EntryKind::File) | None => shell.get_next(on, local),
+            Some(EntryKind::File) => shell.get_next(on, local),
+            // The listing does not show what this is.
+            None => match shell.get_next(on, local) {
+                Err(error) if error.kind == ErrorKind::Refused => {
+                    if shell.client()?.is_directory(&entry.path)? {
+                        shell.get_branch(&entry.path, &entry.local(local)?, depth + 1, listed)
+                    } else {
+                        Err(error)
+                    }
+                }
+                outcome => outcome,
+            },
             Some(EntryKind::Link | EntryKind::Other) => {
                 let path = shown(&entry.path);
                 shell.note(&format!("{path}: skipped, neither file nor directory"));

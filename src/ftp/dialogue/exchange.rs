@@ -24,7 +24,10 @@ impl Dialogue for Exchange {
     }
 
     fn reply(&mut self, reply: Reply) -> Result<Step<Reply>, Refused> {
-        if reply.code.is_completion() || reply.code.is_intermediate() {
+        if reply.code.is_preliminary() {
+            // It announces a final reply, or belongs to a transfer before.
+            Ok(Step::Receive)
+        } else if reply.code.is_completion() || reply.code.is_intermediate() {
             Ok(Step::Done(reply))
         } else {
             Err(Refused::at(Stage::Command, reply))
@@ -36,6 +39,12 @@ impl Dialogue for Exchange {
 mod tests {
     use super::super::replies::run;
     use super::*;
+
+    #[test]
+    fn a_preliminary_reply_is_no_answer() {
+        let transcript = run(Exchange::new(Command::Noop), &[(150, ""), (200, "")]);
+        assert_eq!(transcript.end.map(|reply| reply.code.0), Ok(200));
+    }
 
     #[test]
     fn a_command_succeeds_with_2yz_and_3yz() {

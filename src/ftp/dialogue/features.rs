@@ -22,6 +22,8 @@ pub struct Features {
     pub checksums: Vec<Algorithm>,
     /// UTF8.
     pub utf8: bool,
+    /// PRET: the server wants to know the transfer before PASV.
+    pub pre_transfer: bool,
 }
 
 impl Features {
@@ -41,6 +43,7 @@ impl Features {
         self.set_modified |= line.starts_with("MFMT");
         self.ranges |= line.starts_with("RANG");
         self.utf8 |= line.starts_with("UTF8");
+        self.pre_transfer |= line == "PRET";
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if verb == "HASH" {
             // The star marks the algorithm that HASH uses until another one is chosen.

@@ -30,13 +30,21 @@ pub enum Opened {
 pub struct Opening {
     authentication: Authentication,
     is_greeted: bool,
+    is_answered_oddly: bool,
 }
 
 impl Opening {
     /// Creates a dialogue that waits for the greeting.
     #[must_use]
     pub fn new(authentication: Authentication) -> Self {
-        Self { authentication, is_greeted: false }
+        Self { authentication, is_greeted: false, is_answered_oddly: false }
+    }
+
+    /// Returns true if the server answered AUTH with a success that is not 234. Such servers do not know TLS, or begin
+    /// it nevertheless.
+    #[must_use]
+    pub fn is_answered_oddly(&self) -> bool {
+        self.is_answered_oddly
     }
 }
 
@@ -49,6 +57,8 @@ impl Dialogue for Opening {
 
     fn reply(&mut self, reply: Reply) -> Result<Step<Opened>, Refused> {
         if self.is_greeted {
+            self.is_answered_oddly =
+                reply.code.is_completion() && reply.code != Code::SECURITY_EXCHANGED;
             return match self.authentication {
                 _ if reply.code == Code::SECURITY_EXCHANGED => Ok(Step::Done(Opened::Handshake)),
                 Authentication::Require => Err(Refused::at(Stage::Authentication, reply)),

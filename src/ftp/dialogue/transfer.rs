@@ -4,7 +4,8 @@ use super::step::{Dialogue, Refused, Stage, Step};
 use crate::ftp::command::Command;
 use crate::ftp::reply::Reply;
 
-/// The start of a transfer: REST for an offset other than 0, the command, and its 1yz.
+/// The start of a transfer: REST for an offset other than 0, the command, and its 1yz. Some servers reply 2yz at once;
+/// that is the final reply.
 #[derive(Debug)]
 pub struct Begin {
     command: Command,
@@ -26,13 +27,13 @@ impl Begin {
 }
 
 impl Dialogue for Begin {
-    type Outcome = ();
+    type Outcome = Option<Reply>;
 
-    fn start(&mut self) -> Step<()> {
+    fn start(&mut self) -> Step<Option<Reply>> {
         Step::Send(self.first())
     }
 
-    fn reply(&mut self, reply: Reply) -> Result<Step<()>, Refused> {
+    fn reply(&mut self, reply: Reply) -> Result<Step<Option<Reply>>, Refused> {
         if self.restart.take().is_some() {
             return if reply.code.is_intermediate() {
                 Ok(Step::Send(self.command.clone()))
@@ -41,7 +42,9 @@ impl Dialogue for Begin {
             };
         }
         if reply.code.is_preliminary() {
-            Ok(Step::Done(()))
+            Ok(Step::Done(None))
+        } else if reply.code.is_completion() {
+            Ok(Step::Done(Some(reply)))
         } else {
             Err(Refused::at(Stage::Command, reply))
         }
@@ -82,14 +85,16 @@ mod tests {
 
     #[test]
     fn a_transfer_begins_with_1yz() {
-        assert_eq!(run(begin(0), &[(150, "")]), Transcript::new(&["RETR a"], Ok(())));
+        assert_eq!(run(begin(0), &[(150, "")]), Transcript::new(&["RETR a"], Ok(None)));
+        let finished = run(begin(0), &[(226, "")]).end.map(|reply| reply.map(|reply| reply.code.0));
+        assert_eq!(finished, Ok(Some(226)));
         let refused = Transcript::new(&["RETR a"], Err((Stage::Command, 550)));
         assert_eq!(run(begin(0), &[(550, "no")]), refused);
     }
 
     #[test]
     fn an_offset_is_sent_first() {
-        let resumed = Transcript::new(&["REST 9", "RETR a"], Ok(()));
+        let resumed = Transcript::new(&["REST 9", "RETR a"], Ok(None));
         assert_eq!(run(begin(9), &[(350, ""), (125, "")]), resumed);
         let refused = Transcript::new(&["REST 9"], Err((Stage::Restart, 502)));
         assert_eq!(run(begin(9), &[(502, "no")]), refused);

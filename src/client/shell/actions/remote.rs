@@ -67,7 +67,7 @@ fn ls(shell: &mut Shell, given: &Given) -> Done {
     let path = given.words().first().map(OsString::as_os_str).unwrap_or_default();
     let entries = match shell.matching(path)? {
         Some(matching) => matching,
-        None => shell.client()?.read_dir(plain(path).as_bytes())?,
+        None => shell.list_directory(plain(path).as_bytes())?,
     };
     let label = |entry: &Listed| {
         let slash = if is_directory(entry) { b"/".as_slice() } else { b"" };
