@@ -1,25 +1,88 @@
 //! poolftpd: an FTP server on a fixed pool of worker threads, its client and its balancer.
 //!
-//! The rooms, from the ground up: [`pool`] (the scheduler) and [`ftp`] (the protocol, without I/O); [`storage`] (files,
-//! uploads and users) and [`net`] (connections); [`session`] (the dialogue with one client); [`server`] (the assembly).
-//! `ARCHITECTURE.md` is the guide.
+//! A program uses three parts of it:
+//!
+//! * [`Server`]: [`Server::builder`] starts a server in a few lines. It ends when the value is dropped.
+//! * [`Client`]: [`Client::builder`] connects to any FTP server. Transfers resume after a lost connection.
+//! * [`ftp`]: commands, replies, paths and listings, without I/O.
+//!
+//! The features `server`, `client` and `cli` select the parts; `cli` adds the programs. Everything else in this crate is
+//! public only for its own programs, tests, benchmarks and fuzzing, and may change with each version.
 
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, reason = "the programs use more of these parts")
+)]
+
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod balancer;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "server")]
+mod builder;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod check;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "client")]
+#[doc(hidden)]
 pub mod client;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod events;
 pub mod ftp;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod log;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod net;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod pool;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod reload;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod sandbox;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod server;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod session;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod settings;
+#[cfg(all(feature = "server", feature = "cli"))]
+#[doc(hidden)]
 pub mod slave;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod startup;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod storage;
+#[doc(hidden)]
 pub mod units;
+
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use builder::ServerBuilder;
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use client::{
+    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Progress,
+    RemoteMetadata, TlsMode, Trust, UploadStart,
+};
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use server::{Listener, Server};
+#[cfg(feature = "server")]
+#[doc(inline)]
+pub use settings::ConfigError;

@@ -14,7 +14,7 @@ use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
 use crate::events::{Event, Events, Refused};
-use crate::log::Log;
+use crate::log::{Log, Writer};
 use crate::net::canonical;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{self, Reserve, Shutdown};
@@ -50,6 +50,7 @@ fn checkers() -> usize {
 
 /// A listener: its address, and its slave, if it belongs to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listener {
     /// The address that it listens on.
     pub address: SocketAddr,
@@ -72,6 +73,8 @@ pub struct Server {
     live: Arc<Live>,
     /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
+    /// The thread that writes the log, if it ends with the server. The last field: all events are logged before it ends.
+    log_writer: Option<Writer>,
 }
 
 impl Server {
@@ -146,6 +149,7 @@ impl Server {
             live: Arc::new(Live::new(read, config, log)),
             service: Service::new(config, hosts, security, checkers, events),
             reloads: OnceLock::new(),
+            log_writer: None,
         })
     }
 
@@ -341,6 +345,25 @@ impl Server {
     #[must_use]
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// Returns the address of the main listener.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let first = self.listeners.first();
+        first.map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |listener| listener.address)
+    }
+
+    /// Returns the port of the main listener.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    /// Makes the thread that writes the log end with the server.
+    pub(crate) fn with_log_writer(mut self, writer: Writer) -> Self {
+        self.log_writer = Some(writer);
+        self
     }
 
     /// Returns the number of connected clients.

@@ -10,6 +10,7 @@ use crate::units;
 
 /// Kind of an error, by who has to act. Its number is the exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// The server refused a command.
     Refused = 1,

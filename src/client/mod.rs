@@ -8,6 +8,7 @@
 //! `Link` after the other; a `Link` is one connection, with all that the two ends know of each other. The dialogue that
 //! a `Link` has with the server is pure, and belongs to [`crate::ftp::dialogue`].
 
+mod builder;
 mod checks;
 mod connection;
 mod connector;
@@ -36,6 +37,7 @@ mod prefetch;
 mod progress;
 mod rate_limit;
 mod rejection;
+#[cfg(feature = "cli")]
 pub mod shell;
 mod stream;
 mod support;
@@ -44,6 +46,7 @@ mod trust;
 mod upload;
 pub mod url;
 
+pub use builder::ClientBuilder;
 pub use connection::Client;
 pub use error::{ClientError, ErrorKind};
 pub use interrupt::Interrupt;

@@ -9,6 +9,7 @@ use super::trust::{TlsMode, Trust};
 
 /// Address families of a host to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Family {
     /// IPv4 and IPv6, in parallel.
     Any,

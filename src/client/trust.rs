@@ -24,6 +24,7 @@ const PIN_DIGITS: usize = 64;
 
 /// Use of TLS on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsMode {
     /// TLS where the server offers it.
     Auto,
@@ -37,6 +38,7 @@ pub enum TlsMode {
 
 /// Rule for accepting the server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Trust {
     /// A certificate signed by an authority that the system trusts.
     System,

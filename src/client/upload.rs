@@ -23,6 +23,7 @@ const OVERLAP_BYTES: u64 = 64 * 1024;
 
 /// Start of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UploadStart {
     /// The beginning of the file (`put`).
     Beginning,

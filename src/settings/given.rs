@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
-use super::origin::Origin;
-use super::row::Row;
+use super::origin::{Origin, Problem};
+use super::row::{Flags, Row};
 use super::table::{Config, row};
 
 /// The variable that names the file.
@@ -46,6 +46,22 @@ impl Settings {
         }
         self.given.insert(row.id, Given { texts, origin });
         Ok(())
+    }
+
+    /// Gives the setting of this name a value, as a program that uses the library does. Repeated calls for a setting
+    /// that may be given several times add values.
+    ///
+    /// # Errors
+    /// The problem: no setting has this name, or the value is wrong.
+    pub fn set(&mut self, name: &str, value: String) -> Result<(), Problem> {
+        let problem = |text| Problem { origin: Origin::Call(name.to_owned()), text };
+        let row = row(name).ok_or_else(|| problem("no setting has this name".to_owned()))?;
+        let mut texts = Vec::new();
+        if matches!(row.flags, Flags::Repeated(_)) {
+            texts.extend(self.get(name).into_iter().flat_map(|given| given.texts.clone()));
+        }
+        texts.push(value);
+        self.put(row, texts, Origin::Call(name.to_owned())).map_err(problem)
     }
 
     /// Returns the value of this setting, if a source gives it.

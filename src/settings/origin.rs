@@ -23,6 +23,8 @@ pub enum Origin {
     Environment(String),
     /// A flag.
     Flag(String),
+    /// A call of a program that uses the library.
+    Call(String),
 }
 
 impl fmt::Display for Origin {
@@ -33,6 +35,7 @@ impl fmt::Display for Origin {
             Self::File { path, line, .. } => write!(formatter, "{}:{line}", path.display()),
             Self::Environment(name) => write!(formatter, "environment {name}"),
             Self::Flag(name) => write!(formatter, "flag {name}"),
+            Self::Call(name) => write!(formatter, "call {name}"),
         }
     }
 }
@@ -63,7 +66,9 @@ impl fmt::Display for Problem {
             Origin::File { path, line, column } => {
                 write!(formatter, "{}:{line}:{column}: {text}", path.display())
             }
-            Origin::Environment(name) | Origin::Flag(name) => write!(formatter, "{name}: {text}"),
+            Origin::Environment(name) | Origin::Flag(name) | Origin::Call(name) => {
+                write!(formatter, "{name}: {text}")
+            }
         }
     }
 }

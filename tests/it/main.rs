@@ -18,6 +18,7 @@ mod behaviour;
 mod bench;
 mod clients;
 mod disks;
+mod embedding;
 mod events;
 mod faults;
 mod guessing;

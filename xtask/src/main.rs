@@ -123,7 +123,45 @@ fn check() -> Outcome {
     ]))?;
     test(&mut cargo(&["test", "--workspace"]))?;
     shuttle()?;
+    features()?;
+    deny()?;
     run(cargo(&["doc", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Checks that each part of the library builds alone.
+fn features() -> Outcome {
+    for feature in ["client", "server"] {
+        run(cargo(&[
+            "clippy",
+            "--lib",
+            "--quiet",
+            "--no-default-features",
+            "--features",
+            feature,
+        ])
+        .args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
+}
+
+/// Checks licences, duplicate versions and sources of all dependencies, where cargo-deny is installed. The advisories
+/// need the network, so they are not among these.
+fn deny() -> Outcome {
+    let installed = cargo(&["deny", "--version"]).output()?.status.success();
+    if !installed {
+        println!("cargo deny is not installed; the dependencies were not checked");
+        return Ok(());
+    }
+    run(&mut cargo(&[
+        "deny",
+        "--offline",
+        "--log-level",
+        "error",
+        "check",
+        "bans",
+        "licenses",
+        "sources",
+    ]))
 }
 
 /// Runs tests, and prints which were skipped, and their number.
