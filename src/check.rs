@@ -1,14 +1,22 @@
 //! `ftpserver check`: everything that the start would check, without opening a port.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
 use crate::sandbox::{check_allowed, check_user};
+use crate::scan::Scanner;
 use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
 use crate::startup::{
-    accounts, check_paths, check_secrets, ephemeral_overlap, open_root, public_address, slave_ports,
+    accounts, check_auth_socket, check_paths, check_secrets, ephemeral_overlap, listed, open_root,
+    public_address, slave_ports, spool,
 };
 use crate::storage::Permissions;
+use crate::storage::users::Users;
+use crate::units::reason;
+
+/// Maximum time to connect to the scanner.
+const SCANNER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A finding of the check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +34,12 @@ impl Finding {
 
     fn warning(text: String) -> Self {
         Self { is_error: false, text }
+    }
+
+    /// Returns a problem as an error.
+    #[must_use]
+    pub fn of(problem: &Problem) -> Self {
+        Self::error(problem.to_string())
     }
 
     /// Returns the word for the severity.
@@ -70,13 +84,15 @@ fn with_place((names, finding): About, settings: &Settings) -> Finding {
 /// Checks what a configuration names: directories, files, users, certificates, names.
 fn check_config(config: &Config) -> Vec<About> {
     let name = config.public_name.as_deref();
-    let checks: [(&[&str], Result<(), ConfigError>); 6] = [
+    let checks: [(&[&str], Result<(), ConfigError>); 8] = [
         (&[], check_paths(config)),
         (&[], check_secrets(config)),
         (&["public-address"], name.map(public_address).transpose().map(drop)),
         (&["slaves", "port"], slave_ports(config).map(drop)),
         (&["user"], check_user(config)),
         (&["allow"], check_allowed(config)),
+        (&["user-entries"], listed(config).map(drop)),
+        (&["hook-spool"], spool(config).map(drop)),
     ];
     let wrong = checks.into_iter().filter_map(|(names, found)| Some((names, found.err()?)));
     let wrong = wrong.chain(check_places(config));
@@ -88,7 +104,21 @@ fn check_config(config: &Config) -> Vec<About> {
             (&["passive-ports"][..], Finding::warning(format!("{what}: {why}")))
         }),
     );
+    findings.extend(
+        check_auth_socket(config)
+            .err()
+            .map(|ConfigError(text)| (&["auth-socket"][..], Finding::warning(text))),
+    );
+    findings.extend(check_scanner(config).map(|text| (&["scan"][..], Finding::warning(text))));
     findings
+}
+
+/// Returns a warning if the scanner cannot be reached. The server starts without it, because it may come later.
+fn check_scanner(config: &Config) -> Option<String> {
+    let address = config.scan.as_ref()?;
+    let error = Scanner::new(address.clone(), SCANNER_TIMEOUT).reach().err()?;
+    let why = reason(&error);
+    Some(format!("--scan {address}: {why}. Until it can be reached, uploads get 451"))
 }
 
 /// Opens each root, and reads each users file.
@@ -107,7 +137,7 @@ fn check_places(config: &Config) -> Vec<(&'static [&'static str], ConfigError)> 
 /// Reads a users file as the start does. The homes in it do not depend on the root.
 fn check_users(users: Option<&PathBuf>) -> Option<ConfigError> {
     let root = open_root(Path::new("/"), "--root").ok()?;
-    accounts(root, users, Some(Permissions::READ_ONLY)).err()
+    accounts(root, users, Users::default(), Some(Permissions::READ_ONLY)).err()
 }
 
 /// Reads each certificate with its key, and the authorities of clients.
@@ -118,7 +148,9 @@ fn check_keys(config: &Config) -> Vec<String> {
     let exists = |files: &&KeyFiles| own != Some(&files.certificate) || files.certificate.exists();
     let keys = config.tls.keys.iter().chain(hosts).filter(exists);
     let open = |keys: Vec<KeyFiles>, client_authorities: Option<PathBuf>| {
-        Acceptor::open_up_to(TlsFiles { keys, client_authorities }, config.tls_max).err()
+        let client_optional = config.tls.client_optional;
+        let files = TlsFiles { keys, client_authorities, client_optional };
+        Acceptor::open_up_to(files, config.tls_max).err()
     };
     let mut wrong: Vec<String> = keys.filter_map(|files| open(vec![files.clone()], None)).collect();
     let authorities = config.tls.client_authorities.clone();

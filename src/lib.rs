@@ -35,6 +35,9 @@ pub mod client;
 #[doc(hidden)]
 pub mod events;
 pub mod ftp;
+#[cfg(all(feature = "server", feature = "cli"))]
+#[doc(hidden)]
+pub mod hooks;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod log;
@@ -52,6 +55,9 @@ pub mod reload;
 pub mod sandbox;
 #[cfg(feature = "server")]
 #[doc(hidden)]
+pub mod scan;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod server;
 #[cfg(feature = "server")]
 #[doc(hidden)]
@@ -62,6 +68,12 @@ pub mod settings;
 #[cfg(all(feature = "server", feature = "cli"))]
 #[doc(hidden)]
 pub mod slave;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod sockets;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod spool;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod startup;

@@ -154,7 +154,10 @@ impl Surroundings {
 }
 
 /// Takes a user's identity irrevocably.
-fn become_user(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// One sentence.
+pub fn become_user(name: &str) -> Result<(), String> {
     let Some(user) = find_user(name)? else { return Ok(()) };
     let change = || -> nix::Result<()> {
         setgroups(&[])?;
@@ -181,9 +184,7 @@ fn close_file_system(
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute;
     let hosts = &config.virtual_hosts;
-    let writes =
-        config.write || config.users.is_some() || hosts.iter().any(|host| host.users.is_some());
-    let served = if writes { all & !AccessFs::Execute } else { read };
+    let served = if config.allows_writing() { all & !AccessFs::Execute } else { read };
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
@@ -201,6 +202,7 @@ fn close_file_system(
         .create()?
         .add_rules(path_beneath_rules(roots, served))?
         .add_rules(path_beneath_rules(&config.allow, served))?
+        .add_rules(path_beneath_rules(&config.hook_spool, all & !AccessFs::Execute))?
         .add_rules(path_beneath_rules(files.iter().map(|path| around(path)), read))?
         .add_rules(path_beneath_rules(SYSTEM_PATHS, read))?
         .add_rules(path_beneath_rules(logs, AccessFs::WriteFile | AccessFs::MakeReg))?

@@ -22,9 +22,9 @@ use crate::net::public::{self, Renewed};
 use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
 use crate::reload::{CurrentService, Live, Source};
-use crate::session::{Security, Service, Session};
+use crate::session::{Checkers, Security, Service, Session};
 use crate::settings::{Config, ConfigError, processors};
-use crate::startup::{Startup, acceptor, bind, cannot_start, hosts};
+use crate::startup::{Startup, acceptor, bind, cannot_start, hosts, spool};
 use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
@@ -40,6 +40,15 @@ const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
 
 /// Maximum number of threads that check passwords. Each check takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
+
+/// Number of threads that wait for the authenticator, each for one login.
+const AUTHENTICATORS: usize = 8;
+
+/// Number of threads that wait for the virus scanner, each for one file.
+const SCANNERS: usize = 4;
+
+/// Maximum number of files that wait for such a thread.
+const SCANS_WAITING_MAX: usize = 1024;
 
 /// Returns the number of threads that check passwords. With several processors, one is left to the users who are logged
 /// in: with a thread on each, a command waits for a time slice of the scheduler, three milliseconds
@@ -137,8 +146,12 @@ impl Server {
             resumption: config.resumption,
         });
         let log = Arc::new(log);
+        let authenticators = if config.auth_socket.is_some() { AUTHENTICATORS } else { 0 };
+        let waiting_max = config.limits.logins_pending_max;
+        let checkers = Checkers::start(checkers(), authenticators, waiting_max)?;
+        let spool = spool(config).map_err(|ConfigError(what)| io::Error::other(what))?;
+        let scanners = FairPool::start("scanner", SCANNERS, SCANS_WAITING_MAX)?;
         let events = Arc::new(Events::new(vec![Arc::clone(&log) as _]));
-        let checkers = FairPool::start("checker", checkers(), config.limits.logins_pending_max)?;
         Ok(Self {
             listeners: Vec::new(),
             stop: Shutdown::new()?,
@@ -147,7 +160,7 @@ impl Server {
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
             registry: None,
             live: Arc::new(Live::new(read, config, log)),
-            service: Service::new(config, hosts, security, checkers, events),
+            service: Service::new(config, hosts, security, checkers, scanners, spool, events),
             reloads: OnceLock::new(),
             log_writer: None,
         })
@@ -169,8 +182,7 @@ impl Server {
         let config = &config;
         let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
         let mut server = Self::new(read, config, hosts, acceptor, log)?;
-        let hosts_write = config.virtual_hosts.iter().any(|host| host.users.is_some());
-        if config.write || config.users.is_some() || hosts_write {
+        if config.allows_writing() {
             server.run_sweeper()?;
         } else {
             // Nothing is written here, so there is nothing to recover.

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::ftp::path::Escaped;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
-use crate::settings::{Config, ConfigError};
+use crate::settings::{Config, ConfigError, UserEntry};
+use crate::spool::Spool;
 use crate::storage::users::Users;
-use crate::storage::{Accounts, Hosts, Permissions, Root, Secrets};
-use crate::units::reason;
+use crate::storage::{Accounts, Authenticator, Hosts, Permissions, Root, Secrets};
+use crate::units::{reason, unreadable};
 
 /// The resources that have been opened.
 #[derive(Debug)]
@@ -102,7 +104,9 @@ pub(crate) fn check_paths(config: &Config) -> Result<(), ConfigError> {
         .flat_map(|key| [&key.certificate, &key.key])
         .chain(users)
         .chain(hosts.iter().map(|host| &host.root))
-        .chain(&config.tls.client_authorities);
+        .chain(&config.tls.client_authorities)
+        .chain(&config.auth_socket)
+        .chain(&config.hook_spool);
     let is_text = |path: &PathBuf| path.to_str().is_some_and(|text| !text.contains(['\n', '\r']));
     paths.filter(|path| !is_text(path)).try_for_each(|path| {
         let shown = Escaped(path.as_os_str().as_encoded_bytes());
@@ -119,9 +123,11 @@ fn secrets(config: &Config) -> Secrets {
     let users = users.map(|path| ("the users file", path.clone()));
     // A client that can write could change the settings.
     let file = config.file.iter().map(|path| ("the configuration file", path.clone()));
+    // A client that can write could forge events, and one that can read would see those of others.
+    let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
     // The log has the names of all users and files.
     let logs = config.log_files().map(|path| ("the log file", path.clone()));
-    Secrets::new(keys.chain(users).chain(file).chain(logs))
+    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs))
 }
 
 /// Checks that no key, no users file and no configuration file is below a root or a home.
@@ -181,12 +187,19 @@ pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigEr
 pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
     let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
     let anonymous = config.anonymous.then_some(permissions);
-    let usual = accounts(root, config.users.as_ref(), anonymous)?;
+    let usual = accounts(root, config.users.as_ref(), listed(config)?, anonymous)?;
+    let usual = match authenticator(config)? {
+        Some(authenticator) => usual.with_authenticator(authenticator),
+        None => usual,
+    };
     let mut named = BTreeMap::new();
     for host in &config.virtual_hosts {
         let root = open_root(&host.root, "--virtual-host NAME,root=DIR")?;
         let anonymous = host.anonymous.then_some(permissions);
-        named.insert(host.name.clone(), accounts(root, host.users.as_ref(), anonymous)?);
+        named.insert(
+            host.name.clone(),
+            accounts(root, host.users.as_ref(), Users::default(), anonymous)?,
+        );
     }
     let secrets = Arc::new(secrets(config));
     let guard = |accounts: Accounts| accounts.guarding(Arc::clone(&secrets));
@@ -197,16 +210,53 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
 pub(crate) fn accounts(
     root: Arc<Root>,
     users: Option<&PathBuf>,
+    listed: Users,
     anonymous: Option<Permissions>,
 ) -> Result<Accounts, ConfigError> {
-    match users {
-        None => Ok(Accounts::anonymous(root, anonymous.unwrap_or(Permissions::READ_ONLY))),
-        Some(path) => Accounts::of_file(root, path.clone(), anonymous).map_err(|what| {
-            let is_closed = what.contains("permission denied");
-            let hint = if is_closed { "" } else { " Create it with ftppasswd." };
-            ConfigError(format!("cannot read the users file {what}.{hint}"))
-        }),
+    let accounts = Accounts::new(root, anonymous);
+    if users.is_none() && listed.0.is_empty() {
+        return Ok(accounts);
     }
+    accounts.with_users(users.cloned(), listed).map_err(|what| {
+        let is_missing = what.contains("no such file");
+        let hint = if is_missing { " Create it with ftppasswd." } else { "" };
+        ConfigError(format!("cannot read the users file {what}.{hint}"))
+    })
+}
+
+/// Checks that a program listens at `--auth-socket`. The server starts without it, because it may come later.
+pub(crate) fn check_auth_socket(config: &Config) -> Result<(), ConfigError> {
+    let Some(path) = &config.auth_socket else { return Ok(()) };
+    let connected = UnixStream::connect(path);
+    connected.map(drop).map_err(|error| {
+        let what = unreadable(path, &error);
+        ConfigError(format!(
+            "--auth-socket {}: {what}. Start the program that listens there.",
+            path.display()
+        ))
+    })
+}
+
+/// Opens the queue of events for hooks.
+pub(crate) fn spool(config: &Config) -> Result<Option<Spool>, ConfigError> {
+    let Some(path) = &config.hook_spool else { return Ok(None) };
+    Spool::open(path).map(Some).map_err(|error| {
+        let (place, what) = (path.display(), unreadable(path, &error));
+        ConfigError(format!("cannot write to --hook-spool {place}: {what}."))
+    })
+}
+
+/// Returns the users of the settings.
+pub(crate) fn listed(config: &Config) -> Result<Users, ConfigError> {
+    let entries = config.user_entries.iter().map(UserEntry::text);
+    Users::of_entries(entries).map_err(|what| ConfigError(format!("user-entries: {what}.")))
+}
+
+/// Creates the client of `--auth-socket`.
+fn authenticator(config: &Config) -> Result<Option<Authenticator>, ConfigError> {
+    let Some(path) = &config.auth_socket else { return Ok(None) };
+    let made = Authenticator::new(path, config.auth_timeout, config.auth_cache);
+    made.map(Some).map_err(|error| cannot_start(&error))
 }
 
 /// Returns the slaves' own ports: those following the main port, or any if the main port is any.

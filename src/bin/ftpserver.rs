@@ -2,24 +2,29 @@
 
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use argh::FromArgs;
+use crossbeam_channel::bounded;
 use listenfd::ListenFd;
 use poolftpd::balancer::control;
-use poolftpd::check::{self, Environment};
+use poolftpd::check::{self, Environment, Finding};
 use poolftpd::cli;
 use poolftpd::events::Event;
+use poolftpd::hooks::{self, Hooks};
 use poolftpd::log::Log;
 use poolftpd::net::tls;
 use poolftpd::net::tls::self_signed;
 use poolftpd::reload::Source;
-use poolftpd::sandbox::sandbox;
+use poolftpd::sandbox::{become_user, sandbox};
 use poolftpd::server::Server;
-use poolftpd::settings::{Arguments, Config, ConfigError, Problem, Settings, pages};
+use poolftpd::settings::{
+    Arguments, Config, ConfigError, Problem, Settings, pages, with_user_files,
+};
 use poolftpd::startup::{Startup, check_secrets};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -42,9 +47,62 @@ struct ControlArguments {
     command: Vec<String>,
 }
 
+/// Runs commands and sends requests for the files of --hook-spool. ftpserver starts it for --hook-command and --hook-post.
+#[derive(FromArgs)]
+struct HookArguments {
+    /// directory of the files
+    #[argh(option, arg_name = "dir")]
+    spool: PathBuf,
+
+    /// program to run for each file; may be given several times
+    #[argh(option, arg_name = "file")]
+    command: Vec<PathBuf>,
+
+    /// URL that gets a POST for each file; may be given several times
+    #[argh(option, arg_name = "url")]
+    post: Vec<String>,
+
+    /// maximum time for one hook, in seconds (default: 30)
+    #[argh(option, default = "30", arg_name = "seconds")]
+    timeout: u64,
+
+    /// maximum number of retries of a file (default: 10)
+    #[argh(option, default = "10", arg_name = "n")]
+    retries: u32,
+
+    /// switch from root to this user
+    #[argh(option, arg_name = "name")]
+    user: Option<String>,
+}
+
+/// Handles the files of a spool until standard input ends, so that the helper ends with its server.
+fn run_hooks() -> Result<ExitCode, ExitCode> {
+    const NAME: &str = "ftpserver hooks";
+    let arguments: HookArguments = cli::arguments_behind(NAME, 2)?;
+    let fail = |what: &str| {
+        cli::complain(NAME, what);
+        ExitCode::FAILURE
+    };
+    arguments.user.as_deref().map_or(Ok(()), become_user).map_err(|what| fail(&what))?;
+    let HookArguments { spool, command: commands, post: urls, timeout, retries, .. } = arguments;
+    let hooks = Hooks { spool, commands, urls, timeout: Duration::from_secs(timeout), retries };
+    let (alive, stop) = bounded::<()>(0);
+    let watch = move || {
+        let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        drop(alive);
+    };
+    std::thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(watch)
+        .map_err(|error| fail(&error.to_string()))?;
+    hooks.run(&stop).map_err(|error| fail(&format!("{}: {error}", hooks.spool.display())))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(word) if word == "ctl" => control(),
+        Some(word) if word == "hooks" => run_hooks().unwrap_or_else(|status| status),
         Some(word) if word == "check" => check_settings().unwrap_or_else(|status| status),
         _ => start().unwrap_or_else(|status| status),
     }
@@ -54,7 +112,10 @@ fn main() -> ExitCode {
 fn start() -> Result<ExitCode, ExitCode> {
     let words = cli::words(PROGRAM, 1)?;
     let arguments: Arguments = cli::parsed(PROGRAM, &words, Some(&pages::help()))?;
-    let environment = std::env::vars_os().collect();
+    let (environment, problems) = with_user_files(std::env::vars_os().collect());
+    if !problems.is_empty() {
+        return Err(refuse(problems));
+    }
     let config = read_settings(&arguments, &environment).map_err(refuse)?;
     let read_again = move |_: &Config| {
         let sentences = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
@@ -102,7 +163,9 @@ fn check_settings() -> Result<ExitCode, ExitCode> {
     };
     let (shows, is_json) = (take("--show"), take("--json"));
     let arguments: Arguments = cli::parsed(NAME, &words, Some(&pages::help()))?;
-    let (settings, findings) = check::check(&arguments, &std::env::vars_os().collect());
+    let (environment, problems) = with_user_files(std::env::vars_os().collect());
+    let (settings, mut findings) = check::check(&arguments, &environment);
+    findings.extend(problems.iter().map(Finding::of));
     let text = match (is_json, shows) {
         (true, shows) => check::json(&findings, shows.then_some(&settings)),
         (false, true) => format!("{}{}", settings.show(), check::lines(&findings)),
@@ -160,6 +223,15 @@ fn announce(server: &Server, pin: Option<&str>) -> io::Result<()> {
     Ok(())
 }
 
+/// Reports that the helper of the hooks has ended before the server.
+fn report_hooks(error: &io::Error) {
+    let message = "the helper of the hooks has ended; uploads wait in the spool until a restart";
+    cli::complain(
+        PROGRAM,
+        &format!("level=error event=error message=\"{message}\" reason=\"{error}\""),
+    );
+}
+
 /// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
 fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
@@ -180,6 +252,8 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
     let startup = Startup::open(config, inherited()).map_err(sentence)?;
+    // Comes before the sandbox, in which nothing can be executed.
+    let hooks = hooks::start(config).map_err(sentence)?;
     // Comes before any thread.
     let sandboxed = sandbox(config, &startup.places()).map_err(sentence)?;
     for signal in [SIGTERM, SIGINT] {
@@ -196,6 +270,7 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
         });
     }
     let server = Server::serve(config, startup, log).map_err(sentence)?;
+    let _hooks = hooks.map(|helper| helper.watch(report_hooks)).transpose().map_err(text)?;
     server.read_settings_from(read_again);
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::ftp::VirtualPath;
+
 use super::facts::{BannedTarget, Change, Denial, LoginFailure, Refused, TransferEvent};
 use super::field::{Value, Visit};
 
@@ -54,6 +56,7 @@ pub const EVENT_NAMES: &[&str] = &[
     "time-set",
     "denied",
     "cut-off",
+    "infected",
     "partial-uploads-removed",
     "public-address",
     "reloaded",
@@ -115,6 +118,11 @@ pub enum Event<'a> {
     CutOff {
         reason: &'a str,
         kept: u64,
+    },
+    /// An upload was refused, because the scanner has found this signature in it.
+    Infected {
+        path: &'a VirtualPath,
+        signature: &'a str,
     },
     /// Old partial uploads were removed.
     PartialsRemoved {
@@ -211,6 +219,7 @@ impl Event<'_> {
             Self::Warning { .. }
             | Self::CertificateExpires { .. }
             | Self::Banned { .. }
+            | Self::Infected { .. }
             | Self::LogLinesLost { .. }
             | Self::Sandboxed { is_root: true, .. } => Severity::Warn,
             Self::Reloaded { unreachable, .. } if !unreachable.is_empty() => Severity::Warn,
@@ -234,6 +243,7 @@ impl Event<'_> {
             Self::Changed(change) => change.name(),
             Self::Denied(_) => "denied",
             Self::CutOff { .. } => "cut-off",
+            Self::Infected { .. } => "infected",
             Self::PartialsRemoved { .. } => "partial-uploads-removed",
             Self::PublicAddress { .. } => "public-address",
             Self::Reloaded { .. } => "reloaded",
@@ -291,6 +301,10 @@ impl Event<'_> {
             Self::CutOff { reason, kept } => {
                 visit("kept_bytes", Value::Number(*kept));
                 visit("reason", Value::Text(reason));
+            }
+            Self::Infected { path, signature } => {
+                visit("path", Value::Client(path.as_bytes()));
+                visit("signature", Value::Text(signature));
             }
             Self::PartialsRemoved { count } | Self::LogLinesLost { count } => {
                 visit("count", Value::Number(*count));

@@ -134,6 +134,8 @@ pub enum LoginFailure {
     TooManySessions,
     /// The server is out of memory, or checks too many passwords.
     Overloaded,
+    /// The authenticator does not answer as it should.
+    Unverified,
 }
 
 impl LoginFailure {
@@ -146,6 +148,7 @@ impl LoginFailure {
             Self::NoHome => "no-home",
             Self::TooManySessions => "sessions",
             Self::Overloaded => "overloaded",
+            Self::Unverified => "unverified",
         }
     }
 }

@@ -52,6 +52,7 @@ fn each(mut check: impl FnMut(&Event<'_>)) {
         Event::Transfer(&transfer),
         Event::Denied(denial),
         Event::CutOff { reason, kept: 1 },
+        Event::Infected { path: &path, signature: "Eicar" },
         Event::PartialsRemoved { count: 1 },
         Event::PublicAddress { name: "a", address: Ipv4Addr::LOCALHOST },
         Event::Reloaded {

@@ -43,7 +43,7 @@ use context::{Context, Flow};
 use identity::Identity;
 use idle::Idle;
 use parameters::DataSettings;
-pub use service::{Meter, Security, Service};
+pub use service::{Checkers, Meter, Security, Service};
 use tls_state::TlsState;
 use transfer::{BULK_BYTES, INTERACTIVE_BYTES};
 

@@ -42,6 +42,8 @@ pub(super) enum Refusal {
     TooManyLogins,
     /// Not enough memory to check the password.
     OutOfMemory,
+    /// The authenticator does not answer as it should.
+    Unverified,
     NotPermitted,
     /// HOST of a name that is not served (RFC 7151 §3.1).
     UnknownHost,
@@ -126,6 +128,7 @@ impl Refusal {
             Self::TooManySessions => (Code::NOT_LOGGED_IN, "Too many sessions for this user."),
             Self::TooManyLogins => (Code::NOT_LOGGED_IN, "Too many logins at once; try again later."),
             Self::OutOfMemory => (Code::NOT_LOGGED_IN, "Out of memory; try again later."),
+            Self::Unverified => (Code::NOT_LOGGED_IN, "Logins cannot be verified now; try again later."),
             Self::NoTls => (Code::NOT_IMPLEMENTED, "TLS is not configured."),
             Self::LoginInTheClear => (Code::NOT_LOGGED_IN, "TLS is required; send AUTH TLS first."),
             Self::DataInTheClear(code) => (*code, "TLS is required for data connections; send PBSZ 0 and PROT P."),

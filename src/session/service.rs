@@ -1,5 +1,6 @@
 //! State that the sessions of a server share, and counters of their activity.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +11,9 @@ use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
 use crate::net::tls::Acceptor;
 use crate::pool::{DiskPool, FairPool, HomePool};
+use crate::scan::Scanner;
 use crate::settings::{Config, Limits};
+use crate::spool::Spool;
 use crate::storage::{Durability, Hosts};
 
 use super::patience::UnansweredCalls;
@@ -42,8 +45,14 @@ pub struct Service {
     pub public_address: Arc<PublicAddress>,
     /// TLS, if it is set up.
     pub security: Option<Security>,
-    /// Threads that check passwords, in turn for each address.
-    pub checkers: Arc<FairPool<IpAddr>>,
+    /// Threads that check passwords.
+    pub checkers: Arc<Checkers>,
+    /// The virus scanner of uploads.
+    pub scanner: Option<Arc<Scanner>>,
+    /// Threads that wait for the scanner, in turn for each address.
+    pub scanners: Arc<FairPool<IpAddr>>,
+    /// The queue of events for hooks.
+    pub spool: Option<Arc<Spool>>,
     /// Threads that open homes.
     pub openers: Arc<HomePool>,
     /// Threads for work that waits for a disk: flushes, copies, commits.
@@ -60,6 +69,25 @@ pub struct Service {
     pub(super) meter: Arc<Meter>,
     pub(super) stopping: Arc<AtomicBool>,
     pub(super) sessions: Arc<AtomicU64>,
+}
+
+/// Threads that check passwords, in turn for each address.
+#[derive(Debug)]
+pub struct Checkers {
+    /// Threads that compute hashes.
+    pub(super) hashes: FairPool<IpAddr>,
+    /// Threads that wait for the authenticator. Local users do not wait behind them.
+    pub(super) authenticator: FairPool<IpAddr>,
+}
+
+impl Checkers {
+    /// Starts the threads. In each of the two pools, at most `waiting_max` logins may wait.
+    pub fn start(hashes: usize, authenticator: usize, waiting_max: usize) -> io::Result<Self> {
+        Ok(Self {
+            hashes: FairPool::start("checker", hashes, waiting_max)?,
+            authenticator: FairPool::start("authenticator", authenticator, waiting_max)?,
+        })
+    }
 }
 
 /// Counters of the sessions of one slave.
@@ -112,7 +140,9 @@ impl Service {
         config: &Config,
         hosts: Hosts,
         security: Option<Security>,
-        checkers: FairPool<IpAddr>,
+        checkers: Checkers,
+        scanners: FairPool<IpAddr>,
+        spool: Option<Spool>,
         events: Arc<Events>,
     ) -> Self {
         Self {
@@ -122,6 +152,9 @@ impl Service {
             public_address: Arc::new(PublicAddress::new(config.public_address)),
             security,
             checkers: Arc::new(checkers),
+            scanner: scanner(config),
+            scanners: Arc::new(scanners),
+            spool: spool.map(Arc::new),
             disks: Arc::default(),
             unanswered: Arc::default(),
             openers: Arc::default(),
@@ -142,6 +175,7 @@ impl Service {
         let mut new = self.clone();
         new.limits = Arc::new(config.limits.clone());
         new.durability = durability(config);
+        new.scanner = scanner(config);
         new.passive_ports = Arc::new(self.passive_ports.replaced_by(passive_ports(config)));
         if config.public_name.is_none() {
             new.public_address = Arc::new(PublicAddress::new(config.public_address));
@@ -188,6 +222,11 @@ impl Service {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
+}
+
+fn scanner(config: &Config) -> Option<Arc<Scanner>> {
+    let address = config.scan.clone()?;
+    Some(Arc::new(Scanner::new(address, config.limits.scan_timeout)))
 }
 
 fn durability(config: &Config) -> Durability {

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use tempfile::TempDir;
 
-use super::{Security, Service, Session};
+use super::{Checkers, Security, Service, Session};
 use crate::events::Events;
 use crate::log::{Level, Log, Writer};
 use crate::net::connection_limits::ConnectionLimits;
@@ -70,14 +70,16 @@ impl Pair {
         let mut config = Config::new(root.path().to_owned());
         config.flush = false;
         let served = Arc::new(Root::open(root.path()).unwrap());
-        let accounts = Accounts::anonymous(served, Permissions::FULL);
+        let accounts = Accounts::new(served, Some(Permissions::FULL));
         let captured = Captured::default();
         let (log, writer) = Log::start(Level::Normal, captured.clone()).unwrap();
         let service = Service::new(
             &config,
             Hosts::new(accounts, std::collections::BTreeMap::new()),
             secure.then(|| security(&root)),
-            FairPool::start("checker", 1, 1).unwrap(),
+            Checkers::start(1, 0, 1).unwrap(),
+            FairPool::start("scanner", 1, 1).unwrap(),
+            None,
             Arc::new(Events::new(vec![Arc::new(log)])),
         );
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -249,7 +251,7 @@ fn security(folder: &TempDir) -> Security {
     let path = folder.path().join("certificate.pem");
     self_signed::make(&path).unwrap();
     let keys = vec![KeyFiles { certificate: path.clone(), key: path }];
-    let files = TlsFiles { keys, client_authorities: None };
+    let files = TlsFiles { keys, ..TlsFiles::default() };
     Security {
         acceptor: Arc::new(Acceptor::open(files).unwrap()),
         required: false,

@@ -109,6 +109,21 @@ impl Accessor for ClientAuthorities {
     }
 }
 
+/// The acceptance of clients without a certificate.
+pub(super) struct ClientOptional;
+
+impl Accessor for ClientOptional {
+    type Of = bool;
+
+    fn put(config: &mut Config, value: Self::Of) {
+        config.tls.client_optional = value;
+    }
+
+    fn get(config: &Config) -> Self::Of {
+        config.tls.client_optional
+    }
+}
+
 /// The address in replies to PASV. A slave process receives the name and the address that its master has found.
 pub(super) struct PublicAddress;
 

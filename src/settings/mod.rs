@@ -31,8 +31,10 @@ mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod user_entry;
 mod value;
 
+pub use environment::with_user_files;
 pub use error::ConfigError;
 pub use given::{Given, Settings};
 pub use host::VirtualHost;
@@ -42,4 +44,5 @@ pub use report::Changes;
 pub use row::{Change, Flags, Row, Scope, Switch};
 pub use show::quoted;
 pub use table::{Arguments, Config, Limits, ROWS, per_address_share, row};
+pub use user_entry::UserEntry;
 pub use value::{Kind, Rules, Unit};

@@ -22,7 +22,12 @@ impl Config {
             if before == after {
                 continue;
             }
-            let text = format!("{} {} -> {}", row.name(), words(&before), words(&after));
+            let text = format!(
+                "{} {} -> {}",
+                row.name(),
+                words(&row.shown(&before)),
+                words(&row.shown(&after))
+            );
             if can_change(row, self, new) && row.put(self, &after).is_ok() {
                 changes.applied.push(text);
             } else {

@@ -31,6 +31,7 @@ impl Settings {
         self.imply(&mut config);
         problems.extend(self.check_tls(&mut config));
         problems.extend(self.check_hosts(&config.virtual_hosts));
+        problems.extend(self.check_hooks(&config));
         (config, problems)
     }
 
@@ -43,14 +44,18 @@ impl Settings {
         config.users.iter_mut().for_each(absolute);
         config.self_signed.iter_mut().for_each(absolute);
         config.tls.client_authorities.iter_mut().for_each(absolute);
+        config.auth_socket.iter_mut().for_each(absolute);
+        config.hook_spool.iter_mut().for_each(absolute);
+        config.hook_command.iter_mut().for_each(absolute);
         if self.get("anonymous").is_none() {
-            config.anonymous = config.users.is_none();
+            config.anonymous = !config.has_users();
         }
         if self.get("max-per-ip").is_none() {
             config.limits.per_address_max = per_address_share(config.limits.clients_max);
         }
         // A client without a certificate must not get in by leaving out AUTH.
-        config.require_tls |= config.tls.client_authorities.is_some();
+        let authorities = config.tls.client_authorities.is_some();
+        config.require_tls |= authorities && !config.tls.client_optional;
     }
 
     /// Completes the pairs of certificate and key, and checks that TLS has one.
@@ -85,6 +90,19 @@ impl Settings {
             origin: self.whence(&["virtual-host"]),
             text: "two virtual hosts have the same name".to_owned(),
         })
+    }
+
+    fn check_hooks(&self, config: &Config) -> Option<Problem> {
+        let has_hooks = !config.hook_command.is_empty() || !config.hook_post.is_empty();
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        let text = match config.hook_post.iter().find(|url| !is_url(url)) {
+            Some(url) => format!("hook-post: '{url}' does not begin with http:// or https://"),
+            None if has_hooks && config.hook_spool.is_none() => {
+                "--hook-command and --hook-post need --hook-spool".to_owned()
+            }
+            None => return None,
+        };
+        Some(Problem { origin: self.whence(&["hook-command", "hook-post"]), text })
     }
 
     /// Returns the place of a wrong combination: that of a setting in the file or the environment. A message about

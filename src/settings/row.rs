@@ -1,6 +1,7 @@
 //! A row of the table: everything that is known of one setting.
 
 use super::table::Config;
+use super::user_entry::masked;
 use super::value::{Kind, Rules};
 
 /// The time at which a reload applies a changed setting.
@@ -133,6 +134,13 @@ impl Row {
     #[must_use]
     pub fn texts(&self, config: &Config) -> Vec<String> {
         (self.texts)(config, self.rules)
+    }
+
+    /// Returns texts as they may be shown: without passwords.
+    #[must_use]
+    pub(super) fn shown(&self, texts: &[String]) -> Vec<String> {
+        let is_secret = self.id == "user_entries";
+        texts.iter().map(|text| if is_secret { masked(text) } else { text.clone() }).collect()
     }
 
     /// Splits a text into its values, if it may have several.

@@ -9,6 +9,9 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
         "anonymous" | "fsync" => &["false"],
         "bind" => &["192.0.2.9"],
         "user" => &["ftp"],
+        "hook_post" => &["http://127.0.0.1:8080/a?b=c", "https://example.net/"],
+        "scan" => &["/run/clamav/clamd.ctl"],
+        "user_entries" => &["alice:secret:home=/srv/a b", "bob:$6$salt$hash"],
         "virtual_host" => &[
             "a.example,root=/srv/a,users=/etc/users,anonymous,cert=/etc/a.pem,key=/etc/a.key",
             r"b.example,root=/srv/b\,c,anonymous",

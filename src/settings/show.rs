@@ -19,7 +19,7 @@ fn effective(settings: &Settings, config: &Config, row: &Row) -> (Vec<String>, O
         Some(given) if row.kind == Kind::Path => {
             (given.texts.iter().map(absolute).collect(), given.origin.clone())
         }
-        Some(given) => (given.texts.clone(), given.origin.clone()),
+        Some(given) => (row.shown(&given.texts), given.origin.clone()),
         // Lists have no default. The certificates of a configuration include the self-signed one, which is another row.
         None if row.is_list => (Vec::new(), Origin::Default),
         None => (row.texts(config), Origin::Default),

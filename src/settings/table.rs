@@ -11,17 +11,19 @@ use argh::FromArgs;
 use crate::log::{Format, Level, Output, Target};
 use crate::net::data::Resumption;
 use crate::net::tls::{Newest, TlsFiles};
+use crate::scan::ScannerAddress;
 use crate::units::Networks;
 
 use super::accessor::{
-    Accessor, Certificates, ClientAuthorities, Keys, PublicAddress, SelfSigned, Workers,
-    default_of, first, flags,
+    Accessor, Certificates, ClientAuthorities, ClientOptional, Keys, PublicAddress, SelfSigned,
+    Workers, default_of, first, flags,
 };
 use super::define::settings;
 use super::field::Field;
 use super::host::VirtualHost;
 use super::ports::default_workers;
 use super::row::{Change, Row, Scope, Switch};
+use super::user_entry::UserEntry;
 
 settings! {
     root { field root: PathBuf = "_FTPROOT", option "dir",
@@ -44,8 +46,17 @@ settings! {
         ; One 0, Restart, Shared, "permission of anonymous users to write" }
     users { field users: Option<PathBuf>, option "file",
         ; One 0, Restart, Shared, "file of users who log in with a password, made by ftppasswd" }
-    anonymous { field anonymous: bool = "true", computed "true without --users, else false",
-        switch anonymous = "true": "allow anonymous logins in addition to --users",
+    user_entries { field user_entries: Vec<UserEntry>,
+        ; One 0, Restart, Shared, "users in addition to those of --users, each as NAME:PASSWORD or NAME:HASH, followed by :SETTING \
+        for each setting; also from POOLFTPD_USER_1, POOLFTPD_USER_2_FILE and so on" }
+    auth_socket { field auth_socket: Option<PathBuf>, option "path",
+        ; One 0, Restart, Shared, "path of the Unix socket of a program that verifies users who are not in --users, such as ftpauth-pam" }
+    auth_timeout { field auth_timeout: Duration = "5",
+        ; Seconds 1, Restart, Shared, "maximum time for an answer of --auth-socket" }
+    auth_cache { field auth_cache: Duration = "60",
+        ; Seconds 0, Restart, Shared, "time for which a right password of --auth-socket is remembered" }
+    anonymous { field anonymous: bool = "true", computed "true without --users and --auth-socket, else false",
+        switch anonymous = "true": "allow anonymous logins in addition to --users and --auth-socket",
         ; One 0, Restart, Shared, "permission of anonymous users to log in" }
     virtual_host { field virtual_hosts: Vec<VirtualHost>, repeated "host",
         ; One 0, Restart, Shared, "serve another root to clients that request this host name: NAME,root=DIR and, separated by \
@@ -64,6 +75,9 @@ settings! {
         ; One 0, Restart, Shared, "port for implicit TLS, usually 990" }
     tls_client_ca { through ClientAuthorities, option "file",
         ; One 0, Restart, Shared, "require client certificates issued by an authority in this file" }
+    tls_client_optional { through ClientOptional, computed "false",
+        switch tls_client_optional = "true": "with --tls-client-ca, also accept clients without a certificate",
+        ; One 0, Restart, Shared, "whether clients without a certificate are accepted with tls-client-ca" }
     tls_max { field tls_max: Newest = "1.3", option "version",
         ; One 0, Restart, Shared, "newest TLS version, 1.2 or 1.3; with 1.2, more clients can resume sessions" }
     tls_reuse { field resumption: Resumption = "required",
@@ -75,6 +89,21 @@ settings! {
     fsync { field flush: bool = "true",
         switch no_fsync = "false": "confirm uploads without flushing them to the disk",
         ; One 0, NewSessions, Shared, "whether uploads are flushed to the disk before they are confirmed" }
+    scan { field scan: Option<ScannerAddress>, option "address",
+        ; One 0, NewSessions, Shared,
+        "scan uploads before they get their names, by clamd at this socket, a path or HOST:PORT" }
+    scan_timeout { limit scan_timeout: Duration = "120",
+        ; Seconds 1, NewSessions, Shared, "maximum time to scan an upload" }
+    hook_spool { field hook_spool: Option<PathBuf>, option "dir",
+        ; One 0, Restart, Shared, "directory that gets a file of JSON for each complete upload, for hooks" }
+    hook_command { field hook_command: Vec<PathBuf>, repeated "file",
+        ; One 0, Restart, Local, "program to run after each complete upload; needs --hook-spool; may be given several times" }
+    hook_post { field hook_post: Vec<String>, repeated "url",
+        ; One 0, Restart, Local, "URL that gets a POST after each complete upload; needs --hook-spool; may be given several times" }
+    hook_timeout { field hook_timeout: Duration = "30",
+        ; Seconds 1, Restart, Local, "maximum time for one hook" }
+    hook_retries { field hook_retries: u32 = "10",
+        ; One 0, Restart, Local, "maximum number of retries of the hooks of an upload" }
     keep_partial { limit partial_age_max: Duration = "24", option "hours",
         ; Hours 0, Now, Shared, "time to keep partial uploads for resuming, in hours" }
 
@@ -153,6 +182,19 @@ impl Config {
     #[must_use]
     pub fn new(root: PathBuf) -> Self {
         Self { root, port: 0, ..Self::default() }
+    }
+
+    /// Returns whether users other than anonymous can log in to the default host.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.users.is_some() || !self.user_entries.is_empty() || self.auth_socket.is_some()
+    }
+
+    /// Returns whether a client may write, on any host.
+    #[must_use]
+    pub fn allows_writing(&self) -> bool {
+        let hosts_write = || self.virtual_hosts.iter().any(|host| host.users.is_some());
+        self.write || self.has_users() || hosts_write()
     }
 
     /// Returns the outputs of the log.

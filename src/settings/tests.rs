@@ -94,10 +94,15 @@ fn every_setting_is_read_from_every_source_and_printed() {
         let (settings, problems) = of_environment(&[(row.variable(), texts.join(&separator))]);
         assert_eq!(problems, [], "{row:?}");
         is_same(&settings, "the environment");
-        // What is shown is a file with the same settings.
+        // What is shown is a file with the same settings, except for passwords.
         let (again, problems) = of_file(&settings.show());
         assert!(problems.is_empty(), "{row:?}: {problems:?}\n{}", settings.show());
-        is_same(&again, "a file");
+        if row.shown(&texts) == texts {
+            is_same(&again, "a file");
+        } else {
+            assert!(!settings.show().contains("secret"), "{}", settings.show());
+            assert!(!settings.show_json().contains("secret"), "{}", settings.show_json());
+        }
         assert_eq!(again.build().0.limits, settings.build().0.limits);
     }
 }

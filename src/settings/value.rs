@@ -13,9 +13,11 @@ use crate::log::{Format, Level, Output};
 use crate::net::data::Resumption;
 use crate::net::public::AddressOrName;
 use crate::net::tls::Newest;
+use crate::scan::ScannerAddress;
 
 use super::host::VirtualHost;
 use super::ports::passive_ports;
+use super::user_entry::UserEntry;
 
 /// The maximum time: a century stands for never, and does not overflow.
 const TIME_MAX: Duration = Duration::from_hours(100 * 365 * 24);
@@ -185,6 +187,8 @@ macro_rules! parsed {
 parsed! {
     AddressOrName, Text, "an IPv4 address or a name";
     VirtualHost, Text, "a host such as NAME,root=DIR";
+    ScannerAddress, Text, "the path of a socket, or HOST:PORT";
+    UserEntry, Text, "a user such as NAME:PASSWORD";
     Output, Text, "an output such as FILE,format=json,events=audit";
 }
 

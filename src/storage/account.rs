@@ -4,41 +4,27 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
+use super::authenticator::{Authenticator, Question};
 use super::exposed::Secrets;
+use super::external_users::ExternalUsers;
+use super::loaded_user::{LoadedUser, SessionCount, SessionPermit};
 use super::password;
 use super::permissions::Permissions;
-use super::quota::{Quota, Usage, UsageTable};
+use super::quota::UsageTable;
 use super::rate_limit::RateLimit;
 use super::root::Root;
 use super::tree::Store;
 use super::upload::Owner;
-use super::users::{User, UserSettings, Users};
+use super::users::{ClientCertificate, Users};
 use crate::ftp::command::Password;
 use crate::ftp::path::Escaped;
-
-/// The state that all sessions of one user share.
-#[derive(Debug, Default)]
-struct SessionCount {
-    sessions: AtomicUsize,
-}
-
-/// A session's permit among the sessions of its user, given back when it is dropped.
-#[derive(Debug)]
-struct SessionPermit(Arc<SessionCount>);
-
-impl Drop for SessionPermit {
-    fn drop(&mut self) {
-        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
-    }
-}
 
 /// A user who has logged in. Accounts come only from [`Accounts::verify`] and the [`Admission`] that it returns, so a
 /// client that has not logged in has no root to open.
@@ -89,10 +75,14 @@ impl Account {
 pub enum Denied {
     /// The user does not exist, the password is wrong, or the address is not allowed. The client does not learn which.
     Incorrect,
+    /// The password is correct, but the user may not log in, for this reason. The client does not learn it.
+    Closed(&'static str),
     /// The password is correct, but the home cannot be opened.
     NoHome(io::Error),
     /// There is no memory to check the password.
     OutOfMemory,
+    /// The authenticator does not answer as it should, for this reason.
+    Unverified(String),
     /// The password is correct, but the user has the maximum number of sessions.
     TooManySessions,
 }
@@ -100,19 +90,42 @@ pub enum Denied {
 /// The result of a login.
 pub type Verdict = Result<Account, Denied>;
 
+/// The data with which a client logs in.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// The name of the user.
+    pub name: &'a [u8],
+    /// The password.
+    pub password: Password,
+    /// The address of the client.
+    pub from: IpAddr,
+    /// The certificate of the client, if it has sent one.
+    pub certificate: Option<ClientCertificate>,
+    /// True if the connection is over TLS.
+    pub tls: bool,
+    /// The time of the login.
+    pub now: Timestamp,
+}
+
 /// The way in which a login is decided.
 pub enum Verification {
     /// The login is decided.
     Now(Verdict),
     /// The login is decided by slow work, which must not run on a worker.
-    Later(Box<dyn FnOnce() -> Result<Admission, Denied> + Send>),
+    Later(Decision),
+    /// The login is decided by another program. The work waits for it.
+    Elsewhere(Decision),
 }
+
+/// Work that decides a login.
+pub type Decision = Box<dyn FnOnce() -> Result<Admission, Denied> + Send>;
 
 impl fmt::Debug for Verification {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now(verdict) => formatter.debug_tuple("Now").field(verdict).finish(),
             Self::Later(_) => formatter.write_str("Later"),
+            Self::Elsewhere(_) => formatter.write_str("Elsewhere"),
         }
     }
 }
@@ -131,15 +144,21 @@ pub struct Accounts {
     root: RwLock<Arc<Root>>,
     anonymous: Option<Permissions>,
     users: Option<UsersFile>,
+    /// The users whom an authenticator knows; names of the users file come first.
+    external: Option<Arc<ExternalUsers>>,
+    /// The usage of the homes that have a quota.
+    usage_table: Arc<UsageTable>,
 }
 
 /// The users of a file, and their state in this process.
 #[derive(Debug)]
 struct UsersFile {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    /// The users who are in no file.
+    listed: Users,
     loaded: RwLock<BTreeMap<Vec<u8>, Arc<LoadedUser>>>,
-    /// The usage of the homes that have a quota.
-    usage_table: Arc<UsageTable>,
+    /// The hash that takes longest to check.
+    costliest: RwLock<Option<Arc<str>>>,
     /// The session counts by user name, which outlive a reload.
     session_counts: Mutex<HashMap<Vec<u8>, Arc<SessionCount>>>,
     /// Files that must not be beneath a home.
@@ -148,46 +167,44 @@ struct UsersFile {
     unreachable: Mutex<BTreeSet<PathBuf>>,
 }
 
-/// A user of the users file.
-#[derive(Debug)]
-struct LoadedUser {
-    user: User,
-    count: Arc<SessionCount>,
-    up: Option<Arc<RateLimit>>,
-    down: Option<Arc<RateLimit>>,
-}
-
 impl Accounts {
-    /// Creates accounts with anonymous access only, with these permissions.
+    /// Creates accounts without users, and with anonymous access if it has permissions.
     #[must_use]
-    pub fn anonymous(root: Arc<Root>, permissions: Permissions) -> Self {
-        Self { root: RwLock::new(root), anonymous: Some(permissions), users: None }
+    pub fn new(root: Arc<Root>, anonymous: Option<Permissions>) -> Self {
+        let (root, usage_table) = (RwLock::new(root), Arc::default());
+        Self { root, anonymous, users: None, external: None, usage_table }
     }
 
-    /// Creates accounts from a users file, and anonymous access if it has permissions.
+    /// Adds the users of a file, and those of the list, which replace users of the file.
     ///
     /// # Errors
     /// One sentence about the file.
-    pub fn of_file(
-        root: Arc<Root>,
-        path: PathBuf,
-        anonymous: Option<Permissions>,
-    ) -> Result<Self, String> {
+    pub fn with_users(self, path: Option<PathBuf>, listed: Users) -> Result<Self, String> {
         let users = UsersFile {
             path,
+            listed,
             loaded: RwLock::default(),
-            usage_table: Arc::default(),
+            costliest: RwLock::default(),
             session_counts: Mutex::default(),
             secrets: Arc::default(),
             unreachable: Mutex::default(),
         };
         users.reload()?;
-        Ok(Self { root: RwLock::new(root), anonymous, users: Some(users) })
+        Ok(Self { users: Some(users), ..self })
+    }
+
+    /// Adds the users of an authenticator.
+    #[must_use]
+    pub fn with_authenticator(self, authenticator: Authenticator) -> Self {
+        Self { external: Some(Arc::new(ExternalUsers::new(authenticator))), ..self }
     }
 
     /// Sets the files that must not be beneath any home of a later reload.
     #[must_use]
     pub fn guarding(mut self, secrets: Arc<Secrets>) -> Self {
+        if let Some(external) = &self.external {
+            external.guard(Arc::clone(&secrets));
+        }
         if let Some(users) = &mut self.users {
             users.secrets = secrets;
         }
@@ -199,6 +216,9 @@ impl Accounts {
     /// # Errors
     /// One sentence about the file; the users are then unchanged.
     pub fn reload(&self) -> Result<Option<usize>, String> {
+        if let Some(external) = &self.external {
+            external.forget();
+        }
         self.users.as_ref().map(UsersFile::reload).transpose()
     }
 
@@ -215,7 +235,8 @@ impl Accounts {
 
     /// Verifies a name and a password. Anonymous may give any password (RFC 1635).
     #[must_use]
-    pub fn verify(&self, name: &[u8], password: Password, from: IpAddr) -> Verification {
+    pub fn verify(&self, credentials: Credentials<'_>) -> Verification {
+        let Credentials { name, password, from, certificate, tls, now } = credentials;
         let loaded = self.users.as_ref().and_then(|users| users.loaded.read().get(name).cloned());
         let owner = owner(name, from);
         if loaded.is_none()
@@ -226,23 +247,43 @@ impl Accounts {
             let account = Account { root, permissions, up: None, down: None, owner, _permit: None };
             return Verification::Now(Ok(account));
         }
-        if self.users.is_none() {
-            return Verification::Now(Err(Denied::Incorrect));
+        let (shared, usage_table) = (self.root(), Arc::clone(&self.usage_table));
+        let admit = move |loaded: Arc<LoadedUser>| {
+            let settings = &loaded.user.settings;
+            if !settings.lets_in(from) {
+                return Err(Denied::Incorrect);
+            }
+            if !settings.accepts(certificate.as_ref()) {
+                return Err(Denied::Closed("no certificate of the user"));
+            }
+            if let Some(why) = settings.closed(now) {
+                return Err(Denied::Closed(why));
+            }
+            let place = loaded.take_place().ok_or(Denied::TooManySessions)?;
+            Ok(Admission { loaded, shared, usage_table, owner, place })
+        };
+        if loaded.is_none()
+            && let Some(external) = self.external.clone()
+        {
+            let name = name.to_vec();
+            return Verification::Elsewhere(Box::new(move || {
+                let question = Question { name: &name, password: &password.0, from, tls };
+                let loaded = external.verify(question).map_err(Denied::Unverified)?;
+                admit(loaded.ok_or(Denied::Incorrect)?)
+            }));
         }
-        let root = self.root();
-        let usage_table = self.users.as_ref().map(|users| Arc::clone(&users.usage_table));
+        let Some(users) = &self.users else { return Verification::Now(Err(Denied::Incorrect)) };
+        let costliest = users.costliest.read().clone();
         Verification::Later(Box::new(move || {
             let hash = loaded.as_ref().map(|loaded| loaded.user.hash.as_str());
-            let Ok(fits) = password::is_of(hash, &password.0) else {
+            let Ok(fits) = password::is_of(hash, costliest.as_deref(), &password.0) else {
                 return Err(Denied::OutOfMemory);
             };
-            match loaded {
-                Some(loaded) if fits && loaded.user.settings.lets_in(from) => {
-                    let place = loaded.take_place().ok_or(Denied::TooManySessions)?;
-                    let usage_table = usage_table.unwrap_or_default();
-                    Ok(Admission { loaded, shared: root, usage_table, owner, place })
-                }
-                _ => Err(Denied::Incorrect),
+            let loaded = loaded.ok_or(Denied::Incorrect)?;
+            if fits || loaded.user.settings.needs_no_password() {
+                admit(loaded)
+            } else {
+                Err(Denied::Incorrect)
             }
         }))
     }
@@ -261,10 +302,11 @@ impl Accounts {
         name.eq_ignore_ascii_case(b"anonymous") || name.eq_ignore_ascii_case(b"ftp")
     }
 
-    /// Returns true if the users file has a user of this name.
+    /// Returns true if the users file has a user of this name, or the authenticator has admitted one.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {
         self.users.as_ref().is_some_and(|users| users.loaded.read().contains_key(name))
+            || self.external.as_ref().is_some_and(|external| external.knows(name))
     }
 
     /// Returns true if anonymous access is allowed.
@@ -276,10 +318,13 @@ impl Accounts {
     /// Opens the root and the home of each user who has one, in turn, and passes them to `visit`.
     pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
         visit(&self.root());
-        let Some(users) = &self.users else { return };
-        let loaded: Vec<_> = users.loaded.read().values().cloned().collect();
-        for home in loaded.iter().filter_map(|loaded| loaded.open_home(&users.usage_table)) {
-            visit(&home);
+        let of_file = self.users.as_ref().map(|users| users.loaded.read().clone());
+        let of_file = of_file.into_iter().flat_map(BTreeMap::into_values);
+        let external = self.external.as_ref().map(|external| external.admitted());
+        for loaded in of_file.chain(external.into_iter().flatten()) {
+            if let Some(home) = loaded.open_home(&self.usage_table) {
+                visit(&home);
+            }
         }
     }
 
@@ -320,7 +365,8 @@ impl UsersFile {
     }
 
     fn reload(&self) -> Result<usize, String> {
-        let users = Users::read(&self.path)?;
+        let mut users = self.path.as_deref().map(Users::read).transpose()?.unwrap_or_default();
+        users.0.extend(self.listed.0.clone());
         for (name, home) in
             users.0.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
         {
@@ -342,48 +388,10 @@ impl UsersFile {
         session_counts
             .retain(|name, count| loaded.contains_key(name) || Arc::strong_count(count) > 1);
         let count = loaded.len();
+        let hashes = loaded.values().map(|loaded| loaded.user.hash.as_str());
+        *self.costliest.write() = password::costliest(hashes).map(Arc::from);
         *self.loaded.write() = loaded;
         Ok(count)
-    }
-}
-
-impl LoadedUser {
-    /// Creates a user of the file. A rate limit that has not changed stays shared with the earlier sessions.
-    fn new(user: User, count: Arc<SessionCount>, before: Option<&Self>) -> Self {
-        let UserSettings { up, down, .. } = user.settings;
-        let rate_limit = |rate: Option<NonZeroU64>, before: Option<&Arc<RateLimit>>| {
-            let same = before.filter(|rate_limit| Some(rate_limit.bytes_per_second()) == rate);
-            same.cloned().or_else(|| rate.map(|rate| Arc::new(RateLimit::new(rate))))
-        };
-        Self {
-            up: rate_limit(up, before.and_then(|loaded| loaded.up.as_ref())),
-            down: rate_limit(down, before.and_then(|loaded| loaded.down.as_ref())),
-            user,
-            count,
-        }
-    }
-
-    fn quota(&self, usage: Arc<Usage>) -> Quota {
-        let UserSettings { quota, files, .. } = self.user.settings;
-        let (bytes_max, files_max) = (quota.unwrap_or(u64::MAX), files.unwrap_or(u64::MAX));
-        Quota { bytes_max, files_max, usage }
-    }
-
-    /// Opens the home, for work in it without its user.
-    fn open_home(&self, usage_table: &UsageTable) -> Option<Root> {
-        // A home that is missing is reported when its user logs in.
-        let root = Root::open(self.user.settings.home.as_ref()?).ok()?;
-        Some(match usage_table.known(root.identity()) {
-            Some(usage) => root.with_quota(self.quota(usage)),
-            None => root,
-        })
-    }
-
-    fn take_place(&self) -> Option<SessionPermit> {
-        let most = self.user.settings.sessions.unwrap_or(usize::MAX);
-        let take = |taken: usize| (taken < most).then_some(taken + 1);
-        let taken = self.count.sessions.fetch_update(Ordering::AcqRel, Ordering::Acquire, take);
-        taken.is_ok().then(|| SessionPermit(Arc::clone(&self.count)))
     }
 }
 
@@ -413,7 +421,7 @@ impl Admission {
             Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
             None => shared.again(),
         };
-        let root = root.map_err(Denied::NoHome)?;
+        let root = root.map_err(Denied::NoHome)?.with_umask(settings.umask);
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
@@ -437,14 +445,20 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
+    use crate::storage::users::{User, UserSettings};
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn verify(accounts: &Accounts, name: &str, password: &str) -> Verdict {
         let password = Password(Zeroizing::new(password.as_bytes().to_vec()));
-        match accounts.verify(name.as_bytes(), password, HERE) {
+        let (name, now) = (name.as_bytes(), Timestamp::now());
+        let credentials =
+            Credentials { name, password, from: HERE, certificate: None, tls: false, now };
+        match accounts.verify(credentials) {
             Verification::Now(verdict) => verdict,
-            Verification::Later(work) => work().and_then(Admission::open),
+            Verification::Later(work) | Verification::Elsewhere(work) => {
+                work().and_then(Admission::open)
+            }
         }
     }
 
@@ -465,7 +479,8 @@ mod tests {
         };
         change("sessions=1", Some(home.clone()));
         let root = Arc::new(Root::open(folder.path()).unwrap());
-        let accounts = Accounts::of_file(root, path.clone(), None).unwrap();
+        let accounts =
+            Accounts::new(root, None).with_users(Some(path.clone()), Users::default()).unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::NoHome(_))));
         std::fs::create_dir(&home).unwrap();
         assert!(matches!(verify(&accounts, "alice", "wrong"), Err(Denied::Incorrect)));
@@ -478,6 +493,20 @@ mod tests {
         // The session count outlives a reload.
         accounts.reload().unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
+        for (closed, why) in [("disabled", "user disabled"), ("expires=2020-02-29", "user expired")]
+        {
+            change(closed, None);
+            accounts.reload().unwrap();
+            let denied = verify(&accounts, "alice", "right").unwrap_err();
+            assert!(matches!(denied, Denied::Closed(found) if found == why), "{denied:?}");
+            assert!(matches!(verify(&accounts, "alice", "wrong"), Err(Denied::Incorrect)));
+        }
+        let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        assert_eq!(
+            UserSettings { expires: Some(today), ..UserSettings::default() }
+                .closed(Timestamp::now()),
+            None
+        );
         change("from=192.0.2.0/24", None);
         accounts.reload().unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::Incorrect)));

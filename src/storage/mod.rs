@@ -4,10 +4,15 @@
 //! Not here: sockets, replies, the clock.
 
 pub mod account;
+mod authenticator;
 mod durability;
 mod exposed;
+mod external_users;
 mod hosts;
+pub mod import;
+pub mod list;
 mod listing;
+mod loaded_user;
 mod partials;
 pub mod password;
 mod pending;
@@ -22,10 +27,14 @@ mod stat;
 mod tree;
 mod unique;
 mod upload;
+mod user_settings;
 pub mod users;
 mod writer;
 
-pub use account::{Account, Accounts, Admission, Denied, Verdict, Verification};
+pub use account::{
+    Account, Accounts, Admission, Credentials, Decision, Denied, Verdict, Verification,
+};
+pub use authenticator::Authenticator;
 pub use durability::Durability;
 pub use exposed::{Secrets, whereabouts};
 pub use hosts::{Hosts, ReloadedUsers};
@@ -39,7 +48,7 @@ pub use rights::{Rights, Surroundings};
 pub use root::Root;
 pub use tree::{Files, Store, Tree};
 pub use upload::{
-    ABORTED, ClientState, Committed, Completeness, DataEnd, Go, Owner, Signs, Start, Unable,
-    VANISHED, judge,
+    ABORTED, ClientState, Committed, Completeness, Content, DataEnd, Go, Owner, Signs, Start,
+    Unable, VANISHED, judge,
 };
 pub use writer::Writer;

@@ -240,6 +240,7 @@ fn sweep_one(
         name: name.to_owned(),
         part: name.to_owned(),
         quota: root.quota().cloned(),
+        umask: None,
     };
     // The lock is held until the file is gone. Without locks, an upload that still writes the file has changed it
     // lately.

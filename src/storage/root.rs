@@ -63,6 +63,8 @@ pub struct Root {
     /// on.
     path: Option<PathBuf>,
     quota: Option<Quota>,
+    /// The mode bits that new files and directories do not get; those of the process if `None`.
+    umask: Option<u32>,
     /// The next number for the name of a STOU upload.
     next_unique: Arc<AtomicU32>,
 }
@@ -86,12 +88,22 @@ impl Root {
         let next_unique = Arc::new(AtomicU32::new(1));
         let found = directory.dir_metadata()?;
         let identity = (found.dev(), found.ino());
-        Ok(Self { directory, identity, path: None, quota: None, next_unique })
+        Ok(Self { directory, identity, path: None, quota: None, umask: None, next_unique })
     }
 
     /// Adds a quota to the root.
     pub(super) fn with_quota(self, quota: Quota) -> Self {
         Self { quota: Some(quota), ..self }
+    }
+
+    /// Sets the umask of the root, in place of that of the process.
+    pub(super) fn with_umask(self, umask: Option<u32>) -> Self {
+        Self { umask, ..self }
+    }
+
+    /// Returns the umask of the root, if it has one of its own.
+    pub(super) fn umask(&self) -> Option<u32> {
+        self.umask
     }
 
     /// Returns the quota of the root.
@@ -102,6 +114,12 @@ impl Root {
     /// Returns the path of the root, if it is known.
     pub(super) fn path(&self) -> Option<&PathBuf> {
         self.path.as_ref()
+    }
+
+    /// Returns the path of a file on this machine, if that of the root is known.
+    #[must_use]
+    pub fn real_path(&self, path: &VirtualPath) -> Option<PathBuf> {
+        Some(self.path.as_ref()?.join(real(path).ok()?))
     }
 
     /// Returns the number of the device that has the root.
@@ -124,11 +142,11 @@ impl Root {
         if (found.st_dev, found.st_ino) == self.identity { None } else { Self::open(path).ok() }
     }
 
-    /// Clones the root with its own descriptor, and without the quota.
+    /// Clones the root with its own descriptor, and without the quota and the umask.
     pub(super) fn again(&self) -> io::Result<Self> {
         let (directory, path) = (self.directory.try_clone()?, self.path.clone());
         let next_unique = Arc::clone(&self.next_unique);
-        Ok(Self { directory, identity: self.identity, path, quota: None, next_unique })
+        Ok(Self { directory, identity: self.identity, path, quota: None, umask: None, next_unique })
     }
 
     /// Counts the bytes and inodes beneath the root.
@@ -250,14 +268,22 @@ impl Root {
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
         let real = real(path)?;
         let mut builder = DirBuilder::new();
-        builder.mode(DIRECTORY_MODE);
-        let Some(quota) = &self.quota else {
-            return self.directory.create_dir_with(real, &builder);
-        };
-        let _names = quota.lock_names();
-        quota.take_file()?;
-        let made = self.directory.create_dir_with(real, &builder);
-        made.inspect_err(|_| quota.give_back(0, 1))
+        let mode = DIRECTORY_MODE & !self.umask.unwrap_or_default();
+        builder.mode(mode);
+        let make = || self.directory.create_dir_with(real, &builder);
+        match &self.quota {
+            None => make()?,
+            Some(quota) => {
+                let _names = quota.lock_names();
+                quota.take_file()?;
+                make().inspect_err(|_| quota.give_back(0, 1))?;
+            }
+        }
+        if self.umask.is_some() {
+            // The umask of the process may have taken more. If the mode cannot be changed, the directory is less open.
+            let _changed = self.directory.set_permissions(real, Permissions::from_mode(mode));
+        }
+        Ok(())
     }
 
     /// Returns the directory in which a file of this path is written, and its name there. A symbolic link is followed.

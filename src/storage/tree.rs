@@ -7,6 +7,7 @@
 //! Not here: the operations on a directory of this machine, in `root`, `partials` and `upload`.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -50,6 +51,14 @@ impl Tree {
     #[must_use]
     pub fn new(store: Store, disks: Arc<DiskPool>, durability: Durability) -> Self {
         Self { store, disks, durability }
+    }
+
+    /// Returns the path of a file on this machine, if it is on this machine and the path is known.
+    #[must_use]
+    pub fn real_path(&self, path: &VirtualPath) -> Option<PathBuf> {
+        match &self.store {
+            Store::Local(root) => root.real_path(path),
+        }
     }
 
     /// Makes a request that changes nothing. May hang if the answer is not [`Pending::Later`].

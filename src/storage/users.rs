@@ -9,20 +9,19 @@
 //! digits.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions as FileMode};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
-use std::num::NonZeroU64;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::password;
-use super::permissions::Permissions;
-use crate::units::{self, Networks, networks};
+use super::password::{self, HashKind};
+use super::user_settings::decode;
+pub use super::user_settings::{CertificateId, ClientCertificate, UserSettings, encode};
+use crate::ftp::path::Escaped;
+use crate::units;
 
 /// The mode of the users file: only its owner may read it.
 const FILE_MODE: u32 = 0o600;
@@ -42,103 +41,6 @@ pub struct User {
 impl fmt::Debug for User {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(formatter)
-    }
-}
-
-/// The settings that follow a user's password hash.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UserSettings {
-    /// The user's root; the server's root if `None`.
-    pub home: Option<PathBuf>,
-    /// The permissions of the user.
-    pub may: Permissions,
-    /// The maximum size of the home, in bytes.
-    pub quota: Option<u64>,
-    /// The maximum number of files in the home.
-    pub files: Option<u64>,
-    /// The maximum download rate in bytes per second, over all sessions of the user.
-    pub down: Option<NonZeroU64>,
-    /// The maximum upload rate in bytes per second, over all sessions of the user.
-    pub up: Option<NonZeroU64>,
-    /// The maximum number of concurrent sessions.
-    pub sessions: Option<usize>,
-    /// The networks from which the user may log in; all networks if it is empty.
-    pub from: Networks,
-}
-
-impl UserSettings {
-    /// Returns true if the user may log in from this address.
-    #[must_use]
-    pub fn lets_in(&self, address: IpAddr) -> bool {
-        self.from.is_empty() || self.from.iter().any(|network| network.contains(&address))
-    }
-
-    /// Applies one setting, `name=value`.
-    ///
-    /// # Errors
-    /// One sentence that describes the mistake.
-    pub fn set(&mut self, setting: &str) -> Result<(), String> {
-        let (name, value) =
-            setting.split_once('=').ok_or_else(|| format!("'{setting}' is not NAME=VALUE"))?;
-        let rate = |value: &str| {
-            units::bytes(value).and_then(|rate| {
-                NonZeroU64::new(rate).ok_or_else(|| "a rate must be at least 1".to_owned())
-            })
-        };
-        match name {
-            "home" => self.home = Some(home(value)?),
-            "may" => self.may = Permissions::parse(value)?,
-            "quota" => self.quota = Some(units::bytes(value)?),
-            "files" => self.files = Some(number(value)?),
-            "down" => self.down = Some(rate(value)?),
-            "up" => self.up = Some(rate(value)?),
-            "sessions" => {
-                self.sessions = Some(usize::try_from(number(value)?).unwrap_or(usize::MAX));
-            }
-            "from" => self.from = networks(value)?,
-            _ => return Err(format!("unknown setting '{name}'")),
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for UserSettings {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(home) = &self.home {
-            write!(formatter, " home={}", encode(home.as_os_str().as_bytes()))?;
-        }
-        write!(formatter, " may={}", self.may)?;
-        let numbers = [
-            ("quota", self.quota),
-            ("files", self.files),
-            ("down", self.down.map(NonZeroU64::get)),
-            ("up", self.up.map(NonZeroU64::get)),
-            ("sessions", self.sessions.map(|sessions| sessions as u64)),
-        ];
-        for (name, number) in numbers {
-            if let Some(number) = number {
-                write!(formatter, " {name}={number}")?;
-            }
-        }
-        if !self.from.is_empty() {
-            let networks: Vec<String> = self.from.iter().map(ToString::to_string).collect();
-            write!(formatter, " from={}", networks.join(","))?;
-        }
-        Ok(())
-    }
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("'{text}' is not a number"))
-}
-
-fn home(text: &str) -> Result<PathBuf, String> {
-    let bytes = decode(text).ok_or_else(|| format!("'{text}' is not a path"))?;
-    let home = PathBuf::from(std::ffi::OsString::from_vec(bytes));
-    if home.is_absolute() {
-        Ok(home)
-    } else {
-        Err(format!("the home {text} does not begin with /"))
     }
 }
 
@@ -180,6 +82,22 @@ impl Users {
             let (name, user) = parse_line(line).map_err(|what| format!("line {number}: {what}"))?;
             if users.0.insert(name, user).is_some() {
                 return Err(format!("line {number}: duplicate user"));
+            }
+        }
+        Ok(users)
+    }
+
+    /// Parses users that are written as `NAME:PASSWORD` or `NAME:HASH`, followed by `:SETTING` for each setting.
+    ///
+    /// # Errors
+    /// The mistake and its user.
+    pub fn of_entries(entries: impl Iterator<Item = impl AsRef<str>>) -> Result<Self, String> {
+        let mut users = Self::default();
+        for entry in entries {
+            let (name, user) = parse_entry(entry.as_ref())?;
+            let shown = Escaped(&name).to_string();
+            if users.0.insert(name, user).is_some() {
+                return Err(format!("user {shown}: duplicate user"));
             }
         }
         Ok(users)
@@ -236,50 +154,72 @@ impl fmt::Display for Users {
     }
 }
 
+fn parse_entry(entry: &str) -> Result<(Vec<u8>, User), String> {
+    let (name, rest) = entry.split_once(':').unwrap_or((entry, ""));
+    let wrong = |what: String| format!("user {}: {what}", Escaped(name.as_bytes()));
+    let (secret, settings_text) = rest.split_once(':').unwrap_or((rest, ""));
+    if name.is_empty() || secret.is_empty() {
+        return Err(wrong("a name and a password are needed".to_owned()));
+    }
+    let hash = if secret.starts_with('$') {
+        HashKind::of(secret).map_err(wrong)?;
+        secret.to_owned()
+    } else {
+        password::hash(secret.as_bytes()).map_err(wrong)?
+    };
+    let mut settings = UserSettings::default();
+    entry_words(settings_text).iter().try_for_each(|word| settings.set(word)).map_err(wrong)?;
+    settings.check().map_err(wrong)?;
+    Ok((name.as_bytes().to_vec(), User { hash, settings }))
+}
+
+/// Splits settings at colons and spaces. A piece that begins no setting belongs to the one before it, because
+/// addresses and paths may contain both.
+fn entry_words(text: &str) -> Vec<String> {
+    let is_setting = |piece: &str| {
+        piece == "disabled"
+            || piece
+                .split_once('=')
+                .is_some_and(|(name, _)| name.bytes().all(|byte| byte.is_ascii_lowercase()))
+    };
+    let mut words: Vec<String> = Vec::new();
+    for (separator, piece) in pieces(text) {
+        match words.last_mut() {
+            Some(word) if !is_setting(piece) => {
+                word.push_str(&encode(separator.as_bytes()));
+                word.push_str(piece);
+            }
+            _ => words.push(piece.to_owned()),
+        }
+    }
+    words
+}
+
+/// Returns the pieces between colons and spaces, each with the separator before it.
+fn pieces(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    let mut separator = "";
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.find([':', ' ']).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at_checked(end)?;
+        let found = (separator, piece);
+        (separator, rest) = behind.split_at_checked(behind.len().min(1))?;
+        Some(found)
+    })
+}
+
 fn parse_line(line: &str) -> Result<(Vec<u8>, User), String> {
     let mut words = line.split_ascii_whitespace();
     let name = words.next().and_then(decode).ok_or("invalid user name")?;
     let hash = words.next().unwrap_or_default();
-    if !password::is_hash(hash) {
-        return Err("no argon2id hash after the user name".to_owned());
-    }
+    HashKind::of(hash).map_err(|what| format!("user {}: {what}", Escaped(&name)))?;
     let mut settings = UserSettings::default();
     words.try_for_each(|word| settings.set(word))?;
+    settings.check()?;
     Ok((name, User { hash: hash.to_owned(), settings }))
-}
-
-fn encode(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        for letter in chunk.valid().chars() {
-            if letter.is_control() || letter.is_whitespace() || matches!(letter, '%' | '#') {
-                for byte in letter.encode_utf8(&mut [0; 4]).bytes() {
-                    let _written = write!(text, "%{byte:02X}");
-                }
-            } else {
-                text.push(letter);
-            }
-        }
-        for byte in chunk.invalid() {
-            let _written = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
-fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let byte = if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            u8::try_from(digit()? * 16 + digit()?).ok()?
-        } else {
-            byte
-        };
-        bytes.push(byte);
-    }
-    (!bytes.is_empty()).then_some(bytes)
 }
 
 /// Opens and locks the users file. Opens it again if an earlier holder of the lock has replaced it.
@@ -302,9 +242,14 @@ fn complaint(path: &Path, error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+    use std::os::unix::ffi::OsStringExt;
+    use std::path::PathBuf;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::storage::permissions::Permissions;
 
     const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$cG9vbGZ0cGRub2JvZHk$AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -331,14 +276,36 @@ mod tests {
     #[test]
     fn a_mistake_is_told_with_its_line() {
         for (line, what) in [
-            ("alice", "line 2: no argon2id hash after the user name"),
-            ("alice secret", "line 2: no argon2id hash after the user name"),
+            ("alice", "line 2: user alice: no hash of argon2id"),
+            ("alice secret", "line 2: user alice: no hash of argon2id"),
+            ("bob $1$a$b", "line 2: user bob: the hash is md5-crypt"),
             ("%zz x", "line 2: invalid user name"),
         ] {
-            assert_eq!(Users::parse(&format!("#\n{line}\n")), Err(what.to_owned()));
+            let wrong = Users::parse(&format!("#\n{line}\n")).unwrap_err();
+            assert!(wrong.starts_with(what), "{wrong}");
         }
-        for setting in ["home=a", "may=fly", "quota=x", "nonsense=1", "up=0", "from=300.1.1.1", "x"]
-        {
+        for setting in [
+            "home=a",
+            "may=fly",
+            "quota=x",
+            "nonsense=1",
+            "up=0",
+            "from=300.1.1.1",
+            "x",
+            "group=",
+            "umask=8",
+            "umask=700",
+            "umask=",
+            "umask=00002",
+            "expires=tomorrow",
+            "expires=2027-02-30",
+            "disabled=1",
+            "certificate=x",
+            "certificate=sha256:abc",
+            "certificate=CN=",
+            "login=x",
+            "login=certificate",
+        ] {
             assert!(Users::parse(&format!("a {HASH} {setting}")).is_err(), "{setting}");
         }
         assert!(
@@ -373,11 +340,19 @@ mod tests {
             name in proptest::collection::vec(any::<u8>(), 1..20),
             home in proptest::collection::vec(1..=255_u8, 0..20),
             numbers: (u64, u64, NonZeroU64, usize),
+            group: Option<char>,
         ) {
             let mut written = user("may=read from=::1,10.0.0.0/8");
             written.settings.home = Some(PathBuf::from(std::ffi::OsString::from_vec([b"/".as_slice(), &home].concat())));
             (written.settings.quota, written.settings.files) = (Some(numbers.0), Some(numbers.1));
             (written.settings.up, written.settings.sessions) = (Some(numbers.2), Some(numbers.3));
+            written.settings.group = group.map(String::from);
+            written.settings.set("certificate=CN=a%20b").unwrap();
+            written.settings.set(&format!("certificate=sha256:{}", "0A:".repeat(32))).unwrap();
+            written.settings.set("login=certificate").unwrap();
+            written.settings.umask = Some(0o027);
+            written.settings.expires = Some(jiff::civil::date(2027, 1, 31));
+            written.settings.disabled = numbers.0 % 2 == 0;
             let users = Users([(name, written)].into());
             prop_assert_eq!(Users::parse(&users.to_string()), Ok(users));
         }

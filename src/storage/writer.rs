@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::durability::Durability;
 use super::pending::Pending;
-use super::upload::{CancelOnDrop, Committed, Go, Upload};
+use super::upload::{CancelOnDrop, Committed, Content, Go, Upload};
 use crate::pool::{DiskPool, Job};
 
 /// A file that is being written. Dropping it keeps the data that has arrived.
@@ -123,6 +123,17 @@ impl Writer {
     #[must_use]
     pub fn flushing(&self) -> Option<BorrowedFd<'_>> {
         self.flushing.as_ref().map(Job::descriptor)
+    }
+
+    /// Returns the content that the file will have.
+    pub fn content(&mut self) -> io::Result<Content> {
+        self.upload()?.content()
+    }
+
+    /// Removes the file.
+    pub fn discard(self) -> io::Result<()> {
+        // A running flush needs no name.
+        self.upload.map_or(Ok(()), Upload::discard)
     }
 
     /// Ends an incomplete upload, and returns the number of bytes that are kept to resume from.

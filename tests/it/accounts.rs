@@ -164,7 +164,7 @@ fn a_flood_of_logins_leaves_those_served_who_are_in() {
     scene.server.write("a", noise(100_000));
     let mut member = scene.log_in("alice");
     // Each check takes much work.
-    let costly = Params::new(19456, 60, 1, None).unwrap();
+    let costly = Params::new(19456, 50, 1, None).unwrap();
     let costly = Argon2::new(Algorithm::Argon2id, Version::V0x13, costly);
     let hash = costly.hash_password(b"alice").unwrap().to_string();
     let change = |users: &mut Users| {

@@ -39,7 +39,7 @@ fn run(folder: &Path, address: SocketAddr, options: &[&str], commands: &str) -> 
 
 fn server_with(keys: KeyFiles) -> TestServer {
     TestServer::start(|config| {
-        config.tls = TlsFiles { keys: vec![keys], client_authorities: None };
+        config.tls = TlsFiles { keys: vec![keys], ..TlsFiles::default() };
     })
 }
 

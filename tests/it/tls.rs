@@ -36,7 +36,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let keys = vec![certificate(folder.path(), "localhost")];
         let server = TestServer::start(|config| {
-            config.tls = TlsFiles { keys, client_authorities: None };
+            config.tls = TlsFiles { keys, ..TlsFiles::default() };
             config.write = true;
             config.limits.login_delay = Duration::ZERO;
             adjust(config);
@@ -578,7 +578,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_file() {
     fs::write(&empty, "").unwrap();
     let open = |certificate: &Path, key: &Path| {
         let keys = vec![KeyFiles { certificate: certificate.into(), key: key.into() }];
-        let files = TlsFiles { keys, client_authorities: None };
+        let files = TlsFiles { keys, ..TlsFiles::default() };
         poolftpd::net::tls::Acceptor::open(files).unwrap_err()
     };
     for (certificate, key, what) in [

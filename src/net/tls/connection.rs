@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use zeroize::Zeroize;
 
@@ -127,6 +128,12 @@ impl Tls {
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
         self.connection.server_name()
+    }
+
+    /// Returns the certificate of the client, if it has sent one.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.connection.peer_certificates()?.first()
     }
 
     /// Returns the version, such as `1.3`.

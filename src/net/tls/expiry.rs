@@ -1,4 +1,4 @@
-//! The end of a certificate's validity, read from its DER form, so that administrators can be warned before it.
+//! Fields of a certificate, read from its DER form: the end of its validity, and the common name of its subject.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -10,9 +10,41 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// The tag of a certificate's version, which comes first unless the version is 1.
 const VERSION: u8 = 0xA0;
 
-/// Returns the time from which a certificate is no longer valid (RFC 5280 §4.1.2.5).
+/// The object identifier of a common name, 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+/// The tags of the texts in UTF-8, ASCII letters and ASCII: 12, 19 and 22.
+const UTF8_TEXTS: [u8; 3] = [0x0C, 0x13, 0x16];
+
+/// Returns the common name of the subject of a certificate, if there is exactly one (RFC 5280 §4.1.2.6).
 #[must_use]
-pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+pub fn common_name(certificate: &[u8]) -> Option<String> {
+    // The subject is behind the validity.
+    let (_, _, rest) = element(from_validity(certificate)?)?;
+    let (_, mut names, _) = element(rest)?;
+    let mut found = None;
+    while !names.is_empty() {
+        let (_, mut set, rest) = element(names)?;
+        names = rest;
+        while !set.is_empty() {
+            let (_, attribute, others) = element(set)?;
+            set = others;
+            let (_, kind, value) = element(attribute)?;
+            if kind != COMMON_NAME {
+                continue;
+            }
+            let (tag, text, _) = element(value)?;
+            let text = std::str::from_utf8(text).ok().filter(|_| UTF8_TEXTS.contains(&tag))?;
+            // SECURITY: with two names, it would be undefined which one counts.
+            if found.replace(text.to_owned()).is_some() {
+                return None;
+            }
+        }
+    }
+    found
+}
+
+/// Returns the fields of a certificate from its validity on.
+fn from_validity(certificate: &[u8]) -> Option<&[u8]> {
     let (_, certificate, _) = element(certificate)?;
     let (_, mut fields, _) = element(certificate)?;
     let (tag, _, rest) = element(fields)?;
@@ -23,7 +55,13 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     for _ in 0..3 {
         fields = element(fields)?.2;
     }
-    let (tag, validity, _) = element(fields)?;
+    Some(fields)
+}
+
+/// Returns the time from which a certificate is no longer valid (RFC 5280 §4.1.2.5).
+#[must_use]
+pub(super) fn not_after(certificate: &[u8]) -> Option<Timestamp> {
+    let (tag, validity, _) = element(from_validity(certificate)?)?;
     let (_, _, rest) = element(validity).filter(|_| tag == SEQUENCE)?;
     let (tag, text, _) = element(rest)?;
     let text = std::str::from_utf8(text).ok()?;

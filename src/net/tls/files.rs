@@ -34,8 +34,10 @@ pub struct KeyFiles {
 pub struct TlsFiles {
     /// One certificate for each name; the first also serves clients that request another name or none.
     pub keys: Vec<KeyFiles>,
-    /// The authorities that must have signed every client's certificate, if clients need one.
+    /// The authorities that must have signed the certificates of clients.
     pub client_authorities: Option<PathBuf>,
+    /// True if a client may have no certificate.
+    pub client_optional: bool,
 }
 
 static TLS_1_2: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
@@ -94,6 +96,8 @@ pub(super) fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, St
                 Arc::new(read_authorities(path)?),
                 Arc::new(ring::default_provider()),
             );
+            let verifier =
+                if files.client_optional { verifier.allow_unauthenticated() } else { verifier };
             let verifier = verifier.build().map_err(|error| in_file(path, &error))?;
             builder.with_client_cert_verifier(verifier)
         }

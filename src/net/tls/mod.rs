@@ -18,6 +18,7 @@ use rustls::server::ProducesTickets;
 
 pub use connection::{Direction, Tls};
 pub(super) use connection::{PLAINTEXT_BYTES_MAX, Received};
+pub use expiry::common_name;
 pub use files::{KeyFiles, Newest, TlsFiles, fingerprint, pin_of, read_authorities};
 use files::{Served, read_config};
 use resumption::Accounts;

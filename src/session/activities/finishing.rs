@@ -9,16 +9,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::events::Outcome;
+use jiff::Timestamp;
+
+use crate::events::{Event, Outcome};
 use crate::ftp::line::Unfinished;
 use crate::ftp::{Code, Reply};
+use crate::net::client_of;
 use crate::net::control::{Disconnect, has_ended, has_unread};
 use crate::pool::{Class, Job, Watch};
+use crate::scan::Finding;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
 use crate::session::transfer::receive::FileReceiver;
 use crate::session::transfer::record::{AfterTransfer, TransferRecord};
-use crate::storage::{ABORTED, ClientState, Committed, Completeness, Go, Pending, Writer};
+use crate::spool::Stored;
+use crate::storage::{
+    ABORTED, ClientState, Committed, Completeness, Content, Durability, Go, Pending, Writer,
+};
 
 use super::ending::{Ending, complete, finish};
 use super::keeping::{self, keep};
@@ -36,6 +43,15 @@ const READS_MAX: u32 = 256;
 struct AwaitingLine {
     record: TransferRecord,
     receiver: Box<FileReceiver>,
+    until: Instant,
+}
+
+/// An upload that was judged to be whole: its content is being scanned.
+#[derive(Debug)]
+struct Scanning {
+    record: TransferRecord,
+    receiver: Box<FileReceiver>,
+    job: Job<Finding>,
     until: Instant,
 }
 
@@ -96,6 +112,11 @@ fn decide(
     // If the client has sent something meanwhile, the upload is judged again, and the mark must stay.
     receiver.repeated |= cx.data.short_upload.take().is_some_and(|short| short == ended);
     match receiver.judge(client) {
+        Completeness::Complete | Completeness::AssumedComplete
+            if cx.service.scanner.is_some() && !receiver.scanned =>
+        {
+            scan(cx, record, receiver)
+        }
         Completeness::Complete => commit(cx, record, receiver, Outcome::Complete),
         Completeness::AssumedComplete => commit(cx, record, receiver, Outcome::AssumedComplete),
         Completeness::CutOff(ABORTED) => keep(cx, record, *receiver, Ending::Aborted),
@@ -139,6 +160,83 @@ fn look_for_abort(cx: &mut Context, then: &mut AfterTransfer) -> Result<ClientSt
 /// Returns whether commands can be read now.
 fn reads_now(cx: &Context, then: AfterTransfer) -> bool {
     Listens::during_transfer(then, &cx.control) == Listens::Urgent && !cx.control.is_congested()
+}
+
+/// Scans the content of the file. Afterwards the upload is judged again, because the client may have intervened.
+fn scan(cx: &Context, record: TransferRecord, mut receiver: Box<FileReceiver>) -> Next {
+    let until = cx.now + cx.service.limits.stall_timeout;
+    let work = move || {
+        let content = receiver.content();
+        (receiver, content)
+    };
+    call(cx, until, None, work, move |cx, (receiver, content), _| {
+        Ok(begin_scan(cx, record, receiver, content))
+    })
+}
+
+fn begin_scan(
+    cx: &Context,
+    record: TransferRecord,
+    receiver: Box<FileReceiver>,
+    content: io::Result<Content>,
+) -> Next {
+    let Some(scanner) = cx.service.scanner.clone() else {
+        return unscanned(cx, record, *receiver, &io::ErrorKind::NotFound.into());
+    };
+    let from = client_of(cx.control.peer().ip());
+    let run = |mut content| {
+        let scan = move || scanner.scan(&mut content);
+        cx.service
+            .scanners
+            .try_run(from, scan)
+            .unwrap_or_else(|| Err(io::Error::other("too many files wait for the scanner")))
+    };
+    match content.and_then(run) {
+        Ok(job) => {
+            // Two times: files that wait before this one, and this one.
+            let until = cx.now + cx.service.limits.scan_timeout * 2;
+            Next::go(Scanning { record, receiver, job, until })
+        }
+        Err(error) => unscanned(cx, record, *receiver, &error),
+    }
+}
+
+/// Ends an upload that could not be scanned. It is kept, so that the client can complete it later.
+fn unscanned(
+    cx: &Context,
+    record: TransferRecord,
+    receiver: FileReceiver,
+    error: &io::Error,
+) -> Next {
+    cx.log(&Event::Error { message: "cannot scan an upload", error });
+    let reply = Reply::new(Code::LOCAL_ERROR, "The file cannot be scanned now; try again later.");
+    keep(cx, record, receiver, Ending::Failed(reply, Outcome::Failed))
+}
+
+/// Removes an infected upload, and then replies.
+fn refuse(
+    cx: &mut Context,
+    record: TransferRecord,
+    receiver: FileReceiver,
+    signature: &str,
+) -> Next {
+    cx.log(&Event::Infected { path: &record.path, signature });
+    cx.data.route = None;
+    let text = format!("Refused: the file is infected with {}.", signature.escape_debug());
+    let reply = Reply::new(Code::UNAVAILABLE, text);
+    let until = cx.now + cx.service.limits.stall_timeout;
+    call(
+        cx,
+        until,
+        None,
+        move || receiver.discard(),
+        move |cx, removed, _| {
+            if let Err(error) = &removed {
+                cx.log(&Event::Error { message: "cannot remove an infected upload", error });
+            }
+            Ok(finish(cx, record, &reply, Outcome::Failed))
+        },
+    )
 }
 
 /// Flushes the file and gives it its final name, unless the client intervenes.
@@ -199,7 +297,7 @@ impl WholeUpload {
                 for marker in receiver.unanswered_markers() {
                     cx.reply(&marker.reply());
                 }
-                finish(cx, record, &complete(cx), outcome)
+                queue_for_hooks(cx, record, outcome)
             }
             Ok(Committed::Asked(writer)) => {
                 receiver.take_back(*writer);
@@ -211,6 +309,38 @@ impl WholeUpload {
             Err(error) => keeping::fail(cx, record, error),
         }
     }
+}
+
+/// Queues a stored file for the hooks, if there are any, and then replies: the event is as safe as the file.
+fn queue_for_hooks(cx: &mut Context, record: TransferRecord, outcome: Outcome) -> Next {
+    let (spool, member) = (cx.service.spool.clone(), cx.identity.login.member());
+    let (Some(spool), Some(member)) = (spool, member) else {
+        return finish(cx, record, &complete(cx), outcome);
+    };
+    let stored = Stored {
+        time: Timestamp::now(),
+        session: cx.identity.session.to_string(),
+        user: cx.identity.user.as_deref().unwrap_or_default().to_vec(),
+        host: cx.identity.served_host.as_deref().map(str::to_owned),
+        client: cx.identity.peer.ip(),
+        verb: record.verb.name,
+        path: record.path.as_bytes().to_vec(),
+        file: member.tree.real_path(&record.path),
+        bytes: record.bytes,
+    };
+    let (until, durability) = (cx.now + cx.service.limits.stall_timeout, cx.service.durability);
+    let work = move || spool.put(&stored, durability == Durability::Flushed);
+    call(cx, until, None, work, move |cx, put, _| {
+        if let Err(error) = &put {
+            cx.log(&Event::Error { message: "cannot queue an upload for the hooks", error });
+        }
+        Ok(finish(cx, record, &complete(cx), outcome))
+    })
+}
+
+/// Returns the reply to STAT while an upload is being scanned.
+fn scanning() -> Reply {
+    Reply::new(Code::STATUS, "Scanning the received data.")
 }
 
 /// Returns the reply to STAT while an upload is being stored.
@@ -261,6 +391,53 @@ impl Activity for AwaitingLine {
     }
 
     fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+    fn listens(&self, cx: &Context) -> Listens {
+        Listens::during_transfer(self.record.then, &cx.control)
+    }
+}
+
+impl Activity for Scanning {
+    fn name(&self) -> &'static str {
+        "scanning"
+    }
+
+    fn advance(mut self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
+        let (polled, found) = (poll(cx, &mut self.record.then, scanning), self.job.outcome());
+        if polled.is_err() {
+            // The outcome of the upload must still be logged, but no more commands are read.
+            self.record.then = AfterTransfer::Farewell;
+        }
+        let aborted = matches!(polled, Ok(Polled::Abort));
+        if !aborted && found.is_none() {
+            return Ok(Next::Wait(self));
+        }
+        let Self { record, mut receiver, .. } = *self;
+        let until = cx.now + LINE_TIMEOUT;
+        Ok(match found {
+            _ if aborted => decide(cx, record, receiver, ClientState::Aborted, until),
+            Some(Ok(Finding::Clean)) => {
+                receiver.scanned = true;
+                decide(cx, record, receiver, ClientState::Present, until)
+            }
+            Some(Ok(Finding::Infected(signature))) => refuse(cx, record, *receiver, &signature),
+            Some(Err(error)) => unscanned(cx, record, *receiver, &error),
+            None => unscanned(cx, record, *receiver, &io::ErrorKind::Interrupted.into()),
+        })
+    }
+
+    fn deadline(&self, _: &Context) -> Instant {
+        self.until
+    }
+
+    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        let Self { record, receiver, .. } = *self;
+        Ok(unscanned(cx, record, *receiver, &io::ErrorKind::TimedOut.into()))
+    }
+
+    fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+        watch.readable(self.job.descriptor(), Class::Interactive);
+    }
 
     fn listens(&self, cx: &Context) -> Listens {
         Listens::during_transfer(self.record.then, &cx.control)

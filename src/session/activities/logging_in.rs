@@ -6,11 +6,15 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use crate::events::{Event, LoginFailure};
 use crate::ftp::command::Password;
+use crate::ftp::path::Escaped;
 use crate::ftp::{Code, Reply, VirtualPath};
 use crate::net::client_of;
 use crate::net::control::Disconnect;
+use crate::net::tls::{Tls, common_name, pin_of};
 use crate::pool::{Class, Job, Watch};
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
@@ -18,7 +22,10 @@ use crate::session::identity::Login;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
 use crate::session::throttle::{Attempt, LockedOut, Lockout, Target};
-use crate::storage::{Account, Accounts, Admission, Denied, Tree, Verdict, Verification};
+use crate::storage::users::ClientCertificate;
+use crate::storage::{
+    Account, Accounts, Admission, Credentials, Denied, Tree, Verdict, Verification,
+};
 
 use super::closing::dismiss;
 
@@ -81,17 +88,29 @@ pub(in crate::session) fn begin(cx: &mut Context, name: Vec<u8>, password: Passw
         return login.end(cx, end);
     }
     let from = cx.control.peer().ip();
-    let check = match accounts(cx).verify(&login.name, password, from) {
+    let (tls, now) = (cx.control.tls(), Timestamp::now());
+    let (certificate, tls) = (tls.and_then(certificate), tls.is_some());
+    let credentials = Credentials { name: &login.name, password, from, certificate, tls, now };
+    let checkers = &cx.service.checkers;
+    let (pool, check) = match accounts(cx).verify(credentials) {
         Verification::Now(verdict) => return login.end(cx, verdict.into()),
-        Verification::Later(check) => check,
+        Verification::Later(check) => (&checkers.hashes, check),
+        Verification::Elsewhere(check) => (&checkers.authenticator, check),
     };
-    match cx.service.checkers.try_run(client_of(from), || Ok(check())) {
+    match pool.try_run(client_of(from), || Ok(check())) {
         Some(Ok(check)) => {
             let until = cx.now + CHECK_TIMEOUT;
             Next::go(LoggingIn { login, stage: Stage::Checking(check), until })
         }
         Some(Err(_)) | None => login.end(cx, End::Undecided(Refusal::TooManyLogins)),
     }
+}
+
+/// Returns the certificate that the client has sent.
+fn certificate(tls: &Tls) -> Option<ClientCertificate> {
+    let certificate = tls.client_certificate()?;
+    let (fingerprint, common_name) = (pin_of(certificate), common_name(certificate));
+    Some(ClientCertificate { fingerprint, common_name })
 }
 
 /// Describes the login for the throttle.
@@ -240,6 +259,7 @@ impl From<Denied> for End {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Incorrect => Self::Incorrect("login incorrect"),
+            Denied::Closed(why) => Self::Incorrect(why),
             Denied::NoHome(error) => {
                 let why = format!("cannot open the home: {error}");
                 Self::Denied(why, LoginFailure::NoHome, Refusal::NoHome(error))
@@ -247,6 +267,10 @@ impl From<Denied> for End {
             Denied::OutOfMemory => {
                 let (why, cause) = ("out of memory".to_owned(), LoginFailure::Overloaded);
                 Self::Denied(why, cause, Refusal::OutOfMemory)
+            }
+            Denied::Unverified(why) => {
+                let why = Escaped(why.as_bytes()).to_string();
+                Self::Denied(why, LoginFailure::Unverified, Refusal::Unverified)
             }
             Denied::TooManySessions => {
                 let (why, cause) = ("too many sessions".to_owned(), LoginFailure::TooManySessions);

@@ -11,7 +11,7 @@ use crate::net::copy::{self, Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
 use crate::storage::{
-    ClientState, Committed, Completeness, DataEnd, Go, Pending, Signs, Writer, judge,
+    ClientState, Committed, Completeness, Content, DataEnd, Go, Pending, Signs, Writer, judge,
 };
 
 use crate::session::parameters::Parameters;
@@ -51,6 +51,8 @@ pub(in crate::session) struct FileReceiver {
     received: u64,
     /// True if an earlier upload of this file in the session ended at the same length.
     pub(in crate::session) repeated: bool,
+    /// True once the scanner has found nothing in the whole content.
+    pub(in crate::session) scanned: bool,
     unflushed: u64,
     /// Time at which the last flush began.
     flushed_at: Instant,
@@ -82,6 +84,7 @@ impl FileReceiver {
         Self {
             offset: writer.position(),
             repeated: false,
+            scanned: false,
             writer: Some(writer),
             ascii: ascii.then(Default::default),
             blocks: (parameters.mode == Mode::Block).then(Decoder::default),
@@ -328,6 +331,16 @@ impl FileReceiver {
             Some(writer) => writer.commit(go),
             None => Pending::Done(Err(io::ErrorKind::BrokenPipe.into())),
         }
+    }
+
+    /// Returns the content that the file will have.
+    pub(in crate::session) fn content(&mut self) -> io::Result<Content> {
+        self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.content()
+    }
+
+    /// Removes what has arrived.
+    pub(in crate::session) fn discard(self) -> io::Result<()> {
+        self.writer.map_or(Ok(()), Writer::discard)
     }
 
     /// Takes back a file that did not get its final name.

@@ -8,6 +8,7 @@
 mod append;
 mod begin;
 mod commit;
+mod content;
 mod copy;
 mod judge;
 mod keep;
@@ -18,6 +19,7 @@ mod state;
 mod target;
 
 pub(super) use append::recover;
+pub use content::Content;
 pub use judge::{ABORTED, ClientState, Completeness, DataEnd, Signs, VANISHED, judge};
 pub use record::Owner;
 pub(super) use rename::rename_new_at;

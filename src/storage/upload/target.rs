@@ -38,6 +38,8 @@ pub(in crate::storage) struct UploadTarget {
     pub(in crate::storage) part: OsString,
     /// The limits of the tree.
     pub(in crate::storage) quota: Option<Quota>,
+    /// The mode bits that new files do not get; those of the process if `None`.
+    pub(in crate::storage) umask: Option<u32>,
 }
 
 /// The result of locking a file. The kernel releases the lock when the process dies.
@@ -69,7 +71,13 @@ impl UploadTarget {
 
     fn without_part(root: &Root, path: &VirtualPath) -> io::Result<Self> {
         let (directory, name) = root.place(path)?;
-        Ok(Self { directory, name, part: OsString::new(), quota: root.quota().cloned() })
+        Ok(Self {
+            directory,
+            name,
+            part: OsString::new(),
+            quota: root.quota().cloned(),
+            umask: root.umask(),
+        })
     }
 
     fn with_part_for(self, stands: Option<&Stat>) -> Self {
@@ -145,12 +153,17 @@ impl UploadTarget {
     /// system has no locks.
     pub(super) fn create(&self, name: &OsStr, replaces: Option<&Stat>) -> io::Result<(File, bool)> {
         // Never more open than the file that it replaces, because not every file system allows changing the mode.
-        let mode = replaces.map_or(FILE_MODE, |stat| (stat.st_mode & KEPT_MODE) | OWNER_MODE);
+        let new = FILE_MODE & !self.umask.unwrap_or_default();
+        let mode = replaces.map_or(new, |stat| (stat.st_mode & KEPT_MODE) | OWNER_MODE);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(mode);
         // Under this lock, no sweep removes the file before it is locked.
         let _names = self.lock_names();
         let file: File = rustix::fs::openat(&self.directory, name, flags, mode)?.into();
+        if self.umask.is_some() && replaces.is_none() {
+            // The umask of the process may have taken more. If the mode cannot be changed, the file is less open.
+            let _changed = rustix::fs::fchmod(&file, mode);
+        }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if self.is_called(name, &file)? => Ok((file, true)),
             // Another process was faster.
@@ -195,6 +208,7 @@ impl UploadTarget {
             name: self.name.clone(),
             part: self.part.clone(),
             quota: self.quota.clone(),
+            umask: self.umask,
         })
     }
 
