@@ -89,8 +89,8 @@ pub use builder::ServerBuilder;
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use client::{
-    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Progress,
-    RemoteMetadata, TlsMode, Trust, UploadStart,
+    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Notices,
+    Progress, RemoteMetadata, TlsMode, Trust, Unaccepted, UploadStart,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]

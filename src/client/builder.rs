@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::Client;
 use super::error::ClientError;
 use super::interrupt::Interrupt;
+use super::notices::Notices;
 use super::options::{Family, Options};
 use super::trust::{TlsMode, Trust};
 
@@ -101,6 +102,12 @@ impl ClientBuilder {
     /// Ends the current operation when this is set.
     pub fn interrupt(mut self, interrupt: Interrupt) -> Self {
         self.options.interrupt = interrupt;
+        self
+    }
+
+    /// Receives messages about the connection, such as that of a reconnect. The default drops them.
+    pub fn notices(mut self, notices: Notices) -> Self {
+        self.options.notices = notices;
         self
     }
 

@@ -165,7 +165,8 @@ impl Link {
 
     /// Returns true if the path is a directory that can be entered, and stays in the current directory.
     fn can_enter(&mut self, path: &[u8]) -> Result<bool, ClientError> {
-        let here = self.current_directory()?;
+        // Without PWD there would be no way back.
+        let Some(here) = self.optional(Self::current_directory)? else { return Ok(false) };
         if self.optional(|link| link.change_directory(path))?.is_none() {
             return Ok(false);
         }

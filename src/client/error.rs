@@ -45,8 +45,18 @@ pub struct ClientError {
     pub(super) is_unsent: bool,
     /// Set if all data moved and ended in order, and only the final reply is missing.
     pub(super) is_unconfirmed: bool,
-    /// The SHA-256 of a certificate that the user may accept for this server.
-    pub(super) fingerprint: Option<String>,
+    /// A certificate that the user may accept for this server.
+    certificate: Option<Box<Unaccepted>>,
+}
+
+/// A certificate that is not signed by a trusted authority for its server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Unaccepted {
+    /// Its SHA-256, in hexadecimal digits, for [`Trust::Pin`](super::Trust::Pin).
+    pub fingerprint: String,
+    /// The reason, as a sentence without its end.
+    pub why: String,
 }
 
 impl ClientError {
@@ -59,7 +69,7 @@ impl ClientError {
             is_final: false,
             is_unsent: false,
             is_unconfirmed: false,
-            fingerprint: None,
+            certificate: None,
         }
     }
 
@@ -83,8 +93,15 @@ impl ClientError {
     }
 
     /// Names the certificate that was not accepted.
-    pub(super) fn about_certificate(self, fingerprint: &str) -> Self {
-        Self { fingerprint: Some(fingerprint.to_owned()), ..self }
+    pub(super) fn about_certificate(self, fingerprint: &str, why: &str) -> Self {
+        let certificate = Unaccepted { fingerprint: fingerprint.to_owned(), why: why.to_owned() };
+        Self { certificate: Some(Box::new(certificate)), ..self }
+    }
+
+    /// Returns the certificate of the server, if the connection failed because no trusted authority has signed it.
+    #[must_use]
+    pub fn unaccepted_certificate(&self) -> Option<&Unaccepted> {
+        self.certificate.as_deref()
     }
 
     /// Marks the error as one of a transfer that lacks nothing but the final reply.

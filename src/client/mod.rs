@@ -22,6 +22,7 @@ mod error;
 mod files;
 mod identity;
 mod interrupt;
+#[cfg(feature = "cli")]
 mod known_hosts;
 mod link;
 mod mark;
@@ -48,7 +49,7 @@ pub mod url;
 
 pub use builder::ClientBuilder;
 pub use connection::Client;
-pub use error::{ClientError, ErrorKind};
+pub use error::{ClientError, ErrorKind, Unaccepted};
 pub use interrupt::Interrupt;
 pub use metadata::RemoteMetadata;
 pub use notices::Notices;

@@ -72,8 +72,8 @@ pub(super) fn handshake_failed(server: &Endpoint, error: &io::Error) -> ClientEr
         && let Some(rejected) = other.downcast_ref::<Rejected>()
     {
         let error = ClientError::new(ErrorKind::Tls, format!("{server}: TLS failed: {rejected}"));
-        return match rejected.why {
-            Why::Invalid(_) => error.about_certificate(&rejected.fingerprint),
+        return match &rejected.why {
+            Why::Invalid(why) => error.about_certificate(&rejected.fingerprint, why),
             Why::NotPinned | Why::Changed { .. } => error,
         };
     }

@@ -55,7 +55,10 @@ impl Target {
             .map(|path| path.split(";type=").next().unwrap_or(path))
             .filter(|path| !path.is_empty());
         let path = path.map(decode).transpose()?;
-        Ok(Self { user, password, path, is_url: true, tls, ..Self::host(place)? })
+        let place = Self::host(place)?;
+        // The zone of an address, such as `%25eth0`, is encoded (RFC 6874).
+        let host = place.host.replace("%25", "%");
+        Ok(Self { host, user, password, path, is_url: true, tls, ..place })
     }
 
     /// Parses `host`, `host:port`, `[::1]:port` or a bare IPv6 address.
@@ -126,6 +129,11 @@ mod tests {
         assert_eq!(
             url,
             Ok(("h".to_owned(), Some(21), text("anna"), text("p@ss"), Some(b"a b/c".to_vec())))
+        );
+        let zone = Ok(("fe80::1%eth0".to_owned(), None, None, None, None));
+        assert_eq!(
+            (read("ftp://[fe80::1%25eth0]/"), read("ftp://[fe80::1%eth0]")),
+            (zone.clone(), zone)
         );
         assert_eq!(read("ftp://h/"), Ok(("h".to_owned(), None, None, None, None)));
         for text in ["", "ftp://", "http://h", "h:x", "ftp://h/%4", "ftp://u@"] {

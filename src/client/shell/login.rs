@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::client::connection::Client;
-use crate::client::error::{ClientError, ErrorKind, reason};
+use crate::client::error::{ClientError, ErrorKind, Unaccepted, reason};
 use crate::client::known_hosts::KnownHosts;
 use crate::client::names::local_name;
 use crate::client::netrc;
@@ -68,24 +68,24 @@ impl Shell {
             None => options.clone(),
         };
         let refused = match Client::connect(host, port, &options) {
-            Err(error) if self.interactive && error.fingerprint.is_some() => error,
+            Err(error) if self.interactive => error,
             outcome => return outcome,
         };
-        let (Some(fingerprint), Some(known)) = (refused.fingerprint.clone(), known) else {
+        let (Some(certificate), Some(known)) = (refused.unaccepted_certificate(), known) else {
             return Err(refused);
         };
-        self.note(&refused.to_string());
+        let Unaccepted { fingerprint, why } = certificate;
         let question = format!(
-            "SHA-256 {}\nTrust this certificate for {host}:{port} from now on? [y/N] ",
-            in_pairs(&fingerprint)
+            "{host}:{port}: {why}.\nIts SHA-256 is {}.\nTrust it for {host}:{port} from now on? [y/N] ",
+            in_pairs(fingerprint)
         );
         if !matches!(ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes") {
             return Err(refused);
         }
         known
-            .add(host, port, &fingerprint)
+            .add(host, port, fingerprint)
             .map_err(|error| ClientError::local(known.path(), &error))?;
-        let trust = Trust::Known(fingerprint, known.path().to_owned());
+        let trust = Trust::Known(fingerprint.clone(), known.path().to_owned());
         Client::connect(host, port, &Options { trust, ..options })
     }
 

@@ -11,8 +11,6 @@ pub(super) struct Clock {
     pub(super) time: Time,
     /// True if it has seconds.
     pub(super) has_seconds: bool,
-    /// True if it has a fraction of a second.
-    pub(super) has_fraction: bool,
 }
 
 /// Reads `9:05`, `21:22:33.5`, `04:11PM`, `6:22a`, `20.59` or `21:22:33Z`.
@@ -41,7 +39,7 @@ pub(super) fn clock(word: &[u8]) -> Option<Clock> {
     let hour = half.hour(two_digits(hour)?)?;
     // A leap second becomes second 59.
     let time = Time::new(hour, two_digits(minute)?, second_number.min(59), 0).ok()?;
-    Some(Clock { time, has_seconds: second.is_some(), has_fraction: fraction.is_some() })
+    Some(Clock { time, has_seconds: second.is_some() })
 }
 
 /// Reads `20.59`.
@@ -49,7 +47,7 @@ fn dotted(number: &[u8], half: Half) -> Option<Clock> {
     let (hour, minute) = number.split_at_checked(number.iter().position(|byte| *byte == b'.')?)?;
     let minute = minute.get(1..).filter(|minute| minute.len() == 2)?;
     let time = Time::new(half.hour(two_digits(hour)?)?, two_digits(minute)?, 0, 0).ok()?;
-    Some(Clock { time, has_seconds: false, has_fraction: false })
+    Some(Clock { time, has_seconds: false })
 }
 
 fn two_digits(digits: &[u8]) -> Option<i8> {

@@ -117,8 +117,9 @@ fn finish(words: &Words<'_>, at: usize, day: CivilDay, now: Timestamp) -> Option
     let behind =
         words.get(at + 1).and_then(year).filter(|_| clock.has_seconds && words.len() > at + 2);
     let day = CivilDay { year: behind.or(day.year), ..day };
-    let words = at + 1 + usize::from(behind.is_some());
-    Some(Dated { time: day.at(Some(clock), now), words, has_clock: true })
+    let end = at + 1 + usize::from(behind.is_some());
+    let end = end + usize::from(has_zone(words, end, Some(clock)));
+    Some(Dated { time: day.at(Some(clock), now), words: end, has_clock: true })
 }
 
 /// Reads a date of one word, such as `2005-06-07`, `07.06.2005`, `29-Jan-2001`, `Feb-28-1998` or `06-07`, with the time
@@ -138,9 +139,7 @@ fn joined(words: &Words<'_>, at: usize, order: Order, now: Timestamp) -> Option<
     let behind = words.get(at + 1).and_then(clock).filter(|_| glued.is_none());
     let clock = glued.or(behind);
     let mut end = at + 1 + usize::from(behind.is_some());
-    if clock.is_some_and(|clock| clock.has_fraction) && words.get(end).is_some_and(is_zone) {
-        end += 1;
-    }
+    end += usize::from(has_zone(words, end, clock));
     Some(Dated { time: day.at(clock, now), words: end, has_clock: clock.is_some() })
 }
 
@@ -232,7 +231,13 @@ fn is_weekday(word: &[u8]) -> bool {
     names.iter().any(|name| word.eq_ignore_ascii_case(name))
 }
 
-/// Returns true for an offset from UTC, such as `+0200`.
+/// Returns true if an offset from UTC, such as `+0200`, stands between the seconds and the name.
+fn has_zone(words: &Words<'_>, at: usize, clock: Option<Clock>) -> bool {
+    clock.is_some_and(|clock| clock.has_seconds)
+        && words.len() > at + 1
+        && words.get(at).is_some_and(is_zone)
+}
+
 fn is_zone(word: &[u8]) -> bool {
     matches!(word, [b'+' | b'-', digits @ ..] if digits.len() == 4 && digits.iter().all(u8::is_ascii_digit))
 }
