@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use argh::FromArgs;
 use poolftpd::cli;
-use poolftpd::client::shell::{Settings, Shell};
+use poolftpd::client::secret;
+use poolftpd::client::shell::{Clobber, Settings, Shell};
 use poolftpd::client::{Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
@@ -30,6 +31,18 @@ struct Arguments {
     #[argh(option, short = 'u', arg_name = "user")]
     user: Option<String>,
 
+    /// read the password of this user, one line, from this open descriptor
+    #[argh(option, arg_name = "n")]
+    password_fd: Option<u32>,
+
+    /// take the password of this user from this environment variable
+    #[argh(option, arg_name = "variable")]
+    password_env: Option<String>,
+
+    /// do not log in before the command user, or before the first command that needs a login
+    #[argh(switch, short = 'n')]
+    no_login: bool,
+
     /// run these commands, separated by semicolons, and exit
     #[argh(option, short = 'c', arg_name = "commands")]
     commands: Option<String>,
@@ -37,6 +50,14 @@ struct Arguments {
     /// in a script, exit at the first command that fails
     #[argh(switch, short = 'e')]
     exit_on_error: bool,
+
+    /// let downloads replace local files that differ (default: ask on a terminal, fail in a script)
+    #[argh(switch)]
+    clobber: bool,
+
+    /// let downloads skip local files that exist
+    #[argh(switch)]
+    no_clobber: bool,
 
     /// use of TLS: auto (if the server offers it; default), require, implicit or off
     #[argh(option, default = "TlsMode::Auto", from_str_fn(tls), arg_name = "when")]
@@ -94,12 +115,15 @@ struct Arguments {
     #[argh(positional, arg_name = "host|url")]
     target: String,
 
-    /// port of the server (default: 2121; for a URL: 21)
+    /// port of the server (default: 2121, then 21; for a URL: 21)
     #[argh(positional)]
     port: Option<u16>,
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = secret::hide_password() {
+        cli::complain(PROGRAM, &format!("the password of the command line stays visible: {error}"));
+    }
     let arguments: Arguments = match cli::arguments(PROGRAM) {
         Ok(arguments) => arguments,
         Err(status) => return status,
@@ -120,6 +144,18 @@ fn main() -> ExitCode {
     if arguments.timeout == 0 {
         return cli::usage(PROGRAM, "--timeout must be at least 1");
     }
+    let clobber = match (arguments.clobber, arguments.no_clobber) {
+        (true, true) => {
+            return cli::usage(PROGRAM, "--clobber and --no-clobber cannot be used together");
+        }
+        (true, false) => Clobber::Replace,
+        (false, true) => Clobber::Keep,
+        (false, false) => Clobber::Ask,
+    };
+    let password = match password(arguments.password_fd, arguments.password_env.as_deref()) {
+        Ok(password) => password,
+        Err(what) => return cli::usage(PROGRAM, &what),
+    };
     let interrupt = Interrupt::default();
     let caught = signal_hook::flag::register(SIGINT, interrupt.flag())
         // A write beyond a file size limit fails with an error, instead of ending the program.
@@ -146,6 +182,9 @@ fn main() -> ExitCode {
         user: arguments.user,
         quiet: arguments.quiet,
         exit_on_error: arguments.exit_on_error,
+        password,
+        no_login: arguments.no_login,
+        clobber,
     };
     ExitCode::from(run(
         Shell::new(options, settings),
@@ -153,6 +192,20 @@ fn main() -> ExitCode {
         arguments.port,
         arguments.commands.as_deref(),
     ))
+}
+
+/// Returns the password from a descriptor or from the environment.
+fn password(descriptor: Option<u32>, variable: Option<&str>) -> Result<Option<String>, String> {
+    if let Some(descriptor) = descriptor {
+        return secret::read_descriptor(descriptor)
+            .map(Some)
+            .map_err(|error| format!("no password from descriptor {descriptor}: {error}"));
+    }
+    match std::env::var(variable.unwrap_or(secret::PASSWORD_VARIABLE)) {
+        Ok(password) => Ok(Some(password)),
+        Err(_) if variable.is_none() => Ok(None),
+        Err(error) => Err(format!("no password from {}: {error}", variable.unwrap_or_default())),
+    }
 }
 
 fn tls(text: &str) -> Result<TlsMode, String> {
@@ -179,9 +232,13 @@ fn run(mut shell: Shell, target: &str, port: Option<u16>, commands: Option<&str>
     } else if let Err(error) = leave_on_ctrl_c() {
         cli::complain(PROGRAM, &format!("cannot catch Ctrl-C: {error}"));
     }
+    shell.run_start_file();
     if let Err(error) = shell.open(target, port) {
         shell.fail(&error);
-        return error.status();
+        // On a terminal, the user may try another login.
+        if !(interactive && shell.is_connected()) {
+            return error.status();
+        }
     }
     match commands {
         Some(commands) => shell.run_text(commands),

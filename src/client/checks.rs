@@ -10,6 +10,7 @@ use crate::ftp::checksum::{Algorithm, Checksum};
 use crate::ftp::command::{Command, Range};
 use crate::ftp::{Code, Reply};
 
+use super::connection::Client;
 use super::error::ClientError;
 use super::link::Link;
 use super::names::name;
@@ -25,6 +26,18 @@ pub(super) enum Comparison {
     Different,
     /// The server computes no checksum for this file.
     Unknown,
+}
+
+impl Client {
+    /// Returns true if a checksum of the server proves that a local file has the bytes of a remote one.
+    pub(super) fn is_same(&mut self, path: &[u8], local: &Path) -> Result<bool, ClientError> {
+        let failed = |error: io::Error| ClientError::local(local, &error);
+        #[expect(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
+        let file = File::open(local).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let compared = self.link()?.compare(path, &file, local, length, Whole::Yes)?;
+        Ok(compared == Comparison::Same)
+    }
 }
 
 impl Link {

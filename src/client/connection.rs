@@ -104,6 +104,18 @@ impl Client {
         self.once(|link| link.quote(line.as_ref()))
     }
 
+    /// Returns the user that is logged in.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.connector.credentials.as_ref().map(|credentials| credentials.user.as_str())
+    }
+
+    /// Returns the current directory on the server, if it has been changed and is therefore known.
+    #[must_use]
+    pub fn directory(&self) -> Option<&[u8]> {
+        self.directory.as_deref()
+    }
+
     /// Sends QUIT and closes the connection.
     pub fn quit(mut self) {
         // The connection ends here, whatever the reply.

@@ -63,7 +63,7 @@ enum Race {
 /// Tries the addresses in parallel, each a little later than the one before, and returns the first connection.
 fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> {
     let (sender, results) = bounded(addresses.len());
-    let timeout = options.timeout;
+    let timeout = options.timeout.min(options.connect_timeout);
     let mut waiting = addresses.iter();
     let mut running = 0;
     let mut last_error = io::ErrorKind::NotFound.into();
@@ -105,7 +105,7 @@ fn no_connection(server: &Endpoint, addresses: &[SocketAddr], error: &io::Error)
         _ => "Check the host and the port.",
     };
     let message = format!("{server}: {} ({}). {hint}", reason(error), tried.join(", "));
-    ClientError::new(ErrorKind::NoConnection, message)
+    ClientError::new(ErrorKind::NoConnection, message).unreached()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person waits here: the clock is theirs")]

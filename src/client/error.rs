@@ -32,6 +32,7 @@ pub enum ErrorKind {
 
 /// An error, as one sentence.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each marks an error for another decision")]
 pub struct ClientError {
     /// Kind of the error.
     pub kind: ErrorKind,
@@ -41,6 +42,8 @@ pub struct ClientError {
     pub reply: Option<Reply>,
     /// Set if the error must not be retried, or not once more.
     pub(super) is_final: bool,
+    /// Set if no connection to the port of the server was made.
+    pub(super) is_unreached: bool,
     /// Set if the server has not executed the command: it never got the line, or closed the connection in its place.
     pub(super) is_unsent: bool,
     /// Set if all data moved and ended in order, and only the final reply is missing.
@@ -67,6 +70,7 @@ impl ClientError {
             more: String::new(),
             reply: None,
             is_final: false,
+            is_unreached: false,
             is_unsent: false,
             is_unconfirmed: false,
             certificate: None,
@@ -85,6 +89,11 @@ impl ClientError {
     /// Marks the error as final: it is not retried.
     pub(super) fn at_last(self) -> Self {
         Self { is_final: true, ..self }
+    }
+
+    /// Marks the error of a port that was not reached.
+    pub(super) fn unreached(self) -> Self {
+        Self { is_unreached: true, ..self }
     }
 
     /// Marks the error as one of a command that the server has not executed.

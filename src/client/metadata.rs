@@ -6,6 +6,7 @@ use crate::ftp::address::decimal;
 use crate::ftp::command::{Command, Type};
 use crate::ftp::time::TimeValue;
 
+use super::connection::Client;
 use super::error::{ClientError, ErrorKind};
 use super::link::Link;
 use super::names::{about, name};
@@ -16,6 +17,13 @@ use super::names::{about, name};
 pub struct RemoteMetadata {
     pub size: Option<u64>,
     pub modified: Option<Timestamp>,
+}
+
+impl Client {
+    /// Asks for size and time of a file, as far as the server reports them.
+    pub(super) fn metadata(&mut self, path: &[u8]) -> Result<RemoteMetadata, ClientError> {
+        self.link()?.metadata(path)
+    }
 }
 
 impl Link {

@@ -39,6 +39,8 @@ mod progress;
 mod rate_limit;
 mod rejection;
 #[cfg(feature = "cli")]
+pub mod secret;
+#[cfg(feature = "cli")]
 pub mod shell;
 mod stream;
 mod support;

@@ -34,6 +34,8 @@ pub struct Options {
     pub stream: bool,
     /// Maximum time to wait for any action of the server.
     pub timeout: Duration,
+    /// Maximum time to wait for a connection; [`Self::timeout`] if that is shorter.
+    pub connect_timeout: Duration,
     /// Maximum transfer rate in bytes per second; `None` for no limit.
     pub limit: Option<NonZeroU64>,
     /// Maximum number of retries of a lost transfer without progress.
@@ -57,6 +59,7 @@ impl Default for Options {
             trust: Trust::System,
             stream: false,
             timeout: Duration::from_secs(30),
+            connect_timeout: Duration::MAX,
             limit: None,
             retries: 5,
             first_wait: Duration::from_secs(1),

@@ -37,6 +37,7 @@ mod sandbox;
 mod scanning;
 mod servers;
 mod settings;
+mod shell;
 mod slaves;
 mod terminal;
 mod tidy;

@@ -281,7 +281,8 @@ fn a_reply_too_many_is_not_taken_for_the_next_command() {
         assert!(out.starts_with("a\n"), "{out}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let (status, _, errors) = server.run_in(folder.path(), &[], "get a\nls\nget a\npwd\n");
+    let (status, _, errors) =
+        server.run_in(folder.path(), &[], "get a\nls\nget --clobber a\npwd\n");
     assert_eq!(status, 0, "{errors}");
 }
 

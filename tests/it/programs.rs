@@ -81,7 +81,7 @@ fn server_output(words: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Runs the client in `folder`, with a script.
-fn client_in(folder: &Path, words: &[&str], script: &str) -> (i32, String, String) {
+pub(crate) fn client_in(folder: &Path, words: &[&str], script: &str) -> (i32, String, String) {
     let mut child = Command::new(CLIENT)
         .args(words)
         .current_dir(folder)
@@ -422,6 +422,7 @@ fn a_client_whose_disk_is_full_keeps_what_arrived_and_goes_on_when_there_is_room
             "ulimit -f 100; exec \"$0\" \"$@\"",
             CLIENT,
             "-q",
+            "--clobber",
             "-c",
             "get big",
             "127.0.0.1",
@@ -433,7 +434,8 @@ fn a_client_whose_disk_is_full_keeps_what_arrived_and_goes_on_when_there_is_room
     assert_eq!(status.unwrap().code(), Some(7));
     assert_eq!(fs::read(folder.path().join("big")).unwrap(), b"the old file");
     assert!(fs::metadata(folder.path().join("big.part")).unwrap().len() > 0);
-    let (status, _, errors) = client_in(folder.path(), &["-c", "get big", "127.0.0.1", &port], "");
+    let words = ["--clobber", "-c", "get big", "127.0.0.1", &port];
+    let (status, _, errors) = client_in(folder.path(), &words, "");
     assert_eq!(status, 0, "{errors}");
     assert!(fs::read(folder.path().join("big")).unwrap() == content);
 }
@@ -503,10 +505,10 @@ fn a_password_of_the_command_line_is_for_its_host_only() {
     let server = TestServer::start(|_| {});
     let port = server.address().port().to_string();
     let folder = tempfile::tempdir().unwrap();
-    let open = format!("open 127.0.0.1 {port}; pwd");
+    let open = format!("pwd; open 127.0.0.1 {port}; pwd");
     let (status, out, errors) =
         client_in(folder.path(), &["-u", "ftp:secret", "-v", "-c", &open, "127.0.0.1", &port], "");
-    assert_eq!((status, out.as_str()), (0, "/\n"), "{errors}");
+    assert_eq!((status, out.as_str()), (0, "/\n/\n"), "{errors}");
     assert_eq!(errors.matches("> USER ftp").count(), 1, "{errors}");
     assert_eq!(errors.matches("> USER anonymous").count(), 1, "{errors}");
 }
@@ -523,7 +525,7 @@ fn a_file_that_is_replaced_keeps_its_mode_and_a_device_is_not_replaced() {
     fs::set_permissions(&old, fs::Permissions::from_mode(0o600)).unwrap();
     std::os::unix::fs::symlink("old", folder.path().join("link")).unwrap();
     let (status, _, errors) =
-        client_in(folder.path(), &["-c", "get a link", "127.0.0.1", &port], "");
+        client_in(folder.path(), &["--clobber", "-c", "get a link", "127.0.0.1", &port], "");
     assert_eq!(status, 0, "{errors}");
     assert_eq!(fs::read(&old).unwrap(), b"new");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o600);

@@ -156,3 +156,134 @@ fn a_paste_in_brackets_runs_as_well() {
     assert_eq!(status, Some(0));
     assert!(names.iter().all(|name| is_there(&server, name)));
 }
+
+#[test]
+fn an_answer_that_was_typed_ahead_runs_as_a_command() {
+    let server = TestServer::start(|config| config.write = true);
+    server.write("a", "theirs");
+    let home = TempDir::new().unwrap();
+    fs::write(home.path().join("a"), "mine").unwrap();
+    let mut terminal = Terminal::start_in(&server, 100, &[], home);
+    terminal.expect(0, "> ");
+    let (lines, names) = twenty();
+    terminal.press(&format!("get a\r{lines}bye\r"));
+    let (home, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    assert!(names.iter().all(|name| is_there(&server, name)));
+    assert_eq!(fs::read_to_string(home.path().join("a")).unwrap(), "mine");
+}
+
+#[test]
+fn the_user_decides_about_a_file_that_differs() {
+    let server = TestServer::start(|_| {});
+    server.write("a", "theirs");
+    for (answer, expected) in [("n", "mine"), ("y", "theirs")] {
+        let home = TempDir::new().unwrap();
+        fs::write(home.path().join("a"), "mine").unwrap();
+        let mut terminal = Terminal::start_in(&server, 100, &[], home);
+        terminal.expect(0, "> ");
+        terminal.press("get a\r");
+        terminal.expect(0, "Replace it?");
+        terminal.press(&format!("{answer}\rbye\r"));
+        let (home, _) = terminal.end();
+        assert_eq!(fs::read_to_string(home.path().join("a")).unwrap(), expected);
+    }
+}
+
+#[test]
+fn no_line_is_wider_than_a_narrow_terminal() {
+    let server = TestServer::start(|_| {});
+    let name = "a name that is long and has 中文 in it.bin";
+    server.write(name, vec![7; 300_000]);
+    for columns in [40, 60, 100] {
+        let mut terminal = Terminal::start(&server, columns, &["--limit", "200K"]);
+        terminal.expect(0, "> ");
+        terminal.press(&format!("get '{name}'\r"));
+        terminal.expect(0, "%");
+        terminal.expect(0, "-> ");
+        terminal.press("bye\r");
+        let screen = Arc::clone(&terminal.screen);
+        terminal.end();
+        let screen = String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
+        let lines = screen.split(['\r', '\n']).filter(|line| line.contains('%'));
+        for line in lines.map(without_escapes) {
+            let width = unicode_width::UnicodeWidthStr::width(line.as_str());
+            assert!(width <= usize::from(columns), "{columns}: {line}");
+        }
+    }
+}
+
+/// Removes the control sequences of a terminal.
+fn without_escapes(line: &str) -> String {
+    let mut text = String::new();
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        if letter == '\x1b' {
+            letters.find(char::is_ascii_alphabetic);
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
+#[test]
+fn the_history_is_kept_over_sessions_without_passwords() {
+    let server = TestServer::start(|config| config.write = true);
+    let mut terminal = Terminal::start(&server, 100, &[]);
+    terminal.expect(0, "> ");
+    terminal.press("mkdir once\ruser ftp topsecret\rbye\r");
+    let (home, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    let history = home.path().join(".local/state/ftpclient/history");
+    let text = fs::read_to_string(&history).unwrap();
+    assert!(text.contains("mkdir once") && !text.contains("topsecret"), "{text}");
+    fs::remove_dir(server.root.path().join("once")).unwrap();
+    let mut terminal = Terminal::start_in(&server, 100, &[], home);
+    terminal.expect(0, "> ");
+    // Up twice, past `bye`.
+    terminal.press("\x1b[A\x1b[A\r");
+    terminal.expect(0, "mkdir once");
+    until("the command of the earlier session runs", || is_there(&server, "once"));
+    terminal.press("bye\r");
+    terminal.end();
+}
+
+#[test]
+fn the_prompt_shows_the_server_and_the_directory() {
+    let server = TestServer::start(|_| {});
+    fs::create_dir(server.root.path().join("music")).unwrap();
+    let mut terminal = Terminal::start(&server, 100, &[]);
+    let place = format!("127.0.0.1:{}", server.address().port());
+    terminal.expect(0, &format!("{place}:/ ftp> "));
+    terminal.press("cd music\r");
+    terminal.expect(0, &format!("{place}:/music ftp> "));
+    terminal.press("bye\r");
+    terminal.end();
+}
+
+#[test]
+fn names_options_and_commands_are_completed_also_inside_of_quotes() {
+    use std::os::unix::ffi::OsStrExt;
+    let server = TestServer::start(|config| config.write = true);
+    server.write("two words.txt", "in quotes");
+    let latin = std::ffi::OsStr::from_bytes(b"latin\xe9.txt");
+    fs::write(server.root.path().join(latin), "one byte").unwrap();
+    let mut terminal = Terminal::start(&server, 100, &[]);
+    terminal.expect(0, "> ");
+    terminal.press("get \"two\t\r");
+    terminal.expect(0, "get \"two words.txt\"");
+    terminal.press("get lat\t\r");
+    terminal.expect(0, "get latin\\xe9.txt");
+    terminal.press("help mkd\t\r");
+    terminal.expect(0, "help mkdir");
+    terminal.expect(0, "Example: mkdir");
+    let from = terminal.text().find("Example: mkdir").unwrap();
+    terminal.expect(from, "ftp> ");
+    terminal.press("get --no\t\x15");
+    terminal.expect(0, "get --no-clobber");
+    terminal.press("bye\r");
+    let (home, _) = terminal.end();
+    assert_eq!(fs::read_to_string(home.path().join("two words.txt")).unwrap(), "in quotes");
+    assert_eq!(fs::read_to_string(home.path().join(latin)).unwrap(), "one byte");
+}

@@ -20,6 +20,10 @@ pub(super) enum Names {
     RemoteThenLocal,
     /// Names of commands.
     Command,
+    /// Names of settings.
+    Setting,
+    /// Names of bookmarks.
+    Bookmark,
     Other,
 }
 

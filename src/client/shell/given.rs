@@ -1,7 +1,5 @@
 //! Options of commands, and the words of one call: parsed for all commands in one place.
 
-#![allow(dead_code, reason = "the parser is complete; not each of its parts has a user")]
-
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -147,6 +145,7 @@ impl Given {
     }
 
     /// Returns the number that an option has as its value.
+    #[allow(dead_code, reason = "a kind of value, as the others of this parser")]
     pub(super) fn number<T: std::str::FromStr>(
         &self,
         flag: &Flag,

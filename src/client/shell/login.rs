@@ -1,6 +1,7 @@
 //! Connecting to a server, and logging in.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind, Unaccepted, reason};
@@ -11,6 +12,7 @@ use crate::client::options::Options;
 use crate::client::trust::{TlsMode, Trust};
 use crate::client::url::Target;
 
+use super::profile::bookmarks;
 use super::state::Shell;
 use super::transfers::Start;
 
@@ -22,6 +24,8 @@ const URL_PORT: u16 = 21;
 const IMPLICIT_TLS_PORT: u16 = 990;
 /// Password of anonymous logins: no address, which would identify the user.
 const ANONYMOUS_PASSWORD: &str = "ftpclient@";
+/// Maximum time to wait for a connection to the first of the usual ports.
+const FIRST_PORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Shell {
     /// Connects and logs in, then enters the directory or fetches the file that the path of a URL names.
@@ -29,30 +33,125 @@ impl Shell {
     /// # Errors
     /// When the connection, the login, or the path of the URL fails.
     pub fn open(&mut self, target: &str, port: Option<u16>) -> Result<(), ClientError> {
-        let target = Target::parse(target).map_err(ClientError::usage)?;
-        let usual = match target.tls {
-            Some(TlsMode::Implicit) => IMPLICIT_TLS_PORT,
-            _ if target.is_url => URL_PORT,
-            _ => DEFAULT_PORT,
-        };
-        let port = port.or(target.port).unwrap_or(usual);
+        let bookmark = bookmarks().into_iter().find(|bookmark| bookmark.name == target);
+        let target = bookmark.as_ref().map_or(target, |bookmark| bookmark.url.as_str());
+        let mut target = Target::parse(target).map_err(ClientError::usage)?;
+        self.add_login(&mut target);
+        let port = port.or(target.port).or(match target.tls {
+            Some(TlsMode::Implicit) => Some(IMPLICIT_TLS_PORT),
+            _ if target.is_url => Some(URL_PORT),
+            _ => None,
+        });
         let tls = target.tls.unwrap_or(self.options.tls);
         let options = Options { tls, ..self.options.clone() };
-        let mut client = self.connect(&target.host, port, &options)?;
-        self.log_in(&mut client, &target)?;
+        let (client, port) = match port {
+            Some(port) => (self.connect(&target.host, port, &options)?, port),
+            None => self.connect_to_a_usual_port(&target.host, &options)?,
+        };
+        self.place = if target.host.contains(':') {
+            format!("[{}]:{port}", target.host)
+        } else {
+            format!("{}:{port}", target.host)
+        };
+        self.scheme = if options.tls == TlsMode::Implicit { "ftps" } else { "ftp" };
+        let tls = client.tls_version();
         self.client = Some(client);
-        self.place = format!("{}:{port}", target.host);
-        let tls = self.client()?.tls_version();
         self.note(&format!(
             "Connected to {} ({}).",
             self.place,
             tls.as_deref().unwrap_or("no TLS")
         ));
-        match target.path {
+        let path = target.path.clone();
+        self.pending_login = Some(target);
+        (self.login_directory, self.previous_directory) = (None, None);
+        self.login_failed = false;
+        if self.interactive && !self.settings.no_login {
+            self.client()?;
+        }
+        match path {
             Some(path) if path.ends_with(b"/") => self.client()?.change_directory(&path),
             Some(path) => self.fetch(&path),
             None => Ok(()),
         }
+    }
+
+    /// Adds the user of `-u` and the password to a target without.
+    fn add_login(&mut self, target: &mut Target) {
+        // SECURITY: they are for the server of the command line; no other server may see them.
+        let (user, password) = (self.settings.user.take(), self.settings.password.take());
+        if target.user.is_none()
+            && let Some(user) = user
+        {
+            (target.user, target.password) = match user.split_once(':') {
+                Some((user, password)) => (Some(user.to_owned()), Some(password.to_owned())),
+                None => (Some(user), None),
+            };
+        }
+        if target.user.is_some() && target.password.is_none() {
+            target.password = password;
+        }
+    }
+
+    /// Connects to the port of `ftpserver`, or to that of FTP if nothing answers there.
+    fn connect_to_a_usual_port(
+        &self,
+        host: &str,
+        options: &Options,
+    ) -> Result<(Client, u16), ClientError> {
+        // Many firewalls drop what is sent to an unusual port.
+        let hasty = Options { connect_timeout: FIRST_PORT_TIMEOUT, ..options.clone() };
+        match self.connect(host, DEFAULT_PORT, &hasty) {
+            Ok(client) => Ok((client, DEFAULT_PORT)),
+            Err(error) if error.is_unreached => {
+                let client = self.connect(host, URL_PORT, options).map_err(|second| {
+                    if second.is_unreached {
+                        error.with(ErrorKind::NoConnection, " Port 21 does not answer, either.")
+                    } else {
+                        second
+                    }
+                })?;
+                self.note(&format!(
+                    "{host}: no answer on port {DEFAULT_PORT}; using port {URL_PORT}."
+                ));
+                Ok((client, URL_PORT))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the connection, after the login that is still to come.
+    pub(super) fn client(&mut self) -> Result<&mut Client, ClientError> {
+        if let Some(target) = self.pending_login.take()
+            && let Some(mut client) = self.client.take()
+        {
+            let outcome = self.log_in(&mut client, &target);
+            // On a terminal, the user may log in with another name.
+            if outcome.is_ok() || (self.interactive && !client.is_lost()) {
+                self.client = Some(client);
+            }
+            self.login_failed = outcome.is_err();
+            outcome?;
+        }
+        self.connection()
+    }
+
+    /// Asks for the remote directory before the first change of it, for `cd` and `cd -`.
+    pub(super) fn remember_login_directory(&mut self) -> Result<(), ClientError> {
+        if self.login_directory.is_none() {
+            match self.client()?.current_directory() {
+                Ok(directory) => self.login_directory = Some(directory),
+                // A server without PWD has no such directory to return to.
+                Err(error) if error.kind == ErrorKind::Refused => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the login that is still to come: the user logs in by commands.
+    pub(super) fn leave_login_to_the_user(&mut self) {
+        self.pending_login = None;
+        self.forget_names();
     }
 
     /// Connects to a server. A certificate that is not signed by a trusted authority is accepted if the user has
@@ -79,7 +178,7 @@ impl Shell {
             "{host}:{port}: {why}.\nIts SHA-256 is {}.\nTrust it for {host}:{port} from now on? [y/N] ",
             in_pairs(fingerprint)
         );
-        if !matches!(ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes") {
+        if !matches!(self.ask(&question)?.to_ascii_lowercase().as_str(), "y" | "yes") {
             return Err(refused);
         }
         known
@@ -103,16 +202,11 @@ impl Shell {
     /// Logs in as the user of the URL or `-u`, then of `~/.netrc`, else as anonymous. After a refusal it asks for a
     /// user on a terminal.
     fn log_in(&mut self, client: &mut Client, target: &Target) -> Result<(), ClientError> {
-        // This login is for the server of the command line; no other server may see it.
-        let given = self.settings.user.take().map(|user| match user.split_once(':') {
-            Some((user, password)) => (user.to_owned(), Some(password.to_owned())),
-            None => (user, None),
-        });
-        let of_url = target.user.clone().map(|user| (user, target.password.clone()));
         let stored = |user: Option<&str>| {
             netrc::find(&target.host, user).map(|entry| (entry.login, entry.password))
         };
-        let (user, password) = match of_url.or(given) {
+        let (user, password) = match target.user.clone().map(|user| (user, target.password.clone()))
+        {
             // `~/.netrc` may have the password of a user that was given without one.
             Some((user, None)) => {
                 let password = stored(Some(&user)).and_then(|(_, password)| password);
@@ -134,12 +228,18 @@ impl Shell {
                     && self.interactive =>
             {
                 self.fail(&error);
-                let user = ask("User: ")?;
+                let user = self.ask("User: ")?;
                 let password = self.ask_password(&user)?;
                 client.login(&user, &password)
             }
             outcome => outcome,
         }
+    }
+
+    /// Asks a question at the terminal, and returns the answer without blanks around it.
+    fn ask(&self, question: &str) -> Result<String, ClientError> {
+        let answer = self.asker.ask(question).ok_or_else(ClientError::interrupted)?;
+        Ok(answer.trim().to_owned())
     }
 
     /// Asks for a password on the terminal; without a terminal, the password is empty.
@@ -153,19 +253,6 @@ impl Shell {
                 _ => ClientError::new(ErrorKind::Login, format!("no password: {}", reason(&error))),
             }
         })
-    }
-}
-
-/// Asks a question on the terminal, and returns the line that the user types.
-fn ask(question: &str) -> Result<String, ClientError> {
-    let mut answer = String::new();
-    let mut error = io::stderr();
-    let asked = write!(error, "{question}")
-        .and_then(|()| error.flush())
-        .and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match asked {
-        Ok(1..) => Ok(answer.trim().to_owned()),
-        _ => Err(ClientError::new(ErrorKind::Login, "no answer")),
     }
 }
 

@@ -7,19 +7,30 @@
 //! commands, completion, and the loop.
 
 mod actions;
+mod ask;
+mod clobber;
+mod clobber_rule;
+mod columns;
 mod command;
 mod complete;
 mod flow;
 mod given;
 mod login;
+mod mode;
 mod output;
+mod place;
+mod profile;
 mod progress;
+mod redirect;
 mod run;
+mod secrets;
 mod state;
 mod table;
 mod transfers;
 mod tree;
+mod walk;
 mod words;
 
+pub use clobber_rule::Clobber;
 pub use login::DEFAULT_PORT;
 pub use state::{Settings, Shell};

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::termios::tcgetwinsize;
+
 /// Makes text safe for a terminal: line ends and tabs stay, other control characters become visible.
 pub(super) fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
@@ -13,6 +15,8 @@ pub(super) fn printable(bytes: &[u8]) -> String {
 
 /// Returns the width of the terminal.
 pub(super) fn terminal_columns() -> usize {
-    let columns = rustix::termios::tcgetwinsize(io::stdout()).map(|size| usize::from(size.ws_col));
+    // Messages go to standard error, which may be a terminal when data goes elsewhere.
+    let size = tcgetwinsize(io::stdout()).or_else(|_| tcgetwinsize(io::stderr()));
+    let columns = size.map(|size| usize::from(size.ws_col));
     columns.ok().filter(|columns| *columns > 0).unwrap_or(80)
 }

@@ -7,8 +7,24 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 
 use crate::client::progress::Progress;
 
+use super::columns::shorten;
+use super::output::terminal_columns;
+
 /// Maximum number of times per second that a bar is redrawn.
 const DRAWS_PER_SECOND: u8 = 8;
+
+/// Cells that a progress line needs besides the name, by the width of the terminal.
+const fn cells_without_name(columns: usize) -> usize {
+    match columns {
+        100.. => 84,
+        80.. => 70,
+        70.. => 58,
+        _ => 26,
+    }
+}
+
+/// Minimum number of cells for the name.
+const NAME_CELLS_MIN: usize = 8;
 
 /// Progress of the transfer of one file.
 #[derive(Debug)]
@@ -26,12 +42,14 @@ impl TransferBar {
         #[expect(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
         let begun = Instant::now();
         let shows = !quiet && io::stderr().is_terminal();
+        let columns = terminal_columns();
         let target = if shows {
             ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
         } else {
             ProgressDrawTarget::hidden()
         };
-        let bar = ProgressBar::with_draw_target(None, target).with_message(name.to_owned());
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_message(shorten(name, name_cells(columns)));
         Self { bar, name: name.to_owned(), begun, started_at: None, quiet }
     }
 
@@ -67,7 +85,7 @@ impl Progress for TransferBar {
     fn progress(&mut self, bytes: u64, total: Option<u64>) {
         if self.started_at.is_none() {
             self.started_at = Some(bytes);
-            self.bar.set_style(style(total.is_some()));
+            self.bar.set_style(style(total.is_some(), terminal_columns()));
             self.bar.set_position(bytes);
             // Bytes that existed before do not count for the rate.
             self.bar.reset_eta();
@@ -88,12 +106,21 @@ impl Progress for TransferBar {
     }
 }
 
-/// Builds a bar such as `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`
-fn style(has_total: bool) -> ProgressStyle {
-    let template = if has_total {
-        "{msg}  {percent:>3}% {bar:24}  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
-    } else {
-        "{msg}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}"
+/// Builds a bar such as `big.bin   40% ━━━━━━━━━╸   11.5 / 28.6 MiB   3.8 MiB/s   0:04`. A narrow terminal gets less of it.
+fn style(has_total: bool, columns: usize) -> ProgressStyle {
+    let template = match (has_total, columns) {
+        (true, 100..) => {
+            "{msg}  {percent:>3}% {bar:24}  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
+        }
+        (true, 80..) => {
+            "{msg}  {percent:>3}% {bar:10}  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
+        }
+        (true, 70..) => {
+            "{msg}  {percent:>3}%  {binary_bytes} / {binary_total_bytes}  {binary_bytes_per_sec}  {left}"
+        }
+        (true, _) => "{msg} {percent:>3}% {binary_bytes_per_sec} {left}",
+        (false, 60..) => "{msg}  {binary_bytes}  {binary_bytes_per_sec}  {elapsed}",
+        (false, _) => "{msg} {binary_bytes}",
     };
     let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
         let seconds = state.eta().as_secs();
@@ -105,6 +132,11 @@ fn style(has_total: bool) -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("left", left)
         .progress_chars("━╸ ")
+}
+
+/// Returns the number of cells for the name.
+fn name_cells(columns: usize) -> usize {
+    columns.saturating_sub(cells_without_name(columns)).max(NAME_CELLS_MIN)
 }
 
 fn seconds(took: Duration) -> String {
@@ -133,8 +165,10 @@ mod tests {
     #[test]
     fn the_templates_are_well_formed() {
         for has_total in [true, false] {
-            let bar = ProgressBar::hidden().with_style(style(has_total));
-            bar.set_position(1);
+            for columns in [40, 60, 80, 200] {
+                let bar = ProgressBar::hidden().with_style(style(has_total, columns));
+                bar.set_position(1);
+            }
         }
         assert_eq!(rate(1024 * 1024, Duration::from_secs(1)), ", 1.00 MiB/s");
         assert_eq!(rate(0, Duration::from_secs(1)), "");

@@ -1,20 +1,25 @@
 //! The loop of the shell: commands from a text, a script or a terminal.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
+use std::fs;
 use std::io::BufRead;
 use std::path::Path;
 use std::rc::Rc;
 
 use rustyline::error::ReadlineError;
-use rustyline::history::MemHistory;
+use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
 
 use crate::client::error::{ClientError, ErrorKind};
 
+use super::ask::Asker;
 use super::complete::Assistant;
 use super::flow::{Done, Flow};
+use super::profile::{HISTORY_LINES_MAX, history_file, make_private, start_file};
+use super::redirect::Output;
+use super::secrets::has_password;
 use super::state::Shell;
+use super::words::{CommandLine, Malformed};
 use super::{table, words};
 
 impl Shell {
@@ -52,16 +57,32 @@ impl Shell {
     pub fn run_terminal(shell: Self) -> rustyline::Result<u8> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
-            .auto_add_history(true)
+            .max_history_size(HISTORY_LINES_MAX)?
+            // Pasted lines run one after the other, as typed ones do.
             .bracketed_paste(false)
             .build();
         let shell = Rc::new(RefCell::new(shell));
-        let mut editor: Editor<Assistant, MemHistory> =
-            Editor::with_history(config.clone(), MemHistory::with_config(&config))?;
+        let mut editor: Editor<Assistant, FileHistory> =
+            Editor::with_history(config.clone(), FileHistory::with_config(&config))?;
         editor.set_helper(Some(Assistant { shell: Rc::clone(&shell) }));
+        let history = history_file().filter(|path| make_private(path).is_ok());
+        if let Some(path) = &history {
+            // A history that cannot be read is an empty one.
+            let _loaded = editor.load_history(path);
+        }
+        let editor = Rc::new(RefCell::new(editor));
+        let answers = Rc::clone(&editor);
+        // The editor holds what was typed ahead, so it reads the answers, too.
+        let asker =
+            Asker::new(move |question| answers.try_borrow_mut().ok()?.readline(question).ok());
+        shell.borrow_mut().asker = asker;
         loop {
-            match editor.readline("ftp> ") {
+            let ahead = shell.borrow_mut().typed_ahead.pop_front();
+            let prompt = shell.borrow_mut().prompt();
+            let read = ahead.map_or_else(|| editor.borrow_mut().readline(&prompt), Ok);
+            match read {
                 Ok(line) => {
+                    remember(&mut editor.borrow_mut(), history.as_deref(), &line)?;
                     let mut shell = shell.borrow_mut();
                     shell.options.interrupt.clear();
                     if shell.run_line(line.as_bytes()) == Flow::Leave {
@@ -78,10 +99,25 @@ impl Shell {
         Ok(0)
     }
 
+    /// Runs the commands of the start file, if there is one.
+    pub fn run_start_file(&mut self) {
+        let text = start_file().and_then(|path| fs::read(path).ok()).unwrap_or_default();
+        for line in text.split(|byte| *byte == b'\n') {
+            self.run_line(line);
+        }
+    }
+
     fn run_line(&mut self, line: &[u8]) -> Flow {
-        let Ok(commands) = words::split(line) else {
-            self.fail(&ClientError::usage("unclosed quote"));
-            return self.after_failure();
+        let commands = match words::split(line) {
+            Ok(commands) => commands,
+            Err(Malformed::Unclosed) => {
+                self.fail(&ClientError::usage("unclosed quote"));
+                return self.after_failure();
+            }
+            Err(Malformed::Redirection) => {
+                self.fail(&ClientError::usage("usage: COMMAND > FILE, or COMMAND | PROGRAM"));
+                return self.after_failure();
+            }
         };
         for command in commands {
             match self.run_command(command) {
@@ -90,6 +126,7 @@ impl Shell {
                 Err(error) => {
                     self.fail(&error);
                     if self.after_failure() == Flow::Leave
+                        || (self.login_failed && !self.interactive)
                         || (error.kind == ErrorKind::Interrupted && !self.interactive)
                     {
                         return Flow::Leave;
@@ -104,14 +141,23 @@ impl Shell {
         if self.settings.exit_on_error && !self.interactive { Flow::Leave } else { Flow::Continue }
     }
 
-    fn run_command(&mut self, mut words: Vec<OsString>) -> Done {
+    fn run_command(&mut self, line: CommandLine) -> Done {
+        let mut words = line.words;
         if words.is_empty() {
             return Ok(Flow::Continue);
         }
         let name = words::plain(&words.remove(0));
-        let done = match table::parse(self, &name.to_string_lossy(), words)? {
-            Some((command, given)) => command.run(self, &given),
-            None => Ok(Flow::Continue),
+        let Some((command, given)) = table::parse(self, &name.to_string_lossy(), words)? else {
+            return Ok(Flow::Continue);
+        };
+        let done = match line.redirect {
+            None => command.run(self, &given),
+            Some(redirect) => {
+                self.output = Output::open(&redirect, &self.local)?;
+                let done = command.run(self, &given);
+                let closed = std::mem::take(&mut self.output).close();
+                done.and_then(|flow| closed.map(|()| flow))
+            }
         };
         match (done, self.take_failure_at_end()) {
             (Ok(_), Some(error)) => Err(error),
@@ -124,7 +170,30 @@ impl Shell {
     }
 
     fn leave(&mut self) -> u8 {
+        // A script without a command that needs a login still shows that the login fails.
+        if !self.settings.no_login
+            && self.pending_login.is_some()
+            && let Err(error) = self.client().map(drop)
+        {
+            self.fail(&error);
+        }
         self.disconnect();
         self.first_failure
     }
+}
+
+/// Adds a line to the history and to its file, unless it may have a password.
+fn remember(
+    editor: &mut Editor<Assistant, FileHistory>,
+    file: Option<&Path>,
+    line: &str,
+) -> rustyline::Result<()> {
+    if !has_password(line) {
+        editor.add_history_entry(line)?;
+        if let Some(file) = file {
+            // A full disk costs the history only.
+            let _written = editor.append_history(file);
+        }
+    }
+    Ok(())
 }

@@ -1,27 +1,37 @@
 //! The state of the shell between two commands, and its output.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::without_slash;
 use crate::client::notices::Notices;
 use crate::client::options::Options;
+use crate::client::url::Target;
 use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
 
-use super::output::{printable, terminal_columns};
+use super::ask::Asker;
+use super::clobber_rule::Clobber;
+use super::output::printable;
+use super::redirect::Output;
 
 /// Settings of the session from the command line.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// `-u`: the user, or `user:password`.
     pub user: Option<String>,
+    /// Password of the user of `-u` or of the URL.
+    pub password: Option<String>,
+    /// `-n`: no login before `user`, or before the first command that needs one.
+    pub no_login: bool,
     /// `-q`: print errors only.
     pub quiet: bool,
     /// `-e`: a script ends at the first command that fails.
     pub exit_on_error: bool,
+    /// Rule for local files that exist under the name of a download.
+    pub clobber: Clobber,
 }
 
 /// The state of the shell between two commands.
@@ -32,14 +42,30 @@ pub struct Shell {
     pub(super) settings: Settings,
     /// The server, as the user named it.
     pub(super) place: String,
+    /// Scheme of its URL.
+    pub(super) scheme: &'static str,
     pub(super) local: PathBuf,
     /// True once the user has changed the local directory (`lcd`).
     pub(super) local_is_chosen: bool,
     pub(super) representation: Type,
     /// Entries of one remote directory, cached for completion.
-    names: Option<(Vec<u8>, Vec<Listed>)>,
+    pub(super) names: Option<(Vec<u8>, Vec<Listed>)>,
     pub(super) first_failure: u8,
     pub(super) interactive: bool,
+    /// The server of a login that is still to come.
+    pub(super) pending_login: Option<Target>,
+    /// Set if such a login failed: a script ends there.
+    pub(super) login_failed: bool,
+    pub(super) clobber: Clobber,
+    pub(super) asker: Asker,
+    /// Lines that were read as answers to questions, and run as commands.
+    pub(super) typed_ahead: VecDeque<String>,
+    /// Destination of the data that the current command prints.
+    pub(super) output: Output,
+    /// Remote directory after the login, once it was needed.
+    pub(super) login_directory: Option<Vec<u8>>,
+    /// Remote directory before the last change, for `cd -`.
+    pub(super) previous_directory: Option<Vec<u8>>,
     /// Failure of the current command that does not stop it.
     failure_at_end: Option<ClientError>,
 }
@@ -56,8 +82,17 @@ impl Shell {
         Self {
             client: None,
             options,
+            clobber: settings.clobber,
             settings,
+            pending_login: None,
+            login_failed: false,
+            asker: Asker::default(),
+            typed_ahead: VecDeque::new(),
+            output: Output::Standard,
+            login_directory: None,
+            previous_directory: None,
             place: String::new(),
+            scheme: "ftp",
             local: if root.is_dir() { root } else { here },
             local_is_chosen: false,
             representation: Type::Image,
@@ -73,16 +108,24 @@ impl Shell {
         self.interactive = true;
     }
 
+    /// Returns true while there is a connection, whether logged in or not.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.is_some()
+    }
+
     /// Closes the connection, if there is one.
     pub(super) fn disconnect(&mut self) {
         if let Some(client) = self.client.take() {
             client.quit();
         }
+        self.pending_login = None;
+        (self.login_directory, self.previous_directory) = (None, None);
         self.forget_names();
     }
 
-    /// Returns the connection.
-    pub(super) fn client(&mut self) -> Result<&mut Client, ClientError> {
+    /// Returns the connection, whether logged in or not.
+    pub(super) fn connection(&mut self) -> Result<&mut Client, ClientError> {
         self.client.as_mut().ok_or_else(|| {
             ClientError::new(ErrorKind::NoConnection, "not connected. Use open HOST.")
         })
@@ -100,16 +143,6 @@ impl Shell {
             "Passive mode: the client opens data connections."
         };
         self.note(way);
-    }
-
-    /// Returns the entries of a remote directory for completion; none if it cannot be listed.
-    pub(super) fn remote_entries(&mut self, directory: &[u8]) -> &[Listed] {
-        if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
-            let read =
-                self.client().and_then(|client| client.read_directory(without_slash(directory)));
-            self.names = Some((directory.to_owned(), read.unwrap_or_default().entries));
-        }
-        self.names.as_ref().map(|(_, entries)| entries.as_slice()).unwrap_or_default()
     }
 
     /// Drops the cached names after a change.
@@ -149,14 +182,22 @@ impl Shell {
         self.print_bytes(text.as_bytes());
     }
 
-    /// Writes bytes to standard output; on a terminal, control characters become visible.
+    /// Writes bytes to the output of the command; on a terminal, control characters become visible.
     pub(super) fn print_bytes(&mut self, bytes: &[u8]) {
-        let mut out = io::stdout().lock();
-        let text =
-            if self.is_on_terminal() { printable(bytes).into_bytes() } else { bytes.to_vec() };
-        let written = out.write_all(&text).and_then(|()| out.flush());
-        drop(out);
-        match written {
+        if self.is_on_terminal() {
+            self.print_painted(&printable(bytes));
+        } else {
+            self.write(bytes);
+        }
+    }
+
+    /// Writes text that may have colours, and whose other control characters are escaped already.
+    pub(super) fn print_painted(&mut self, text: &str) {
+        self.write(text.as_bytes());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        match self.output.write_all(bytes).and_then(|()| self.output.flush()) {
             // A broken pipe is no error: the reader wants no more output.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.fail(&ClientError::local(Path::new("standard output"), &error));
@@ -165,27 +206,9 @@ impl Shell {
         }
     }
 
-    /// Writes names in columns on a terminal, one per line elsewhere.
-    pub(super) fn print_names(&mut self, names: &[String]) {
-        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default() + 2;
-        let per_line = if self.is_on_terminal() { (terminal_columns() / width).max(1) } else { 1 };
-        let mut text = String::new();
-        for line in names.chunks(per_line) {
-            for name in line {
-                text.push_str(name);
-                if per_line > 1 {
-                    text.extend(std::iter::repeat_n(' ', width - name.chars().count()));
-                }
-            }
-            text.truncate(text.trim_end_matches(' ').len());
-            text.push('\n');
-        }
-        self.print(&text);
-    }
-
-    #[expect(clippy::unused_self, reason = "where output goes is a property of the shell")]
+    /// Returns true if the output of the command goes to a terminal.
     pub(super) fn is_on_terminal(&self) -> bool {
-        io::stdout().is_terminal()
+        matches!(self.output, Output::Standard) && io::stdout().is_terminal()
     }
 }
 

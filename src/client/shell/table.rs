@@ -7,7 +7,9 @@ use std::fmt::Write;
 
 use crate::client::error::ClientError;
 
-use super::actions::{connection, local, remote, transfers};
+use super::actions::{
+    change, classic, connection, listing, local, remote, settings, transfers, view,
+};
 use super::command::{Names, ShellCommand};
 use super::flow::{Done, Flow};
 use super::given::{Flag, Given, Parsed};
@@ -19,35 +21,46 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &connection::ACTIVE,
     &connection::ASCII,
     &connection::BINARY,
+    &settings::BOOKMARK,
     &connection::BYE,
-    &remote::CAT,
+    &view::CAT,
     &remote::CD,
     &remote::CDUP,
-    &remote::CHMOD,
+    &change::CHMOD,
     &connection::CLOSE,
-    &remote::DIR,
+    &listing::DIR,
+    &listing::DU,
+    &view::EDIT,
+    &listing::FIND,
     &transfers::GET,
     &HELP,
     &local::LCD,
     &local::LLS,
     &local::LPWD,
-    &remote::LS,
+    &listing::LS,
     &transfers::MGET,
-    &remote::MKDIR,
+    &change::MKDIR,
     &remote::MODTIME,
+    &view::MORE,
     &transfers::MPUT,
+    &change::MV,
     &connection::OPEN,
     &connection::PASSIVE,
+    &classic::PROMPT,
     &transfers::PUT,
     &remote::PWD,
-    &connection::QUOTE,
+    &classic::QUOTE,
     &transfers::REGET,
-    &remote::RENAME,
+    &change::RENAME,
     &transfers::REPUT,
-    &remote::RM,
-    &remote::RMDIR,
+    &change::RM,
+    &change::RMDIR,
+    &settings::SET,
+    &classic::SITE,
     &remote::SIZE,
     &connection::STATUS,
+    &classic::SYSTEM,
+    &classic::TYPE,
     &connection::USER,
 ];
 
@@ -123,16 +136,35 @@ pub(super) fn find(word: &str) -> Result<&'static ShellCommand, ClientError> {
     if let Some(exact) = COMMANDS.iter().find(|command| command.is_called(word)) {
         return Ok(exact);
     }
-    let names = names();
+    let names = names_with_effect();
     let mut matches = names.iter().filter(|(name, _)| name.starts_with(word)).peekable();
     let Some((_, first)) = matches.peek() else {
-        return Err(ClientError::usage(format!("{word}: no such command. Try 'help'.")));
+        return Err(ClientError::usage(unknown(word)));
     };
     let found: Vec<&str> = matches.clone().map(|(name, _)| *name).collect();
     if matches.all(|(_, command)| std::ptr::eq(*command, *first)) {
         Ok(first)
     } else {
         Err(ClientError::usage(format!("{word}: ambiguous command: {}", found.join(", "))))
+    }
+}
+
+/// Returns the names that may be abbreviated: a word that has no effect is written in full.
+fn names_with_effect() -> Vec<(&'static str, &'static ShellCommand)> {
+    let mut names = names();
+    names.retain(|(_, command)| !std::ptr::eq(*command, &raw const classic::PROMPT));
+    names
+}
+
+/// Describes an unknown command, with the most similar name.
+fn unknown(word: &str) -> String {
+    let similar = |(name, _): &(&'static str, &ShellCommand)| {
+        let distance = strsim::damerau_levenshtein(word, name);
+        (distance <= 2 && distance < name.len()).then_some((distance, *name))
+    };
+    match names_with_effect().iter().filter_map(similar).min() {
+        Some((_, name)) => format!("{word}: no such command. Did you mean '{name}'?"),
+        None => format!("{word}: no such command. Try 'help'."),
     }
 }
 
@@ -172,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn a_mistyped_command_is_guessed() {
+        assert!(unknown("gte").ends_with("Did you mean 'get'?"));
+        assert!(unknown("mkdri").ends_with("Did you mean 'mkdir'?"));
+        assert!(unknown("zmodem").ends_with("Try 'help'."));
+    }
+
+    #[test]
     fn the_table_is_in_order_and_no_name_stands_twice() {
         assert!(COMMANDS.is_sorted_by_key(|command| command.name));
         let names = names();
@@ -183,7 +222,7 @@ mod tests {
     fn each_example_is_a_call_of_its_command() {
         for command in COMMANDS {
             let words = super::super::words::split(command.example.as_bytes()).unwrap();
-            let (name, words) = words[0].split_first().unwrap();
+            let (name, words) = words[0].words.split_first().unwrap();
             assert!(command.is_called(name.to_str().unwrap()), "{}", command.example);
             assert!(command.parse(words.to_vec()).is_ok(), "{}", command.example);
         }
@@ -191,7 +230,9 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_a_usage_error_of_every_command_and_two_hyphens_end_options() {
-        for command in COMMANDS.iter().filter(|command| !["!", "quote"].contains(&command.name)) {
+        for command in
+            COMMANDS.iter().filter(|command| !["!", "quote", "site"].contains(&command.name))
+        {
             let parse = |word: &str| command.parse(vec![word.into()]);
             assert!(parse("--no-such-option").is_err(), "{}", command.name);
             if let Ok(Parsed::Call(given)) =

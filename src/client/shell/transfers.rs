@@ -16,6 +16,7 @@ use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
+use super::clobber_rule::Clobber;
 use super::flow::{Done, Flow};
 use super::progress::TransferBar;
 use super::state::Shell;
@@ -46,7 +47,17 @@ pub(super) enum Start {
 }
 
 impl Shell {
-    /// Fetches one file.
+    /// Returns the entries of a remote directory for completion; none if it cannot be listed.
+    pub(super) fn remote_entries(&mut self, directory: &[u8]) -> &[Listed] {
+        if self.names.as_ref().is_none_or(|(of, _)| of != directory) {
+            let read =
+                self.client().and_then(|client| client.read_directory(without_slash(directory)));
+            self.names = Some((directory.to_owned(), read.unwrap_or_default().entries));
+        }
+        self.names.as_ref().map(|(_, entries)| entries.as_slice()).unwrap_or_default()
+    }
+
+    /// Fetches one file, unless the local file is to be kept.
     pub(super) fn get_file(
         &mut self,
         remote: &[u8],
@@ -54,6 +65,9 @@ impl Shell {
         known: Option<RemoteMetadata>,
         start: Start,
     ) -> Result<(), ClientError> {
+        if start == Start::Beginning && !self.may_write(remote, local, known)? {
+            return Ok(());
+        }
         let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
         let representation = self.representation;
         let client = self.client()?;
@@ -78,9 +92,15 @@ impl Shell {
         let Some(next) = files.first() else { return Ok(()) };
         let local = next.local(folder)?;
         let is_file = |named: &&Named| named.kind == Some(EntryKind::File);
+        let replaces = self.clobber == Clobber::Replace;
         let requests = files.iter().take_while(is_file).map_while(|named| {
             let (path, local) = (named.path.clone(), named.local(folder).ok()?);
-            Some(FileRequest { path, local, known: named.known })
+            // A file that exists may be skipped, so it is not requested ahead.
+            (replaces || local.symlink_metadata().is_err()).then_some(FileRequest {
+                path,
+                local,
+                known: named.known,
+            })
         });
         let representation = self.representation;
         self.client()?.pipeline(requests, representation);
@@ -195,7 +215,11 @@ impl Shell {
     }
 
     /// Returns the local files that a word names: itself, or the matches of a pattern.
-    pub(super) fn expand_local(&self, word: &OsStr) -> Result<Vec<PathBuf>, ClientError> {
+    pub(super) fn expand_local(
+        &self,
+        word: &OsStr,
+        with_directories: bool,
+    ) -> Result<Vec<PathBuf>, ClientError> {
         let (directory, last) = split_path(word);
         let Some(pattern) = pattern(last) else { return Ok(vec![self.local_source(&plain(word))]) };
         let place = self.local.join(plain(directory));
@@ -203,7 +227,8 @@ impl Shell {
         let mut files: Vec<PathBuf> = entries
             .flatten()
             .filter(|entry| {
-                matches(&pattern, entry.file_name().as_bytes()) && entry.path().is_file()
+                matches(&pattern, entry.file_name().as_bytes())
+                    && (with_directories || entry.path().is_file())
             })
             .filter(|entry| {
                 pattern.starts_with(b".") || !entry.file_name().as_bytes().starts_with(b".")

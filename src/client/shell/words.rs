@@ -6,9 +6,23 @@ use std::iter::Peekable;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::vec::IntoIter;
 
-/// An unclosed quote.
+use super::redirect::Redirect;
+
+/// A line that cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unclosed;
+pub(super) enum Malformed {
+    /// A quote is not closed.
+    Unclosed,
+    /// No file follows `>`, no program follows `|`, or no command stands before them.
+    Redirection,
+}
+
+/// One command of a line: its words, and the destination of its output.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct CommandLine {
+    pub(super) words: Vec<OsString>,
+    pub(super) redirect: Option<Redirect>,
+}
 
 /// A mark before a quoted pattern letter, which then stands for itself. No file name contains it, and a typed one is
 /// dropped.
@@ -17,40 +31,52 @@ const QUOTED: u8 = 0;
 /// Splits text into commands at `;` and line ends, and each command into words. Quotes and backslashes protect spaces,
 /// `;` and each other; `\xHH` is the byte with this number, for names that are not UTF-8. A `#` at the beginning of a
 /// word makes the rest of the line a comment. After a `!` that begins a command, the rest of the line is one word, for
-/// sh.
-pub(super) fn split(text: &[u8]) -> Result<Vec<Vec<OsString>>, Unclosed> {
+/// sh. `> FILE`, `>> FILE` and `| PROGRAM` redirect the output of a command.
+pub(super) fn split(text: &[u8]) -> Result<Vec<CommandLine>, Malformed> {
     let letters: Vec<u8> = text.iter().copied().filter(|letter| *letter != QUOTED).collect();
-    let mut splitter = Splitter { letters: letters.into_iter().peekable(), word: None };
-    let mut commands = Vec::new();
-    let mut command: Vec<OsString> = Vec::new();
+    let mut splitter = Splitter {
+        letters: letters.into_iter().peekable(),
+        word: None,
+        command: CommandLine::default(),
+        awaited: None,
+        commands: Vec::new(),
+    };
     while let Some(letter) = splitter.letters.next() {
+        let begins_word = splitter.word.is_none();
         match letter {
-            b'!' if command.is_empty() && splitter.word.is_none() => {
+            b'!' if begins_word && splitter.command.words.is_empty() => {
                 let rest = splitter.rest_of_line();
-                commands.push(vec!["!".into(), OsString::from_vec(rest.trim_ascii().to_vec())]);
+                let rest = OsString::from_vec(rest.trim_ascii().to_vec());
+                splitter.command.words = vec!["!".into(), rest];
             }
-            b'#' if splitter.word.is_none() => drop(splitter.rest_of_line()),
-            b';' | b'\n' => {
-                command.extend(splitter.end_word());
-                if !command.is_empty() {
-                    commands.push(std::mem::take(&mut command));
-                }
+            b'#' if begins_word => drop(splitter.rest_of_line()),
+            b';' | b'\n' => splitter.end_command()?,
+            b'>' => {
+                splitter.end_word();
+                let append = splitter.letters.next_if_eq(&b'>').is_some();
+                splitter.awaited = Some(if append { Redirect::Append } else { Redirect::File });
             }
-            letter if letter.is_ascii_whitespace() => command.extend(splitter.end_word()),
+            b'|' => {
+                splitter.end_word();
+                let program = splitter.program()?;
+                splitter.command.redirect = Some(Redirect::Pipe(program));
+            }
+            letter if letter.is_ascii_whitespace() => splitter.end_word(),
             letter => splitter.add(letter)?,
         }
     }
-    command.extend(splitter.end_word());
-    if !command.is_empty() {
-        commands.push(command);
-    }
-    Ok(commands)
+    splitter.end_command()?;
+    Ok(splitter.commands)
 }
 
-/// The letters that are left, and the word that they continue.
+/// The letters that are left, and what they continue.
 struct Splitter {
     letters: Peekable<IntoIter<u8>>,
     word: Option<Vec<u8>>,
+    command: CommandLine,
+    /// Kind of a redirection whose file is to come.
+    awaited: Option<fn(OsString) -> Redirect>,
+    commands: Vec<CommandLine>,
 }
 
 impl Splitter {
@@ -58,22 +84,59 @@ impl Splitter {
         std::iter::from_fn(|| self.letters.next_if(|letter| *letter != b'\n')).collect()
     }
 
-    fn end_word(&mut self) -> Option<OsString> {
-        self.word.take().map(OsString::from_vec)
+    fn end_word(&mut self) {
+        let Some(word) = self.word.take().map(OsString::from_vec) else { return };
+        match self.awaited.take() {
+            Some(redirect) => self.command.redirect = Some(redirect(plain(&word))),
+            None => self.command.words.push(word),
+        }
+    }
+
+    fn end_command(&mut self) -> Result<(), Malformed> {
+        self.end_word();
+        let command = std::mem::take(&mut self.command);
+        if self.awaited.is_some() || (command.words.is_empty() && command.redirect.is_some()) {
+            return Err(Malformed::Redirection);
+        }
+        if !command.words.is_empty() {
+            self.commands.push(command);
+        }
+        Ok(())
+    }
+
+    /// Returns the program behind `|`, with its quotes, up to an unquoted `;` or the end of the line.
+    fn program(&mut self) -> Result<OsString, Malformed> {
+        let (mut program, mut quote) = (Vec::new(), None);
+        while let Some(letter) =
+            self.letters.next_if(|letter| quote.is_some() || !matches!(letter, b';' | b'\n'))
+        {
+            program.push(letter);
+            match (quote, letter) {
+                (Some(open), letter) if open == letter => quote = None,
+                (None, b'\'' | b'"') => quote = Some(letter),
+                (None, b'\\') => program.extend(self.letters.next()),
+                _ => {}
+            }
+        }
+        match program.trim_ascii() {
+            _ if quote.is_some() => Err(Malformed::Unclosed),
+            b"" => Err(Malformed::Redirection),
+            program => Ok(OsString::from_vec(program.to_vec())),
+        }
     }
 
     /// Adds a letter to the word, or what a quote or a backslash begins.
-    fn add(&mut self, letter: u8) -> Result<(), Unclosed> {
+    fn add(&mut self, letter: u8) -> Result<(), Malformed> {
         let word = self.word.get_or_insert_default();
         match letter {
             b'\'' => loop {
-                match self.letters.next().ok_or(Unclosed)? {
+                match self.letters.next().ok_or(Malformed::Unclosed)? {
                     b'\'' => break,
                     letter => push_quoted(word, letter),
                 }
             },
             b'"' => loop {
-                match self.letters.next().ok_or(Unclosed)? {
+                match self.letters.next().ok_or(Malformed::Unclosed)? {
                     b'"' => break,
                     b'\\' if matches!(self.letters.peek(), Some(b'"' | b'\\')) => {
                         word.extend(self.letters.next());
@@ -81,7 +144,7 @@ impl Splitter {
                     letter => push_quoted(word, letter),
                 }
             },
-            b'\\' => match self.letters.next().ok_or(Unclosed)? {
+            b'\\' => match self.letters.next().ok_or(Malformed::Unclosed)? {
                 b'x' => match hexadecimal(&self.letters) {
                     Some(byte) => {
                         self.letters.nth(1);
@@ -178,7 +241,8 @@ mod tests {
     fn check(text: &str, expected: &[&[&str]]) {
         let expected: Vec<Vec<OsString>> =
             expected.iter().map(|words| words.iter().map(Into::into).collect()).collect();
-        assert_eq!(split(text.as_bytes()), Ok(expected), "{text}");
+        let words = |lines: Vec<CommandLine>| lines.into_iter().map(|line| line.words).collect();
+        assert_eq!(split(text.as_bytes()).map(words), Ok(expected), "{text}");
     }
 
     #[test]
@@ -189,13 +253,13 @@ mod tests {
         check(";; \n # only a comment", &[]);
         check("!ls | wc; x", &[&["!", "ls | wc; x"]]);
         for text in ["get 'a", "get \"a", "get a\\"] {
-            assert_eq!(split(text.as_bytes()), Err(Unclosed), "{text}");
+            assert_eq!(split(text.as_bytes()), Err(Malformed::Unclosed), "{text}");
         }
     }
 
     #[test]
     fn what_is_quoted_is_no_pattern() {
-        let word = |text: &str| split(text.as_bytes()).unwrap()[0][0].clone();
+        let word = |text: &str| split(text.as_bytes()).unwrap()[0].words[0].clone();
         assert_eq!(pattern(&word("a*")), Some(b"a*".to_vec()));
         assert_eq!(pattern(&word("'a[1]*'b?")), Some(b"a[[]1][*]b?".to_vec()));
         for text in ["'a[1].txt'", "\"*\"", "a\\*", "plain"] {
@@ -205,10 +269,29 @@ mod tests {
     }
 
     #[test]
+    fn output_is_redirected_to_a_file_or_a_program() {
+        let redirect = |text: &str| {
+            split(text.as_bytes())
+                .map(|mut lines| lines.remove(0).redirect)
+                .map_err(|error| error == Malformed::Redirection)
+        };
+        let file = |name: &str| Ok(Some(Redirect::File(name.into())));
+        assert_eq!(redirect("cat a > 'b c'"), file("b c"));
+        assert_eq!(redirect("cat a>b;ls"), file("b"));
+        assert_eq!(redirect("cat a >> b"), Ok(Some(Redirect::Append("b".into()))));
+        let program = |text: &str| Ok(Some(Redirect::Pipe(text.into())));
+        assert_eq!(redirect("ls | grep 'a;b' | wc -l; cd x"), program("grep 'a;b' | wc -l"));
+        assert_eq!(redirect("cat 'a>b|c'"), Ok(None));
+        for text in ["ls >", "ls |", "> x", "| x", "ls > ; pwd"] {
+            assert_eq!(redirect(text), Err(true), "{text}");
+        }
+    }
+
+    #[test]
     fn a_byte_is_typed_in_hexadecimal() {
         let words = split(b"get latin\\xe9.txt \\xzz \\x4").unwrap();
-        assert_eq!(words[0][1].as_bytes(), b"latin\xe9.txt");
-        assert_eq!(words[0][2..], ["xzz", "x4"]);
+        assert_eq!(words[0].words[1].as_bytes(), b"latin\xe9.txt");
+        assert_eq!(words[0].words[2..], ["xzz", "x4"]);
     }
 
     proptest! {
@@ -217,9 +300,9 @@ mod tests {
             let first = "get ".to_owned() + &quote(&word);
             let read = split(first.as_bytes()).unwrap();
             prop_assert_eq!(read.len(), 1);
-            let plain = plain(&read[0][1]);
+            let plain = plain(&read[0].words[1]);
             prop_assert_eq!(plain.as_bytes(), word);
-            prop_assert_eq!(pattern(&read[0][1]), None, "a quoted word is no pattern");
+            prop_assert_eq!(pattern(&read[0].words[1]), None, "a quoted word is no pattern");
         }
     }
 }

@@ -2,13 +2,9 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "one shape for all functions of the table")]
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-
 use crate::client::connection::Client;
-use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::shown;
-use crate::client::shell::command::{ANY, Names, ShellCommand};
+use crate::client::error::ClientError;
+use crate::client::shell::command::{Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::given::Given;
 use crate::client::shell::state::Shell;
@@ -23,7 +19,8 @@ fn bye(_: &mut Shell, _: &Given) -> Done {
 
 pub(in crate::client::shell) static OPEN: ShellCommand =
     ShellCommand::new("open", open, "connect to another server")
-        .words(1, 2, Names::Other, "HOST|URL [PORT]")
+        .aliases(&["ftp"])
+        .words(1, 2, Names::Bookmark, "HOST|URL|BOOKMARK [PORT]")
         .example("open ftp.example.net 21");
 
 fn open(shell: &mut Shell, given: &Given) -> Done {
@@ -41,7 +38,7 @@ pub(in crate::client::shell) static CLOSE: ShellCommand =
     ShellCommand::new("close", close, "close the connection").aliases(&["disconnect"]);
 
 fn close(shell: &mut Shell, _: &Given) -> Done {
-    shell.client()?;
+    shell.connection()?;
     shell.disconnect();
     Ok(Flow::Continue)
 }
@@ -57,28 +54,10 @@ fn user(shell: &mut Shell, given: &Given) -> Done {
         Some(password) => password.to_owned(),
         None => shell.ask_password(name)?,
     };
-    shell.client()?.login(name, &password)?;
+    shell.connection()?.login(name, &password)?;
+    shell.leave_login_to_the_user();
     shell.note(&format!("Logged in as {name}."));
     Ok(Flow::Continue)
-}
-
-pub(in crate::client::shell) static QUOTE: ShellCommand =
-    ShellCommand::new("quote", quote, "send a command line to the server unchanged")
-        .words(1, ANY, Names::Other, "WORD...")
-        .raw()
-        .example("quote SITE HELP");
-
-fn quote(shell: &mut Shell, given: &Given) -> Done {
-    let reply = shell.client()?.quote(given.words().join(OsStr::new(" ")).as_bytes())?;
-    let lines: Vec<String> =
-        reply.lines().iter().map(|line| format!("{} {}", reply.code, shown(line))).collect();
-    let text = lines.join("\n") + "\n";
-    shell.print(&text);
-    if reply.code.0 < 400 {
-        Ok(Flow::Continue)
-    } else {
-        Err(ClientError::refused(ErrorKind::Refused, "quote", reply))
-    }
 }
 
 pub(in crate::client::shell) static STATUS: ShellCommand =

@@ -2,13 +2,18 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "one shape for all functions of the table")]
 
+use std::ffi::OsString;
 use std::fs;
-use std::process::Command as Process;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::client::error::{ClientError, ErrorKind};
+use crate::client::names::shown;
+use crate::client::shell::columns::{Label, arrange};
 use crate::client::shell::command::{Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::given::Given;
+use crate::client::shell::output::terminal_columns;
+use crate::client::shell::redirect::local_program;
 use crate::client::shell::state::Shell;
 
 pub(in crate::client::shell) static LPWD: ShellCommand =
@@ -54,10 +59,17 @@ fn lls(shell: &mut Shell, given: &Given) -> Done {
     for entry in fs::read_dir(&place).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let slash = if entry.file_type().is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
-        names.push(entry.file_name().to_string_lossy().into_owned() + slash);
+        names.push([entry.file_name().as_bytes(), slash.as_bytes()].concat());
     }
     names.sort_unstable();
-    shell.print_names(&names);
+    if shell.is_on_terminal() {
+        let labels: Vec<Label> = names.iter().map(|name| Label::plain(shown(name))).collect();
+        shell.print_painted(&arrange(&labels, terminal_columns()));
+    } else {
+        shell.print_bytes(
+            &names.iter().flat_map(|name| [name, b"\n".as_slice()].concat()).collect::<Vec<u8>>(),
+        );
+    }
     Ok(Flow::Continue)
 }
 
@@ -68,13 +80,8 @@ pub(in crate::client::shell) static LOCAL_SHELL: ShellCommand =
         .example("!df -h .");
 
 fn local_shell(shell: &mut Shell, given: &Given) -> Done {
-    let program = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
-    let mut process = Process::new(program);
-    if let Some(command) = given.words().first().filter(|command| !command.is_empty()) {
-        process.arg("-c").arg(command);
-    }
-    let status = process
-        .current_dir(&shell.local)
+    let command = given.words().first().map(OsString::as_os_str).unwrap_or_default();
+    let status = local_program(command, &shell.local)
         .status()
         .map_err(|error| ClientError::local(&shell.local, &error))?;
     if status.success() {

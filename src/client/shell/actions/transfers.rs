@@ -1,33 +1,111 @@
 //! Actions that transfer files.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::client::error::ClientError;
+use crate::client::error::{ClientError, ErrorKind};
 use crate::client::names::{local_name, shown};
+use crate::client::shell::actions::view::print_file;
+use crate::client::shell::clobber::{CLOBBER, NO_CLOBBER};
 use crate::client::shell::command::{ANY, Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::given::{Flag, Given};
 use crate::client::shell::state::Shell;
-use crate::client::shell::transfers::Start;
+use crate::client::shell::transfers::{Named, Start};
+use crate::client::shell::words::{pattern, plain};
 use crate::ftp::listing::Kind as EntryKind;
 
-const RECURSIVE: Flag = Flag::short('r', "a directory with all that it contains").or("recursive");
+const RECURSIVE: Flag =
+    Flag::short('r', "transfer directories with all that they contain").or("recursive");
+const INTO: Flag = Flag::short('O', "transfer into this directory").or("into").takes("DIRECTORY");
 
 pub(in crate::client::shell) static GET: ShellCommand =
-    ShellCommand::new("get", get, "download a file; with -r a directory")
-        .words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
-        .flags(&[RECURSIVE])
-        .example("get -r music");
+    ShellCommand::new("get", get, "download a file, or several by names and patterns")
+        .aliases(&["recv"])
+        .words(1, ANY, Names::RemoteThenLocal, "REMOTE [LOCAL] | REMOTE...")
+        .patterns()
+        .flags(&[RECURSIVE, INTO, CLOBBER, NO_CLOBBER])
+        .example("get -O ~/music *.ogg");
 
 fn get(shell: &mut Shell, given: &Given) -> Done {
-    let local = destination(shell, given)?;
-    if given.has(&RECURSIVE) {
-        shell.get_tree(given.path(0), &local)?;
+    shell.with_clobber(given, |shell| match pair(given) {
+        // `-` is standard output.
+        Some((remote, Some(local))) if local == "-" => {
+            print_file(shell, remote.as_encoded_bytes())?;
+            Ok(Flow::Continue)
+        }
+        Some((remote, local)) => {
+            let remote = remote.as_encoded_bytes();
+            let local = destination(shell, remote, local)?;
+            get_one(shell, remote, &local, given.has(&RECURSIVE))?;
+            Ok(Flow::Continue)
+        }
+        None => get_several(shell, given),
+    })
+}
+
+fn get_one(
+    shell: &mut Shell,
+    remote: &[u8],
+    local: &Path,
+    recursive: bool,
+) -> Result<(), ClientError> {
+    if recursive {
+        shell.get_tree(remote, local)
     } else {
-        shell.get_file(given.path(0), &local, None, Start::Beginning)?;
+        shell.get_file(remote, local, None, Start::Beginning)
     }
-    Ok(Flow::Continue)
+}
+
+/// Returns source and destination of a call with exactly two plain names, of which the second is the destination; or
+/// its only name. Returns `None` for a call with several sources.
+fn pair(given: &Given) -> Option<(OsString, Option<OsString>)> {
+    let is_plain = |word: &&OsString| pattern(word).is_none();
+    let words: Vec<&OsString> = given.words().iter().filter(is_plain).collect();
+    match words.as_slice() {
+        _ if words.len() < given.words().len() || given.value(&INTO).is_some() => None,
+        [source] => Some((plain(source), None)),
+        [source, destination] => Some((plain(source), Some(plain(destination)))),
+        _ => None,
+    }
+}
+
+/// Splits the words of a call with several sources into these and the directory that they go to. The directory is the
+/// value of `-O`, or a last word that ends with `/`.
+fn sources(given: &Given) -> (&[OsString], Option<OsString>) {
+    match (given.value(&INTO), given.words()) {
+        (Some(into), words) => (words, Some(into.to_owned())),
+        (None, [words @ .., last])
+            if !words.is_empty() && last.as_encoded_bytes().ends_with(b"/") =>
+        {
+            (words, Some(plain(last)))
+        }
+        (None, words) => (words, None),
+    }
+}
+
+fn get_several(shell: &mut Shell, given: &Given) -> Done {
+    let recursive = given.has(&RECURSIVE);
+    let (words, into) = sources(given);
+    let folder = into.map_or_else(|| shell.local.clone(), |into| shell.local.join(home(&into)));
+    if !folder.is_dir() {
+        let what = format!("{}: not a directory", shown(folder.as_os_str().as_encoded_bytes()));
+        return Err(ClientError::new(ErrorKind::Local, what));
+    }
+    let mut files = Vec::new();
+    shell.for_each(words, |shell, word, _| {
+        let found = shell.expand(word)?;
+        // A pattern means files, except with -r; the server would refuse each directory among the matches.
+        let is_wanted = |named: &Named| recursive || named.kind != Some(EntryKind::Directory);
+        files.extend(found.into_iter().filter(is_wanted));
+        Ok(())
+    })?;
+    shell.for_each(&files, |shell, next, on| match next.kind {
+        Some(EntryKind::Directory) => shell.get_tree(&next.path, &next.local(&folder)?),
+        None if recursive => shell.get_tree(&next.path, &next.local(&folder)?),
+        _ => shell.get_next(on, &folder),
+    })
 }
 
 pub(in crate::client::shell) static REGET: ShellCommand =
@@ -36,54 +114,110 @@ pub(in crate::client::shell) static REGET: ShellCommand =
         .example("reget big.iso");
 
 fn reget(shell: &mut Shell, given: &Given) -> Done {
-    let local = destination(shell, given)?;
+    let local = destination(shell, given.path(0), given.words().get(1).cloned())?;
     shell.get_file(given.path(0), &local, None, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
-/// Returns the local path for the remote file of a call.
-fn destination(shell: &Shell, given: &Given) -> Result<PathBuf, ClientError> {
-    let own_name = || local_name(given.path(0));
-    Ok(match given.words().get(1) {
+/// Returns the local path for a remote file, as a file of this name or in a directory of this name.
+fn destination(
+    shell: &Shell,
+    remote: &[u8],
+    local: Option<OsString>,
+) -> Result<PathBuf, ClientError> {
+    Ok(match local {
         Some(local) => {
-            let local = shell.local.join(local);
-            if local.is_dir() { local.join(own_name()?) } else { local }
+            let local = shell.local.join(home(&local));
+            match local_name(remote) {
+                // The content of `.` or `/` goes into the directory itself.
+                Err(_) if local.is_dir() => local,
+                name if local.is_dir() => local.join(name?),
+                _ => local,
+            }
         }
-        None => shell.local.join(own_name()?),
+        None => shell.local.join(local_name(remote)?),
     })
+}
+
+/// Replaces `~` at the beginning of a local path by the home directory.
+fn home(path: &OsStr) -> PathBuf {
+    let path = Path::new(path);
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 pub(in crate::client::shell) static MGET: ShellCommand =
     ShellCommand::new("mget", mget, "download files, by names and patterns")
         .words(1, ANY, Names::Remote, "REMOTE...")
         .patterns()
+        .flags(&[RECURSIVE, INTO, CLOBBER, NO_CLOBBER])
         .example("mget *.txt");
 
 fn mget(shell: &mut Shell, given: &Given) -> Done {
-    let mut files = Vec::new();
-    for word in given.words() {
-        // A pattern means files; the server would refuse each directory among the matches.
-        let found = shell.expand(word)?;
-        files.extend(found.into_iter().filter(|named| named.kind != Some(EntryKind::Directory)));
-    }
-    let folder = shell.local.clone();
-    shell.for_each(&files, |shell, _, on| shell.get_next(on, &folder))
+    shell.with_clobber(given, |shell| get_several(shell, given))
 }
 
 pub(in crate::client::shell) static PUT: ShellCommand =
-    ShellCommand::new("put", put, "upload a file; with -r a directory")
-        .words(1, 2, Names::Local, "LOCAL [REMOTE]")
-        .flags(&[RECURSIVE])
+    ShellCommand::new("put", put, "upload a file, or several by names and patterns")
+        .aliases(&["send"])
+        .words(1, ANY, Names::Local, "LOCAL [REMOTE] | LOCAL...")
+        .patterns()
+        .flags(&[RECURSIVE, INTO])
         .example("put -r photos");
 
 fn put(shell: &mut Shell, given: &Given) -> Done {
-    let (local, remote) = source(shell, given)?;
-    if given.has(&RECURSIVE) {
-        shell.put_tree(&local, &remote)?;
-    } else {
-        shell.put_file(&local, &remote, Start::Beginning)?;
+    match pair(given) {
+        Some((local, remote)) if local == "-" => put_input(shell, remote),
+        Some((local, remote)) => {
+            let (local, remote) = source(shell, &local, remote)?;
+            put_one(shell, &local, &remote, given.has(&RECURSIVE))?;
+            Ok(Flow::Continue)
+        }
+        None => put_several(shell, given),
     }
+}
+
+/// Uploads standard input. It is stored first, because a retry reads it again.
+fn put_input(shell: &mut Shell, remote: Option<OsString>) -> Done {
+    let remote = remote.ok_or_else(|| ClientError::usage("usage: put - REMOTE"))?;
+    let failed = |error: io::Error| ClientError::local(Path::new("standard input"), &error);
+    let mut stored = tempfile::NamedTempFile::new().map_err(failed)?;
+    io::copy(&mut io::stdin().lock(), &mut stored).map_err(failed)?;
+    shell.put_file(stored.path(), remote.as_encoded_bytes(), Start::Beginning)?;
     Ok(Flow::Continue)
+}
+
+fn put_one(
+    shell: &mut Shell,
+    local: &Path,
+    remote: &[u8],
+    recursive: bool,
+) -> Result<(), ClientError> {
+    if recursive && local.is_dir() {
+        shell.put_tree(local, remote)
+    } else {
+        shell.put_file(local, remote, Start::Beginning)
+    }
+}
+
+fn put_several(shell: &mut Shell, given: &Given) -> Done {
+    let recursive = given.has(&RECURSIVE);
+    let (words, into) = sources(given);
+    let mut folder = into.unwrap_or_default().into_encoded_bytes();
+    if !folder.is_empty() && !folder.ends_with(b"/") {
+        folder.push(b'/');
+    }
+    let mut files = Vec::new();
+    shell.for_each(words, |shell, word, _| {
+        files.extend(shell.expand_local(word, recursive)?);
+        Ok(())
+    })?;
+    shell.for_each(&files, |shell, local, _| {
+        let name = local.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
+        put_one(shell, local, &[&folder, name].concat(), recursive)
+    })
 }
 
 pub(in crate::client::shell) static REPUT: ShellCommand =
@@ -92,23 +226,27 @@ pub(in crate::client::shell) static REPUT: ShellCommand =
         .example("reput big.iso");
 
 fn reput(shell: &mut Shell, given: &Given) -> Done {
-    let (local, remote) = source(shell, given)?;
+    let word = given.words().first().map(OsString::as_os_str).unwrap_or_default();
+    let (local, remote) = source(shell, word, given.words().get(1).cloned())?;
     shell.put_file(&local, &remote, Start::Resume)?;
     Ok(Flow::Continue)
 }
 
-/// Returns the path of the local file of a call, and its name on the server.
-fn source(shell: &Shell, given: &Given) -> Result<(PathBuf, Vec<u8>), ClientError> {
-    let word = given.words().first().map(OsString::as_os_str).unwrap_or_default();
-    let local = shell.local_source(word);
+/// Returns the path of a local file, and its name on the server.
+fn source(
+    shell: &Shell,
+    word: &OsStr,
+    remote: Option<OsString>,
+) -> Result<(PathBuf, Vec<u8>), ClientError> {
+    let local = shell.local_source(home(word).as_os_str());
     let own_name = || local.file_name().map(|name| name.as_encoded_bytes().to_vec());
-    let remote = match given.path(1) {
-        b"" => own_name().ok_or_else(|| {
+    let remote = match remote.map(OsString::into_encoded_bytes) {
+        None => own_name().ok_or_else(|| {
             let word = shown(word.as_encoded_bytes());
             ClientError::usage(format!("{word} has no file name; give the remote name"))
         })?,
-        remote if remote.ends_with(b"/") => [remote, &own_name().unwrap_or_default()].concat(),
-        remote => remote.to_vec(),
+        Some(remote) if remote.ends_with(b"/") => [remote, own_name().unwrap_or_default()].concat(),
+        Some(remote) => remote,
     };
     Ok((local, remote))
 }
@@ -117,16 +255,9 @@ pub(in crate::client::shell) static MPUT: ShellCommand =
     ShellCommand::new("mput", mput, "upload files, by names and patterns")
         .words(1, ANY, Names::Local, "LOCAL...")
         .patterns()
+        .flags(&[RECURSIVE, INTO])
         .example("mput *.txt");
 
 fn mput(shell: &mut Shell, given: &Given) -> Done {
-    let mut files = Vec::new();
-    for word in given.words() {
-        files.extend(shell.expand_local(word)?);
-    }
-    shell.for_each(&files, |shell, local, _| {
-        let name =
-            local.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default();
-        shell.put_file(local, &name, Start::Beginning)
-    })
+    put_several(shell, given)
 }
