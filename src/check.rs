@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::ftp::VirtualPath;
 use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
 use crate::sandbox::{check_allowed, check_user};
 use crate::scan::Scanner;
 use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
 use crate::startup::{
-    accounts, check_auth_socket, check_paths, check_secrets, ephemeral_overlap, listed, open_root,
-    public_address, slave_ports, spool,
+    accounts, check_auth_socket, check_paths, check_secrets, ephemeral_overlap, hosts, listed,
+    open_mounts, open_root, public_address, slave_ports, spool,
 };
-use crate::storage::Permissions;
 use crate::storage::users::Users;
+use crate::storage::{EntryPermissions, Explanation, Permissions};
 use crate::units::reason;
 
 /// Maximum time to connect to the scanner.
@@ -125,19 +126,20 @@ fn check_scanner(config: &Config) -> Option<String> {
 fn check_places(config: &Config) -> Vec<(&'static [&'static str], ConfigError)> {
     let mut wrong: Vec<(&'static [&'static str], ConfigError)> = Vec::new();
     wrong.extend(open_root(&config.root, "--root").err().map(|error| (&["root"][..], error)));
-    wrong.extend(check_users(config.users.as_ref()).map(|error| (&["users"][..], error)));
+    wrong.extend(check_users(config, config.users.as_ref()).map(|error| (&["users"][..], error)));
+    wrong.extend(open_mounts(config).err().map(|error| (&["mount"][..], error)));
     for host in &config.virtual_hosts {
         let root = open_root(&host.root, "--virtual-host NAME,root=DIR").err();
-        let found = root.into_iter().chain(check_users(host.users.as_ref()));
+        let found = root.into_iter().chain(check_users(config, host.users.as_ref()));
         wrong.extend(found.map(|error| (&["virtual-host"][..], error)));
     }
     wrong
 }
 
 /// Reads a users file as the start does. The homes in it do not depend on the root.
-fn check_users(users: Option<&PathBuf>) -> Option<ConfigError> {
+fn check_users(config: &Config, users: Option<&PathBuf>) -> Option<ConfigError> {
     let root = open_root(Path::new("/"), "--root").ok()?;
-    accounts(root, users, Users::default(), Some(Permissions::READ_ONLY)).err()
+    accounts(root, &config.groups, users, Users::default(), Some(Permissions::READ_ONLY)).err()
 }
 
 /// Reads each certificate with its key, and the authorities of clients.
@@ -160,6 +162,101 @@ fn check_keys(config: &Config) -> Vec<String> {
         format!("{}: there is no such directory for --self-signed; create it", folder.display())
     }));
     wrong
+}
+
+/// The flags of `ftpserver check` itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `--show`: print the settings.
+    pub shows: bool,
+    /// `--json`: print JSON.
+    pub is_json: bool,
+    /// `--strict`: a warning counts as an error.
+    pub is_strict: bool,
+    /// `--as USER PATH`: explain the permissions of a user, written `USER@HOST` on a virtual host, at a path.
+    pub explains: Option<(String, String)>,
+}
+
+impl Request {
+    /// Takes the flags out of the words of a command line.
+    ///
+    /// # Errors
+    /// One sentence, if a word is missing.
+    pub fn take(words: &mut Vec<String>) -> Result<Self, String> {
+        let mut request = Self::default();
+        let mut rest = Vec::new();
+        let mut given = std::mem::take(words).into_iter();
+        while let Some(word) = given.next() {
+            match word.as_str() {
+                "--show" => request.shows = true,
+                "--json" => request.is_json = true,
+                "--strict" => request.is_strict = true,
+                "--as" => match (given.next(), given.next()) {
+                    (Some(user), Some(path)) => request.explains = Some((user, path)),
+                    _ => return Err("--as needs a user and a path".to_owned()),
+                },
+                _ => rest.push(word),
+            }
+        }
+        *words = rest;
+        Ok(request)
+    }
+
+    /// Returns whether the check has failed.
+    #[must_use]
+    pub fn fails(&self, findings: &[Finding]) -> bool {
+        findings.iter().any(|finding| finding.is_error || self.is_strict)
+    }
+}
+
+/// Explains the permissions of a user, or of `anonymous`, at a path: the permissions, and the rule that decides.
+///
+/// # Errors
+/// One sentence.
+pub fn explain(
+    settings: &Settings,
+    user: &str,
+    path: &str,
+    is_json: bool,
+) -> Result<String, ConfigError> {
+    let config = settings.config().map_err(|problems| {
+        let first = problems.first().map(ToString::to_string);
+        ConfigError(first.unwrap_or_default())
+    })?;
+    let hosts = hosts(&config, open_root(&config.root, "--root")?)?;
+    let host = user.rsplit_once('@').and_then(|(name, host)| Some((name, hosts.find(host)?)));
+    let host = host.filter(|(_, host)| hosts.named(Some(host)).is_some());
+    let (name, host) = host.map_or((user, None), |(name, host)| (name, Some(host)));
+    let at = VirtualPath::root().join(path.as_bytes());
+    let at = at.map_err(|_| ConfigError(format!("{path}: the path is too long")))?;
+    let found =
+        hosts.accounts(host.as_deref()).explain(name.as_bytes(), &at).map_err(ConfigError)?;
+    let Explanation { path: resolved, permissions, rule, .. } = &found;
+    let place = rule.as_ref().and_then(|rule| {
+        let index = config.directories.iter().position(|known| known == rule)?;
+        let given = settings.get("directory")?;
+        Some(given.places.get(index).unwrap_or(&given.origin).to_string())
+    });
+    let decides = match (rule, &place) {
+        (None, _) => format!("the permissions of {name}"),
+        (Some(rule), None) => format!("directory \"{}\"", rule.path),
+        (Some(rule), Some(place)) => format!("directory \"{}\", {place}", rule.path),
+    };
+    let EntryPermissions { content, name: to_name } = permissions;
+    if is_json {
+        let rule = quoted(&decides);
+        let (user, resolved) = (quoted(user), quoted(&resolved.to_string()));
+        return Ok(format!(
+            "{{\"user\":{user},\"path\":{resolved},\"may\":\"{content}\",\"may_with_name\":\"{to_name}\",\"rule\":{rule}}}\n"
+        ));
+    }
+    let text = format!("{user} may {content} at {resolved}: {decides}\n");
+    let more = if content == to_name {
+        String::new()
+    } else {
+        format!("{user} may {to_name} with the name itself (delete, rename, mkdir)\n")
+    };
+    Ok(text + &more)
 }
 
 /// Returns the findings as lines of text.

@@ -15,6 +15,8 @@
 )]
 
 #[cfg(feature = "server")]
+mod acceptors;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod balancer;
 #[cfg(feature = "cli")]

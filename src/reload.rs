@@ -4,11 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::acceptors::Acceptors;
 use crate::balancer::local_backend::LocalBackend;
 use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
 use crate::session::Service;
-use crate::settings::{Changes, Config};
+use crate::settings::{Changes, Config, Limits};
 
 /// A function that reads the settings again. It receives the settings in effect, and returns each problem as a sentence.
 pub type Source = Box<dyn Fn(&Config) -> Result<Config, Vec<String>> + Send + Sync>;
@@ -25,6 +26,8 @@ pub(crate) struct Live {
     source: OnceLock<Source>,
     backends: Mutex<Vec<(Arc<LocalBackend>, CurrentService)>>,
     connection_limits: Arc<ConnectionLimits>,
+    /// The main listeners; a slave process has none.
+    acceptors: OnceLock<Arc<Acceptors>>,
     log: Arc<Log>,
 }
 
@@ -32,6 +35,12 @@ impl std::fmt::Debug for Live {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Live").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn connection_limits(limits: &Limits) -> Arc<ConnectionLimits> {
+    let new = ConnectionLimits::new(limits.clients_max, limits.per_address_max);
+    new.set_connects_per_minute(limits.connects_per_minute);
+    new
 }
 
 impl Live {
@@ -42,7 +51,8 @@ impl Live {
             effective: Mutex::new(effective.clone()),
             source: OnceLock::new(),
             backends: Mutex::default(),
-            connection_limits: ConnectionLimits::new(limits.clients_max, limits.per_address_max),
+            connection_limits: connection_limits(limits),
+            acceptors: OnceLock::new(),
             log,
         }
     }
@@ -68,6 +78,12 @@ impl Live {
         let _set = self.source.set(source);
     }
 
+    /// Makes these the listeners that a reload changes.
+    pub(crate) fn use_acceptors(&self, acceptors: Arc<Acceptors>) {
+        // A server has one set of listeners, before its first reload.
+        let _set = self.acceptors.set(acceptors);
+    }
+
     /// Adds a backend, whose new sessions get the service of a reload.
     pub(crate) fn add_backend(&self, backend: Arc<LocalBackend>, service: CurrentService) {
         self.backends.lock().push((backend, service));
@@ -81,10 +97,23 @@ impl Live {
         let Some(source) = self.source.get() else { return Ok(Changes::default()) };
         let mut config = self.config.lock();
         let new = source(&config)?;
-        let changes = config.reload(&new);
+        let mut next = config.clone();
+        let changes = next.reload(&new);
         let mut effective = self.effective.lock();
-        effective.reload(&new);
+        if let Some(acceptors) = self.acceptors.get() {
+            let wanted = next.listeners();
+            let opened = acceptors.open(&wanted).map_err(|problem| vec![problem])?;
+            effective.reload(&new);
+            // Before a listener with TLS accepts clients, the sessions must know its port.
+            effective.listen.extend(opened.listens());
+            self.apply(&effective);
+            acceptors.change(&wanted, opened).map_err(|error| vec![error.to_string()])?;
+            effective.listen = acceptors.listening();
+        } else {
+            effective.reload(&new);
+        }
         self.apply(&effective);
+        *config = next;
         Ok(changes)
     }
 
@@ -92,6 +121,7 @@ impl Live {
         let limits = &config.limits;
         self.log.set_level(config.level);
         self.connection_limits.set_limits(limits.clients_max, limits.per_address_max);
+        self.connection_limits.set_connects_per_minute(limits.connects_per_minute);
         let backends = self.backends.lock();
         let share = limits.clients_max.div_ceil(backends.len().max(1));
         for (backend, service) in backends.iter() {

@@ -188,7 +188,7 @@ fn close_file_system(
     let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
     let keys = keys.flat_map(|key| [&key.certificate, &key.key]);
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    let files = users.chain(keys).chain(&config.tls.client_authorities).chain(&config.file);
+    let files = users.chain(keys).chain(&config.tls.client_authorities).chain(config.files.paths());
     let files: Vec<&PathBuf> = files.collect();
     let kept = files.iter().copied().chain(config.log_files());
     let kept: Vec<PathBuf> = kept.flat_map(|path| whereabouts(path)).collect();

@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 
+use crate::acceptors::Acceptors;
 use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
@@ -23,7 +24,7 @@ use crate::net::tls::Acceptor;
 use crate::pool::{FairPool, Pool};
 use crate::reload::{CurrentService, Live, Source};
 use crate::session::{Checkers, Security, Service, Session};
-use crate::settings::{Config, ConfigError, processors};
+use crate::settings::{Config, ConfigError, Listen, processors};
 use crate::startup::{Startup, acceptor, bind, cannot_start, hosts, spool};
 use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
 
@@ -72,7 +73,9 @@ pub struct Listener {
 pub struct Server {
     listeners: Vec<Listener>,
     stop: Shutdown,
-    /// Threads that are joined at the end: acceptors, the registry, and the expiry watch.
+    /// The main listeners; a slave process has none.
+    acceptors: Option<Arc<Acceptors>>,
+    /// Threads that are joined at the end: those of slaves' listeners, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
     backends: Vec<Arc<LocalBackend>>,
     /// The balancer of the main listeners.
@@ -114,7 +117,7 @@ impl Server {
         number: u32,
         log: Log,
     ) -> Result<Self, ConfigError> {
-        let own = if config.port == 0 { None } else { Some(bind(config, config.port)?) };
+        let own = if config.port == 0 { None } else { Some(bind(config.bind, config.port)?) };
         let hosts = hosts(config, Arc::new(root))?;
         let acceptor = acceptor(config)?;
         // The master has recovered the uploads, or is recovering them.
@@ -142,7 +145,7 @@ impl Server {
         let security = acceptor.map(|acceptor| Security {
             acceptor,
             required: config.require_tls,
-            implicit_port: config.implicit_tls,
+            implicit_ports: config.implicit_ports(),
             resumption: config.resumption,
         });
         let log = Arc::new(log);
@@ -155,6 +158,7 @@ impl Server {
         Ok(Self {
             listeners: Vec::new(),
             stop: Shutdown::new()?,
+            acceptors: None,
             threads: Vec::new(),
             backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
@@ -169,16 +173,17 @@ impl Server {
     /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
     /// behind its own listener, and the main listeners balance clients over all of them.
     fn run(config: &Config, startup: Startup, log: Log) -> io::Result<Self> {
-        let Startup { root, hosts, acceptor, public, implicit, front, own, warnings } = startup;
+        let Startup { root, hosts, acceptor, public, front, own, warnings } = startup;
         for (what, why) in &warnings {
             log.server(&Event::Warning { message: what, reason: why });
         }
         let read = config;
         let mut config = config.clone();
         config.public_address = public.or(config.public_address);
-        if let Some(listener) = &implicit {
-            config.implicit_tls = Some(listener.local_addr()?.port());
-        }
+        config.listen = front
+            .iter()
+            .map(|(listen, listener)| Ok(Listen { port: listener.local_addr()?.port(), ..*listen }))
+            .collect::<io::Result<_>>()?;
         let config = &config;
         let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
         let mut server = Self::new(read, config, hosts, acceptor, log)?;
@@ -190,7 +195,8 @@ impl Server {
         }
         server.run_resolver(config)?;
         server.run_expiry_watch()?;
-        let registry = server.open_registry(front.local_addr()?, setup);
+        let main = front.first().map(|(_, listener)| listener.local_addr()).transpose()?;
+        let registry = main.and_then(|address| server.open_registry(address, setup));
         let slaves = (1..).zip(&own).map(|(number, _)| Some(number));
         let numbers: Vec<Option<u32>> = if own.is_empty() { vec![None] } else { slaves.collect() };
         // A full slave is skipped: none may have more than its share of all clients.
@@ -201,10 +207,7 @@ impl Server {
         if let Some(registry) = registry {
             server.run_registry(registry)?;
         }
-        server.listen(front, None, Arc::clone(&server.balancer))?;
-        if let Some(implicit) = implicit {
-            server.listen(implicit, None, Arc::clone(&server.balancer))?;
-        }
+        server.accept_main(front)?;
         for ((number, listener), backend) in (1..).zip(own).zip(backends) {
             server.listen(listener, Some(number), Arc::new(Balancer::new(vec![backend], None)))?;
         }
@@ -335,21 +338,35 @@ impl Server {
         Ok(backend)
     }
 
-    /// Begins to accept on a listener. Each client gets a permit, and is handed to the next slave of this balancer.
+    /// Begins to accept on the main listeners, which a reload can change.
+    fn accept_main(&mut self, front: Vec<(Listen, TcpListener)>) -> io::Result<()> {
+        let (service, balancer) = (self.service.clone(), Arc::clone(&self.balancer));
+        let limits = Arc::clone(self.live.connection_limits());
+        let accept = move |listener, stop| {
+            let (balancer, limits) = (Arc::clone(&balancer), Arc::clone(&limits));
+            accept_apart(listener, stop, None, service.clone(), limits, balancer)
+        };
+        let acceptors = Arc::new(Acceptors::new(Box::new(accept)));
+        for (listen, listener) in front {
+            self.listeners.push(Listener { address: listener.local_addr()?, slave: None });
+            acceptors.add(listen, listener)?;
+        }
+        self.live.use_acceptors(Arc::clone(&acceptors));
+        self.acceptors = Some(acceptors);
+        Ok(())
+    }
+
+    /// Begins to accept on the listener of a slave. Its clients are handed to this balancer.
     fn listen(
         &mut self,
         listener: TcpListener,
         slave: Option<u32>,
         balancer: Arc<Balancer>,
     ) -> io::Result<()> {
-        let address = listener.local_addr()?;
-        let (service, connection_limits, stop) =
-            (self.service.clone(), Arc::clone(self.live.connection_limits()), self.stop.clone());
-        let name = format!("acceptor {}", address.port());
-        let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
-        self.threads.push(std::thread::Builder::new().name(name).spawn(accept)?);
-        self.service.events.server(&Event::Listening { address, slave });
-        self.listeners.push(Listener { address, slave });
+        self.listeners.push(Listener { address: listener.local_addr()?, slave });
+        let limits = Arc::clone(self.live.connection_limits());
+        let (stop, service) = (self.stop.clone(), self.service.clone());
+        self.threads.push(accept_apart(listener, stop, slave, service, limits, balancer)?);
         Ok(())
     }
 
@@ -453,6 +470,9 @@ impl Server {
 
     fn close_listeners(&mut self) {
         self.stop.trigger();
+        if let Some(acceptors) = &self.acceptors {
+            acceptors.close();
+        }
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }
@@ -480,6 +500,9 @@ fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
         let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
         service.events.server(&Event::Warning { message: what, reason: &why });
     }
+    let effective = live.effective();
+    service.hosts.set_rules(&effective.directories);
+    service.hosts.set_groups(&effective.groups);
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
     let certificates = match certificates.transpose() {
@@ -529,6 +552,23 @@ fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, events: &Events) {
     }
 }
 
+/// Runs an acceptor on a thread of its own, until `stop` is rung. Each client gets a permit, and is handed to the next
+/// slave of this balancer.
+fn accept_apart(
+    listener: TcpListener,
+    stop: Shutdown,
+    slave: Option<u32>,
+    service: Service,
+    connection_limits: Arc<ConnectionLimits>,
+    balancer: Arc<Balancer>,
+) -> io::Result<JoinHandle<()>> {
+    let address = listener.local_addr()?;
+    service.events.server(&Event::Listening { address, slave });
+    let name = format!("acceptor {}", address.port());
+    let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
+    std::thread::Builder::new().name(name).spawn(accept)
+}
+
 /// Runs an acceptor until the server stops.
 fn accept(
     listener: &TcpListener,
@@ -559,7 +599,7 @@ fn admit(
         listener::refuse(stream, why);
         service.events.server(&Event::Refused { peer, reason: why, cause });
     };
-    match connection_limits.take(peer.ip()) {
+    match connection_limits.admit(peer.ip(), now()) {
         Ok(permit) => {
             if let Err((stream, unable)) = balancer.hand_over(stream, peer, permit, now()) {
                 refuse(&stream, &unable.to_string(), Refused::NoSlave);
@@ -569,6 +609,7 @@ fn admit(
             let cause = match full {
                 LimitReached::Clients => Refused::Clients,
                 LimitReached::Address => Refused::Address,
+                LimitReached::Frequency => Refused::Frequency,
             };
             refuse(&stream, &full.to_string(), cause);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +10,12 @@ use std::sync::Arc;
 use crate::ftp::path::Escaped;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
-use crate::settings::{Config, ConfigError, UserEntry};
+use crate::settings::{Config, ConfigError, Listen, UserEntry};
 use crate::spool::Spool;
 use crate::storage::users::Users;
-use crate::storage::{Accounts, Authenticator, Hosts, Permissions, Root, Secrets};
+use crate::storage::{
+    Accounts, Authenticator, Group, Hosts, Mount, Permissions, Root, Secrets, complete,
+};
 use crate::units::{reason, unreadable};
 
 /// The resources that have been opened.
@@ -24,10 +26,8 @@ pub struct Startup {
     pub(crate) acceptor: Option<Arc<Acceptor>>,
     /// The address of the name in `--public-address`.
     pub(crate) public: Option<Ipv4Addr>,
-    /// The listener of implicit TLS.
-    pub(crate) implicit: Option<TcpListener>,
-    /// The main listener.
-    pub(crate) front: TcpListener,
+    /// The main listeners, in the order of the settings.
+    pub(crate) front: Vec<(Listen, TcpListener)>,
     /// The slaves' own listeners, in order.
     pub(crate) own: Vec<TcpListener>,
     /// Warnings for the administrator: subject and reason.
@@ -35,8 +35,8 @@ pub struct Startup {
 }
 
 impl Startup {
-    /// Opens all resources. The first socket inherited from systemd is the main listener, the second that of implicit
-    /// TLS.
+    /// Opens all resources. A socket inherited from systemd takes the place of the listener with the same position. A
+    /// second socket without a second listener is for implicit TLS.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
@@ -49,19 +49,24 @@ impl Startup {
         let root = open_root(&config.root, "--root")?;
         let hosts = hosts(config, Arc::clone(&root))?;
         let acceptor = acceptor(config)?;
-        let front = inherited.next().map_or_else(|| bind(config, config.port), Ok)?;
-        let implicit = match (inherited.next(), config.implicit_tls) {
-            (Some(_), _) if acceptor.is_none() => {
+        let mut front = Vec::new();
+        for listen in config.listeners() {
+            let listener =
+                inherited.next().map_or_else(|| bind(listen.address, listen.port), Ok)?;
+            front.push((listen, listener));
+        }
+        if let Some(listener) = inherited.next() {
+            if acceptor.is_none() {
                 let what = "the second inherited socket is for implicit TLS, which needs a certificate: --tls-cert and --tls-key, or --self-signed.";
                 return Err(ConfigError(what.to_owned()));
             }
-            (Some(listener), _) => Some(listener),
-            (None, port) => port.map(|port| bind(config, port)).transpose()?,
-        };
+            front.push((Listen { address: None, port: 0, tls: true }, listener));
+        }
         let ports = slave_ports(config)?;
+        let address = config.listeners().first().and_then(|listen| listen.address);
         let own =
-            ports.into_iter().map(|port| bind(config, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, public, implicit, front, own, warnings })
+            ports.into_iter().map(|port| bind(address, port)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { root, hosts, acceptor, public, front, own, warnings })
     }
 }
 
@@ -122,7 +127,7 @@ fn secrets(config: &Config) -> Secrets {
     let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
     let users = users.map(|path| ("the users file", path.clone()));
     // A client that can write could change the settings.
-    let file = config.file.iter().map(|path| ("the configuration file", path.clone()));
+    let file = config.files.paths().map(|path| ("the configuration file", path.clone()));
     // A client that can write could forge events, and one that can read would see those of others.
     let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
     // The log has the names of all users and files.
@@ -141,13 +146,18 @@ pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
     for root in hosts.iter().map(|host| &host.root).chain([&config.root]) {
         secrets.check("the root", root).map_err(wrong)?;
     }
+    for mount in &config.mounts {
+        secrets.check("the mount", &mount.directory).map_err(wrong)?;
+    }
     for file in config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref())) {
         // Errors in the file itself are reported when it is opened for use.
         let users = Users::read(file).unwrap_or_default().0;
-        for (name, home) in
-            users.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
-        {
-            secrets.check(&format!("the home of {}", Escaped(name)), home).map_err(wrong)?;
+        for (name, user) in users {
+            let settings = complete(&config.groups, &name, user.settings).map_err(wrong)?;
+            if let Some(home) = &settings.home {
+                let of = format!("the home of {}", Escaped(&name));
+                secrets.check(&of, home).map_err(wrong)?;
+            }
         }
     }
     Ok(())
@@ -187,7 +197,7 @@ pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigEr
 pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
     let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
     let anonymous = config.anonymous.then_some(permissions);
-    let usual = accounts(root, config.users.as_ref(), listed(config)?, anonymous)?;
+    let usual = accounts(root, &config.groups, config.users.as_ref(), listed(config)?, anonymous)?;
     let usual = match authenticator(config)? {
         Some(authenticator) => usual.with_authenticator(authenticator),
         None => usual,
@@ -198,22 +208,38 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
         let anonymous = host.anonymous.then_some(permissions);
         named.insert(
             host.name.clone(),
-            accounts(root, host.users.as_ref(), Users::default(), anonymous)?,
+            accounts(root, &config.groups, host.users.as_ref(), Users::default(), anonymous)?,
         );
     }
     let secrets = Arc::new(secrets(config));
     let guard = |accounts: Accounts| accounts.guarding(Arc::clone(&secrets));
     let named = named.into_iter().map(|(name, accounts)| (name, guard(accounts))).collect();
-    Ok(Hosts::new(guard(usual), named))
+    let hosts = Hosts::new(guard(usual), named);
+    hosts.set_rules(&config.directories);
+    hosts.set_mounts(&open_mounts(config)?);
+    Ok(hosts)
+}
+
+/// Opens the directory of each mount.
+pub(crate) fn open_mounts(config: &Config) -> Result<Vec<(Mount, Root)>, ConfigError> {
+    let open = |mount: &Mount| {
+        let root = Root::open(&mount.directory).map_err(|error| {
+            let (place, at) = (mount.directory.display(), &mount.at);
+            ConfigError(format!("cannot mount {place} at {at}: {}.", reason(&error)))
+        })?;
+        Ok((mount.clone(), root))
+    };
+    config.mounts.iter().map(open).collect()
 }
 
 pub(crate) fn accounts(
     root: Arc<Root>,
+    groups: &[Group],
     users: Option<&PathBuf>,
     listed: Users,
     anonymous: Option<Permissions>,
 ) -> Result<Accounts, ConfigError> {
-    let accounts = Accounts::new(root, anonymous);
+    let accounts = Accounts::new(root, anonymous).with_groups(groups);
     if users.is_none() && listed.0.is_empty() {
         return Ok(accounts);
     }
@@ -261,26 +287,27 @@ fn authenticator(config: &Config) -> Result<Option<Authenticator>, ConfigError> 
 
 /// Returns the slaves' own ports: those following the main port, or any if the main port is any.
 pub(crate) fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
-    if config.port == 0 {
+    let port = config.listeners().first().map_or(0, |listen| listen.port);
+    if port == 0 {
         return Ok(vec![0; usize::from(config.slaves)]);
     }
-    let last = config.port.checked_add(config.slaves);
+    let last = port.checked_add(config.slaves);
     let last = last.ok_or_else(|| {
         ConfigError("too few ports follow --port for --slaves. Choose a lower --port.".to_owned())
     })?;
-    Ok((config.port..=last).skip(1).collect())
+    Ok((port..=last).skip(1).collect())
 }
 
-pub(crate) fn bind(config: &Config, port: u16) -> Result<TcpListener, ConfigError> {
-    listener::bind(config.bind, port).map_err(|error| cannot_listen(config, port, &error))
+pub(crate) fn bind(address: Option<IpAddr>, port: u16) -> Result<TcpListener, ConfigError> {
+    listener::bind(address, port).map_err(|error| cannot_listen(address, port, &error))
 }
 
 pub(crate) fn cannot_start(error: &io::Error) -> ConfigError {
     ConfigError(format!("cannot start: {}.", reason(error)))
 }
 
-fn cannot_listen(config: &Config, port: u16, error: &io::Error) -> ConfigError {
-    let place = config.bind.map_or_else(
+fn cannot_listen(address: Option<IpAddr>, port: u16, error: &io::Error) -> ConfigError {
+    let place = address.map_or_else(
         || format!("port {port}"),
         |address| SocketAddr::new(address, port).to_string(),
     );

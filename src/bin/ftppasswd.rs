@@ -37,7 +37,7 @@ struct Arguments {
     #[argh(switch)]
     read_only: bool,
 
-    /// permissions: all, or some of list,read,write,append,delete,rename,mkdir,chmod (default for a new user: all)
+    /// permissions: all, none, or some of list,read,create,write,append,delete,rename,mkdir,chmod (default for a new user: all)
     #[argh(option, arg_name = "words")]
     may: Option<String>,
 

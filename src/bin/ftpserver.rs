@@ -12,7 +12,7 @@ use argh::FromArgs;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
 use poolftpd::balancer::control;
-use poolftpd::check::{self, Environment, Finding};
+use poolftpd::check::{self, Environment, Finding, Request};
 use poolftpd::cli;
 use poolftpd::events::Event;
 use poolftpd::hooks::{self, Hooks};
@@ -34,9 +34,13 @@ const PROGRAM: &str = "ftpserver";
 /// Asks a running server of the same user, or as root of any: status, drain N, resume N.
 #[derive(FromArgs)]
 struct ControlArguments {
-    /// port of the server (default: 2121)
-    #[argh(option, default = "2121", arg_name = "n")]
-    port: u16,
+    /// configuration file of the server, which has its port (default: that of the environment)
+    #[argh(option, arg_name = "file")]
+    config: Option<String>,
+
+    /// port of the server (default: that of the configuration file, else 2121)
+    #[argh(option, arg_name = "n")]
+    port: Option<u16>,
 
     /// address of the server, if several run on the port
     #[argh(option, arg_name = "addr")]
@@ -152,29 +156,54 @@ fn refuse(problems: Vec<Problem>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Checks the settings, as `ftpserver check` with the flags of the server, `--show` and `--json`.
+/// Checks the settings, as `ftpserver check` with the flags of the server and its own.
 fn check_settings() -> Result<ExitCode, ExitCode> {
     const NAME: &str = "ftpserver check";
     let mut words = cli::words(NAME, 2)?;
-    let mut take = |flag: &str| {
-        let count = words.len();
-        words.retain(|word| word != flag);
-        words.len() < count
-    };
-    let (shows, is_json) = (take("--show"), take("--json"));
+    let request = Request::take(&mut words).map_err(|what| cli::usage(NAME, &what))?;
     let arguments: Arguments = cli::parsed(NAME, &words, Some(&pages::help()))?;
     let (environment, problems) = with_user_files(std::env::vars_os().collect());
     let (settings, mut findings) = check::check(&arguments, &environment);
     findings.extend(problems.iter().map(Finding::of));
-    let text = match (is_json, shows) {
+    if let Some((user, path)) = &request.explains {
+        let explained = check::explain(&settings, user, path, request.is_json);
+        return Ok(match explained {
+            Ok(text) => {
+                cli::print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(what) => {
+                cli::complain(NAME, &what.to_string());
+                ExitCode::FAILURE
+            }
+        });
+    }
+    let text = match (request.is_json, request.shows) {
         (true, shows) => check::json(&findings, shows.then_some(&settings)),
         (false, true) => format!("{}{}", settings.show(), check::lines(&findings)),
         (false, false) if findings.is_empty() => "ok\n".to_owned(),
         (false, false) => check::lines(&findings),
     };
     cli::print(&text);
-    let is_wrong = findings.iter().any(|finding| finding.is_error);
-    Ok(if is_wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if request.fails(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Returns the port of the server that the command line or its configuration file names, and its address, if the command
+/// line names one.
+fn server_of(arguments: &ControlArguments) -> Result<(u16, Option<IpAddr>), Vec<Problem>> {
+    if let Some(port) = arguments.port {
+        return Ok((port, arguments.bind));
+    }
+    let words: Vec<&str> =
+        arguments.config.iter().flat_map(|file| ["--config", file.as_str()]).collect();
+    // Two valid words at most.
+    let Ok(of_file) = Arguments::from_args(&[PROGRAM], &words) else { return Ok((0, None)) };
+    let (settings, problems) = Settings::read(&of_file, &std::env::vars_os().collect::<Vec<_>>());
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let listeners = settings.config()?.listeners();
+    Ok((listeners.first().map_or(0, |listen| listen.port), arguments.bind))
 }
 
 /// Sends a command to a running server, as in `ftpserver ctl status`.
@@ -187,7 +216,11 @@ fn control() -> ExitCode {
     if arguments.command.is_empty() {
         return cli::usage(NAME, "no command given: use status, drain N or resume N");
     }
-    match control::ask(arguments.port, arguments.bind, &arguments.command.join(" ")) {
+    let (port, bind) = match server_of(&arguments) {
+        Ok(found) => found,
+        Err(problems) => return refuse(problems),
+    };
+    match control::ask(port, bind, &arguments.command.join(" ")) {
         Ok(answer) => {
             cli::print(&answer);
             ExitCode::SUCCESS

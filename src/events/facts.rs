@@ -160,6 +160,8 @@ pub enum Refused {
     Clients,
     /// The maximum number of clients from one address is connected.
     Address,
+    /// The maximum number of connections per minute from one address is reached.
+    Frequency,
     /// No slave takes clients.
     NoSlave,
 }
@@ -171,6 +173,7 @@ impl Refused {
         match self {
             Self::Clients => "clients",
             Self::Address => "address",
+            Self::Frequency => "frequency",
             Self::NoSlave => "no-slave",
         }
     }

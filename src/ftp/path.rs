@@ -61,6 +61,21 @@ impl VirtualPath {
         self.bytes.iter().rposition(|byte| *byte == b'/').unwrap_or_default().max(1)
     }
 
+    /// Returns the path as seen from a directory, which is then the root; `None` if the path is not beneath it.
+    #[must_use]
+    pub fn below(&self, directory: &Self) -> Option<Self> {
+        let rest = if directory.is_root() {
+            Some(self.bytes.as_slice())
+        } else {
+            self.bytes.strip_prefix(directory.bytes.as_slice())
+        };
+        match rest? {
+            b"" => Some(Self::root()),
+            rest if rest.starts_with(b"/") => Some(Self { bytes: rest.to_vec() }),
+            _ => None,
+        }
+    }
+
     /// Returns the last name; empty for the root.
     #[must_use]
     pub fn name(&self) -> &[u8] {

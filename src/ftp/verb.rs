@@ -30,6 +30,8 @@ pub enum When {
 pub enum Permission {
     List,
     Read,
+    /// Create new files; replace none.
+    Create,
     Write,
     Append,
     Delete,
@@ -108,7 +110,7 @@ const fn unimplemented(name: &'static str) -> Verb {
 use Access::{Anyone, Member};
 use Feature::{Algorithms, Facts, Listed, Unlisted, WithTls};
 use Pending::{Keeps, Takes};
-use Permission::{Append, ChangeAttributes, Delete, List, MakeDirectory, Read, Rename, Write};
+use Permission::{Append, ChangeAttributes, Create, Delete, List, MakeDirectory, Read, Rename};
 use When::{Always, Idle};
 
 /// All verbs of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
@@ -141,8 +143,8 @@ pub static VERBS: &[Verb] = &[
     verb("EPSV", "[1 | 2 | ALL]",          Member, Idle,   Keeps,  None,                   Listed("EPSV"),        |a| Ok(Command::ExtendedPassive(a.extended_passive()?))),
     verb("REST", "marker",                 Member, Idle,   Keeps,  None,                   Listed("REST STREAM"), |a| Ok(Command::Restart(a.offset()?))),
     verb("RETR", "pathname",               Member, Idle,   Takes,  Some(Read),             Unlisted,              |a| Ok(Command::Retrieve(a.path()?))),
-    verb("STOR", "pathname",               Member, Idle,   Takes,  Some(Write),            Unlisted,              |a| Ok(Command::Store(a.path()?))),
-    verb("STOU", "[pathname]",             Member, Idle,   Takes,  Some(Write),            Unlisted,              |a| Ok(Command::StoreUnique(a.optional_path()?))),
+    verb("STOR", "pathname",               Member, Idle,   Takes,  Some(Create),           Unlisted,              |a| Ok(Command::Store(a.path()?))),
+    verb("STOU", "[pathname]",             Member, Idle,   Takes,  Some(Create),           Unlisted,              |a| Ok(Command::StoreUnique(a.optional_path()?))),
     verb("APPE", "pathname",               Member, Idle,   Takes,  Some(Append),           Unlisted,              |a| Ok(Command::Append(a.path()?))),
     verb("ALLO", "size [R size]",          Member, Idle,   Keeps,  None,                   Unlisted,              |a| a.allocation()),
     verb("RANG", "first last",             Member, Idle,   Keeps,  None,                   Listed("RANG STREAM"), |a| a.range()),
@@ -153,7 +155,7 @@ pub static VERBS: &[Verb] = &[
     verb("XSHA1", "pathname [from [to]]",  Member, Idle,   Takes,  Some(Read),             Listed("XSHA1"),       |a| a.checksum(Algorithm::Sha1)),
     verb("XSHA256", "pathname [from [to]]", Member, Idle,  Takes,  Some(Read),             Listed("XSHA256"),     |a| a.checksum(Algorithm::Sha256)),
     verb("XSHA512", "pathname [from [to]]", Member, Idle,  Takes,  Some(Read),             Listed("XSHA512"),     |a| a.checksum(Algorithm::Sha512)),
-    verb("AVBL", "[pathname]",             Member, Idle,   Takes,  Some(Write),            Listed("AVBL"),        |a| Ok(Command::Available(a.optional_path()?))),
+    verb("AVBL", "[pathname]",             Member, Idle,   Takes,  Some(Create),           Listed("AVBL"),        |a| Ok(Command::Available(a.optional_path()?))),
     verb("DELE", "pathname",               Member, Idle,   Takes,  Some(Delete),           Unlisted,              |a| Ok(Command::Delete(a.path()?))),
     verb("RNFR", "pathname",               Member, Idle,   Takes,  Some(Rename),           Unlisted,              |a| Ok(Command::RenameFrom(a.path()?))),
     verb("RNTO", "pathname",               Member, Idle,   Takes,  Some(Rename),           Unlisted,              |a| Ok(Command::RenameTo(a.path()?))),

@@ -4,17 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::address::client_of;
+use super::frequency::Frequency;
 
 /// A counter of the connected clients, with its limits.
 #[derive(Debug)]
 pub struct ConnectionLimits {
     clients_max: AtomicUsize,
     per_address_max: AtomicUsize,
+    connects_per_minute: AtomicU32,
+    connects: Frequency,
     taken: Mutex<Taken>,
 }
 
@@ -31,6 +35,8 @@ pub enum LimitReached {
     Clients,
     /// `--max-per-ip`.
     Address,
+    /// `--max-connects-per-minute`.
+    Frequency,
 }
 
 impl fmt::Display for LimitReached {
@@ -38,6 +44,9 @@ impl fmt::Display for LimitReached {
         formatter.write_str(match self {
             Self::Clients => "Too many clients are connected; try again later.",
             Self::Address => "Too many connections from your address.",
+            Self::Frequency => {
+                "Too many connections per minute from your address; try again later."
+            }
         })
     }
 }
@@ -67,6 +76,8 @@ impl ConnectionLimits {
         Arc::new(Self {
             clients_max: clients_max.into(),
             per_address_max: per_address_max.into(),
+            connects_per_minute: 0.into(),
+            connects: Frequency::default(),
             taken: Mutex::default(),
         })
     }
@@ -75,6 +86,21 @@ impl ConnectionLimits {
     pub fn set_limits(&self, clients_max: usize, per_address_max: usize) {
         self.clients_max.store(clients_max, Ordering::Relaxed);
         self.per_address_max.store(per_address_max, Ordering::Relaxed);
+    }
+
+    /// Sets the maximum number of connections per minute from one address; 0 for no limit.
+    pub fn set_connects_per_minute(&self, most: u32) {
+        self.connects_per_minute.store(most, Ordering::Relaxed);
+    }
+
+    /// Takes a permit for a client that connects now.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Permit, LimitReached> {
+        let most = self.connects_per_minute.load(Ordering::Relaxed);
+        if self.connects.admits(address, most, now) {
+            self.take(address)
+        } else {
+            Err(LimitReached::Frequency)
+        }
     }
 
     /// Returns whether all permits are in use.

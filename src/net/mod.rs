@@ -10,6 +10,7 @@ pub mod connection_limits;
 pub mod control;
 pub mod copy;
 pub mod data;
+pub mod frequency;
 pub mod listener;
 pub mod passive;
 pub mod public;

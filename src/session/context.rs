@@ -125,6 +125,12 @@ impl Context {
         self.flow.admits(self.service.limits.commands_per_second_max, self.now)
     }
 
+    /// Returns the end of the maximum duration of the session; `None` without that limit.
+    pub(super) fn session_ends_at(&self) -> Option<Instant> {
+        let most = self.service.limits.session_time;
+        (!most.is_zero()).then(|| self.identity.connected_at + most)
+    }
+
     pub(super) fn member(&self) -> Result<&Member, Refusal> {
         self.identity.login.member().ok_or(Refusal::NotLoggedIn)
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::net::control::Disconnect;
 use crate::pool::Watch;
 
-use super::activities::closing::{close, dismiss, dismiss_flood, dismiss_idle};
+use super::activities::closing::{close, dismiss, dismiss_flood, dismiss_idle, dismiss_old};
 use super::activity::{Activity, Listens, Next};
 use super::context::Context;
 use super::gate;
@@ -23,6 +23,9 @@ impl Activity for Idle {
     fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
         if cx.service.stopping.load(Ordering::Acquire) {
             return Ok(dismiss(cx, "The server is shutting down."));
+        }
+        if cx.session_ends_at().is_some_and(|end| end <= cx.now) {
+            return Ok(dismiss_old(cx));
         }
         if cx.control.is_congested() {
             return Ok(Next::Wait(self));
@@ -44,6 +47,7 @@ impl Activity for Idle {
     fn deadline(&self, cx: &Context) -> Instant {
         let (limits, identity) = (&cx.service.limits, &cx.identity);
         let idle = identity.last_activity + limits.idle_timeout;
+        let idle = cx.session_ends_at().map_or(idle, |end| end.min(idle));
         match cx.member() {
             Ok(_) => idle,
             Err(_) => idle.min(identity.logged_out_since + limits.login_timeout),
@@ -51,6 +55,9 @@ impl Activity for Idle {
     }
 
     fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        if cx.session_ends_at().is_some_and(|end| end <= cx.now) {
+            return Ok(dismiss_old(cx));
+        }
         Ok(dismiss_idle(cx))
     }
 

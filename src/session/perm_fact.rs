@@ -2,42 +2,44 @@
 
 use crate::ftp::listing::{Entry, Kind};
 use crate::ftp::verb::Permission;
-use crate::storage::{Permissions, Rights, Surroundings};
+use crate::storage::{EntryPermissions, Rights, Surroundings};
 
 /// Appends the `perm` fact (RFC 3659 §7.5.5): the actions on an entry that the account has permission for and that the
 /// file system allows the server.
 pub(super) fn perm_fact(
-    permissions: Permissions,
+    permissions: EntryPermissions,
     entry: &Entry,
     surroundings: Surroundings,
     out: &mut String,
 ) {
-    use Permission::{Append, Delete, List, MakeDirectory, Read, Rename, Write};
+    use Permission::{Append, Create, Delete, List, MakeDirectory, Read, Rename, Write};
     let Rights { read, write, enter } = surroundings.rights(entry);
     let removable = surroundings.let_remove(entry);
     // Writing replaces a file by a new one beside it; appending copies the file.
     let replaceable = write && surroundings.let_replace(entry);
     let fills = write && enter;
-    let letters: &[(char, Permission, bool)] = match entry.kind {
+    let EntryPermissions { content, name } = permissions;
+    let is_open = enter && !content.is_empty();
+    let letters: &[(char, bool)] = match entry.kind {
         Kind::File => &[
-            ('a', Append, replaceable && read),
-            ('d', Delete, removable),
-            ('f', Rename, removable),
-            ('r', Read, read),
-            ('w', Write, replaceable),
+            ('a', replaceable && read && content.allow(Append)),
+            ('d', removable && name.allow(Delete)),
+            ('f', removable && name.allow(Rename)),
+            ('r', read && content.allow(Read)),
+            ('w', replaceable && content.allow(Write)),
         ],
         Kind::Directory => &[
-            ('c', Write, fills),
-            ('d', Delete, removable),
-            ('e', List, enter),
-            ('f', Rename, removable),
-            ('l', List, enter && read),
-            ('m', MakeDirectory, fills),
-            ('p', Delete, fills),
+            ('c', fills && content.allow(Create)),
+            ('d', removable && name.allow(Delete)),
+            ('e', is_open),
+            ('f', removable && name.allow(Rename)),
+            ('l', enter && read && content.allow(List)),
+            ('m', fills && content.allow(MakeDirectory)),
+            ('p', fills && content.allow(Delete)),
         ],
-        Kind::Link | Kind::Other => &[('d', Delete, removable), ('f', Rename, removable)],
+        Kind::Link | Kind::Other => {
+            &[('d', removable && name.allow(Delete)), ('f', removable && name.allow(Rename))]
+        }
     };
-    let granted =
-        letters.iter().filter(|(_, permission, can)| *can && permissions.allow(*permission));
-    out.extend(granted.map(|(letter, ..)| *letter));
+    out.extend(letters.iter().filter(|(_, can)| *can).map(|(letter, _)| *letter));
 }

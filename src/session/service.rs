@@ -4,9 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::events::{Events, ServerId};
 use crate::net::data::Resumption;
+use crate::net::frequency::Frequency;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
 use crate::net::tls::Acceptor;
@@ -14,7 +16,7 @@ use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::scan::Scanner;
 use crate::settings::{Config, Limits};
 use crate::spool::Spool;
-use crate::storage::{Durability, Hosts};
+use crate::storage::{Durability, Hosts, SharedRates};
 
 use super::patience::UnansweredCalls;
 use super::throttle::LoginThrottle;
@@ -26,8 +28,8 @@ pub struct Security {
     pub acceptor: Arc<Acceptor>,
     /// `--require-tls`: logins and data transfers need TLS.
     pub required: bool,
-    /// The port of implicit TLS.
-    pub implicit_port: Option<u16>,
+    /// The ports of implicit TLS.
+    pub implicit_ports: Vec<u16>,
     /// Required or optional resumption of the control connection's TLS session on data connections.
     pub resumption: Resumption,
 }
@@ -65,6 +67,11 @@ pub struct Service {
     pub events: Arc<Events>,
     pub(super) id: ServerId,
     pub(super) throttle: Arc<LoginThrottle>,
+    /// The logins of each address.
+    pub(super) logins: Arc<Frequency>,
+    /// The rate limits of downloads and of uploads.
+    pub(super) rates_down: Arc<SharedRates>,
+    pub(super) rates_up: Arc<SharedRates>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
     pub(super) stopping: Arc<AtomicBool>,
@@ -145,7 +152,7 @@ impl Service {
         spool: Option<Spool>,
         events: Arc<Events>,
     ) -> Self {
-        Self {
+        let new = Self {
             hosts: Arc::new(hosts),
             limits: Arc::new(config.limits.clone()),
             passive_ports: Arc::new(passive_ports(config)),
@@ -162,17 +169,35 @@ impl Service {
             events,
             id: ServerId::of_now(),
             throttle: Arc::default(),
+            logins: Arc::default(),
+            rates_down: Arc::default(),
+            rates_up: Arc::default(),
             slave: None,
             meter: Arc::default(),
             stopping: Arc::default(),
             sessions: Arc::default(),
-        }
+        };
+        new.set_rates(&config.limits);
+        new
+    }
+
+    /// Counts a login; returns false if its address has had the maximum number of them in a minute.
+    pub(super) fn admits_login(&self, from: IpAddr, now: Instant) -> bool {
+        let is_trusted = self.limits.trusted.iter().any(|network| network.contains(&from));
+        is_trusted || self.logins.admits(from, self.limits.logins_per_minute, now)
+    }
+
+    /// Sets the rate limits, also for the transfers that run.
+    fn set_rates(&self, limits: &Limits) {
+        self.rates_down.set(limits.rate_down, limits.rate_down_per_address);
+        self.rates_up.set(limits.rate_up, limits.rate_up_per_address);
     }
 
     /// Returns this state with new settings, for the sessions that begin from now on.
     #[must_use]
     pub fn reloaded(&self, config: &Config) -> Self {
         let mut new = self.clone();
+        new.set_rates(&config.limits);
         new.limits = Arc::new(config.limits.clone());
         new.durability = durability(config);
         new.scanner = scanner(config);
@@ -182,6 +207,7 @@ impl Service {
         }
         if let Some(security) = &mut new.security {
             security.required = config.require_tls;
+            security.implicit_ports = config.implicit_ports();
             security.resumption = config.resumption;
         }
         new

@@ -7,6 +7,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,12 @@ impl Pair {
             control.write(&[b'x'; 4096]);
             control.flush(self.now).unwrap();
         }
+    }
+
+    /// Changes the limits of the session.
+    fn limit(&mut self, change: impl FnOnce(&mut Limits)) {
+        let service = Arc::make_mut(&mut self.session.cx.service);
+        change(Arc::make_mut(&mut service.limits));
     }
 
     fn limits(&self) -> Limits {
@@ -255,7 +262,7 @@ fn security(folder: &TempDir) -> Security {
     Security {
         acceptor: Arc::new(Acceptor::open(files).unwrap()),
         required: false,
-        implicit_port: None,
+        implicit_ports: Vec::new(),
         resumption: Resumption::Required,
     }
 }
@@ -398,6 +405,77 @@ fn an_upload_that_stalls_is_kept() {
     pair.say("SIZE a");
     pair.expect("213 5");
     assert!(!pair.root.path().join("a").exists());
+}
+
+#[test]
+fn an_upload_slower_than_the_least_rate_is_kept_after_a_minute() {
+    let mut pair = Pair::logged_in();
+    pair.limit(|limits| limits.rate_least = NonZeroU64::new(10));
+    let mut data = pair.data();
+    pair.say("STOR a");
+    pair.expect("150 ");
+    let mut sent = 0;
+    // The first minute has the bytes that it must have, and the second has one less.
+    for (bytes, is_fast) in [(600, true), (599, false)] {
+        data.write_all(&vec![b'x'; bytes]).unwrap();
+        sent += bytes as u64;
+        while pair.session.cx.service.meter().bytes() < sent {
+            pair.run();
+        }
+        let minute = Duration::from_mins(1);
+        let begun = pair.now;
+        while pair.now < begun + minute {
+            let patience = pair.patience().min(begun + minute - pair.now);
+            pair.now += patience;
+            pair.run();
+        }
+        assert!(!is_fast || !pair.has_reply());
+    }
+    pair.expect("426 Fewer than 10 bytes per second for a minute; transfer aborted.");
+    pair.say("SIZE a");
+    pair.expect("213 1199");
+}
+
+#[test]
+fn a_session_ends_at_the_maximum_duration_and_its_transfer_does_not() {
+    let mut pair = Pair::logged_in();
+    pair.limit(|limits| limits.session_time = Duration::from_secs(100));
+    assert_eq!(pair.patience(), Duration::from_secs(100));
+    let mut data = pair.data();
+    pair.say("STOR a");
+    pair.expect("150 ");
+    pair.now += Duration::from_secs(110);
+    data.write_all(b"x").unwrap();
+    while pair.session.cx.service.meter().bytes() < 1 {
+        pair.run();
+    }
+    drop(data);
+    pair.expect("226 ");
+    pair.expect("421 The session has lasted 100 seconds, the maximum; closing.");
+    while pair.last != Some(Turn::Done) {
+        pair.run();
+    }
+    pair.end();
+}
+
+#[test]
+fn logins_beyond_those_of_a_minute_are_refused_until_later() {
+    let mut pair = Pair::new();
+    pair.limit(|limits| limits.logins_per_minute = 2);
+    for (seconds, code) in [(0, "230 "), (0, "230 "), (0, "530 Too many logins"), (30, "230 ")] {
+        pair.now += Duration::from_secs(seconds);
+        pair.say("REIN");
+        pair.expect("220 ");
+        pair.say("USER anonymous\r\nPASS x");
+        pair.expect("331 ");
+        pair.expect(code);
+    }
+    let trusted = "127.0.0.0/8".parse().unwrap();
+    pair.limit(|limits| limits.trusted = vec![trusted]);
+    pair.say("REIN\r\nUSER anonymous\r\nPASS x");
+    pair.expect("220 ");
+    pair.expect("331 ");
+    pair.expect("230 ");
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl TlsState {
         now: Instant,
     ) -> io::Result<Self> {
         let Some(security) = &service.security else { return Ok(Self::default()) };
-        if security.implicit_port != Some(control.local().port()) {
+        if !security.implicit_ports.contains(&control.local().port()) {
             return Ok(Self::default());
         }
         let scope = security.acceptor.bind(control.peer().ip());

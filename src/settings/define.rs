@@ -44,8 +44,8 @@ macro_rules! settings {
             pub public_name: Option<String>,
             /// The limits.
             pub limits: Limits,
-            /// The configuration file.
-            pub file: Option<PathBuf>,
+            /// The configuration file, and those that it includes.
+            pub files: ReadFiles,
         }
 
         impl Default for Config {
@@ -58,7 +58,7 @@ macro_rules! settings {
                     public_address: None,
                     public_name: None,
                     limits: Limits::default(),
-                    file: None,
+                    files: ReadFiles::default(),
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! A field of the configuration: one value, an optional one, or a list, as texts.
 
-use super::value::{Kind, Rules, Value};
+use super::kind::Kind;
+use super::value::{Rules, Value};
 
 /// A field that is read from texts and printed as texts. No text is the absence of a value.
 pub(super) trait Field: Sized {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
+use super::include::ReadFiles;
 use super::origin::{Origin, Problem};
 use super::row::{Flags, Row};
 use super::table::{Config, row};
@@ -18,13 +19,15 @@ pub struct Given {
     pub texts: Vec<String>,
     /// Its source.
     pub origin: Origin,
+    /// The place of each text that was added as a table.
+    pub places: Vec<Origin>,
 }
 
 /// The settings that the sources give; all others have their defaults.
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     given: BTreeMap<&'static str, Given>,
-    pub(super) file: Option<PathBuf>,
+    pub(super) files: ReadFiles,
 }
 
 impl Settings {
@@ -44,8 +47,34 @@ impl Settings {
         if row.id == "tls_cert" && self.given.get("tls_key").is_some_and(is_earlier) {
             self.given.remove("tls_key");
         }
-        self.given.insert(row.id, Given { texts, origin });
+        self.given.insert(row.id, Given { texts, origin, places: Vec::new() });
         Ok(())
+    }
+
+    /// Adds a value to those of a list.
+    ///
+    /// # Errors
+    /// A clause with what was found and what is expected.
+    pub(super) fn add(&mut self, row: &Row, text: String, origin: Origin) -> Result<(), String> {
+        let Some(Given { mut texts, origin: first, mut places }) = self.given.get(row.id).cloned()
+        else {
+            self.put(row, vec![text], origin.clone())?;
+            self.set_places(row, vec![origin]);
+            return Ok(());
+        };
+        texts.push(text);
+        // The values of a key have one place.
+        places.resize(texts.len() - 1, first.clone());
+        places.push(origin);
+        self.put(row, texts, first)?;
+        self.set_places(row, places);
+        Ok(())
+    }
+
+    fn set_places(&mut self, row: &Row, places: Vec<Origin>) {
+        if let Some(given) = self.given.get_mut(row.id) {
+            given.places = places;
+        }
     }
 
     /// Gives the setting of this name a value, as a program that uses the library does. Repeated calls for a setting
@@ -80,6 +109,6 @@ impl Settings {
     /// Returns the configuration file.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.files.files.first().map(PathBuf::as_path)
     }
 }

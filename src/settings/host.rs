@@ -1,9 +1,11 @@
 //! A virtual host, and its text `NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE[,key=FILE]]`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::kind::Kind;
+use super::words::{Table, Words, key};
 use crate::net::tls::KeyFiles;
 
 /// A virtual host: the name that clients ask for (HOST, or SNI of TLS), its root and its users.
@@ -21,108 +23,60 @@ pub struct VirtualHost {
     pub key: Option<KeyFiles>,
 }
 
-/// The words of a virtual host, before they are checked.
-#[derive(Debug, Default)]
-pub(super) struct HostWords {
-    pub(super) name: String,
-    pub(super) root: Option<PathBuf>,
-    pub(super) users: Option<PathBuf>,
-    pub(super) anonymous: bool,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-}
-
-impl HostWords {
-    /// Checks the words.
-    ///
-    /// # Errors
-    /// A clause with what is missing.
-    pub(super) fn host(self) -> Result<VirtualHost, String> {
-        if self.name.is_empty() {
-            return Err("a virtual host needs a name".to_owned());
-        }
-        if self.key.is_some() && self.certificate.is_none() {
-            return Err("key needs cert".to_owned());
-        }
-        let key = self.certificate.map(|certificate| {
-            let key = self.key.unwrap_or_else(|| certificate.clone());
-            KeyFiles { certificate, key }
-        });
-        Ok(VirtualHost {
-            name: self.name.trim_end_matches('.').to_ascii_lowercase(),
-            root: self.root.ok_or("a virtual host needs a root")?,
-            anonymous: self.anonymous || self.users.is_none(),
-            users: self.users,
-            key,
-        })
-    }
-}
+/// The form of the table.
+pub(super) const TABLE: Table = Table {
+    name: "host",
+    row: "virtual-host",
+    first: key("name", Kind::Text),
+    keys: &[
+        key("root", Kind::Path),
+        key("users", Kind::Path),
+        key("anonymous", Kind::Switch),
+        key("cert", Kind::Path),
+        key("key", Kind::Path),
+    ],
+};
 
 impl FromStr for VirtualHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = split(text).into_iter();
-        let mut found =
-            HostWords { name: words.next().unwrap_or_default(), ..HostWords::default() };
-        // A slave process may have another current directory, so paths are made absolute.
-        let path = |value: &str| Some(std::path::absolute(value).unwrap_or_else(|_| value.into()));
-        for word in words.filter(|word| !word.is_empty()) {
-            match word.split_once('=') {
-                Some(("root", value)) => found.root = path(value),
-                Some(("users", value)) => found.users = path(value),
-                Some(("cert", value)) => found.certificate = path(value),
-                Some(("key", value)) => found.key = path(value),
-                None if word == "anonymous" => found.anonymous = true,
-                _ => {
-                    return Err(format!(
-                        "'{word}' is none of root=, users=, anonymous, cert=, key="
-                    ));
-                }
-            }
+        let words = Words::parse(text, &TABLE)?;
+        if words.first.is_empty() {
+            return Err("a virtual host needs a name".to_owned());
         }
-        found.host()
-    }
-}
-
-/// Splits at commas; a backslash before a comma or a backslash makes it part of the word.
-fn split(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut letters = text.chars().peekable();
-    while let Some(letter) = letters.next() {
-        let escaped = (letter == '\\').then(|| letters.next_if(|next| matches!(next, ',' | '\\')));
-        match (letter, words.last_mut()) {
-            (',', _) => words.push(String::new()),
-            (_, Some(word)) => word.push(escaped.flatten().unwrap_or(letter)),
-            (_, None) => {}
+        let (certificate, key) = (words.path("cert"), words.path("key"));
+        if key.is_some() && certificate.is_none() {
+            return Err("key: it needs cert".to_owned());
         }
-    }
-    words
-}
-
-/// A path whose commas and backslashes are escaped.
-struct EscapedPath<'a>(&'a Path);
-
-impl fmt::Display for EscapedPath<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.display().to_string();
-        formatter.write_str(&text.replace('\\', "\\\\").replace(',', "\\,"))
+        let key = certificate.map(|certificate| {
+            let key = key.unwrap_or_else(|| certificate.clone());
+            KeyFiles { certificate, key }
+        });
+        let users = words.path("users");
+        Ok(Self {
+            name: words.first.trim_end_matches('.').to_ascii_lowercase(),
+            root: words.path("root").ok_or("a virtual host needs a root")?,
+            anonymous: words.is_on("anonymous") || users.is_none(),
+            users,
+            key,
+        })
     }
 }
 
 impl fmt::Display for VirtualHost {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{},root={}", self.name, EscapedPath(&self.root))?;
+        let mut words = Words::new(self.name.clone());
+        words.push("root", self.root.display());
         if let Some(users) = &self.users {
-            write!(formatter, ",users={}", EscapedPath(users))?;
+            words.push("users", users.display());
         }
-        if self.anonymous {
-            formatter.write_str(",anonymous")?;
-        }
+        words.push_switch("anonymous", self.anonymous);
         if let Some(KeyFiles { certificate, key }) = &self.key {
-            write!(formatter, ",cert={},key={}", EscapedPath(certificate), EscapedPath(key))?;
+            words.push("cert", certificate.display());
+            words.push("key", key.display());
         }
-        Ok(())
+        words.fmt(formatter)
     }
 }
 

@@ -43,6 +43,13 @@ fn can_change(row: &Row, config: &Config, new: &Config) -> bool {
     match row.change {
         // SECURITY: without TLS there is nothing that could be required. A report that it is would be wrong.
         _ if row.id == "require_tls" => config.has_certificate(),
+        // The first listener stays: others know the server by it.
+        _ if row.id == "listen" => {
+            let has_tls = new.listen.iter().any(|listen| listen.tls);
+            config.listeners().first() == new.listeners().first()
+                && (!has_tls || config.has_certificate())
+        }
+        _ if row.id == "implicit_tls" => config.has_certificate(),
         // The thread that looks a name up begins at the start.
         _ if row.id == "public_address" => {
             config.public_name.is_none() && new.public_name.is_none()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::given::Settings;
 use super::host::VirtualHost;
+use super::listen::Listen;
 use super::origin::{Origin, Problem};
 use super::table::Config;
 use super::table::{ROWS, per_address_share};
@@ -27,10 +28,11 @@ impl Settings {
                 problems.push(Problem { origin: given.origin.clone(), text });
             }
         }
-        config.file = self.file().map(ToOwned::to_owned);
+        config.files = self.files.clone();
         self.imply(&mut config);
         problems.extend(self.check_tls(&mut config));
         problems.extend(self.check_hosts(&config.virtual_hosts));
+        problems.extend(self.check_listeners(&config.listeners()));
         problems.extend(self.check_hooks(&config));
         (config, problems)
     }
@@ -75,9 +77,9 @@ impl Settings {
         for files in &mut config.tls.keys {
             (files.certificate, files.key) = (absolute(&files.certificate), absolute(&files.key));
         }
-        let needs = config.require_tls || config.implicit_tls.is_some();
+        let needs = config.require_tls || config.listeners().iter().any(|listen| listen.tls);
         (needs && !config.has_certificate()).then(|| Problem {
-            origin: self.whence(&["require-tls", "implicit-tls", "tls-client-ca"]),
+            origin: self.whence(&["require-tls", "implicit-tls", "listen", "tls-client-ca"]),
             text: "TLS needs a certificate: --tls-cert and --tls-key, or --self-signed".to_owned(),
         })
     }
@@ -90,6 +92,22 @@ impl Settings {
             origin: self.whence(&["virtual-host"]),
             text: "two virtual hosts have the same name".to_owned(),
         })
+    }
+
+    fn check_listeners(&self, listeners: &[Listen]) -> Option<Problem> {
+        let others = ["bind", "port", "implicit-tls"];
+        let text = if self.get("listen").is_some()
+            && others.iter().any(|name| self.get(name).is_some())
+        {
+            "listen takes the place of bind, port and implicit-tls; use one of the two"
+        } else if listeners.iter().any(|one| {
+            listeners.iter().any(|two| one.port == two.port && one.port != 0 && one.tls != two.tls)
+        }) {
+            "one port cannot be both with and without implicit TLS"
+        } else {
+            return None;
+        };
+        Some(Problem { origin: self.whence(&["listen", "port"]), text: text.to_owned() })
     }
 
     fn check_hooks(&self, config: &Config) -> Option<Problem> {

@@ -1,8 +1,9 @@
 //! A row of the table: everything that is known of one setting.
 
+use super::kind::Kind;
 use super::table::Config;
 use super::user_entry::masked;
-use super::value::{Kind, Rules};
+use super::value::Rules;
 
 /// The time at which a reload applies a changed setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

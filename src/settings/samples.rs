@@ -1,13 +1,14 @@
 //! A value of each setting for tests, which is not its default.
 
+use super::kind::Kind;
 use super::row::Row;
-use super::value::Kind;
 
 /// Returns a value of this setting: one that any row of its type accepts, or one of its own.
 pub(super) fn sample(row: &Row) -> Vec<String> {
     let own: &[&str] = match row.id {
         "anonymous" | "fsync" => &["false"],
         "bind" => &["192.0.2.9"],
+        "listen" => &["192.0.2.1:21", "[::]:990,tls"],
         "user" => &["ftp"],
         "hook_post" => &["http://127.0.0.1:8080/a?b=c", "https://example.net/"],
         "scan" => &["/run/clamav/clamd.ctl"],
@@ -16,6 +17,17 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
             "a.example,root=/srv/a,users=/etc/users,anonymous,cert=/etc/a.pem,key=/etc/a.key",
             r"b.example,root=/srv/b\,c,anonymous",
         ],
+        "directory" => &[
+            r"/in,may=list\,create,users=a\,b,hosts=c.example",
+            "/*/a b,may=none,groups=staff,anonymous",
+        ],
+        "group" => &[
+            r"staff,home=/srv/a\,b/%u,may=list\,read,quota=1024,from=10.0.0.0/8\,::1/128,umask=027",
+            "b,may=all",
+        ],
+        "mount" => {
+            &[r"/pub,dir=/srv/a\,b,may=list\,read,users=a\,b", "/in/x,dir=/srv/x,may=all,anonymous"]
+        }
         "tls_cert" => &["/etc/one.pem", "/etc/two.pem"],
         "tls_key" => &["/etc/one key", "/etc/two key"],
         "tls_max" => &["1.2"],
@@ -35,6 +47,7 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
         Kind::Switch => &["true"],
         Kind::Number => &["7"],
         Kind::Time => &["1.5s"],
+        Kind::Size => &["2048"],
         Kind::Path => &["/srv/a \"b\""],
         Kind::Text => &[],
     };

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use super::given::Settings;
+use super::kind::Kind;
 use super::origin::Origin;
 use super::row::Row;
 use super::table::Config;
 use super::table::ROWS;
-use super::value::Kind;
 
 /// A setting as it is in effect: its texts, and their source.
 fn effective(settings: &Settings, config: &Config, row: &Row) -> (Vec<String>, Origin) {
@@ -30,7 +30,7 @@ fn effective(settings: &Settings, config: &Config, row: &Row) -> (Vec<String>, O
 fn is_bare(row: &Row, text: &str) -> bool {
     match row.kind {
         Kind::Switch => true,
-        Kind::Number | Kind::Time => {
+        Kind::Number | Kind::Time | Kind::Size => {
             let is_zero_padded = text.len() > 1 && text.starts_with('0');
             !is_zero_padded && text.len() < 19 && text.bytes().all(|byte| byte.is_ascii_digit())
         }

@@ -20,7 +20,6 @@ impl Settings {
         if let Some(path) = file_name(arguments, environment) {
             let path = std::path::absolute(&path).unwrap_or(path);
             file::read(&mut settings, &path, &mut problems);
-            settings.file = Some(path);
         }
         environment::read(&mut settings, environment, &mut problems);
         flags::read(&mut settings, arguments, &mut problems);

@@ -1,7 +1,7 @@
 //! The table: one row a setting. `define.rs` explains how to read a row.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::log::{Format, Level, Output, Target};
 use crate::net::data::Resumption;
 use crate::net::tls::{Newest, TlsFiles};
 use crate::scan::ScannerAddress;
+use crate::storage::{DirectoryRule, Group, Mount, Permissions};
 use crate::units::Networks;
 
 use super::accessor::{
@@ -21,6 +22,8 @@ use super::accessor::{
 use super::define::settings;
 use super::field::Field;
 use super::host::VirtualHost;
+use super::include::ReadFiles;
+use super::listen::Listen;
 use super::ports::default_workers;
 use super::row::{Change, Row, Scope, Switch};
 use super::user_entry::UserEntry;
@@ -32,6 +35,9 @@ settings! {
         ; One 0, Restart, Local, "address to listen on" }
     port { field port: u16 = "2121", option "n",
         ; One 0, Restart, Local, "port to listen on; 0 selects a free port" }
+    listen { field listen: Vec<Listen>, computed "the address of --bind and --port", repeated "addr:port",
+        ; One 0, Now, Shared, "listen here, in place of --bind, --port and --implicit-tls: ADDR:PORT or PORT, and ,tls for \
+        implicit TLS; may be given several times" }
     workers { through Workers, computed "twice the number of processors, at least 4", option "n",
         ; One 1, Restart, Local, "number of worker threads" }
     slaves { field slaves: u16 = "0", option "n",
@@ -62,6 +68,17 @@ settings! {
         ; One 0, Restart, Shared, "serve another root to clients that request this host name: NAME,root=DIR and, separated by \
         commas, users=FILE, anonymous, cert=FILE and key=FILE" }
 
+    directory { field directories: Vec<DirectoryRule>,
+        ; One 0, NewSessions, Shared, "permissions in a directory and below it: PATH,may=WORDS and, separated by commas, users=, \
+        groups=, hosts= and anonymous" }
+
+    group { field groups: Vec<Group>,
+        ; One 0, NewSessions, Shared, "settings of the users of a group: NAME,home=DIR and, separated by commas, may=, quota=, \
+        files=, down=, up=, sessions=, from= and umask=" }
+    mount { field mounts: Vec<Mount>,
+        ; One 0, Restart, Shared, "directory that appears in the tree of users at another place: PATH,dir=DIR and, separated by \
+        commas, may=, users=, groups=, hosts= and anonymous" }
+
     tls_cert { through Certificates, repeated "file",
         ; One 0, Restart, Shared, "TLS certificate chain in PEM; may be given several times, for several names" }
     tls_key { through Keys, computed "the file of the certificate", repeated "file",
@@ -72,7 +89,7 @@ settings! {
         switch require_tls = "true": "require TLS for logins and data connections",
         ; One 0, NewSessions, Shared, "requirement of TLS for logins and data connections" }
     implicit_tls { field implicit_tls: Option<u16>, option "port",
-        ; One 0, Restart, Shared, "port for implicit TLS, usually 990" }
+        ; One 0, Now, Local, "port for implicit TLS, usually 990" }
     tls_client_ca { through ClientAuthorities, option "file",
         ; One 0, Restart, Shared, "require client certificates issued by an authority in this file" }
     tls_client_optional { through ClientOptional, computed "false",
@@ -136,6 +153,23 @@ settings! {
     stop_grace { limit stop_grace: Duration = "30", option "time",
         ; Seconds 0, Now, Shared, "maximum time for transfers to finish when the server stops" }
 
+    max_session_time { limit session_time: Duration = "0", option "time",
+        ; Seconds 0, NewSessions, Shared, "maximum duration of a session; a transfer may finish; 0 means no limit" }
+    max_rate_down { limit rate_down: Option<NonZeroU64> = "0", option "rate",
+        ; One 0, Now, Shared, "maximum number of bytes per second that all clients receive, such as 20M; 0 means no limit" }
+    max_rate_up { limit rate_up: Option<NonZeroU64> = "0", option "rate",
+        ; One 0, Now, Shared, "maximum number of bytes per second that all clients send" }
+    max_rate_down_per_ip { limit rate_down_per_address: Option<NonZeroU64> = "0", option "rate",
+        ; One 0, Now, Shared, "maximum number of bytes per second that the clients of one address receive" }
+    max_rate_up_per_ip { limit rate_up_per_address: Option<NonZeroU64> = "0", option "rate",
+        ; One 0, Now, Shared, "maximum number of bytes per second that the clients of one address send" }
+    min_rate { limit rate_least: Option<NonZeroU64> = "0", option "rate",
+        ; One 0, NewSessions, Shared, "end transfers that move fewer bytes per second during a minute; 0 means no limit" }
+    max_connects_per_minute { limit connects_per_minute: u32 = "0", option "n",
+        ; One 0, Now, Shared, "maximum number of connections per minute from one address; 0 means no limit" }
+    max_logins_per_minute { limit logins_per_minute: u32 = "0", option "n",
+        ; One 0, NewSessions, Shared, "maximum number of logins per minute from one address; 0 means no limit" }
+
     trust { limit trusted: Networks, option "networks",
         ; One 0, NewSessions, Shared, "networks that are never locked out, such as 10.0.0.0/8; separated by commas" }
     max_login_failures { limit login_failures_max: u8 = "3",
@@ -184,6 +218,25 @@ impl Config {
         Self { root, port: 0, ..Self::default() }
     }
 
+    /// Returns the listeners for clients: those of `listen`, or else those of `bind`, `port` and `implicit-tls`. The first
+    /// is the main one.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Listen> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let listen = |port, tls| Listen { address: self.bind, port, tls };
+        let implicit = self.implicit_tls.map(|port| listen(port, true));
+        std::iter::once(listen(self.port, false)).chain(implicit).collect()
+    }
+
+    /// Returns the ports on which TLS begins at once.
+    #[must_use]
+    pub fn implicit_ports(&self) -> Vec<u16> {
+        let listeners = self.listeners().into_iter();
+        listeners.filter(|listen| listen.tls).map(|listen| listen.port).collect()
+    }
+
     /// Returns whether users other than anonymous can log in to the default host.
     #[must_use]
     pub fn has_users(&self) -> bool {
@@ -194,7 +247,12 @@ impl Config {
     #[must_use]
     pub fn allows_writing(&self) -> bool {
         let hosts_write = || self.virtual_hosts.iter().any(|host| host.users.is_some());
-        self.write || self.has_users() || hosts_write()
+        let changes = |may: Permissions| may.and(Permissions::READ_ONLY) != may;
+        self.write
+            || self.has_users()
+            || hosts_write()
+            || self.directories.iter().any(|rule| changes(rule.may))
+            || self.mounts.iter().any(|mount| changes(mount.may))
     }
 
     /// Returns the outputs of the log.

@@ -134,7 +134,7 @@ fn a_later_source_overrides_an_earlier_one() {
     assert_eq!((limits.clients_max, limits.per_address_max), (1, 2));
     assert_eq!((limits.idle_timeout.as_secs(), config.port), (3, 2121));
     assert_eq!(config.tls.keys[0].key, PathBuf::from("/x"), "the key of another source");
-    assert_eq!(config.file.as_deref(), Some(path.as_path()));
+    assert_eq!(config.files.files, std::slice::from_ref(&path));
     let shown = settings.show();
     for line in [
         format!("max-clients = 1  # {}:1\n", path.display()),
@@ -178,6 +178,17 @@ fn a_mistake_in_a_file_is_named_with_its_place_and_the_remedy() {
             "[[host]]\nname = 'a'\nroots = '/a'",
             "3:1: roots is not a setting of [[host]]; did you mean root?",
         ),
+        ("[[directory]]\npath = '/in'", "1:1: [[directory]]: may is missing"),
+        (
+            "[[directory]]\nmay = ['list', 'fly']\npath = '/in'",
+            "2:7: [[directory]]: may: 'fly' is not a permission; use all, none, or some of list",
+        ),
+        (
+            "[[directory]]\npath = 'in'\nmay = 'list'",
+            "2:8: [[directory]]: path: 'in' is not a path",
+        ),
+        ("[[directory]]\npath = true", "2:8: path: found true, expected a text"),
+        ("directory = ['/in']", "1:13: directory: may is missing"),
         ("[[tls]]\nkey = 'a'", "1:1: [[tls]]: cert is missing"),
         ("host = 1", "1:8: host: found the number 1, expected tables [[host]]"),
     ] {
@@ -210,6 +221,26 @@ fn a_file_has_hosts_and_certificates_with_paths_relative_to_itself() {
     assert_eq!((host.name.as_str(), &host.root), ("ftp.example.net", &path("h,1")));
     assert_eq!((host.users.clone(), host.anonymous), (Some(path("u")), true));
     assert_eq!(host.key.as_ref().unwrap().key, path("d.pem"));
+}
+
+#[test]
+fn a_file_has_rules_for_directories() {
+    let (settings, problems) = of_file(
+        "[[directory]]\npath = '/in'\nmay = 'create'\nusers = ['a,b', 'c']\nanonymous = true\n\
+         [[directory]]\npath = '/out/'\nmay = ['list', 'read']\nhosts = ['FTP.example.net.']\n",
+    );
+    assert!(problems.is_empty(), "{problems:?}");
+    let shown = settings.show();
+    let rules = settings.config().unwrap().directories;
+    assert_eq!(rules[0].whom.users, ["a,b", "c"]);
+    assert!(rules[0].whom.anonymous && rules[0].whom.hosts.is_empty());
+    assert_eq!(
+        (rules[1].path.as_bytes(), rules[1].may.to_string().as_str()),
+        (&b"/out"[..], "list,read")
+    );
+    assert_eq!(rules[1].whom.hosts, ["ftp.example.net"]);
+    let again = of_file(&shown).0.config().unwrap();
+    assert_eq!(again.directories, rules);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The text of one value: the parser, the printer, and the words for what is expected.
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,28 +14,17 @@ use crate::net::data::Resumption;
 use crate::net::public::AddressOrName;
 use crate::net::tls::Newest;
 use crate::scan::ScannerAddress;
+use crate::storage::{DirectoryRule, Group, Mount};
+use crate::units;
 
 use super::host::VirtualHost;
+use super::kind::Kind;
+use super::listen::Listen;
 use super::ports::passive_ports;
 use super::user_entry::UserEntry;
 
 /// The maximum time: a century stands for never, and does not overflow.
 const TIME_MAX: Duration = Duration::from_hours(100 * 365 * 24);
-
-/// The type of a value as a file writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// true or false.
-    Switch,
-    /// An integer.
-    Number,
-    /// A number in the unit of the setting, or a text such as `90s`.
-    Time,
-    /// A text.
-    Text,
-    /// A path; a relative one in a file is relative to the directory of the file.
-    Path,
-}
 
 /// The unit of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +176,10 @@ macro_rules! parsed {
 parsed! {
     AddressOrName, Text, "an IPv4 address or a name";
     VirtualHost, Text, "a host such as NAME,root=DIR";
+    Group, Text, "a group such as NAME,home=/srv/%u";
+    Mount, Text, "a mount such as PATH,dir=DIR";
+    Listen, Text, "an address such as ADDR:PORT or ADDR:PORT,tls";
+    DirectoryRule, Text, "a rule such as PATH,may=list\\,read";
     ScannerAddress, Text, "the path of a socket, or HOST:PORT";
     UserEntry, Text, "a user such as NAME:PASSWORD";
     Output, Text, "an output such as FILE,format=json,events=audit";
@@ -256,6 +249,22 @@ impl Value for PathBuf {
 
     fn text(&self, _: Rules) -> String {
         self.display().to_string()
+    }
+}
+
+impl Value for Option<NonZeroU64> {
+    const KIND: Kind = Kind::Size;
+
+    fn expected(_: Rules) -> String {
+        "a number of bytes, such as 500K, 20M or 1G; 0 means no limit".to_owned()
+    }
+
+    fn parse(text: &str, rules: Rules) -> Result<Self, String> {
+        units::bytes(text).map(NonZeroU64::new).map_err(|_| wrong::<Self>(text, rules))
+    }
+
+    fn text(&self, _: Rules) -> String {
+        self.map_or(0, NonZeroU64::get).to_string()
     }
 }
 

@@ -14,15 +14,19 @@ use sha2::{Digest, Sha256};
 use super::authenticator::{Authenticator, Question};
 use super::exposed::Secrets;
 use super::external_users::ExternalUsers;
+use super::groups::{Group, Groups};
+use super::host_rules::HostRules;
 use super::loaded_user::{LoadedUser, SessionCount, SessionPermit};
+use super::mounts::Mount;
 use super::password;
 use super::permissions::Permissions;
 use super::quota::UsageTable;
 use super::rate_limit::RateLimit;
 use super::root::Root;
+use super::rules::{DirectoryRule, Subject};
 use super::tree::Store;
 use super::upload::Owner;
-use super::users::{ClientCertificate, Users};
+use super::users::{ClientCertificate, UserSettings, Users};
 use crate::ftp::command::Password;
 use crate::ftp::path::Escaped;
 
@@ -31,7 +35,6 @@ use crate::ftp::path::Escaped;
 #[derive(Debug, Clone)]
 pub struct Account {
     root: Arc<Root>,
-    permissions: Permissions,
     up: Option<Arc<RateLimit>>,
     down: Option<Arc<RateLimit>>,
     owner: Owner,
@@ -51,10 +54,10 @@ impl Account {
         self.owner
     }
 
-    /// Returns the permissions of the account.
+    /// Returns the permissions that the account has in at least one directory.
     #[must_use]
     pub fn permissions(&self) -> Permissions {
-        self.permissions
+        self.root.allowed().anywhere()
     }
 
     /// Returns the rate limit of uploads.
@@ -140,14 +143,33 @@ fn owner(name: &[u8], from: IpAddr) -> Owner {
 /// All accounts of a server or virtual host.
 #[derive(Debug)]
 pub struct Accounts {
-    /// The root for anonymous, and for users without a home.
-    root: RwLock<Arc<Root>>,
+    roots: RwLock<Roots>,
     anonymous: Option<Permissions>,
+    /// The permissions by directory.
+    rules: RwLock<Arc<HostRules>>,
     users: Option<UsersFile>,
     /// The users whom an authenticator knows; names of the users file come first.
     external: Option<Arc<ExternalUsers>>,
     /// The usage of the homes that have a quota.
     usage_table: Arc<UsageTable>,
+    groups: Arc<Groups>,
+}
+
+/// The root of the accounts without a home.
+#[derive(Debug, Clone)]
+struct Roots {
+    /// The root for users, who get their permissions with it.
+    shared: Arc<Root>,
+    /// The root with the permissions of anonymous.
+    anonymous: Arc<Root>,
+}
+
+impl Roots {
+    fn new(shared: Arc<Root>, anonymous: Option<Permissions>, rules: &HostRules) -> Self {
+        let everywhere = anonymous.unwrap_or(Permissions::NONE);
+        let own = rules.give(shared.again(), everywhere, Subject::default());
+        Self { anonymous: Arc::new(own), shared }
+    }
 }
 
 /// The users of a file, and their state in this process.
@@ -165,14 +187,49 @@ struct UsersFile {
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
     unreachable: Mutex<BTreeSet<PathBuf>>,
+    groups: Arc<Groups>,
 }
 
 impl Accounts {
     /// Creates accounts without users, and with anonymous access if it has permissions.
     #[must_use]
     pub fn new(root: Arc<Root>, anonymous: Option<Permissions>) -> Self {
-        let (root, usage_table) = (RwLock::new(root), Arc::default());
-        Self { root, anonymous, users: None, external: None, usage_table }
+        let rules = Arc::<HostRules>::default();
+        let roots = RwLock::new(Roots::new(root, anonymous, &rules));
+        let (rules, usage_table) = (RwLock::new(rules), Arc::default());
+        let groups = Arc::default();
+        Self { roots, anonymous, rules, users: None, external: None, usage_table, groups }
+    }
+
+    /// Sets the groups, for the users who are read after this.
+    #[must_use]
+    pub fn with_groups(self, groups: &[Group]) -> Self {
+        self.groups.set(groups);
+        self
+    }
+
+    /// Sets the groups, for the users who are read after this.
+    pub(super) fn set_groups(&self, groups: &[Group]) {
+        self.groups.set(groups);
+    }
+
+    /// Sets the permissions by directory, for the logins that follow.
+    pub fn set_rules(&self, directories: Arc<[DirectoryRule]>) {
+        let mounts = Arc::clone(&self.rules.read().mounts);
+        self.adopt(HostRules { directories, mounts });
+    }
+
+    /// Sets the directories that appear at other places, for the logins that follow.
+    pub fn set_mounts(&self, mounts: Arc<[(Mount, Root)]>) {
+        let directories = Arc::clone(&self.rules.read().directories);
+        self.adopt(HostRules { directories, mounts });
+    }
+
+    fn adopt(&self, rules: HostRules) {
+        let rules = Arc::new(rules);
+        let mut roots = self.roots.write();
+        *roots = Roots::new(Arc::clone(&roots.shared), self.anonymous, &rules);
+        *self.rules.write() = rules;
     }
 
     /// Adds the users of a file, and those of the list, which replace users of the file.
@@ -188,6 +245,7 @@ impl Accounts {
             session_counts: Mutex::default(),
             secrets: Arc::default(),
             unreachable: Mutex::default(),
+            groups: Arc::clone(&self.groups),
         };
         users.reload()?;
         Ok(Self { users: Some(users), ..self })
@@ -196,7 +254,8 @@ impl Accounts {
     /// Adds the users of an authenticator.
     #[must_use]
     pub fn with_authenticator(self, authenticator: Authenticator) -> Self {
-        Self { external: Some(Arc::new(ExternalUsers::new(authenticator))), ..self }
+        let external = ExternalUsers::new(authenticator, Arc::clone(&self.groups));
+        Self { external: Some(Arc::new(external)), ..self }
     }
 
     /// Sets the files that must not be beneath any home of a later reload.
@@ -239,15 +298,13 @@ impl Accounts {
         let Credentials { name, password, from, certificate, tls, now } = credentials;
         let loaded = self.users.as_ref().and_then(|users| users.loaded.read().get(name).cloned());
         let owner = owner(name, from);
-        if loaded.is_none()
-            && Self::is_anonymous(name)
-            && let Some(permissions) = self.anonymous
-        {
-            let root = self.root();
-            let account = Account { root, permissions, up: None, down: None, owner, _permit: None };
+        if loaded.is_none() && Self::is_anonymous(name) && self.anonymous.is_some() {
+            let root = self.roots().anonymous;
+            let account = Account { root, up: None, down: None, owner, _permit: None };
             return Verification::Now(Ok(account));
         }
-        let (shared, usage_table) = (self.root(), Arc::clone(&self.usage_table));
+        let (shared, usage_table) = (self.roots().shared, Arc::clone(&self.usage_table));
+        let (user, rules) = (name.to_vec(), Arc::clone(&self.rules.read()));
         let admit = move |loaded: Arc<LoadedUser>| {
             let settings = &loaded.user.settings;
             if !settings.lets_in(from) {
@@ -260,7 +317,7 @@ impl Accounts {
                 return Err(Denied::Closed(why));
             }
             let place = loaded.take_place().ok_or(Denied::TooManySessions)?;
-            Ok(Admission { loaded, shared, usage_table, owner, place })
+            Ok(Admission { loaded, name: user, shared, usage_table, owner, rules, place })
         };
         if loaded.is_none()
             && let Some(external) = self.external.clone()
@@ -289,11 +346,33 @@ impl Accounts {
     }
 
     /// Returns the root; opens it again if its directory was replaced.
-    fn root(&self) -> Arc<Root> {
-        let loaded = Arc::clone(&self.root.read());
-        let Some(other) = loaded.replacement().map(Arc::new) else { return loaded };
-        *self.root.write() = Arc::clone(&other);
+    fn roots(&self) -> Roots {
+        let loaded = self.roots.read().clone();
+        let Some(other) = loaded.shared.replacement().map(Arc::new) else { return loaded };
+        let other = Roots::new(other, self.anonymous, &self.rules.read());
+        self.roots.write().clone_from(&other);
         other
+    }
+
+    /// Gives a root the permissions and mounts of an account.
+    pub(super) fn give(&self, root: Root, may: Permissions, subject: Subject<'_>) -> Root {
+        self.rules.read().give(root, may, subject)
+    }
+
+    /// Returns the settings of a user of the users file.
+    pub(super) fn settings_of(&self, name: &[u8]) -> Option<UserSettings> {
+        let users = self.users.as_ref()?;
+        users.loaded.read().get(name).map(|loaded| loaded.user.settings.clone())
+    }
+
+    /// Returns the permissions of anonymous without a rule; `None` if anonymous cannot log in.
+    pub(super) fn anonymous_permissions(&self) -> Option<Permissions> {
+        self.anonymous
+    }
+
+    /// Returns the root of the users without a home.
+    pub(super) fn shared_root(&self) -> Root {
+        self.roots().shared.again()
     }
 
     /// Returns true if this name requests anonymous access (RFC 1635).
@@ -317,7 +396,14 @@ impl Accounts {
 
     /// Opens the root and the home of each user who has one, in turn, and passes them to `visit`.
     pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
-        visit(&self.root());
+        visit(&self.roots().shared);
+        let rules = Arc::clone(&self.rules.read());
+        for (mount, root) in rules.mounts.iter() {
+            // A mount that nobody may write has no partial uploads.
+            if mount.may != Permissions::READ_ONLY {
+                visit(root);
+            }
+        }
         let of_file = self.users.as_ref().map(|users| users.loaded.read().clone());
         let of_file = of_file.into_iter().flat_map(BTreeMap::into_values);
         let external = self.external.as_ref().map(|external| external.admitted());
@@ -330,7 +416,7 @@ impl Accounts {
 
     /// Returns the path of the root, if it is known, and the homes of all users who have one.
     pub(super) fn places(&self) -> Vec<PathBuf> {
-        let root = self.root.read().path().cloned();
+        let root = self.roots.read().shared.path().cloned();
         let loaded = self.users.iter().flat_map(|users| {
             let loaded = users.loaded.read();
             loaded
@@ -338,7 +424,9 @@ impl Accounts {
                 .filter_map(|loaded| loaded.user.settings.home.clone())
                 .collect::<Vec<_>>()
         });
-        root.into_iter().chain(loaded).collect()
+        let rules = self.rules.read();
+        let mounts = rules.mounts.iter().map(|(mount, _)| mount.directory.clone());
+        root.into_iter().chain(loaded).chain(mounts).collect()
     }
 }
 
@@ -367,6 +455,9 @@ impl UsersFile {
     fn reload(&self) -> Result<usize, String> {
         let mut users = self.path.as_deref().map(Users::read).transpose()?.unwrap_or_default();
         users.0.extend(self.listed.0.clone());
+        for (name, user) in &mut users.0 {
+            user.settings = self.groups.complete(name, std::mem::take(&mut user.settings))?;
+        }
         for (name, home) in
             users.0.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
         {
@@ -402,6 +493,8 @@ pub struct Admission {
     shared: Arc<Root>,
     usage_table: Arc<UsageTable>,
     owner: Owner,
+    name: Vec<u8>,
+    rules: Arc<HostRules>,
     place: SessionPermit,
 }
 
@@ -415,13 +508,15 @@ impl Admission {
     /// Opens the home, and counts its usage if it has a quota. Must not run on a worker, nor on a thread that other
     /// jobs need.
     pub fn open(self) -> Verdict {
-        let Self { loaded, shared, usage_table, owner, place } = self;
+        let Self { loaded, shared, usage_table, owner, name, rules, place } = self;
         let settings = &loaded.user.settings;
         let root = match &settings.home {
             Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
-            None => shared.again(),
+            None => Ok(shared.again()),
         };
         let root = root.map_err(Denied::NoHome)?.with_umask(settings.umask);
+        let subject = Subject { user: Some(&name), group: settings.group.as_deref() };
+        let root = rules.give(root, settings.may, subject);
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
@@ -430,7 +525,6 @@ impl Admission {
         };
         Ok(Account {
             root: Arc::new(root),
-            permissions: settings.may,
             up: loaded.up.clone(),
             down: loaded.down.clone(),
             owner,
@@ -445,7 +539,7 @@ mod tests {
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::storage::users::{User, UserSettings};
+    use crate::storage::users::User;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

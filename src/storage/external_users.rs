@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::authenticator::{Authenticator, Question};
 use super::exposed::Secrets;
+use super::groups::Groups;
 use super::loaded_user::LoadedUser;
 use super::users::User;
 use crate::ftp::path::Escaped;
@@ -22,11 +23,12 @@ pub(super) struct ExternalUsers {
     admitted: Mutex<HashMap<Vec<u8>, Arc<LoadedUser>>>,
     /// Files that must not be beneath a home.
     secrets: RwLock<Arc<Secrets>>,
+    groups: Arc<Groups>,
 }
 
 impl ExternalUsers {
-    pub(super) fn new(authenticator: Authenticator) -> Self {
-        Self { authenticator, admitted: Mutex::default(), secrets: RwLock::default() }
+    pub(super) fn new(authenticator: Authenticator, groups: Arc<Groups>) -> Self {
+        Self { authenticator, admitted: Mutex::default(), secrets: RwLock::default(), groups }
     }
 
     /// Sets the files that must not be beneath a home.
@@ -55,6 +57,7 @@ impl ExternalUsers {
     /// One sentence for the log.
     pub(super) fn verify(&self, question: Question<'_>) -> Result<Option<Arc<LoadedUser>>, String> {
         let Some(settings) = self.authenticator.verify(question)? else { return Ok(None) };
+        let settings = self.groups.complete(question.name, settings)?;
         if let Some(home) = &settings.home {
             let of = format!("the home of {}", Escaped(question.name));
             self.secrets.read().check(&of, home)?;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::account::Accounts;
+use super::groups::Group;
+use super::mounts::Mount;
 use super::root::Root;
+use super::rules::DirectoryRule;
 
 /// The accounts of every host name that is served.
 #[derive(Debug)]
@@ -51,6 +54,30 @@ impl Hosts {
     pub fn find(&self, name: &str) -> Option<String> {
         let known = name.trim_end_matches('.').to_ascii_lowercase();
         (self.named.is_empty() || self.named.contains_key(&known)).then_some(known)
+    }
+
+    /// Sets the groups, for the users who are read after this.
+    pub fn set_groups(&self, groups: &[Group]) {
+        self.all().for_each(|accounts| accounts.set_groups(groups));
+    }
+
+    /// Sets the permissions by directory, for the logins that follow.
+    pub fn set_rules(&self, rules: &[DirectoryRule]) {
+        let of = |host: Option<&str>| {
+            rules.iter().filter(|rule| rule.whom.is_for_host(host)).cloned().collect()
+        };
+        self.usual.set_rules(of(None));
+        self.named.iter().for_each(|(name, accounts)| accounts.set_rules(of(Some(name))));
+    }
+
+    /// Sets the directories that appear at other places in the trees of users.
+    pub fn set_mounts(&self, mounts: &[(Mount, Root)]) {
+        let of = |host: Option<&str>| {
+            let own = mounts.iter().filter(|(mount, _)| mount.whom.is_for_host(host));
+            own.map(|(mount, root)| (mount.clone(), root.again())).collect()
+        };
+        self.usual.set_mounts(of(None));
+        self.named.iter().for_each(|(name, accounts)| accounts.set_mounts(of(Some(name))));
     }
 
     fn all(&self) -> impl Iterator<Item = &Accounts> {

@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use super::permit::EntryPermissions;
 use super::rights::Surroundings;
 use super::root::{Directory, Root};
+use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 
 /// The progress of a listing.
@@ -17,6 +19,21 @@ pub enum Progress {
     Wait,
     /// There are no more entries.
     End,
+}
+
+/// The permissions to the entries of a directory.
+#[derive(Debug)]
+pub struct Grants {
+    root: Arc<Root>,
+    directory: VirtualPath,
+}
+
+impl Grants {
+    /// Returns the permissions to an entry, and to its name.
+    #[must_use]
+    pub fn of(&self, entry: &Entry) -> EntryPermissions {
+        self.root.permissions_in(&self.directory, entry)
+    }
 }
 
 /// A directory that is listed. It holds at most a few hundred entries at a time.
@@ -35,6 +52,12 @@ impl Listing {
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
         self.directory.surroundings()
+    }
+
+    /// Returns the permissions to the entries of the directory.
+    #[must_use]
+    pub fn grants(&self) -> Grants {
+        Grants { root: Arc::clone(&self.root), directory: self.directory.resolved().clone() }
     }
 
     /// Examines more names, at most a few hundred, and passes the entries of those that are `wanted` to `take`.

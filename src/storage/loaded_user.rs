@@ -39,7 +39,7 @@ impl LoadedUser {
     pub(super) fn new(user: User, count: Arc<SessionCount>, before: Option<&Self>) -> Self {
         let UserSettings { up, down, .. } = user.settings;
         let rate_limit = |rate: Option<NonZeroU64>, before: Option<&Arc<RateLimit>>| {
-            let same = before.filter(|rate_limit| Some(rate_limit.bytes_per_second()) == rate);
+            let same = before.filter(|rate_limit| rate_limit.bytes_per_second() == rate);
             same.cloned().or_else(|| rate.map(|rate| Arc::new(RateLimit::new(rate))))
         };
         Self {

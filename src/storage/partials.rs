@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::permissions::refuse_unless;
 use super::reader::Reader;
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
 use super::root::{Root, real};
@@ -20,6 +21,7 @@ use super::stat::{entry, modified, size};
 use super::upload::{Lock, Owner, UploadTarget, recover, rename_new_at};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
+use crate::ftp::verb::Permission;
 
 /// True if every append that an earlier server left unfinished has been carried out. One flag serves the process,
 /// because roots come and go, and all of them are searched at the start.
@@ -48,8 +50,11 @@ impl Root {
     /// from.
     ///
     /// # Errors
-    /// Not found when there is no partial, or none of its bytes have reached the disk.
+    /// Not found when there is no partial, or none of its bytes have reached the disk; permission denied to a client that
+    /// cannot continue it.
     pub fn kept(&self, path: &VirtualPath) -> io::Result<Reader> {
+        let may = self.permissions(path)?;
+        refuse_unless(may.allow(Permission::Write) || may.allow(Permission::Append))?;
         let target = UploadTarget::of(self, path)?;
         if target.stat(&target.name)?.is_some() {
             return Err(Errno::NOENT.into());
@@ -79,6 +84,11 @@ impl Root {
 
     /// Removes a file or a symbolic link itself, and the partial uploads of that name.
     pub fn remove(&self, path: &VirtualPath) -> io::Result<()> {
+        self.check_changes(path)?;
+        if let Some((root, path)) = self.mounted(path) {
+            return root.remove(&path);
+        }
+        self.permit_name(path, Permission::Delete)?;
         let before = UploadTarget::of(self, path);
         let removed = self.remove_counted(path, |directory, path| directory.remove_file(path));
         let gone = !matches!(&removed, Err(error) if error.kind() != io::ErrorKind::NotFound);
@@ -91,14 +101,27 @@ impl Root {
         }
     }
 
-    /// Renames within the root; replaces a file that has the new name if `may_replace`. Removes the partial uploads of
-    /// the new name.
-    pub fn rename(
-        &self,
-        from: &VirtualPath,
-        to: &VirtualPath,
-        may_replace: bool,
-    ) -> io::Result<()> {
+    /// Renames within the root; replaces a file that has the new name if the client may write or delete there. Removes the
+    /// partial uploads of the new name.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
+        self.check_changes(from)?;
+        self.check_changes(to)?;
+        match (self.mounted(from), self.mounted(to)) {
+            (None, None) => {}
+            (Some((root, from)), Some((other, to))) if std::ptr::eq(root, other) => {
+                return root.rename(&from, &to);
+            }
+            _ => return Err(Errno::XDEV.into()),
+        }
+        let (old, new) = (self.resolved_name(from)?, self.resolved_name(to)?);
+        refuse_unless(self.allowed().let_rename(&old, &new))?;
+        // An existing target is destroyed.
+        let replaces = [Permission::Write, Permission::Delete];
+        let to_new = self.allowed().to_name(&new);
+        let may_replace = replaces.iter().any(|permission| to_new.allow(*permission));
+        if !may_replace && self.look(to).is_ok() {
+            return Err(Errno::ACCESS.into());
+        }
         let before = UploadTarget::of(self, to);
         let names = self.quota().map(|quota| quota.lock_names());
         // If the new name is another name of this file, nothing is freed.
@@ -158,6 +181,11 @@ impl Root {
 
     /// Removes a directory that is empty except for leftovers of uploads.
     pub fn remove_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        self.check_changes(path)?;
+        if let Some((root, path)) = self.mounted(path) {
+            return root.remove_directory(&path);
+        }
+        self.permit_name(path, Permission::Delete)?;
         let remove = |directory: &Dir, path: &Path| directory.remove_dir(path);
         match self.remove_counted(path, remove) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {

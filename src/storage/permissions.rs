@@ -1,17 +1,21 @@
 //! The permissions of an account, and the words for them.
 
 use std::fmt;
+use std::io;
+
+use rustix::io::Errno;
 
 use crate::ftp::verb::Permission;
 
 /// The permissions of an account.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Permissions(u8);
+pub struct Permissions(u16);
 
 /// The permissions by the words for them in the users file.
-const WORDS: [(&str, Permission); 8] = [
+const WORDS: [(&str, Permission); 9] = [
     ("list", Permission::List),
     ("read", Permission::Read),
+    ("create", Permission::Create),
     ("write", Permission::Write),
     ("append", Permission::Append),
     ("delete", Permission::Delete),
@@ -24,15 +28,36 @@ impl Permissions {
     /// The permissions to list and to download.
     pub const READ_ONLY: Self = Self(bit(Permission::List) | bit(Permission::Read));
     /// All permissions.
-    pub const FULL: Self = Self(u8::MAX);
+    pub const FULL: Self = Self((1 << WORDS.len()) - 1);
 
-    /// Returns true if the permission is in this set.
+    /// No permission.
+    pub const NONE: Self = Self(0);
+
+    /// Returns true if the permission is in this set. The permission to write includes that to create.
     #[must_use]
     pub const fn allow(self, permission: Permission) -> bool {
         self.0 & bit(permission) != 0
     }
 
-    /// Parses words separated by commas; `all` means every permission.
+    /// Returns true if the set is empty.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Returns the permissions of either set.
+    #[must_use]
+    pub const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Returns the permissions that both sets have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Parses words separated by commas; `all` means every permission, and `none` means no permission.
     ///
     /// # Errors
     /// One sentence that lists the known words.
@@ -40,19 +65,28 @@ impl Permissions {
         if text == "all" {
             return Ok(Self::FULL);
         }
+        if text == "none" {
+            return Ok(Self::NONE);
+        }
         text.split(',').try_fold(Self(0), |all, word| {
             let found = WORDS.iter().find(|(known, _)| *known == word);
             let known = WORDS.map(|(known, _)| known).join(", ");
             let (_, permission) = found.ok_or_else(|| {
-                format!("'{word}' is not a permission; use all, or some of {known}")
+                format!("'{word}' is not a permission; use all, none, or some of {known}")
             })?;
-            Ok(Self(all.0 | bit(*permission)))
+            let implied = if word == "write" { bit(Permission::Create) } else { 0 };
+            Ok(Self(all.0 | bit(*permission) | implied))
         })
     }
 }
 
-const fn bit(permission: Permission) -> u8 {
-    1 << permission as u8
+/// Returns permission denied unless the client may.
+pub(super) fn refuse_unless(may: bool) -> io::Result<()> {
+    if may { Ok(()) } else { Err(Errno::ACCESS.into()) }
+}
+
+const fn bit(permission: Permission) -> u16 {
+    1 << permission as u16
 }
 
 impl Default for Permissions {
@@ -67,7 +101,14 @@ impl fmt::Display for Permissions {
         if *self == Self::FULL {
             return formatter.write_str("all");
         }
-        let words = WORDS.iter().filter(|(_, permission)| self.allow(*permission));
+        if self.is_empty() {
+            return formatter.write_str("none");
+        }
+        let is_implied =
+            |permission| permission == Permission::Create && self.allow(Permission::Write);
+        let words = WORDS
+            .iter()
+            .filter(|(_, permission)| self.allow(*permission) && !is_implied(*permission));
         formatter.write_str(&words.map(|(word, _)| *word).collect::<Vec<_>>().join(","))
     }
 }
@@ -84,10 +125,19 @@ mod tests {
 
     #[test]
     fn permissions_are_words_and_words_are_permissions() {
-        for text in ["all", "list,read", "write", "list,read,write,append,delete,rename,mkdir"] {
+        for text in [
+            "all",
+            "none",
+            "create",
+            "list,read",
+            "write",
+            "list,read,write,append,delete,rename,mkdir",
+        ] {
             assert_eq!(Permissions::parse(text).unwrap().to_string(), text);
         }
         assert!(Permissions::parse("fly").unwrap_err().contains("list, read"));
+        let write = Permissions::parse("create,write").unwrap();
+        assert_eq!((write.to_string().as_str(), write.allow(Permission::Create)), ("write", true));
         assert!(!Permissions::READ_ONLY.allow(Permission::Write));
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         root.remove_directory(&path("d")).unwrap();
         cut_off("b").unwrap();
         root.remove(&path("b")).unwrap();
-        root.rename(&path("a"), &path("c"), true).unwrap();
+        root.rename(&path("a"), &path("c")).unwrap();
         assert_eq!((quota.used(), quota.used()), (root.measure(), Used { bytes: 3, files: 1 }));
     }
 
@@ -376,7 +376,7 @@ mod tests {
                         let name = ["t", "s"][(session + round) % 2];
                         match (session + round) % 5 {
                             0 | 1 => drop(store(root, name, size)),
-                            2 => drop(root.rename(&path("s"), &path("t"), true)),
+                            2 => drop(root.rename(&path("s"), &path("t"))),
                             3 => drop(root.remove(&path(name))),
                             _ => drop(Upload::begin(root, &path("t"), Start::End, TERMS).map(
                                 |mut upload| {
@@ -448,7 +448,7 @@ mod tests {
                         let _kept = open.remove(usize::from(at) % open.len()).settle();
                     }
                     Act::Remove(file) => drop(root.remove(&name(file))),
-                    Act::Rename(from, to) => drop(root.rename(&name(from), &name(to), true)),
+                    Act::Rename(from, to) => drop(root.rename(&name(from), &name(to))),
                     _ => {}
                 }
             }

@@ -3,6 +3,9 @@
 //! SECURITY: `cap-std` resolves each path by `openat2` with `RESOLVE_BENEATH`. Neither `..` nor a symbolic link leads
 //! out, whatever changes meanwhile. A relative symbolic link to a target within the tree works.
 //!
+//! Each public function that a client can cause asks first whether the client may: see [`Root::permit`]. A root without a
+//! client, such as that of the sweep, may do everything. The checks are in `permit`.
+//!
 //! Files are written by `upload`. `partials` removes and renames files, because both also affect partial uploads. The
 //! public functions of these three are the interface for another kind of storage: open at an offset to read or write,
 //! stat, list, rename, remove.
@@ -30,13 +33,17 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::durability::{Durability, flush_directory, open_directory};
+use super::mounts::Mounts;
+use super::permissions::{Permissions as May, refuse_unless};
 use super::quota::{Quota, Used};
 use super::reader::Reader;
 use super::reserved_names::{is_record, may_be_reserved};
 use super::rights::Surroundings;
+use super::rules::Access as Allowed;
 use super::stat::{entry, entry_of, timespec};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
+use crate::ftp::verb::Permission;
 
 /// The reason why the sandbox closes a home, with the remedy.
 const HOME_CLOSED: &str = "it came after the start and is closed to this process: restart the server, or start it with --allow DIR \
@@ -56,13 +63,17 @@ const NAMES_FEW: usize = 100;
 /// A directory that is served as `/`.
 #[derive(Debug)]
 pub struct Root {
-    directory: Dir,
+    directory: Arc<Dir>,
     /// The device and inode numbers.
     identity: (u64, u64),
     /// The path of the root, to open it again when it has been replaced; `None` for a root that another process passed
     /// on.
     path: Option<PathBuf>,
     quota: Option<Quota>,
+    /// The permissions of the client that uses this root.
+    allowed: Arc<Allowed>,
+    /// The directories that appear in the tree at another place.
+    mounts: Mounts<Self>,
     /// The mode bits that new files and directories do not get; those of the process if `None`.
     umask: Option<u32>,
     /// The next number for the name of a STOU upload.
@@ -88,7 +99,40 @@ impl Root {
         let next_unique = Arc::new(AtomicU32::new(1));
         let found = directory.dir_metadata()?;
         let identity = (found.dev(), found.ino());
-        Ok(Self { directory, identity, path: None, quota: None, umask: None, next_unique })
+        let directory = Arc::new(directory);
+        let allowed = Arc::new(Allowed::everywhere(May::FULL));
+        let mounts = Mounts::default();
+        Ok(Self {
+            directory,
+            identity,
+            path: None,
+            quota: None,
+            allowed,
+            mounts,
+            umask: None,
+            next_unique,
+        })
+    }
+
+    /// Sets the permissions of the client that uses the root.
+    pub(super) fn with_permissions(self, allowed: Arc<Allowed>) -> Self {
+        Self { allowed, ..self }
+    }
+
+    /// Sets the directories that appear in the tree at another place.
+    pub(super) fn with_mounts(self, mounts: Mounts<Self>) -> Self {
+        Self { mounts, ..self }
+    }
+
+    /// Returns the permissions by directory.
+    #[must_use]
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
+    }
+
+    /// Returns the directories that appear in the tree at another place.
+    pub(super) fn mounts(&self) -> &Mounts<Self> {
+        &self.mounts
     }
 
     /// Adds a quota to the root.
@@ -119,6 +163,9 @@ impl Root {
     /// Returns the path of a file on this machine, if that of the root is known.
     #[must_use]
     pub fn real_path(&self, path: &VirtualPath) -> Option<PathBuf> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.real_path(&path);
+        }
         Some(self.path.as_ref()?.join(real(path).ok()?))
     }
 
@@ -142,11 +189,18 @@ impl Root {
         if (found.st_dev, found.st_ino) == self.identity { None } else { Self::open(path).ok() }
     }
 
-    /// Clones the root with its own descriptor, and without the quota and the umask.
-    pub(super) fn again(&self) -> io::Result<Self> {
-        let (directory, path) = (self.directory.try_clone()?, self.path.clone());
-        let next_unique = Arc::clone(&self.next_unique);
-        Ok(Self { directory, identity: self.identity, path, quota: None, umask: None, next_unique })
+    /// Clones the root without the quota and the umask. Both share one descriptor.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            directory: Arc::clone(&self.directory),
+            identity: self.identity,
+            path: self.path.clone(),
+            quota: None,
+            umask: None,
+            allowed: Arc::clone(&self.allowed),
+            mounts: self.mounts.clone(),
+            next_unique: Arc::clone(&self.next_unique),
+        }
     }
 
     /// Counts the bytes and inodes beneath the root.
@@ -180,6 +234,10 @@ impl Root {
 
     /// Opens a regular file for reading.
     pub fn read(&self, path: &VirtualPath) -> io::Result<Reader> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.read(&path);
+        }
+        self.permit(path, Permission::Read)?;
         self.recover_append(path);
         let mut options = OpenOptions::new();
         options.read(true);
@@ -187,8 +245,12 @@ impl Root {
         Ok(Reader::new(file, entry.size))
     }
 
-    /// Returns the entry of a file or directory. A symbolic link to a target within the root is followed.
+    /// Returns the entry of a file or directory, whatever the client may do there. A symbolic link to a target within
+    /// the root is followed.
     pub fn look(&self, path: &VirtualPath) -> io::Result<Entry> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.look(&path);
+        }
         self.recover_append(path);
         let real = real(path)?;
         let found = self.directory.metadata(real);
@@ -225,21 +287,51 @@ impl Root {
 
     /// Checks that a directory may be entered; it need not be readable.
     pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.enter(&path);
+        }
+        refuse_unless(self.allowed.lets_enter(&self.resolved(path)?))?;
         self.directory.metadata(real(path)?.join(".")).map(drop)
     }
 
     /// Opens a directory to list some entries at a time.
     pub(super) fn list(&self, path: &VirtualPath) -> io::Result<Directory> {
+        if let Some((root, inner)) = self.mounted(path) {
+            let listed = root.list(&inner)?;
+            // The whole tree has the directory below the place of the mount.
+            let place = self.mounts.place(path).map_or(b"".as_slice(), VirtualPath::as_bytes);
+            let whole = [place, b"/", listed.resolved.beneath_root()].concat();
+            let resolved = VirtualPath::root().join(&whole).map_err(|_| Errno::NAMETOOLONG)?;
+            return Ok(Directory { resolved, inside: Some(root.again()), ..listed });
+        }
+        let resolved = self.resolved(path)?;
+        refuse_unless(self.allowed.at(&resolved).allow(Permission::List))?;
         let directory = self.directory.open_dir(real(path)?)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let names = openat(&directory, ".", flags, Mode::empty())?;
         let entry = entry(Vec::new(), &directory.dir_metadata()?);
         let surroundings = Surroundings::within(&entry, is_read_only(&directory));
-        Ok(Directory { names, path: path.clone(), entry, surroundings })
+        let mounts = self.mounts.within(path).filter_map(|(name, root)| {
+            Some(Entry { name: name.to_vec(), ..root.look(&VirtualPath::root()).ok()? })
+        });
+        let mounts = mounts.collect();
+        Ok(Directory {
+            names,
+            path: path.clone(),
+            resolved,
+            entry,
+            surroundings,
+            mounts,
+            inside: None,
+            owes_mounts: true,
+        })
     }
 
     /// Returns the rights to the names in the directory of a path; no rights for the root itself.
     pub fn surroundings(&self, path: &VirtualPath) -> io::Result<Surroundings> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.surroundings(&path);
+        }
         if path.is_root() {
             return Ok(Surroundings::default());
         }
@@ -253,6 +345,10 @@ impl Root {
 
     /// Returns the number of bytes that can still be stored in a directory, or beside a file.
     pub fn available(&self, path: &VirtualPath) -> io::Result<u64> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.available(&path);
+        }
+        self.permit(path, Permission::Create)?;
         let place = match self.directory.open_dir(real(path)?) {
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
                 self.directory.open_dir(real(&path.parent())?)?
@@ -266,6 +362,10 @@ impl Root {
 
     /// Creates a directory.
     pub fn make_directory(&self, path: &VirtualPath) -> io::Result<()> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.make_directory(&path);
+        }
+        self.permit_name(path, Permission::MakeDirectory)?;
         let real = real(path)?;
         let mut builder = DirBuilder::new();
         let mode = DIRECTORY_MODE & !self.umask.unwrap_or_default();
@@ -309,6 +409,10 @@ impl Root {
 
     /// Sets those of the permission bits that a client may set, and returns them.
     pub fn set_mode(&self, path: &VirtualPath, mode: u32) -> io::Result<u32> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.set_mode(&path, mode);
+        }
+        self.permit(path, Permission::ChangeAttributes)?;
         let mode = mode & MODE_MASK;
         self.directory.set_permissions(real(path)?, Permissions::from_mode(mode))?;
         Ok(mode)
@@ -316,7 +420,11 @@ impl Root {
 
     /// Sets the modification time of a file or directory.
     pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.set_modified(&path, modified);
+        }
         let _sayable = real(path)?;
+        self.permit(path, Permission::ChangeAttributes)?;
         let parent = self.directory.open_dir(real(&path.parent())?)?;
         let name = if path.is_root() { OsStr::new(".") } else { OsStr::from_bytes(path.name()) };
         let times = Timestamps {
@@ -335,7 +443,11 @@ impl Root {
         let mut parents: Vec<VirtualPath> = paths.iter().map(|path| path.parent()).collect();
         parents.dedup();
         for parent in parents {
-            match self.directory.open_dir(real(&parent)?) {
+            let opened = match self.mounted(&parent) {
+                Some((root, parent)) => root.directory.open_dir(real(&parent)?),
+                None => self.directory.open_dir(real(&parent)?),
+            };
+            match opened {
                 Ok(directory) => flush_directory(open_directory(&directory)?.as_ref())?,
                 // The directory was removed meanwhile, and the name with it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -347,6 +459,9 @@ impl Root {
 
     /// Flushes the attributes of a file or directory, if the server may open it.
     pub fn flush_attributes(&self, path: &VirtualPath, durability: Durability) -> io::Result<()> {
+        if let Some((root, path)) = self.mounted(path) {
+            return root.flush_attributes(&path, durability);
+        }
         if durability == Durability::Cached {
             return Ok(());
         }
@@ -382,9 +497,17 @@ impl Root {
 pub(super) struct Directory {
     names: OwnedFd,
     path: VirtualPath,
+    /// The path without links.
+    resolved: VirtualPath,
     /// The last entry, whose buffer is reused.
     entry: Entry,
     surroundings: Surroundings,
+    /// The mounts in the directory, which hide real entries of their names.
+    mounts: Vec<Entry>,
+    /// The root of the mount that has the directory.
+    inside: Option<Root>,
+    /// True until the mounts have been listed.
+    owes_mounts: bool,
 }
 
 impl Directory {
@@ -392,6 +515,12 @@ impl Directory {
     #[must_use]
     pub(super) fn surroundings(&self) -> Surroundings {
         self.surroundings
+    }
+
+    /// Returns the path without links.
+    #[must_use]
+    pub(super) fn resolved(&self) -> &VirtualPath {
+        &self.resolved
     }
 
     /// Examines more names, at most a few hundred, and passes the entries of those that are `wanted` to `take`. Returns
@@ -402,14 +531,22 @@ impl Directory {
         wanted: impl Fn(&[u8]) -> bool,
         mut take: impl FnMut(&Entry),
     ) -> io::Result<bool> {
-        let Self { names, path, entry, .. } = self;
+        if std::mem::take(&mut self.owes_mounts) {
+            self.mounts.iter().filter(|mount| wanted(&mount.name)).for_each(&mut take);
+        }
+        let Self { names, path, entry, mounts, inside, .. } = self;
+        let root = inside.as_ref().unwrap_or(root);
         let mut buffer = [const { MaybeUninit::uninit() }; NAMES_BYTES];
         let mut found = RawDir::new(&*names, &mut buffer);
         let mut looked = 0_usize;
         while let Some(name) = found.next().transpose()? {
             let name = name.file_name();
             let bytes = name.to_bytes();
-            let shows = !matches!(bytes, b"." | b"..") && !may_be_reserved(bytes) && wanted(bytes);
+            let is_hidden = mounts.iter().any(|mount| mount.name == bytes);
+            let shows = !matches!(bytes, b"." | b"..")
+                && !may_be_reserved(bytes)
+                && !is_hidden
+                && wanted(bytes);
             if shows && look_at(root, names, path, name, entry) {
                 take(entry);
             }
@@ -523,7 +660,7 @@ mod tests {
         for name in ["out/secret", "up/etc/passwd"] {
             assert!(root.read(&path(name)).is_err(), "{name}");
             assert!(Upload::begin(&root, &path(name), Start::Overwrite, TERMS).is_err(), "{name}");
-            assert!(root.rename(&path("inside"), &path(name), true).is_err(), "{name}");
+            assert!(root.rename(&path("inside"), &path(name)).is_err(), "{name}");
             assert!(root.set_modified(&path(name), Timestamp::UNIX_EPOCH).is_err(), "{name}");
         }
         assert!(root.list(&path("out")).is_err());

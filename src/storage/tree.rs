@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::durability::Durability;
 use super::listing::Listing;
 use super::pending::Pending;
+use super::permit::EntryPermissions;
 use super::reader::Reader;
 use super::rights::Surroundings;
 use super::root::Root;
@@ -22,6 +23,7 @@ use super::upload::{Owner, Start, Terms, Unable, Upload};
 use super::writer::Writer;
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
+use crate::ftp::verb::Permission;
 use crate::pool::DiskPool;
 
 /// The storage of a tree.
@@ -232,16 +234,38 @@ impl Files<'_> {
         }
     }
 
-    /// Renames a file or directory; replaces a file that has the new name if `may_replace`.
-    pub fn rename(
-        &self,
-        from: &VirtualPath,
-        to: &VirtualPath,
-        may_replace: bool,
-    ) -> io::Result<()> {
+    /// Checks a permission to a file or directory. Links in its path are followed.
+    ///
+    /// # Errors
+    /// Permission denied.
+    pub fn permit(&self, path: &VirtualPath, permission: Permission) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => root.permit(path, permission),
+        }
+    }
+
+    /// Checks a permission to a name itself. A link of this name is not followed.
+    ///
+    /// # Errors
+    /// Permission denied.
+    pub fn permit_name(&self, path: &VirtualPath, permission: Permission) -> io::Result<()> {
+        match &self.0.store {
+            Store::Local(root) => root.permit_name(path, permission),
+        }
+    }
+
+    /// Returns the permissions to a file or directory and to its name.
+    pub fn permissions_to(&self, path: &VirtualPath) -> io::Result<EntryPermissions> {
+        match &self.0.store {
+            Store::Local(root) => root.permissions_to(path),
+        }
+    }
+
+    /// Renames a file or directory; replaces a file that has the new name if the client may write or delete there.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath) -> io::Result<()> {
         match &self.0.store {
             Store::Local(root) => {
-                root.rename(from, to, may_replace)?;
+                root.rename(from, to)?;
                 root.flush_names(&[from, to], self.0.durability)
             }
         }

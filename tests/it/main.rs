@@ -18,6 +18,7 @@ mod balancer;
 mod behaviour;
 mod bench;
 mod clients;
+mod configuration;
 mod disks;
 mod embedding;
 mod events;

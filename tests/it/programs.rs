@@ -163,7 +163,7 @@ fn what_ftppasswd_cannot_do_is_one_line_and_changes_nothing() {
         (
             vec![users, "bob", "--may", "fly"],
             2,
-            "--may: 'fly' is not a permission; use all, or some of list, ",
+            "--may: 'fly' is not a permission; use all, none, or some of list, ",
         ),
         (vec![users, "bob", "--may", "all", "--read-only"], 2, "cannot be used together"),
         (vec![users, "bob", "--from", "x"], 2, "--from: 'x' is not an address or a network"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
-use crate::common::raw::RawClient;
+use crate::common::raw::{RawClient, read_all};
 use crate::common::secure::certificate;
 use crate::common::{Captured, until};
 use poolftpd::settings::pages;
@@ -56,9 +56,9 @@ impl Scene {
 }
 
 /// `ftpserver`, killed at the end.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     log: Captured,
 }
 
@@ -71,7 +71,7 @@ fn capture(child: &mut Child) -> Captured {
 }
 
 impl Running {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = capture(&mut child);
         let mut line = String::new();
@@ -244,6 +244,38 @@ fn a_reload_applies_the_file_to_new_sessions_and_names_what_needs_a_restart() {
     let clients: Vec<_> = (0..5).map(|_| RawClient::connect(server.address).line()).collect();
     assert!(clients.iter().filter(|line| line.starts_with("220 ")).count() > 3, "{clients:?}");
     server.log.expect(&["event=reply"]);
+}
+
+#[test]
+fn a_reload_changes_the_rate_of_a_transfer_that_runs() {
+    for name in ["max-rate-down", "max-rate-down-per-ip"] {
+        let scene = Scene::new(&format!("{name} = '1K'\n"));
+        fs::write(scene.path("srv/large"), vec![b'x'; 8 << 20]).unwrap();
+        let server = scene.start(&[]);
+        let mut client = RawClient::log_in(server.address);
+        let data = client.open_data();
+        assert!(client.ask("RETR large").starts_with("150 "));
+        scene.write(&format!("{name} = 0\n"));
+        server.reload();
+        server.log.expect(&["event=reloaded", &format!("{name} 1024 -> 0")]);
+        // At the first rate, this would take more than two hours.
+        assert_eq!(read_all(data).len(), 8 << 20);
+        assert!(client.reply().starts_with("226 "));
+    }
+}
+
+#[test]
+fn a_reload_changes_rules_for_the_logins_that_follow() {
+    let scene = Scene::new("");
+    let server = scene.start(&[]);
+    let mut before = RawClient::log_in(server.address);
+    scene.write("[[directory]]\npath = '/a'\nmay = 'list'\n");
+    server.reload();
+    server.log.expect(&["event=reloaded", "directory none -> /a,may=list"]);
+    assert_eq!(before.retrieve("a"), b"content");
+    let mut after = RawClient::log_in(server.address);
+    assert!(after.ask("RETR a").starts_with("550 "));
+    assert!(after.ask("SIZE a").starts_with("213 "));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! # what it shows
+//! GIVEN rule TEXT          a rule for a directory, before the server starts
 //! GIVEN write | file NAME "TEXT" | dir NAME | link NAME TARGET     before the server starts
 //! LOGIN                    USER anonymous and PASS, with their replies
 //! C: LINE                  say a line;  C+: LINE  keep it, and send it together with the next
@@ -57,6 +58,8 @@ transcripts! {
     block_mode
     bounce
     directories
+    directory_rules
+    drop_box
     epsv_all
     facts
     hash
@@ -112,8 +115,11 @@ fn play(text: &str) -> Result<(), String> {
     };
     let is_given = |line: &str| line.starts_with("GIVEN ");
     let write = steps().any(|(_, line)| line == "GIVEN write");
+    let rules = steps().filter_map(|(_, line)| line.strip_prefix("GIVEN rule "));
+    let rules = rules.map(|rule| rule.parse().unwrap()).collect();
     let server = TestServer::start(|config| {
         config.write = write;
+        config.directories = rules;
         config.limits.login_delay = Duration::ZERO;
     });
     for (_, line) in steps().filter(|(_, line)| is_given(line)) {
@@ -133,7 +139,8 @@ fn given(server: &TestServer, what: &str) {
     let (name, content) = rest.split_once(' ').unwrap_or((rest, "\"\""));
     let name = str::from_utf8(&unescape(name)).unwrap().to_owned();
     match kind {
-        "write" => {}
+        // The settings of the server.
+        "write" | "rule" => {}
         "file" => server.write(&name, unquote(content)),
         "dir" => fs::create_dir(server.path(&name)).unwrap(),
         "link" => symlink(content, server.path(&name)).unwrap(),

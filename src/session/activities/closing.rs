@@ -42,6 +42,12 @@ pub(in crate::session) fn dismiss_idle(cx: &mut Context) -> Next {
     dismiss(cx, &format!("No command for {idle} seconds; closing."))
 }
 
+/// Closes a session that has reached the maximum duration.
+pub(in crate::session) fn dismiss_old(cx: &mut Context) -> Next {
+    let seconds = cx.service.limits.session_time.as_secs();
+    dismiss(cx, &format!("The session has lasted {seconds} seconds, the maximum; closing."))
+}
+
 fn farewell(cx: &mut Context, reply: &Reply) -> Next {
     cx.reply(reply);
     close(cx)

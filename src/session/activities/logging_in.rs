@@ -88,6 +88,9 @@ pub(in crate::session) fn begin(cx: &mut Context, name: Vec<u8>, password: Passw
         return login.end(cx, end);
     }
     let from = cx.control.peer().ip();
+    if !cx.service.admits_login(from, cx.now) {
+        return login.end(cx, End::Undecided(Refusal::TooManyLogins));
+    }
     let (tls, now) = (cx.control.tls(), Timestamp::now());
     let (certificate, tls) = (tls.and_then(certificate), tls.is_some());
     let credentials = Credentials { name: &login.name, password, from, certificate, tls, now };

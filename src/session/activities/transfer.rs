@@ -2,7 +2,6 @@
 //! queued. `connecting` covers the time before, `finishing` the end of an upload.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::events::{Event, Outcome};
@@ -19,7 +18,7 @@ use crate::session::refusal::fault_reply;
 use crate::session::service::Metered;
 use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::{BULK_BYTES, INTERACTIVE_BYTES, TransferData};
-use crate::storage::RateLimit;
+use crate::storage::TransferRates;
 
 use super::ending::{self, Ending, aborted, complete, finish};
 use super::polling::{Polled, poll};
@@ -36,6 +35,9 @@ const UPLOAD_BULK_BYTES: usize = 1024 * 1024;
 /// TLS: maximum time for a client that has received everything to close its side, before it gets the 226.
 const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The time in which a transfer must move the bytes of the least rate.
+const MINUTE: Duration = Duration::from_mins(1);
+
 /// A transfer in progress.
 #[derive(Debug)]
 pub(super) struct Transfer {
@@ -43,9 +45,11 @@ pub(super) struct Transfer {
     record: TransferRecord,
     data: TransferData,
     progressed_at: Instant,
-    /// The rate limit, which the user's transfers share, and the end of the current pause for it.
-    rate_limit: Option<Arc<RateLimit>>,
+    /// The rate limits, which several transfers share, and the end of the current pause for them.
+    rates: TransferRates,
     paused_until: Option<Instant>,
+    /// The time and the bytes at which the current minute of the least rate began.
+    minute: (Instant, u64),
     /// The last bytes in block mode were only headers and markers, which are no progress of the file.
     idles: bool,
     _metered: Metered,
@@ -58,12 +62,13 @@ pub(super) fn begin(
     record: TransferRecord,
     data: TransferData,
 ) -> Next {
-    let member = cx.identity.login.member();
+    let account = cx.identity.login.member().map(|member| &member.account);
     Next::go(Transfer {
         connection,
         record,
         progressed_at: cx.now,
-        rate_limit: member.and_then(|member| data.rate_limit(&member.account)),
+        rates: data.rates(account, &cx.service, cx.control.peer().ip()),
+        minute: (cx.now, 0),
         data,
         paused_until: None,
         idles: false,
@@ -118,11 +123,15 @@ impl Activity for Transfer {
     fn deadline(&self, cx: &Context) -> Instant {
         let stalls_at = || self.stalls_at(cx.service.limits.stall_timeout);
         let due = self.paused_until.unwrap_or_else(stalls_at);
+        let due = self.minute_ends_at(cx).map_or(due, |end| end.min(due));
         self.flush_due().map_or(due, |flush| flush.min(due))
     }
 
-    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
-        if self.is_paused() || self.only_flushes(cx.now, cx.service.limits.stall_timeout) {
+    fn expire(mut self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        if let Some(rate) = self.is_too_slow(cx) {
+            return Ok(self.end_too_slow(cx, rate));
+        }
+        if self.is_paused() || self.stalls_at(cx.service.limits.stall_timeout) > cx.now {
             return Ok(Next::Wait(self));
         }
         Ok(self.end_stalled(cx))
@@ -198,9 +207,7 @@ impl Transfer {
             }
             Ok(Moved::Bytes(count)) => {
                 self.record.bytes += count;
-                if let Some(rate_limit) = &self.rate_limit {
-                    rate_limit.charge(count, cx.now);
-                }
+                self.rates.charge(count, cx.now);
                 cx.service.meter.count(count);
                 if !self.idles {
                     self.progressed_at = cx.now;
@@ -284,6 +291,32 @@ impl Transfer {
         keeping::end(cx, record, data, ending)
     }
 
+    /// Ends a transfer that has been slower than allowed for a minute.
+    fn end_too_slow(self, cx: &mut Context, rate: u64) -> Next {
+        let text = format!("Fewer than {rate} bytes per second for a minute; transfer aborted.");
+        let reply = Reply::new(Code::TRANSFER_ABORTED, text);
+        self.end(cx, Ending::Failed(reply, Outcome::CutOff))
+    }
+
+    /// Returns the end of the minute in which the bytes for the least rate are counted; `None` without that limit.
+    fn minute_ends_at(&self, cx: &Context) -> Option<Instant> {
+        cx.service.limits.rate_least?;
+        Some(self.minute.0 + MINUTE)
+    }
+
+    /// Returns the least rate if the transfer has been slower for a minute. Begins the next minute if one is over.
+    fn is_too_slow(&mut self, cx: &Context) -> Option<u64> {
+        let least = cx.service.limits.rate_least?.get();
+        if self.minute_ends_at(cx)? > cx.now {
+            return None;
+        }
+        let moved = self.record.bytes - self.minute.1;
+        self.minute = (cx.now, self.record.bytes);
+        // The server's disk makes the client wait, or the client has everything already.
+        let is_excused = self.data.waits_for_storage() || self.is_shut_down();
+        (moved < least.saturating_mul(MINUTE.as_secs()) && !is_excused).then_some(least)
+    }
+
     /// Returns whether everything is sent, and only the client's close is awaited.
     fn is_shut_down(&self) -> bool {
         self.connection.is_shut_down()
@@ -296,11 +329,6 @@ impl Transfer {
     /// Returns when received data must be flushed even if no more arrives.
     fn flush_due(&self) -> Option<Instant> {
         if let TransferData::Receive(receiver) = &self.data { receiver.flush_due() } else { None }
-    }
-
-    /// Returns whether a flush is due, and the transfer has not stalled.
-    fn only_flushes(&self, now: Instant, stall_timeout: Duration) -> bool {
-        self.flush_due().is_some_and(|due| due <= now) && self.stalls_at(stall_timeout) > now
     }
 
     /// Moves one slice.
@@ -317,11 +345,11 @@ impl Transfer {
 
     /// Returns whether the rate limit allows no data now; if so, the transfer pauses.
     fn pauses(&mut self, now: Instant) -> bool {
-        self.paused_until =
-            self.rate_limit.as_ref().and_then(|rate_limit| rate_limit.busy_until(now));
+        self.paused_until = self.rates.busy_until(now);
         if let Some(until) = self.paused_until {
-            // The server causes this pause, so it is no stall.
+            // The server causes this pause, so it is no stall, and no slowness of the client.
             self.progressed_at = until;
+            self.minute = (until, self.record.bytes);
         }
         self.paused_until.is_some()
     }
@@ -333,7 +361,7 @@ impl Transfer {
 
     /// Returns how many of `bytes` may move in one slice under the rate limit.
     fn slice(&self, bytes: usize) -> usize {
-        self.rate_limit.as_ref().map_or(bytes, |rate_limit| bytes.min(rate_limit.slice()))
+        self.rates.slice(bytes)
     }
 
     /// Returns the reply to STAT during the transfer.

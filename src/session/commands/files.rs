@@ -33,11 +33,9 @@ fn enter(
 ) -> Answer {
     let look = move |member: &Member, files: &Files<'_>| {
         let directory = wanted(member, files)?;
-        if files.stat(&directory)?.kind != Kind::Directory {
-            return Err(Refusal::NotADirectory);
-        }
         files.enter(&directory)?;
-        Ok(directory)
+        let is_directory = files.stat(&directory)?.kind == Kind::Directory;
+        if is_directory { Ok(directory) } else { Err(Refusal::NotADirectory) }
     };
     ask(cx, look, |cx, directory| {
         let text = [b"Directory changed to ", directory.as_bytes()].concat();
@@ -101,6 +99,7 @@ impl Member {
 
     fn rename_from(&self, files: &Files<'_>, path: &PathName) -> Result<VirtualPath, Refusal> {
         let path = self.not_the_root(files, path)?;
+        files.permit_name(&path, Permission::Rename)?;
         files.stat(&path)?;
         Ok(path)
     }
@@ -115,14 +114,7 @@ impl Member {
             return Err(Refusal::OutOfSequence("Send RNFR first."));
         };
         let to = self.not_the_root(files, path)?;
-        // RNTO destroys an existing target, so replacing one needs permission to write or to delete.
-        let may_replace = [Permission::Write, Permission::Delete]
-            .iter()
-            .any(|permission| self.permissions().allow(*permission));
-        if !may_replace && files.stat(&to).is_ok() {
-            return Err(Refusal::NotPermitted);
-        }
-        files.rename(from, &to, may_replace)?;
+        files.rename(from, &to)?;
         let change = Change::Renamed { from: from.clone(), to };
         Ok((Reply::new(Code::FILE_ACTION_DONE, "Renamed."), Some(change)))
     }
@@ -161,10 +153,10 @@ impl Member {
     /// MDTM returns the modification time of a file. `MDTM 20170714024000 name` sets it, as in servers older than MFMT,
     /// unless the whole argument is the name of a file or directory.
     fn find_or_set_time(&self, files: &Files<'_>, argument: &PathName) -> Changed {
-        let found = self
-            .resolve(files, argument)
-            .map_err(Refusal::from)
-            .and_then(|path| Ok(files.stat(&path)?));
+        let found = self.resolve(files, argument).map_err(Refusal::from).and_then(|path| {
+            files.permit(&path, Permission::List)?;
+            Ok(files.stat(&path)?)
+        });
         match (found, time_in_front(&argument.0)) {
             (Ok(entry), _) if entry.kind == Kind::File => {
                 let time = TimeValue(entry.modified).to_string();
@@ -236,11 +228,12 @@ impl Member {
         facts: Facts,
     ) -> Result<Reply, Refusal> {
         let path = self.resolve_or_here(files, path)?;
+        files.permit(&path, Permission::List)?;
         let entry = files.stat(&path)?;
         let mut line = Vec::new();
         let surroundings = files.surroundings(&path).unwrap_or_default();
         let mut perm = String::new();
-        perm_fact(self.permissions(), &entry, surroundings, &mut perm);
+        perm_fact(files.permissions_to(&path)?, &entry, surroundings, &mut perm);
         entry.facts(facts, &perm, path.as_bytes(), &mut Days::default(), &mut line);
         Ok(Reply::multiline(
             Code::FILE_ACTION_DONE,
@@ -251,6 +244,7 @@ impl Member {
     /// Looks up a file; or, for members who may resume it, its partial upload.
     fn look_at_upload(&self, files: &Files<'_>, path: &PathName) -> Result<Entry, Refusal> {
         let path = self.resolve(files, path)?;
+        files.permit(&path, Permission::List)?;
         let found = files.stat(&path);
         let entry = match found {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.may_resume() => {

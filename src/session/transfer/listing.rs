@@ -17,8 +17,9 @@ use crate::ftp::command::{PathName, Selection};
 use crate::ftp::listing::{Entry, Facts, Kind};
 use crate::ftp::pattern::{is_pattern, matches};
 use crate::ftp::time::Days;
+use crate::ftp::verb::Permission;
 use crate::pool::Job;
-use crate::storage::{Files, Listing, Pending, Permissions, Progress, Surroundings, Tree};
+use crate::storage::{Files, Grants, Listing, Pending, Progress, Surroundings, Tree};
 
 use crate::session::member::Member;
 use crate::session::perm_fact::perm_fact;
@@ -125,7 +126,8 @@ struct Scribe {
     prefix: Vec<u8>,
     now: Timestamp,
     days: Days,
-    permissions: Permissions,
+    /// The permissions to the entries of the directory that is listed.
+    grants: Option<Grants>,
     /// The server's rights in the directory that is listed.
     surroundings: Surroundings,
     /// A buffer for the `perm` fact.
@@ -133,13 +135,13 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn new(member: &Member, format: Format) -> Self {
+    fn new(format: Format) -> Self {
         Self {
             format,
             prefix: Vec::new(),
             now: Timestamp::now(),
             days: Days::default(),
-            permissions: member.permissions(),
+            grants: None,
             surroundings: Surroundings::default(),
             perm: String::new(),
         }
@@ -154,7 +156,9 @@ impl Scribe {
             }
             Format::Facts(facts) => {
                 self.perm.clear();
-                perm_fact(self.permissions, entry, self.surroundings, &mut self.perm);
+                if let Some(grants) = &self.grants {
+                    perm_fact(grants.of(entry), entry, self.surroundings, &mut self.perm);
+                }
                 entry.facts(facts, &self.perm, &entry.name, &mut self.days, out);
                 out.extend_from_slice(LINE_END);
             }
@@ -171,10 +175,11 @@ impl Lister {
         format: Format,
     ) -> Result<Self, Refusal> {
         let path = member.resolve_or_here(files, selection.path.as_ref())?;
+        files.permit(&path, Permission::List)?;
         let given = selection.path.as_ref().map_or(b"".as_slice(), |PathName(path)| path);
         let mut lister = Self {
             source: Source::Writing { lines: Lines::default(), rest: None },
-            scribe: Scribe::new(member, format),
+            scribe: Scribe::new(format),
             hidden: selection.hidden,
             pattern: None,
             tree: member.tree.clone(),
@@ -239,6 +244,7 @@ impl Lister {
     fn read(&mut self, directory: Listing) {
         let lines = Lines::default();
         self.scribe.surroundings = directory.surroundings();
+        self.scribe.grants = Some(directory.grants());
         self.source = match self.scribe.format {
             Format::Facts(_) => Source::Writing { lines, rest: Some(directory) },
             Format::Long | Format::Names => Source::Gathering { directory, lines },

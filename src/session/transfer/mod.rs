@@ -7,15 +7,17 @@ mod recursion;
 pub(super) mod send;
 pub(super) mod text;
 
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::Instant;
 
+use crate::net::client_of;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::net::tls::Direction;
 use crate::pool::{Class, Watch};
-use crate::storage::{Account, RateLimit};
+use crate::session::service::Service;
+use crate::storage::{Account, TransferRates};
 
 use receive::FileReceiver;
 use send::FileSender;
@@ -89,13 +91,19 @@ impl TransferData {
         }
     }
 
-    /// Returns the user's rate limit for this direction.
-    pub(super) fn rate_limit(&self, account: &Account) -> Option<Arc<RateLimit>> {
-        match self.direction() {
-            Direction::ToClient => account.down(),
-            Direction::FromClient => account.up(),
-        }
-        .cloned()
+    /// Returns the rate limits for this direction: of the user, of the client's address and of the server.
+    pub(super) fn rates(
+        &self,
+        account: Option<&Account>,
+        service: &Service,
+        client: IpAddr,
+    ) -> TransferRates {
+        let (shared, own) = match self.direction() {
+            Direction::ToClient => (&service.rates_down, account.and_then(Account::down)),
+            Direction::FromClient => (&service.rates_up, account.and_then(Account::up)),
+        };
+        let shared = [shared.of_server(), shared.of_address(client_of(client))];
+        TransferRates::new(own.cloned().into_iter().chain(shared))
     }
 
     /// Returns whether the transfer ends with the control connection (RFC 959 §3.2). An upload does not: what the

@@ -14,6 +14,8 @@ use super::copy;
 use super::state::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload};
 use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use crate::ftp::VirtualPath;
+use crate::ftp::verb::Permission;
+use crate::storage::permissions::refuse_unless;
 use crate::storage::quota::{FileId, QuotaReservation};
 use crate::storage::root::Root;
 use crate::storage::stat::{Identity, size};
@@ -30,12 +32,21 @@ impl Upload {
         start: Start,
         terms: Terms,
     ) -> Result<Self, Unable> {
-        let (target, stands) = UploadTarget::to_write(root, path)?;
+        let may = root.permissions(path)?;
+        refuse_unless(may.allow(start.permission()))?;
+        // A client that may only create gets a file of a name that is free, at the begin and at the end.
+        let must_be_new = start.permission() == Permission::Create && !may.allow(Permission::Write);
+        let (mut target, mut stands) = UploadTarget::to_write(root, path)?;
+        if must_be_new && stands.is_some() {
+            return Err(Errno::EXIST.into());
+        }
         if stands.is_some() && target.has_redo()? {
             recover(&target.directory, &target.redo_name(), target.quota.as_ref())?;
-            return Self::begin_at(UploadTarget::to_write(root, path)?, start, terms);
+            (target, stands) = UploadTarget::to_write(root, path)?;
         }
-        Self::begin_at((target, stands), start, terms)
+        let mut upload = Self::begin_at((target, stands), start, terms)?;
+        upload.must_be_new = must_be_new;
+        Ok(upload)
     }
 
     fn begin_at(
@@ -61,6 +72,7 @@ impl Upload {
         wanted: Option<&[u8]>,
         terms: Terms,
     ) -> Result<(Self, VirtualPath), Unable> {
+        root.permit(directory, Permission::Create)?;
         for attempt in 0..UNIQUE_NAMES_MAX {
             let name = unique_name(wanted, attempt, || root.next_unique());
             let path = directory.join(&name).map_err(|_| Errno::NAMETOOLONG)?;
@@ -82,7 +94,7 @@ impl Upload {
         let (file, locked) = target.create(&target.part, None)?;
         let part = target.part.clone();
         let mut upload = Self::new(target, file, part, Role::Unique, None, terms);
-        upload.locked = locked;
+        (upload.locked, upload.must_be_new) = (locked, true);
         upload.charged()
     }
 
@@ -105,6 +117,7 @@ impl Upload {
             position: 0,
             base: 0,
             at_end: false,
+            must_be_new: false,
             untouched: true,
             preparation: None,
             locked: true,

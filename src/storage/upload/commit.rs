@@ -84,7 +84,7 @@ impl Upload {
             replaced = self.target.stat(name)?.as_ref().map(counted_bytes);
             self.reservation.set_credit(replaced)?;
         }
-        if self.role == Role::Unique {
+        if self.must_be_new {
             rename_new(directory, &self.written_as, name)?;
         } else {
             rustix::fs::renameat(directory, &self.written_as, directory, name)?;

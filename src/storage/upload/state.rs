@@ -15,6 +15,7 @@ use super::copy;
 use super::record::{Owner, PartRecord};
 use super::rename::rename_new;
 use super::target::UploadTarget;
+use crate::ftp::verb::Permission;
 use crate::storage::durability::Durability;
 use crate::storage::quota::QuotaReservation;
 
@@ -27,6 +28,17 @@ pub enum Start {
     At(u64),
     /// At the end of the file.
     End,
+}
+
+impl Start {
+    /// Returns the permission that the upload needs.
+    pub(super) fn permission(self) -> Permission {
+        match self {
+            Self::Overwrite | Self::At(0) => Permission::Create,
+            Self::At(_) => Permission::Write,
+            Self::End => Permission::Append,
+        }
+    }
 }
 
 /// The terms of an upload.
@@ -119,6 +131,8 @@ pub(in crate::storage) struct Upload {
     pub(super) base: u64,
     /// True if the bytes go to the end of the file, after all other appends that finish meanwhile (APPE).
     pub(super) at_end: bool,
+    /// True if the final name must be free.
+    pub(super) must_be_new: bool,
     /// True if `file` still has its old bytes after the position. They are cut off when the first data arrives, and not
     /// earlier: an upload that receives nothing must not destroy what is kept.
     pub(super) untouched: bool,

@@ -70,6 +70,9 @@ impl UploadTarget {
     }
 
     fn without_part(root: &Root, path: &VirtualPath) -> io::Result<Self> {
+        if let Some((root, path)) = root.mounted(path) {
+            return Self::without_part(root, &path);
+        }
         let (directory, name) = root.place(path)?;
         Ok(Self {
             directory,

@@ -358,7 +358,7 @@ fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
     assert!(scene.root.look(&ours).is_err() && scene.root.set_mode(&ours, 0o700).is_err());
     assert!(scene.root.set_modified(&ours, Timestamp::UNIX_EPOCH).is_err());
     assert!(scene.root.make_directory(&path(".poolftpd-x")).is_err());
-    assert!(scene.root.rename(&ours, &path("b"), true).is_err());
+    assert!(scene.root.rename(&ours, &path("b")).is_err());
     scene.root.remove(&path("a")).unwrap();
     assert!(scene.root.remove(&path("a")).is_err() && scene.names().is_empty());
     fs::create_dir(scene.directory.path().join("d")).unwrap();
@@ -367,7 +367,7 @@ fn no_client_can_name_what_is_ours_and_what_is_kept_goes_with_its_file() {
     assert!(scene.names().is_empty());
     scene.complete("a", Start::Overwrite, "whole");
     scene.cut_off("b", Start::Overwrite, "kept");
-    scene.root.rename(&path("a"), &path("b"), true).unwrap();
+    scene.root.rename(&path("a"), &path("b")).unwrap();
     assert_eq!(scene.names(), ["b"]);
 }
 

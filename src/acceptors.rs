@@ -1,0 +1,112 @@
+//! The main listeners of a running server, each with a thread that accepts. A reload opens new ones and closes others.
+//!
+//! The first listener stays as long as the server: `ftpserver ctl` and slave processes know the server by its address.
+
+use std::io;
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use crate::net::listener::Shutdown;
+use crate::settings::{ConfigError, Listen};
+use crate::startup::bind;
+
+/// The function that accepts clients until it is told to stop.
+type Accept = Box<dyn Fn(TcpListener, Shutdown) -> io::Result<JoinHandle<()>> + Send + Sync>;
+
+/// A listener, and its thread.
+#[derive(Debug)]
+struct Running {
+    listen: Listen,
+    /// The port, also where the settings leave it to the system.
+    port: u16,
+    stop: Shutdown,
+    thread: JoinHandle<()>,
+}
+
+/// The main listeners of a running server.
+pub(crate) struct Acceptors {
+    accept: Accept,
+    running: Mutex<Vec<Running>>,
+}
+
+/// The listeners that a reload has opened.
+#[derive(Debug)]
+pub(crate) struct Opened(Vec<(Listen, TcpListener)>);
+
+impl Opened {
+    /// Returns the listeners with their ports.
+    pub(crate) fn listens(&self) -> impl Iterator<Item = Listen> {
+        self.0.iter().filter_map(|(listen, listener)| {
+            Some(Listen { port: listener.local_addr().ok()?.port(), ..*listen })
+        })
+    }
+}
+
+impl std::fmt::Debug for Acceptors {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Acceptors").field("running", &self.running).finish_non_exhaustive()
+    }
+}
+
+impl Acceptors {
+    /// Creates the acceptors of no listener. `accept` starts the thread of one.
+    pub(crate) fn new(accept: Accept) -> Self {
+        Self { accept, running: Mutex::default() }
+    }
+
+    /// Begins to accept on a listener.
+    pub(crate) fn add(&self, listen: Listen, listener: TcpListener) -> io::Result<()> {
+        let (stop, port) = (Shutdown::new()?, listener.local_addr()?.port());
+        let thread = (self.accept)(listener, stop.clone())?;
+        self.running.lock().push(Running { listen, port, stop, thread });
+        Ok(())
+    }
+
+    /// Returns the listeners with their ports.
+    pub(crate) fn listening(&self) -> Vec<Listen> {
+        let running = self.running.lock();
+        running.iter().map(|known| Listen { port: known.port, ..known.listen }).collect()
+    }
+
+    /// Opens the listeners of the list that are not open. Those that are open stay as they are.
+    ///
+    /// # Errors
+    /// One sentence about the first that cannot be opened; then none is.
+    pub(crate) fn open(&self, wanted: &[Listen]) -> Result<Opened, String> {
+        let running: Vec<Listen> = self.running.lock().iter().map(|known| known.listen).collect();
+        let new = wanted.iter().filter(|listen| !running.contains(listen));
+        let opened = new.map(|listen| Ok((*listen, bind(listen.address, listen.port)?)));
+        let opened: Result<Vec<_>, ConfigError> = opened.collect();
+        opened.map(Opened).map_err(|error| error.to_string())
+    }
+
+    /// Begins to accept on the listeners that [`Acceptors::open`] has opened, and closes those that are not wanted. Their
+    /// sessions stay.
+    pub(crate) fn change(&self, wanted: &[Listen], Opened(opened): Opened) -> io::Result<()> {
+        let mut running = self.running.lock();
+        let (kept, closed): (Vec<_>, Vec<_>) =
+            running.drain(..).partition(|known| wanted.contains(&known.listen));
+        *running = kept;
+        drop(running);
+        closed.into_iter().for_each(Running::stop);
+        opened.into_iter().try_for_each(|(listen, listener)| self.add(listen, listener))
+    }
+
+    /// Closes all listeners.
+    pub(crate) fn close(&self) {
+        let running = std::mem::take(&mut *self.running.lock());
+        for known in &running {
+            known.stop.trigger();
+        }
+        running.into_iter().for_each(Running::stop);
+    }
+}
+
+impl Running {
+    fn stop(self) {
+        self.stop.trigger();
+        let _ended = self.thread.join();
+    }
+}
