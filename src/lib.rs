@@ -35,6 +35,9 @@ pub mod cli;
 pub mod client;
 #[cfg(feature = "server")]
 #[doc(hidden)]
+pub mod convert;
+#[cfg(feature = "server")]
+#[doc(hidden)]
 pub mod events;
 pub mod ftp;
 #[cfg(all(feature = "server", feature = "cli"))]
@@ -46,6 +49,9 @@ pub mod log;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod net;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod notify;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod pool;
@@ -84,6 +90,8 @@ pub mod startup;
 pub mod storage;
 #[doc(hidden)]
 pub mod units;
+#[cfg(feature = "server")]
+mod watchdog;
 
 #[cfg(feature = "server")]
 #[doc(inline)]

@@ -1,15 +1,24 @@
 //! The settings of a running server, and their reload: all of it or nothing.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
 use crate::acceptors::Acceptors;
 use crate::balancer::local_backend::LocalBackend;
+use crate::balancer::registry::Registry;
+use crate::events::Event;
 use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
+use crate::notify::Notifier;
 use crate::session::Service;
 use crate::settings::{Changes, Config, Limits};
+use crate::storage::ReloadedUsers;
+
+/// Time before the end of a certificate at which warnings begin.
+const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
 
 /// A function that reads the settings again. It receives the settings in effect, and returns each problem as a sentence.
 pub type Source = Box<dyn Fn(&Config) -> Result<Config, Vec<String>> + Send + Sync>;
@@ -29,6 +38,8 @@ pub(crate) struct Live {
     /// The main listeners; a slave process has none.
     acceptors: OnceLock<Arc<Acceptors>>,
     log: Arc<Log>,
+    /// The service manager, which waits for the end of a reload.
+    notifier: OnceLock<Arc<Notifier>>,
 }
 
 impl std::fmt::Debug for Live {
@@ -54,7 +65,24 @@ impl Live {
             connection_limits: connection_limits(limits),
             acceptors: OnceLock::new(),
             log,
+            notifier: OnceLock::new(),
         }
+    }
+
+    /// Reports reloads to this service manager from now on.
+    pub(crate) fn report_to(&self, notifier: Arc<Notifier>) {
+        // A server has one manager.
+        let _set = self.notifier.set(notifier);
+    }
+
+    /// Reports that a reload begins.
+    pub(crate) fn report_reloading(&self) {
+        self.notifier.get().into_iter().for_each(|notifier| notifier.reloading());
+    }
+
+    /// Reports that a reload has ended.
+    pub(crate) fn report_ready(&self, status: &str) {
+        self.notifier.get().into_iter().for_each(|notifier| notifier.ready(status));
     }
 
     /// Returns the permits of all clients.
@@ -128,6 +156,70 @@ impl Live {
             backend.set_sessions_max(share);
             let new = service.read().reloaded(config);
             *service.write() = Arc::new(new);
+        }
+    }
+}
+
+/// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
+pub(crate) fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
+    live.report_reloading();
+    let status = match reload_all(service, live, registry) {
+        Ok(()) => "Reloaded".to_owned(),
+        Err(why) => format!("Not reloaded: {why}"),
+    };
+    live.report_ready(&status);
+}
+
+/// Reads everything again. Returns the first problem; each was logged.
+fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Result<(), String> {
+    let changes = match live.reload() {
+        Ok(changes) => changes,
+        Err(problems) => {
+            for what in &problems {
+                service.events.server(&Event::NotReloaded { reason: what });
+            }
+            return Err(problems.into_iter().next().unwrap_or_default());
+        }
+    };
+    if !changes.restart.is_empty() {
+        let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
+        service.events.server(&Event::Warning { message: what, reason: &why });
+    }
+    let effective = live.effective();
+    service.hosts.set_rules(&effective.directories);
+    service.hosts.set_groups(&effective.groups);
+    let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
+    let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
+    let certificates = match certificates.transpose() {
+        Ok(count) => count.unwrap_or_default(),
+        Err(what) => {
+            wrong.push(what);
+            0
+        }
+    };
+    for what in &wrong {
+        service.events.server(&Event::NotReloaded { reason: what });
+    }
+    if wrong.is_empty() {
+        let (settings, unreachable) = (&changes.applied, &unreachable);
+        service.events.server(&Event::Reloaded { users, certificates, settings, unreachable });
+    }
+    warn_of_expiry(service);
+    if let Some(registry) = registry {
+        registry.reload_slaves(live.effective().settings());
+    }
+    wrong.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Warns of served certificates that expire soon or have expired: a renewal that could not be read leaves the old one
+/// in use.
+pub(crate) fn warn_of_expiry(service: &Service) {
+    let Some(security) = &service.security else { return };
+    for (file, at) in security.acceptor.ends() {
+        let left = at.as_second() - Timestamp::now().as_second();
+        if left < EXPIRY_WARNING.as_secs().cast_signed() {
+            let days = left.div_euclid(24 * 3600);
+            service.events.server(&Event::CertificateExpires { file: &file, at, days });
         }
     }
 }

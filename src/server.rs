@@ -20,13 +20,16 @@ use crate::net::canonical;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::public::{self, Renewed};
+use crate::net::pulse::{Pulse, Pulses};
 use crate::net::tls::Acceptor;
+use crate::notify::Notifier;
 use crate::pool::{FairPool, Pool};
-use crate::reload::{CurrentService, Live, Source};
+use crate::reload::{CurrentService, Live, Source, reload, warn_of_expiry};
 use crate::session::{Checkers, Security, Service, Session};
 use crate::settings::{Config, ConfigError, Listen, processors};
 use crate::startup::{Startup, acceptor, bind, cannot_start, hosts, spool};
-use crate::storage::{Hosts, ReloadedUsers, Root, all_recovered};
+use crate::storage::{Hosts, Root, all_recovered};
+use crate::watchdog::{Watchdog, Watched};
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -35,9 +38,11 @@ const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 /// Interval between two lookups of the name whose address is in replies to PASV.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Time before the end of a certificate at which warnings begin, and the interval between two warnings.
-const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
+/// Interval between two warnings of a certificate that expires.
 const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
+
+/// Time that a stop may take beyond that of its transfers, before the service manager ends the process.
+const STOP_RESERVE: Duration = Duration::from_secs(10);
 
 /// Maximum number of threads that check passwords. Each check takes a processor, and 19 MiB, for some ten milliseconds.
 const CHECKERS_MAX: usize = 2;
@@ -75,6 +80,10 @@ pub struct Server {
     stop: Shutdown,
     /// The main listeners; a slave process has none.
     acceptors: Option<Arc<Acceptors>>,
+    /// The question to each accept loop whether it runs.
+    pulses: Arc<Pulses>,
+    /// The service manager, and the check of the progress that is reported to it.
+    manager: Option<(Arc<Notifier>, Watchdog)>,
     /// Threads that are joined at the end: those of slaves' listeners, the registry, and the expiry watch.
     threads: Vec<JoinHandle<()>>,
     backends: Vec<Arc<LocalBackend>>,
@@ -159,6 +168,8 @@ impl Server {
             listeners: Vec::new(),
             stop: Shutdown::new()?,
             acceptors: None,
+            pulses: Arc::default(),
+            manager: None,
             threads: Vec::new(),
             backends: Vec::new(),
             balancer: Arc::new(Balancer::new(Vec::new(), None)),
@@ -342,9 +353,10 @@ impl Server {
     fn accept_main(&mut self, front: Vec<(Listen, TcpListener)>) -> io::Result<()> {
         let (service, balancer) = (self.service.clone(), Arc::clone(&self.balancer));
         let limits = Arc::clone(self.live.connection_limits());
+        let pulses = Arc::clone(&self.pulses);
         let accept = move |listener, stop| {
             let (balancer, limits) = (Arc::clone(&balancer), Arc::clone(&limits));
-            accept_apart(listener, stop, None, service.clone(), limits, balancer)
+            accept_apart(listener, stop, None, service.clone(), limits, balancer, &pulses)
         };
         let acceptors = Arc::new(Acceptors::new(Box::new(accept)));
         for (listen, listener) in front {
@@ -366,7 +378,8 @@ impl Server {
         self.listeners.push(Listener { address: listener.local_addr()?, slave });
         let limits = Arc::clone(self.live.connection_limits());
         let (stop, service) = (self.stop.clone(), self.service.clone());
-        self.threads.push(accept_apart(listener, stop, slave, service, limits, balancer)?);
+        let pulses = Arc::clone(&self.pulses);
+        self.threads.push(accept_apart(listener, stop, slave, service, limits, balancer, &pulses)?);
         Ok(())
     }
 
@@ -418,6 +431,23 @@ impl Server {
         self.live.read_from(source);
     }
 
+    /// Reports to this service manager from now on: that the server is ready, its state, its progress, and its stop.
+    ///
+    /// # Errors
+    /// Returns the kernel's error when it refuses a thread.
+    pub fn report_to(&mut self, notifier: Notifier) -> io::Result<()> {
+        let notifier = Arc::new(notifier);
+        let watched = Watched {
+            backends: self.backends.clone(),
+            pulses: Arc::clone(&self.pulses),
+            balancer: Arc::clone(&self.balancer),
+        };
+        self.live.report_to(Arc::clone(&notifier));
+        let watchdog = Watchdog::start(Arc::clone(&notifier), watched)?;
+        self.manager = Some((notifier, watchdog));
+        Ok(())
+    }
+
     /// Reads settings, users and certificates again. A file that cannot be read changes nothing, and is logged.
     pub fn reload(&self) {
         reload(&self.service, &self.live, self.registry.as_deref());
@@ -454,6 +484,11 @@ impl Server {
     /// Stops accepting, lets transfers finish within the configured time, and ends.
     pub fn stop(mut self) {
         self.service.events.server(&Event::Stopping { sessions: self.clients() });
+        let grace = self.live.effective().limits.stop_grace;
+        if let Some((notifier, watchdog)) = &self.manager {
+            watchdog.stop_checking();
+            notifier.stopping(grace + STOP_RESERVE);
+        }
         self.close_listeners();
         self.service.stop();
         if let Some(registry) = &self.registry {
@@ -462,7 +497,7 @@ impl Server {
         for backend in &self.backends {
             backend.pool().wake_all();
         }
-        let until = now() + self.live.effective().limits.stop_grace;
+        let until = now() + grace;
         let in_time =
             self.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
         self.service.events.server(&Event::Stopped { in_time });
@@ -482,59 +517,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close_listeners();
-    }
-}
-
-/// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
-fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
-    let changes = match live.reload() {
-        Ok(changes) => changes,
-        Err(problems) => {
-            for what in &problems {
-                service.events.server(&Event::NotReloaded { reason: what });
-            }
-            return;
-        }
-    };
-    if !changes.restart.is_empty() {
-        let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
-        service.events.server(&Event::Warning { message: what, reason: &why });
-    }
-    let effective = live.effective();
-    service.hosts.set_rules(&effective.directories);
-    service.hosts.set_groups(&effective.groups);
-    let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
-    let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
-    let certificates = match certificates.transpose() {
-        Ok(count) => count.unwrap_or_default(),
-        Err(what) => {
-            wrong.push(what);
-            0
-        }
-    };
-    for what in &wrong {
-        service.events.server(&Event::NotReloaded { reason: what });
-    }
-    if wrong.is_empty() {
-        let (settings, unreachable) = (&changes.applied, &unreachable);
-        service.events.server(&Event::Reloaded { users, certificates, settings, unreachable });
-    }
-    warn_of_expiry(service);
-    if let Some(registry) = registry {
-        registry.reload_slaves(live.effective().settings());
-    }
-}
-
-/// Warns of served certificates that expire soon or have expired: a renewal that could not be read leaves the old one
-/// in use.
-fn warn_of_expiry(service: &Service) {
-    let Some(security) = &service.security else { return };
-    for (file, at) in security.acceptor.ends() {
-        let left = at.as_second() - Timestamp::now().as_second();
-        if left < EXPIRY_WARNING.as_secs().cast_signed() {
-            let days = left.div_euclid(24 * 3600);
-            service.events.server(&Event::CertificateExpires { file: &file, at, days });
-        }
     }
 }
 
@@ -561,11 +543,13 @@ fn accept_apart(
     service: Service,
     connection_limits: Arc<ConnectionLimits>,
     balancer: Arc<Balancer>,
+    pulses: &Pulses,
 ) -> io::Result<JoinHandle<()>> {
     let address = listener.local_addr()?;
+    let pulse = pulses.add()?;
     service.events.server(&Event::Listening { address, slave });
     let name = format!("acceptor {}", address.port());
-    let accept = move || accept(&listener, &stop, &service, &connection_limits, &balancer);
+    let accept = move || accept(&listener, &stop, &pulse, &service, &connection_limits, &balancer);
     std::thread::Builder::new().name(name).spawn(accept)
 }
 
@@ -573,17 +557,19 @@ fn accept_apart(
 fn accept(
     listener: &TcpListener,
     stop: &Shutdown,
+    pulse: &Pulse,
     service: &Service,
     connection_limits: &Arc<ConnectionLimits>,
     balancer: &Balancer,
 ) {
     let mut reserve = Reserve::new();
     let admit = |stream, peer| admit(stream, peer, service, connection_limits, balancer);
-    if let Err(error) = listener::accept_all(listener, stop, &mut reserve, admit) {
-        service.events.server(&Event::Error {
+    match listener::accept_all(listener, stop, pulse, &mut reserve, admit) {
+        Ok(()) => pulse.end(),
+        Err(error) => service.events.server(&Event::Error {
             message: "the listener has stopped accepting connections",
             error: &error,
-        });
+        }),
     }
 }
 

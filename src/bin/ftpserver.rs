@@ -14,11 +14,13 @@ use listenfd::ListenFd;
 use poolftpd::balancer::control;
 use poolftpd::check::{self, Environment, Finding, Request};
 use poolftpd::cli;
+use poolftpd::convert::convert;
 use poolftpd::events::Event;
 use poolftpd::hooks::{self, Hooks};
 use poolftpd::log::Log;
 use poolftpd::net::tls;
 use poolftpd::net::tls::self_signed;
+use poolftpd::notify::Notifier;
 use poolftpd::reload::Source;
 use poolftpd::sandbox::{become_user, sandbox};
 use poolftpd::server::Server;
@@ -30,6 +32,18 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
+
+/// Converts the configuration of another FTP server, and prints it.
+#[derive(FromArgs)]
+struct ConvertArguments {
+    /// server of the configuration: vsftpd, proftpd or pure-ftpd (default: recognized by its lines)
+    #[argh(option, arg_name = "server")]
+    from: Option<String>,
+
+    /// configuration file, or directory of Pure-FTPd
+    #[argh(positional, arg_name = "file")]
+    file: PathBuf,
+}
 
 /// Asks a running server of the same user, or as root of any: status, drain N, resume N.
 #[derive(FromArgs)]
@@ -106,6 +120,7 @@ fn run_hooks() -> Result<ExitCode, ExitCode> {
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(word) if word == "ctl" => control(),
+        Some(word) if word == "convert" => convert_configuration(),
         Some(word) if word == "hooks" => run_hooks().unwrap_or_else(|status| status),
         Some(word) if word == "check" => check_settings().unwrap_or_else(|status| status),
         _ => start().unwrap_or_else(|status| status),
@@ -232,6 +247,25 @@ fn control() -> ExitCode {
     }
 }
 
+/// Prints a configuration of another server as one of this server.
+fn convert_configuration() -> ExitCode {
+    const NAME: &str = "ftpserver convert";
+    let arguments: ConvertArguments = match cli::arguments_behind(NAME, 2) {
+        Ok(arguments) => arguments,
+        Err(status) => return status,
+    };
+    match convert(&arguments.file, arguments.from.as_deref()) {
+        Ok(text) => {
+            cli::print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(what) => {
+            cli::complain(NAME, &what);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Returns the fingerprint of the certificate in this file, which is created if it does not exist.
 fn make_certificate(path: &Path) -> Result<String, String> {
     self_signed::make(path)?;
@@ -265,6 +299,17 @@ fn report_hooks(error: &io::Error) {
     );
 }
 
+/// Reports to the service manager from now on. A manager that cannot be reached is no reason to serve nobody.
+fn report(notifier: io::Result<Option<Notifier>>, server: &mut Server) -> io::Result<()> {
+    match notifier {
+        Ok(notifier) => notifier.map_or(Ok(()), |notifier| server.report_to(notifier)),
+        Err(why) => {
+            cli::complain(PROGRAM, &format!("cannot report to the service manager: {why}."));
+            Ok(())
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
 fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
@@ -284,6 +329,7 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
+    let notifier = Notifier::from_environment();
     let startup = Startup::open(config, inherited()).map_err(sentence)?;
     // Comes before the sandbox, in which nothing can be executed.
     let hooks = hooks::start(config).map_err(sentence)?;
@@ -302,9 +348,10 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
             reason: why,
         });
     }
-    let server = Server::serve(config, startup, log).map_err(sentence)?;
+    let mut server = Server::serve(config, startup, log).map_err(sentence)?;
     let _hooks = hooks.map(|helper| helper.watch(report_hooks)).transpose().map_err(text)?;
     server.read_settings_from(read_again);
+    report(notifier, &mut server).map_err(text)?;
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
     for signal in signals.forever() {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
 use super::address::canonical;
+use super::pulse::Pulse;
 use super::socket::{is_ready, open};
 use crate::ftp::{Code, Reply};
 
@@ -145,6 +146,7 @@ impl Default for Reserve {
 pub fn accept_all(
     listener: &TcpListener,
     stop: &Shutdown,
+    pulse: &Pulse,
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
 ) -> io::Result<()> {
@@ -152,9 +154,10 @@ pub fn accept_all(
     listener.set_nonblocking(true)?;
     prepare_clients(listener.as_fd())?;
     loop {
-        if wait(&[listener.as_fd(), stop.0.as_fd()], None)? {
+        if wait(&[listener.as_fd(), pulse.as_fd(), stop.0.as_fd()], None)? {
             return Ok(());
         }
+        pulse.answer();
         match listener.accept() {
             Ok((stream, peer)) => admit(stream, canonical(peer)),
             // The client has closed the connection before it was accepted.
@@ -244,7 +247,7 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         let (stop, mut found) = (Shutdown::new().unwrap(), None);
         let trigger = stop.clone();
-        accept_all(&listener, &stop, &mut Reserve::new(), |stream, _| {
+        accept_all(&listener, &stop, &Pulse::new().unwrap(), &mut Reserve::new(), |stream, _| {
             found = Some(stream);
             trigger.trigger();
         })

@@ -14,6 +14,7 @@ pub mod frequency;
 pub mod listener;
 pub mod passive;
 pub mod public;
+pub mod pulse;
 mod socket;
 pub mod tls;
 

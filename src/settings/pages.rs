@@ -86,10 +86,12 @@ fn help_entry(head: &str, text: &str) -> String {
 #[must_use]
 pub fn help() -> String {
     let mut text = "Usage: ftpserver [OPTION]...\n       \
-        ftpserver check [OPTION]... [--show] [--json] [--strict] [--as USER PATH]\n       ftpserver ctl COMMAND\n\n\
+        ftpserver check [OPTION]... [--show] [--json] [--strict] [--as USER PATH]\n       \
+        ftpserver convert [--from SERVER] FILE\n       ftpserver ctl COMMAND\n\n\
         Serves a directory over FTP, with a fixed pool of worker threads. \"check\" checks\n\
         the settings and opens no port; --strict makes a warning an error, and --as\n\
-        prints what a user may do at a path. \"ctl\" controls a running server.\n\n\
+        prints what a user may do at a path. \"convert\" converts a configuration of\n\
+        vsftpd, ProFTPD or Pure-FTPd. \"ctl\" controls a running server.\n\n\
         Options:\n"
         .to_owned();
     text += &help_entry(

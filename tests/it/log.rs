@@ -209,7 +209,7 @@ fn fail2ban_finds_failed_logins_and_nothing_else() {
     if find("fail2ban-regex").is_none() {
         return skip("fail2ban is not installed");
     }
-    let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/fail2ban/filter.conf");
+    let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/fail2ban/filter.conf");
     let matched = |text: &str| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("log"), text).unwrap();

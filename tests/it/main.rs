@@ -37,6 +37,7 @@ mod programs;
 mod sandbox;
 mod scanning;
 mod servers;
+mod service;
 mod settings;
 mod shell;
 mod slaves;
