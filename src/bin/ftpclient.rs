@@ -11,7 +11,7 @@ use argh::FromArgs;
 use poolftpd::cli;
 use poolftpd::client::secret;
 use poolftpd::client::shell::{Clobber, Settings, Shell};
-use poolftpd::client::{Family, Interrupt, Options, TlsMode, Trust};
+use poolftpd::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
@@ -83,6 +83,10 @@ struct Arguments {
     #[argh(switch)]
     stream: bool,
 
+    /// maximum number of connections of mirror (default: 1)
+    #[argh(option, default = "1", from_str_fn(connections), arg_name = "n")]
+    parallel: usize,
+
     /// use IPv4 only
     #[argh(switch, short = '4')]
     ipv4: bool,
@@ -144,13 +148,8 @@ fn main() -> ExitCode {
     if arguments.timeout == 0 {
         return cli::usage(PROGRAM, "--timeout must be at least 1");
     }
-    let clobber = match (arguments.clobber, arguments.no_clobber) {
-        (true, true) => {
-            return cli::usage(PROGRAM, "--clobber and --no-clobber cannot be used together");
-        }
-        (true, false) => Clobber::Replace,
-        (false, true) => Clobber::Keep,
-        (false, false) => Clobber::Ask,
+    let Some(clobber) = clobber(arguments.clobber, arguments.no_clobber) else {
+        return cli::usage(PROGRAM, "--clobber and --no-clobber cannot be used together");
     };
     let password = match password(arguments.password_fd, arguments.password_env.as_deref()) {
         Ok(password) => password,
@@ -181,6 +180,7 @@ fn main() -> ExitCode {
     let settings = Settings {
         user: arguments.user,
         quiet: arguments.quiet,
+        parallel: arguments.parallel,
         exit_on_error: arguments.exit_on_error,
         password,
         no_login: arguments.no_login,
@@ -192,6 +192,16 @@ fn main() -> ExitCode {
         arguments.port,
         arguments.commands.as_deref(),
     ))
+}
+
+/// Returns the rule for local files that exist; `None` if two are given.
+fn clobber(replace: bool, keep: bool) -> Option<Clobber> {
+    match (replace, keep) {
+        (true, true) => None,
+        (true, false) => Some(Clobber::Replace),
+        (false, true) => Some(Clobber::Keep),
+        (false, false) => Some(Clobber::Ask),
+    }
 }
 
 /// Returns the password from a descriptor or from the environment.
@@ -216,6 +226,12 @@ fn tls(text: &str) -> Result<TlsMode, String> {
         "off" => Ok(TlsMode::Off),
         _ => Err(format!("'{text}' is not auto, require, implicit or off")),
     }
+}
+
+/// Parses a number of connections.
+fn connections(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=CONNECTIONS_MAX).contains(number));
+    number.ok_or_else(|| format!("'{text}' is not a number from 1 to {CONNECTIONS_MAX}"))
 }
 
 /// Parses a rate in bytes per second.

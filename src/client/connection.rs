@@ -4,6 +4,7 @@
 //! the remote directory, and the progress of the current transfer.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::ftp::Reply;
@@ -12,6 +13,7 @@ use crate::ftp::dialogue::Features;
 
 use super::connector::Connector;
 use super::error::{ClientError, ErrorKind};
+use super::interrupt::Interrupt;
 use super::link::{Credentials, Link};
 use super::names::shown;
 use super::options::Options;
@@ -79,6 +81,41 @@ impl Client {
         self.connector.credentials = Some(credentials);
         self.directory = None;
         self.link()?.learn_features()
+    }
+
+    /// Returns a client of the same server with the same login and directory, which connects when it is first used. It
+    /// gets its part of the rate limit of `connections` clients, and an interrupt of its own.
+    pub(super) fn sibling(&self, connections: usize, retries: u32) -> Self {
+        let mut connector = self.connector.clone();
+        connector.options.interrupt = Interrupt::default();
+        connector.options.retries = connector.options.retries.min(retries);
+        connector.options.limit = part_of(connector.options.limit, connections);
+        Self { connector, link: None, directory: self.directory.clone(), reached: 0 }
+    }
+
+    /// Reduces the rate limit to the part of one of `connections` clients. Returns the limit before.
+    pub(super) fn share_limit(&mut self, connections: usize) -> Option<NonZeroU64> {
+        let limit = self.connector.options.limit;
+        self.set_limit(part_of(limit, connections));
+        limit
+    }
+
+    /// Sets the maximum transfer rate in bytes per second.
+    pub fn set_limit(&mut self, limit: Option<NonZeroU64>) {
+        self.connector.options.limit = limit;
+        if let Some(link) = &mut self.link {
+            link.settings.limit = limit;
+        }
+    }
+
+    /// Returns the flag that interrupts this client.
+    pub(super) fn interrupt(&self) -> Interrupt {
+        self.connector.options.interrupt.clone()
+    }
+
+    /// Connects and logs in again if the connection is lost, with one try.
+    pub(super) fn ensure_open(&mut self) -> Result<(), ClientError> {
+        if self.is_lost() { self.reconnect() } else { Ok(()) }
     }
 
     /// Returns the TLS version of the control connection, such as `TLS 1.3`; `None` without TLS.
@@ -273,6 +310,12 @@ impl Client {
     pub(super) fn set_reached(&mut self, reached: u64) {
         self.reached = reached;
     }
+}
+
+/// Returns the part of a rate limit that each of `connections` connections gets.
+fn part_of(limit: Option<NonZeroU64>, connections: usize) -> Option<NonZeroU64> {
+    let parts = u64::try_from(connections).unwrap_or(u64::MAX).max(1);
+    limit.map(|limit| NonZeroU64::new(limit.get() / parts).unwrap_or(NonZeroU64::MIN))
 }
 
 /// Returns the wait before the next try, and its description.

@@ -11,7 +11,7 @@ use super::options::Options;
 use super::trust::{TlsMode, Trust};
 
 /// A server, with the options and the credentials for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Connector {
     pub(super) server: Endpoint,
     pub(super) options: Options,
@@ -51,7 +51,7 @@ impl Connector {
     fn connect(&mut self) -> Result<Link, ClientError> {
         let control =
             dial(&self.server, &self.options, |socket| Control::new(socket, &self.options))?;
-        let mut link = Link::new(control, self.options.transfer_settings());
+        let mut link = Link::new(control, self.options.transfer_settings(&self.server.host));
         if self.options.tls == TlsMode::Implicit {
             self.secure(&mut link)?;
         }

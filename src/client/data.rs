@@ -13,8 +13,11 @@ use crate::ftp::dialogue::{Begin, Dialogue, Finish, Passive, Stage};
 use crate::ftp::{Code, Reply};
 
 use super::control::bound;
+use super::dial::refused_by_proxy;
+use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind, reason};
 use super::link::Link;
+use super::proxy::Proxy;
 use super::stream::Stream;
 
 /// Time that the data of a command has to come after its final reply.
@@ -144,6 +147,10 @@ impl Link {
     }
 
     fn prepare(&mut self, command: &Command) -> Result<PreparedConnection, ClientError> {
+        if self.settings.active && self.settings.proxied.is_some() {
+            let what = "active mode does not work through a proxy (try 'passive')";
+            return Err(ClientError::new(ErrorKind::Refused, what));
+        }
         if self.settings.active {
             return self.listen();
         }
@@ -212,6 +219,9 @@ impl Link {
     fn connect_data(&self, port: u16) -> Result<Stream, ClientError> {
         // Keeps the scope that a link-local address needs.
         let (_, mut address) = self.addresses();
+        if let Some((proxy, host)) = &self.settings.proxied {
+            return self.connect_by_proxy(address, proxy, &Endpoint { host: host.clone(), port });
+        }
         address.set_port(port);
         TcpStream::connect_timeout(&address, self.settings.timeout).map(Stream::new).map_err(
             |error| {
@@ -222,6 +232,25 @@ impl Link {
                 )
             },
         )
+    }
+
+    /// Connects to a passive port of the server through the proxy at `address`.
+    fn connect_by_proxy(
+        &self,
+        address: SocketAddr,
+        proxy: &Proxy,
+        target: &Endpoint,
+    ) -> Result<Stream, ClientError> {
+        let timeout = self.settings.timeout;
+        let connected = TcpStream::connect_timeout(&address, timeout).and_then(|stream| {
+            bound(&stream, timeout)?;
+            proxy.connect(&mut &stream, target)?;
+            Ok(Stream::new(stream))
+        });
+        connected.map_err(|error| {
+            let error = refused_by_proxy(proxy, target, &error);
+            error.with(ErrorKind::Refused, "; the proxy must allow data connections")
+        })
     }
 
     /// Waits for the server to connect, and drops connections from other addresses.

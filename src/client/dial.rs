@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
+use super::control::bound;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind, reason};
 use super::options::{Family, Options};
+use super::proxy::Proxy;
 
 /// Delay before the next address of a host is tried in parallel (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -23,12 +25,27 @@ pub(super) fn dial<T>(
     options: &Options,
     set_up: impl FnOnce(TcpStream) -> io::Result<T>,
 ) -> Result<T, ClientError> {
-    let addresses = resolve(&server.host, server.port, options.family)?;
+    let (next, proxy) = match &options.proxy {
+        Some(proxy) => (&proxy.server, Some(proxy)),
+        None => (server, None),
+    };
+    let addresses = resolve(&next.host, next.port, options.family)?;
     let stream = race(&addresses, options).map_err(|error| match error {
         Race::Interrupted => ClientError::interrupted(),
-        Race::Lost(error) => no_connection(server, &addresses, &error),
+        Race::Lost(error) => no_connection(next, &addresses, &error, proxy),
     })?;
-    set_up(stream).map_err(|error| no_connection(server, &addresses, &error))
+    if let Some(proxy) = proxy {
+        bound(&stream, options.timeout)
+            .and_then(|()| proxy.connect(&mut &stream, server))
+            .map_err(|error| refused_by_proxy(proxy, server, &error))?;
+    }
+    set_up(stream).map_err(|error| no_connection(server, &addresses, &error, proxy))
+}
+
+/// Reports a connection that a proxy does not make.
+pub(super) fn refused_by_proxy(proxy: &Proxy, server: &Endpoint, error: &io::Error) -> ClientError {
+    let message = format!("{server}, by the proxy {}: {}", proxy.server, reason(error));
+    ClientError::new(ErrorKind::NoConnection, message)
 }
 
 fn resolve(host: &str, port: u16, family: Family) -> Result<Vec<SocketAddr>, ClientError> {
@@ -98,9 +115,15 @@ fn race(addresses: &[SocketAddr], options: &Options) -> Result<TcpStream, Race> 
 }
 
 /// Builds a message such as `localhost:2121: connection refused (::1, 127.0.0.1). Is ftpserver running there?`
-fn no_connection(server: &Endpoint, addresses: &[SocketAddr], error: &io::Error) -> ClientError {
+fn no_connection(
+    server: &Endpoint,
+    addresses: &[SocketAddr],
+    error: &io::Error,
+    proxy: Option<&Proxy>,
+) -> ClientError {
     let tried: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     let hint = match error.kind() {
+        _ if proxy.is_some() => "Check the proxy in ftp_proxy or ALL_PROXY.",
         io::ErrorKind::ConnectionRefused => "Is ftpserver running there?",
         _ => "Check the host and the port.",
     };

@@ -45,7 +45,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Incomplete`] when the file did not arrive completely, whatever the server's last reply was.
-    pub fn download(
+    pub fn fetch(
         &mut self,
         path: &[u8],
         local: &Path,
@@ -80,7 +80,7 @@ impl Client {
         }
     }
 
-    /// Fetches a file as [`Self::download`] does, but takes the existing file `local` for its beginning.
+    /// Fetches a file as [`Self::fetch`] does, but takes the existing file `local` for its beginning.
     pub fn resume_download(
         &mut self,
         path: &[u8],
@@ -105,7 +105,7 @@ impl Client {
                 Part::copy_of(target, &identity)?;
             }
         }
-        self.download(path, local, Type::Image, Some(known), progress)
+        self.fetch(path, local, Type::Image, Some(known), progress)
     }
 }
 

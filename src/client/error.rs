@@ -31,7 +31,7 @@ pub enum ErrorKind {
 }
 
 /// An error, as one sentence.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each marks an error for another decision")]
 pub struct ClientError {
     /// Kind of the error.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -21,6 +22,9 @@ const FIRST_LINE: &str = "ftpclient: what the .part beside this is a part of";
 
 /// Maximum size of an identity to read, in bytes: a path has at most 4 KiB, and at most six times that when escaped.
 const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Beginning of the line about a range of bytes that is missing in the part, behind the lines of the identity.
+const MISSING: &str = "missing ";
 
 /// Identity of a remote file: its server and path, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +59,13 @@ impl Identity {
     /// Returns the content of `NAME.part.id`.
     pub(super) fn text(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the content of `NAME.part.id` for a part in which these ranges are missing. The length of the text does
+    /// not depend on the ranges.
+    pub(super) fn text_with_missing(&self, missing: &[Range<u64>]) -> String {
+        let line = |range: &Range<u64>| format!("{MISSING}{:020} {:020}\n", range.start, range.end);
+        missing.iter().fold(self.0.clone(), |text, range| text + &line(range))
     }
 }
 
@@ -93,19 +104,33 @@ impl Note {
         self.text == identity.0
     }
 
+    /// Returns the ranges that are missing in the part, if this is the identity of that file with such ranges.
+    pub(super) fn missing(&self, identity: &Identity) -> Option<Vec<Range<u64>>> {
+        let lines = self.text.strip_prefix(identity.text()).filter(|rest| !rest.is_empty())?;
+        let range = |line: &str| {
+            let (start, end) = line.strip_prefix(MISSING)?.split_once(' ')?;
+            Some(start.parse().ok()?..end.parse().ok()?)
+        };
+        lines.lines().map(range).collect()
+    }
+
+    /// Returns true for the text of an identity, even if its writing was cut off.
+    pub(super) fn is_of_ours(&self) -> bool {
+        self.text.is_empty() || self.text.starts_with(FIRST_LINE)
+    }
+
     /// Returns true if the identity is one of ours, even if its writing was cut off.
     pub(super) fn is_ours(&self, marks: Marks) -> bool {
-        let may_be = self.text.is_empty() || self.text.starts_with(FIRST_LINE);
-        may_be && (self.is_marked || !marks.are_held)
+        self.is_of_ours() && (self.is_marked || !marks.are_held)
     }
 }
 
-pub(super) fn write_identity(path: &Path, identity: &Identity) -> Result<(), ClientError> {
+/// Writes the content of an identity.
+pub(super) fn write_identity(path: &Path, text: &str) -> Result<(), ClientError> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(NEW_MODE);
     options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
-    let written =
-        options.open(path).and_then(|mut file| file.write_all(identity.text().as_bytes()));
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| ClientError::local(path, &error))
 }
 
@@ -129,7 +154,14 @@ mod tests {
         let modified = Some(Timestamp::UNIX_EPOCH);
         let image = Identity::new(&server, b"/a b", Some(9), modified, Type::Image);
         assert_eq!(image.text(), format!("{begins}type Image\nsize 9\nmodified 0\n"));
+        let note = |text| Note { text, is_marked: true };
+        let missing = [3..5, 8..9];
+        let ranged = note(image.text_with_missing(&missing));
+        assert_eq!(ranged.missing(&image), Some(missing.into()));
+        assert_eq!(note(image.text().to_owned()).missing(&image), None);
+        assert_eq!(note(format!("{}missing 3 x\n", image.text())).missing(&image), None);
         let ascii = Identity::new(&server, b"/a b", None, None, Type::Ascii);
+        assert_eq!(ranged.missing(&ascii), None);
         assert_eq!(ascii.text(), format!("{begins}type Ascii\n"));
     }
 }

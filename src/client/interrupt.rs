@@ -21,6 +21,11 @@ impl Interrupt {
         self.0.store(false, Ordering::Relaxed);
     }
 
+    /// Sets the flag.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Returns true if the flag is set.
     #[must_use]
     pub fn is_set(&self) -> bool {

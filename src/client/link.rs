@@ -289,13 +289,16 @@ impl Link {
 
     // Pipelining.
 
-    /// Sends requests ahead, each with its lines. Does nothing where the commands of a download cannot be predicted:
-    /// before the first file has come in block mode, in a type other than image, and without HASH on the server.
-    pub(super) fn pipeline(&mut self, requests: impl IntoIterator<Item = [Vec<u8>; 2]>) {
+    /// Sends requests ahead, each with its lines. Does nothing where the commands of a transfer cannot be predicted:
+    /// before the first file has come in block mode, and while another type than `representation` is set.
+    pub(super) fn pipeline(
+        &mut self,
+        representation: Type,
+        requests: impl IntoIterator<Item = Vec<Vec<u8>>>,
+    ) {
         let foreseeable = self.parameters.mode == Some(Mode::Block)
             && self.open_data.is_some()
-            && self.parameters.representation == Some(Type::Image)
-            && self.features.hash.is_some()
+            && self.parameters.representation == Some(representation)
             // With a limit, the server would finish its replies long before they are read, and take the session for
             // idle.
             && self.settings.limit.is_none();

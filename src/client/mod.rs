@@ -8,6 +8,7 @@
 //! `Link` after the other; a `Link` is one connection, with all that the two ends know of each other. The dialogue that
 //! a `Link` has with the server is pure, and belongs to [`crate::ftp::dialogue`].
 
+mod batch;
 mod builder;
 mod checks;
 mod connection;
@@ -27,17 +28,22 @@ mod known_hosts;
 mod link;
 mod mark;
 mod metadata;
+mod mirror;
 mod names;
 pub mod netrc;
 mod notices;
 mod options;
+mod parallel;
 mod parameters;
 mod part;
 mod pipeline;
 mod prefetch;
 mod progress;
+mod proxy;
+mod ranges;
 mod rate_limit;
 mod rejection;
+mod requests;
 #[cfg(feature = "cli")]
 pub mod secret;
 #[cfg(feature = "cli")]
@@ -54,9 +60,16 @@ pub use connection::Client;
 pub use error::{ClientError, ErrorKind, Unaccepted};
 pub use interrupt::Interrupt;
 pub use metadata::RemoteMetadata;
+pub use mirror::{
+    Difference, Item, ItemKind, Mirror, MirrorAction, MirrorEvent, MirrorPlan, MirrorReport,
+    Obstacle, Plan, Stamp,
+};
 pub use notices::Notices;
 pub use options::{Family, Options};
+pub use parallel::CONNECTIONS_MAX;
 pub use prefetch::FileRequest;
 pub use progress::Progress;
+pub use proxy::{Proxy, ProxyKind};
+pub use requests::{DownloadRequest, TransferEvent, UploadRequest};
 pub use trust::{TlsMode, Trust};
 pub use upload::UploadStart;

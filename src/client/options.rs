@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::interrupt::Interrupt;
 use super::notices::Notices;
+use super::proxy::Proxy;
 use super::trust::{TlsMode, Trust};
 
 /// Address families of a host to try.
@@ -26,6 +27,8 @@ pub struct Options {
     pub family: Family,
     /// Active mode: the server connects to the client for data (PORT, EPRT) instead of the other way round.
     pub active: bool,
+    /// Proxy for all connections to the server.
+    pub proxy: Option<Proxy>,
     /// Use of TLS on the connection.
     pub tls: TlsMode,
     /// Rule for accepting the server's certificate where TLS is used.
@@ -55,6 +58,7 @@ impl Default for Options {
         Self {
             family: Family::Any,
             active: false,
+            proxy: None,
             tls: TlsMode::Auto,
             trust: Trust::System,
             stream: false,
@@ -79,10 +83,12 @@ pub(super) struct TransferSettings {
     pub(super) limit: Option<NonZeroU64>,
     pub(super) interrupt: Interrupt,
     pub(super) notices: Notices,
+    /// Proxy and host of the server, for data connections.
+    pub(super) proxied: Option<(Proxy, String)>,
 }
 
 impl Options {
-    pub(super) fn transfer_settings(&self) -> TransferSettings {
+    pub(super) fn transfer_settings(&self, host: &str) -> TransferSettings {
         TransferSettings {
             active: self.active,
             stream: self.stream,
@@ -90,6 +96,7 @@ impl Options {
             limit: self.limit,
             interrupt: self.interrupt.clone(),
             notices: self.notices.clone(),
+            proxied: self.proxy.clone().map(|proxy| (proxy, host.to_owned())),
         }
     }
 }

@@ -53,6 +53,33 @@ impl Part {
     /// # Errors
     /// [`ErrorKind::Local`], also when another process writes the part, or when it is not a part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
+        let (part, marks, known) = Self::claim(local)?;
+        let is_proven = marks.is_marked && known.as_ref().is_some_and(|known| known.is_marked);
+        let same = known.as_ref().is_some_and(|known| known.is_of(identity));
+        // Behind the first range that is missing, the bytes may be anything.
+        let missing = known.as_ref().and_then(|known| known.missing(identity));
+        let kept = match missing {
+            Some(missing) => missing.iter().map(|range| range.start).min().unwrap_or(marks.length),
+            None if same => marks.length,
+            None => 0,
+        };
+        let kept = kept.min(marks.length);
+        let found = match marks.length {
+            0 => Found::Nothing,
+            _ if kept > 0 && is_proven => Found::Same(kept),
+            _ if kept > 0 => Found::Unproven(kept),
+            _ => Found::Other,
+        };
+        if !same {
+            part.cut(kept)?;
+            write_identity(&part.identity, identity.text())?;
+        }
+        part.mark(marks)?;
+        Ok((part, found))
+    }
+
+    /// Opens the part, or creates it, and takes its lock. Returns its marks and its identity, too.
+    pub(super) fn claim(local: &Path) -> Result<(Self, Marks, Option<Note>), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
         let file = open_locked(&path)?;
         let marks = Marks::of(&file).map_err(|error| ClientError::local(&path, &error))?;
@@ -65,29 +92,40 @@ impl Part {
         if known.is_some() && !is_ours {
             return Err(in_the_way(&note));
         }
-        let is_proven = marks.is_marked && known.as_ref().is_some_and(|known| known.is_marked);
-        let same = known.is_some_and(|known| known.is_of(identity));
-        let found = match length {
-            0 => Found::Nothing,
-            length if same && is_proven => Found::Same(length),
-            length if same => Found::Unproven(length),
-            _ => Found::Other,
-        };
-        let part = Self { file, path: path.clone(), identity: note, local: local.to_owned() };
-        if !same {
-            part.clear()?;
-            write_identity(&part.identity, identity)?;
-        }
+        Ok((Self { file, path, identity: note, local: local.to_owned() }, marks, known))
+    }
+
+    /// Marks a new part as ours, where the file system holds marks.
+    pub(super) fn mark(&self, marks: Marks) -> Result<(), ClientError> {
         if !marks.is_marked && marks.are_held {
-            set_mode(&part.file, marks.mode | MARK)
-                .map_err(|error| ClientError::local(&path, &error))?;
+            set_mode(&self.file, marks.mode | MARK)
+                .map_err(|error| ClientError::local(&self.path, &error))?;
         }
-        Ok((part, found))
+        Ok(())
+    }
+
+    /// Returns the path of its identity.
+    pub(super) fn identity_path(&self) -> &Path {
+        &self.identity
     }
 
     /// Returns true if a part of this file exists.
     pub(super) fn is_there(local: &Path) -> bool {
         beside(local, PART_SUFFIX).symlink_metadata().is_ok()
+    }
+
+    /// Returns true if this is the path of a part of ours, or of its identity.
+    pub(super) fn is_part_of_ours(path: &Path) -> bool {
+        let note = if ends_with(path, IDENTITY_SUFFIX) {
+            path.to_owned()
+        } else if ends_with(path, PART_SUFFIX) {
+            let mut note = path.as_os_str().to_owned();
+            note.push(".id");
+            PathBuf::from(note)
+        } else {
+            return false;
+        };
+        Note::read(&note).is_some_and(|note| note.is_marked && note.is_of_ours())
     }
 
     /// Copies the existing file `local` into its part, as the beginning of the download (`reget`), unless there is a

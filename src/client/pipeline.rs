@@ -67,7 +67,7 @@ impl Pipeline {
     }
 
     /// Returns the lines of the next requests that should be sent ahead now.
-    pub(super) fn select(&self, requests: impl IntoIterator<Item = [Vec<u8>; 2]>) -> Vec<Vec<u8>> {
+    pub(super) fn select(&self, requests: impl IntoIterator<Item = Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
         let mut count = self.ahead.len();
         let mut bytes = self.ahead.iter().map(Vec::len).sum::<usize>();
         let mut lines = Vec::new();
@@ -99,7 +99,7 @@ impl Pipeline {
     pub(super) fn skip_to(&mut self, line: &[u8]) -> bool {
         let mut requests_file = false;
         while let Some(skipped) = self.ahead.pop_front_if(|ahead| ahead != line) {
-            requests_file |= skipped.starts_with(b"RETR ");
+            requests_file |= skipped.starts_with(b"RETR ") || skipped.starts_with(b"MLSD ");
             self.pending_replies += 1;
         }
         self.wasted += u32::from(requests_file);
@@ -118,8 +118,8 @@ impl Pipeline {
 mod tests {
     use super::*;
 
-    fn request(number: usize) -> [Vec<u8>; 2] {
-        ["RETR", "HASH"].map(|verb| format!("{verb} {number}").into_bytes())
+    fn request(number: usize) -> Vec<Vec<u8>> {
+        ["RETR", "HASH"].map(|verb| format!("{verb} {number}").into_bytes()).into()
     }
 
     fn filled() -> Pipeline {
@@ -161,7 +161,7 @@ mod tests {
     fn no_requests_leave_after_too_many_were_in_vain() {
         let mut pipeline = filled();
         for _ in 0..WASTED_MAX {
-            pipeline.extend(request(0).into());
+            pipeline.extend(request(0));
             assert!(pipeline.skip_to(b"NOOP"));
         }
         assert!(pipeline.select([request(0)]).is_empty());

@@ -56,7 +56,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Local`] when the file cannot be read, or changes meanwhile; [`ErrorKind::Incomplete`] when it did not arrive
     /// completely, whatever the server's last reply was.
-    pub fn upload(
+    pub fn send(
         &mut self,
         local: &Path,
         path: &[u8],

@@ -161,7 +161,7 @@ fn a_download_whose_cable_is_cut_at_random_bytes_comes_whole() {
         let mut client = log_in(cable.address);
         let mut eye = Eye::on(local.clone(), &[old, &content]);
         let _cutter = cut_now_and_again(&cable, &mut dice);
-        let bytes = client.download(b"a", &local, Type::Image, None, &mut eye).unwrap();
+        let bytes = client.fetch(b"a", &local, Type::Image, None, &mut eye).unwrap();
         assert!(bytes == SIZE as u64 && fs::read(&local).unwrap() == content, "{:?}", eye.notes);
         assert_eq!(names(folder.path()), ["a"]);
         fs::remove_file(&local).unwrap();
@@ -188,7 +188,7 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
         let mut client = log_in(cable.address);
         let mut eye = Eye::on(server.path("a"), &[old, &content]);
         let _cutter = cut_now_and_again(&cable, &mut dice);
-        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut eye).unwrap();
+        client.send(&local, b"a", Type::Image, UploadStart::Beginning, &mut eye).unwrap();
         assert!(server.read("a") == content, "{:?}", eye.notes);
         cable.hold();
         client.remove_file(b"a").unwrap();
@@ -323,14 +323,14 @@ fn fetch(
         left,
         notes: Vec::new(),
     };
-    let mut outcome = client.download(path, local, Type::Image, *known, &mut presser);
+    let mut outcome = client.fetch(path, local, Type::Image, *known, &mut presser);
     presser.ended.store(true, Ordering::SeqCst);
     if let Some(hammer) = presser.hammer.take() {
         hammer.join().unwrap();
     }
     interrupt.clear();
     if outcome.as_ref().is_err_and(|error| error.status() == 130) {
-        outcome = client.download(path, local, Type::Image, *known, &mut presser);
+        outcome = client.fetch(path, local, Type::Image, *known, &mut presser);
     }
     (outcome, presser.notes)
 }
@@ -541,7 +541,7 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
         let mut client = log_in(cable.address);
         let source = local.clone();
         let upload = thread::spawn(move || {
-            client.upload(&source, b"a", Type::Image, UploadStart::Beginning, &mut ()).unwrap();
+            client.send(&source, b"a", Type::Image, UploadStart::Beginning, &mut ()).unwrap();
         });
         let moment = Duration::from_micros(dice.below(50_000));
         let (_never, pause) = mpsc::channel::<()>();
@@ -627,7 +627,7 @@ fn a_file_that_changes_between_two_tries_is_fetched_again() {
         let later = time + Duration::from_secs(if same_time { 0 } else { 60 });
         let (new_file, notes) = (Some(new.clone()), Vec::new());
         let mut changer = Changer { server: &server, cable, new: new_file, time: later, notes };
-        client.download(b"a", &local, Type::Image, None, &mut changer).unwrap();
+        client.fetch(b"a", &local, Type::Image, None, &mut changer).unwrap();
         assert!(fs::read(&local).unwrap() == new, "{:?}", changer.notes);
         let told = if same_time { "differs from the partial download" } else { "has changed" };
         assert!(changer.notes.iter().any(|note| note.contains(told)), "{:?}", changer.notes);
@@ -665,13 +665,12 @@ fn a_local_file_that_changes_while_it_is_sent_is_no_success_and_stands_nowhere_t
     let local = folder.path().join("a");
     fs::write(&local, noise(3_000_000)).unwrap();
     let mut client = log_in(server.address());
-    let error =
-        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Shrink(&local));
+    let error = client.send(&local, b"a", Type::Image, UploadStart::Beginning, &mut Shrink(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
     fs::write(&local, noise(3_000_000)).unwrap();
     let error =
-        client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Scribble(&local));
+        client.send(&local, b"a", Type::Image, UploadStart::Beginning, &mut Scribble(&local));
     assert_eq!(error.unwrap_err().status(), 7);
     assert_eq!(server.read("a"), b"the old file");
 }

@@ -661,7 +661,7 @@ fn what_a_server_serves_is_no_part_of_another_servers_file() {
     let mut client = Client::connect("127.0.0.1", ours.address().port(), &options).unwrap();
     client.login("anonymous", "x").unwrap();
     let once = folder.path().join("once/f");
-    client.download(b"f", &once, Type::Image, None, &mut Presser(interrupt)).unwrap_err();
+    client.fetch(b"f", &once, Type::Image, None, &mut Presser(interrupt)).unwrap_err();
     let identity = fs::read(folder.path().join("once/f.part.id")).unwrap();
     let mut forged = content.get(..200_000).unwrap().to_vec();
     forged.get_mut(..1000).unwrap().fill(b'!');

@@ -152,7 +152,7 @@ fn a_server_that_is_started_as_root_takes_another_identity_for_good() {
     client.login("anonymous", "x").unwrap();
     let local = folder.path().join("local");
     fs::write(&local, "text").unwrap();
-    client.upload(&local, b"a", Type::Image, UploadStart::Beginning, &mut Silent).unwrap();
+    client.send(&local, b"a", Type::Image, UploadStart::Beginning, &mut Silent).unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().uid(), nobody.uid.as_raw());
     client.quote("SITE CHMOD 600 a").unwrap();
     assert_eq!(fs::metadata(root.join("a")).unwrap().mode() & 0o777, 0o600);

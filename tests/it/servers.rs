@@ -308,7 +308,7 @@ fn recover_downloads(server: &RealServer, scene: &Scene) -> Result<(), String> {
     let mut cutter = Cutter(&cable, CUTS.to_vec(), Vec::new());
     let local = scene.folder.path().join("big.bin");
     client
-        .download(b"big.bin", &local, Type::Image, None, &mut cutter)
+        .fetch(b"big.bin", &local, Type::Image, None, &mut cutter)
         .map_err(|error| format!("{error}; {:?}", cutter.2))?;
     check(&local, &content, &cable, &cutter)
 }
@@ -321,7 +321,7 @@ fn recover_uploads(server: &RealServer, scene: &Scene) -> Result<(), String> {
     let mut client = log_in(server, &cable)?;
     let mut cutter = Cutter(&cable, CUTS.to_vec(), Vec::new());
     client
-        .upload(&local, b"up/big.bin", Type::Image, UploadStart::Beginning, &mut cutter)
+        .send(&local, b"up/big.bin", Type::Image, UploadStart::Beginning, &mut cutter)
         .map_err(|error| format!("{error}; {:?}", cutter.2))?;
     check(&scene.root().join("up/big.bin"), &content, &cable, &cutter)
 }

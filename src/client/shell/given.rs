@@ -144,6 +144,16 @@ impl Given {
         values.map(|(_, value)| value.as_os_str())
     }
 
+    /// Returns the values of several options, in the order in which they were given.
+    pub(super) fn values_in_order<'a>(
+        &'a self,
+        flags: &'a [&Flag],
+    ) -> impl Iterator<Item = (&'a Flag, &'a OsStr)> {
+        let is_one = |found: &Flag| flags.contains(&found);
+        let found = self.flags.iter().filter(move |(found, _)| is_one(found));
+        found.map(|(found, value)| (*found, value.as_os_str()))
+    }
+
     /// Returns the number that an option has as its value.
     #[allow(dead_code, reason = "a kind of value, as the others of this parser")]
     pub(super) fn number<T: std::str::FromStr>(

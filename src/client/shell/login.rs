@@ -9,6 +9,7 @@ use crate::client::known_hosts::KnownHosts;
 use crate::client::names::local_name;
 use crate::client::netrc;
 use crate::client::options::Options;
+use crate::client::proxy::Proxy;
 use crate::client::trust::{TlsMode, Trust};
 use crate::client::url::Target;
 
@@ -43,7 +44,9 @@ impl Shell {
             _ => None,
         });
         let tls = target.tls.unwrap_or(self.options.tls);
-        let options = Options { tls, ..self.options.clone() };
+        let proxy = Proxy::for_host(&target.host, |name| std::env::var(name).ok())
+            .map_err(ClientError::usage)?;
+        let options = Options { proxy, tls, ..self.options.clone() };
         let (client, port) = match port {
             Some(port) => (self.connect(&target.host, port, &options)?, port),
             None => self.connect_to_a_usual_port(&target.host, &options)?,

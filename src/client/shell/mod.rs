@@ -13,6 +13,7 @@ mod clobber_rule;
 mod columns;
 mod command;
 mod complete;
+mod copies;
 mod flow;
 mod given;
 mod login;
@@ -28,6 +29,7 @@ mod state;
 mod table;
 mod transfers;
 mod tree;
+mod tree_progress;
 mod walk;
 mod words;
 

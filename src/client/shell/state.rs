@@ -28,6 +28,8 @@ pub struct Settings {
     pub no_login: bool,
     /// `-q`: print errors only.
     pub quiet: bool,
+    /// `--parallel`: the maximum number of connections of commands that transfer several files; 0 means one.
+    pub parallel: usize,
     /// `-e`: a script ends at the first command that fails.
     pub exit_on_error: bool,
     /// Rule for local files that exist under the name of a download.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::client::error::ClientError;
 
 use super::actions::{
-    change, classic, connection, listing, local, remote, settings, transfers, view,
+    change, classic, connection, listing, local, mirror, remote, settings, transfers, view,
 };
 use super::command::{Names, ShellCommand};
 use super::flow::{Done, Flow};
@@ -39,6 +39,7 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &local::LPWD,
     &listing::LS,
     &transfers::MGET,
+    &mirror::MIRROR,
     &change::MKDIR,
     &remote::MODTIME,
     &view::MORE,
@@ -46,6 +47,7 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &change::MV,
     &connection::OPEN,
     &connection::PASSIVE,
+    &transfers::PGET,
     &classic::PROMPT,
     &transfers::PUT,
     &remote::PWD,

@@ -72,12 +72,31 @@ impl Shell {
         let representation = self.representation;
         let client = self.client()?;
         let fetched = match start {
-            Start::Beginning => {
-                client.download(remote, local, representation, known, &mut progress)
-            }
+            Start::Beginning => client.fetch(remote, local, representation, known, &mut progress),
             Start::Resume => client.resume_download(remote, local, &mut progress),
         };
         match fetched {
+            Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
+            Err(error) => {
+                progress.give_up();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches one file over several connections.
+    pub(super) fn get_ranges(
+        &mut self,
+        remote: &[u8],
+        local: &Path,
+        connections: usize,
+    ) -> Result<(), ClientError> {
+        if !self.may_write(remote, local, None)? {
+            return Ok(());
+        }
+        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
+        match self.client()?.download_in_ranges(remote, local, connections, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
             Err(error) => {
                 progress.give_up();
@@ -119,7 +138,7 @@ impl Shell {
             Start::Beginning => (self.representation, UploadStart::Beginning),
             Start::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
-        match self.client()?.upload(local, remote, representation, from, &mut progress) {
+        match self.client()?.send(local, remote, representation, from, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
             Err(error) => {
                 progress.give_up();

@@ -5,6 +5,7 @@ pub(super) mod classic;
 pub(super) mod connection;
 pub(super) mod listing;
 pub(super) mod local;
+pub(super) mod mirror;
 pub(super) mod remote;
 pub(super) mod settings;
 pub(super) mod transfers;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::names::{local_name, shown};
+use crate::client::parallel::CONNECTIONS_MAX;
 use crate::client::shell::actions::view::print_file;
 use crate::client::shell::clobber::{CLOBBER, NO_CLOBBER};
 use crate::client::shell::command::{ANY, Names, ShellCommand};
@@ -15,6 +16,29 @@ use crate::client::shell::state::Shell;
 use crate::client::shell::transfers::{Named, Start};
 use crate::client::shell::words::{pattern, plain};
 use crate::ftp::listing::Kind as EntryKind;
+
+/// Number of connections of `pget` without an option.
+const RANGES: usize = 4;
+
+const RANGE_COUNT: Flag = Flag::short('n', "number of connections (default: 4)").takes("N");
+
+pub(in crate::client::shell) static PGET: ShellCommand = ShellCommand::new(
+    "pget",
+    pget,
+    "download one file over several connections, each a part of it",
+)
+.words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
+.flags(&[RANGE_COUNT, CLOBBER, NO_CLOBBER])
+.example("pget -n 4 big.iso");
+
+fn pget(shell: &mut Shell, given: &Given) -> Done {
+    let connections = given.number(&RANGE_COUNT)?.unwrap_or(RANGES).clamp(1, CONNECTIONS_MAX);
+    let local = destination(shell, given.path(0), given.words().get(1).cloned())?;
+    shell.with_clobber(given, |shell| {
+        shell.get_ranges(given.path(0), &local, connections)?;
+        Ok(Flow::Continue)
+    })
+}
 
 const RECURSIVE: Flag =
     Flag::short('r', "transfer directories with all that they contain").or("recursive");

@@ -118,7 +118,7 @@ fn edit(shell: &mut Shell, given: &Given) -> Done {
     if is_new {
         fs::write(&local, "").map_err(failed)?;
     } else {
-        shell.client()?.download(path, &local, Type::Image, None, &mut ())?;
+        shell.client()?.fetch(path, &local, Type::Image, None, &mut ())?;
     }
     let fetched = fs::read(&local).map_err(failed)?;
     let editor = variable("VISUAL").or_else(|| variable("EDITOR")).unwrap_or_else(|| "vi".into());

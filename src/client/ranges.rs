@@ -1,0 +1,303 @@
+//! Downloads of one file over several connections, each of which fetches ranges of it (`pget`).
+//!
+//! All ranges go into one part. Its identity lists the ranges that are missing, so that a kill at any moment loses
+//! little, and an ordinary download of the file continues at the first of them. When no range is missing, the part is
+//! completed by an ordinary download, which compares its end and its checksum.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+
+use crate::ftp::command::{Command, Type};
+
+use super::connection::Client;
+use super::error::{ClientError, ErrorKind};
+use super::identity::{Identity, write_identity};
+use super::metadata::RemoteMetadata;
+use super::names::{about, destination, name, shown};
+use super::parallel::{Event, FileProgress, Reporter, run_jobs};
+use super::part::Part;
+use super::progress::Progress;
+
+/// Minimum size of a range in bytes: a smaller one takes longer to begin than to fetch.
+const RANGE_BYTES_MIN: u64 = 1024 * 1024;
+
+impl Client {
+    /// Fetches a file as [`Self::fetch`] does, over at most `connections` connections. Uses only one where the server
+    /// does not report the size of the file, or cannot begin in its middle.
+    ///
+    /// # Errors
+    /// As for [`Self::fetch`]. A later call resumes, with any number of connections.
+    pub fn download_in_ranges(
+        &mut self,
+        path: &[u8],
+        local: &Path,
+        connections: usize,
+        progress: &mut impl Progress,
+    ) -> Result<u64, ClientError> {
+        let known = self.with_retries(progress, |client, _| client.link()?.metadata(path))?;
+        let restart = self.link().is_ok_and(|link| link.support.restart);
+        if let Some(size) = known.size
+            && restart
+            && connections > 1
+            && size >= 2 * RANGE_BYTES_MIN
+        {
+            let fetched = self.fetch_ranges(path, local, connections, &known, progress);
+            match fetched {
+                Err(error) if error.is_refused_for_good() => {
+                    progress.note(&format!("{error}; continuing with one connection"));
+                }
+                fetched => fetched?,
+            }
+        }
+        self.fetch(path, local, Type::Image, Some(known), progress)
+    }
+
+    /// Fetches the missing ranges into the part.
+    fn fetch_ranges(
+        &mut self,
+        path: &[u8],
+        local: &Path,
+        connections: usize,
+        known: &RemoteMetadata,
+        progress: &mut impl Progress,
+    ) -> Result<(), ClientError> {
+        let RemoteMetadata { size, modified } = *known;
+        let server = &self.connector().server;
+        let identity = Identity::new(server, path, size, modified, Type::Image);
+        let size = size.unwrap_or_default();
+        let local = destination(local)?;
+        let (part, missing) = Part::open_ranges(&local, &identity, size)?;
+        let ranges = Ranges::new(split(missing, connections));
+        let mut note = RangeNote::create(&part, &identity)?;
+        note.write(&ranges)?;
+        let before = size - ranges.left();
+        progress.progress(before, Some(size));
+        let jobs: VecDeque<usize> = (0..ranges.0.len()).collect();
+        let work = |client: &mut Self, job: &mut usize, report: &Reporter<'_, usize, ()>| {
+            let Some(range) = ranges.0.get(*job) else { return Ok(()) };
+            let mut bytes = report.progress(shown(path));
+            fetch_range(client, path, range, &part, &mut bytes)
+        };
+        let mut written = Ok(());
+        let outcome = run_jobs(self, connections, jobs, work, |event, _| match event {
+            Event::Outcome(()) => {}
+            Event::Note(note) => progress.note(&note),
+            Event::Moved(moved) => {
+                progress.progress((before + moved).min(size), Some(size));
+                if let Err(error) = note.write(&ranges) {
+                    written = Err(error);
+                }
+            }
+        });
+        note.write(&ranges)?;
+        written?;
+        outcome.map_err(|error| {
+            let place = shown(part.path().as_os_str().as_encoded_bytes());
+            let kind = error.kind;
+            error.with(kind, &format!("; get it again to resume from {place}"))
+        })?;
+        // The part is now an ordinary one.
+        write_identity(part.identity_path(), identity.text())
+    }
+}
+
+/// Fetches one range, or the rest of it.
+fn fetch_range(
+    client: &mut Client,
+    path: &[u8],
+    range: &MissingRange,
+    part: &Part,
+    bytes: &mut FileProgress<'_, usize, ()>,
+) -> Result<(), ClientError> {
+    let begun = range.at.load(Ordering::Relaxed);
+    client.with_retries(bytes, |client, bytes| {
+        let mut at = range.at.load(Ordering::Relaxed);
+        if at >= range.end {
+            return Ok(());
+        }
+        let link = client.link()?;
+        link.set_type(Type::Image)?;
+        let command = Command::Retrieve(name(path)?);
+        let received = link.receive(&command, at, &about("pget", path), |chunk| {
+            let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+            let wanted = chunk.get(..left).unwrap_or(chunk);
+            part.write_at(wanted, at)?;
+            at += wanted.len() as u64;
+            range.at.store(at, Ordering::Relaxed);
+            bytes.progress(at - begun, None);
+            // The rest of the file belongs to other ranges: the server is stopped by closing the data connection.
+            let is_end = at == range.end && wanted.len() < chunk.len();
+            if is_end {
+                Err(ClientError::new(ErrorKind::Local, "end of the range"))
+            } else {
+                Ok(())
+            }
+        });
+        client.set_reached(at);
+        match received {
+            // The server may complain about the closed data connection.
+            _ if at == range.end => Ok(()),
+            Ok(_) => {
+                let message = format!("{}: the file ended early", shown(path));
+                Err(ClientError::new(ErrorKind::Incomplete, message))
+            }
+            Err(error) => Err(error),
+        }
+    })
+}
+
+/// A range that is not fetched yet, up to `end`.
+#[derive(Debug)]
+struct MissingRange {
+    /// Offset of the first missing byte.
+    at: AtomicU64,
+    end: u64,
+}
+
+/// The ranges of a download.
+#[derive(Debug)]
+struct Ranges(Vec<MissingRange>);
+
+impl Ranges {
+    fn new(ranges: Vec<Range<u64>>) -> Self {
+        let missing =
+            |range: Range<u64>| MissingRange { at: AtomicU64::new(range.start), end: range.end };
+        Self(ranges.into_iter().map(missing).collect())
+    }
+
+    /// Returns what is missing now. A range that is complete is empty.
+    fn missing(&self) -> Vec<Range<u64>> {
+        self.0.iter().map(|range| range.at.load(Ordering::Relaxed)..range.end).collect()
+    }
+
+    /// Returns the number of missing bytes.
+    fn left(&self) -> u64 {
+        self.missing().iter().map(|range| range.end - range.start).sum()
+    }
+}
+
+/// The identity of a part, opened for updates of the missing ranges.
+#[derive(Debug)]
+struct RangeNote<'a> {
+    file: File,
+    part: &'a Part,
+    identity: &'a Identity,
+    /// Text written last.
+    last: String,
+}
+
+impl<'a> RangeNote<'a> {
+    fn create(part: &'a Part, identity: &'a Identity) -> Result<Self, ClientError> {
+        let path = part.identity_path();
+        let mut options = File::options();
+        options.write(true).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        let file = options.open(path).map_err(|error| ClientError::local(path, &error))?;
+        Ok(Self { file, part, identity, last: String::new() })
+    }
+
+    /// Writes the missing ranges in place. The data of a range is written before, so that a kill loses only progress.
+    fn write(&mut self, ranges: &Ranges) -> Result<(), ClientError> {
+        let text = self.identity.text_with_missing(&ranges.missing());
+        if text != self.last {
+            let written = self.file.write_all_at(text.as_bytes(), 0);
+            written.map_err(|error| ClientError::local(self.part.identity_path(), &error))?;
+            self.last = text;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    /// Opens the part, or creates it, for a download in ranges. Returns the ranges that are missing.
+    fn open_ranges(
+        local: &Path,
+        identity: &Identity,
+        size: u64,
+    ) -> Result<(Self, Vec<Range<u64>>), ClientError> {
+        let (part, marks, known) = Self::claim(local)?;
+        let proven = known.filter(|known| known.is_marked && marks.is_marked);
+        let missing = match proven {
+            Some(known) if known.is_of(identity) => Some(one_range(marks.length..size)),
+            Some(known) => known.missing(identity),
+            None => None,
+        };
+        let missing = missing
+            .filter(|missing| is_possible(missing, marks.length, size))
+            .unwrap_or_else(|| one_range(0..size));
+        if missing.contains(&(0..size)) {
+            part.clear()?;
+        }
+        write_identity(part.identity_path(), &identity.text_with_missing(&missing))?;
+        part.mark(marks)?;
+        Ok((part, missing.into_iter().filter(|range| !range.is_empty()).collect()))
+    }
+}
+
+fn one_range(range: Range<u64>) -> Vec<Range<u64>> {
+    std::iter::once(range).collect()
+}
+
+/// Returns true if a part of this length can have all bytes but the missing ones.
+fn is_possible(missing: &[Range<u64>], length: u64, size: u64) -> bool {
+    let mut present_to = size;
+    for range in missing.iter().rev() {
+        if range.start > range.end || range.end > size {
+            return false;
+        }
+        if range.end == present_to {
+            present_to = range.start;
+        }
+    }
+    present_to <= length
+}
+
+/// Cuts ranges, so that each connection gets one of about the same size.
+fn split(ranges: Vec<Range<u64>>, connections: usize) -> Vec<Range<u64>> {
+    let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+    let parts = u64::try_from(connections).unwrap_or(u64::MAX).max(1);
+    let piece = total.div_ceil(parts).max(RANGE_BYTES_MIN);
+    let cut = |range: Range<u64>| {
+        let count = (range.end - range.start).div_ceil(piece);
+        (0..count).map(move |number| {
+            let start = range.start + number * piece;
+            start..range.end.min(start + piece)
+        })
+    };
+    ranges.into_iter().flat_map(cut).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges has one here")]
+
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_evenly_and_none_is_small() {
+        const MIB: u64 = 1024 * 1024;
+        let cut = |ranges: &[Range<u64>], connections| {
+            let pieces = split(ranges.to_vec(), connections);
+            pieces.iter().map(|range| (range.end - range.start) / MIB).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(&[0..9 * MIB], 3), [3, 3, 3]);
+        assert_eq!(cut(&[0..2 * MIB], 5), [1, 1]);
+        assert_eq!(cut(&[0..4 * MIB, 6 * MIB..12 * MIB], 2), [4, 5, 1]);
+        assert_eq!(cut(&[], 2), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn a_part_that_is_too_short_for_its_ranges_is_not_continued() {
+        assert!(is_possible(&[2..5, 8..10], 8, 10));
+        assert!(!is_possible(&[2..5, 8..10], 7, 10));
+        assert!(!is_possible(&[2..5], 9, 10));
+        assert!(is_possible(&[0..10], 0, 10));
+        assert!(!is_possible(&[Range { start: 3, end: 2 }], 10, 10));
+        assert!(!is_possible(&[2..11], 10, 10));
+    }
+}

@@ -1,0 +1,34 @@
+//! Copies of trees by `mirror`, with their sum.
+
+use crate::client::error::ClientError;
+use crate::client::mirror::{Mirror, MirrorEvent};
+
+use super::flow::{Done, Flow};
+use super::state::Shell;
+use super::tree_progress::{TreeBar, summary};
+
+impl Shell {
+    /// Makes one tree like another, and prints a sum.
+    pub(super) fn copy_tree(&mut self, mirror: &Mirror) -> Done {
+        let mut bar = TreeBar::new("mirror", self.settings.quiet);
+        let mut observe = |event: &MirrorEvent<'_>| bar.event(event);
+        let client = self.client()?;
+        let outcome = client
+            .plan_mirror(mirror, &mut observe)
+            .and_then(|plan| client.run_mirror(&plan, &mut observe));
+        bar.clear();
+        self.forget_names();
+        let report = outcome?;
+        self.note(&summary(&report));
+        self.all_of(report.errors)
+    }
+
+    /// Prints all errors but the last, which is returned.
+    pub(super) fn all_of(&mut self, mut errors: Vec<ClientError>) -> Done {
+        let last = errors.pop();
+        for error in &errors {
+            self.fail(error);
+        }
+        last.map_or(Ok(Flow::Continue), Err)
+    }
+}
