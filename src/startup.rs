@@ -14,7 +14,7 @@ use crate::settings::{Config, ConfigError, Listen, UserEntry};
 use crate::spool::Spool;
 use crate::storage::users::Users;
 use crate::storage::{
-    Accounts, Authenticator, Group, Hosts, Mount, Permissions, Root, Secrets, complete,
+    Accounts, Authenticator, Group, Hosts, MemoryTree, Mount, Permissions, Root, Secrets, complete,
 };
 use crate::units::{reason, unreadable};
 
@@ -71,6 +71,13 @@ impl Startup {
 }
 
 impl Startup {
+    /// Serves a tree in memory to anonymous, in place of the root.
+    #[must_use]
+    pub fn serving(self, tree: MemoryTree, config: &Config) -> Self {
+        let accounts = Accounts::new(tree, Some(permissions(config)));
+        Self { hosts: Hosts::new(accounts, BTreeMap::new()), ..self }
+    }
+
     /// Returns every root, and the homes of all users who have one.
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
@@ -193,9 +200,14 @@ pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigEr
     })
 }
 
+/// Returns the permissions of anonymous.
+fn permissions(config: &Config) -> Permissions {
+    if config.write { Permissions::FULL } else { Permissions::READ_ONLY }
+}
+
 /// Opens the accounts of every host, which clients select by name.
 pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
-    let permissions = if config.write { Permissions::FULL } else { Permissions::READ_ONLY };
+    let permissions = permissions(config);
     let anonymous = config.anonymous.then_some(permissions);
     let usual = accounts(root, &config.groups, config.users.as_ref(), listed(config)?, anonymous)?;
     let usual = match authenticator(config)? {

@@ -25,7 +25,7 @@ use crate::net::tls::self_signed;
 use crate::net::tls::{Acceptor, KeyFiles, TlsFiles};
 use crate::pool::{Class, FairPool, Task, Turn};
 use crate::settings::{Config, Limits};
-use crate::storage::{Accounts, Hosts, Permissions, Root};
+use crate::storage::{Accounts, Hosts, MemoryTree, Permissions, Root, Store};
 
 /// Maximum number of looks, a millisecond each, for something that the other end must do.
 const LOOKS_MAX: u32 = 10_000;
@@ -67,11 +67,15 @@ impl Pair {
 
     /// Connects a client to a server, with TLS if wanted, whose limits are the usual ones.
     fn connect(secure: bool) -> Self {
+        Self::connect_to(secure, |root| Arc::new(Root::open(root.path()).unwrap()).into())
+    }
+
+    /// Connects a client to a server of this store.
+    fn connect_to(secure: bool, store: impl FnOnce(&TempDir) -> Store) -> Self {
         let root = TempDir::new().unwrap();
         let mut config = Config::new(root.path().to_owned());
         config.flush = false;
-        let served = Arc::new(Root::open(root.path()).unwrap());
-        let accounts = Accounts::new(served, Some(Permissions::FULL));
+        let accounts = Accounts::new(store(&root), Some(Permissions::FULL));
         let captured = Captured::default();
         let (log, writer) = Log::start(Level::Normal, captured.clone()).unwrap();
         let service = Service::new(
@@ -103,7 +107,11 @@ impl Pair {
 
     /// Connects a client that has logged in.
     fn logged_in() -> Self {
-        let mut pair = Self::new();
+        Self::new().log_in()
+    }
+
+    fn log_in(self) -> Self {
+        let mut pair = self;
         pair.say("USER anonymous\r\nPASS x\r\nTYPE I");
         for code in ["331 ", "230 Logged in.", "200 "] {
             pair.expect(code);
@@ -544,4 +552,31 @@ fn a_beginning_of_abor_that_is_not_completed_does_not_end_an_upload() {
     pair.now += Duration::from_secs(1);
     pair.expect("226 Transfer complete.");
     assert_eq!(std::fs::read(pair.root.path().join("a")).unwrap(), b"text");
+}
+
+#[test]
+fn a_request_that_no_thread_answers_is_given_up_after_the_stall_timeout() {
+    let mut pair = Pair::connect_to(false, |_| MemoryTree::new(1).into());
+    pair.expect("220 ");
+    let mut pair = pair.log_in();
+    let disks = pair.session.cx.service.disks();
+    let (go, gate) = crossbeam_channel::bounded::<()>(0);
+    // All threads that answer for trees in memory wait until `go` is dropped.
+    let hanging: Vec<_> = (0..16)
+        .map(|_| {
+            let gate = gate.clone();
+            disks.run(u64::MAX, move || Ok(gate.recv().is_err())).unwrap()
+        })
+        .collect();
+    pair.say("SIZE a");
+    let asked = pair.now;
+    while !pair.has_reply() {
+        pair.pass();
+    }
+    pair.expect("451 The file system does not respond");
+    assert_eq!(pair.now - asked, pair.limits().stall_timeout);
+    drop(go);
+    assert!(hanging.into_iter().all(|job| job.wait().unwrap()));
+    pair.say("SIZE a");
+    pair.expect("550 ");
 }

@@ -24,6 +24,7 @@ use super::quota::UsageTable;
 use super::rate_limit::RateLimit;
 use super::root::Root;
 use super::rules::{DirectoryRule, Subject};
+use super::shared_roots::{Roots, SharedRoots};
 use super::tree::Store;
 use super::upload::Owner;
 use super::users::{ClientCertificate, UserSettings, Users};
@@ -34,7 +35,7 @@ use crate::ftp::path::Escaped;
 /// client that has not logged in has no root to open.
 #[derive(Debug, Clone)]
 pub struct Account {
-    root: Arc<Root>,
+    store: Store,
     up: Option<Arc<RateLimit>>,
     down: Option<Arc<RateLimit>>,
     owner: Owner,
@@ -45,7 +46,7 @@ impl Account {
     /// Returns the store of the tree that the account sees.
     #[must_use]
     pub fn store(&self) -> Store {
-        Store::Local(Arc::clone(&self.root))
+        self.store.clone()
     }
 
     /// Returns the owner of this session's partial uploads: the user at the client's address.
@@ -57,7 +58,7 @@ impl Account {
     /// Returns the permissions that the account has in at least one directory.
     #[must_use]
     pub fn permissions(&self) -> Permissions {
-        self.root.allowed().anywhere()
+        self.store.permissions()
     }
 
     /// Returns the rate limit of uploads.
@@ -114,6 +115,8 @@ pub struct Credentials<'a> {
 pub enum Verification {
     /// The login is decided.
     Now(Verdict),
+    /// No password is needed; the tree is to be opened, which may hang.
+    Open(Box<dyn FnOnce() -> Verdict + Send>),
     /// The login is decided by slow work, which must not run on a worker.
     Later(Decision),
     /// The login is decided by another program. The work waits for it.
@@ -127,6 +130,7 @@ impl fmt::Debug for Verification {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Now(verdict) => formatter.debug_tuple("Now").field(verdict).finish(),
+            Self::Open(_) => formatter.write_str("Open"),
             Self::Later(_) => formatter.write_str("Later"),
             Self::Elsewhere(_) => formatter.write_str("Elsewhere"),
         }
@@ -143,33 +147,14 @@ fn owner(name: &[u8], from: IpAddr) -> Owner {
 /// All accounts of a server or virtual host.
 #[derive(Debug)]
 pub struct Accounts {
-    roots: RwLock<Roots>,
-    anonymous: Option<Permissions>,
-    /// The permissions by directory.
-    rules: RwLock<Arc<HostRules>>,
+    /// The tree of anonymous, and of users without a home; and the permissions by directory.
+    shared: Arc<SharedRoots>,
     users: Option<UsersFile>,
     /// The users whom an authenticator knows; names of the users file come first.
     external: Option<Arc<ExternalUsers>>,
     /// The usage of the homes that have a quota.
     usage_table: Arc<UsageTable>,
     groups: Arc<Groups>,
-}
-
-/// The root of the accounts without a home.
-#[derive(Debug, Clone)]
-struct Roots {
-    /// The root for users, who get their permissions with it.
-    shared: Arc<Root>,
-    /// The root with the permissions of anonymous.
-    anonymous: Arc<Root>,
-}
-
-impl Roots {
-    fn new(shared: Arc<Root>, anonymous: Option<Permissions>, rules: &HostRules) -> Self {
-        let everywhere = anonymous.unwrap_or(Permissions::NONE);
-        let own = rules.give(shared.again(), everywhere, Subject::default());
-        Self { anonymous: Arc::new(own), shared }
-    }
 }
 
 /// The users of a file, and their state in this process.
@@ -193,12 +178,10 @@ struct UsersFile {
 impl Accounts {
     /// Creates accounts without users, and with anonymous access if it has permissions.
     #[must_use]
-    pub fn new(root: Arc<Root>, anonymous: Option<Permissions>) -> Self {
-        let rules = Arc::<HostRules>::default();
-        let roots = RwLock::new(Roots::new(root, anonymous, &rules));
-        let (rules, usage_table) = (RwLock::new(rules), Arc::default());
-        let groups = Arc::default();
-        Self { roots, anonymous, rules, users: None, external: None, usage_table, groups }
+    pub fn new(store: impl Into<Store>, anonymous: Option<Permissions>) -> Self {
+        let shared = Arc::new(SharedRoots::new(store.into(), anonymous));
+        let (usage_table, groups) = (Arc::default(), Arc::default());
+        Self { shared, users: None, external: None, usage_table, groups }
     }
 
     /// Sets the groups, for the users who are read after this.
@@ -215,21 +198,14 @@ impl Accounts {
 
     /// Sets the permissions by directory, for the logins that follow.
     pub fn set_rules(&self, directories: Arc<[DirectoryRule]>) {
-        let mounts = Arc::clone(&self.rules.read().mounts);
-        self.adopt(HostRules { directories, mounts });
+        let mounts = Arc::clone(&self.shared.rules().mounts);
+        self.shared.adopt(HostRules { directories, mounts });
     }
 
     /// Sets the directories that appear at other places, for the logins that follow.
     pub fn set_mounts(&self, mounts: Arc<[(Mount, Root)]>) {
-        let directories = Arc::clone(&self.rules.read().directories);
-        self.adopt(HostRules { directories, mounts });
-    }
-
-    fn adopt(&self, rules: HostRules) {
-        let rules = Arc::new(rules);
-        let mut roots = self.roots.write();
-        *roots = Roots::new(Arc::clone(&roots.shared), self.anonymous, &rules);
-        *self.rules.write() = rules;
+        let directories = Arc::clone(&self.shared.rules().directories);
+        self.shared.adopt(HostRules { directories, mounts });
     }
 
     /// Adds the users of a file, and those of the list, which replace users of the file.
@@ -298,13 +274,15 @@ impl Accounts {
         let Credentials { name, password, from, certificate, tls, now } = credentials;
         let loaded = self.users.as_ref().and_then(|users| users.loaded.read().get(name).cloned());
         let owner = owner(name, from);
-        if loaded.is_none() && Self::is_anonymous(name) && self.anonymous.is_some() {
-            let root = self.roots().anonymous;
-            let account = Account { root, up: None, down: None, owner, _permit: None };
-            return Verification::Now(Ok(account));
+        if loaded.is_none() && Self::is_anonymous(name) && self.serve_anonymous() {
+            let shared = Arc::clone(&self.shared);
+            return Verification::Open(Box::new(move || {
+                let store = shared.current().anonymous;
+                Ok(Account { store, up: None, down: None, owner, _permit: None })
+            }));
         }
-        let (shared, usage_table) = (self.roots().shared, Arc::clone(&self.usage_table));
-        let (user, rules) = (name.to_vec(), Arc::clone(&self.rules.read()));
+        let (shared, usage_table) = (Arc::clone(&self.shared), Arc::clone(&self.usage_table));
+        let user = name.to_vec();
         let admit = move |loaded: Arc<LoadedUser>| {
             let settings = &loaded.user.settings;
             if !settings.lets_in(from) {
@@ -317,7 +295,7 @@ impl Accounts {
                 return Err(Denied::Closed(why));
             }
             let place = loaded.take_place().ok_or(Denied::TooManySessions)?;
-            Ok(Admission { loaded, name: user, shared, usage_table, owner, rules, place })
+            Ok(Admission { loaded, name: user, shared, usage_table, owner, place })
         };
         if loaded.is_none()
             && let Some(external) = self.external.clone()
@@ -345,18 +323,9 @@ impl Accounts {
         }))
     }
 
-    /// Returns the root; opens it again if its directory was replaced.
-    fn roots(&self) -> Roots {
-        let loaded = self.roots.read().clone();
-        let Some(other) = loaded.shared.replacement().map(Arc::new) else { return loaded };
-        let other = Roots::new(other, self.anonymous, &self.rules.read());
-        self.roots.write().clone_from(&other);
-        other
-    }
-
     /// Gives a root the permissions and mounts of an account.
     pub(super) fn give(&self, root: Root, may: Permissions, subject: Subject<'_>) -> Root {
-        self.rules.read().give(root, may, subject)
+        self.shared.rules().give(root, may, subject)
     }
 
     /// Returns the settings of a user of the users file.
@@ -367,12 +336,15 @@ impl Accounts {
 
     /// Returns the permissions of anonymous without a rule; `None` if anonymous cannot log in.
     pub(super) fn anonymous_permissions(&self) -> Option<Permissions> {
-        self.anonymous
+        self.shared.anonymous()
     }
 
-    /// Returns the root of the users without a home.
-    pub(super) fn shared_root(&self) -> Root {
-        self.roots().shared.again()
+    /// Returns the root of the users without a home; `None` if their tree is in memory.
+    pub(super) fn shared_root(&self) -> Option<Root> {
+        match self.shared.current().shared {
+            Store::Local(root) => Some(root.again()),
+            Store::Memory(_) => None,
+        }
     }
 
     /// Returns true if this name requests anonymous access (RFC 1635).
@@ -391,13 +363,15 @@ impl Accounts {
     /// Returns true if anonymous access is allowed.
     #[must_use]
     pub fn serve_anonymous(&self) -> bool {
-        self.anonymous.is_some()
+        self.shared.anonymous().is_some()
     }
 
     /// Opens the root and the home of each user who has one, in turn, and passes them to `visit`.
     pub(super) fn each_place(&self, visit: &mut dyn FnMut(&Root)) {
-        visit(&self.roots().shared);
-        let rules = Arc::clone(&self.rules.read());
+        let Roots { shared, rules, .. } = self.shared.current();
+        if let Store::Local(root) = shared {
+            visit(&root);
+        }
         for (mount, root) in rules.mounts.iter() {
             // A mount that nobody may write has no partial uploads.
             if mount.may != Permissions::READ_ONLY {
@@ -416,7 +390,7 @@ impl Accounts {
 
     /// Returns the path of the root, if it is known, and the homes of all users who have one.
     pub(super) fn places(&self) -> Vec<PathBuf> {
-        let root = self.roots.read().shared.path().cloned();
+        let root = self.shared.path();
         let loaded = self.users.iter().flat_map(|users| {
             let loaded = users.loaded.read();
             loaded
@@ -424,7 +398,7 @@ impl Accounts {
                 .filter_map(|loaded| loaded.user.settings.home.clone())
                 .collect::<Vec<_>>()
         });
-        let rules = self.rules.read();
+        let rules = self.shared.rules();
         let mounts = rules.mounts.iter().map(|(mount, _)| mount.directory.clone());
         root.into_iter().chain(loaded).chain(mounts).collect()
     }
@@ -490,11 +464,10 @@ impl UsersFile {
 #[derive(Debug)]
 pub struct Admission {
     loaded: Arc<LoadedUser>,
-    shared: Arc<Root>,
+    shared: Arc<SharedRoots>,
     usage_table: Arc<UsageTable>,
     owner: Owner,
     name: Vec<u8>,
-    rules: Arc<HostRules>,
     place: SessionPermit,
 }
 
@@ -508,28 +481,39 @@ impl Admission {
     /// Opens the home, and counts its usage if it has a quota. Must not run on a worker, nor on a thread that other
     /// jobs need.
     pub fn open(self) -> Verdict {
-        let Self { loaded, shared, usage_table, owner, name, rules, place } = self;
+        let Self { loaded, shared, usage_table, owner, name, place } = self;
         let settings = &loaded.user.settings;
         let root = match &settings.home {
             Some(home) => Root::open(home).and_then(|root| root.reach().map(|()| root)),
-            None => Ok(shared.again()),
+            None => match shared.current().shared {
+                Store::Local(root) => Ok(root.again()),
+                Store::Memory(tree) => {
+                    let store = Store::Memory(tree.with_permissions(settings.may));
+                    return Ok(Self::account(&loaded, store, owner, place));
+                }
+            },
         };
         let root = root.map_err(Denied::NoHome)?.with_umask(settings.umask);
         let subject = Subject { user: Some(&name), group: settings.group.as_deref() };
-        let root = rules.give(root, settings.may, subject);
+        let root = shared.rules().give(root, settings.may, subject);
         let root = if settings.quota.is_none() && settings.files.is_none() {
             root
         } else {
             let usage = usage_table.of(root.identity(), || root.measure());
             root.with_quota(loaded.quota(usage))
         };
-        Ok(Account {
-            root: Arc::new(root),
+        let store = Store::Local(Arc::new(root));
+        Ok(Self::account(&loaded, store, owner, place))
+    }
+
+    fn account(loaded: &LoadedUser, store: Store, owner: Owner, place: SessionPermit) -> Account {
+        Account {
+            store,
             up: loaded.up.clone(),
             down: loaded.down.clone(),
             owner,
             _permit: Some(Arc::new(place)),
-        })
+        }
     }
 }
 
@@ -550,6 +534,7 @@ mod tests {
             Credentials { name, password, from: HERE, certificate: None, tls: false, now };
         match accounts.verify(credentials) {
             Verification::Now(verdict) => verdict,
+            Verification::Open(open) => open(),
             Verification::Later(work) | Verification::Elsewhere(work) => {
                 work().and_then(Admission::open)
             }

@@ -25,7 +25,7 @@ impl Accounts {
     /// Explains the permissions of a user, or of anonymous.
     ///
     /// # Errors
-    /// One sentence: there is no such user, or the home cannot be opened.
+    /// One sentence: there is no such user, the home cannot be opened, or the tree is in memory.
     pub fn explain(&self, name: &[u8], path: &VirtualPath) -> Result<Explanation, String> {
         let shown = Escaped(name);
         let (everywhere, root, group) = match self.settings_of(name) {
@@ -44,7 +44,8 @@ impl Accounts {
         };
         let user = self.knows(name).then_some(name);
         let subject = Subject { user, group: group.as_deref() };
-        let root = self.give(root.unwrap_or_else(|| self.shared_root()), everywhere, subject);
+        let root = root.or_else(|| self.shared_root()).ok_or("the tree is in memory")?;
+        let root = self.give(root, everywhere, subject);
         let cannot = |error: std::io::Error| format!("cannot look up {path}: {error}");
         let resolved = root.resolved(path).map_err(cannot)?;
         let permissions = root.permissions_to(path).map_err(cannot)?;

@@ -4,6 +4,8 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use super::memory::MemoryListing;
+use super::permissions::Permissions;
 use super::permit::EntryPermissions;
 use super::rights::Surroundings;
 use super::root::{Directory, Root};
@@ -23,41 +25,65 @@ pub enum Progress {
 
 /// The permissions to the entries of a directory.
 #[derive(Debug)]
-pub struct Grants {
-    root: Arc<Root>,
-    directory: VirtualPath,
+pub struct Grants(GrantSource);
+
+#[derive(Debug)]
+enum GrantSource {
+    /// The rules for the directory.
+    Rules { root: Arc<Root>, directory: VirtualPath },
+    /// The permissions of the account in its whole tree.
+    WholeTree(Permissions),
 }
 
 impl Grants {
     /// Returns the permissions to an entry, and to its name.
     #[must_use]
     pub fn of(&self, entry: &Entry) -> EntryPermissions {
-        self.root.permissions_in(&self.directory, entry)
+        match &self.0 {
+            GrantSource::Rules { root, directory } => root.permissions_in(directory, entry),
+            GrantSource::WholeTree(may) => EntryPermissions::whole(*may),
+        }
     }
 }
 
 /// A directory that is listed. It holds at most a few hundred entries at a time.
 #[derive(Debug)]
-pub struct Listing {
-    root: Arc<Root>,
-    directory: Directory,
+pub struct Listing(DirectorySource);
+
+#[derive(Debug)]
+enum DirectorySource {
+    Local { root: Arc<Root>, directory: Directory },
+    Memory(MemoryListing),
 }
 
 impl Listing {
     pub(super) fn local(root: Arc<Root>, directory: Directory) -> Self {
-        Self { root, directory }
+        Self(DirectorySource::Local { root, directory })
+    }
+
+    pub(super) fn memory(listing: MemoryListing) -> Self {
+        Self(DirectorySource::Memory(listing))
     }
 
     /// Returns the rights to the names in the directory.
     #[must_use]
     pub fn surroundings(&self) -> Surroundings {
-        self.directory.surroundings()
+        match &self.0 {
+            DirectorySource::Local { directory, .. } => directory.surroundings(),
+            DirectorySource::Memory(listing) => listing.surroundings(),
+        }
     }
 
     /// Returns the permissions to the entries of the directory.
     #[must_use]
     pub fn grants(&self) -> Grants {
-        Grants { root: Arc::clone(&self.root), directory: self.directory.resolved().clone() }
+        Grants(match &self.0 {
+            DirectorySource::Local { root, directory } => GrantSource::Rules {
+                root: Arc::clone(root),
+                directory: directory.resolved().clone(),
+            },
+            DirectorySource::Memory(listing) => GrantSource::WholeTree(listing.permissions()),
+        })
     }
 
     /// Examines more names, at most a few hundred, and passes the entries of those that are `wanted` to `take`.
@@ -66,13 +92,25 @@ impl Listing {
         wanted: impl Fn(&[u8]) -> bool,
         take: impl FnMut(&Entry),
     ) -> io::Result<Progress> {
-        let ended = self.directory.read_some(&self.root, wanted, take)?;
-        Ok(if ended { Progress::End } else { Progress::More })
+        let ended = match &mut self.0 {
+            DirectorySource::Local { root, directory } => {
+                Some(directory.read_some(root, wanted, take)?)
+            }
+            DirectorySource::Memory(listing) => listing.next(wanted, take)?,
+        };
+        Ok(match ended {
+            Some(true) => Progress::End,
+            Some(false) => Progress::More,
+            None => Progress::Wait,
+        })
     }
 
     /// Returns the descriptor that becomes readable when there are more entries.
     #[must_use]
     pub fn awaited(&self) -> Option<BorrowedFd<'_>> {
-        None
+        match &self.0 {
+            DirectorySource::Local { .. } => None,
+            DirectorySource::Memory(listing) => listing.awaited(),
+        }
     }
 }

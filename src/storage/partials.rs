@@ -8,13 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cap_std::fs::{Dir, MetadataExt};
+use cap_std::fs::{Dir, Metadata, MetadataExt};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::permissions::refuse_unless;
-use super::reader::Reader;
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
 use super::root::{Root, real};
 use super::stat::{entry, modified, size};
@@ -46,13 +45,13 @@ impl Root {
         }
     }
 
-    /// Returns the partial upload of a name that no complete file has. Its size is the offset in bytes to resume
-    /// from.
+    /// Opens the partial upload of a name that no complete file has; returns it with the number of bytes that count, the
+    /// offset to resume from.
     ///
     /// # Errors
     /// Not found when there is no partial, or none of its bytes have reached the disk; permission denied to a client that
     /// cannot continue it.
-    pub fn kept(&self, path: &VirtualPath) -> io::Result<Reader> {
+    pub(super) fn kept(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
         let may = self.permissions(path)?;
         refuse_unless(may.allow(Permission::Write) || may.allow(Permission::Append))?;
         let target = UploadTarget::of(self, path)?;
@@ -66,14 +65,14 @@ impl Root {
         if size == 0 {
             return Err(Errno::NOENT.into());
         }
-        Ok(Reader::new(part, size))
+        Ok((part, size))
     }
 
     /// Returns the entry of the partial upload of a name that no complete file has; its size is the offset to resume from.
     pub fn kept_entry(&self, path: &VirtualPath) -> io::Result<Entry> {
-        let part = self.kept(path)?;
-        let found = entry(path.name().to_vec(), &part.metadata()?);
-        Ok(Entry { size: part.size(), ..found })
+        let (part, size) = self.kept(path)?;
+        let found = entry(path.name().to_vec(), &Metadata::from_file(&part)?);
+        Ok(Entry { size, ..found })
     }
 
     /// Returns true if this client's upload to replace this file, in its present state, was interrupted or is running.

@@ -20,6 +20,13 @@ pub struct EntryPermissions {
     pub name: Permissions,
 }
 
+impl EntryPermissions {
+    /// Creates the same permissions to an entry and to its name.
+    pub(super) fn whole(may: Permissions) -> Self {
+        Self { content: may, name: may }
+    }
+}
+
 impl Root {
     /// Returns the mount that has a path, and the path in it.
     pub(super) fn mounted(&self, path: &VirtualPath) -> Option<(&Self, VirtualPath)> {
@@ -73,13 +80,12 @@ impl Root {
     /// Returns the permissions to an entry of a directory whose path has no links.
     #[must_use]
     pub fn permissions_in(&self, directory: &VirtualPath, entry: &Entry) -> EntryPermissions {
-        let none = EntryPermissions { content: Permissions::NONE, name: Permissions::NONE };
+        let none = EntryPermissions::whole(Permissions::NONE);
         if let Some((root, directory)) = self.mounted(directory) {
             return root.permissions_in(&directory, entry);
         }
         if !self.allowed().has_rules() {
-            let all = self.allowed().at(directory);
-            return EntryPermissions { content: all, name: all };
+            return EntryPermissions::whole(self.allowed().at(directory));
         }
         let Ok(path) = directory.join(&entry.name) else { return none };
         if let Some((root, path)) = self.mounted(&path) {

@@ -36,7 +36,6 @@ use super::durability::{Durability, flush_directory, open_directory};
 use super::mounts::Mounts;
 use super::permissions::{Permissions as May, refuse_unless};
 use super::quota::{Quota, Used};
-use super::reader::Reader;
 use super::reserved_names::{is_record, may_be_reserved};
 use super::rights::Surroundings;
 use super::rules::Access as Allowed;
@@ -232,8 +231,8 @@ impl Root {
         Ok(self.directory.try_clone()?.into_std_file().into())
     }
 
-    /// Opens a regular file for reading.
-    pub fn read(&self, path: &VirtualPath) -> io::Result<Reader> {
+    /// Opens a regular file for reading; returns it with its size in bytes.
+    pub(super) fn read(&self, path: &VirtualPath) -> io::Result<(File, u64)> {
         if let Some((root, path)) = self.mounted(path) {
             return root.read(&path);
         }
@@ -242,7 +241,7 @@ impl Root {
         let mut options = OpenOptions::new();
         options.read(true);
         let (file, entry) = self.open_regular(path, &mut options)?;
-        Ok(Reader::new(file, entry.size))
+        Ok((file, entry.size))
     }
 
     /// Returns the entry of a file or directory, whatever the client may do there. A symbolic link to a target within
@@ -665,7 +664,7 @@ mod tests {
         }
         assert!(root.list(&path("out")).is_err());
         assert_eq!(root.look(&path("out")).unwrap().kind, Kind::Link);
-        assert_eq!(root.read(&path("sub/in")).unwrap().size(), 1);
+        assert_eq!(root.read(&path("sub/in")).unwrap().1, 1);
         let found = listed(&root, &path("sub"));
         assert!(matches!(found.as_slice(), [entry] if entry.kind == Kind::File));
     }

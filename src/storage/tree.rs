@@ -14,7 +14,9 @@ use jiff::Timestamp;
 
 use super::durability::Durability;
 use super::listing::Listing;
+use super::memory::{DEVICE, MemoryTree, MemoryUpload};
 use super::pending::Pending;
+use super::permissions::Permissions;
 use super::permit::EntryPermissions;
 use super::reader::Reader;
 use super::rights::Surroundings;
@@ -31,11 +33,29 @@ use crate::pool::DiskPool;
 pub enum Store {
     /// A directory of this machine.
     Local(Arc<Root>),
+    /// A tree in memory.
+    Memory(MemoryTree),
+}
+
+impl Store {
+    /// Returns the permissions that its client has in at least one directory.
+    pub(super) fn permissions(&self) -> Permissions {
+        match self {
+            Self::Local(root) => root.allowed().anywhere(),
+            Self::Memory(tree) => tree.permissions(),
+        }
+    }
 }
 
 impl From<Arc<Root>> for Store {
     fn from(root: Arc<Root>) -> Self {
         Self::Local(root)
+    }
+}
+
+impl From<MemoryTree> for Store {
+    fn from(tree: MemoryTree) -> Self {
+        Self::Memory(tree)
     }
 }
 
@@ -60,6 +80,7 @@ impl Tree {
     pub fn real_path(&self, path: &VirtualPath) -> Option<PathBuf> {
         match &self.store {
             Store::Local(root) => root.real_path(path),
+            Store::Memory(_) => None,
         }
     }
 
@@ -70,6 +91,7 @@ impl Tree {
     ) -> Pending<T> {
         match &self.store {
             Store::Local(_) => Pending::Done(work(&Files(self))),
+            Store::Memory(_) => self.run(DEVICE, work),
         }
     }
 
@@ -89,10 +111,20 @@ impl Tree {
             Store::Local(root) => {
                 let found = place(&Files(self)).and_then(|place| root.look(&place).ok());
                 let device = found.map_or_else(|| root.device(), |found| found.identity.0);
-                let tree = self.clone();
-                self.disks.run(device, move || work(&Files(&tree))).into()
+                self.run(device, work)
             }
+            Store::Memory(_) => self.run(DEVICE, work),
         }
+    }
+
+    /// Lets a thread of a device make a request.
+    fn run<T: Send + 'static>(
+        &self,
+        device: u64,
+        work: impl FnOnce(&Files<'_>) -> io::Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        let tree = self.clone();
+        self.disks.run(device, move || work(&Files(&tree))).into()
     }
 }
 
@@ -104,14 +136,22 @@ impl Files<'_> {
     /// Opens a regular file.
     pub fn open(&self, path: &VirtualPath) -> io::Result<Reader> {
         match &self.0.store {
-            Store::Local(root) => root.read(path),
+            Store::Local(root) => {
+                let (file, size) = root.read(path)?;
+                Ok(Reader::local(file, size))
+            }
+            Store::Memory(tree) => Ok(Reader::memory(tree.open(path, self.disks())?)),
         }
     }
 
     /// Opens the partial upload of a name that no complete file has.
     pub fn open_partial(&self, path: &VirtualPath) -> io::Result<Reader> {
         match &self.0.store {
-            Store::Local(root) => root.kept(path),
+            Store::Local(root) => {
+                let (file, size) = root.kept(path)?;
+                Ok(Reader::local(file, size))
+            }
+            Store::Memory(tree) => Ok(Reader::memory(tree.open_partial(path, self.disks())?)),
         }
     }
 
@@ -124,6 +164,7 @@ impl Files<'_> {
             Store::Local(root) => {
                 Ok(self.writer(Upload::begin(root, path, start, self.terms(owner))?))
             }
+            Store::Memory(tree) => Ok(self.memory_writer(tree.create(path, start, owner)?)),
         }
     }
 
@@ -143,6 +184,10 @@ impl Files<'_> {
                 let (upload, path) = Upload::begin_unique(root, directory, wanted, terms)?;
                 Ok((self.writer(upload), path))
             }
+            Store::Memory(tree) => {
+                let (upload, path) = tree.create_unique(directory, wanted, owner)?;
+                Ok((self.memory_writer(upload), path))
+            }
         }
     }
 
@@ -151,13 +196,22 @@ impl Files<'_> {
     }
 
     fn writer(&self, upload: Upload) -> Writer {
-        Writer::local(upload, Arc::clone(&self.0.disks), self.0.durability)
+        Writer::local(upload, self.disks(), self.0.durability)
+    }
+
+    fn memory_writer(&self, upload: MemoryUpload) -> Writer {
+        Writer::memory(upload, self.disks())
+    }
+
+    fn disks(&self) -> Arc<DiskPool> {
+        Arc::clone(&self.0.disks)
     }
 
     /// Opens a directory to list it.
     pub fn list(&self, path: &VirtualPath) -> io::Result<Listing> {
         match &self.0.store {
             Store::Local(root) => Ok(Listing::local(Arc::clone(root), root.list(path)?)),
+            Store::Memory(tree) => Ok(Listing::memory(tree.list(path, self.disks())?)),
         }
     }
 
@@ -165,6 +219,7 @@ impl Files<'_> {
     pub fn stat(&self, path: &VirtualPath) -> io::Result<Entry> {
         match &self.0.store {
             Store::Local(root) => root.look(path),
+            Store::Memory(tree) => tree.stat(path),
         }
     }
 
@@ -172,6 +227,7 @@ impl Files<'_> {
     pub fn stat_partial(&self, path: &VirtualPath) -> io::Result<Entry> {
         match &self.0.store {
             Store::Local(root) => root.kept_entry(path),
+            Store::Memory(tree) => tree.stat_partial(path),
         }
     }
 
@@ -180,6 +236,7 @@ impl Files<'_> {
     pub fn is_being_replaced(&self, path: &VirtualPath, owner: Owner) -> bool {
         match &self.0.store {
             Store::Local(root) => root.is_being_replaced(path, owner),
+            Store::Memory(tree) => tree.is_being_replaced(path, owner),
         }
     }
 
@@ -187,6 +244,7 @@ impl Files<'_> {
     pub fn surroundings(&self, path: &VirtualPath) -> io::Result<Surroundings> {
         match &self.0.store {
             Store::Local(root) => root.surroundings(path),
+            Store::Memory(tree) => tree.surroundings(path),
         }
     }
 
@@ -194,6 +252,7 @@ impl Files<'_> {
     pub fn enter(&self, path: &VirtualPath) -> io::Result<()> {
         match &self.0.store {
             Store::Local(root) => root.enter(path),
+            Store::Memory(tree) => tree.enter(path),
         }
     }
 
@@ -201,6 +260,7 @@ impl Files<'_> {
     pub fn available(&self, path: &VirtualPath) -> io::Result<u64> {
         match &self.0.store {
             Store::Local(root) => root.available(path),
+            Store::Memory(tree) => tree.available(path),
         }
     }
 
@@ -211,6 +271,7 @@ impl Files<'_> {
                 root.make_directory(path)?;
                 root.flush_names(&[path], self.0.durability)
             }
+            Store::Memory(tree) => tree.make_directory(path),
         }
     }
 
@@ -221,6 +282,7 @@ impl Files<'_> {
                 root.remove(path)?;
                 root.flush_names(&[path], self.0.durability)
             }
+            Store::Memory(tree) => tree.remove(path),
         }
     }
 
@@ -231,6 +293,7 @@ impl Files<'_> {
                 root.remove_directory(path)?;
                 root.flush_names(&[path], self.0.durability)
             }
+            Store::Memory(tree) => tree.remove_directory(path),
         }
     }
 
@@ -241,6 +304,7 @@ impl Files<'_> {
     pub fn permit(&self, path: &VirtualPath, permission: Permission) -> io::Result<()> {
         match &self.0.store {
             Store::Local(root) => root.permit(path, permission),
+            Store::Memory(tree) => tree.permit(permission),
         }
     }
 
@@ -251,6 +315,7 @@ impl Files<'_> {
     pub fn permit_name(&self, path: &VirtualPath, permission: Permission) -> io::Result<()> {
         match &self.0.store {
             Store::Local(root) => root.permit_name(path, permission),
+            Store::Memory(tree) => tree.permit(permission),
         }
     }
 
@@ -258,6 +323,7 @@ impl Files<'_> {
     pub fn permissions_to(&self, path: &VirtualPath) -> io::Result<EntryPermissions> {
         match &self.0.store {
             Store::Local(root) => root.permissions_to(path),
+            Store::Memory(tree) => Ok(EntryPermissions::whole(tree.permissions())),
         }
     }
 
@@ -268,6 +334,7 @@ impl Files<'_> {
                 root.rename(from, to)?;
                 root.flush_names(&[from, to], self.0.durability)
             }
+            Store::Memory(tree) => tree.rename(from, to),
         }
     }
 
@@ -279,6 +346,7 @@ impl Files<'_> {
                 root.flush_attributes(path, self.0.durability)?;
                 Ok(set)
             }
+            Store::Memory(tree) => tree.set_mode(path, mode),
         }
     }
 
@@ -289,6 +357,7 @@ impl Files<'_> {
                 root.set_modified(path, modified)?;
                 root.flush_attributes(path, self.0.durability)
             }
+            Store::Memory(tree) => tree.set_modified(path, modified),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Conversations, one file per behaviour in `tests/transcripts`: the lines of the client and the replies of the server.
+//! Each is played over a directory, and over a tree in memory that answers late.
 //!
 //! ```text
 //! # what it shows
+//! # not in memory: FEATURE  what it needs and a tree in memory lacks
 //! GIVEN rule TEXT          a rule for a directory, before the server starts
 //! GIVEN write | file NAME "TEXT" | dir NAME | link NAME TARGET     before the server starts
 //! LOGIN                    USER anonymous and PASS, with their replies
@@ -21,39 +23,67 @@
 //! ```
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
+use poolftpd::settings::Config;
+use poolftpd::storage::MemoryTree;
+
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{PATIENCE, TestServer};
 
-/// Declares a test for each transcript.
+/// Declares a module with a test for each of these transcripts.
 macro_rules! transcripts {
-    ($($name:ident)*) => {
-        $(
-            #[test]
-            fn $name() {
-                play_file(stringify!($name));
-            }
-        )*
+    ($module:ident over $tree:ident: $($name:ident)*) => {
+        mod $module {
+            use super::*;
 
-        #[test]
-        fn each_transcript_is_played() {
-            let played: Vec<_> = [$(stringify!($name)),*].map(file_name).into();
-            let mut files: Vec<_> = fs::read_dir(FOLDER)
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            files.sort();
-            assert_eq!(played, files);
+            $(
+                #[test]
+                fn $name() {
+                    play_file(stringify!($name), ServedTree::$tree);
+                }
+            )*
+
+            #[test]
+            fn each_transcript_is_played() {
+                let played: Vec<_> = [$(stringify!($name)),*].map(file_name).into();
+                let mut files: Vec<_> = fs::read_dir(FOLDER)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .filter(|file| is_for(file, ServedTree::$tree))
+                    .collect();
+                files.sort();
+                assert_eq!(played, files);
+            }
         }
     };
 }
 
+/// The tree that the server serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ServedTree {
+    /// A directory.
+    Local,
+    /// A tree in memory, of which each answer comes late, in small pieces.
+    Memory,
+}
+
+/// The maximum number of bytes, or of entries, in one answer of the tree in memory.
+const PIECE: usize = 8;
+
+/// Returns whether a transcript holds over a tree. Its second line names what a tree in memory lacks.
+fn is_for(file: &str, tree: ServedTree) -> bool {
+    let text = fs::read_to_string(Path::new(FOLDER).join(file)).unwrap();
+    let lacks = text.lines().nth(1).is_some_and(|line| line.starts_with("# not in memory: "));
+    tree == ServedTree::Local || !lacks
+}
+
 transcripts! {
+    local over Local:
     bad_names
     block_mode
     bounce
@@ -69,6 +99,36 @@ transcripts! {
     login_wrong
     login
     machine_list
+    pieces
+    pipelined
+    read_only
+    refusals
+    rename
+    restart
+    retrieve
+    split
+    stat
+    store
+    telnet
+    type_a
+    uploads
+}
+
+transcripts! {
+    memory over Memory:
+    bad_names
+    block_mode
+    bounce
+    directories
+    epsv_all
+    facts
+    hash
+    http
+    list
+    login_wrong
+    login
+    machine_list
+    pieces
     pipelined
     read_only
     refusals
@@ -90,9 +150,9 @@ fn file_name(name: &str) -> String {
     format!("{}.txt", name.replace('_', "-"))
 }
 
-fn play_file(name: &str) {
+fn play_file(name: &str, tree: ServedTree) {
     let text = fs::read_to_string(Path::new(FOLDER).join(file_name(name))).unwrap();
-    if let Err(error) = play(&text) {
+    if let Err(error) = play(&text, tree) {
         let title = text.lines().next().unwrap();
         panic!("{title}\n{error}");
     }
@@ -100,13 +160,15 @@ fn play_file(name: &str) {
 
 struct Scene {
     server: TestServer,
+    /// The tree, if it is in memory.
+    memory: Option<MemoryTree>,
     client: RawClient,
     data: Option<TcpStream>,
     /// Lines that are kept to be sent together.
     kept: Vec<u8>,
 }
 
-fn play(text: &str) -> Result<(), String> {
+fn play(text: &str, tree: ServedTree) -> Result<(), String> {
     let steps = || {
         text.lines()
             .enumerate()
@@ -117,16 +179,21 @@ fn play(text: &str) -> Result<(), String> {
     let write = steps().any(|(_, line)| line == "GIVEN write");
     let rules = steps().filter_map(|(_, line)| line.strip_prefix("GIVEN rule "));
     let rules = rules.map(|rule| rule.parse().unwrap()).collect();
-    let server = TestServer::start(|config| {
+    let adjust = |config: &mut Config| {
         config.write = write;
         config.directories = rules;
         config.limits.login_delay = Duration::ZERO;
-    });
+    };
+    let memory = (tree == ServedTree::Memory).then(|| MemoryTree::new(PIECE));
+    let server = match &memory {
+        None => TestServer::start(adjust),
+        Some(tree) => TestServer::start_in_memory(tree.clone(), adjust),
+    };
     for (_, line) in steps().filter(|(_, line)| is_given(line)) {
-        given(&server, line.trim_start_matches("GIVEN "));
+        given(&server, memory.as_ref(), line.trim_start_matches("GIVEN "));
     }
     let client = RawClient::connect(server.address());
-    let mut scene = Scene { server, client, data: None, kept: Vec::new() };
+    let mut scene = Scene { server, memory, client, data: None, kept: Vec::new() };
     scene.expect("220 *")?;
     for (number, line) in steps().filter(|(_, line)| !is_given(line)) {
         scene.step(line).map_err(|error| format!("line {number}: {line}\n    {error}"))?;
@@ -134,16 +201,24 @@ fn play(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn given(server: &TestServer, what: &str) {
+fn given(server: &TestServer, memory: Option<&MemoryTree>, what: &str) {
     let (kind, rest) = what.split_once(' ').unwrap_or((what, ""));
     let (name, content) = rest.split_once(' ').unwrap_or((rest, "\"\""));
     let name = str::from_utf8(&unescape(name)).unwrap().to_owned();
+    match (kind, memory) {
+        ("file", Some(tree)) => tree.write(&name, &unquote(content)).unwrap(),
+        ("dir", Some(tree)) => tree.create_dir(&name).unwrap(),
+        _ => given_on_disk(server, kind, &name, content),
+    }
+}
+
+fn given_on_disk(server: &TestServer, kind: &str, name: &str, content: &str) {
     match kind {
         // The settings of the server.
         "write" | "rule" => {}
-        "file" => server.write(&name, unquote(content)),
-        "dir" => fs::create_dir(server.path(&name)).unwrap(),
-        "link" => symlink(content, server.path(&name)).unwrap(),
+        "file" => server.write(name, unquote(content)),
+        "dir" => fs::create_dir(server.path(name)).unwrap(),
+        "link" => symlink(content, server.path(name)).unwrap(),
         other => panic!("GIVEN {other}?"),
     }
 }
@@ -197,10 +272,10 @@ impl Scene {
             }
             "FILE" => {
                 let (name, content) = rest.split_once(' ').ok_or("FILE NAME \"TEXT\"")?;
-                let found = fs::read(self.server.path(name)).map_err(|error| error.to_string())?;
+                let found = self.stored(name).map_err(|error| error.to_string())?;
                 return same(&found, &unquote(content));
             }
-            "ABSENT" if self.server.path(rest).symlink_metadata().is_ok() => {
+            "ABSENT" if self.is_stored(rest) => {
                 return Err(format!("{rest} is there"));
             }
             "CLOSED" if !self.client.is_closed() => return Err("still open".to_owned()),
@@ -208,6 +283,21 @@ impl Scene {
             _ => return Err(format!("what is {word}?")),
         }
         Ok(())
+    }
+
+    /// Returns the bytes of a file.
+    fn stored(&self, name: &str) -> io::Result<Vec<u8>> {
+        match &self.memory {
+            Some(tree) => tree.read(name),
+            None => fs::read(self.server.path(name)),
+        }
+    }
+
+    fn is_stored(&self, name: &str) -> bool {
+        match &self.memory {
+            Some(tree) => tree.read(name).is_ok(),
+            None => self.server.path(name).symlink_metadata().is_ok(),
+        }
     }
 
     fn expect(&mut self, pattern: &str) -> Result<(), String> {

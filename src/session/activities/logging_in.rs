@@ -24,10 +24,11 @@ use crate::session::refusal::Refusal;
 use crate::session::throttle::{Attempt, LockedOut, Lockout, Target};
 use crate::storage::users::ClientCertificate;
 use crate::storage::{
-    Account, Accounts, Admission, Credentials, Denied, Tree, Verdict, Verification,
+    Account, Accounts, Admission, Credentials, Denied, Pending, Tree, Verdict, Verification,
 };
 
 use super::closing::dismiss;
+use super::waiting::wait_for_end;
 
 /// Maximum time to check a password and open the home, including the wait for other logins.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -97,6 +98,7 @@ pub(in crate::session) fn begin(cx: &mut Context, name: Vec<u8>, password: Passw
     let checkers = &cx.service.checkers;
     let (pool, check) = match accounts(cx).verify(credentials) {
         Verification::Now(verdict) => return login.end(cx, verdict.into()),
+        Verification::Open(open) => return login.open_tree(cx, open),
         Verification::Later(check) => (&checkers.hashes, check),
         Verification::Elsewhere(check) => (&checkers.authenticator, check),
     };
@@ -231,6 +233,16 @@ impl LoginAttempt {
         refuse(cx)
     }
 
+    /// Opens the tree of a user who needs no password, in a call that may hang.
+    fn open_tree(self, cx: &Context, open: impl FnOnce() -> Verdict + Send + 'static) -> Next {
+        let until = cx.now + CHECK_TIMEOUT;
+        let start = move || Pending::Done(Ok(open()));
+        wait_for_end(cx, until, start, move |cx, verdict| {
+            let end = verdict.map_or_else(|_| End::not_opened(), End::from);
+            self.end(cx, end)
+        })
+    }
+
     /// Opens the home after a correct password. Its disk may hang, so the thread that opens it serves no other home.
     fn open_home(self, cx: &mut Context, admission: Admission, until: Instant) -> Next {
         match cx.service.openers.try_run(admission.home(), || Ok(admission.open())) {
@@ -250,6 +262,15 @@ fn refuse(cx: &mut Context) -> Next {
         return dismiss(cx, "Too many failed logins; closing.");
     }
     Next::Commands
+}
+
+impl End {
+    /// Returns the end of a login whose home or root did not open in time.
+    fn not_opened() -> Self {
+        let why = "the home was not opened in time: its file system hangs, or there are too many files to count";
+        let error = io::Error::new(ErrorKind::TimedOut, why);
+        Self::Denied(why.to_owned(), LoginFailure::NoHome, Refusal::NoHome(error))
+    }
 }
 
 impl From<Verdict> for End {
@@ -327,11 +348,7 @@ impl Activity for LoggingIn {
         let end = match &self.stage {
             Stage::Failed => return Ok(refuse(cx)),
             Stage::Checking(_) => End::Undecided(Refusal::TooManyLogins),
-            Stage::Opening(_) => {
-                let why = "the home was not opened in time: its file system hangs, or there are too many files to count";
-                let error = io::Error::new(ErrorKind::TimedOut, why);
-                End::Denied(why.to_owned(), LoginFailure::NoHome, Refusal::NoHome(error))
-            }
+            Stage::Opening(_) => End::not_opened(),
         };
         Ok(self.login.end(cx, end))
     }

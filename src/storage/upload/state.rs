@@ -32,7 +32,7 @@ pub enum Start {
 
 impl Start {
     /// Returns the permission that the upload needs.
-    pub(super) fn permission(self) -> Permission {
+    pub(in crate::storage) fn permission(self) -> Permission {
         match self {
             Self::Overwrite | Self::At(0) => Permission::Create,
             Self::At(_) => Permission::Write,

@@ -66,7 +66,7 @@ impl Scene {
     }
 
     fn kept(&self, name: &str) -> Option<u64> {
-        self.root.kept(&path(name)).ok().map(|part| part.size())
+        self.root.kept(&path(name)).ok().map(|part| part.1)
     }
 
     fn names(&self) -> Vec<String> {

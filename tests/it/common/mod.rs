@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 use poolftpd::log::{Level, Log, Writer};
 use poolftpd::server::Server;
 use poolftpd::settings::Config;
+use poolftpd::startup::Startup;
+use poolftpd::storage::MemoryTree;
 use tempfile::TempDir;
 
 /// Maximum time for anything here: a wait that reaches it is a failure, not a measurement.
@@ -70,6 +72,18 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// Serves an empty directory on 127.0.0.1.
     pub(crate) fn start(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(adjust, |startup, _| startup)
+    }
+
+    /// Serves a tree in memory on 127.0.0.1.
+    pub(crate) fn start_in_memory(tree: MemoryTree, adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(adjust, |startup, config| startup.serving(tree, config))
+    }
+
+    fn start_with(
+        adjust: impl FnOnce(&mut Config),
+        change: impl FnOnce(Startup, &Config) -> Startup,
+    ) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut config = Config::new(root.path().to_owned());
         config.bind = Some(IpAddr::from(Ipv4Addr::LOCALHOST));
@@ -77,7 +91,8 @@ impl TestServer {
         adjust(&mut config);
         let captured = Captured::default();
         let (log, writer) = Log::start(config.level, captured.clone()).unwrap();
-        let server = Server::start(&config, log).unwrap();
+        let startup = Startup::open(&config, Vec::new()).unwrap();
+        let server = Server::serve(&config, change(startup, &config), log).unwrap();
         Self { server: Some(server), root, log: captured, _writer: writer }
     }
 
