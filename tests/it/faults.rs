@@ -400,7 +400,7 @@ struct Program(Child);
 impl Program {
     fn client(folder: &Path, script: &str, address: SocketAddr) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ftpclient"));
-        command.args(["-q", "-c", script, "127.0.0.1", &address.port().to_string()]);
+        command.args(["-q", "--clobber", "-c", script, "127.0.0.1", &address.port().to_string()]);
         command.current_dir(folder).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }
