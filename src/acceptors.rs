@@ -3,7 +3,7 @@
 //! The first listener stays as long as the server: `ftpserver ctl` and slave processes know the server by its address.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -19,8 +19,8 @@ type Accept = Box<dyn Fn(TcpListener, Shutdown) -> io::Result<JoinHandle<()>> + 
 #[derive(Debug)]
 struct Running {
     listen: Listen,
-    /// The port, also where the settings leave it to the system.
-    port: u16,
+    /// The address, with the port that the system has chosen where the settings leave it open.
+    address: SocketAddr,
     stop: Shutdown,
     thread: JoinHandle<()>,
 }
@@ -58,16 +58,21 @@ impl Acceptors {
 
     /// Begins to accept on a listener.
     pub(crate) fn add(&self, listen: Listen, listener: TcpListener) -> io::Result<()> {
-        let (stop, port) = (Shutdown::new()?, listener.local_addr()?.port());
+        let (stop, address) = (Shutdown::new()?, listener.local_addr()?);
         let thread = (self.accept)(listener, stop.clone())?;
-        self.running.lock().push(Running { listen, port, stop, thread });
+        self.running.lock().push(Running { listen, address, stop, thread });
         Ok(())
     }
 
     /// Returns the listeners with their ports.
     pub(crate) fn listening(&self) -> Vec<Listen> {
         let running = self.running.lock();
-        running.iter().map(|known| Listen { port: known.port, ..known.listen }).collect()
+        running.iter().map(|known| Listen { port: known.address.port(), ..known.listen }).collect()
+    }
+
+    /// Returns the addresses of the listeners.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.running.lock().iter().map(|known| known.address).collect()
     }
 
     /// Opens the listeners of the list that are not open. Those that are open stay as they are.

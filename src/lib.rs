@@ -65,6 +65,8 @@ pub mod sandbox;
 #[doc(hidden)]
 pub mod scan;
 #[cfg(feature = "server")]
+mod scoreboard;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod server;
 #[cfg(feature = "server")]
@@ -85,6 +87,8 @@ pub mod spool;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod startup;
+#[cfg(feature = "server")]
+mod status;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod storage;

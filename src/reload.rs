@@ -90,6 +90,11 @@ impl Live {
         &self.connection_limits
     }
 
+    /// Returns the service of each backend.
+    pub(crate) fn services(&self) -> Vec<Arc<Service>> {
+        self.backends.lock().iter().map(|(_, service)| Arc::clone(&service.read())).collect()
+    }
+
     /// Returns the log.
     pub(crate) fn log(&self) -> &Log {
         &self.log

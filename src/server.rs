@@ -1,5 +1,7 @@
 //! Assembly of the server: root, accounts, pools, listeners, balancer; start, serve, stop.
 
+mod monitoring;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +16,7 @@ use crate::acceptors::Acceptors;
 use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
-use crate::events::{Event, Events, Refused};
+use crate::events::{Event, Events, Observer, Refused};
 use crate::log::{Log, Writer};
 use crate::net::canonical;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
@@ -28,8 +30,11 @@ use crate::reload::{CurrentService, Live, Source, reload, warn_of_expiry};
 use crate::session::{Checkers, Security, Service, Session};
 use crate::settings::{Config, ConfigError, Listen, processors};
 use crate::startup::{Startup, acceptor, bind, cannot_start, hosts, spool};
+use crate::status::{self, Metrics, StatusListener};
 use crate::storage::{Hosts, Root, all_recovered};
 use crate::watchdog::{Watchdog, Watched};
+
+use monitoring::Monitored;
 
 /// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
 const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
@@ -94,6 +99,8 @@ pub struct Server {
     live: Arc<Live>,
     /// Requests to the thread that reloads, once it has started.
     reloads: OnceLock<Sender<()>>,
+    /// The counters of the status server.
+    metrics: Arc<Metrics>,
     /// The thread that writes the log, if it ends with the server. The last field: all events are logged before it ends.
     log_writer: Option<Writer>,
 }
@@ -158,12 +165,17 @@ impl Server {
             resumption: config.resumption,
         });
         let log = Arc::new(log);
+        let metrics: Arc<Metrics> = Arc::default();
+        let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&log) as _];
+        if config.status.is_some() {
+            observers.push(Arc::clone(&metrics) as _);
+        }
+        let events = Arc::new(Events::new(observers));
         let authenticators = if config.auth_socket.is_some() { AUTHENTICATORS } else { 0 };
         let waiting_max = config.limits.logins_pending_max;
         let checkers = Checkers::start(checkers(), authenticators, waiting_max)?;
         let spool = spool(config).map_err(|ConfigError(what)| io::Error::other(what))?;
         let scanners = FairPool::start("scanner", SCANNERS, SCANS_WAITING_MAX)?;
-        let events = Arc::new(Events::new(vec![Arc::clone(&log) as _]));
         Ok(Self {
             listeners: Vec::new(),
             stop: Shutdown::new()?,
@@ -177,6 +189,7 @@ impl Server {
             live: Arc::new(Live::new(read, config, log)),
             service: Service::new(config, hosts, security, checkers, scanners, spool, events),
             reloads: OnceLock::new(),
+            metrics,
             log_writer: None,
         })
     }
@@ -184,7 +197,7 @@ impl Server {
     /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
     /// behind its own listener, and the main listeners balance clients over all of them.
     fn run(config: &Config, startup: Startup, log: Log) -> io::Result<Self> {
-        let Startup { root, hosts, acceptor, public, front, own, warnings } = startup;
+        let Startup { root, hosts, acceptor, public, front, own, status, warnings } = startup;
         for (what, why) in &warnings {
             log.server(&Event::Warning { message: what, reason: why });
         }
@@ -221,6 +234,9 @@ impl Server {
         server.accept_main(front)?;
         for ((number, listener), backend) in (1..).zip(own).zip(backends) {
             server.listen(listener, Some(number), Arc::new(Balancer::new(vec![backend], None)))?;
+        }
+        if let Some((listener, token)) = status {
+            server.run_status(config, listener, token.as_deref())?;
         }
         Ok(server)
     }
@@ -305,6 +321,28 @@ impl Server {
             }
         };
         std::thread::Builder::new().name("sweeper".to_owned()).spawn(run).map(drop)
+    }
+
+    /// Serves metrics, health and the status page.
+    fn run_status(
+        &mut self,
+        config: &Config,
+        listener: StatusListener,
+        token: Option<&str>,
+    ) -> io::Result<()> {
+        let own = self.listeners.iter().filter(|listener| listener.slave.is_some());
+        let monitored = Monitored {
+            live: Arc::clone(&self.live),
+            service: self.service.clone(),
+            backends: self.backends.clone(),
+            balancer: Arc::clone(&self.balancer),
+            acceptors: self.acceptors.clone(),
+            own: own.map(|listener| listener.address).collect(),
+            shows_paths: config.status_paths,
+        };
+        let source = monitored.into_source(Arc::clone(&self.metrics));
+        self.threads.extend(status::start(listener, token, source, &self.stop)?);
+        Ok(())
     }
 
     /// Serves a client that a master has handed over.

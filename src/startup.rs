@@ -3,15 +3,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixStream;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::Mode;
+
 use crate::ftp::path::Escaped;
+use crate::net::place::Place;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
 use crate::settings::{Config, ConfigError, Listen, UserEntry};
 use crate::spool::Spool;
+use crate::status::StatusListener;
 use crate::storage::users::Users;
 use crate::storage::{
     Accounts, Authenticator, Group, Hosts, MemoryTree, Mount, Permissions, Root, Secrets, complete,
@@ -30,6 +35,8 @@ pub struct Startup {
     pub(crate) front: Vec<(Listen, TcpListener)>,
     /// The slaves' own listeners, in order.
     pub(crate) own: Vec<TcpListener>,
+    /// The listener of the status server, and the token of its clients.
+    pub(crate) status: Option<(StatusListener, Option<String>)>,
     /// Warnings for the administrator: subject and reason.
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
@@ -62,11 +69,12 @@ impl Startup {
             }
             front.push((Listen { address: None, port: 0, tls: true }, listener));
         }
+        let status = config.status.as_ref().map(|place| open_status(place, config)).transpose()?;
         let ports = slave_ports(config)?;
         let address = config.listeners().first().and_then(|listen| listen.address);
         let own =
             ports.into_iter().map(|port| bind(address, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, public, front, own, warnings })
+        Ok(Self { root, hosts, acceptor, public, front, own, status, warnings })
     }
 }
 
@@ -83,6 +91,67 @@ impl Startup {
     pub fn places(&self) -> Vec<PathBuf> {
         self.hosts.places()
     }
+}
+
+/// Minimum number of characters of the token for the status server.
+const TOKEN_CHARACTERS_MIN: usize = 16;
+
+/// Opens the listener of the status server. A Unix socket that no server listens at is replaced.
+fn open_status(
+    place: &Place,
+    config: &Config,
+) -> Result<(StatusListener, Option<String>), ConfigError> {
+    let failed = |error: &io::Error| {
+        ConfigError(format!("cannot listen on {place} for --status: {}.", reason(error)))
+    };
+    let token = status_token(config)?;
+    let listener = match place {
+        Place::Tcp(address) => {
+            let listener = TcpListener::bind(address).map_err(|error| failed(&error))?;
+            listener.set_nonblocking(true).map_err(|error| failed(&error))?;
+            StatusListener::Tcp(listener)
+        }
+        Place::Unix(path) => StatusListener::Unix(bind_unix(path).map_err(|error| failed(&error))?),
+    };
+    // The socket itself decides who reaches a Unix socket.
+    Ok((listener, token.filter(|_| matches!(place, Place::Tcp(_)))))
+}
+
+/// Reads the token for the status server, which an address that others reach needs.
+pub(crate) fn status_token(config: &Config) -> Result<Option<String>, ConfigError> {
+    let token = config.status_token_file.as_deref().map(read_token).transpose()?;
+    match &config.status {
+        Some(place) if token.is_none() && !place.is_local() => Err(ConfigError(format!(
+            "--status {place} needs a token, because others reach it. Choose 127.0.0.1 or unix:PATH, or give a --status-token-file."
+        ))),
+        _ => Ok(token),
+    }
+}
+
+/// Listens at a Unix socket that only the user and the group of the server can open.
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path)?;
+    }
+    let before = rustix::process::umask(Mode::from_raw_mode(0o117));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = listener?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Reads the token for the status server: the first line of the file.
+fn read_token(path: &Path) -> Result<String, ConfigError> {
+    let wrong = |why: &str| ConfigError(format!("{}: {why}.", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&unreadable(path, &error)))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.len() < TOKEN_CHARACTERS_MIN {
+        return Err(wrong("the token for --status must have at least 16 characters"));
+    }
+    Ok(token.to_owned())
 }
 
 /// Opens the acceptor of TLS connections, if there is a certificate.
@@ -139,7 +208,8 @@ fn secrets(config: &Config) -> Secrets {
     let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
     // The log has the names of all users and files.
     let logs = config.log_files().map(|path| ("the log file", path.clone()));
-    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs))
+    let token = config.status_token_file.iter().map(|path| ("the token file", path.clone()));
+    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs).chain(token))
 }
 
 /// Checks that no key, no users file and no configuration file is below a root or a home.

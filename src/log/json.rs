@@ -53,7 +53,7 @@ fn string(text: &mut String, name: &str, bytes: &[u8]) -> std::fmt::Result {
 }
 
 /// Writes a string of JSON, without control characters and line separators.
-fn escape(text: &mut String, letters: &str) -> std::fmt::Result {
+pub(crate) fn escape(text: &mut String, letters: &str) -> std::fmt::Result {
     text.push('"');
     for letter in letters.chars() {
         match letter {

@@ -25,6 +25,7 @@ use crate::events::{Event, Observer, Record, Severity};
 
 pub use filter::Filter;
 pub use format::Format;
+pub(crate) use json::escape;
 pub use level::Level;
 pub use output::{Output, Target};
 use printer::Queue;

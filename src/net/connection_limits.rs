@@ -88,6 +88,12 @@ impl ConnectionLimits {
         self.per_address_max.store(per_address_max, Ordering::Relaxed);
     }
 
+    /// Returns the maximum number of clients.
+    #[must_use]
+    pub fn clients_max(&self) -> usize {
+        self.clients_max.load(Ordering::Relaxed)
+    }
+
     /// Sets the maximum number of connections per minute from one address; 0 for no limit.
     pub fn set_connects_per_minute(&self, most: u32) {
         self.connects_per_minute.store(most, Ordering::Relaxed);

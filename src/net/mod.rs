@@ -13,6 +13,7 @@ pub mod data;
 pub mod frequency;
 pub mod listener;
 pub mod passive;
+pub mod place;
 pub mod public;
 pub mod pulse;
 mod socket;

@@ -5,6 +5,7 @@
 //! turns are under way.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, select};
@@ -28,7 +29,12 @@ pub(super) const REPLACED_MAX: usize = if cfg!(test) { 16 } else { 256 };
 
 /// The turn of one worker.
 #[derive(Debug)]
-pub(super) struct TurnState(Mutex<Option<UnderWay>>);
+pub(super) struct TurnState {
+    under_way: Mutex<Option<UnderWay>>,
+    /// Number of turns by class. Only the worker writes them.
+    interactive: AtomicU64,
+    bulk: AtomicU64,
+}
 
 #[derive(Debug)]
 struct UnderWay {
@@ -60,29 +66,37 @@ pub(super) enum CallEnd {
 
 impl TurnState {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(None)))
+        let (interactive, bulk) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Self { under_way: Mutex::new(None), interactive, bulk })
+    }
+
+    /// Returns the number of turns so far, interactive and bulk.
+    pub(super) fn turns(&self) -> (u64, u64) {
+        (self.interactive.load(Ordering::Relaxed), self.bulk.load(Ordering::Relaxed))
     }
 
     pub(super) fn begin(&self, class: Class, now: Instant) {
+        let turns = if class == Class::Bulk { &self.bulk } else { &self.interactive };
+        turns.store(turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let call = CallState::None;
-        *self.0.lock() = Some(UnderWay { since: now, class, replaced: false, call });
+        *self.under_way.lock() = Some(UnderWay { since: now, class, replaced: false, call });
     }
 
     /// Ends the turn; returns `true` if another worker has replaced this one meanwhile.
     pub(super) fn end(&self) -> bool {
-        self.0.lock().take().is_some_and(|turn| turn.replaced)
+        self.under_way.lock().take().is_some_and(|turn| turn.replaced)
     }
 
     /// Stores a task while its call runs.
     pub(super) fn begin_call(&self, task: Admitted, until: Instant) {
-        if let Some(turn) = self.0.lock().as_mut() {
+        if let Some(turn) = self.under_way.lock().as_mut() {
             turn.call = CallState::Waits(task, until);
         }
     }
 
     /// Returns the task when its call has returned, unless it was parked.
     pub(super) fn end_call(&self) -> CallEnd {
-        let mut turn = self.0.lock();
+        let mut turn = self.under_way.lock();
         let call = turn.as_mut().map(|turn| std::mem::replace(&mut turn.call, CallState::None));
         match call {
             Some(CallState::Waits(task, _)) => CallEnd::Task(task),
@@ -92,12 +106,12 @@ impl TurnState {
     }
 
     pub(super) fn is_under_way(&self) -> bool {
-        self.0.lock().is_some()
+        self.under_way.lock().is_some()
     }
 
     /// Returns whether the turn is held.
     pub(super) fn is_held(&self, now: Instant) -> bool {
-        self.0.lock().as_ref().is_some_and(|turn| turn.is_held(now))
+        self.under_way.lock().as_ref().is_some_and(|turn| turn.is_held(now))
     }
 
     /// Marks a held turn as one whose worker is replaced, if `may_replace`. Returns its class if it was not marked
@@ -108,7 +122,7 @@ impl TurnState {
         may_replace: bool,
         park: impl FnOnce(Admitted, Instant) -> Option<Token>,
     ) -> Option<Class> {
-        let mut turn = self.0.lock();
+        let mut turn = self.under_way.lock();
         let turn = turn.as_mut().filter(|turn| turn.is_held(now))?;
         // A call may begin after its worker was replaced.
         if matches!(turn.call, CallState::Waits(..))

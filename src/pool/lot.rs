@@ -94,7 +94,6 @@ impl<T> Lot<T> {
         self.deadlines.first().map(|&(until, _)| until)
     }
 
-    #[cfg(all(test, not(shuttle)))]
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
     }

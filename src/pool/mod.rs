@@ -31,7 +31,7 @@ use std::convert::Infallible;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,40 @@ pub struct Pool {
     watch: Option<JoinHandle<()>>,
 }
 
+/// The numbers of a pool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Worker threads.
+    pub workers: usize,
+    /// Worker threads with a turn under way.
+    pub busy: usize,
+    /// Tasks that wait for an event or a deadline.
+    pub parked: usize,
+    /// Tasks that wait for an interactive turn.
+    pub waiting_interactive: usize,
+    /// Tasks that wait for a bulk turn.
+    pub waiting_bulk: usize,
+    /// Interactive turns since the start.
+    pub turns_interactive: u64,
+    /// Bulk turns since the start.
+    pub turns_bulk: u64,
+    /// Turns since the start that were held, and whose worker was replaced.
+    pub stalls: u64,
+}
+
+impl std::ops::AddAssign for Census {
+    fn add_assign(&mut self, other: Self) {
+        self.workers += other.workers;
+        self.busy += other.busy;
+        self.parked += other.parked;
+        self.waiting_interactive += other.waiting_interactive;
+        self.waiting_bulk += other.waiting_bulk;
+        self.turns_interactive += other.turns_interactive;
+        self.turns_bulk += other.turns_bulk;
+        self.stalls += other.stalls;
+    }
+}
+
 /// The workers: those in service, those that are held, and those that replaced held ones.
 #[derive(Debug)]
 struct WorkerThreads {
@@ -68,6 +102,10 @@ struct WorkerThreads {
     started: AtomicUsize,
     /// The number of workers that could not be started in the place of held ones.
     missing: AtomicUsize,
+    /// The number of turns that were given up.
+    stalls: AtomicU64,
+    /// The turns of the workers that have ended, interactive and bulk.
+    ended_turns: [AtomicU64; 2],
 }
 
 #[derive(Debug)]
@@ -94,6 +132,8 @@ impl Pool {
             workers: Mutex::new(Vec::new()),
             started: AtomicUsize::new(0),
             missing: AtomicUsize::new(0),
+            stalls: AtomicU64::new(0),
+            ended_turns: [AtomicU64::new(0), AtomicU64::new(0)],
         };
         let threads = Arc::new(threads);
         let (watched, stop) = bounded(0);
@@ -128,6 +168,12 @@ impl Pool {
         self.threads.scheduler.wake_all();
     }
 
+    /// Returns the numbers of the pool.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.threads.census()
+    }
+
     /// Waits until every task is done, at most until `until`; returns `true` when all are done. From this call on, the
     /// pool admits no tasks.
     pub fn drain(&self, until: Instant) -> bool {
@@ -137,6 +183,39 @@ impl Pool {
 }
 
 impl WorkerThreads {
+    fn census(&self) -> Census {
+        let ((waiting_interactive, waiting_bulk), parked) = self.scheduler.population();
+        let workers = self.workers.lock();
+        let [interactive, bulk] = &self.ended_turns;
+        let mut census = Census {
+            workers: workers.len(),
+            busy: workers.iter().filter(|worker| worker.turn.is_under_way()).count(),
+            parked,
+            waiting_interactive,
+            waiting_bulk,
+            turns_interactive: interactive.load(Ordering::Relaxed),
+            turns_bulk: bulk.load(Ordering::Relaxed),
+            stalls: self.stalls.load(Ordering::Relaxed),
+        };
+        for (interactive, bulk) in workers.iter().map(|worker| worker.turn.turns()) {
+            census.turns_interactive += interactive;
+            census.turns_bulk += bulk;
+        }
+        census
+    }
+
+    /// Returns whether a worker still runs; keeps the number of its turns otherwise.
+    fn still_runs(&self, worker: &Worker) -> bool {
+        let runs = !worker.thread.is_finished();
+        if !runs {
+            let (interactive, bulk) = worker.turn.turns();
+            for (ended, turns) in self.ended_turns.iter().zip([interactive, bulk]) {
+                ended.fetch_add(turns, Ordering::Relaxed);
+            }
+        }
+        runs
+    }
+
     fn start_worker(&self) -> io::Result<()> {
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
         let (turn, scheduler) = (TurnState::new(), Arc::clone(&self.scheduler));
@@ -156,7 +235,7 @@ impl WorkerThreads {
 impl Turns for WorkerThreads {
     fn look(&self) -> bool {
         let mut workers = self.workers.lock();
-        workers.retain(|worker| !worker.thread.is_finished());
+        workers.retain(|worker| self.still_runs(worker));
         let now = now();
         let busy = workers.iter().any(|worker| worker.turn.is_under_way());
         let held = workers.iter().filter(|worker| worker.turn.is_held(now)).count();
@@ -165,6 +244,7 @@ impl Turns for WorkerThreads {
             |worker: &&Worker| self.scheduler.give_up_held(&worker.turn, now, may_replace);
         let given_up = if held == 0 { 0 } else { workers.iter().filter(given_up).count() };
         drop(workers);
+        self.stalls.fetch_add(given_up as u64, Ordering::Relaxed);
         let missing = self.missing.load(Ordering::Relaxed) + given_up;
         // If a thread cannot be started, for lack of memory, the next look tries again.
         let started = (0..missing).take_while(|_| self.start_worker().is_ok()).count();

@@ -117,9 +117,15 @@ impl Ready {
         !self.bulk.1.is_empty() && self.bulk_turns.load(Ordering::SeqCst) < self.bulk_turns_max
     }
 
+    /// Returns the number of tasks that wait, interactive and bulk.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.interactive.1.len(), self.bulk.1.len())
+    }
+
     #[cfg(all(test, not(shuttle)))]
     pub(super) fn len(&self) -> usize {
-        self.interactive.1.len() + self.bulk.1.len()
+        let (interactive, bulk) = self.waiting();
+        interactive + bulk
     }
 
     /// Drops every task that is queued.

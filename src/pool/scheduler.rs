@@ -259,6 +259,11 @@ impl<R: Readiness> Scheduler<R> {
         }
     }
 
+    /// Returns the number of tasks that wait for a turn, interactive and bulk, and the number of parked tasks.
+    pub(super) fn population(&self) -> ((usize, usize), usize) {
+        (self.ready.waiting(), self.parked.lock().lot.len())
+    }
+
     fn notify_idle(&self) {
         if self.idle.load(Ordering::SeqCst) > 0 {
             self.readiness.notify_one();

@@ -10,6 +10,7 @@ use crate::ftp::{Code, Reply};
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::net::data::Protection;
 use crate::net::tls::{Direction, Tls};
+use crate::scoreboard::Presence;
 use crate::storage::Owner;
 
 use super::identity::Identity;
@@ -32,6 +33,8 @@ pub(super) struct Context {
     pub(super) flow: Flow,
     /// The command that is being served, unless it may contain a password.
     pub(super) line: Option<Vec<u8>>,
+    /// The session as tools for administrators see it.
+    pub(super) presence: Presence,
 }
 
 /// Number of commands received in the current second.

@@ -111,7 +111,9 @@ impl Session {
         };
         let identity = Identity::new(session, peer, now);
         let (data, flow) = (DataSettings::default(), Flow::new(now));
-        let cx = Context { now, service, control, identity, tls, data, flow, line: None };
+        let presence = service.scoreboard.enter(session, peer, now);
+        let line = None;
+        let cx = Context { now, service, control, identity, tls, data, flow, line, presence };
         Ok(Self { cx, activity: Box::new(Idle), call: None, turn_left: None, _permit: permit })
     }
 
@@ -221,7 +223,9 @@ impl Session {
 impl Task for Session {
     fn turn(&mut self, now: Instant, class: Class) -> Turn {
         self.cx.now = now;
-        match self.work(class) {
+        let worked = self.work(class);
+        self.cx.presence.set_active(self.cx.identity.last_activity);
+        match worked {
             Ok(turn) => turn,
             Err(disconnect) => {
                 self.take_activity().abandon(&mut self.cx);

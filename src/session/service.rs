@@ -4,16 +4,17 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::events::{Events, ServerId};
 use crate::net::data::Resumption;
 use crate::net::frequency::Frequency;
 use crate::net::passive::PassivePorts;
 use crate::net::public::PublicAddress;
-use crate::net::tls::Acceptor;
+use crate::net::tls::{Acceptor, Direction};
 use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::scan::Scanner;
+use crate::scoreboard::Scoreboard;
 use crate::settings::{Config, Limits};
 use crate::spool::Spool;
 use crate::storage::{Durability, Hosts, SharedRates};
@@ -63,6 +64,8 @@ pub struct Service {
     pub(super) unanswered: Arc<UnansweredCalls>,
     /// When stored data is acknowledged: once it is cached, or once it is flushed.
     pub durability: Durability,
+    /// The live sessions.
+    pub(crate) scoreboard: Arc<Scoreboard>,
     /// The stream of events.
     pub events: Arc<Events>,
     pub(super) id: ServerId,
@@ -101,7 +104,8 @@ impl Checkers {
 #[derive(Debug, Default)]
 pub struct Meter {
     transfers: AtomicU64,
-    bytes: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 /// A transfer in progress, counted until it is dropped.
@@ -123,8 +127,24 @@ impl Drop for Metered {
 
 impl Meter {
     /// Counts bytes that were transferred.
-    pub(super) fn count(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn count(&self, bytes: u64, direction: Direction) {
+        let counter = match direction {
+            Direction::FromClient => &self.received,
+            Direction::ToClient => &self.sent,
+        };
+        counter.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the number of bytes received so far over data connections.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of bytes sent so far over data connections.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Returns the number of transfers in progress.
@@ -136,7 +156,7 @@ impl Meter {
     /// Returns the number of bytes transferred so far, over all data connections.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+        self.received() + self.sent()
     }
 }
 
@@ -166,6 +186,7 @@ impl Service {
             unanswered: Arc::default(),
             openers: Arc::default(),
             durability: durability(config),
+            scoreboard: Arc::default(),
             events,
             id: ServerId::of_now(),
             throttle: Arc::default(),
@@ -217,6 +238,22 @@ impl Service {
     #[must_use]
     pub fn of_slave(&self, number: u32) -> Self {
         Self { slave: Some(number), meter: Arc::default(), ..self.clone() }
+    }
+
+    /// Returns the number of sessions that have begun.
+    #[must_use]
+    pub(crate) fn sessions_begun(&self) -> u64 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether the sessions end as soon as they can.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Returns the addresses that are locked out, each with its failures and the time that is left.
+    pub(crate) fn locked_out(&self, now: Instant) -> Vec<(IpAddr, u32, Duration)> {
+        self.throttle.locked_out(&self.limits, now)
     }
 
     /// Returns the threads that wait for disks.

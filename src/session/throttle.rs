@@ -161,6 +161,22 @@ impl LoginThrottle {
         if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
+    /// Returns the addresses that are locked out, each with its failures and the time that is left.
+    pub(super) fn locked_out(&self, limits: &Limits, now: Instant) -> Vec<(IpAddr, u32, Duration)> {
+        let addresses = self.addresses.lock();
+        let recent = addresses.0.iter().filter(|(address, found)| {
+            found.is_recent(limits.lockout, now)
+                && found.count >= limits.lockout_failures
+                && !is_trusted(**address, limits)
+        });
+        recent
+            .map(|(address, found)| {
+                let remaining = (found.last + limits.lockout).saturating_duration_since(now);
+                (*address, found.count, remaining)
+            })
+            .collect()
+    }
+
     /// Returns the memory that counts failures for this kind of user name.
     fn users(&self, target: Target) -> Option<&Mutex<Memory<User>>> {
         match target {

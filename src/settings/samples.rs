@@ -37,6 +37,7 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
         "trust" => &["10.0.0.0/8", "::1/128"],
         "public_address" => &["ftp.example.net", "192.0.2.7"],
         "log_level" => &["verbose"],
+        "status" => &["192.0.2.7:9121"],
         "log_format" => &["json"],
         "log_also" => {
             &["/var/log/audit,format=json,level=verbose,events=audit", "journal,without=connect"]

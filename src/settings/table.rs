@@ -10,6 +10,7 @@ use argh::FromArgs;
 
 use crate::log::{Format, Level, Output, Target};
 use crate::net::data::Resumption;
+use crate::net::place::Place;
 use crate::net::tls::{Newest, TlsFiles};
 use crate::scan::ScannerAddress;
 use crate::storage::{DirectoryRule, Group, Mount, Permissions};
@@ -199,6 +200,14 @@ settings! {
     log_also { field log_also: Vec<Output>, repeated "output",
         ; One 0, Restart, Shared, "another output of the log: stderr, journal, syslog or a file and, separated by commas, format=, \
         level=, events= and without=" }
+
+    status { field status: Option<Place>, option "place",
+        ; One 0, Restart, Local, "serve metrics, health and a status page by HTTP at unix:PATH, PORT of this machine, or ADDRESS:PORT" }
+    status_token_file { field status_token_file: Option<PathBuf>, option "file",
+        ; One 0, Restart, Local, "file with the token that clients of --status must send; needed for an address that others reach" }
+    status_paths { field status_paths: bool = "false",
+        switch status_paths = "true": "show the names of files on the status page",
+        ; One 0, Restart, Local, "names of files on the status page" }
 }
 
 /// The divisor of all sessions for the share of one address, so that no address takes the places of all others.

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::log::{Format, Level, Output};
 use crate::net::data::Resumption;
+use crate::net::place::Place;
 use crate::net::public::AddressOrName;
 use crate::net::tls::Newest;
 use crate::scan::ScannerAddress;
@@ -178,6 +179,7 @@ parsed! {
     VirtualHost, Text, "a host such as NAME,root=DIR";
     Group, Text, "a group such as NAME,home=/srv/%u";
     Mount, Text, "a mount such as PATH,dir=DIR";
+    Place, Text, "a place such as unix:/run/poolftpd/status, 9121 or 192.0.2.7:9121";
     Listen, Text, "an address such as ADDR:PORT or ADDR:PORT,tls";
     DirectoryRule, Text, "a rule such as PATH,may=list\\,read";
     ScannerAddress, Text, "the path of a socket, or HOST:PORT";

@@ -43,6 +43,7 @@ mod service;
 mod settings;
 mod shell;
 mod slaves;
+mod status;
 mod terminal;
 mod tidy;
 mod tls;

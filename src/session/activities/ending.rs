@@ -39,10 +39,16 @@ pub(super) fn finish(
 }
 
 /// Reports a transfer that has ended.
-pub(super) fn log(cx: &Context, record: TransferRecord, outcome: Outcome, reply: Option<&Reply>) {
+pub(super) fn log(
+    cx: &mut Context,
+    record: TransferRecord,
+    outcome: Outcome,
+    reply: Option<&Reply>,
+) {
     let is_text = cx.data.parameters.chosen_type == Some(Type::Ascii);
     let event = record.event(outcome, reply.map(|reply| reply.code.0), is_text, cx.now);
     cx.log(&Event::Transfer(&event));
+    cx.presence.end_transfer();
 }
 
 /// Returns the reply to a transfer that is complete.

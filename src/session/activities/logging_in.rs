@@ -4,6 +4,7 @@
 //! [`LoginAttempt::end`] alone ends a login.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use crate::net::client_of;
 use crate::net::control::Disconnect;
 use crate::net::tls::{Tls, common_name, pin_of};
 use crate::pool::{Class, Job, Watch};
+use crate::scoreboard::ClientFacts;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
 use crate::session::identity::Login;
@@ -213,7 +215,11 @@ impl LoginAttempt {
         let tree = Tree::new(account.store(), cx.service.disks(), cx.service.durability);
         let member = Member { account, directory: VirtualPath::root(), tree };
         cx.identity.login = Login::Member(Box::new(member));
-        cx.identity.user = Some(self.name.as_slice().into());
+        let user: Arc<[u8]> = self.name.as_slice().into();
+        let host = cx.identity.served_host.clone();
+        let tls = cx.control.tls().and_then(Tls::version);
+        cx.presence.set_client(Some(ClientFacts { user: Arc::clone(&user), host, tls }));
+        cx.identity.user = Some(user);
     }
 
     /// Counts a failure. The delay of the reply counts from PASS, whatever time the check took, so that its timing does

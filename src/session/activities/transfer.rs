@@ -11,6 +11,7 @@ use crate::net::control::Disconnect;
 use crate::net::copy::{Fault, Moved};
 use crate::net::data::DataConnection;
 use crate::pool::{Class, Watch};
+use crate::scoreboard::CurrentTransfer;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
 use crate::session::parameters::Route;
@@ -208,15 +209,23 @@ impl Transfer {
             Ok(Moved::Bytes(count)) => {
                 self.record.bytes += count;
                 self.rates.charge(count, cx.now);
-                cx.service.meter.count(count);
+                cx.service.meter.count(count, self.data.direction());
                 if !self.idles {
                     self.progressed_at = cx.now;
                 }
                 *budget = budget.saturating_sub(usize::try_from(count).unwrap_or(usize::MAX));
                 // A transfer that has sent everything ends in this turn.
-                if *budget == 0 && !self.data.is_over() { Next::Bulk(self) } else { Next::Go(self) }
+                if *budget == 0 && !self.data.is_over() {
+                    self.show(cx);
+                    Next::Bulk(self)
+                } else {
+                    Next::Go(self)
+                }
             }
-            Ok(Moved::WouldBlock) => Next::Wait(self),
+            Ok(Moved::WouldBlock) => {
+                self.show(cx);
+                Next::Wait(self)
+            }
             Ok(Moved::End) => match self.shut_down(cx.data.parameters.mode) {
                 // A connection that breaks now has received everything.
                 Ok(true) | Err(_) => self.conclude(cx),
@@ -233,6 +242,19 @@ impl Transfer {
                 self.end(cx, Ending::Failed(fault_reply(&fault), outcome))
             }
         }
+    }
+
+    /// Shows the progress of a transfer that takes longer than a turn.
+    fn show(&self, cx: &mut Context) {
+        let record = &self.record;
+        cx.presence.set_active(self.progressed_at.min(cx.now));
+        cx.presence.set_progress(record.bytes, || CurrentTransfer {
+            verb: record.verb.name,
+            path: record.path.clone(),
+            size: self.data.size(record.bytes),
+            begun: record.begun,
+            bytes: record.bytes,
+        });
     }
 
     /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send `close_notify`; returns

@@ -72,6 +72,7 @@ pub(in crate::session) fn reset(cx: &mut Context) {
 fn become_stranger(cx: &mut Context) {
     if matches!(std::mem::take(&mut cx.identity.login), Login::Member(_)) {
         (cx.identity.user, cx.identity.served_host) = (None, None);
+        cx.presence.set_client(None);
         cx.identity.logged_out_since = cx.now;
         if let Some(scope) = &cx.tls.scope {
             scope.log_out();

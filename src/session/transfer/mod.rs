@@ -70,6 +70,14 @@ impl TransferData {
         }
     }
 
+    /// Returns the number of bytes of the whole transfer, if it is known, when `done` of them have moved.
+    pub(super) fn size(&self, done: u64) -> Option<u64> {
+        match self {
+            Self::Send(sender) => Some(done.saturating_add(sender.remaining())),
+            Self::SendText(_) | Self::Receive(_) => None,
+        }
+    }
+
     /// Returns whether all of a file has been sent.
     pub(super) fn is_over(&self) -> bool {
         matches!(self, Self::Send(sender) if sender.is_over())
