@@ -2,7 +2,7 @@
 # Does an upload survive its node? Two nodes behind HAProxy share a CephFS root, as in docs/clusters.md, each machine in a
 # network namespace. In mid-upload the server of one node is killed, then its mount, then the whole machine; at last, the
 # engine stops for a while. A good answer: each time the client resumes at the other node, and the SHA-256 is right.
-# Usage: stress/two-nodes.sh. Needs root, /dev/fuse, and these Debian packages; takes some minutes.
+# Usage: stress/two-nodes.sh. Needs root, /dev/fuse, and some Debian packages, and takes some minutes.
 set -eu
 packages="ceph-mon:ceph-mon ceph-osd:ceph-osd ceph-mds:ceph-mds ceph-fuse:ceph-fuse ceph:ceph-common haproxy:haproxy
     ip:iproute2 nft:nftables python3:python3 uuidgen:uuid-runtime unshare:util-linux"
@@ -12,6 +12,8 @@ if [ "${1-}" != inside ]; then
     done
     [ "$(id -u)" = 0 ] && [ -c /dev/fuse ] || { echo "SKIPPED two-nodes: needs root and /dev/fuse"; exit 0; }
     . "$(dirname "$0")/lib.sh"
+    # unshare ignores the signals that lib.sh would end it with.
+    trap '[ -z "$server" ] || kill -9 "$server" 2>/dev/null || true; finish' EXIT INT TERM
     # All processes, mounts and interfaces are in namespaces that end with this one process, however it ends.
     unshare --net --mount --pid --fork --kill-child --mount-proc bash "$0" inside "$work" "$programs" &
     server=$!
