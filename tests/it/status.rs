@@ -242,7 +242,7 @@ fn prometheus_accepts_the_metrics_and_the_alert_rules_pass_their_tests() {
     let body = text.split_once("\r\n\r\n").unwrap().1;
     fs::write(server.folder.path().join("metrics"), body).unwrap();
     run_script("promtool check metrics < metrics", server.folder.path(), &[]).unwrap();
-    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/prometheus");
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/prometheus");
     run_script(
         "promtool check rules alerts.yml && promtool test rules alerts-test.yml",
         &rules,
