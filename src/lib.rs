@@ -34,6 +34,8 @@ pub mod cli;
 #[doc(hidden)]
 pub mod client;
 #[cfg(feature = "server")]
+mod control;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod convert;
 #[cfg(feature = "server")]

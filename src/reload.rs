@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
 use crate::notify::Notifier;
 use crate::session::Service;
-use crate::settings::{Changes, Config, Limits};
+use crate::settings::{Changes, Config, Limits, Row};
 use crate::storage::ReloadedUsers;
 
 /// Time before the end of a certificate at which warnings begin.
@@ -150,6 +150,21 @@ impl Live {
         Ok(changes)
     }
 
+    /// Changes one setting until the next reload, as a reload does.
+    ///
+    /// # Errors
+    /// A clause with what was found and what is expected; then nothing has changed.
+    pub(crate) fn set(&self, row: &Row, value: &str) -> Result<(), String> {
+        let mut config = self.config.lock();
+        let mut new = config.clone();
+        row.set(&mut new, value)?;
+        let _changes = config.reload(&new);
+        let mut effective = self.effective.lock();
+        let _changes = effective.reload(&new);
+        self.apply(&effective);
+        Ok(())
+    }
+
     fn apply(&self, config: &Config) {
         let limits = &config.limits;
         self.log.set_level(config.level);
@@ -166,13 +181,22 @@ impl Live {
 }
 
 /// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
-pub(crate) fn reload(service: &Service, live: &Live, registry: Option<&Registry>) {
+///
+/// # Errors
+/// The first problem; each was logged.
+pub(crate) fn reload(
+    service: &Service,
+    live: &Live,
+    registry: Option<&Registry>,
+) -> Result<(), String> {
     live.report_reloading();
-    let status = match reload_all(service, live, registry) {
+    let outcome = reload_all(service, live, registry);
+    let status = match &outcome {
         Ok(()) => "Reloaded".to_owned(),
         Err(why) => format!("Not reloaded: {why}"),
     };
     live.report_ready(&status);
+    outcome
 }
 
 /// Reads everything again. Returns the first problem; each was logged.

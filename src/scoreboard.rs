@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -36,6 +36,8 @@ pub(crate) struct Entry {
     active_after: AtomicU64,
     /// Number of bytes of the current transfer.
     bytes: AtomicU64,
+    /// True once an administrator has ended the session.
+    is_kicked: AtomicBool,
     state: Mutex<EntryState>,
 }
 
@@ -104,6 +106,7 @@ impl Scoreboard {
             connected_at: now,
             active_after: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            is_kicked: AtomicBool::new(false),
             state: Mutex::default(),
         });
         self.entries.lock().insert(session, Arc::clone(&entry));
@@ -118,6 +121,13 @@ impl Scoreboard {
         let mut seen: Vec<Seen> = entries.iter().map(|entry| entry.seen(now)).collect();
         seen.sort_by_key(|seen| (seen.since, seen.session.number));
         seen
+    }
+
+    /// Marks sessions that end at their next turn; returns their number.
+    pub(crate) fn kick(&self, now: Instant, is_wanted: impl Fn(&Seen) -> bool) -> usize {
+        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
+        let kicked = entries.iter().filter(|entry| is_wanted(&entry.seen(now)));
+        kicked.map(|entry| entry.is_kicked.store(true, Ordering::Release)).count()
     }
 }
 
@@ -159,6 +169,11 @@ impl Presence {
         if after > self.entry.active_after.load(Ordering::Relaxed) {
             self.entry.active_after.store(after, Ordering::Relaxed);
         }
+    }
+
+    /// Returns whether an administrator has ended this session.
+    pub(crate) fn is_kicked(&self) -> bool {
+        self.entry.is_kicked.load(Ordering::Acquire)
     }
 
     /// Sets the client that has logged in, or none.

@@ -1,6 +1,7 @@
 //! Assembly of the server: root, accounts, pools, listeners, balancer; start, serve, stop.
 
 mod monitoring;
+mod sweeper;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use parking_lot::RwLock;
 
@@ -16,6 +17,8 @@ use crate::acceptors::Acceptors;
 use crate::balancer::Balancer;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::{Registry, SlaveSetup};
+use crate::balancer::request::Request;
+use crate::control::{self, Controls};
 use crate::events::{Event, Events, Observer, Refused};
 use crate::log::{Log, Writer};
 use crate::net::canonical;
@@ -35,10 +38,6 @@ use crate::storage::{Hosts, Root, all_recovered};
 use crate::watchdog::{Watchdog, Watched};
 
 use monitoring::Monitored;
-
-/// Bounds of the interval between two sweeps for old partial uploads, which is their maximum age within these bounds.
-const SWEEP_INTERVAL_MIN: Duration = Duration::from_mins(1);
-const SWEEP_INTERVAL_MAX: Duration = Duration::from_hours(1);
 
 /// Interval between two lookups of the name whose address is in replies to PASV.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
@@ -101,6 +100,8 @@ pub struct Server {
     reloads: OnceLock<Sender<()>>,
     /// The counters of the status server.
     metrics: Arc<Metrics>,
+    /// The queue of the commands of administrators.
+    commands: Sender<Request>,
     /// The thread that writes the log, if it ends with the server. The last field: all events are logged before it ends.
     log_writer: Option<Writer>,
 }
@@ -139,13 +140,15 @@ impl Server {
         // The master has recovered the uploads, or is recovering them.
         all_recovered();
         let start = || {
-            let mut server = Self::new(config, config, hosts, acceptor, log)?;
+            let (commands, requests) = control::queue();
+            let mut server = Self::new(config, config, hosts, acceptor, log, commands)?;
             let backend = server.add_backend(config, Some(number), config.limits.clients_max)?;
             server.balancer = Arc::new(Balancer::new(vec![backend], None));
             if let Some(listener) = own {
                 server.listen(listener, Some(number), Arc::clone(&server.balancer))?;
             }
             server.run_resolver(config)?;
+            server.run_control(requests)?;
             Ok(server)
         };
         start().map_err(|error: io::Error| cannot_start(&error))
@@ -157,6 +160,7 @@ impl Server {
         hosts: Hosts,
         acceptor: Option<Arc<Acceptor>>,
         log: Log,
+        commands: Sender<Request>,
     ) -> io::Result<Self> {
         let security = acceptor.map(|acceptor| Security {
             acceptor,
@@ -174,11 +178,12 @@ impl Server {
         let authenticators = if config.auth_socket.is_some() { AUTHENTICATORS } else { 0 };
         let waiting_max = config.limits.logins_pending_max;
         let checkers = Checkers::start(checkers(), authenticators, waiting_max)?;
+        let stop = Shutdown::new()?;
         let spool = spool(config).map_err(|ConfigError(what)| io::Error::other(what))?;
         let scanners = FairPool::start("scanner", SCANNERS, SCANS_WAITING_MAX)?;
         Ok(Self {
             listeners: Vec::new(),
-            stop: Shutdown::new()?,
+            stop,
             acceptors: None,
             pulses: Arc::default(),
             manager: None,
@@ -190,6 +195,7 @@ impl Server {
             service: Service::new(config, hosts, security, checkers, scanners, spool, events),
             reloads: OnceLock::new(),
             metrics,
+            commands,
             log_writer: None,
         })
     }
@@ -210,9 +216,10 @@ impl Server {
             .collect::<io::Result<_>>()?;
         let config = &config;
         let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
-        let mut server = Self::new(read, config, hosts, acceptor, log)?;
+        let (commands, requests) = control::queue();
+        let mut server = Self::new(read, config, hosts, acceptor, log, commands)?;
         if config.allows_writing() {
-            server.run_sweeper()?;
+            sweeper::run(&server.stop, &server.service, &server.live)?;
         } else {
             // Nothing is written here, so there is nothing to recover.
             all_recovered();
@@ -238,12 +245,13 @@ impl Server {
         if let Some((listener, token)) = status {
             server.run_status(config, listener, token.as_deref())?;
         }
+        server.run_control(requests)?;
         Ok(server)
     }
 
     /// Opens the registration socket for slave processes. Without it, the server still serves clients.
     fn open_registry(&self, address: SocketAddr, setup: SlaveSetup) -> Option<Arc<Registry>> {
-        let opened = Registry::open(address, setup);
+        let opened = Registry::open(address, setup, self.commands.clone());
         let what = "slave processes cannot register";
         opened
             .inspect_err(|error| self.service.events.server(&Event::Error { message: what, error }))
@@ -304,23 +312,26 @@ impl Server {
         Ok(())
     }
 
-    /// Removes old partial uploads: at the start those that an earlier run left, and then periodically. The thread is
-    /// not joined at the end, because a home may hang.
-    fn run_sweeper(&self) -> io::Result<()> {
-        let (stop, service) = (self.stop.clone(), self.service.clone());
-        let live = Arc::clone(&self.live);
-        let run = move || {
-            loop {
-                let age = live.effective().limits.partial_age_max;
-                let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-                service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.events));
-                all_recovered();
-                if stop.wait(age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)) {
-                    break;
-                }
-            }
+    /// Carries out the commands of administrators.
+    fn run_control(&self, requests: Receiver<Request>) -> io::Result<()> {
+        let controls = Controls {
+            service: self.service.clone(),
+            live: Arc::clone(&self.live),
+            balancer: Arc::clone(&self.balancer),
+            backends: self.backends.clone(),
+            registry: self.registry.clone(),
+            acceptors: self.acceptors.clone(),
+            begun: Timestamp::now(),
+            clock: now,
         };
-        std::thread::Builder::new().name("sweeper".to_owned()).spawn(run).map(drop)
+        controls.start(requests, self.stop.clone())
+    }
+
+    /// Carries out a command that the master of this slave process has passed on.
+    pub fn carry_out(&self, request: Request) {
+        if let Err(refused) = self.commands.try_send(request) {
+            refused.into_inner().reply(&Err("too many commands wait.".to_owned()));
+        }
     }
 
     /// Serves metrics, health and the status page.
@@ -488,7 +499,8 @@ impl Server {
 
     /// Reads settings, users and certificates again. A file that cannot be read changes nothing, and is logged.
     pub fn reload(&self) {
-        reload(&self.service, &self.live, self.registry.as_deref());
+        // Each problem was logged.
+        let _outcome = reload(&self.service, &self.live, self.registry.as_deref());
     }
 
     /// Reloads on a separate thread: a file may be on a disk that hangs, and the caller has more signals to handle.
@@ -498,8 +510,8 @@ impl Server {
             let (sender, requests) = bounded(1);
             let (service, registry) = (self.service.clone(), self.registry.clone());
             let live = Arc::clone(&self.live);
-            let run =
-                move || requests.iter().for_each(|()| reload(&service, &live, registry.as_deref()));
+            let reload = move || drop(reload(&service, &live, registry.as_deref()));
+            let run = move || requests.iter().for_each(|()| reload());
             let spawned = std::thread::Builder::new().name("reloader".to_owned()).spawn(run);
             if let Err(error) = spawned {
                 let what = "cannot start the reload thread";
@@ -555,20 +567,6 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.close_listeners();
-    }
-}
-
-/// Removes partial uploads older than `before` from one tree.
-fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, events: &Events) {
-    match root.sweep(before, || !stop.is_triggered()) {
-        Ok(0) => {}
-        Ok(count) => events.server(&Event::PartialsRemoved { count }),
-        Err(error) => {
-            events.server(&Event::Error {
-                message: "cannot remove old partial uploads",
-                error: &error,
-            });
-        }
     }
 }
 
@@ -634,6 +632,7 @@ fn admit(
                 LimitReached::Clients => Refused::Clients,
                 LimitReached::Address => Refused::Address,
                 LimitReached::Frequency => Refused::Frequency,
+                LimitReached::Banned => Refused::Banned,
             };
             refuse(&stream, &full.to_string(), cause);
         }

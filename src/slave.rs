@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
+use crate::balancer::registry::COMMAND;
+use crate::balancer::request::Request;
 use crate::balancer::{Dispatcher, Load};
 use crate::log::{Log, Writer};
 use crate::net::listener::Shutdown;
@@ -247,6 +249,13 @@ fn serve(
                     }
                     ([b'r', b'e', b'l', b'o', b'a', b'd', b'\n', settings @ ..], ..) => {
                         serving.reload(settings);
+                        continue;
+                    }
+                    (message, Some(answer), _) if message.starts_with(COMMAND) => {
+                        let command = message.get(COMMAND.len()..).unwrap_or_default();
+                        let command = String::from_utf8_lossy(command).into_owned();
+                        let channel = Channel::from_descriptor(answer);
+                        serving.server.carry_out(Request::new(channel, command));
                         continue;
                     }
                     (b"reopen", ..) => {

@@ -77,6 +77,7 @@ pub trait Dispatcher {
     /// Returns the load of each slave.
     fn loads(&self) -> Vec<Load>;
 
-    /// Makes a slave take no new clients, or take them again; returns `false` if no slave has this number.
-    fn set_draining(&self, slave: u32, draining: bool) -> bool;
+    /// Makes a slave, or without a number all of them, take no new clients, or take them again; returns `false` if no
+    /// slave has this number.
+    fn set_draining(&self, slave: Option<u32>, draining: bool) -> bool;
 }

@@ -1,22 +1,20 @@
-//! The commands of `ftpserver ctl`, which an administrator sends to a running server over the slave processes' socket.
+//! The other end of `ftpserver ctl`: finds the running servers, and sends one a command over the socket of its slave
+//! processes.
 
-use std::fmt::Write;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::geteuid;
 
-use super::backend::{Dispatcher, Load};
 use super::handover::{Channel, Of, names, user_of};
+use super::request::receive_answer;
 
 /// The maximum time that a server may take to answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The prefix of an answer to a command that was not carried out.
-const FAILED: &str = "error: ";
+/// The separator of the words of a command, so that a name may contain blanks. The first word is `text` or `json`.
+pub const SEPARATOR: &str = "\u{1f}";
 
 /// The command that asks for the address of a server.
 pub(super) const WHERE: &str = "where";
@@ -54,7 +52,7 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
         )),
         [server] => ask_one(&server.name, command),
         // `status` changes nothing, so all servers are shown.
-        servers if command == "status" => {
+        servers if command.ends_with("status") => {
             let shown = servers.iter().map(|server| {
                 Ok(format!("server {}\n{}", place(server), ask_one(&server.name, command)?))
             });
@@ -99,56 +97,13 @@ fn ask_one(name: &str, command: &str) -> Result<String, String> {
     let gone = |_| "the server closed the connection.".to_owned();
     let channel = Channel::connect_to(name).map_err(gone)?;
     channel.send(command.as_bytes(), &[]).map_err(gone)?;
-    let timeout = Timespec { tv_sec: ANSWER_TIMEOUT.as_secs().cast_signed(), tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&channel.as_fd(), PollFlags::IN)], Some(&timeout)) {
-        Ok(1..) => {}
-        _ => return Err("the server does not respond.".to_owned()),
-    }
-    let answer = channel
-        .receive()
-        .and_then(|answer| answer.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-    let (answer, _) =
-        answer.map_err(|error| format!("the server closed the connection: {error}."))?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    match answer.strip_prefix(FAILED) {
-        Some(why) => Err(why.to_owned()),
-        None => Ok(answer),
-    }
+    receive_answer(&channel, now() + ANSWER_TIMEOUT, now)
 }
 
-/// Returns the server's answer to a command.
-pub(super) fn answer(command: &str, dispatcher: &dyn Dispatcher) -> String {
-    let words: Vec<&str> = command.split_ascii_whitespace().collect();
-    match words.as_slice() {
-        ["status"] => table(&dispatcher.loads()),
-        [verb @ ("drain" | "resume"), number] => {
-            let draining = *verb == "drain";
-            match number.parse() {
-                Ok(number) if dispatcher.set_draining(number, draining) => {
-                    let state =
-                        if draining { "accepts no new clients" } else { "accepts new clients" };
-                    format!("slave {number} {state}\n")
-                }
-                _ => format!("{FAILED}no such slave: {number}."),
-            }
-        }
-        _ => format!("{FAILED}unknown command; use status, drain N or resume N."),
-    }
-}
-
-fn table(loads: &[Load]) -> String {
-    let mut text = "slave    process  sessions  transfers             bytes  state\n".to_owned();
-    for load in loads {
-        let name = load.slave.map_or_else(|| "-".to_owned(), |slave| slave.to_string());
-        let process =
-            load.process.map_or_else(|| "in master".to_owned(), |process| process.to_string());
-        let state = if load.draining { "draining" } else { "serving" };
-        // Writing to a String cannot fail.
-        let _written = writeln!(
-            text,
-            "{name:<6} {process:>9}  {:>8}  {:>9}  {:>16}  {state}",
-            load.sessions, load.transfers, load.bytes
-        );
-    }
-    text
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the deadline of an answer, in the program of an administrator"
+)]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -114,6 +114,24 @@ impl Channel {
         Ok(peer == geteuid() || peer.is_root())
     }
 
+    /// Creates both ends of a connection.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        Ok((Self(one), Self(other)))
+    }
+
+    /// Creates the end of a connection that another process has passed.
+    #[must_use]
+    pub fn from_descriptor(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+
+    /// Returns the user ID of the process at the other end.
+    pub fn peer_user(&self) -> io::Result<u32> {
+        Ok(sockopt::socket_peercred(&self.0)?.uid.as_raw())
+    }
+
     /// Returns the ID of the process at the other end.
     pub fn peer_process(&self) -> io::Result<u32> {
         Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get().unsigned_abs())

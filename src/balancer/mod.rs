@@ -11,6 +11,7 @@ pub mod control;
 pub mod handover;
 pub mod local_backend;
 pub mod registry;
+pub mod request;
 mod round_robin;
 
 use std::net::{SocketAddr, TcpStream};
@@ -102,8 +103,12 @@ impl Dispatcher for Balancer {
         self.takers().iter().map(|taker| taker.load()).collect()
     }
 
-    fn set_draining(&self, slave: u32, draining: bool) -> bool {
-        let found = self.takers().into_iter().find(|taker| taker.load().slave == Some(slave));
-        found.inspect(|taker| taker.set_draining(draining)).is_some()
+    fn set_draining(&self, slave: Option<u32>, draining: bool) -> bool {
+        let mut takers = self.takers();
+        takers.retain(|taker| slave.is_none() || taker.load().slave == slave);
+        for taker in &takers {
+            taker.set_draining(draining);
+        }
+        !takers.is_empty()
     }
 }

@@ -11,12 +11,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::backend::{Backend, Dispatcher, Load, Unavailable};
-use super::control::{WHERE, answer};
+use super::control::WHERE;
 use super::handover::{Channel, Claim, RegistrationSocket};
+use super::request::{Request, receive_answer};
 use crate::net::connection_limits::{LimitReached, Permit};
 use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
@@ -28,6 +30,9 @@ const SWEEP_AT_LEAST: usize = 32;
 
 /// The interval of the check of offers under way.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
+
+/// The beginning of the message that passes a command to a slave. The answer goes to the descriptor with it.
+pub const COMMAND: &[u8] = b"command\n";
 
 /// The index of the registration socket among the polled descriptors.
 const REGISTRATION: usize = 2;
@@ -217,16 +222,23 @@ pub struct Registry {
     /// The settings for slaves that register from now on.
     settings: Mutex<String>,
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,
+    /// The queue of the commands of administrators.
+    requests: Sender<Request>,
     wake: Arc<OwnedFd>,
 }
 
 impl Registry {
-    /// Opens the registration socket of the server at this address.
-    pub fn open(address: SocketAddr, setup: SlaveSetup) -> io::Result<Arc<Self>> {
+    /// Opens the registration socket of the server at this address. Commands of administrators go to `requests`.
+    pub fn open(
+        address: SocketAddr,
+        setup: SlaveSetup,
+        requests: Sender<Request>,
+    ) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let socket = RegistrationSocket::open(address)?;
         let settings = Mutex::new(setup.settings.clone());
-        Ok(Arc::new(Self { socket, address, setup, settings, slaves: Mutex::default(), wake }))
+        let slaves = Mutex::default();
+        Ok(Arc::new(Self { socket, address, setup, settings, slaves, requests, wake }))
     }
 
     /// Sends every slave the settings, and requests it to read users and certificates again.
@@ -386,12 +398,34 @@ impl Registry {
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
             self.register(connection, wanted.trim().parse().ok(), dispatcher);
-        } else if message == WHERE {
-            let _answered = connection.send(self.address.to_string().as_bytes(), &[]);
-        } else {
-            // A connection that did not wait needs no answer.
-            let _answered = connection.send(answer(&message, dispatcher).as_bytes(), &[]);
+            return;
         }
+        let is_where = message == WHERE;
+        let request = Request::new(connection, message);
+        if is_where {
+            request.reply(&Ok(self.address.to_string()));
+        } else if let Err(refused) = self.requests.try_send(request) {
+            refused.into_inner().reply(&Err("too many commands wait; try again.".to_owned()));
+        }
+    }
+
+    /// Sends a command to all slaves, and returns the answers that arrive until `until`, without those of slaves that
+    /// refuse or do not respond.
+    pub fn ask_slaves(
+        &self,
+        command: &str,
+        until: Instant,
+        clock: impl Fn() -> Instant + Copy,
+    ) -> Vec<String> {
+        let message = [COMMAND, command.as_bytes()].concat();
+        let asked = self.slaves().into_iter().filter_map(|slave| {
+            let (ours, theirs) = Channel::pair().ok()?;
+            slave.channel.send(&message, &[theirs.as_fd()]).ok()?;
+            Some(ours)
+        });
+        // All are asked before the first answer is awaited.
+        let asked: Vec<Channel> = asked.collect();
+        asked.iter().filter_map(|channel| receive_answer(channel, until, clock).ok()).collect()
     }
 
     fn register(&self, channel: Channel, wanted: Option<u32>, dispatcher: &dyn Dispatcher) {

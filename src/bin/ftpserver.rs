@@ -1,6 +1,6 @@
 //! `ftpserver`: arguments, the server, signals, an exit status.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,6 +33,12 @@ use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
 
+/// Interval at which `ctl top` shows the transfers again on a terminal.
+const TOP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Clears a terminal, and moves to its first line.
+const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
+
 /// Converts the configuration of another FTP server, and prints it.
 #[derive(FromArgs)]
 struct ConvertArguments {
@@ -45,7 +51,7 @@ struct ConvertArguments {
     file: PathBuf,
 }
 
-/// Asks a running server of the same user, or as root of any: status, drain N, resume N.
+/// Sends a command to a running server of the same user, or as root of any user. ftpserver(8) lists the commands.
 #[derive(FromArgs)]
 struct ControlArguments {
     /// configuration file of the server, which has its port (default: that of the environment)
@@ -60,7 +66,12 @@ struct ControlArguments {
     #[argh(option, arg_name = "addr")]
     bind: Option<IpAddr>,
 
-    /// status (list the slaves), drain N (give slave N no new clients) or resume N (give it new clients again)
+    /// print JSON
+    #[argh(switch)]
+    json: bool,
+
+    /// status, who, top, kick SESSION, ban NETWORK [TIME], bans, unban NETWORK, reload, reopen, drain [N], resume [N], stop,
+    /// limit [SETTING [VALUE]], verbose [on|off], certificates, ready
     #[argh(positional, arg_name = "command")]
     command: Vec<String>,
 }
@@ -229,21 +240,34 @@ fn control() -> ExitCode {
         Err(status) => return status,
     };
     if arguments.command.is_empty() {
-        return cli::usage(NAME, "no command given: use status, drain N or resume N");
+        return cli::usage(
+            NAME,
+            "no command given: use status, who, kick, ban, reload or another command of ftpserver(8)",
+        );
     }
     let (port, bind) = match server_of(&arguments) {
         Ok(found) => found,
         Err(problems) => return refuse(problems),
     };
-    match control::ask(port, bind, &arguments.command.join(" ")) {
-        Ok(answer) => {
-            cli::print(&answer);
-            ExitCode::SUCCESS
+    let form = if arguments.json { "json" } else { "text" };
+    let words: Vec<&str> =
+        std::iter::once(form).chain(arguments.command.iter().map(String::as_str)).collect();
+    let command = words.join(control::SEPARATOR);
+    let repeats = words == ["text", "top"] && io::stdout().is_terminal();
+    loop {
+        match control::ask(port, bind, &command) {
+            Ok(answer) if repeats => cli::print(&format!("{CLEAR_SCREEN}{answer}")),
+            Ok(answer) => {
+                cli::print(&answer);
+                return ExitCode::SUCCESS;
+            }
+            Err(what) => {
+                cli::complain(NAME, &what);
+                return ExitCode::FAILURE;
+            }
         }
-        Err(what) => {
-            cli::complain(NAME, &what);
-            ExitCode::FAILURE
-        }
+        // Until Ctrl-C.
+        std::thread::park_timeout(TOP_INTERVAL);
     }
 }
 

@@ -164,6 +164,8 @@ pub enum Refused {
     Frequency,
     /// No slave takes clients.
     NoSlave,
+    /// An administrator has banned the address.
+    Banned,
 }
 
 impl Refused {
@@ -175,6 +177,7 @@ impl Refused {
             Self::Address => "address",
             Self::Frequency => "frequency",
             Self::NoSlave => "no-slave",
+            Self::Banned => "banned",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::address::client_of;
+use super::ban_list::BanList;
 use super::frequency::Frequency;
 
 /// A counter of the connected clients, with its limits.
@@ -19,6 +20,7 @@ pub struct ConnectionLimits {
     per_address_max: AtomicUsize,
     connects_per_minute: AtomicU32,
     connects: Frequency,
+    bans: BanList,
     taken: Mutex<Taken>,
 }
 
@@ -37,6 +39,8 @@ pub enum LimitReached {
     Address,
     /// `--max-connects-per-minute`.
     Frequency,
+    /// A ban of an administrator.
+    Banned,
 }
 
 impl fmt::Display for LimitReached {
@@ -47,6 +51,7 @@ impl fmt::Display for LimitReached {
             Self::Frequency => {
                 "Too many connections per minute from your address; try again later."
             }
+            Self::Banned => "Connections from your address are not accepted.",
         })
     }
 }
@@ -78,6 +83,7 @@ impl ConnectionLimits {
             per_address_max: per_address_max.into(),
             connects_per_minute: 0.into(),
             connects: Frequency::default(),
+            bans: BanList::default(),
             taken: Mutex::default(),
         })
     }
@@ -101,12 +107,20 @@ impl ConnectionLimits {
 
     /// Takes a permit for a client that connects now.
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Permit, LimitReached> {
+        if self.bans.contains(address, now) {
+            return Err(LimitReached::Banned);
+        }
         let most = self.connects_per_minute.load(Ordering::Relaxed);
         if self.connects.admits(address, most, now) {
             self.take(address)
         } else {
             Err(LimitReached::Frequency)
         }
+    }
+
+    /// Returns the bans of an administrator.
+    pub(crate) fn bans(&self) -> &BanList {
+        &self.bans
     }
 
     /// Returns whether all permits are in use.

@@ -38,6 +38,8 @@ pub enum Disconnect {
     Stalled,
     /// The TLS handshake took too long.
     Handshake,
+    /// An administrator closed it.
+    Kicked,
 }
 
 impl fmt::Display for Disconnect {
@@ -46,6 +48,7 @@ impl fmt::Display for Disconnect {
             Self::Closed => formatter.write_str("closed by the client"),
             Self::Broken(error) => write!(formatter, "connection error: {error}"),
             Self::Handshake => formatter.write_str("TLS handshake timeout"),
+            Self::Kicked => formatter.write_str("closed by an administrator"),
             Self::Stalled => formatter.write_str("the client does not read its replies"),
         }
     }

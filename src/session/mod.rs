@@ -118,6 +118,12 @@ impl Session {
     }
 
     fn work(&mut self, class: Class) -> Result<Turn, Disconnect> {
+        if self.cx.presence.is_kicked() {
+            let reply = "An administrator has closed this session.";
+            self.cx.control.reply(&Reply::new(Code::SERVICE_NOT_AVAILABLE, reply));
+            self.cx.control.flush(self.cx.now)?;
+            return Err(Disconnect::Kicked);
+        }
         if self.cx.now >= self.deadline() {
             self.expire()?;
         }

@@ -256,6 +256,20 @@ impl Service {
         self.throttle.locked_out(&self.limits, now)
     }
 
+    /// Ends the lockouts of these addresses; returns their number.
+    pub(crate) fn forgive_addresses(
+        &self,
+        now: Instant,
+        is_wanted: impl Fn(IpAddr) -> bool,
+    ) -> usize {
+        self.throttle.forgive_addresses(&self.limits, now, is_wanted)
+    }
+
+    /// Ends the lockouts of a user; returns their number.
+    pub(crate) fn forgive_user(&self, now: Instant, name: &[u8]) -> usize {
+        self.throttle.forgive_user(name, &self.limits, now)
+    }
+
     /// Returns the threads that wait for disks.
     pub(super) fn disks(&self) -> Arc<DiskPool> {
         Arc::clone(&self.disks)

@@ -177,6 +177,48 @@ impl LoginThrottle {
             .collect()
     }
 
+    /// Forgets the failures of the addresses that are wanted; returns the number of lockouts that end with it.
+    pub(super) fn forgive_addresses(
+        &self,
+        limits: &Limits,
+        now: Instant,
+        is_wanted: impl Fn(IpAddr) -> bool,
+    ) -> usize {
+        let locked = self.locked_out(limits, now).into_iter();
+        let ended = locked.filter(|(address, ..)| is_wanted(*address)).count();
+        self.addresses.lock().0.retain(|address, _| !is_wanted(*address));
+        self.familiar.lock().iter_mut().for_each(|((_, address), familiar)| {
+            if is_wanted(*address) {
+                familiar.failures = None;
+            }
+        });
+        ended
+    }
+
+    /// Forgets the failures of a user, on all hosts; returns the number of lockouts that end with it.
+    pub(super) fn forgive_user(&self, name: &[u8], limits: &Limits, now: Instant) -> usize {
+        let most = limits.lockout_failures.saturating_mul(USER_FACTOR);
+        let mut ended = 0;
+        for users in [&self.known, &self.invented] {
+            users.lock().0.retain(|(_, user), found| {
+                let is_wanted = user == name;
+                let is_locked = found.is_recent(limits.lockout, now) && found.count >= most;
+                ended += usize::from(is_wanted && is_locked);
+                !is_wanted
+            });
+        }
+        self.familiar.lock().iter_mut().for_each(|((user, _), familiar)| {
+            if user.1 == name {
+                let failures = familiar.failures.take();
+                let is_locked = failures.is_some_and(|found| {
+                    found.is_recent(limits.lockout, now) && found.count >= limits.lockout_failures
+                });
+                ended += usize::from(is_locked);
+            }
+        });
+        ended
+    }
+
     /// Returns the memory that counts failures for this kind of user name.
     fn users(&self, target: Target) -> Option<&Mutex<Memory<User>>> {
         match target {

@@ -117,6 +117,24 @@ impl Row {
         (self.expected)(self.rules)
     }
 
+    /// Gives the setting this value.
+    ///
+    /// # Errors
+    /// A clause with what was found and what is expected.
+    pub fn set(&self, config: &mut Config, value: &str) -> Result<(), String> {
+        let texts = match self.separator {
+            Some(separator) => value.split(separator).map(ToOwned::to_owned).collect(),
+            None => vec![value.to_owned()],
+        };
+        self.put(config, &texts)
+    }
+
+    /// Returns the value of the setting as texts for people, without passwords.
+    #[must_use]
+    pub fn value(&self, config: &Config) -> Vec<String> {
+        self.shown(&(self.texts)(config, self.rules))
+    }
+
     /// Returns the words for the default; `None` if there is no value.
     #[must_use]
     pub fn default_words(&self) -> Option<&'static str> {

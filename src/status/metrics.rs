@@ -101,8 +101,8 @@ const FAILURES: [LoginFailure; 6] = [
     LoginFailure::Unverified,
 ];
 
-const REFUSALS: [Refused; 4] =
-    [Refused::Clients, Refused::Address, Refused::Frequency, Refused::NoSlave];
+const REFUSALS: [Refused; 5] =
+    [Refused::Clients, Refused::Address, Refused::Frequency, Refused::NoSlave, Refused::Banned];
 
 const CHANGES: [&str; 6] =
     ["deleted", "renamed", "directory-made", "directory-removed", "mode-set", "time-set"];

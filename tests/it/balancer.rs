@@ -103,20 +103,20 @@ fn a_slave_that_is_drained_or_full_is_skipped_and_421_says_why_when_none_is_left
         config.limits.clients_max = 4;
     });
     let running = server.server.as_ref().unwrap().balancer();
-    assert!(running.set_draining(1, true));
-    assert!(!running.set_draining(3, true), "there is no slave 3");
+    assert!(running.set_draining(Some(1), true));
+    assert!(!running.set_draining(Some(3), true), "there is no slave 3");
     let (_one, line) = greeted_by(server.address());
     assert!(line.starts_with("220 slave 2"), "{line}");
     let (two, line) = greeted_by(server.address());
     assert!(line.starts_with("220 slave 2"), "{line}");
     let (_, line) = greeted_by(server.address());
     assert!(line.starts_with("421 Too many clients"), "slave 2 has its share: {line}");
-    assert!(running.set_draining(2, true));
+    assert!(running.set_draining(Some(2), true));
     drop(two);
     until("the place is not given back", || loads(&server)[1].sessions == 1);
     let (_, line) = greeted_by(server.address());
     assert!(line.starts_with("421 This server accepts no new clients"), "{line}");
-    assert!(running.set_draining(1, false));
+    assert!(running.set_draining(Some(1), false));
     assert!(greeted_by(server.address()).1.starts_with("220 slave 1"));
 }
 

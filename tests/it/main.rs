@@ -19,6 +19,7 @@ mod behaviour;
 mod bench;
 mod clients;
 mod configuration;
+mod control;
 mod disks;
 mod embedding;
 mod events;

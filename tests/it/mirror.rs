@@ -87,14 +87,23 @@ fn snapshot(root: &Path) -> Snapshot {
     fn walk(root: &Path, folder: &Path, found: &mut Snapshot) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let data = path.symlink_metadata().unwrap();
+            // The server may be about to keep or remove an upload that was interrupted.
+            let is_partial =
+                path.file_name().unwrap().as_encoded_bytes().starts_with(b".poolftpd-");
+            let data = match path.symlink_metadata() {
+                Err(_) if is_partial => continue,
+                data => data.unwrap(),
+            };
             let content = if data.is_symlink() {
                 fs::read_link(&path).unwrap().as_os_str().as_encoded_bytes().to_vec()
             } else if data.is_dir() {
                 walk(root, &path, found);
                 Vec::new()
             } else {
-                fs::read(&path).unwrap()
+                match fs::read(&path) {
+                    Err(_) if is_partial => continue,
+                    content => content.unwrap(),
+                }
             };
             let time = data.modified().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
             let time = if data.is_file() { time.as_secs() } else { 0 };

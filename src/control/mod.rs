@@ -1,0 +1,144 @@
+//! The commands of `ftpserver ctl`, as a running server carries them out.
+//!
+//! A thread of its own serves one command after the other, so no worker and no registration of a slave waits for one.
+//! Commands about sessions and bans are also sent to the slave processes, and the answers are joined.
+//!
+//! Not here: the connection (`balancer/request`), and who may connect (`balancer/handover`).
+
+mod bans;
+mod output;
+mod scope;
+mod sessions;
+mod state;
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::balancer::control::SEPARATOR;
+use crate::balancer::request::{Answer, Request};
+use crate::events::Event;
+use crate::net::listener::Shutdown;
+use crate::reload::reload;
+
+use output::Form;
+pub(crate) use scope::Controls;
+use scope::{PART, Scope};
+use sessions::Kicked;
+
+/// Maximum number of commands that wait for the one before them.
+const REQUESTS_MAX: usize = 16;
+
+/// The commands, for a message about an unknown one.
+const COMMANDS: &str = "status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, \
+    verbose, certificates, ready";
+
+/// Interval at which the thread looks whether the server has stopped.
+const STOP_CHECK: Duration = Duration::from_secs(1);
+
+/// Returns the queue of commands.
+pub(crate) fn queue() -> (Sender<Request>, Receiver<Request>) {
+    bounded(REQUESTS_MAX)
+}
+
+impl Controls {
+    /// Starts the thread that carries out commands until `stop` is rung. It is not joined at the end, because a reload may
+    /// read a file that hangs.
+    ///
+    /// # Errors
+    /// The kernel's error, if there is no thread.
+    pub(crate) fn start(self, requests: Receiver<Request>, stop: Shutdown) -> std::io::Result<()> {
+        let run = move || {
+            while !stop.is_triggered() {
+                match requests.recv_timeout(STOP_CHECK) {
+                    Ok(request) => self.serve(request),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        };
+        std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
+    }
+
+    fn serve(&self, request: Request) {
+        let answer = self.carry_out(&request.command);
+        let mut words = request.command.split(SEPARATOR);
+        let form = words.next().unwrap_or_default();
+        let command: Vec<&str> = words.collect();
+        // Commands of a master are logged there.
+        if form != PART && changes(command.first().copied().unwrap_or_default()) {
+            let (command, done) = (command.join(" "), answer.is_ok());
+            self.service.events.server(&Event::Admin { command: &command, by: request.by, done });
+        }
+        request.reply(&answer);
+    }
+
+    fn carry_out(&self, line: &str) -> Answer {
+        let mut words: Vec<&str> = line.split(SEPARATOR).collect();
+        let is_part = words.first() == Some(&PART);
+        if is_part {
+            words.remove(0);
+        }
+        let form = match words.first() {
+            Some(&"json") => Form::Json,
+            _ => Form::Text,
+        };
+        let Some((command, arguments)) = words.get(1..).and_then(|words| words.split_first())
+        else {
+            return Err(format!("no command given; use {COMMANDS}."));
+        };
+        let scope = Scope { controls: self, line, form, is_part, now: (self.clock)() };
+        match (*command, arguments) {
+            ("status", []) => Ok(scope.status()),
+            ("ready", []) => scope.ready(),
+            ("certificates", []) => Ok(scope.certificates()),
+            ("who", []) => Ok(scope.who()),
+            ("top", []) => Ok(scope.top()),
+            ("kick", ["user", name]) => scope.kick(&Kicked::User(name)),
+            ("kick", ["address", network]) => scope.kick(&Kicked::Network(bans::network(network)?)),
+            ("kick", [session]) => scope.kick(&Kicked::Session(session)),
+            ("kick", _) => {
+                Err("use kick SESSION, kick user NAME or kick address NETWORK.".to_owned())
+            }
+            ("ban", [network]) => scope.ban(network, None),
+            ("ban", [network, time]) => scope.ban(network, Some(time)),
+            ("ban", _) => Err("use ban NETWORK or ban NETWORK TIME, such as 10m or 2h.".to_owned()),
+            ("bans", []) => Ok(scope.bans()),
+            ("unban", ["user", name]) => scope.unban_user(name),
+            ("unban", [network]) => scope.unban(network),
+            ("unban", _) => Err("use unban NETWORK or unban user NAME.".to_owned()),
+            ("reload", []) => {
+                reload(&self.service, &self.live, self.registry.as_deref())?;
+                Ok("reloaded\n".to_owned())
+            }
+            ("reopen", []) => {
+                self.live.log().reopen();
+                if let Some(registry) = &self.registry {
+                    registry.send_to_slaves(b"reopen");
+                }
+                Ok("the files of the log are open again\n".to_owned())
+            }
+            ("drain", number) => scope.set_draining(number, true),
+            ("resume", number) => scope.set_draining(number, false),
+            ("stop", []) => stop(),
+            ("limit", arguments) => scope.limit(arguments),
+            ("verbose", []) => scope.limit(&["log-level"]),
+            ("verbose", [switch @ ("on" | "off")]) => {
+                scope.limit(&["log-level", if *switch == "on" { "verbose" } else { "normal" }])
+            }
+            _ => Err(format!("unknown command '{command}', or wrong arguments; use {COMMANDS}.")),
+        }
+    }
+}
+
+/// Returns whether a command changes anything, so that it is logged.
+fn changes(command: &str) -> bool {
+    !["status", "who", "top", "bans", "certificates", "ready"].contains(&command)
+}
+
+/// Requests the end of this process, as SIGTERM does: transfers may finish within the stop grace.
+fn stop() -> Answer {
+    use rustix::process::{Signal, getpid, kill_process};
+    kill_process(getpid(), Signal::TERM).map_err(|error| format!("cannot stop: {error}."))?;
+    Ok("the server stops\n".to_owned())
+}
