@@ -361,3 +361,24 @@ fn what_keeps_slaves_from_starting_is_one_line() {
         assert!(message.contains(hint), "{message}");
     }
 }
+
+#[test]
+fn sessions_of_slave_processes_are_listed_and_ended_through_the_master() {
+    let scene = Scene::start(2);
+    let mut clients = [scene.connect().0, scene.connect().0];
+    let listed = || scene.control(&["who"]);
+    until("not all sessions are listed", || listed().lines().count() == 3);
+    for client in &clients {
+        let address = client.stream.local_addr().unwrap().to_string();
+        assert!(listed().contains(&address), "{}", listed());
+    }
+    let answer = scene.control(&["kick", "address", "127.0.0.0/8"]);
+    assert_eq!(answer, "2 sessions end\n");
+    for client in &mut clients {
+        assert!(client.line().starts_with("421 "));
+    }
+    // The master bans the network as well, so that it hands over no more of its clients.
+    let answer = scene.control(&["ban", "127.0.0.1"]);
+    assert!(answer.contains("is banned"), "{answer}");
+    assert!(RawClient::connect(scene.address).line().starts_with("421 "));
+}
