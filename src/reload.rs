@@ -13,6 +13,7 @@ use crate::events::Event;
 use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
 use crate::notify::Notifier;
+use crate::scoreboard::ClientFacts;
 use crate::session::Service;
 use crate::settings::{Changes, Config, Limits, Row};
 use crate::storage::ReloadedUsers;
@@ -122,6 +123,13 @@ impl Live {
         self.backends.lock().push((backend, service));
     }
 
+    /// Gives every session a turn.
+    fn wake_all(&self) {
+        for (backend, _) in self.backends.lock().iter() {
+            backend.pool().wake_all();
+        }
+    }
+
     /// Reads the settings again, and applies those that may change while the server runs.
     ///
     /// # Errors
@@ -217,7 +225,14 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
     let effective = live.effective();
     service.hosts.set_rules(&effective.directories);
     service.hosts.set_groups(&effective.groups);
+    let is_user = |client: &ClientFacts| service.is_user_of_file(client);
+    let mut clients = service.scoreboard.clients();
+    clients.retain(is_user);
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
+    clients.retain(|client| !is_user(client));
+    if service.scoreboard.kick_clients(|client| clients.contains(client)) > 0 {
+        live.wake_all();
+    }
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
     let certificates = match certificates.transpose() {
         Ok(count) => count.unwrap_or_default(),

@@ -123,6 +123,21 @@ impl Scoreboard {
         seen
     }
 
+    /// Returns the clients that are logged in, one for each session.
+    pub(crate) fn clients(&self) -> Vec<ClientFacts> {
+        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
+        entries.iter().filter_map(|entry| entry.state.lock().client.clone()).collect()
+    }
+
+    /// Marks the sessions of these clients, which end at their next turn; returns their number.
+    pub(crate) fn kick_clients(&self, is_wanted: impl Fn(&ClientFacts) -> bool) -> usize {
+        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
+        let is_kicked =
+            |entry: &&Arc<Entry>| entry.state.lock().client.as_ref().is_some_and(&is_wanted);
+        let kicked = entries.iter().filter(is_kicked);
+        kicked.map(|entry| entry.is_kicked.store(true, Ordering::Release)).count()
+    }
+
     /// Marks sessions that end at their next turn; returns their number.
     pub(crate) fn kick(&self, now: Instant, is_wanted: impl Fn(&Seen) -> bool) -> usize {
         let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();

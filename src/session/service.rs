@@ -14,7 +14,7 @@ use crate::net::public::PublicAddress;
 use crate::net::tls::{Acceptor, Direction};
 use crate::pool::{DiskPool, FairPool, HomePool};
 use crate::scan::Scanner;
-use crate::scoreboard::Scoreboard;
+use crate::scoreboard::{ClientFacts, Scoreboard};
 use crate::settings::{Config, Limits};
 use crate::spool::Spool;
 use crate::storage::{Durability, Hosts, SharedRates};
@@ -254,6 +254,11 @@ impl Service {
     /// Returns the addresses that are locked out, each with its failures and the time that is left.
     pub(crate) fn locked_out(&self, now: Instant) -> Vec<(IpAddr, u32, Duration)> {
         self.throttle.locked_out(&self.limits, now)
+    }
+
+    /// Returns whether this client is a user of a users file, and may still log in.
+    pub(crate) fn is_user_of_file(&self, client: &ClientFacts) -> bool {
+        self.hosts.accounts(client.host.as_deref()).has_enabled(&client.user)
     }
 
     /// Ends the lockouts of these addresses; returns their number.

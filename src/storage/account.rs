@@ -353,6 +353,14 @@ impl Accounts {
         name.eq_ignore_ascii_case(b"anonymous") || name.eq_ignore_ascii_case(b"ftp")
     }
 
+    /// Returns true if the users file has a user of this name who is not disabled.
+    #[must_use]
+    pub fn has_enabled(&self, name: &[u8]) -> bool {
+        let loaded = self.users.as_ref().map(|users| users.loaded.read());
+        let user = loaded.as_ref().and_then(|loaded| loaded.get(name));
+        user.is_some_and(|loaded| !loaded.user.settings.disabled)
+    }
+
     /// Returns true if the users file has a user of this name, or the authenticator has admitted one.
     #[must_use]
     pub fn knows(&self, name: &[u8]) -> bool {

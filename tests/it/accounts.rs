@@ -213,7 +213,7 @@ fn a_rate_holds_a_transfer_back_and_costs_no_worker() {
 }
 
 #[test]
-fn users_are_read_again_a_broken_file_changes_nothing_and_sessions_stay() {
+fn users_are_read_again_and_a_broken_file_changes_nothing() {
     let scene = Scene::new(&["alice"], |_| {});
     let server = scene.server.server.as_ref().unwrap();
     let path = scene.folder.path().join("users");
@@ -225,10 +225,10 @@ fn users_are_read_again_a_broken_file_changes_nothing_and_sessions_stay() {
     fs::write(&path, "nonsense\n").unwrap();
     server.reload();
     assert!(scene.try_log_in("bob", "bob").starts_with("230 "));
+    assert!(alice.ask("PWD").starts_with("257 "));
     fs::write(&path, "").unwrap();
     server.reload();
     assert_eq!(scene.try_log_in("alice", "alice"), "530 Login incorrect.");
-    assert!(alice.ask("PWD").starts_with("257 "));
 }
 
 #[test]
@@ -312,4 +312,19 @@ fn host_chooses_a_root_and_the_users_of_its_own() {
     assert!(client.ask("REIN").starts_with("220 "));
     assert!(client.try_log_in("anonymous", "x").starts_with("230 "));
     assert_eq!(client.retrieve("a"), b"usual");
+}
+
+#[test]
+fn sessions_of_users_who_are_deleted_or_disabled_end_with_the_reload() {
+    let scene = Scene::new(&["alice", "bob", "carol"], |_| {});
+    let users = scene.folder.path().join("users");
+    let [mut alice, mut bob, mut carol] = ["alice", "bob", "carol"].map(|name| scene.log_in(name));
+    Users::update(&users, |users| Ok(users.0.remove(&b"alice"[..]))).unwrap();
+    add(&users, "bob disabled");
+    scene.server.server.as_ref().unwrap().reload();
+    for client in [&mut alice, &mut bob] {
+        assert!(client.line().starts_with("421 "));
+        assert!(client.is_closed());
+    }
+    assert!(carol.ask("NOOP").starts_with("200 "));
 }
