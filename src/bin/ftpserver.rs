@@ -70,8 +70,8 @@ struct ControlArguments {
     #[argh(switch)]
     json: bool,
 
-    /// status, who, top, kick SESSION, ban NETWORK [TIME], bans, unban NETWORK, reload, reopen, drain [N], resume [N], stop,
-    /// limit [SETTING [VALUE]], verbose [on|off], certificates, ready
+    /// status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, verbose, certificates or ready;
+    /// ftpserver(8) has their arguments
     #[argh(positional, arg_name = "command")]
     command: Vec<String>,
 }
