@@ -230,7 +230,9 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
     clients.retain(is_user);
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     clients.retain(|client| !is_user(client));
-    if service.scoreboard.kick_clients(|client| clients.contains(client)) > 0 {
+    if service.scoreboard.kick(|_, client| client.is_some_and(|client| clients.contains(client)))
+        > 0
+    {
         live.wake_all();
     }
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());

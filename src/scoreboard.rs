@@ -113,36 +113,32 @@ impl Scoreboard {
         Presence { board: Arc::clone(self), entry, transfers: false }
     }
 
+    /// Returns the entries. The lock on the table is held only for the copies of the pointers.
+    fn entries(&self) -> Vec<Arc<Entry>> {
+        self.entries.lock().values().cloned().collect()
+    }
+
     /// Returns every live session, the oldest first.
     #[must_use]
     pub(crate) fn all(&self, now: Instant) -> Vec<Seen> {
-        // The lock on the table is held only for the copies of the pointers.
-        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
-        let mut seen: Vec<Seen> = entries.iter().map(|entry| entry.seen(now)).collect();
+        let mut seen: Vec<Seen> = self.entries().iter().map(|entry| entry.seen(now)).collect();
         seen.sort_by_key(|seen| (seen.since, seen.session.number));
         seen
     }
 
     /// Returns the clients that are logged in, one for each session.
     pub(crate) fn clients(&self) -> Vec<ClientFacts> {
-        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
-        entries.iter().filter_map(|entry| entry.state.lock().client.clone()).collect()
+        self.entries().iter().filter_map(|entry| entry.state.lock().client.clone()).collect()
     }
 
-    /// Marks the sessions of these clients, which end at their next turn; returns their number.
-    pub(crate) fn kick_clients(&self, is_wanted: impl Fn(&ClientFacts) -> bool) -> usize {
-        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
-        let is_kicked =
-            |entry: &&Arc<Entry>| entry.state.lock().client.as_ref().is_some_and(&is_wanted);
-        let kicked = entries.iter().filter(is_kicked);
-        kicked.map(|entry| entry.is_kicked.store(true, Ordering::Release)).count()
-    }
-
-    /// Marks sessions that end at their next turn; returns their number.
-    pub(crate) fn kick(&self, now: Instant, is_wanted: impl Fn(&Seen) -> bool) -> usize {
-        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
-        let kicked = entries.iter().filter(|entry| is_wanted(&entry.seen(now)));
-        kicked.map(|entry| entry.is_kicked.store(true, Ordering::Release)).count()
+    /// Marks the sessions that are wanted, by their entry and client; each ends at its next turn. Returns their number.
+    pub(crate) fn kick(&self, is_wanted: impl Fn(&Entry, Option<&ClientFacts>) -> bool) -> usize {
+        let mut entries = self.entries();
+        entries.retain(|entry| is_wanted(entry, entry.state.lock().client.as_ref()));
+        for entry in &entries {
+            entry.is_kicked.store(true, Ordering::Release);
+        }
+        entries.len()
     }
 }
 

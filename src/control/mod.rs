@@ -20,6 +20,7 @@ use crate::balancer::request::{Answer, Request};
 use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::reload::reload;
+use crate::units::network;
 
 use output::Form;
 pub(crate) use scope::Controls;
@@ -66,7 +67,7 @@ impl Controls {
         let form = words.next().unwrap_or_default();
         let command: Vec<&str> = words.collect();
         // Commands of a master are logged there.
-        if form != PART && changes(command.first().copied().unwrap_or_default()) {
+        if form != PART && changes(&command) {
             let (command, done) = (command.join(" "), answer.is_ok());
             self.service.events.server(&Event::Admin { command: &command, by: request.by, done });
         }
@@ -95,7 +96,10 @@ impl Controls {
             ("who", []) => Ok(scope.who()),
             ("top", []) => Ok(scope.top()),
             ("kick", ["user", name]) => scope.kick(&Kicked::User(name)),
-            ("kick", ["address", network]) => scope.kick(&Kicked::Network(bans::network(network)?)),
+            ("kick", ["address", text]) => {
+                let network = network(text).map_err(|clause| clause + ".")?;
+                scope.kick(&Kicked::Network(network))
+            }
             ("kick", [session]) => scope.kick(&Kicked::Session(session)),
             ("kick", _) => {
                 Err("use kick SESSION, kick user NAME or kick address NETWORK.".to_owned())
@@ -132,8 +136,11 @@ impl Controls {
 }
 
 /// Returns whether a command changes anything, so that it is logged.
-fn changes(command: &str) -> bool {
-    !["status", "who", "top", "bans", "certificates", "ready"].contains(&command)
+fn changes(command: &[&str]) -> bool {
+    match command {
+        [] | ["limit" | "verbose"] | ["limit", _] => false,
+        [first, ..] => !["status", "who", "top", "bans", "certificates", "ready"].contains(first),
+    }
 }
 
 /// Requests the end of this process, as SIGTERM does: transfers may finish within the stop grace.

@@ -74,4 +74,9 @@ impl Scope<'_> {
         let until = self.now + SLAVES_TIMEOUT;
         registry.ask_slaves(&command, until, self.controls.clock)
     }
+
+    /// Sends the command to all slave processes, and returns the sum of their answers.
+    pub(super) fn count_of_slaves(&self) -> usize {
+        self.slaves().iter().filter_map(|answer| answer.trim().parse::<usize>().ok()).sum()
+    }
 }

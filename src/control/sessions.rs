@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::balancer::request::Answer;
 use crate::ftp::path::Escaped;
-use crate::scoreboard::Seen;
+use crate::scoreboard::{ClientFacts, Entry, Seen};
 
 use super::output::{Cell, Form, row};
 use super::scope::Scope;
@@ -67,13 +67,11 @@ pub(super) enum Kicked<'a> {
 
 impl Kicked<'_> {
     /// Returns whether this is one of them.
-    pub(super) fn contains(&self, seen: &Seen) -> bool {
+    fn contains(&self, entry: &Entry, client: Option<&ClientFacts>) -> bool {
         match self {
-            Self::Session(name) => seen.session.to_string() == **name,
-            Self::User(name) => {
-                seen.client.as_ref().is_some_and(|client| *client.user == *name.as_bytes())
-            }
-            Self::Network(network) => network.contains(&seen.peer.ip()),
+            Self::Session(name) => entry.session.to_string() == **name,
+            Self::User(name) => client.is_some_and(|client| *client.user == *name.as_bytes()),
+            Self::Network(network) => network.contains(&entry.peer.ip()),
         }
     }
 }
@@ -92,13 +90,11 @@ impl Scope<'_> {
     /// Ends sessions; their transfers are cut off.
     pub(super) fn kick(&self, kicked: &Kicked<'_>) -> Answer {
         let controls = self.controls;
-        let here = controls.service.scoreboard.kick(self.now, |seen| kicked.contains(seen));
+        let here = controls.service.scoreboard.kick(|entry, client| kicked.contains(entry, client));
         if here > 0 {
             controls.backends.iter().for_each(|backend| backend.pool().wake_all());
         }
-        let there =
-            self.slaves().into_iter().filter_map(|answer| answer.trim().parse::<usize>().ok());
-        let count = here + there.sum::<usize>();
+        let count = here + self.count_of_slaves();
         match count {
             _ if self.is_part => Ok(count.to_string()),
             0 => Err("no such session.".to_owned()),

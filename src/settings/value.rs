@@ -86,6 +86,14 @@ pub(super) trait Value: Sized {
     fn text(&self, rules: Rules) -> String;
 }
 
+/// Parses a time greater than 0: a number of seconds, or one with a suffix.
+///
+/// # Errors
+/// A clause with what was found and what is expected.
+pub fn time(text: &str) -> Result<Duration, String> {
+    Duration::parse(text, Rules { unit: Unit::Seconds, least: 1 })
+}
+
 /// Returns the clause for a text that is not what is expected.
 fn wrong<T: Value>(text: &str, rules: Rules) -> String {
     format!("'{text}' is not {}", T::expected(rules))

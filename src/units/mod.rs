@@ -9,7 +9,7 @@ mod unreadable;
 
 pub use error::reason;
 #[cfg(feature = "server")]
-pub use networks::{Networks, networks};
+pub use networks::{Networks, network, networks};
 pub use size::bytes;
 #[cfg(feature = "server")]
 pub use unreadable::unreadable;

@@ -12,14 +12,19 @@ pub type Networks = Vec<IpNet>;
 /// # Errors
 /// One sentence.
 pub fn networks(text: &str) -> Result<Networks, String> {
-    let network = |text: &str| {
-        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-        text.parse::<IpNet>()
-            .ok()
-            .or_else(address)
-            .ok_or_else(|| format!("'{text}' is not an address or a network, such as 10.0.0.0/8"))
-    };
     text.split(',').map(network).collect()
+}
+
+/// Parses a network, or an address, which is a network of one.
+///
+/// # Errors
+/// One sentence.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(address)
+        .ok_or_else(|| format!("'{text}' is not an address or a network, such as 10.0.0.0/8"))
 }
 
 #[cfg(test)]
