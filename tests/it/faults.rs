@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::dice::{Dice, seeds};
 use crate::common::proxy::Cable;
 use crate::common::raw::RawClient;
 use crate::common::{PATIENCE, TestServer, noise};
@@ -31,32 +31,6 @@ use rustix::process::{Pid, Signal, kill_process};
 const SIZE: usize = 300_000;
 /// Number of cuts or kills in each test.
 const FAULTS: u64 = 100;
-
-fn seeds() -> Range<u64> {
-    match std::env::var("FAULT_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().unwrap();
-            seed..seed + 1
-        }
-        Err(_) => 0..FAULTS,
-    }
-}
-
-/// Random numbers, reproducible by their seed.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 /// Checks a final name repeatedly: it must be absent, or have one of these contents.
 struct Eye<'a> {
@@ -147,7 +121,7 @@ fn a_download_whose_cable_is_cut_at_random_bytes_comes_whole() {
     let content = noise(SIZE);
     server.write("a", &content);
     let folder = tempfile::tempdir().unwrap();
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
         if seed % 2 == 1 {
@@ -175,7 +149,7 @@ fn an_upload_whose_cable_is_cut_at_random_bytes_comes_whole() {
     let folder = tempfile::tempdir().unwrap();
     let local = folder.path().join("a");
     fs::write(&local, &content).unwrap();
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
         if seed % 2 == 1 {
@@ -337,7 +311,7 @@ fn fetch(
 
 #[test]
 fn of_files_that_are_asked_for_ahead_each_comes_whole_whatever_becomes_of_the_others() {
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let (server, folder) = (TestServer::start(|_| {}), tempfile::tempdir().unwrap());
         let (mut dice, cable) = (Dice::new(seed), Cable::to(server.address()));
@@ -482,7 +456,7 @@ fn a_client_killed_at_random_moments_of_a_download_finishes_it_the_next_time() {
     let (content, old) = (noise(4_000_000), b"the old file");
     server.write("a", &content);
     let folder = tempfile::tempdir().unwrap();
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let local = folder.path().join("a");
         let begin = || {
@@ -506,7 +480,7 @@ fn a_client_killed_at_random_moments_of_an_upload_finishes_it_the_next_time() {
     let (content, old) = (noise(4_000_000), b"the old file");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("a"), &content).unwrap();
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let begin = || {
             let _removed = fs::remove_file(server.path("a"));
@@ -530,7 +504,7 @@ fn a_server_killed_at_random_moments_of_uploads_loses_nothing_that_it_confirmed(
     let local = folder.path().join("a");
     fs::write(&local, &content).unwrap();
     let (mut server, address) = Program::server(root.path(), 0);
-    for seed in seeds() {
+    for seed in seeds(FAULTS) {
         eprintln!("seed {seed}");
         let mut dice = Dice::new(seed);
         let cable = Cable::to(address);
@@ -562,7 +536,7 @@ fn a_server_killed_at_random_moments_of_an_append_leaves_the_old_length_or_the_n
     let (old, new) = (noise(200_000), noise(2_000_000));
     let root = tempfile::tempdir().unwrap();
     let whole = [old.as_slice(), &new].concat();
-    for seed in seeds().step_by(2) {
+    for seed in seeds(FAULTS).step_by(2) {
         eprintln!("seed {seed}");
         let mut dice = Dice::new(seed);
         fs::write(root.path().join("log"), &old).unwrap();

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use crate::common::dice::{Dice, seeds};
 use crate::common::proxy::Cable;
 use crate::common::{TestServer, noise};
 use poolftpd::client::{
@@ -22,32 +22,6 @@ use poolftpd::ftp::command::Type;
 
 /// Number of random moments.
 const MOMENTS: u64 = 50;
-
-fn seeds() -> Range<u64> {
-    match std::env::var("FAULT_SEED") {
-        Ok(seed) => {
-            let seed = seed.parse().unwrap();
-            seed..seed + 1
-        }
-        Err(_) => 0..MOMENTS,
-    }
-}
-
-/// Random numbers, reproducible by their seed.
-struct Dice(u64);
-
-impl Dice {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
 
 fn connect(port: u16, interrupt: &Interrupt) -> Client {
     let options = Options {
@@ -292,7 +266,7 @@ fn disturbed(server: &TestServer, dice: &mut Dice, mirror: &Mirror) {
 
 #[test]
 fn a_mirror_that_stops_at_any_moment_is_completed_by_the_next() {
-    for seed in seeds() {
+    for seed in seeds(MOMENTS) {
         eprintln!("seed {seed}");
         let mut dice = Dice::new(seed);
         let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
