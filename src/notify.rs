@@ -36,7 +36,7 @@ impl Notifier {
     }
 
     /// Connects to a socket by its name; `@` begins a name in the abstract namespace.
-    fn connect(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+    pub(crate) fn connect(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match name.as_bytes().split_first() {
             Some((b'@', rest)) => SocketAddr::from_abstract_name(rest)?,
             _ => SocketAddr::from_pathname(name)?,

@@ -48,8 +48,10 @@ impl Watchdog {
         let (ends, end) = bounded(0);
         let is_stopping: Arc<AtomicBool> = Arc::default();
         let stopping = Arc::clone(&is_stopping);
-        notifier.ready(&watched.status());
-        let run = move || run(&notifier, &watched, &stopping, &end);
+        // Counted once: a client that comes before the thread runs is a change to report.
+        let status = watched.status();
+        notifier.ready(&status);
+        let run = move || run(&notifier, &watched, status, &stopping, &end);
         std::thread::Builder::new().name("watchdog".to_owned()).spawn(run)?;
         Ok(Self { is_stopping, _ends: ends })
     }
@@ -63,11 +65,11 @@ impl Watchdog {
 fn run(
     notifier: &Notifier,
     watched: &Watched,
+    mut reported: String,
     is_stopping: &AtomicBool,
     end: &Receiver<std::convert::Infallible>,
 ) {
     let interval = notifier.watchdog().map_or(STATUS_INTERVAL, |time| time / CHECKS);
-    let mut reported = watched.status();
     let mut round = watched.ask();
     while end.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         let is_stopping = is_stopping.load(Ordering::Acquire);
@@ -130,6 +132,7 @@ impl Task for Probe {
 #[cfg(not(shuttle))]
 mod tests {
     use std::num::NonZeroUsize;
+    use std::os::unix::net::UnixDatagram;
     use std::thread;
 
     use super::*;
@@ -201,5 +204,28 @@ mod tests {
         assert!(!round.is_answered(&watched));
         pulse.answer();
         assert!(round.is_answered(&watched));
+    }
+
+    #[test]
+    fn a_client_that_came_before_the_first_check_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let time = Some(Duration::from_millis(4));
+        let notifier = Notifier::connect(path.as_os_str(), time).unwrap();
+        let (ends, end) = bounded(0);
+        let check = move || {
+            run(&notifier, &watched(), "as reported at the start".to_owned(), &false.into(), &end);
+        };
+        let check = thread::spawn(check);
+        let (mut bytes, mut message) = ([0; 256], String::new());
+        while !message.starts_with("STATUS=") {
+            let count = manager.recv(&mut bytes).unwrap();
+            message = String::from_utf8_lossy(&bytes[..count]).into_owned();
+        }
+        assert_eq!(message, "STATUS=Serving: 0 sessions, 0 transfers");
+        drop(ends);
+        check.join().unwrap();
     }
 }
