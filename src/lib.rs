@@ -17,6 +17,8 @@
 #[cfg(feature = "server")]
 mod acceptors;
 #[cfg(feature = "server")]
+mod arrival;
+#[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod balancer;
 #[cfg(feature = "cli")]

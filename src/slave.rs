@@ -2,7 +2,7 @@
 //! are handed to it, in a pool of its own.
 
 use std::io;
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
-use crate::balancer::registry::COMMAND;
+use crate::balancer::registry::{CLIENT, COMMAND};
 use crate::balancer::request::Request;
 use crate::balancer::{Dispatcher, Load};
 use crate::log::{Log, Writer};
@@ -237,10 +237,13 @@ fn serve(
         match channel.receive() {
             Ok(Some((message, mut descriptors))) => {
                 match (message.as_slice(), descriptors.pop(), descriptors.pop()) {
-                    (b"client", Some(claim), Some(connection)) => {
+                    (message, Some(claim), Some(connection)) if message.starts_with(CLIENT) => {
+                        let peer = address(message.get(CLIENT.len()..).unwrap_or_default());
                         // If the master has taken the claim first, the client belongs to another slave by now.
-                        if Claim::from_descriptor(claim).take() {
-                            serving.server.receive(TcpStream::from(connection));
+                        if let Some(peer) = peer
+                            && Claim::from_descriptor(claim).take()
+                        {
+                            serving.server.receive(TcpStream::from(connection), peer);
                         } else {
                             // The master counts this slave as silent, so a report is sent at once.
                             (reported, report_at) = (None, clock());
@@ -280,6 +283,11 @@ fn serve(
         // If the wait fails, the next round checks everything again.
         let _ready = wait(&[channel.as_fd(), stop.as_fd()], Some(REPORT_INTERVAL));
     }
+}
+
+/// Parses the address of a client.
+fn address(text: &[u8]) -> Option<SocketAddr> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Sends this slave's load to the master; returns `false` if the report must be sent again later.

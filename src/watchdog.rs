@@ -142,7 +142,7 @@ mod tests {
 
     fn backend() -> Arc<LocalBackend> {
         let pool = Pool::start("pool", NonZeroUsize::MIN).unwrap();
-        let greet = |_, _, _, _| Err(io::Error::other("no sessions here"));
+        let greet = |_, _| Err(io::Error::other("no sessions here"));
         LocalBackend::new(None, pool, 1, Box::new(greet), Box::new(|| (0, 0)))
     }
 

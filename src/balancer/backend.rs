@@ -1,10 +1,10 @@
 //! A backend: what can be handed a client, and why it may not take it.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
-use crate::net::connection_limits::{LimitReached, Permit};
+use crate::net::admitted::AdmittedClient;
+use crate::net::connection_limits::LimitReached;
 
 /// The reason why a slave does not take a client; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,15 +48,12 @@ pub struct Load {
 
 /// A backend or a slave process: it can be handed a client.
 pub(super) trait Backend {
-    /// Takes the connection over, or leaves it in place and returns the reason. `permit` is the client's permit in the
-    /// server.
+    /// Takes the client over, or returns it with the reason.
     fn take(
         &self,
-        stream: &mut Option<TcpStream>,
-        peer: SocketAddr,
-        permit: &mut Option<Permit>,
+        client: AdmittedClient,
         now: Instant,
-    ) -> Result<(), Unavailable>;
+    ) -> Result<(), (AdmittedClient, Unavailable)>;
 
     fn load(&self) -> Load;
 
@@ -66,13 +63,7 @@ pub(super) trait Backend {
 /// All slaves together, as a slave process and an administrator see them.
 pub trait Dispatcher {
     /// Hands a connection to the next slave; if none takes the client, refuses it with the reason.
-    fn hand_over_or_refuse(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: Permit,
-        now: Instant,
-    );
+    fn hand_over_or_refuse(&self, client: AdmittedClient, now: Instant);
 
     /// Returns the load of each slave.
     fn loads(&self) -> Vec<Load>;

@@ -2,18 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::backend::{Backend, Load, Unavailable};
-use crate::net::connection_limits::{ConnectionLimits, Permit};
+use crate::net::admitted::AdmittedClient;
+use crate::net::connection_limits::ConnectionLimits;
 use crate::pool::{Pool, Task};
 
-/// A function that makes a session for a connection, so that the balancer does not depend on the kind of session.
-pub type Greet =
-    Box<dyn Fn(TcpStream, SocketAddr, Permit, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
+/// A function that makes a session for a client, so that the balancer does not depend on the kind of session.
+pub type Greet = Box<dyn Fn(AdmittedClient, Instant) -> io::Result<Box<dyn Task>> + Send + Sync>;
 
 /// A function that returns the number of transfers under way and the number of bytes over data connections.
 pub type Gauge = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
@@ -61,6 +60,12 @@ impl LocalBackend {
         self.connection_limits.set_limits(sessions_max, usize::MAX);
     }
 
+    /// Returns its number as a slave, if it is one.
+    #[must_use]
+    pub fn number(&self) -> Option<u32> {
+        self.number
+    }
+
     /// Returns the backend's pool.
     #[must_use]
     pub fn pool(&self) -> &Pool {
@@ -72,18 +77,19 @@ impl Backend for LocalBackend {
     /// Takes a connection even if it turns out to be broken: another backend could not use it either.
     fn take(
         &self,
-        stream: &mut Option<TcpStream>,
-        peer: SocketAddr,
-        permit: &mut Option<Permit>,
+        client: AdmittedClient,
         now: Instant,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), (AdmittedClient, Unavailable)> {
         if self.draining.load(Ordering::Acquire) {
-            return Err(Unavailable::Draining);
+            return Err((client, Unavailable::Draining));
         }
-        let own = self.connection_limits.take(peer.ip()).map_err(Unavailable::LimitReached)?;
-        if let (Some(stream), Some(permit)) = (stream.take(), permit.take())
-            && let Ok(session) = (self.greet)(stream, peer, own.beside(permit), now)
-        {
+        let own = match self.connection_limits.take(client.peer.ip()) {
+            Ok(own) => own,
+            Err(reached) => return Err((client, Unavailable::LimitReached(reached))),
+        };
+        let AdmittedClient { stream, peer, permit } = client;
+        let client = AdmittedClient { stream, peer, permit: own.beside(permit) };
+        if let Ok(session) = (self.greet)(client, now) {
             self.pool.admit(session);
         }
         Ok(())

@@ -14,13 +14,12 @@ pub mod registry;
 pub mod request;
 mod round_robin;
 
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::net::connection_limits::Permit;
+use crate::net::admitted::AdmittedClient;
 use crate::net::listener::refuse;
 use backend::Backend;
 pub use backend::{Dispatcher, Load, Unavailable};
@@ -46,21 +45,19 @@ impl Balancer {
         Self { backends, registry, ring: Mutex::default() }
     }
 
-    /// Hands a connection to the next slave that takes it.
+    /// Hands a client to the next slave that takes it.
     ///
     /// # Errors
-    /// Returns the connection when no slave takes it, and the reason of the last slave asked.
+    /// Returns the client when no slave takes it, and the reason of the last slave asked.
     pub fn hand_over(
         &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: Permit,
+        client: AdmittedClient,
         now: Instant,
-    ) -> Result<(), (TcpStream, Unavailable)> {
-        let (mut stream, mut permit, mut unable) =
-            (Some(stream), Some(permit), Unavailable::Silent);
+    ) -> Result<(), (AdmittedClient, Unavailable)> {
+        let mut refused = Some((client, Unavailable::Silent));
         let mut offer = |taker: &dyn Backend| {
-            taker.take(&mut stream, peer, &mut permit, now).map_err(|why| unable = why).is_ok()
+            refused = refused.take().and_then(|(client, _)| taker.take(client, now).err());
+            refused.is_none()
         };
         let (slaves, master): (Vec<_>, Vec<_>) =
             self.takers().into_iter().partition(|taker| taker.load().slave.is_some());
@@ -71,7 +68,7 @@ impl Balancer {
         if picked.is_none() {
             master.iter().any(|taker| offer(&**taker));
         }
-        stream.map_or(Ok(()), |stream| Err((stream, unable)))
+        refused.map_or(Ok(()), Err)
     }
 
     fn takers(&self) -> Vec<Arc<dyn Backend>> {
@@ -87,15 +84,9 @@ impl Balancer {
 }
 
 impl Dispatcher for Balancer {
-    fn hand_over_or_refuse(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: Permit,
-        now: Instant,
-    ) {
-        if let Err((stream, unable)) = self.hand_over(stream, peer, permit, now) {
-            refuse(&stream, &unable.to_string());
+    fn hand_over_or_refuse(&self, client: AdmittedClient, now: Instant) {
+        if let Err((client, unable)) = self.hand_over(client, now) {
+            refuse(&client.stream, &unable.to_string());
         }
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use super::backend::{Backend, Dispatcher, Load, Unavailable};
 use super::control::WHERE;
 use super::handover::{Channel, Claim, RegistrationSocket};
 use super::request::{Request, receive_answer};
-use crate::net::connection_limits::{LimitReached, Permit};
+use crate::net::admitted::AdmittedClient;
+use crate::net::connection_limits::LimitReached;
 use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
@@ -30,6 +31,9 @@ const SWEEP_AT_LEAST: usize = 32;
 
 /// The interval of the check of offers under way.
 const OFFER_CHECK: Duration = Duration::from_millis(20);
+
+/// The beginning of the message that offers a client. The client's address follows; its connection and claim go with it.
+pub const CLIENT: &[u8] = b"client ";
 
 /// The beginning of the message that passes a command to a slave. The answer goes to the descriptor with it.
 pub const COMMAND: &[u8] = b"command\n";
@@ -43,10 +47,8 @@ const CONNECTIONS_MAX: usize = 64;
 /// A client on its way to a slave.
 #[derive(Debug)]
 struct Offer {
-    stream: TcpStream,
+    client: AdmittedClient,
     claim: Claim,
-    peer: SocketAddr,
-    permit: Permit,
     until: Instant,
 }
 
@@ -90,6 +92,19 @@ impl State {
         }
     }
 
+    /// Returns the reason why the slave takes no client, if there is one.
+    fn unavailable(&self) -> Option<Unavailable> {
+        if self.load.draining {
+            Some(Unavailable::Draining)
+        } else if self.full {
+            Some(Unavailable::LimitReached(LimitReached::Clients))
+        } else if self.gone || self.silent {
+            Some(Unavailable::Silent)
+        } else {
+            None
+        }
+    }
+
     /// Drops taken offers when there are many: each keeps two descriptors, and in a burst of clients the registry may
     /// not come to them in time. For a slave that takes none, the check becomes ever rarer.
     fn thin_out(&mut self) {
@@ -119,40 +134,20 @@ impl State {
 impl Backend for SlaveProcess {
     fn take(
         &self,
-        stream: &mut Option<TcpStream>,
-        peer: SocketAddr,
-        permit: &mut Option<Permit>,
+        client: AdmittedClient,
         now: Instant,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<(), (AdmittedClient, Unavailable)> {
         let mut state = self.state.lock();
-        if state.load.draining {
-            return Err(Unavailable::Draining);
+        if let Some(why) = state.unavailable() {
+            return Err((client, why));
         }
-        if state.full {
-            return Err(Unavailable::LimitReached(LimitReached::Clients));
+        let Ok(claim) = self.offer(&client) else { return Err((client, Unavailable::Silent)) };
+        if state.offers.is_empty() {
+            // The registry sleeps while no offer is under way. A full counter means that it is awake.
+            let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
         }
-        if state.gone || state.silent {
-            return Err(Unavailable::Silent);
-        }
-        let claim = Claim::new().map_err(|_| Unavailable::Silent)?;
-        let Some(connection) = stream.as_ref() else { return Ok(()) };
-        self.channel
-            .send(b"client", &[connection.as_fd(), claim.as_fd()])
-            .map_err(|_| Unavailable::Silent)?;
-        if let (Some(stream), Some(permit)) = (stream.take(), permit.take()) {
-            if state.offers.is_empty() {
-                // The registry sleeps while no offer is under way. A full counter means that it is awake.
-                let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-            }
-            state.offers.push_back(Offer {
-                stream,
-                claim,
-                peer,
-                permit,
-                until: now + OFFER_DEADLINE,
-            });
-            state.thin_out();
-        }
+        state.offers.push_back(Offer { client, claim, until: now + OFFER_DEADLINE });
+        state.thin_out();
         Ok(())
     }
 
@@ -166,6 +161,14 @@ impl Backend for SlaveProcess {
 }
 
 impl SlaveProcess {
+    /// Sends the slave a client and its claim; returns the claim.
+    fn offer(&self, client: &AdmittedClient) -> io::Result<Claim> {
+        let claim = Claim::new()?;
+        let message = [CLIENT, client.peer.to_string().as_bytes()].concat();
+        self.channel.send(&message, &[client.stream.as_fd(), claim.as_fd()])?;
+        Ok(claim)
+    }
+
     /// Drops the taken offers. Takes back the others: all offers of a slave that is gone, and those of a slave whose
     /// oldest offer is past its deadline.
     fn settle(&self, now: Instant) -> Vec<Offer> {
@@ -296,7 +299,7 @@ impl Registry {
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // No other slave can take the client: it is refused as if it had just arrived.
-                dispatcher.hand_over_or_refuse(offer.stream, offer.peer, offer.permit, clock());
+                dispatcher.hand_over_or_refuse(offer.client, clock());
             }
         }
     }
@@ -447,7 +450,7 @@ impl Registry {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
     use super::*;
     use crate::net::connection_limits::ConnectionLimits;
@@ -464,7 +467,8 @@ mod tests {
             theirs.push(Claim::from_descriptor(claim.as_fd().try_clone_to_owned().unwrap()));
             let stream = TcpStream::connect(address).unwrap();
             let permit = connection_limits.take(address.ip()).unwrap();
-            state.offers.push_back(Offer { stream, claim, peer: address, permit, until });
+            let client = AdmittedClient { stream, peer: address, permit };
+            state.offers.push_back(Offer { client, claim, until });
         }
         (state, theirs)
     }
@@ -487,6 +491,22 @@ mod tests {
         assert!(theirs.first().unwrap().take());
         assert_eq!(state.take_back(now + OFFER_DEADLINE).len(), 1);
         assert!(state.silent && !theirs.last().unwrap().take());
+    }
+
+    #[test]
+    fn a_slave_receives_the_address_of_a_client_with_its_connection() {
+        let now = Instant::now();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
+        let permit = ConnectionLimits::new(1, 1).take(peer.ip()).unwrap();
+        let (channel, theirs) = Channel::pair().unwrap();
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let slave = SlaveProcess { channel, state: Mutex::new(State::new(1, None)), wake };
+        slave.take(AdmittedClient { stream, peer, permit }, now).unwrap();
+        let (message, descriptors) = theirs.receive().unwrap().unwrap();
+        assert_eq!(message, [CLIENT, b"192.0.2.7:4000"].concat());
+        assert_eq!(descriptors.len(), 2);
     }
 
     #[test]

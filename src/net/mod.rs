@@ -6,6 +6,7 @@
 //! Depends on `ftp`. Not here: the meaning of a line, and permissions.
 
 mod address;
+pub mod admitted;
 mod ban_list;
 pub mod connection_limits;
 pub mod control;

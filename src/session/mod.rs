@@ -27,13 +27,13 @@ mod transfer;
 
 use std::fmt;
 use std::mem;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::events::{Event, SessionId};
 use crate::ftp::{Code, Reply};
+use crate::net::admitted::AdmittedClient;
 use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::pool::{Call, Class, Task, Turn, Watch};
@@ -87,17 +87,16 @@ enum Step {
 }
 
 impl Session {
-    /// Begins a session on an accepted connection, and sends the greeting.
+    /// Begins the session of a client, and sends the greeting.
     ///
     /// # Errors
     /// If the socket is already broken, or TLS cannot begin.
     pub fn greet(
         service: Arc<Service>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        permit: Permit,
+        client: AdmittedClient,
         now: Instant,
     ) -> std::io::Result<Self> {
+        let AdmittedClient { stream, peer, permit } = client;
         let mut control = ControlConnection::new(stream, peer)?;
         let tls = TlsState::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));

@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::{Checkers, Security, Service, Session};
 use crate::events::Events;
 use crate::log::{Level, Log, Writer};
+use crate::net::admitted::AdmittedClient;
 use crate::net::connection_limits::ConnectionLimits;
 use crate::net::data::Resumption;
 use crate::net::tls::self_signed;
@@ -93,7 +94,8 @@ impl Pair {
         let (stream, peer) = listener.accept().unwrap();
         let permit = ConnectionLimits::new(1, 1).take(peer.ip()).unwrap();
         let now = Instant::now();
-        let session = Session::greet(Arc::new(service), stream, peer, permit, now).unwrap();
+        let admitted = AdmittedClient { stream, peer, permit };
+        let session = Session::greet(Arc::new(service), admitted, now).unwrap();
         Self {
             session,
             client: BufReader::new(client),

@@ -1,0 +1,86 @@
+//! The arrival of a client, before it has a session: accepted connection, address, permit, backend.
+//!
+//! Everything that a client must send before its address is known belongs between the accept loop and
+//! [`Arrivals::admit`], in a task of a pool: the accept loop waits for no client. Implicit TLS comes later, because its
+//! handshake is that of AUTH TLS. It belongs to the session, which has the permit, and whose process has the keys.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crate::balancer::Balancer;
+use crate::events::{Event, Events, Refused};
+use crate::net::admitted::AdmittedClient;
+use crate::net::connection_limits::{ConnectionLimits, LimitReached};
+use crate::net::listener::{self, Reserve, Shutdown};
+use crate::net::pulse::{Pulse, Pulses};
+
+/// The arrivals at the listeners of one balancer.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrivals {
+    pub(crate) balancer: Arc<Balancer>,
+    pub(crate) connection_limits: Arc<ConnectionLimits>,
+    /// The question to each accept loop whether it runs.
+    pub(crate) pulses: Arc<Pulses>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) clock: fn() -> Instant,
+}
+
+impl Arrivals {
+    /// Accepts the clients of a listener on a thread of its own, until `stop` is triggered. `slave` is the number of
+    /// the slave that the listener belongs to.
+    pub(crate) fn listen(
+        &self,
+        listener: TcpListener,
+        slave: Option<u32>,
+        stop: Shutdown,
+    ) -> io::Result<JoinHandle<()>> {
+        let address = listener.local_addr()?;
+        let pulse = self.pulses.add()?;
+        self.events.server(&Event::Listening { address, slave });
+        let arrivals = self.clone();
+        let accept = move || arrivals.accept(&listener, &stop, &pulse);
+        std::thread::Builder::new().name(format!("acceptor {}", address.port())).spawn(accept)
+    }
+
+    fn accept(&self, listener: &TcpListener, stop: &Shutdown, pulse: &Pulse) {
+        let mut reserve = Reserve::new();
+        let admit = |stream, peer| self.admit(stream, peer);
+        match listener::accept_all(listener, stop, pulse, &mut reserve, admit) {
+            Ok(()) => pulse.end(),
+            Err(error) => self.events.server(&Event::Error {
+                message: "the listener has stopped accepting connections",
+                error: &error,
+            }),
+        }
+    }
+
+    /// Gives a client a permit and hands it to a backend, or sends it the reason why not.
+    pub(crate) fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let now = (self.clock)();
+        match self.connection_limits.admit(peer.ip(), now) {
+            Ok(permit) => {
+                let client = AdmittedClient { stream, peer, permit };
+                if let Err((client, unable)) = self.balancer.hand_over(client, now) {
+                    self.refuse(&client.stream, peer, &unable.to_string(), Refused::NoSlave);
+                }
+            }
+            Err(reached) => {
+                let cause = match reached {
+                    LimitReached::Clients => Refused::Clients,
+                    LimitReached::Address => Refused::Address,
+                    LimitReached::Frequency => Refused::Frequency,
+                    LimitReached::Banned => Refused::Banned,
+                };
+                self.refuse(&stream, peer, &reached.to_string(), cause);
+            }
+        }
+    }
+
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr, reason: &str, cause: Refused) {
+        listener::refuse(stream, reason);
+        self.events.server(&Event::Refused { peer, reason, cause });
+    }
+}
