@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::ftp::command::{Command, Mode};
-use crate::ftp::dialogue::{Begin, Dialogue, Finish, Passive, Stage};
+use crate::ftp::dialogue::{Begin, Dialogue, Finish, Passive, Span, Stage};
 use crate::ftp::{Code, Reply};
 
 use super::control::bound;
@@ -44,14 +44,14 @@ impl Link {
     pub(super) fn begin(
         &mut self,
         command: &Command,
-        offset: u64,
+        span: Span,
         what: &str,
     ) -> Result<Begun, ClientError> {
         self.choose_mode()?;
         // This may drop the open data connection.
-        self.drain(&Begin::new(command.clone(), offset).first().encode());
+        self.drain(&Begin::new(command.clone(), span).first().encode());
         if let Some(stream) = self.open_data.take() {
-            match self.order(command, offset)? {
+            match self.order(command, span)? {
                 Ok(reply) => return Ok(Begun { stream: Some(stream), reply }),
                 Err(reply) if reply.code == Code::DATA_CONNECTION_FAILED => {}
                 Err(reply) => {
@@ -62,7 +62,7 @@ impl Link {
             }
         }
         let prepared = self.prepare(command)?;
-        let reply = match self.order(command, offset)? {
+        let reply = match self.order(command, span)? {
             Ok(reply) => reply,
             Err(reply) => return Err(ClientError::refused(ErrorKind::Refused, what, reply)),
         };
@@ -120,14 +120,14 @@ impl Link {
         }
     }
 
-    /// Sends the command, after REST if the offset is not 0. The inner result has the final reply, if it came in place
+    /// Sends the command, after REST or RANG if it moves only a part of the file. The inner result has the final reply, if it came in place
     /// of 1yz, or the reply that refuses the command.
     fn order(
         &mut self,
         command: &Command,
-        offset: u64,
+        span: Span,
     ) -> Result<Result<Option<Reply>, Reply>, ClientError> {
-        match self.run(&mut Begin::new(command.clone(), offset))? {
+        match self.run(&mut Begin::new(command.clone(), span))? {
             Ok(Some(reply)) => match self.later_reply(true)? {
                 // The first reply belonged to the transfer before.
                 Some(begun) if begun.code.is_preliminary() => {
@@ -138,7 +138,10 @@ impl Link {
                 _ => Ok(Ok(Some(reply))),
             },
             Err(refused) if refused.stage == Stage::Restart => {
-                self.support.restart = false;
+                match span {
+                    Span::From(_) => self.support.restart = false,
+                    Span::Range(_) => self.features.ranges = false,
+                }
                 let what = "the server cannot resume";
                 Err(ClientError::refused(ErrorKind::Refused, what, refused.reply))
             }

@@ -1,5 +1,7 @@
 //! Downloads of one file over several connections, each of which fetches ranges of it (`pget`).
 //!
+//! A server with RANG sends just the range. Another one gets REST, and is stopped at the end of the range.
+//!
 //! All ranges go into one part. Its identity lists the ranges that are missing, so that a kill at any moment loses
 //! little, and an ordinary download of the file continues at the first of them. When no range is missing, the part is
 //! completed by an ordinary download, which compares its end and its checksum.
@@ -13,11 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
-use crate::ftp::command::{Command, Type};
+use crate::ftp::command::{Command, Range as Bytes, Type};
+use crate::ftp::dialogue::Span;
 
 use super::connection::Client;
 use super::error::{ClientError, ErrorKind};
 use super::identity::{Identity, write_identity};
+use super::link::Link;
 use super::metadata::RemoteMetadata;
 use super::names::{about, destination, name, shown};
 use super::parallel::{Event, FileProgress, Reporter, run_jobs};
@@ -117,39 +121,88 @@ fn fetch_range(
 ) -> Result<(), ClientError> {
     let begun = range.at.load(Ordering::Relaxed);
     client.with_retries(bytes, |client, bytes| {
-        let mut at = range.at.load(Ordering::Relaxed);
-        if at >= range.end {
+        let from = range.at.load(Ordering::Relaxed);
+        if from >= range.end {
             return Ok(());
         }
         let link = client.link()?;
         link.set_type(Type::Image)?;
+        let uses_range = link.features.ranges;
+        let mut arrival = RangeArrival { range, part, at: from, begun, is_over: false };
+        let received = arrival.receive(link, path, uses_range, bytes);
+        let lacks_range = uses_range && (arrival.is_over || !link.features.ranges);
+        if lacks_range && !link.is_dead() {
+            // The server refuses RANG, or sends more than the range: it may have sent it from another offset, too.
+            link.features.ranges = false;
+            range.at.store(from, Ordering::Relaxed);
+            arrival = RangeArrival { range, part, at: from, begun, is_over: false };
+            let received = arrival.receive(link, path, false, bytes);
+            client.set_reached(arrival.at);
+            return arrival.outcome(received, path);
+        }
+        client.set_reached(arrival.at);
+        arrival.outcome(received, path)
+    })
+}
+
+/// Data of a range that arrives.
+struct RangeArrival<'a> {
+    range: &'a MissingRange,
+    part: &'a Part,
+    /// Offset of the next byte.
+    at: u64,
+    /// Offset at which the job began.
+    begun: u64,
+    /// The server has sent more than the range.
+    is_over: bool,
+}
+
+impl RangeArrival<'_> {
+    /// Receives the range by RANG, or by REST and the end of the data connection.
+    fn receive(
+        &mut self,
+        link: &mut Link,
+        path: &[u8],
+        uses_range: bool,
+        bytes: &mut FileProgress<'_, usize, ()>,
+    ) -> Result<(), ClientError> {
         let command = Command::Retrieve(name(path)?);
-        let received = link.receive(&command, at, &about("pget", path), |chunk| {
-            let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        let (first, end) = (self.at, self.range.end);
+        let span = if uses_range {
+            Span::Range(Bytes { first, last: end - 1 })
+        } else {
+            Span::From(first)
+        };
+        let received = link.receive(&command, span, &about("pget", path), |chunk| {
+            let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
             let wanted = chunk.get(..left).unwrap_or(chunk);
-            part.write_at(wanted, at)?;
-            at += wanted.len() as u64;
-            range.at.store(at, Ordering::Relaxed);
-            bytes.progress(at - begun, None);
-            // The rest of the file belongs to other ranges: the server is stopped by closing the data connection.
-            let is_end = at == range.end && wanted.len() < chunk.len();
-            if is_end {
+            self.part.write_at(wanted, self.at)?;
+            self.at += wanted.len() as u64;
+            self.range.at.store(self.at, Ordering::Relaxed);
+            bytes.progress(self.at - self.begun, None);
+            self.is_over = wanted.len() < chunk.len();
+            if self.is_over {
+                // The rest of the file belongs to other ranges: the server is stopped by closing the data connection.
                 Err(ClientError::new(ErrorKind::Local, "end of the range"))
             } else {
                 Ok(())
             }
         });
-        client.set_reached(at);
+        received.map(drop)
+    }
+
+    /// Returns the outcome of the range.
+    fn outcome(&self, received: Result<(), ClientError>, path: &[u8]) -> Result<(), ClientError> {
         match received {
             // The server may complain about the closed data connection.
-            _ if at == range.end => Ok(()),
-            Ok(_) => {
+            _ if self.at == self.range.end => Ok(()),
+            Ok(()) => {
                 let message = format!("{}: the file ended early", shown(path));
                 Err(ClientError::new(ErrorKind::Incomplete, message))
             }
             Err(error) => Err(error),
         }
-    })
+    }
 }
 
 /// A range that is not fetched yet, up to `end`.

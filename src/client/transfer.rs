@@ -7,7 +7,7 @@ use rustix::net::sockopt;
 
 use crate::ftp::block::{self, Decoder, Item};
 use crate::ftp::command::{Command, Mode, Type};
-use crate::ftp::dialogue::{Abort, Aborted, Finish};
+use crate::ftp::dialogue::{Abort, Aborted, Finish, Span};
 use crate::ftp::{Code, Reply};
 
 use super::data::{Begun, broken};
@@ -37,7 +37,7 @@ pub(super) enum Ending {
 }
 
 impl Link {
-    /// Receives the data of a command from an offset on, and passes each chunk to `keep`. Changes to stream mode, once,
+    /// Receives the data of a command for a part of a file, and passes each chunk to `keep`. Changes to stream mode, once,
     /// if the server accepted block mode but does not use it.
     ///
     /// # Errors
@@ -46,18 +46,19 @@ impl Link {
     pub(super) fn receive(
         &mut self,
         command: &Command,
-        offset: u64,
+        span: impl Into<Span>,
         what: &str,
         mut keep: impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<Ending, ClientError> {
+        let span = span.into();
         let mut is_kept = false;
-        let received = self.receive_once(command, offset, what, &mut |chunk: &[u8]| {
+        let received = self.receive_once(command, span, what, &mut |chunk: &[u8]| {
             is_kept = true;
             keep(chunk)
         });
         let falls_back = self.settings.stream && self.parameters.mode.is_none();
         if received.is_err() && falls_back && !is_kept && !self.is_dead() {
-            return self.receive_once(command, offset, what, &mut keep);
+            return self.receive_once(command, span, what, &mut keep);
         }
         received
     }
@@ -65,11 +66,11 @@ impl Link {
     fn receive_once(
         &mut self,
         command: &Command,
-        offset: u64,
+        span: Span,
         what: &str,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<Ending, ClientError> {
-        let begun = self.begin(command, offset, what)?;
+        let begun = self.begin(command, span, what)?;
         let Some(mut stream) = begun.stream else { return Ok(Ending::Marked) };
         let mut is_foreign = false;
         let outcome = match self.mode() {
@@ -183,7 +184,7 @@ impl Link {
         what: &str,
         mut next: impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut stream = match self.begin(command, offset, what)? {
+        let mut stream = match self.begin(command, offset.into(), what)? {
             Begun { stream: Some(stream), reply: None } => stream,
             Begun { reply, .. } => {
                 let error = ClientError::new(

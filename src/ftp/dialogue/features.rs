@@ -16,7 +16,7 @@ pub struct Features {
     pub set_modified: bool,
     /// HASH, with the algorithm that it uses.
     pub hash: Option<Algorithm>,
-    /// RANG: HASH of a range of bytes.
+    /// RANG: HASH or RETR of a range of bytes.
     pub ranges: bool,
     /// XCRC and similar commands, best algorithm first.
     pub checksums: Vec<Algorithm>,

@@ -22,4 +22,4 @@ pub use login::Login;
 pub use opening::{Authentication, Opened, Opening};
 pub use passive::Passive;
 pub use step::{Dialogue, Refused, Stage, Step};
-pub use transfer::{Begin, Finish};
+pub use transfer::{Begin, Finish, Span};

@@ -1,28 +1,48 @@
 //! A transfer: the command that starts it, and the reply that ends it. The data moves between the two.
 
 use super::step::{Dialogue, Refused, Stage, Step};
-use crate::ftp::command::Command;
+use crate::ftp::command::{Command, Range};
 use crate::ftp::reply::Reply;
 
-/// The start of a transfer: REST for an offset other than 0, the command, and its 1yz. Some servers reply 2yz at once;
-/// that is the final reply.
+/// The part of a file that a transfer moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// From an offset in bytes to the end (REST).
+    From(u64),
+    /// A range, both ends included (RANG).
+    Range(Range),
+}
+
+impl From<u64> for Span {
+    fn from(offset: u64) -> Self {
+        Self::From(offset)
+    }
+}
+
+/// The start of a transfer: REST for an offset other than 0 or RANG, the command, and its 1yz. Some servers reply 2yz at
+/// once; that is the final reply.
 #[derive(Debug)]
 pub struct Begin {
     command: Command,
-    restart: Option<u64>,
+    before: Option<Command>,
 }
 
 impl Begin {
-    /// Creates the start of a transfer at an offset in bytes.
+    /// Creates the start of a transfer of a part of a file.
     #[must_use]
-    pub fn new(command: Command, offset: u64) -> Self {
-        Self { command, restart: Some(offset).filter(|offset| *offset > 0) }
+    pub fn new(command: Command, span: impl Into<Span>) -> Self {
+        let before = match span.into() {
+            Span::From(0) => None,
+            Span::From(offset) => Some(Command::Restart(offset)),
+            Span::Range(range) => Some(Command::Range(Some(range))),
+        };
+        Self { command, before }
     }
 
     /// Returns the first command of the transfer.
     #[must_use]
     pub fn first(&self) -> Command {
-        self.restart.map_or_else(|| self.command.clone(), Command::Restart)
+        self.before.as_ref().unwrap_or(&self.command).clone()
     }
 }
 
@@ -34,7 +54,7 @@ impl Dialogue for Begin {
     }
 
     fn reply(&mut self, reply: Reply) -> Result<Step<Option<Reply>>, Refused> {
-        if self.restart.take().is_some() {
+        if self.before.take().is_some() {
             return if reply.code.is_intermediate() {
                 Ok(Step::Send(self.command.clone()))
             } else {
