@@ -83,7 +83,7 @@ struct Arguments {
     #[argh(switch)]
     stream: bool,
 
-    /// maximum number of connections of mirror (default: 1)
+    /// maximum number of connections of a command that transfers several files (default: 1)
     #[argh(option, default = "1", from_str_fn(connections), arg_name = "n")]
     parallel: usize,
 

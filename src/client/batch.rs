@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::ftp::command::Type;
 
@@ -45,19 +46,26 @@ pub(super) struct BatchFile {
 /// Event during a batch. Files are named by their index.
 #[derive(Debug)]
 pub(super) enum BatchEvent {
-    /// A file is complete, with this number of bytes.
-    Done(usize, u64),
-    Failed(ClientError),
+    /// A file is complete.
+    Done(usize, FileOutcome),
+    Failed(usize, ClientError),
     Note(String),
     /// Number of bytes moved so far.
     Moved(u64),
 }
 
+/// Size of a file that was transferred, and the time that this took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileOutcome {
+    pub(super) bytes: u64,
+    pub(super) took: Duration,
+}
+
 /// Indexes of files, for one connection.
 type Job = VecDeque<usize>;
 
-/// Index of a file, and the number of its bytes.
-type BatchOutcome = (usize, Result<u64, ClientError>);
+/// Index of a file, and its outcome.
+type BatchOutcome = (usize, Result<FileOutcome, ClientError>);
 
 /// The end of a thread that transfers files, and the progress of one of them.
 type BatchReporter<'r> = Reporter<'r, Job, BatchOutcome>;
@@ -72,7 +80,7 @@ impl Client {
         &mut self,
         direction: Direction,
         representation: Type,
-        files: &[BatchFile],
+        files: &[&BatchFile],
         connections: usize,
         mut observe: impl FnMut(BatchEvent),
     ) -> Result<(), ClientError> {
@@ -85,9 +93,12 @@ impl Client {
         };
         let work = |client: &mut Self, job: &mut Job, report: &BatchReporter<'_>| {
             while let Some(&index) = job.front() {
-                if let Some(file) = files.get(index) {
+                if let Some(&file) = files.get(index) {
                     let mut progress = report.progress(shown(&file.remote));
-                    let outcome = transfer(client, job, file, &mut progress);
+                    #[expect(clippy::disallowed_methods, reason = "the time of a file is reported")]
+                    let begun = Instant::now();
+                    let outcome = transfer(client, job, file, &mut progress)
+                        .map(|bytes| FileOutcome { bytes, took: begun.elapsed() });
                     give_up_if_lost(client, outcome.as_ref().err(), report.is_first)?;
                     report.outcome((index, outcome));
                 }
@@ -98,8 +109,8 @@ impl Client {
         let jobs = jobs(files, connections.max(1));
         run_jobs(self, connections, jobs, work, |event, _| {
             observe(match event {
-                Event::Outcome((index, Ok(bytes))) => BatchEvent::Done(index, bytes),
-                Event::Outcome((_, Err(error))) => BatchEvent::Failed(error),
+                Event::Outcome((index, Ok(outcome))) => BatchEvent::Done(index, outcome),
+                Event::Outcome((index, Err(error))) => BatchEvent::Failed(index, error),
                 Event::Note(note) => BatchEvent::Note(note),
                 Event::Moved(bytes) => BatchEvent::Moved(bytes),
             });
@@ -124,7 +135,7 @@ fn give_up_if_lost(
 }
 
 /// Distributes files to jobs: large ones first, each alone, then the small ones in their order.
-fn jobs(files: &[BatchFile], connections: usize) -> VecDeque<Job> {
+fn jobs(files: &[&BatchFile], connections: usize) -> VecDeque<Job> {
     let per_job = match connections {
         1 => FILES_PER_JOB,
         _ => (files.len() / (connections * JOBS_PER_CONNECTION)).clamp(1, FILES_PER_JOB),
@@ -151,7 +162,7 @@ fn jobs(files: &[BatchFile], connections: usize) -> VecDeque<Job> {
 fn download(
     client: &mut Client,
     representation: Type,
-    files: &[BatchFile],
+    files: &[&BatchFile],
     job: &Job,
     file: &BatchFile,
     progress: &mut BatchProgress<'_>,

@@ -51,6 +51,7 @@ pub mod shell;
 mod stream;
 mod support;
 mod transfer;
+mod tree_walk;
 mod trust;
 mod upload;
 pub mod url;

@@ -57,6 +57,16 @@ pub(super) fn without_slash(directory: &[u8]) -> &[u8] {
     }
 }
 
+/// Appends a name to the path of a directory.
+#[must_use]
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        directory if directory.ends_with(b"/") => [directory, name].concat(),
+        directory => [directory, b"/", name].concat(),
+    }
+}
+
 /// Returns a path as the argument of a command.
 pub(super) fn name(path: &[u8]) -> Result<PathName, ClientError> {
     if path.is_empty() {

@@ -200,6 +200,21 @@ impl Dispatch {
     }
 }
 
+/// Cuts a list into jobs of at most `most` items, so that each connection gets several of them.
+pub(super) fn batches<T>(
+    list: &mut Vec<T>,
+    connections: usize,
+    most: usize,
+) -> VecDeque<VecDeque<T>> {
+    let size = (list.len() / connections.max(1)).clamp(1, most.max(1));
+    let mut jobs = VecDeque::new();
+    let mut list = std::mem::take(list).into_iter().peekable();
+    while list.peek().is_some() {
+        jobs.push_back(list.by_ref().take(size).collect());
+    }
+    jobs
+}
+
 /// Does jobs until there are no more, or until the connection is lost.
 fn serve<J, O>(
     client: &mut Client,

@@ -42,6 +42,7 @@ mod scanning;
 mod servers;
 mod service;
 mod settings;
+mod several;
 mod shell;
 mod slaves;
 mod status;

@@ -11,43 +11,43 @@ use std::thread;
 const CLIENT: &str = env!("CARGO_BIN_EXE_ftpclient");
 
 /// An invented server. A script answers what makes it odd, and the rest is answered as usual.
-struct OddServer {
+pub(crate) struct OddServer {
     address: SocketAddr,
     /// The lines of all clients.
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 /// One connection to an invented server.
-struct Conversation {
+pub(crate) struct Conversation {
     control: TcpStream,
     data: TcpListener,
     /// Number of connections before this one.
-    number: usize,
+    pub(crate) number: usize,
     /// Set by a script that has heard of the next transfer.
     is_announced: bool,
 }
 
 impl Conversation {
     /// Sends lines as they are.
-    fn say(&mut self, text: &str) -> bool {
+    pub(crate) fn say(&mut self, text: &str) -> bool {
         self.control.write_all(text.as_bytes()).is_ok()
     }
 
     /// Accepts the data connection, sends bytes and closes it.
-    fn send(&self, bytes: &[u8]) {
+    pub(crate) fn send(&self, bytes: &[u8]) {
         let (mut data, _) = self.data.accept().unwrap();
         let _sent = data.write_all(bytes);
     }
 
     /// Sends a listing or a file, with its replies.
-    fn transfer(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn transfer(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.say("150 here\r\n");
         self.send(bytes.as_ref());
         self.say("226 done\r\n")
     }
 
     /// Stores a file, with its replies, and returns it.
-    fn store(&mut self) -> Vec<u8> {
+    pub(crate) fn store(&mut self) -> Vec<u8> {
         self.say("150 go\r\n");
         let mut bytes = Vec::new();
         let (mut data, _) = self.data.accept().unwrap();
@@ -80,7 +80,9 @@ impl Conversation {
 impl OddServer {
     /// Starts a server. `script` answers a line and returns true, or returns false for the usual answer. A script that
     /// shuts its connection down ends it.
-    fn start(script: impl Fn(&mut Conversation, &str) -> bool + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(
+        script: impl Fn(&mut Conversation, &str) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self::greeting(|_| "220 odd\r\n", script)
     }
 
@@ -116,7 +118,12 @@ impl OddServer {
     }
 
     /// Runs the client in `folder` on these commands. Returns its status, and both of its outputs.
-    fn run_in(&self, folder: &Path, options: &[&str], commands: &str) -> (i32, String, String) {
+    pub(crate) fn run_in(
+        &self,
+        folder: &Path,
+        options: &[&str],
+        commands: &str,
+    ) -> (i32, String, String) {
         let retries: &[&str] =
             if options.contains(&"--retries") { &[] } else { &["--retries", "1"] };
         let mut child = Command::new(CLIENT)
@@ -137,12 +144,12 @@ impl OddServer {
         (status.code().unwrap_or(-1), text(stdout), text(stderr))
     }
 
-    fn run(&self, commands: &str) -> (i32, String, String) {
+    pub(crate) fn run(&self, commands: &str) -> (i32, String, String) {
         self.run_in(tempfile::tempdir().unwrap().path(), &[], commands)
     }
 
     /// Returns the number of lines that begin with these words.
-    fn count(&self, words: &str) -> usize {
+    pub(crate) fn count(&self, words: &str) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| line.starts_with(words)).count()
     }
 }

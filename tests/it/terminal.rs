@@ -213,6 +213,33 @@ fn no_line_is_wider_than_a_narrow_terminal() {
     }
 }
 
+#[test]
+fn the_total_of_a_tree_moves_in_one_line_of_a_narrow_terminal() {
+    let server = TestServer::start(|_| {});
+    fs::create_dir(server.root.path().join("中文 tree")).unwrap();
+    for number in 0..12 {
+        server.write(&format!("中文 tree/文{number}"), vec![7; 30_000]);
+    }
+    for (columns, command) in [(40, "get -r"), (40, "mirror"), (20, "get -P 2 -r"), (100, "get -r")]
+    {
+        let mut terminal = Terminal::start(&server, columns, &["--limit", "300K"]);
+        terminal.expect(0, "> ");
+        terminal.press(&format!("{command} '中文 tree'\r"));
+        terminal.expect(0, " of 12 ");
+        terminal.expect(0, "12 files, ");
+        terminal.press("bye\r");
+        let screen = Arc::clone(&terminal.screen);
+        terminal.end();
+        let screen = String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
+        let lines = screen.split(['\r', '\n']).map(without_escapes);
+        for line in lines.filter(|line| line.contains(" of 12 ")) {
+            let width = unicode_width::UnicodeWidthStr::width(line.as_str());
+            assert!(width <= usize::from(columns), "{columns}: {line}");
+        }
+        assert_eq!(screen.matches("files, ").count(), 1, "{screen}");
+    }
+}
+
 /// Removes the control sequences of a terminal.
 fn without_escapes(line: &str) -> String {
     let mut text = String::new();

@@ -14,13 +14,14 @@ use crate::client::batch::{BatchEvent, BatchFile, Direction, set_local_mode};
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
+use crate::client::names::join;
 
 use super::options::Mirror;
 use super::plan::MirrorAction;
 use super::prepare::MirrorPlan;
 use super::report::{MirrorEvent, MirrorReport};
 use super::scan::local_path;
-use super::tree::{Item, ItemKind, Stamp, join};
+use super::tree::{Item, ItemKind, Stamp};
 
 /// Suffix of a link before it replaces another.
 const NEW_LINK_SUFFIX: &str = ".part";
@@ -130,14 +131,15 @@ impl Run<'_, '_> {
             _ => None,
         };
         let files: Vec<BatchFile> = actions.iter().filter_map(file).collect();
+        let files: Vec<&BatchFile> = files.iter().collect();
         let Mirror { direction, representation, connections, .. } = *mirror;
         client.transfer_files(direction, representation, &files, connections, |event| match event {
-            BatchEvent::Done(index, bytes) => {
+            BatchEvent::Done(index, outcome) => {
                 if let Some(action) = actions.get(index) {
-                    self.done(action, bytes);
+                    self.done(action, outcome.bytes);
                 }
             }
-            BatchEvent::Failed(error) => self.failed(error),
+            BatchEvent::Failed(_, error) => self.failed(error),
             BatchEvent::Note(note) => (self.observe)(&MirrorEvent::Note(&note)),
             BatchEvent::Moved(bytes) => (self.observe)(&MirrorEvent::Moved(bytes)),
         })

@@ -8,21 +8,15 @@ use crate::client::checks::{Comparison, Whole};
 use crate::client::connection::Client;
 use crate::client::directory::unread;
 use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::{about, shown};
-use crate::client::parallel::{Event, Reporter, run_jobs};
-use crate::ftp::listing::{Directory, Kind as EntryKind};
+use crate::client::names::{about, join, shown};
+use crate::client::parallel::{Event, Reporter, batches, run_jobs};
+use crate::client::tree_walk::{Below, Level, TreeVisitor, TreeWalk, repeats};
 
 use super::options::Mirror;
 use super::plan::{MirrorAction, Plan, Rules, plan};
 use super::report::MirrorEvent;
-use super::scan::{DEPTH_MAX, Reading, Side, add_listing, local_path, scan_local};
-use super::tree::{Item, ItemKind, Stamp, Tree, directories_above, join};
-
-/// Maximum number of directories that a mirror lists: a server can show a tree that repeats itself.
-const DIRECTORIES_MAX: usize = 100_000;
-
-/// Maximum number of directories that one connection lists ahead.
-const LISTINGS_AHEAD: usize = 32;
+use super::scan::{Reading, Side, add_listing, local_path, scan_local};
+use super::tree::{Item, ItemKind, Stamp, Tree};
 
 /// Maximum number of files that one connection asks about in a row.
 const QUESTIONS_MAX: usize = 64;
@@ -119,54 +113,16 @@ impl Client {
         side: Side,
         observe: Observer<'_>,
     ) -> Result<(Tree, Vec<ClientError>), ClientError> {
-        let (mut tree, mut errors) = (Tree::default(), Vec::new());
-        let root = match self.with_retries(&mut (), |client, ()| client.level(&mirror.remote)) {
-            Ok(root) => root,
+        let (root, connections) = (&mirror.remote, mirror.connections);
+        let walk = TreeWalk { root, connections, asks_kinds: true };
+        let (tree, errors) = (Tree::default(), Vec::new());
+        let mut scan = RemoteScan { mirror, side, umask: umask(), tree, errors, observe };
+        match self.walk_tree(&walk, &mut scan) {
             // The target of an upload may not exist yet.
-            Err(error) if side == Side::Target && error.is_refused_for_good() => {
-                return Ok((tree, errors));
-            }
-            Err(error) => return Err(error),
-        };
-        let is_exact = self.lists_exactly();
-        let reading = Reading { filter: &mirror.filter, is_exact, side, umask: umask() };
-        errors.extend(note_unread(&mut tree, &mirror.remote, b"", &root));
-        let mut waiting = add_listing(&mut tree, b"", root.entries, &reading);
-        let mut listed = waiting.len();
-        let jobs = batches(&mut waiting, mirror.connections);
-        let work = |client: &mut Self, job: &mut Directories, report: &Reporter<'_, _, _>| {
-            list_all(client, &mirror.remote, job, report)
-        };
-        run_jobs(self, mirror.connections, jobs, work, |event, queue| match event {
-            Event::Outcome((directory, Ok(level))) => {
-                errors.extend(note_unread(&mut tree, &mirror.remote, &directory, &level));
-                let below = add_listing(&mut tree, &directory, level.entries, &reading);
-                let depth = directories_above(&directory).count() + 1;
-                let left = DIRECTORIES_MAX.saturating_sub(listed);
-                if !below.is_empty() && (depth > DEPTH_MAX || left < below.len()) {
-                    let why = if depth > DEPTH_MAX { "too deep" } else { "too many directories" };
-                    let message = format!("{}: {why}", shown(&directory));
-                    errors.push(ClientError::new(ErrorKind::Refused, message));
-                    for path in &below {
-                        tree.mark_incomplete(path);
-                    }
-                } else {
-                    listed += below.len();
-                    waiting.extend(below);
-                }
-                if queue.is_empty() || waiting.len() >= LISTINGS_AHEAD {
-                    queue.extend(batches(&mut waiting, mirror.connections));
-                }
-                observe(&MirrorEvent::Scanned(tree.items.len()));
-            }
-            Event::Outcome((directory, Err(error))) => {
-                tree.mark_incomplete(&directory);
-                errors.push(error);
-            }
-            Event::Note(note) => observe(&MirrorEvent::Note(&note)),
-            Event::Moved(_) => {}
-        })?;
-        Ok((tree, errors))
+            Err(error) if side == Side::Target && error.is_refused_for_good() => {}
+            outcome => outcome?,
+        }
+        Ok((scan.tree, scan.errors))
     }
 
     /// Asks the server about files whose listing does not show whether they differ: their checksums, or their exact
@@ -201,7 +157,7 @@ impl Client {
                 files.push((path.clone(), *one));
             }
         }
-        let jobs = batches(&mut files, mirror.connections);
+        let jobs = batches(&mut files, mirror.connections, QUESTIONS_MAX);
         let work = |client: &mut Self, job: &mut Files, report: &Reporter<'_, _, _>| {
             ask_all(client, mirror, job, report)
         };
@@ -223,38 +179,50 @@ impl Client {
     }
 }
 
-/// Directories to list, and the result of one of them.
-type Directories = VecDeque<Vec<u8>>;
-type ListedDirectory = (Vec<u8>, Result<Directory, ClientError>);
+/// The remote tree of a mirror while it is listed.
+struct RemoteScan<'a, 'o> {
+    mirror: &'a Mirror,
+    side: Side,
+    umask: u32,
+    tree: Tree,
+    errors: Vec<ClientError>,
+    observe: Observer<'o>,
+}
+
+impl TreeVisitor for RemoteScan<'_, '_> {
+    fn listed(&mut self, level: Level) -> Vec<Below> {
+        let Level { path, directory, is_exact } = level;
+        if let Some(error) = unread(&join(&self.mirror.remote, &path), &directory) {
+            self.tree.mark_incomplete(&path);
+            self.errors.push(error);
+        }
+        let (filter, side, umask) = (&self.mirror.filter, self.side, self.umask);
+        let reading = Reading { filter, is_exact, side, umask };
+        let below = add_listing(&mut self.tree, &path, directory.entries, &reading);
+        (self.observe)(&MirrorEvent::Scanned(self.tree.items.len()));
+        below
+    }
+
+    fn failed(&mut self, paths: &[Vec<u8>], error: ClientError) {
+        for path in paths {
+            self.tree.mark_incomplete(path);
+        }
+        self.errors.push(error);
+    }
+
+    fn repeated(&mut self, path: &[u8]) {
+        self.tree.mark_incomplete(path);
+        (self.observe)(&MirrorEvent::Note(&repeats(path)));
+    }
+
+    fn note(&mut self, text: &str) {
+        (self.observe)(&MirrorEvent::Note(text));
+    }
+}
 
 /// Files to ask about, with their sizes, and the result of one of them.
 type Files = VecDeque<(Vec<u8>, u64)>;
 type Answered = (Vec<u8>, Result<Answer, ClientError>);
-
-/// Lists directories, and sends the requests for the next ones ahead.
-fn list_all(
-    client: &mut Client,
-    root: &[u8],
-    job: &mut Directories,
-    report: &Reporter<'_, Directories, ListedDirectory>,
-) -> Result<(), ClientError> {
-    while let Some(directory) = job.front() {
-        client.pipeline_listings(job.iter().map(|directory| join(root, directory)));
-        let path = join(root, directory);
-        let mut progress = report.progress(shown(&path));
-        let listed = client.with_retries(&mut progress, |client, _| client.level(&path));
-        if let Err(error) = listed {
-            if error.kind == ErrorKind::Interrupted || client.is_lost() {
-                return Err(error);
-            }
-            report.outcome((directory.clone(), Err(error)));
-        } else {
-            report.outcome((directory.clone(), listed));
-        }
-        job.pop_front();
-    }
-    Ok(())
-}
 
 /// Answer about a file.
 enum Answer {
@@ -293,29 +261,7 @@ fn ask_all(
     Ok(())
 }
 
-/// Marks a directory as incomplete if lines of its listing could not be read, and returns the error about them.
-fn note_unread(
-    tree: &mut Tree,
-    root: &[u8],
-    path: &[u8],
-    directory: &Directory,
-) -> Option<ClientError> {
-    let error = unread(&join(root, path), directory)?;
-    tree.mark_incomplete(path);
-    Some(error)
-}
-
 impl Client {
-    /// Returns a directory in which each entry has a kind; asks where the listing does not show it.
-    fn level(&mut self, path: &[u8]) -> Result<Directory, ClientError> {
-        let mut directory = self.read_directory(path)?;
-        for entry in directory.entries.iter_mut().filter(|entry| entry.kind.is_none()) {
-            let is_directory = self.is_directory(&join(path, &entry.name))?;
-            entry.kind = Some(if is_directory { EntryKind::Directory } else { EntryKind::File });
-        }
-        Ok(directory)
-    }
-
     /// Compares a local file with a remote one by their checksums.
     fn compare(
         &mut self,
@@ -343,17 +289,6 @@ impl Client {
         let modified = link.optional(|link| link.modified(path))?;
         Ok(modified.map(|time| Answer::Modified(Stamp::exact(time))))
     }
-}
-
-/// Cuts a list into jobs, so that each connection gets several of them.
-fn batches<T>(list: &mut Vec<T>, connections: usize) -> VecDeque<VecDeque<T>> {
-    let size = (list.len() / connections.max(1)).clamp(1, LISTINGS_AHEAD.max(QUESTIONS_MAX));
-    let mut jobs = VecDeque::new();
-    let mut list = std::mem::take(list).into_iter().peekable();
-    while list.peek().is_some() {
-        jobs.push_back(list.by_ref().take(size).collect());
-    }
-    jobs
 }
 
 /// Returns the bits that new files do not get.

@@ -11,15 +11,13 @@ use jiff::Timestamp;
 use walkdir::WalkDir;
 
 use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::shown_path;
+use crate::client::names::{join, shown_path};
 use crate::client::part::Part;
+use crate::client::tree_walk::{Below, DEPTH_MAX};
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 
 use super::filter::Filter;
-use super::tree::{Item, ItemKind, Stamp, Tree, join, parent};
-
-/// Maximum depth of the trees that are copied, in directories.
-pub(in crate::client) const DEPTH_MAX: usize = 64;
+use super::tree::{Item, ItemKind, Stamp, Tree, parent};
 
 /// Seconds of a minute, and of a day: precisions of the times in LIST.
 const MINUTE: i64 = 60;
@@ -105,7 +103,7 @@ fn local_item(path: &Path, found: &fs::Metadata) -> Item {
     Item { kind, modified, mode: Some(found.permissions().mode() & 0o777) }
 }
 
-/// Adds the entries of one remote directory to a tree. Returns the paths of its directories.
+/// Adds the entries of one remote directory to a tree. Returns its directories.
 ///
 /// SECURITY: a server chooses the names. One that could lead out of the local directory is left out, and a name that
 /// comes twice counts once.
@@ -114,9 +112,9 @@ pub(super) fn add_listing(
     directory: &[u8],
     entries: Vec<Listed>,
     reading: &Reading<'_>,
-) -> Vec<Vec<u8>> {
+) -> Vec<Below> {
     let mut below = Vec::new();
-    for entry in entries {
+    for mut entry in entries {
         let is_name = !matches!(entry.name.as_slice(), b"" | b"." | b"..")
             && !entry.name.iter().any(|byte| matches!(byte, b'/' | b'\0'));
         let path = join(directory, &entry.name);
@@ -132,7 +130,7 @@ pub(super) fn add_listing(
             continue;
         }
         if is_directory {
-            below.push(path.clone());
+            below.push(Below { path: path.clone(), unique: entry.unique.take() });
         }
         tree.items.insert(path, remote_item(entry, reading));
     }

@@ -115,13 +115,3 @@ pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
 pub(super) fn directories_above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::successors(parent(path), |path| parent(path))
 }
-
-/// Appends a name to the path of a directory.
-#[must_use]
-pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" => name.to_vec(),
-        directory if directory.ends_with(b"/") => [directory, name].concat(),
-        directory => [directory, b"/", name].concat(),
-    }
-}

@@ -19,6 +19,16 @@ use super::state::Shell;
 pub(super) const CLOBBER: Flag = Flag::long("clobber", "replace local files that differ");
 pub(super) const NO_CLOBBER: Flag = Flag::long("no-clobber", "keep local files that exist");
 
+/// Decision about a download to a local name. Notes are for the user.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Write,
+    /// The local file is the same.
+    Unchanged(String),
+    /// The local file differs, and stays.
+    Kept(String),
+}
+
 impl Shell {
     /// Runs `act` with the rule that the options of a call set.
     pub(super) fn with_clobber<T>(&mut self, given: &Given, act: impl FnOnce(&mut Self) -> T) -> T {
@@ -36,29 +46,48 @@ impl Shell {
     /// Returns true if a download may write to this local name. Returns false if the file is to be skipped.
     ///
     /// # Errors
-    /// [`ErrorKind::Local`], if a script has no rule for a file that differs.
+    /// As for [`Self::verdict`].
     pub(super) fn may_write(
         &mut self,
         remote: &[u8],
         local: &Path,
         known: Option<RemoteMetadata>,
     ) -> Result<bool, ClientError> {
-        let Ok(here) = fs::metadata(local) else { return Ok(true) };
+        match self.verdict(remote, local, known)? {
+            Verdict::Write => Ok(true),
+            Verdict::Unchanged(note) | Verdict::Kept(note) => {
+                self.note(&note);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Decides about a download to a local name. Asks the user if there is no rule.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Local`], if a script has no rule for a file that differs.
+    pub(super) fn verdict(
+        &mut self,
+        remote: &[u8],
+        local: &Path,
+        known: Option<RemoteMetadata>,
+    ) -> Result<Verdict, ClientError> {
+        let Ok(here) = fs::metadata(local) else { return Ok(Verdict::Write) };
         if !here.is_file() || self.clobber == Clobber::Replace {
             // The download itself refuses a directory or a device.
-            return Ok(true);
+            return Ok(Verdict::Write);
         }
         let name = shown_path(local);
         if self.is_unchanged(remote, local, &here, known)? {
-            self.note(&format!("{name}: unchanged, skipped"));
-            return Ok(false);
+            return Ok(Verdict::Unchanged(format!("{name}: unchanged, skipped")));
         }
         match self.clobber {
-            Clobber::Keep => {
-                self.note(&format!("{name}: exists and differs, kept"));
-                Ok(false)
-            }
-            Clobber::Ask if self.interactive => self.ask_to_replace(&name),
+            Clobber::Keep => Ok(Verdict::Kept(format!("{name}: exists and differs, kept"))),
+            Clobber::Ask if self.interactive => Ok(if self.ask_to_replace(&name)? {
+                Verdict::Write
+            } else {
+                Verdict::Kept(format!("{name}: kept"))
+            }),
             _ => Err(ClientError::new(
                 ErrorKind::Local,
                 format!(
@@ -79,7 +108,7 @@ impl Shell {
         let there = if let Some(known) = known {
             known
         } else {
-            let mut progress = TransferBar::new("", self.settings.quiet);
+            let mut progress = TransferBar::new("", self.settings.quiet, &self.messages);
             self.client()?.with_retries(&mut progress, |client, _| client.metadata(remote))?
         };
         let modified = here.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
@@ -114,7 +143,6 @@ impl Shell {
             }
             "n" | "no" | "" => Ok(false),
             _ => {
-                self.note(&format!("{name}: kept"));
                 self.typed_ahead.push_back(answer);
                 Ok(false)
             }

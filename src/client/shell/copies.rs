@@ -5,21 +5,21 @@ use crate::client::mirror::{Mirror, MirrorEvent};
 
 use super::flow::{Done, Flow};
 use super::state::Shell;
-use super::tree_progress::{TreeBar, summary};
+use super::tree_progress::{TreeBar, TreeSum};
 
 impl Shell {
     /// Makes one tree like another, and prints a sum.
     pub(super) fn copy_tree(&mut self, mirror: &Mirror) -> Done {
-        let mut bar = TreeBar::new("mirror", self.settings.quiet);
+        let bar = TreeBar::new("mirror", self.settings.quiet, &self.messages);
         let mut observe = |event: &MirrorEvent<'_>| bar.event(event);
         let client = self.client()?;
         let outcome = client
             .plan_mirror(mirror, &mut observe)
             .and_then(|plan| client.run_mirror(&plan, &mut observe));
-        bar.clear();
+        let took = bar.clear();
         self.forget_names();
         let report = outcome?;
-        self.note(&summary(&report));
+        self.note(&TreeSum::of(&report).text(took));
         self.all_of(report.errors)
     }
 

@@ -1,6 +1,5 @@
 //! The progress bar, on terminals only, and the line that is printed for a finished file.
 
-use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
@@ -8,6 +7,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 use crate::client::progress::Progress;
 
 use super::columns::shorten;
+use super::messages::Messages;
 use super::output::terminal_columns;
 
 /// Maximum number of times per second that a bar is redrawn.
@@ -35,13 +35,14 @@ pub(super) struct TransferBar {
     /// Offset in the file at which the transfer began, in bytes.
     started_at: Option<u64>,
     quiet: bool,
+    messages: Messages,
 }
 
 impl TransferBar {
-    pub(super) fn new(name: &str, quiet: bool) -> Self {
+    pub(super) fn new(name: &str, quiet: bool, messages: &Messages) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a person watches: the clock is theirs")]
         let begun = Instant::now();
-        let shows = !quiet && io::stderr().is_terminal();
+        let shows = !quiet && messages.may_draw();
         let columns = terminal_columns();
         let target = if shows {
             ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)
@@ -50,7 +51,8 @@ impl TransferBar {
         };
         let bar = ProgressBar::with_draw_target(None, target)
             .with_message(shorten(name, name_cells(columns)));
-        Self { bar, name: name.to_owned(), begun, started_at: None, quiet }
+        let (name, messages) = (name.to_owned(), messages.clone());
+        Self { bar, name, begun, started_at: None, quiet, messages }
     }
 
     /// Removes the bar and prints one line: name, size, time and rate.
@@ -65,14 +67,13 @@ impl TransferBar {
                 String::new()
             };
             let text = format!(
-                "{}: {} in {}{}{resumed} {into}\n",
+                "{}: {} in {}{}{resumed} {into}",
                 self.name,
                 HumanBytes(bytes),
                 seconds(took),
                 rate(bytes - before, took)
             );
-            // A failed write to standard error cannot be reported anywhere.
-            let _written = io::stderr().write_all(text.as_bytes());
+            self.messages.print(&text);
         }
     }
 
@@ -98,10 +99,7 @@ impl Progress for TransferBar {
 
     fn note(&mut self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| {
-                // A failed write to standard error cannot be reported anywhere.
-                let _written = writeln!(io::stderr(), "{}: {text}", self.name);
-            });
+            self.bar.suspend(|| self.messages.print(&format!("{}: {text}", self.name)));
         }
     }
 }
@@ -123,9 +121,8 @@ fn style(has_total: bool, columns: usize) -> ProgressStyle {
         (false, _) => "{msg} {binary_bytes}",
     };
     let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        let seconds = state.eta().as_secs();
         // Writing to a bar's text cannot fail.
-        let _written = write!(out, "{}:{:02}", seconds / 60, seconds % 60);
+        let _written = out.write_str(&left(state.eta()));
     };
     // Invariant: both templates are constants that a test parses.
     ProgressStyle::with_template(template)
@@ -139,17 +136,25 @@ fn name_cells(columns: usize) -> usize {
     columns.saturating_sub(cells_without_name(columns)).max(NAME_CELLS_MIN)
 }
 
-fn seconds(took: Duration) -> String {
+/// Returns the time left, such as `0:04`.
+pub(super) fn left(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Returns a time, such as `0.1 s`.
+pub(super) fn seconds(took: Duration) -> String {
     format!("{:.1} s", took.as_secs_f64())
 }
 
+/// Returns the rate, such as `, 1.00 MiB/s`; nothing for a time that is too short.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a figure for people"
 )]
-fn rate(bytes: u64, took: Duration) -> String {
+pub(super) fn rate(bytes: u64, took: Duration) -> String {
     let seconds = took.as_secs_f64();
     if bytes == 0 || seconds < 0.001 {
         String::new()

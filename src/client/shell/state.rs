@@ -14,6 +14,7 @@ use crate::ftp::listing::Listed;
 
 use super::ask::Asker;
 use super::clobber_rule::Clobber;
+use super::messages::Messages;
 use super::output::printable;
 use super::redirect::Output;
 
@@ -62,6 +63,7 @@ pub struct Shell {
     pub(super) asker: Asker,
     /// Lines that were read as answers to questions, and run as commands.
     pub(super) typed_ahead: VecDeque<String>,
+    pub(super) messages: Messages,
     /// Destination of the data that the current command prints.
     pub(super) output: Output,
     /// Remote directory after the login, once it was needed.
@@ -79,8 +81,8 @@ impl Shell {
     pub fn new(options: Options, settings: Settings) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let root = here.join("_CLIENTROOT");
-        let notices = if settings.quiet { Notices::default() } else { Notices::to(note) };
-        let options = Options { notices, ..options };
+        let messages = Messages;
+        let options = Options { notices: notices(&messages, settings.quiet), ..options };
         Self {
             client: None,
             options,
@@ -90,6 +92,7 @@ impl Shell {
             login_failed: false,
             asker: Asker::default(),
             typed_ahead: VecDeque::new(),
+            messages,
             output: Output::Standard,
             login_directory: None,
             previous_directory: None,
@@ -147,6 +150,11 @@ impl Shell {
         self.note(way);
     }
 
+    /// Returns true if files are transferred unchanged.
+    pub(super) fn is_binary(&self) -> bool {
+        self.representation == Type::Image
+    }
+
     /// Drops the cached names after a change.
     pub(super) fn forget_names(&mut self) {
         self.names = None;
@@ -154,7 +162,7 @@ impl Shell {
 
     /// Prints an error, and keeps the exit status of the first one.
     pub fn fail(&mut self, error: &ClientError) {
-        crate::cli::complain("ftpclient", &error.to_string());
+        self.messages.complain(&error.to_string());
         if self.first_failure == 0 {
             self.first_failure = error.status();
         }
@@ -175,7 +183,7 @@ impl Shell {
     /// Prints a message to standard error, unless the shell is quiet.
     pub(super) fn note(&self, text: &str) {
         if !self.settings.quiet {
-            note(text);
+            self.messages.print(text);
         }
     }
 
@@ -214,8 +222,8 @@ impl Shell {
     }
 }
 
-/// Prints a message to standard error.
-fn note(text: &str) {
-    // A failed write to standard error cannot be reported anywhere.
-    let _written = writeln!(io::stderr(), "{text}");
+/// Returns the receiver of notices that prints messages.
+pub(super) fn notices(messages: &Messages, quiet: bool) -> Notices {
+    let messages = messages.clone();
+    if quiet { Notices::default() } else { Notices::to(move |notice| messages.print(notice)) }
 }

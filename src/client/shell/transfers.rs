@@ -10,13 +10,11 @@ use crate::client::directory::unread;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
 use crate::client::names::{local_name, shown, without_slash};
-use crate::client::prefetch::FileRequest;
 use crate::client::upload::UploadStart;
 use crate::ftp::command::Type;
 use crate::ftp::listing::{Kind as EntryKind, Listed};
 use crate::ftp::pattern::matches;
 
-use super::clobber_rule::Clobber;
 use super::flow::{Done, Flow};
 use super::progress::TransferBar;
 use super::state::Shell;
@@ -68,7 +66,7 @@ impl Shell {
         if start == Start::Beginning && !self.may_write(remote, local, known)? {
             return Ok(());
         }
-        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
+        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet, &self.messages);
         let representation = self.representation;
         let client = self.client()?;
         let fetched = match start {
@@ -95,7 +93,7 @@ impl Shell {
         if !self.may_write(remote, local, None)? {
             return Ok(());
         }
-        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet);
+        let mut progress = TransferBar::new(&shown(remote), self.settings.quiet, &self.messages);
         match self.client()?.download_in_ranges(remote, local, connections, &mut progress) {
             Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
             Err(error) => {
@@ -106,26 +104,6 @@ impl Shell {
         Ok(())
     }
 
-    /// Fetches the first of several files into a local directory, and requests the next ones ahead.
-    pub(super) fn get_next(&mut self, files: &[Named], folder: &Path) -> Result<(), ClientError> {
-        let Some(next) = files.first() else { return Ok(()) };
-        let local = next.local(folder)?;
-        let is_file = |named: &&Named| named.kind == Some(EntryKind::File);
-        let replaces = self.clobber == Clobber::Replace;
-        let requests = files.iter().take_while(is_file).map_while(|named| {
-            let (path, local) = (named.path.clone(), named.local(folder).ok()?);
-            // A file that exists may be skipped, so it is not requested ahead.
-            (replaces || local.symlink_metadata().is_err()).then_some(FileRequest {
-                path,
-                local,
-                known: named.known,
-            })
-        });
-        let representation = self.representation;
-        self.client()?.pipeline(requests, representation);
-        self.get_file(&next.path, &local, next.known, Start::Beginning)
-    }
-
     /// Sends one file.
     pub(super) fn put_file(
         &mut self,
@@ -133,7 +111,8 @@ impl Shell {
         remote: &[u8],
         start: Start,
     ) -> Result<(), ClientError> {
-        let mut progress = TransferBar::new(&shown_local(local), self.settings.quiet);
+        let mut progress =
+            TransferBar::new(&shown_local(local), self.settings.quiet, &self.messages);
         let (representation, from) = match start {
             Start::Beginning => (self.representation, UploadStart::Beginning),
             Start::Resume => (Type::Image, UploadStart::WhatIsThere),
@@ -176,7 +155,7 @@ impl Shell {
 
     /// Returns the entries of a directory that can be read; lines that cannot make the command fail at its end.
     pub(super) fn list_directory(&mut self, path: &[u8]) -> Result<Vec<Listed>, ClientError> {
-        let mut progress = TransferBar::new(&shown(path), self.settings.quiet);
+        let mut progress = TransferBar::new(&shown(path), self.settings.quiet, &self.messages);
         let client = self.client()?;
         let directory =
             client.with_retries(&mut progress, |client, _| client.read_directory(path))?;

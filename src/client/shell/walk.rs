@@ -3,18 +3,14 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::{is_directory, shown, without_slash};
+use crate::client::directory::unread;
+use crate::client::error::ClientError;
+use crate::client::names::{is_directory, join, without_slash};
+use crate::client::tree_walk::{Below, Level, TreeVisitor, TreeWalk, repeats};
 use crate::ftp::listing::Listed;
 
 use super::state::Shell;
 use super::words::split_path;
-
-/// Maximum depth of a tree.
-pub(super) const DEPTH_MAX: usize = 64;
-
-/// Maximum number of directories that one command lists: a server can show a tree that repeats itself.
-const DIRECTORIES_MAX: usize = 100_000;
 
 /// An entry of a tree, with its path as it is given to the server.
 #[derive(Debug)]
@@ -24,25 +20,23 @@ pub(super) struct Walked {
 }
 
 impl Shell {
-    /// Returns all entries below a directory, each directory before its content. Links are not followed.
+    /// Returns all entries below a directory, each directory before its content. Links are not followed. The command
+    /// fails at its end if a directory cannot be listed.
+    ///
+    /// # Errors
+    /// When the directory itself cannot be listed, the connection is lost, or the user interrupts.
     pub(super) fn walk(&mut self, top: &[u8]) -> Result<Vec<Walked>, ClientError> {
-        let mut found = Vec::new();
-        let mut waiting = vec![(top.to_vec(), 0)];
-        let mut listed = 0;
-        while let Some((path, depth)) = waiting.pop() {
-            listed += 1;
-            if depth > DEPTH_MAX || listed > DIRECTORIES_MAX {
-                let what = format!("{}: too many directories", shown(&path));
-                return Err(ClientError::new(ErrorKind::Refused, what));
-            }
-            self.options.interrupt.check()?;
-            for entry in self.list_directory(&path)? {
-                let path = join(&path, &entry.name);
-                if is_directory(&entry) {
-                    waiting.push((path.clone(), depth + 1));
-                }
-                found.push(Walked { path, entry });
-            }
+        let connections = self.settings.parallel.max(1);
+        let walk = TreeWalk { root: top, connections, asks_kinds: false };
+        let (found, errors) = (Vec::new(), Vec::new());
+        let mut walking = Walking { top, found, errors, notes: Vec::new() };
+        self.client()?.walk_tree(&walk, &mut walking)?;
+        let Walking { mut found, errors, notes, .. } = walking;
+        for note in &notes {
+            self.note(note);
+        }
+        for error in errors {
+            self.fail_at_end(error);
         }
         // Depth first, with each directory directly before its content.
         found.sort_by(|one, other| one.path.split(is_slash).cmp(other.path.split(is_slash)));
@@ -65,6 +59,42 @@ impl Shell {
     }
 }
 
+/// A tree while it is listed.
+struct Walking<'a> {
+    top: &'a [u8],
+    found: Vec<Walked>,
+    errors: Vec<ClientError>,
+    notes: Vec<String>,
+}
+
+impl TreeVisitor for Walking<'_> {
+    fn listed(&mut self, level: Level) -> Vec<Below> {
+        let Level { path, directory, .. } = level;
+        self.errors.extend(unread(&join(self.top, &path), &directory));
+        let mut below = Vec::new();
+        for entry in directory.entries {
+            let path = join(&path, &entry.name);
+            if is_directory(&entry) {
+                below.push(Below { path: path.clone(), unique: entry.unique.clone() });
+            }
+            self.found.push(Walked { path: join(self.top, &path), entry });
+        }
+        below
+    }
+
+    fn failed(&mut self, _: &[Vec<u8>], error: ClientError) {
+        self.errors.push(error);
+    }
+
+    fn repeated(&mut self, path: &[u8]) {
+        self.notes.push(repeats(&join(self.top, path)));
+    }
+
+    fn note(&mut self, text: &str) {
+        self.notes.push(text.to_owned());
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that split asks for")]
 fn is_slash(byte: &u8) -> bool {
     *byte == b'/'
@@ -73,13 +103,4 @@ fn is_slash(byte: &u8) -> bool {
 /// Returns true for names that no listing has.
 fn is_special(name: &[u8]) -> bool {
     matches!(name, b"" | b"/" | b"." | b"..")
-}
-
-/// Returns the path of an entry of a directory.
-pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" => name.to_vec(),
-        directory if directory.ends_with(b"/") => [directory, name].concat(),
-        directory => [directory, b"/", name].concat(),
-    }
 }

@@ -20,6 +20,8 @@ pub struct Listed {
     pub mode: Option<u32>,
     /// The target of a symbolic link, if the line has it.
     pub target: Option<Vec<u8>>,
+    /// The unique fact, if the line has it: equal for two names of one file or directory (RFC 3659 §7.5.2).
+    pub unique: Option<Vec<u8>>,
 }
 
 impl Listed {
@@ -33,6 +35,7 @@ impl Listed {
             modified: None,
             mode: None,
             target: None,
+            unique: None,
         }
     }
 
@@ -49,6 +52,8 @@ pub struct Directory {
     pub entries: Vec<Listed>,
     /// Lines that could not be read.
     pub unread: Vec<Vec<u8>>,
+    /// The unique fact of the directory itself, if the listing has it.
+    pub unique: Option<Vec<u8>>,
 }
 
 impl Directory {
@@ -58,6 +63,7 @@ impl Directory {
             Reading::Entry(entry) if matches!(entry.name.as_slice(), b"." | b"..") => {}
             Reading::Entry(entry) if !entry.name.is_empty() => self.entries.push(entry),
             Reading::Noise => {}
+            Reading::Itself(unique) => self.unique = unique,
             Reading::Entry(_) | Reading::Unknown => self.unread.push(line.to_vec()),
         }
     }
@@ -68,8 +74,10 @@ impl Directory {
 pub(super) enum Reading {
     /// It describes an entry.
     Entry(Listed),
-    /// It describes none: a heading, a total, the directory itself.
+    /// It describes none: a heading, a total, the parent of the directory.
     Noise,
+    /// It describes the directory itself; its unique fact, if it has one.
+    Itself(Option<Vec<u8>>),
     /// Its form is unknown.
     Unknown,
 }

@@ -15,7 +15,7 @@ pub(super) fn facts(line: &[u8]) -> Reading {
     };
     let Some((facts, name)) = split(line) else { return Reading::Unknown };
     let mut listed = Listed::named(name);
-    let mut is_read = false;
+    let (mut is_read, mut is_itself) = (false, false);
     for fact in facts.split(|byte| *byte == b';') {
         let Some(equals) = fact.iter().position(|byte| *byte == b'=') else { continue };
         let (fact, value) = fact.split_at(equals);
@@ -30,8 +30,10 @@ pub(super) fn facts(line: &[u8]) -> Reading {
                         value.splitn(2, |byte| *byte == b':').nth(1).filter(|_| kind == Kind::Link);
                     listed.target = target.filter(|target| !target.is_empty()).map(<[u8]>::to_vec);
                 }
+                None if value.trim_ascii().eq_ignore_ascii_case(b"cdir") => is_itself = true,
                 None => return Reading::Noise,
             },
+            b"unique" => listed.unique = Some(value.to_vec()).filter(|unique| !unique.is_empty()),
             b"size" | b"sizd" => listed.size = decimal(value.trim_ascii()),
             b"unix.mode" => {
                 let value = String::from_utf8_lossy(value);
@@ -40,6 +42,9 @@ pub(super) fn facts(line: &[u8]) -> Reading {
             b"modify" => listed.modified = TimeValue::parse(value.trim_ascii()).map(|time| time.0),
             _ => {}
         }
+    }
+    if is_itself {
+        return Reading::Itself(listed.unique);
     }
     if listed.kind.is_none() && listed.size.is_some() {
         listed.kind = Some(Kind::File);

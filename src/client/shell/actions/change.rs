@@ -2,13 +2,13 @@
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
-use crate::client::names::{is_directory, shown, without_slash};
+use crate::client::names::{is_directory, join, shown, without_slash};
 use crate::client::shell::command::{ANY, Names, ShellCommand};
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::given::{Flag, Given};
 use crate::client::shell::mode::ModeChange;
 use crate::client::shell::state::Shell;
-use crate::client::shell::walk::{DEPTH_MAX, join};
+use crate::client::tree_walk::DEPTH_MAX;
 use crate::ftp::listing::Kind as EntryKind;
 
 const PARENTS: Flag = Flag::short('p', "also the directories above; an existing one is no error");

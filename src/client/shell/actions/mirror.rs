@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use crate::client::error::ClientError;
 use crate::client::mirror::Mirror;
 use crate::client::names::local_name;
-use crate::client::parallel::CONNECTIONS_MAX;
 use crate::client::shell::command::{Names, ShellCommand};
+use crate::client::shell::connections::PARALLEL;
 use crate::client::shell::flow::Done;
 use crate::client::shell::given::{Flag, Given};
 use crate::client::shell::state::Shell;
@@ -24,21 +24,6 @@ const INCLUDE: Flag =
     Flag::short('i', "copy what matches this pattern").or("include").takes("GLOB");
 const EXCLUDE: Flag =
     Flag::short('x', "leave out what matches this pattern").or("exclude").takes("GLOB");
-const PARALLEL: Flag =
-    Flag::short('P', "maximum number of connections (default: that of --parallel)")
-        .or("parallel")
-        .takes("N");
-
-/// Returns the maximum number of connections for a call.
-fn connections(shell: &Shell, given: &Given) -> Result<usize, ClientError> {
-    let number: Option<usize> = given.number(&PARALLEL)?;
-    if number.is_some_and(|number| !(1..=CONNECTIONS_MAX).contains(&number)) {
-        let what = format!("the number of connections is from 1 to {CONNECTIONS_MAX}");
-        return Err(ClientError::usage(what));
-    }
-    Ok(number.unwrap_or(shell.settings.parallel).max(1))
-}
-
 pub(in crate::client::shell) static MIRROR: ShellCommand = ShellCommand::new(
     "mirror",
     mirror,
@@ -51,7 +36,7 @@ pub(in crate::client::shell) static MIRROR: ShellCommand = ShellCommand::new(
 fn mirror(shell: &mut Shell, given: &Given) -> Done {
     let mirror = options(shell, given)?;
     if given.has(&DRY_RUN) {
-        let mut bar = TreeBar::new("mirror", shell.settings.quiet);
+        let bar = TreeBar::new("mirror", shell.settings.quiet, &shell.messages);
         let planned = shell.client()?.plan_mirror(&mirror, &mut |event| bar.event(event));
         bar.clear();
         let plan = planned?;
@@ -96,7 +81,7 @@ fn options(shell: &Shell, given: &Given) -> Result<Mirror, ClientError> {
         .delete(given.has(&DELETE))
         .only_newer(given.has(&NEWER))
         .checksum(given.has(&CHECKSUM))
-        .parallel(connections(shell, given)?);
+        .parallel(shell.connections(given)?);
     for (flag, pattern) in given.values_in_order(&[&INCLUDE, &EXCLUDE]) {
         let pattern =
             pattern.to_str().ok_or_else(|| ClientError::usage("a pattern is not UTF-8"))?;

@@ -10,8 +10,10 @@ use crate::client::parallel::CONNECTIONS_MAX;
 use crate::client::shell::actions::view::print_file;
 use crate::client::shell::clobber::{CLOBBER, NO_CLOBBER};
 use crate::client::shell::command::{ANY, Names, ShellCommand};
+use crate::client::shell::connections::PARALLEL;
 use crate::client::shell::flow::{Done, Flow};
 use crate::client::shell::given::{Flag, Given};
+use crate::client::shell::several::SeveralRules;
 use crate::client::shell::state::Shell;
 use crate::client::shell::transfers::{Named, Start};
 use crate::client::shell::words::{pattern, plain};
@@ -49,10 +51,11 @@ pub(in crate::client::shell) static GET: ShellCommand =
         .aliases(&["recv"])
         .words(1, ANY, Names::RemoteThenLocal, "REMOTE [LOCAL] | REMOTE...")
         .patterns()
-        .flags(&[RECURSIVE, INTO, CLOBBER, NO_CLOBBER])
+        .flags(&[RECURSIVE, INTO, PARALLEL, CLOBBER, NO_CLOBBER])
         .example("get -O ~/music *.ogg");
 
 fn get(shell: &mut Shell, given: &Given) -> Done {
+    let rules = rules(shell, given)?;
     shell.with_clobber(given, |shell| match pair(given) {
         // `-` is standard output.
         Some((remote, Some(local))) if local == "-" => {
@@ -60,25 +63,37 @@ fn get(shell: &mut Shell, given: &Given) -> Done {
             Ok(Flow::Continue)
         }
         Some((remote, local)) => {
-            let remote = remote.as_encoded_bytes();
-            let local = destination(shell, remote, local)?;
-            get_one(shell, remote, &local, given.has(&RECURSIVE))?;
-            Ok(Flow::Continue)
+            let local = destination(shell, remote.as_encoded_bytes(), local)?;
+            let named = Named { path: remote.into_encoded_bytes(), kind: None, known: None };
+            get_named(shell, vec![(named, local)], rules, given)
         }
-        None => get_several(shell, given),
+        None => get_several(shell, given, rules),
     })
 }
 
-fn get_one(
+/// Returns the rules that the options of a call set.
+fn rules(shell: &Shell, given: &Given) -> Result<SeveralRules, ClientError> {
+    Ok(SeveralRules { recursive: given.has(&RECURSIVE), connections: shell.connections(given)? })
+}
+
+/// Downloads one file by itself, which may be in ranges, or several.
+fn get_named(
     shell: &mut Shell,
-    remote: &[u8],
-    local: &Path,
-    recursive: bool,
-) -> Result<(), ClientError> {
-    if recursive {
-        shell.get_tree(remote, local)
-    } else {
-        shell.get_file(remote, local, None, Start::Beginning)
+    named: Vec<(Named, PathBuf)>,
+    rules: SeveralRules,
+    given: &Given,
+) -> Done {
+    match named.as_slice() {
+        [(one, local)] if !rules.recursive => {
+            // The number of connections of the command line is for several files.
+            if given.value(&PARALLEL).is_some() && rules.connections > 1 && shell.is_binary() {
+                shell.get_ranges(&one.path, local, rules.connections)?;
+            } else {
+                shell.get_file(&one.path, local, one.known, Start::Beginning)?;
+            }
+            Ok(Flow::Continue)
+        }
+        _ => shell.get_several(named, rules),
     }
 }
 
@@ -109,8 +124,7 @@ fn sources(given: &Given) -> (&[OsString], Option<OsString>) {
     }
 }
 
-fn get_several(shell: &mut Shell, given: &Given) -> Done {
-    let recursive = given.has(&RECURSIVE);
+fn get_several(shell: &mut Shell, given: &Given, rules: SeveralRules) -> Done {
     let (words, into) = sources(given);
     let folder = into.map_or_else(|| shell.local.clone(), |into| shell.local.join(home(&into)));
     if !folder.is_dir() {
@@ -121,15 +135,14 @@ fn get_several(shell: &mut Shell, given: &Given) -> Done {
     shell.for_each(words, |shell, word, _| {
         let found = shell.expand(word)?;
         // A pattern means files, except with -r; the server would refuse each directory among the matches.
-        let is_wanted = |named: &Named| recursive || named.kind != Some(EntryKind::Directory);
-        files.extend(found.into_iter().filter(is_wanted));
+        let is_wanted = |named: &Named| rules.recursive || named.kind != Some(EntryKind::Directory);
+        for named in found.into_iter().filter(is_wanted) {
+            let local = named.local(&folder)?;
+            files.push((named, local));
+        }
         Ok(())
     })?;
-    shell.for_each(&files, |shell, next, on| match next.kind {
-        Some(EntryKind::Directory) => shell.get_tree(&next.path, &next.local(&folder)?),
-        None if recursive => shell.get_tree(&next.path, &next.local(&folder)?),
-        _ => shell.get_next(on, &folder),
-    })
+    get_named(shell, files, rules, given)
 }
 
 pub(in crate::client::shell) static REGET: ShellCommand =
@@ -176,11 +189,12 @@ pub(in crate::client::shell) static MGET: ShellCommand =
     ShellCommand::new("mget", mget, "download files, by names and patterns")
         .words(1, ANY, Names::Remote, "REMOTE...")
         .patterns()
-        .flags(&[RECURSIVE, INTO, CLOBBER, NO_CLOBBER])
+        .flags(&[RECURSIVE, INTO, PARALLEL, CLOBBER, NO_CLOBBER])
         .example("mget *.txt");
 
 fn mget(shell: &mut Shell, given: &Given) -> Done {
-    shell.with_clobber(given, |shell| get_several(shell, given))
+    let rules = rules(shell, given)?;
+    shell.with_clobber(given, |shell| get_several(shell, given, rules))
 }
 
 pub(in crate::client::shell) static PUT: ShellCommand =
@@ -188,7 +202,7 @@ pub(in crate::client::shell) static PUT: ShellCommand =
         .aliases(&["send"])
         .words(1, ANY, Names::Local, "LOCAL [REMOTE] | LOCAL...")
         .patterns()
-        .flags(&[RECURSIVE, INTO])
+        .flags(&[RECURSIVE, INTO, PARALLEL])
         .example("put -r photos");
 
 fn put(shell: &mut Shell, given: &Given) -> Done {
@@ -196,8 +210,7 @@ fn put(shell: &mut Shell, given: &Given) -> Done {
         Some((local, remote)) if local == "-" => put_input(shell, remote),
         Some((local, remote)) => {
             let (local, remote) = source(shell, &local, remote)?;
-            put_one(shell, &local, &remote, given.has(&RECURSIVE))?;
-            Ok(Flow::Continue)
+            put_named(shell, vec![(local, remote)], rules(shell, given)?)
         }
         None => put_several(shell, given),
     }
@@ -213,21 +226,19 @@ fn put_input(shell: &mut Shell, remote: Option<OsString>) -> Done {
     Ok(Flow::Continue)
 }
 
-fn put_one(
-    shell: &mut Shell,
-    local: &Path,
-    remote: &[u8],
-    recursive: bool,
-) -> Result<(), ClientError> {
-    if recursive && local.is_dir() {
-        shell.put_tree(local, remote)
-    } else {
-        shell.put_file(local, remote, Start::Beginning)
+/// Uploads one file by itself, or several.
+fn put_named(shell: &mut Shell, named: Vec<(PathBuf, Vec<u8>)>, rules: SeveralRules) -> Done {
+    match named.as_slice() {
+        [(local, remote)] if !(rules.recursive && local.is_dir()) => {
+            shell.put_file(local, remote, Start::Beginning)?;
+            Ok(Flow::Continue)
+        }
+        _ => shell.put_several(named, rules),
     }
 }
 
 fn put_several(shell: &mut Shell, given: &Given) -> Done {
-    let recursive = given.has(&RECURSIVE);
+    let rules = rules(shell, given)?;
     let (words, into) = sources(given);
     let mut folder = into.unwrap_or_default().into_encoded_bytes();
     if !folder.is_empty() && !folder.ends_with(b"/") {
@@ -235,13 +246,15 @@ fn put_several(shell: &mut Shell, given: &Given) -> Done {
     }
     let mut files = Vec::new();
     shell.for_each(words, |shell, word, _| {
-        files.extend(shell.expand_local(word, recursive)?);
+        files.extend(shell.expand_local(word, rules.recursive)?);
         Ok(())
     })?;
-    shell.for_each(&files, |shell, local, _| {
+    let named = |local: PathBuf| {
         let name = local.file_name().map(OsStr::as_encoded_bytes).unwrap_or_default();
-        put_one(shell, local, &[&folder, name].concat(), recursive)
-    })
+        let remote = [&folder, name].concat();
+        (local, remote)
+    };
+    put_named(shell, files.into_iter().map(named).collect(), rules)
 }
 
 pub(in crate::client::shell) static REPUT: ShellCommand =
@@ -279,7 +292,7 @@ pub(in crate::client::shell) static MPUT: ShellCommand =
     ShellCommand::new("mput", mput, "upload files, by names and patterns")
         .words(1, ANY, Names::Local, "LOCAL...")
         .patterns()
-        .flags(&[RECURSIVE, INTO])
+        .flags(&[RECURSIVE, INTO, PARALLEL])
         .example("mput *.txt");
 
 fn mput(shell: &mut Shell, given: &Given) -> Done {

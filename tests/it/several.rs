@@ -1,0 +1,175 @@
+//! Commands that transfer several files: on several connections at once, with one sum, and in ranges.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Barrier;
+
+use crate::common::{TestServer, noise};
+use crate::odd_servers::OddServer;
+use crate::programs::client_in;
+
+/// Number of connections in these tests.
+const CONNECTIONS: usize = 3;
+
+fn run(server: &TestServer, folder: &Path, commands: &str) -> (i32, String) {
+    let port = server.address().port().to_string();
+    let (status, _, errors) = client_in(folder, &["-c", commands, "127.0.0.1", &port], "");
+    (status, errors)
+}
+
+/// Writes files of some directories below a folder, and returns their names.
+fn plant(folder: &Path) -> Vec<String> {
+    let names: Vec<String> = (0..40)
+        .map(|number| format!("{}file{number}", ["", "a/", "a/b/", "c d/"][number % 4]))
+        .collect();
+    for name in &names {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        fs::write(folder.join(name), name).unwrap();
+    }
+    fs::create_dir(folder.join("empty")).unwrap();
+    names
+}
+
+fn assert_copied(folder: &Path, names: &[String]) {
+    for name in names {
+        let found = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert_eq!(&found, name, "{}", folder.display());
+    }
+}
+
+#[test]
+fn trees_and_patterns_go_over_several_connections() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    let names = plant(&server.root.path().join("tree"));
+    for (number, parallel) in ["", "--parallel 3", "-P 64"].into_iter().enumerate() {
+        let (down, up) = (format!("down{number}"), format!("up{number}"));
+        let commands = format!("get -r {parallel} tree {down}; put -r {parallel} {down} {up}");
+        let (status, errors) = run(&server, folder.path(), &commands);
+        assert_eq!(status, 0, "{errors}");
+        assert_copied(&folder.path().join(&down), &names);
+        assert_copied(&server.root.path().join(&up), &names);
+        for place in [folder.path().join(&down), server.root.path().join(&up)] {
+            assert!(place.join("empty").is_dir());
+        }
+        assert_eq!(errors.matches("40 files, ").count(), 2, "{errors}");
+        // One sum for each command, and no line for each file.
+        assert_eq!(errors.matches("transferred in").count(), 2, "{errors}");
+        assert!(!errors.contains("file7"), "{errors}");
+    }
+    fs::create_dir(folder.path().join("back")).unwrap();
+    let commands = "lcd down0/a; mkdir m; mput -P 4 -O m file*; \
+                    mget -P 4 -O ../../back m/*";
+    let (status, errors) = run(&server, folder.path(), commands);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(fs::read_to_string(folder.path().join("back/file5")).unwrap(), "a/file5");
+    assert_eq!(fs::read_dir(folder.path().join("back")).unwrap().count(), 10);
+}
+
+#[test]
+fn so_are_as_many_files_on_the_way_as_there_are_connections() {
+    let (retrieved, stored) = (Barrier::new(CONNECTIONS), Barrier::new(CONNECTIONS));
+    let server = OddServer::start(move |on, line| match line {
+        "LIST -a" => {
+            let lines = (0..CONNECTIONS)
+                .map(|number| format!("-rw-r--r-- 1 u g 3 Jan 26 20:59 f{number}\r\n"));
+            on.transfer(lines.collect::<Vec<_>>().concat())
+        }
+        line if line.starts_with("RETR f") => {
+            retrieved.wait();
+            on.transfer("abc")
+        }
+        line if line.starts_with("STOR f") => {
+            stored.wait();
+            on.store();
+            true
+        }
+        "SIZE f0" | "SIZE f1" | "SIZE f2" => on.say("213 3\r\n"),
+        _ => false,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let commands = format!("mget -P {CONNECTIONS} f*\nmput -P {CONNECTIONS} f*\n");
+    let (status, _, errors) = server.run_in(folder.path(), &[], &commands);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!((server.count("RETR f"), server.count("STOR f")), (CONNECTIONS, CONNECTIONS));
+}
+
+#[test]
+fn a_server_that_accepts_few_connections_gets_all_files_over_these() {
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.limits.per_address_max = 2;
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let names = plant(&server.root.path().join("tree"));
+    let (status, errors) =
+        run(&server, folder.path(), "get -r -P 6 tree; put -r -P 6 tree up; mget -P 6 tree/f*");
+    assert_eq!(status, 0, "{errors}");
+    assert!(errors.contains("continuing with"), "{errors}");
+    assert_copied(&folder.path().join("tree"), &names);
+    assert_copied(&server.root.path().join("up"), &names);
+}
+
+#[test]
+fn the_sum_counts_what_was_left_out() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    plant(&server.root.path().join("tree"));
+    assert_eq!(run(&server, folder.path(), "get -r tree").0, 0);
+    let (status, errors) = run(&server, folder.path(), "get -r tree");
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(errors.lines().last().unwrap(), "0 files, 0 B transferred; 40 unchanged");
+    fs::write(folder.path().join("tree/file0"), "mine").unwrap();
+    let (status, errors) = run(&server, folder.path(), "get -r --no-clobber tree");
+    assert_eq!(status, 0, "{errors}");
+    assert!(errors.ends_with("; 39 unchanged; 1 kept\n"), "{errors}");
+    let (status, errors) = run(&server, folder.path(), "get -r -P 2 tree");
+    assert_eq!(status, 7, "{errors}");
+    assert!(errors.contains("; 39 unchanged; 1 not done\n"), "{errors}");
+}
+
+#[test]
+fn ranges_are_asked_for_by_rang_where_the_server_offers_it() {
+    let (server, folder) = (TestServer::start(|_| {}), tempfile::tempdir().unwrap());
+    let content = noise(5 * 1024 * 1024);
+    server.write("big", &content);
+    let port = server.address().port().to_string();
+    let commands = "pget -n 3 big; get -P 3 big again; get big one";
+    let words = ["-v", "-c", commands, "127.0.0.1", &port];
+    let (status, _, errors) = client_in(folder.path(), &words, "");
+    assert_eq!(status, 0, "{errors}");
+    let count = |words: &str| errors.lines().filter(|line| line.contains(words)).count();
+    assert!(count("RANG ") >= 6, "{errors}");
+    for name in ["big", "again", "one"] {
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), content, "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_refuses_or_ignores_rang_is_asked_by_rest() {
+    let content = noise(5 * 1024 * 1024);
+    for reply in ["350 yes, but\r\n", "501 no\r\n"] {
+        let file = content.clone();
+        let offset = std::sync::Mutex::new(std::collections::HashMap::new());
+        let server = OddServer::start(move |on, line| {
+            let (verb, argument) = line.split_once(' ').unwrap_or((line, ""));
+            match verb {
+                "FEAT" => on.say("211-F\r\n RANG STREAM\r\n REST STREAM\r\n211 end\r\n"),
+                "SIZE" => on.say(&format!("213 {}\r\n", file.len())),
+                "RANG" => on.say(reply),
+                "REST" => {
+                    offset.lock().unwrap().insert(on.number, argument.parse::<usize>().unwrap());
+                    on.say("350 yes\r\n")
+                }
+                "RETR" => {
+                    let from = offset.lock().unwrap().remove(&on.number).unwrap_or_default();
+                    on.transfer(&file[from..])
+                }
+                _ => false,
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let (status, _, errors) = server.run_in(folder.path(), &[], "pget -n 3 big\n");
+        assert_eq!(status, 0, "{reply}: {errors}");
+        assert!(server.count("RANG") > 0 && server.count("REST") > 0, "{reply}");
+        assert!(fs::read(folder.path().join("big")).unwrap() == content, "{reply}");
+    }
+}
