@@ -9,8 +9,8 @@ use crate::sandbox::{check_allowed, check_user};
 use crate::scan::Scanner;
 use crate::settings::{Arguments, Config, ConfigError, Origin, Problem, Settings, quoted};
 use crate::startup::{
-    accounts, check_auth_socket, check_paths, check_secrets, ephemeral_overlap, hosts, listed,
-    open_mounts, open_root, public_address, slave_ports, spool, status_token,
+    accounts, check_auth_socket, check_paths, check_secrets, control_group, ephemeral_overlap,
+    hosts, listed, open_mounts, open_root, public_address, slave_ports, spool, status_token,
 };
 use crate::storage::users::Users;
 use crate::storage::{EntryPermissions, Explanation, Permissions};
@@ -85,7 +85,7 @@ fn with_place((names, finding): About, settings: &Settings) -> Finding {
 /// Checks what a configuration names: directories, files, users, certificates, names.
 fn check_config(config: &Config) -> Vec<About> {
     let name = config.public_name.as_deref();
-    let checks: [(&[&str], Result<(), ConfigError>); 9] = [
+    let checks: [(&[&str], Result<(), ConfigError>); 10] = [
         (&[], check_paths(config)),
         (&[], check_secrets(config)),
         (&["public-address"], name.map(public_address).transpose().map(drop)),
@@ -94,6 +94,7 @@ fn check_config(config: &Config) -> Vec<About> {
         (&["allow"], check_allowed(config)),
         (&["user-entries"], listed(config).map(drop)),
         (&["hook-spool"], spool(config).map(drop)),
+        (&["control-group"], control_group(config).map(drop)),
         (&["status-token-file", "status"], status_token(config).map(drop)),
     ];
     let wrong = checks.into_iter().filter_map(|(names, found)| Some((names, found.err()?)));

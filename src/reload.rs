@@ -124,7 +124,7 @@ impl Live {
     }
 
     /// Gives every session a turn.
-    fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         for (backend, _) in self.backends.lock().iter() {
             backend.pool().wake_all();
         }
@@ -170,6 +170,8 @@ impl Live {
         let mut effective = self.effective.lock();
         let _changes = effective.reload(&new);
         self.apply(&effective);
+        // A transfer may wait for a rate that has changed.
+        self.wake_all();
         Ok(())
     }
 
@@ -230,11 +232,7 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
     clients.retain(is_user);
     let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
     clients.retain(|client| !is_user(client));
-    if service.scoreboard.kick(|_, client| client.is_some_and(|client| clients.contains(client)))
-        > 0
-    {
-        live.wake_all();
-    }
+    service.scoreboard.kick(|_, client| client.is_some_and(|client| clients.contains(client)));
     let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
     let certificates = match certificates.transpose() {
         Ok(count) => count.unwrap_or_default(),
@@ -250,6 +248,8 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
         let (settings, unreachable) = (&changes.applied, &unreachable);
         service.events.server(&Event::Reloaded { users, certificates, settings, unreachable });
     }
+    // A transfer may wait for a rate that has changed.
+    live.wake_all();
     warn_of_expiry(service);
     if let Some(registry) = registry {
         registry.reload_slaves(live.effective().settings());

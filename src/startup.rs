@@ -8,8 +8,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::unistd::{Group as SystemGroup, User, geteuid};
 use rustix::fs::Mode;
 
+use crate::balancer::command_socket::{CommandSocket, SocketOwner};
 use crate::ftp::path::Escaped;
 use crate::net::place::Place;
 use crate::net::tls::Acceptor;
@@ -37,6 +39,8 @@ pub struct Startup {
     pub(crate) own: Vec<TcpListener>,
     /// The listener of the status server, and the token of its clients.
     pub(crate) status: Option<(StatusListener, Option<String>)>,
+    /// The socket file for commands of administrators.
+    pub(crate) control: Option<CommandSocket>,
     /// Warnings for the administrator: subject and reason.
     pub(crate) warnings: Vec<(&'static str, String)>,
 }
@@ -70,11 +74,12 @@ impl Startup {
             front.push((Listen { address: None, port: 0, tls: true }, listener));
         }
         let status = config.status.as_ref().map(|place| open_status(place, config)).transpose()?;
+        let control = open_control(config)?;
         let ports = slave_ports(config)?;
         let address = config.listeners().first().and_then(|listen| listen.address);
         let own =
             ports.into_iter().map(|port| bind(address, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, public, front, own, status, warnings })
+        Ok(Self { root, hosts, acceptor, public, front, own, status, control, warnings })
     }
 }
 
@@ -91,6 +96,36 @@ impl Startup {
     pub fn places(&self) -> Vec<PathBuf> {
         self.hosts.places()
     }
+}
+
+/// Creates the socket file for commands, with the user and the group that it is for.
+fn open_control(config: &Config) -> Result<Option<CommandSocket>, ConfigError> {
+    let Some(path) = &config.control else { return Ok(None) };
+    let user = config.user.as_deref().and_then(|name| User::from_name(name).ok().flatten());
+    let user = user.filter(|_| geteuid().is_root()).map(|user| user.uid.as_raw());
+    let owner = SocketOwner { user, group: control_group(config)? };
+    CommandSocket::open(path, owner).map(Some).map_err(|error| {
+        let (place, why) = (path.display(), reason(&error));
+        let hint = match (error.kind(), &config.control_group) {
+            (io::ErrorKind::PermissionDenied, Some(group)) => format!(
+                " The directory must be writable, and the user of the server a member of {group}."
+            ),
+            _ => String::new(),
+        };
+        ConfigError(format!("cannot create the socket {place} for --control: {why}.{hint}"))
+    })
+}
+
+/// Returns the ID of the group of `--control-group`.
+pub(crate) fn control_group(config: &Config) -> Result<Option<u32>, ConfigError> {
+    let Some(name) = &config.control_group else { return Ok(None) };
+    if config.control.is_none() {
+        return Err(ConfigError("--control-group needs --control.".to_owned()));
+    }
+    let found = SystemGroup::from_name(name).ok().flatten();
+    let group =
+        found.ok_or_else(|| ConfigError(format!("--control-group: no such group: {name}.")))?;
+    Ok(Some(group.gid.as_raw()))
 }
 
 /// Minimum number of characters of the token for the status server.
@@ -208,8 +243,10 @@ fn secrets(config: &Config) -> Secrets {
     let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
     // The log has the names of all users and files.
     let logs = config.log_files().map(|path| ("the log file", path.clone()));
+    // Who can connect to the socket controls the server, and a client could replace it.
+    let control = config.control.iter().map(|path| ("the control socket", path.clone()));
     let token = config.status_token_file.iter().map(|path| ("the token file", path.clone()));
-    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs).chain(token))
+    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs).chain(token).chain(control))
 }
 
 /// Checks that no key, no users file and no configuration file is below a root or a home.

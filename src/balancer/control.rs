@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
@@ -16,6 +17,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The separator of the words of a command, so that a name may contain blanks. The first word is `text` or `json`.
 pub const SEPARATOR: &str = "\u{1f}";
 
+/// The first word of a command that a master sends to its slave processes.
+pub const PART: &str = "part";
+
+/// The command of a master that bans networks in a slave process: pairs of a network and its time in seconds, or 0 for a
+/// ban without an end.
+pub const ADOPT_BANS: &str = "adopt-bans";
+
 /// The command that asks for the address of a server.
 pub(super) const WHERE: &str = "where";
 
@@ -27,12 +35,40 @@ struct Running {
     address: Option<IpAddr>,
 }
 
-/// Sends a command to the server on this port, at this address if one is given, and returns the answer. Root reaches
-/// the servers of all users; its own are preferred.
+/// The server that gets a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// The server with this socket file.
+    File(PathBuf),
+    /// The server on a port.
+    Port {
+        /// The port.
+        port: u16,
+        /// The address, if several servers run on the port.
+        at: Option<IpAddr>,
+        /// The socket file of another server, for when none runs on the port.
+        otherwise: Option<&'static Path>,
+    },
+}
+
+/// Sends a command to a server, and returns the answer.
 ///
 /// # Errors
 /// Returns one sentence: no such server, several of them, or the reason why the command was not carried out.
-pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, String> {
+pub fn ask(asked: &Asked, command: &str) -> Result<String, String> {
+    match *asked {
+        Asked::File(ref path) => ask_file(path, command),
+        Asked::Port { port, at, otherwise } => ask_port(port, at, otherwise, command),
+    }
+}
+
+/// Sends a command to the server on a port. Root reaches the servers of all users; its own are preferred.
+fn ask_port(
+    port: u16,
+    at: Option<IpAddr>,
+    otherwise: Option<&Path>,
+    command: &str,
+) -> Result<String, String> {
     let of = if geteuid().is_root() { Of::All } else { Of::This };
     let mut running = running(port, of);
     if let Some(at) = at {
@@ -46,19 +82,20 @@ pub fn ask(port: u16, at: Option<IpAddr>, command: &str) -> Result<String, Strin
             .map_or_else(|| "?".to_owned(), |ip| SocketAddr::new(ip, port).to_string());
         format!("{address} (user {})", server.user)
     };
-    match running.as_slice() {
-        [] => Err(format!(
+    match (running.as_slice(), otherwise.filter(|path| path.exists())) {
+        ([], Some(path)) => ask_file(path, command),
+        ([], None) => Err(format!(
             "no ftpserver of this user is running on port {port}; select another with --port."
         )),
-        [server] => ask_one(&server.name, command),
+        ([server], _) => ask_one(&server.name, command),
         // `status` changes nothing, so all servers are shown.
-        servers if command.ends_with("status") => {
+        (servers, _) if command.ends_with("status") => {
             let shown = servers.iter().map(|server| {
                 Ok(format!("server {}\n{}", place(server), ask_one(&server.name, command)?))
             });
             shown.collect::<Result<Vec<_>, String>>().map(|all| all.join("\n"))
         }
-        servers => {
+        (servers, _) => {
             let places: Vec<String> = servers.iter().map(place).collect();
             Err(format!(
                 "several servers run on port {port}: {}; select one with --bind.",
@@ -93,11 +130,31 @@ pub fn connect(port: u16, at: Option<IpAddr>) -> io::Result<Channel> {
     Channel::connect_to(&found.name)
 }
 
+/// Sends a command to the server with this socket file.
+fn ask_file(path: &Path, command: &str) -> Result<String, String> {
+    let channel = Channel::connect_file(path).map_err(|error| {
+        let place = path.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => format!(
+                "{place}: permission denied; only root, the user of the server and the group of the file may use it."
+            ),
+            io::ErrorKind::NotFound => format!("{place}: no such socket; is the server running?"),
+            io::ErrorKind::ConnectionRefused => format!("{place}: no server listens there."),
+            _ => format!("{place}: {error}."),
+        }
+    })?;
+    ask_at(&channel, command)
+}
+
 fn ask_one(name: &str, command: &str) -> Result<String, String> {
     let gone = |_| "the server closed the connection.".to_owned();
-    let channel = Channel::connect_to(name).map_err(gone)?;
+    ask_at(&Channel::connect_to(name).map_err(gone)?, command)
+}
+
+fn ask_at(channel: &Channel, command: &str) -> Result<String, String> {
+    let gone = |_| "the server closed the connection.".to_owned();
     channel.send(command.as_bytes(), &[]).map_err(gone)?;
-    receive_answer(&channel, now() + ANSWER_TIMEOUT, now)
+    receive_answer(channel, now() + ANSWER_TIMEOUT, now)
 }
 
 #[expect(

@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -107,6 +108,13 @@ impl Channel {
         } else {
             Err(io::ErrorKind::PermissionDenied.into())
         }
+    }
+
+    /// Connects to the socket file of a server. Who may create it there is the server's administrator.
+    pub(super) fn connect_file(path: &Path) -> io::Result<Self> {
+        let channel = Self(socket()?);
+        rustix::net::connect(&channel.0, &SocketAddrUnix::new(path)?)?;
+        Ok(channel)
     }
 
     fn is_trusted(&self) -> io::Result<bool> {
@@ -224,7 +232,8 @@ impl AsFd for Claim {
     }
 }
 
-fn socket() -> io::Result<OwnedFd> {
+/// Creates a Unix socket that keeps message boundaries.
+pub(super) fn socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,

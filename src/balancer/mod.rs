@@ -7,6 +7,7 @@
 //! Depends on `pool` and `net`. It is given a function that makes sessions, and does not depend on them.
 
 mod backend;
+pub mod command_socket;
 pub mod control;
 pub mod handover;
 pub mod local_backend;

@@ -16,15 +16,18 @@ use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::backend::{Backend, Dispatcher, Load, Unavailable};
-use super::control::WHERE;
+use super::control::{ADOPT_BANS, PART, SEPARATOR, WHERE};
 use super::handover::{Channel, Claim, RegistrationSocket};
 use super::request::{Request, receive_answer};
 use crate::net::admitted::AdmittedClient;
-use crate::net::connection_limits::LimitReached;
+use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Maximum number of bans in one message.
+const BANS_PER_MESSAGE: usize = 500;
 
 /// The initial number of offers at which the taken ones are dropped at once.
 const SWEEP_AT_LEAST: usize = 32;
@@ -227,6 +230,8 @@ pub struct Registry {
     slaves: Mutex<Vec<Arc<SlaveProcess>>>,
     /// The queue of the commands of administrators.
     requests: Sender<Request>,
+    /// The permits of all clients, with the bans.
+    limits: Arc<ConnectionLimits>,
     wake: Arc<OwnedFd>,
 }
 
@@ -236,12 +241,13 @@ impl Registry {
         address: SocketAddr,
         setup: SlaveSetup,
         requests: Sender<Request>,
+        limits: Arc<ConnectionLimits>,
     ) -> io::Result<Arc<Self>> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let socket = RegistrationSocket::open(address)?;
         let settings = Mutex::new(setup.settings.clone());
         let slaves = Mutex::default();
-        Ok(Arc::new(Self { socket, address, setup, settings, slaves, requests, wake }))
+        Ok(Arc::new(Self { socket, address, setup, settings, slaves, requests, limits, wake }))
     }
 
     /// Sends every slave the settings, and requests it to read users and certificates again.
@@ -292,7 +298,7 @@ impl Registry {
                     self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
                 }
             }
-            self.serve_connections(&mut connections, &mut ready, dispatcher);
+            self.serve_connections(&mut connections, &mut ready, dispatcher, clock());
             reserve.restore();
             if ready.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
                 closed_until = Some(clock() + PAUSE);
@@ -355,12 +361,13 @@ impl Registry {
         connections: &mut VecDeque<Channel>,
         ready: &mut Vec<bool>,
         dispatcher: &dyn Dispatcher,
+        now: Instant,
     ) {
         for _ in 0..connections.len() {
             let speaks = ready.pop().unwrap_or_default();
             let Some(connection) = connections.pop_back() else { break };
             if speaks {
-                self.serve_connection(connection, dispatcher);
+                self.serve_connection(connection, dispatcher, now);
             } else {
                 connections.push_front(connection);
             }
@@ -396,11 +403,11 @@ impl Registry {
 
     /// Serves `register`, with the number that the slave had under an earlier master, if any; or answers a control
     /// command.
-    fn serve_connection(&self, connection: Channel, dispatcher: &dyn Dispatcher) {
+    fn serve_connection(&self, connection: Channel, dispatcher: &dyn Dispatcher, now: Instant) {
         let Ok(Some((message, _))) = connection.receive() else { return };
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
-            self.register(connection, wanted.trim().parse().ok(), dispatcher);
+            self.register(connection, wanted.trim().parse().ok(), dispatcher, now);
             return;
         }
         let is_where = message == WHERE;
@@ -431,7 +438,13 @@ impl Registry {
         asked.iter().filter_map(|channel| receive_answer(channel, until, clock).ok()).collect()
     }
 
-    fn register(&self, channel: Channel, wanted: Option<u32>, dispatcher: &dyn Dispatcher) {
+    fn register(
+        &self,
+        channel: Channel,
+        wanted: Option<u32>,
+        dispatcher: &dyn Dispatcher,
+        now: Instant,
+    ) {
         let taken: Vec<u32> = dispatcher.loads().iter().filter_map(|load| load.slave).collect();
         let is_free = |number: &u32| !taken.contains(number);
         let number =
@@ -440,10 +453,31 @@ impl Registry {
         if channel.send(message.as_bytes(), &[self.setup.root.as_fd()]).is_err() {
             return;
         }
+        self.send_bans(&channel, now);
         let state = State::new(number, channel.peer_process().ok());
         let slave =
             SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
         self.slaves.lock().push(Arc::new(slave));
+    }
+}
+
+impl Registry {
+    /// Sends a slave that registers the bans that were given before.
+    fn send_bans(&self, channel: &Channel, now: Instant) {
+        for bans in self.limits.bans().all(now).chunks(BANS_PER_MESSAGE) {
+            let seconds = |left: Option<Duration>| left.map_or(0, |left| left.as_secs().max(1));
+            let words =
+                bans.iter().flat_map(|(net, left)| [net.to_string(), seconds(*left).to_string()]);
+            let command =
+                [PART, "text", ADOPT_BANS].map(ToOwned::to_owned).into_iter().chain(words);
+            let command = command.collect::<Vec<_>>().join(SEPARATOR);
+            // Nobody waits for the answer.
+            let Ok((_ours, theirs)) = Channel::pair() else { return };
+            let message = [COMMAND, command.as_bytes()].concat();
+            if channel.send(&message, &[theirs.as_fd()]).is_err() {
+                return;
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
-use poolftpd::balancer::control;
+use poolftpd::balancer::control::{self, Asked};
 use poolftpd::check::{self, Environment, Finding, Request};
 use poolftpd::cli;
 use poolftpd::convert::convert;
@@ -38,6 +38,9 @@ const TOP_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Clears a terminal, and moves to its first line.
 const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
+
+/// The socket file of the packages, for a command that names no server while none runs on the default port.
+const CONTROL_FILE: &str = "/run/poolftpd/control";
 
 /// Converts the configuration of another FTP server, and prints it.
 #[derive(FromArgs)]
@@ -66,12 +69,16 @@ struct ControlArguments {
     #[argh(option, arg_name = "addr")]
     bind: Option<IpAddr>,
 
+    /// socket file of the server, as in --control (default: that of the configuration file)
+    #[argh(option, arg_name = "path")]
+    socket: Option<PathBuf>,
+
     /// print JSON
     #[argh(switch)]
     json: bool,
 
-    /// status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, verbose, certificates or ready;
-    /// ftpserver(8) has their arguments
+    /// status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, quota, recount,
+    /// verbose, certificates or ready; ftpserver(8) has their arguments
     #[argh(positional, arg_name = "command")]
     command: Vec<String>,
 }
@@ -214,22 +221,32 @@ fn check_settings() -> Result<ExitCode, ExitCode> {
     Ok(if request.fails(&findings) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Returns the port of the server that the command line or its configuration file names, and its address, if the command
-/// line names one.
-fn server_of(arguments: &ControlArguments) -> Result<(u16, Option<IpAddr>), Vec<Problem>> {
+/// Returns the server that the command line or its configuration file names: its socket file, or its port and address.
+fn server_of(arguments: &ControlArguments) -> Result<Asked, Vec<Problem>> {
+    if let Some(path) = &arguments.socket {
+        return Ok(Asked::File(path.clone()));
+    }
+    let at = arguments.bind;
     if let Some(port) = arguments.port {
-        return Ok((port, arguments.bind));
+        return Ok(Asked::Port { port, at, otherwise: None });
     }
     let words: Vec<&str> =
         arguments.config.iter().flat_map(|file| ["--config", file.as_str()]).collect();
     // Two valid words at most.
-    let Ok(of_file) = Arguments::from_args(&[PROGRAM], &words) else { return Ok((0, None)) };
+    let Ok(of_file) = Arguments::from_args(&[PROGRAM], &words) else {
+        return Ok(Asked::Port { port: 0, at, otherwise: None });
+    };
     let (settings, problems) = Settings::read(&of_file, &std::env::vars_os().collect::<Vec<_>>());
     if !problems.is_empty() {
         return Err(problems);
     }
-    let listeners = settings.config()?.listeners();
-    Ok((listeners.first().map_or(0, |listen| listen.port), arguments.bind))
+    let config = settings.config()?;
+    if let Some(path) = &config.control {
+        return Ok(Asked::File(path.clone()));
+    }
+    let port = config.listeners().first().map_or(0, |listen| listen.port);
+    let otherwise = arguments.config.is_none().then_some(Path::new(CONTROL_FILE));
+    Ok(Asked::Port { port, at, otherwise })
 }
 
 /// Sends a command to a running server, as in `ftpserver ctl status`.
@@ -245,7 +262,7 @@ fn control() -> ExitCode {
             "no command given: use status, who, kick, ban, reload or another command of ftpserver(8)",
         );
     }
-    let (port, bind) = match server_of(&arguments) {
+    let asked = match server_of(&arguments) {
         Ok(found) => found,
         Err(problems) => return refuse(problems),
     };
@@ -255,7 +272,7 @@ fn control() -> ExitCode {
     let command = words.join(control::SEPARATOR);
     let repeats = words == ["text", "top"] && io::stdout().is_terminal();
     loop {
-        match control::ask(port, bind, &command) {
+        match control::ask(&asked, &command) {
             Ok(answer) if repeats => cli::print(&format!("{CLEAR_SCREEN}{answer}")),
             Ok(answer) => {
                 cli::print(&answer);

@@ -3,6 +3,8 @@
 //! An administrator bans networks. Too many wrong passwords lock out an address or a user for some time. Both end with the
 //! process.
 
+use std::time::Duration;
+
 use crate::balancer::request::Answer;
 use crate::settings::time;
 use crate::units::network;
@@ -27,6 +29,19 @@ impl Scope<'_> {
         let ended =
             self.kick(&Kicked::Network(network)).unwrap_or_else(|_| "0 sessions end\n".to_owned());
         Ok(format!("{network} is banned; {ended}"))
+    }
+
+    /// Bans the networks of the master in a slave process: pairs of a network and the seconds, or 0 for ever.
+    pub(super) fn adopt_bans(&self, bans: &[&str]) -> Answer {
+        for pair in bans.chunks_exact(2) {
+            let [text, seconds] = pair else { continue };
+            let seconds: u64 = seconds.parse().unwrap_or_default();
+            let until = (seconds > 0).then(|| self.now + Duration::from_secs(seconds));
+            let list = self.controls.live.connection_limits().bans();
+            // The list of the master is not longer.
+            let _added = list.add(network(text).map_err(sentence)?, until, self.now);
+        }
+        Ok(String::new())
     }
 
     /// Lists bans and lockouts.

@@ -10,21 +10,22 @@ mod output;
 mod scope;
 mod sessions;
 mod state;
+mod users;
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::balancer::control::SEPARATOR;
+use crate::balancer::control::{ADOPT_BANS, PART, SEPARATOR};
 use crate::balancer::request::{Answer, Request};
 use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::reload::reload;
 use crate::units::network;
 
-use output::Form;
+use output::{Cell, Form, row};
 pub(crate) use scope::Controls;
-use scope::{PART, Scope};
+use scope::Scope;
 use sessions::Kicked;
 
 /// Maximum number of commands that wait for the one before them.
@@ -32,7 +33,7 @@ const REQUESTS_MAX: usize = 16;
 
 /// The commands, for a message about an unknown one.
 const COMMANDS: &str = "status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, \
-    verbose, certificates, ready";
+    quota, recount, verbose, certificates, ready";
 
 /// Interval at which the thread looks whether the server has stopped.
 const STOP_CHECK: Duration = Duration::from_secs(1);
@@ -67,16 +68,23 @@ impl Controls {
         let form = words.next().unwrap_or_default();
         let command: Vec<&str> = words.collect();
         // Commands of a master are logged there.
-        if form != PART && changes(&command) {
+        if !(form == PART && self.is_slave()) && changes(&command) {
             let (command, done) = (command.join(" "), answer.is_ok());
             self.service.events.server(&Event::Admin { command: &command, by: request.by, done });
         }
+        let answer = answer.map(|text| if form == "json" { in_json(text) } else { text });
         request.reply(&answer);
+    }
+
+    /// Returns whether this is a slave process, whose master sends the commands.
+    fn is_slave(&self) -> bool {
+        self.acceptors.is_none()
     }
 
     fn carry_out(&self, line: &str) -> Answer {
         let mut words: Vec<&str> = line.split(SEPARATOR).collect();
-        let is_part = words.first() == Some(&PART);
+        // SECURITY: a master is not asked for a part, which is not logged.
+        let is_part = self.is_slave() && words.first() == Some(&PART);
         if is_part {
             words.remove(0);
         }
@@ -125,6 +133,11 @@ impl Controls {
             ("drain", number) => scope.set_draining(number, true),
             ("resume", number) => scope.set_draining(number, false),
             ("stop", []) => stop(),
+            (ADOPT_BANS, bans) if is_part => scope.adopt_bans(bans),
+            ("quota", []) => scope.quota(None),
+            ("quota", [user]) => scope.quota(Some(user)),
+            ("recount", [user]) => scope.recount(user),
+            ("limit", ["user", user, arguments @ ..]) => scope.limit_user(user, arguments),
             ("limit", arguments) => scope.limit(arguments),
             ("verbose", []) => scope.limit(&["log-level"]),
             ("verbose", [switch @ ("on" | "off")]) => {
@@ -135,11 +148,24 @@ impl Controls {
     }
 }
 
+/// Returns an answer that is a sentence as JSON.
+fn in_json(text: String) -> String {
+    if text.starts_with(['[', '{']) {
+        return text;
+    }
+    format!(
+        "{}\n",
+        row(Form::Json, &["done", "message"], &[Cell::Bool(true), Cell::text(text.trim_end())])
+    )
+}
+
 /// Returns whether a command changes anything, so that it is logged.
 fn changes(command: &[&str]) -> bool {
     match command {
-        [] | ["limit" | "verbose"] | ["limit", _] => false,
-        [first, ..] => !["status", "who", "top", "bans", "certificates", "ready"].contains(first),
+        [] | ["limit" | "verbose"] | ["limit", _] | ["limit", "user", _] => false,
+        [first, ..] => {
+            !["status", "who", "top", "bans", "quota", "certificates", "ready"].contains(first)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) enum Form {
 pub(super) enum Cell {
     Text(String),
     Number(u64),
+    Bool(bool),
     /// A duration; text shows the largest two units, JSON seconds.
     Time(Duration),
     /// Nothing is known, or nothing applies.
@@ -36,6 +37,7 @@ impl Cell {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
+            Self::Bool(value) => value.to_string(),
             Self::Time(time) => duration(*time),
             Self::None => "-".to_owned(),
         }
@@ -50,6 +52,7 @@ impl Cell {
                 quoted
             }
             Self::Number(number) => number.to_string(),
+            Self::Bool(value) => value.to_string(),
             Self::Time(time) => time.as_secs().to_string(),
             Self::None => "null".to_owned(),
         }

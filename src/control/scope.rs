@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use crate::acceptors::Acceptors;
 use crate::balancer::Balancer;
-use crate::balancer::control::SEPARATOR;
+use crate::balancer::control::{PART, SEPARATOR};
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::Registry;
 use crate::reload::Live;
@@ -17,9 +18,6 @@ use super::output::{Form, list};
 
 /// Maximum time for the answers of all slave processes.
 const SLAVES_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The first word of a command that a master sends to its slave processes.
-pub(super) const PART: &str = "part";
 
 /// The parts of a server that the commands read and change.
 pub(crate) struct Controls {
@@ -31,6 +29,8 @@ pub(crate) struct Controls {
     pub(crate) registry: Option<Arc<Registry>>,
     /// The main listeners; a slave process has none.
     pub(crate) acceptors: Option<Arc<Acceptors>>,
+    /// Locked while the files of users are counted.
+    pub(crate) counting: Arc<Mutex<()>>,
     /// The time of the start.
     pub(crate) begun: Timestamp,
     pub(crate) clock: fn() -> Instant,

@@ -56,7 +56,7 @@ pub(super) struct Parts {
 /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
 /// behind its own listener, and the main listeners balance clients over all of them.
 pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Parts> {
-    let Startup { root, hosts, acceptor, public, front, own, status, warnings } = startup;
+    let Startup { root, hosts, acceptor, public, front, own, status, control, warnings } = startup;
     for (what, why) in &warnings {
         log.server(&Event::Warning { message: what, reason: why });
     }
@@ -94,6 +94,10 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
     }
     if let Some((listener, token)) = status {
         parts.run_status(&config, listener, token.as_deref())?;
+    }
+    if let (Some(socket), Some(address)) = (control, main) {
+        let (stop, requests) = (parts.threads.stop.clone(), parts.commands.clone());
+        parts.threads.join([socket.start(stop, address, requests, now)?]);
     }
     parts.run_control(requests)?;
     Ok(parts)
@@ -152,7 +156,8 @@ fn open_registry(
 ) -> Option<Arc<Registry>> {
     let what = "slave processes cannot register";
     let events = &foundation.service.events;
-    Registry::open(address, setup, commands)
+    let limits = Arc::clone(foundation.live.connection_limits());
+    Registry::open(address, setup, commands, limits)
         .inspect_err(|error| events.server(&Event::Error { message: what, error }))
         .ok()
 }
@@ -239,6 +244,7 @@ impl Parts {
             backends: self.backends.clone(),
             registry: self.registry.clone(),
             acceptors: self.threads.acceptors.clone(),
+            counting: Arc::default(),
             begun: Timestamp::now(),
             clock: now,
         };

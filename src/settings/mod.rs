@@ -55,4 +55,4 @@ pub use row::{Change, Flags, Row, Scope, Switch};
 pub use show::quoted;
 pub use table::{Arguments, Config, Limits, ROWS, per_address_share, row};
 pub use user_entry::UserEntry;
-pub use value::{Rules, Unit, time};
+pub use value::{Rules, Unit, rate, time};

@@ -201,6 +201,11 @@ settings! {
         ; One 0, Restart, Shared, "another output of the log: stderr, journal, syslog or a file and, separated by commas, format=, \
         level=, events= and without=" }
 
+    control { field control: Option<PathBuf>, option "path",
+        ; One 0, Restart, Local, "also take the commands of ftpserver ctl at this Unix socket, which root and the user of the \
+        server may use" }
+    control_group { field control_group: Option<String>, option "group",
+        ; One 0, Restart, Local, "group whose members may also use the socket of --control" }
     status { field status: Option<Place>, option "place",
         ; One 0, Restart, Local, "serve metrics, health and a status page by HTTP at unix:PATH, PORT of this machine, or ADDRESS:PORT" }
     status_token_file { field status_token_file: Option<PathBuf>, option "file",

@@ -94,6 +94,14 @@ pub fn time(text: &str) -> Result<Duration, String> {
     Duration::parse(text, Rules { unit: Unit::Seconds, least: 1 })
 }
 
+/// Parses a rate in bytes per second; `None` means no limit.
+///
+/// # Errors
+/// A clause with what was found and what is expected.
+pub fn rate(text: &str) -> Result<Option<NonZeroU64>, String> {
+    Value::parse(text, Rules { unit: Unit::One, least: 0 })
+}
+
 /// Returns the clause for a text that is not what is expected.
 fn wrong<T: Value>(text: &str, rules: Rules) -> String {
     format!("'{text}' is not {}", T::expected(rules))

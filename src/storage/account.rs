@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use super::mounts::Mount;
 use super::password;
 use super::permissions::Permissions;
 use super::quota::UsageTable;
+use super::quota_report::QuotaOwner;
 use super::rate_limit::RateLimit;
 use super::root::Root;
 use super::rules::{DirectoryRule, Subject};
@@ -143,6 +145,12 @@ fn owner(name: &[u8], from: IpAddr) -> Owner {
     let hash = hash.finalize();
     Owner(u64::from_be_bytes(hash.first_chunk().copied().unwrap_or_default()))
 }
+
+/// A rate in bytes per second to set, if one is given; `None` inside means no limit.
+pub type NewRate = Option<Option<NonZeroU64>>;
+
+/// The rates of a user in bytes per second: that of downloads, and that of uploads.
+pub type Rates = (Option<NonZeroU64>, Option<NonZeroU64>);
 
 /// All accounts of a server or virtual host.
 #[derive(Debug)]
@@ -386,14 +394,42 @@ impl Accounts {
                 visit(root);
             }
         }
-        let of_file = self.users.as_ref().map(|users| users.loaded.read().clone());
-        let of_file = of_file.into_iter().flat_map(BTreeMap::into_values);
-        let external = self.external.as_ref().map(|external| external.admitted());
-        for loaded in of_file.chain(external.into_iter().flatten()) {
+        for (_, loaded) in self.loaded(None) {
             if let Some(home) = loaded.open_home(&self.usage_table) {
                 visit(&home);
             }
         }
+    }
+
+    /// Returns the users who have a quota, with their homes; only the user of this name, if one is given.
+    pub(super) fn quota_owners(&self, name: Option<&[u8]>) -> Vec<QuotaOwner> {
+        let owner = |(name, loaded): (Vec<u8>, Arc<LoadedUser>)| {
+            let home = loaded.user.settings.home.clone().or_else(|| self.shared.path());
+            QuotaOwner { name, home, loaded, usage_table: Arc::clone(&self.usage_table) }
+        };
+        let users = self.loaded(name).into_iter().filter(|(_, loaded)| loaded.has_quota());
+        users.map(owner).collect()
+    }
+
+    /// Sets the rates of a user until the users are read again, also for the transfers that run. A rate that is not given
+    /// stays. Returns the rates, download first; `None` if there is no such user.
+    pub(super) fn set_rates(&self, name: &[u8], down: NewRate, up: NewRate) -> Option<Rates> {
+        let (_, loaded) = self.loaded(Some(name)).into_iter().next()?;
+        if let Some(rate) = down {
+            loaded.down.set(rate);
+        }
+        if let Some(rate) = up {
+            loaded.up.set(rate);
+        }
+        Some((loaded.down.bytes_per_second(), loaded.up.bytes_per_second()))
+    }
+
+    /// Returns all users of the users file and those whom the authenticator has admitted, or only the one of this name.
+    fn loaded(&self, name: Option<&[u8]>) -> Vec<(Vec<u8>, Arc<LoadedUser>)> {
+        let of_file = self.users.as_ref().map(|users| users.loaded.read().clone());
+        let external = self.external.as_ref().map(|external| external.admitted());
+        let all = of_file.into_iter().flatten().chain(external.into_iter().flatten());
+        all.filter(|(known, _)| name.is_none_or(|name| name == known)).collect()
     }
 
     /// Returns the path of the root, if it is known, and the homes of all users who have one.
@@ -504,11 +540,11 @@ impl Admission {
         let root = root.map_err(Denied::NoHome)?.with_umask(settings.umask);
         let subject = Subject { user: Some(&name), group: settings.group.as_deref() };
         let root = shared.rules().give(root, settings.may, subject);
-        let root = if settings.quota.is_none() && settings.files.is_none() {
-            root
-        } else {
+        let root = if loaded.has_quota() {
             let usage = usage_table.of(root.identity(), || root.measure());
             root.with_quota(loaded.quota(usage))
+        } else {
+            root
         };
         let store = Store::Local(Arc::new(root));
         Ok(Self::account(&loaded, store, owner, place))
@@ -517,8 +553,8 @@ impl Admission {
     fn account(loaded: &LoadedUser, store: Store, owner: Owner, place: SessionPermit) -> Account {
         Account {
             store,
-            up: loaded.up.clone(),
-            down: loaded.down.clone(),
+            up: Some(Arc::clone(&loaded.up)),
+            down: Some(Arc::clone(&loaded.down)),
             owner,
             _permit: Some(Arc::new(place)),
         }

@@ -47,8 +47,9 @@ impl ExternalUsers {
     }
 
     /// Returns the users who have logged in.
-    pub(super) fn admitted(&self) -> Vec<Arc<LoadedUser>> {
-        self.admitted.lock().values().cloned().collect()
+    pub(super) fn admitted(&self) -> Vec<(Vec<u8>, Arc<LoadedUser>)> {
+        let admitted = self.admitted.lock();
+        admitted.iter().map(|(name, loaded)| (name.clone(), Arc::clone(loaded))).collect()
     }
 
     /// Returns the user, or `None` if name or password is wrong. May take as long as the authenticator.

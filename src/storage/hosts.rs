@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::account::Accounts;
+use super::account::{Accounts, NewRate, Rates};
 use super::groups::Group;
 use super::mounts::Mount;
+use super::quota_report::QuotaOwner;
 use super::root::Root;
 use super::rules::DirectoryRule;
 
@@ -104,6 +105,25 @@ impl Hosts {
     #[must_use]
     pub fn places(&self) -> Vec<PathBuf> {
         self.all().flat_map(Accounts::places).collect()
+    }
+
+    /// Returns the users of all hosts who have a quota, each with the name of the host; only those of this name, if one is
+    /// given.
+    #[must_use]
+    pub fn quota_owners(&self, name: Option<&[u8]>) -> Vec<(Option<String>, QuotaOwner)> {
+        let of = |host: Option<&String>, accounts: &Accounts| {
+            let owners = accounts.quota_owners(name).into_iter();
+            owners.map(|owner| (host.cloned(), owner)).collect::<Vec<_>>()
+        };
+        let named = self.named.iter().flat_map(|(host, accounts)| of(Some(host), accounts));
+        of(None, &self.usual).into_iter().chain(named).collect()
+    }
+
+    /// Sets the rates of a user on all hosts, until the users are read again. Returns the rates on each host that has the
+    /// user.
+    #[must_use]
+    pub fn set_rates(&self, name: &[u8], down: NewRate, up: NewRate) -> Vec<Rates> {
+        self.all().filter_map(|accounts| accounts.set_rates(name, down, up)).collect()
     }
 
     /// Opens each root and home in turn, and passes it to `visit`.

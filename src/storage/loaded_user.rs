@@ -30,24 +30,30 @@ impl Drop for SessionPermit {
 pub(super) struct LoadedUser {
     pub(super) user: User,
     pub(super) count: Arc<SessionCount>,
-    pub(super) up: Option<Arc<RateLimit>>,
-    pub(super) down: Option<Arc<RateLimit>>,
+    pub(super) up: Arc<RateLimit>,
+    pub(super) down: Arc<RateLimit>,
 }
 
 impl LoadedUser {
-    /// Creates a user. A rate limit that has not changed stays shared with the earlier sessions.
+    /// Creates a user. The rate limits stay shared with the earlier sessions, which get the new rates at once.
     pub(super) fn new(user: User, count: Arc<SessionCount>, before: Option<&Self>) -> Self {
-        let UserSettings { up, down, .. } = user.settings;
-        let rate_limit = |rate: Option<NonZeroU64>, before: Option<&Arc<RateLimit>>| {
-            let same = before.filter(|rate_limit| rate_limit.bytes_per_second() == rate);
-            same.cloned().or_else(|| rate.map(|rate| Arc::new(RateLimit::new(rate))))
+        let shared = |limit: Option<&Arc<RateLimit>>, rate: Option<NonZeroU64>| {
+            let limit = limit.map(Arc::clone).unwrap_or_default();
+            limit.set(rate);
+            limit
         };
+        let UserSettings { up, down, .. } = user.settings;
         Self {
-            up: rate_limit(up, before.and_then(|loaded| loaded.up.as_ref())),
-            down: rate_limit(down, before.and_then(|loaded| loaded.down.as_ref())),
+            up: shared(before.map(|loaded| &loaded.up), up),
+            down: shared(before.map(|loaded| &loaded.down), down),
             user,
             count,
         }
+    }
+
+    /// Returns true if the bytes or the files of the home are limited.
+    pub(super) fn has_quota(&self) -> bool {
+        self.user.settings.quota.is_some() || self.user.settings.files.is_some()
     }
 
     /// Returns the quota of the home.

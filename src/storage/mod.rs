@@ -24,6 +24,7 @@ mod pending;
 mod permissions;
 mod permit;
 mod quota;
+mod quota_report;
 mod rate_limit;
 mod reader;
 mod reserved_names;
@@ -40,7 +41,8 @@ pub mod users;
 mod writer;
 
 pub use account::{
-    Account, Accounts, Admission, Credentials, Decision, Denied, Verdict, Verification,
+    Account, Accounts, Admission, Credentials, Decision, Denied, NewRate, Rates, Verdict,
+    Verification,
 };
 pub use authenticator::Authenticator;
 pub use durability::Durability;
@@ -55,6 +57,7 @@ pub use partials::all_recovered;
 pub use pending::Pending;
 pub use permissions::Permissions;
 pub use permit::EntryPermissions;
+pub use quota_report::{QuotaOwner, QuotaReport};
 pub use rate_limit::{RateLimit, SharedRates, TransferRates};
 pub use reader::{Chunk, Reader};
 pub use rights::{Rights, Surroundings};

@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -22,10 +23,45 @@ use rustix::io::Errno;
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     used: Mutex<Used>,
+    /// The number of changes of `used`.
+    changes: AtomicU64,
+    /// The number of uploads that have reserved room.
+    uploads: AtomicUsize,
     /// Held by each change of names.
     names: Mutex<()>,
     /// The files for which an upload has a credit. At most one upload has the credit for a file.
     credited: Mutex<HashSet<FileId>>,
+}
+
+impl Usage {
+    pub(super) fn used(&self) -> Used {
+        *self.used.lock()
+    }
+
+    /// Locks the usage for a change.
+    fn change(&self) -> MutexGuard<'_, Used> {
+        let used = self.used.lock();
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        used
+    }
+
+    /// Replaces the usage by a new count. Returns false, and changes nothing, if the usage changes during the count or
+    /// an upload has reserved room: the count has only a part of its bytes.
+    pub(super) fn recount(&self, measure: impl FnOnce() -> Used) -> bool {
+        // While the names are locked, each change that the disk has is counted.
+        let names = self.names.lock();
+        let before = self.changes.load(Ordering::Relaxed);
+        drop(names);
+        let counted = measure();
+        let _names = self.names.lock();
+        let mut used = self.used.lock();
+        let is_quiet = self.uploads.load(Ordering::Acquire) == 0
+            && self.changes.load(Ordering::Relaxed) == before;
+        if is_quiet {
+            *used = counted;
+        }
+        is_quiet
+    }
 }
 
 /// The device and inode numbers of a file.
@@ -75,7 +111,7 @@ pub(super) struct Quota {
 
 impl Quota {
     fn take_bytes(&self, bytes: u64) -> io::Result<()> {
-        let mut used = self.usage.used.lock();
+        let mut used = self.usage.change();
         let after = used.bytes.saturating_add(bytes);
         if after > self.bytes_max {
             return Err(Errno::DQUOT.into());
@@ -86,7 +122,7 @@ impl Quota {
 
     /// Reserves the inode of a new file, directory or link.
     pub(super) fn take_file(&self) -> io::Result<()> {
-        let mut used = self.usage.used.lock();
+        let mut used = self.usage.change();
         if used.files >= self.files_max {
             return Err(Errno::DQUOT.into());
         }
@@ -101,25 +137,25 @@ impl Quota {
 
     /// Counts bytes that are stored already.
     pub(super) fn add(&self, bytes: u64) {
-        let mut used = self.usage.used.lock();
+        let mut used = self.usage.change();
         used.bytes = used.bytes.saturating_add(bytes);
     }
 
     /// Subtracts bytes and files that are gone.
     pub(super) fn give_back(&self, bytes: u64, files: u64) {
-        let mut used = self.usage.used.lock();
+        let mut used = self.usage.change();
         used.bytes = used.bytes.saturating_sub(bytes);
         used.files = used.files.saturating_sub(files);
     }
 
     /// Returns the number of bytes that can still be stored.
     pub(super) fn room(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.usage.used.lock().bytes)
+        self.bytes_max.saturating_sub(self.usage.used().bytes)
     }
 
     #[cfg(test)]
     pub(super) fn used(&self) -> Used {
-        *self.usage.used.lock()
+        self.usage.used()
     }
 }
 
@@ -146,7 +182,7 @@ impl QuotaReservation {
         replaces: Option<(u64, FileId)>,
     ) -> io::Result<Self> {
         let Some(quota) = quota else { return Ok(Self::default()) };
-        let mut reservation = Self { quota: Some(quota.clone()), ..Self::default() };
+        let mut reservation = Self::of(quota);
         if let Some(bytes) = counted {
             (reservation.bytes, reservation.files) = (bytes, 1);
         }
@@ -164,7 +200,17 @@ impl QuotaReservation {
 
     /// Reserves room for bytes appended to a file. `replaced` bytes are freed when the append is complete.
     pub(super) fn of_tail(quota: Option<&Quota>, replaced: u64) -> Self {
-        Self { quota: quota.cloned(), credit: (replaced, 0), ..Self::default() }
+        let mut reservation = quota.map(Self::of).unwrap_or_default();
+        reservation.credit = (replaced, 0);
+        reservation
+    }
+
+    fn of(quota: &Quota) -> Self {
+        let usage = &quota.usage;
+        // Counted under the lock, so that a new count does not miss it.
+        let _locked = usage.change();
+        usage.uploads.fetch_add(1, Ordering::AcqRel);
+        Self { quota: Some(quota.clone()), ..Self::default() }
     }
 
     /// Keeps a partial counted that was counted before.
@@ -238,6 +284,7 @@ impl Drop for QuotaReservation {
         if let Some(quota) = &self.quota {
             let (bytes, files) = self.cost();
             quota.give_back(bytes, files);
+            quota.usage.uploads.fetch_sub(1, Ordering::AcqRel);
             if let Some(file) = &self.credited {
                 quota.usage.credited.lock().remove(file);
             }
@@ -317,6 +364,26 @@ mod tests {
         first.commit(|| Go::On).unwrap();
         drop(second);
         store(&root, "a", 100).unwrap();
+    }
+
+    #[test]
+    fn a_new_count_has_the_changes_of_others_unless_files_change_meanwhile() {
+        let (folder, root, quota) = root(1000, 10);
+        store(&root, "a", 60).unwrap();
+        fs::write(folder.path().join("b"), [0; 40]).unwrap();
+        assert!(quota.usage.recount(|| root.measure()));
+        assert_eq!(quota.used(), Used { bytes: 100, files: 2 });
+        let during = || {
+            store(&root, "c", 1).unwrap();
+            root.measure()
+        };
+        assert!(!quota.usage.recount(during));
+        let mut upload = Upload::begin(&root, &path("d"), Start::Overwrite, TERMS).unwrap();
+        upload.write(&[1; 9]).unwrap();
+        assert!(!quota.usage.recount(|| root.measure()));
+        drop(upload);
+        assert!(quota.usage.recount(|| root.measure()));
+        assert_eq!(quota.used(), root.measure());
     }
 
     #[test]

@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::raw::RawClient;
+use crate::common::outside::{find, is_root, skip};
+use crate::common::raw::{RawClient, read_all};
 use crate::common::{TestServer, noise, until};
 use poolftpd::log::Level;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
+
+/// A hash of "secret", by mkpasswd of Debian.
+const HASH: &str = "$5$6NHIXTqLt58psyBn$c7Tkubuedveg2x5E8QZmKR5APtnAIpuyXjBA9Ev65kA";
 
 /// Sends a command to the server at this address; returns whether it was carried out, and the answer.
 fn ctl(address: SocketAddr, words: &[&str]) -> (bool, String) {
@@ -151,6 +157,171 @@ fn a_limit_changes_until_the_next_reload() {
     {
         assert!(!ctl(server.address(), words).0, "{words:?}");
     }
+}
+
+/// Starts a server with the user alice, whose password is "secret", who has a home of her own and these settings.
+fn start_with_alice(folder: &Path, settings: &str) -> TestServer {
+    fs::create_dir(folder.join("home")).unwrap();
+    let home = folder.join("home").display().to_string();
+    fs::write(folder.join("users"), format!("alice {HASH} home={home} {settings}\n")).unwrap();
+    TestServer::start(|config| {
+        config.users = Some(folder.join("users"));
+        config.level = Level::Normal;
+    })
+}
+
+#[test]
+fn the_usage_of_a_quota_is_shown_and_counted_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_with_alice(folder.path(), "quota=1000 files=7");
+    fs::write(folder.path().join("home/a"), [0; 40]).unwrap();
+    let usage = || {
+        let (good, answer) = ctl(server.address(), &["--json", "quota", "alice"]);
+        assert!(good, "{answer}");
+        answer
+    };
+    let row = |bytes: u32, files: u32| {
+        format!(
+            "[{{\"user\":\"alice\",\"host\":null,\"bytes\":{bytes},\"bytes-limit\":1000,\"files\":{files},\"files-limit\":7}}]\n"
+        )
+    };
+    assert_eq!(usage(), row(40, 1), "without a session");
+    let mut client = RawClient::log_in_as(server.address(), "alice", "secret");
+    client.store("b", &[1; 60]);
+    assert_eq!(usage(), row(100, 2));
+    // A change by another program is seen by a new count.
+    fs::write(folder.path().join("home/c"), [0; 900]).unwrap();
+    assert_eq!(usage(), row(100, 2));
+    let (good, answer) = ctl(server.address(), &["recount", "alice"]);
+    assert!(good && answer.contains("counted again"), "{answer}");
+    assert_eq!(usage(), row(1000, 3));
+    server.log.expect(&["event=admin", "recount alice", "done=true"]);
+    let data = client.open_data();
+    assert!(client.ask("STOR d").starts_with("150 "));
+    std::io::Write::write_all(&mut &data, b"x").unwrap();
+    drop(data);
+    assert!(client.reply().starts_with("552 "));
+    let (good, answer) = ctl(server.address(), &["quota"]);
+    assert!(good && answer.contains("bytes-limit") && answer.contains("alice"), "{answer}");
+    for wrong in [&["quota", "bob"][..], &["recount", "bob"], &["recount"]] {
+        assert!(!ctl(server.address(), wrong).0, "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_rate_of_a_user_changes_for_the_transfer_that_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_with_alice(folder.path(), "down=1");
+    fs::write(folder.path().join("home/a"), noise(100_000)).unwrap();
+    let mut client = RawClient::log_in_as(server.address(), "alice", "secret");
+    let data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    let shown =
+        |words: &[&str]| ctl(server.address(), &[&["--json", "limit", "user"], words].concat());
+    assert_eq!(shown(&["alice"]).1, "[{\"user\":\"alice\",\"down\":1,\"up\":null}]\n");
+    assert_eq!(
+        shown(&["alice", "down", "0"]).1,
+        "[{\"user\":\"alice\",\"down\":null,\"up\":null}]\n"
+    );
+    assert!(read_all(data) == noise(100_000));
+    server.log.expect(&["event=admin", "limit user alice down 0"]);
+    for wrong in [&["bob"][..], &["alice", "down"], &["alice", "down", "fast"]] {
+        assert!(!shown(wrong).0, "{wrong:?}");
+    }
+    // The users file decides again.
+    assert!(ctl(server.address(), &["reload"]).0);
+    assert!(shown(&["alice"]).1.contains("\"down\":1,"));
+    let changed =
+        fs::read_to_string(folder.path().join("users")).unwrap().replace("down=1", "down=5M");
+    fs::write(folder.path().join("users"), changed).unwrap();
+    assert!(client.reply().starts_with("226 "));
+    let data = client.open_data();
+    assert!(client.ask("RETR a").starts_with("150 "));
+    assert!(ctl(server.address(), &["reload"]).0);
+    assert!(read_all(data) == noise(100_000));
+}
+
+/// Returns the mode and the group of a file.
+fn mode_and_group(path: &Path) -> (u32, u32) {
+    let found = fs::metadata(path).unwrap();
+    (found.mode() & 0o777, found.gid())
+}
+
+/// Sends a command to the server with this socket file, as this user and group.
+fn ctl_as(
+    program: &Path,
+    user: u32,
+    groups: &[u32],
+    socket: &Path,
+    words: &[&str],
+) -> (bool, String) {
+    let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+    let group = groups.first().unwrap();
+    let Output { status, stdout, stderr } = Command::new("setpriv")
+        .args(["--reuid", &user.to_string(), "--regid", group, "--groups", &groups.join(",")])
+        .arg(program)
+        .args(["ctl", "--socket"])
+        .arg(socket)
+        .args(words)
+        .output()
+        .unwrap();
+    (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
+}
+
+#[test]
+fn members_of_the_group_of_the_socket_control_the_server_and_others_do_not() {
+    if !is_root() || find("setpriv").is_none() {
+        return skip("needs root and setpriv");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The program itself may be where only root can read.
+    let program = folder.path().join("ftpserver");
+    fs::copy(SERVER, &program).unwrap();
+    let socket = folder.path().join("control");
+    let server = TestServer::start(|config| {
+        config.control = Some(socket.clone());
+        config.control_group = Some("games".to_owned());
+        config.level = Level::Normal;
+    });
+    let games = mode_and_group(&socket);
+    assert_eq!(games.0, 0o660);
+    let ask =
+        |user: u32, groups: &[u32], words: &[&str]| ctl_as(&program, user, groups, &socket, words);
+    let (good, answer) = ask(65534, &[65534, games.1], &["--json", "ready"]);
+    assert!(good && answer == "{\"ready\":true}\n", "{answer}");
+    let (good, answer) = ask(65534, &[65534, games.1], &["--json", "ban", "192.0.2.7"]);
+    assert!(good && answer.starts_with("{\"done\":true,\"message\":\"192.0.2.7/32 is"), "{answer}");
+    server.log.expect(&["event=admin", "ban 192.0.2.7", "uid=65534"]);
+    let (good, answer) = ask(65534, &[65534], &["ready"]);
+    assert!(!good && answer.contains("permission denied"), "{answer}");
+    assert!(ask(0, &[0], &["ready"]).0, "root");
+}
+
+#[test]
+fn a_socket_of_a_server_that_is_gone_is_taken_over_and_a_group_that_is_missing_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("control");
+    let start = || {
+        let socket = socket.clone();
+        TestServer::start(|config| config.control = Some(socket))
+    };
+    let ask = || {
+        let words = ["ctl", "--socket", socket.to_str().unwrap(), "status"];
+        Command::new(SERVER).args(words).output().unwrap()
+    };
+    drop(start());
+    let gone = ask();
+    assert!(!gone.status.success() && String::from_utf8_lossy(&gone.stderr).contains("no server"));
+    let _server = start();
+    assert_eq!(mode_and_group(&socket).0, 0o600);
+    assert!(ask().status.success());
+    let root = folder.path().to_str().unwrap();
+    let check = Command::new(SERVER)
+        .args(["check", "--root", root, "--control", "/c", "--control-group", "no-such-group"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&check.stdout).contains("no such group"), "{check:?}");
 }
 
 #[test]

@@ -382,3 +382,26 @@ fn sessions_of_slave_processes_are_listed_and_ended_through_the_master() {
     assert!(answer.contains("is banned"), "{answer}");
     assert!(RawClient::connect(scene.address).line().starts_with("421 "));
 }
+
+#[test]
+fn a_slave_that_registers_later_has_the_bans_of_the_master() {
+    let scene = Scene::start(1);
+    assert!(scene.control(&["ban", "127.0.0.3", "1h"]).contains("is banned"));
+    assert!(scene.control(&["ban", "127.0.0.4"]).contains("is banned"));
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let host = format!("localhost:{}", scene.address.port());
+    let late = Command::new(SLAVES)
+        .args(["--count", "1", "--workers", "2", "--port", &port.to_string(), &host])
+        .stderr(Stdio::null())
+        .spawn();
+    let _late = Running(late.unwrap());
+    scene.wait_for(2);
+    let own = SocketAddr::from(([127, 0, 0, 1], port));
+    // A slave opens its port after it has registered.
+    until("the slave does not listen", || TcpStream::connect(own).is_ok());
+    for (from, begins) in [(2, "220 "), (3, "421 "), (4, "421 ")] {
+        let from = SocketAddr::from(([127, 0, 0, from], 0));
+        let answered = || RawClient::connect_from(from, own);
+        until("the ban of the master does not hold", || answered().line().starts_with(begins));
+    }
+}

@@ -49,13 +49,18 @@ impl RawClient {
 
     /// Connects from another address of this machine, and reads the greeting.
     pub(crate) fn greeted_from(from: SocketAddr, to: SocketAddr) -> Self {
+        let mut client = Self::connect_from(from, to);
+        assert!(client.line().starts_with("220 "));
+        client
+    }
+
+    /// Connects from another address of this machine.
+    pub(crate) fn connect_from(from: SocketAddr, to: SocketAddr) -> Self {
         let family = rustix::net::AddressFamily::INET;
         let socket = rustix::net::socket(family, rustix::net::SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &from).unwrap();
         rustix::net::connect(&socket, &to).unwrap();
-        let mut client = Self::of(TcpStream::from(socket));
-        assert!(client.line().starts_with("220 "));
-        client
+        Self::of(TcpStream::from(socket))
     }
 
     /// Returns the reply to USER and PASS.
