@@ -52,10 +52,11 @@ impl fmt::Debug for Ready {
 }
 
 impl Ready {
-    /// Creates the queue for `workers` workers. One of several workers is always free of bulk turns, so a command never
-    /// waits behind a full socket.
+    /// Creates the queue for `workers` workers. Of three or more, one is always free of bulk turns, so a command waits
+    /// for no turn. Two workers both take bulk turns, because one alone moves half as much; a command then waits for
+    /// the rest of a turn, which is a fraction of a millisecond.
     pub(super) fn new(workers: usize) -> Self {
-        let bulk_turns_max = workers.saturating_sub(1).max(1);
+        let bulk_turns_max = if workers > 2 { workers - 1 } else { workers };
         Self {
             interactive: unbounded(),
             bulk: unbounded(),

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the tasks of a developer, with nothing but Rust.
 
+mod bench;
 mod package;
 
 use std::env;
@@ -16,6 +17,7 @@ cargo xtask check    format, lints, tests, interleavings, documentation: what mu
 cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
 cargo xtask man      generate the manual pages, and the table of settings in docs/administration.md
 cargo xtask package  build a Debian package in target/package; or name kinds: deb, rpm, tar (static)
+cargo xtask bench B  compare the work tree with the commit B (default: HEAD), pair by pair; --rounds N, --only LOAD
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
 cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
 cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some("ordinary") => ordinary(),
         Some("man") => man(),
         Some("package") => package::package(words),
+        Some("bench") => bench::bench(words),
         Some("shuttle") => shuttle(),
         Some("fuzz") => fuzz(&words.next().unwrap_or_else(|| "command".to_owned())),
         Some("stress") => stress(),
