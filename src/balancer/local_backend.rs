@@ -89,9 +89,7 @@ impl Backend for LocalBackend {
         };
         let AdmittedClient { stream, peer, permit } = client;
         let client = AdmittedClient { stream, peer, permit: own.beside(permit) };
-        if let Ok(session) = (self.greet)(client, now) {
-            self.pool.admit(session);
-        }
+        let _broken = self.pool.admit_new(|| (self.greet)(client, now));
         Ok(())
     }
 

@@ -89,6 +89,10 @@ impl Task for Reader {
     }
 
     fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+    fn waits_at_first(&self) -> Option<Instant> {
+        (!self.stop.load(Ordering::SeqCst)).then_some(self.far)
+    }
 }
 
 impl Reader {
@@ -121,6 +125,13 @@ struct Scene {
 
 impl Scene {
     fn start(letters: u32) -> Self {
+        let (scene, task) = Self::with_task(letters);
+        scene.scheduler.admit(task);
+        scene
+    }
+
+    /// Starts the workers, and makes a task that is not admitted.
+    fn with_task(letters: u32) -> (Self, Admitted) {
         let descriptor = Arc::new(Descriptor::default());
         let scheduler = Arc::new(Scheduler::new(Arc::clone(&descriptor), WORKERS));
         let (alive, gone): (Sender<Infallible>, _) = bounded(0);
@@ -146,8 +157,8 @@ impl Scene {
         }
         // Without this yield, no schedule has a worker that found nothing and is about to wait when the task comes.
         thread::yield_now();
-        scheduler.admit(Admitted::new(Box::new(task), alive));
-        Self { scheduler, descriptor, mailbox, stop, done, gone, threads }
+        let task = Admitted::new(Box::new(task), alive);
+        (Self { scheduler, descriptor, mailbox, stop, done, gone, threads }, task)
     }
 
     fn close(self) {
@@ -188,6 +199,32 @@ fn what_changed_before_all_are_woken_is_seen_by_every_task() {
             scene.stop.store(true, Ordering::SeqCst);
             scene.scheduler.wake_all();
             scene.done.recv().unwrap();
+            scene.close();
+        },
+        SCHEDULES,
+    );
+}
+
+#[test]
+fn a_task_that_is_parked_at_first_misses_no_letter_and_no_wake_up() {
+    shuttle::check_random(
+        || {
+            let (scene, task) = Scene::with_task(1);
+            let scheduler = Arc::clone(&scene.scheduler);
+            let admitting = thread::spawn(move || scheduler.admit_new(|| Some(task)));
+            scene.stop.store(true, Ordering::SeqCst);
+            scene.scheduler.wake_all();
+            scene.done.recv().unwrap();
+            admitting.join().unwrap();
+            scene.close();
+
+            let (scene, task) = Scene::with_task(1);
+            let scheduler = Arc::clone(&scene.scheduler);
+            let admitting = thread::spawn(move || scheduler.admit_new(|| Some(task)));
+            *scene.mailbox.lock().unwrap() += 1;
+            scene.descriptor.set_readable(true);
+            scene.done.recv().unwrap();
+            admitting.join().unwrap();
             scene.close();
         },
         SCHEDULES,

@@ -160,6 +160,26 @@ impl Pool {
         }
     }
 
+    /// Makes a task and adds it. A task that waits at first ([`Task::waits_at_first`]) is parked at once, and costs no
+    /// worker a wake-up. After [`Pool::drain`], makes nothing.
+    ///
+    /// The task sees every change made before a call of [`Pool::wake_all`] that returns after `make` has begun.
+    ///
+    /// # Errors
+    /// Returns the error of `make`.
+    pub fn admit_new<E>(&self, make: impl FnOnce() -> Result<Box<dyn Task>, E>) -> Result<(), E> {
+        let Some(alive) = self.alive.lock().clone() else { return Ok(()) };
+        let mut outcome = Ok(());
+        self.threads.scheduler.admit_new(|| match make() {
+            Ok(task) => Some(Admitted::new(task, alive)),
+            Err(error) => {
+                outcome = Err(error);
+                None
+            }
+        });
+        outcome
+    }
+
     /// Gives every task a turn soon, whatever it waits for, so that it sees changes around it.
     ///
     /// Every task sees a change made before this call, in a turn that begins after the call: parked tasks are woken,
@@ -346,6 +366,32 @@ mod tests {
                 assert_eq!(back, [round.wrapping_add(number), number]);
             }
         }
+    }
+
+    #[test]
+    fn a_task_that_waits_at_first_gets_its_first_turn_when_it_is_ready() {
+        struct Waiting(Echo);
+        impl Task for Waiting {
+            fn turn(&mut self, now: Instant, class: Class) -> Turn {
+                self.0.turn(now, class)
+            }
+            fn watch<'a>(&'a self, watch: &mut Watch<'a>) {
+                self.0.watch(watch);
+            }
+            fn waits_at_first(&self) -> Option<Instant> {
+                Some(now() + Duration::from_mins(1))
+            }
+        }
+        let pool = pool(2);
+        let (mut client, theirs) = UnixStream::pair().unwrap();
+        let make = || io::Result::<Box<dyn Task>>::Ok(Box::new(Waiting(Echo(theirs))));
+        pool.admit_new(make).unwrap();
+        let census = pool.census();
+        assert_eq!((census.parked, census.turns_interactive), (1, 0), "it cost no turn");
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        let broken = pool.admit_new(|| Err("broken"));
+        assert_eq!(broken, Err("broken"));
     }
 
     #[test]

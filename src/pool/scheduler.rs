@@ -156,6 +156,17 @@ impl<R: Readiness> Scheduler<R> {
         self.notify_idle();
     }
 
+    /// Makes a task, and parks it if it waits at first; then no worker is woken for it. A task that does not wait goes
+    /// to the end of the ready queue. A wake-up of all that comes while the task is made gives it a turn.
+    pub(super) fn admit_new(&self, make: impl FnOnce() -> Option<Admitted>) {
+        let wake_alls = self.wake_alls.load(Ordering::Acquire);
+        let Some(task) = make() else { return };
+        let Some(until) = task.task.waits_at_first() else { return self.admit(task) };
+        if self.park(task, until, wake_alls).is_none() {
+            self.notify_idle();
+        }
+    }
+
     /// Runs one step of a worker: finds a task, waiting if there is none, gives it a turn, and hands it on. Returns
     /// `false` once the pool is closed, or another worker has replaced this one.
     pub(super) fn work(&self, state: &mut WorkerState, clock: impl Fn() -> Instant) -> bool {

@@ -71,14 +71,13 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn new(world: &Shared) -> Self {
-        Self {
-            world: Arc::clone(world),
-            queued_at: 0,
-            queued_behind: 0,
-            class: None,
-            parked_until: None,
-        }
+    /// Makes a task; half of all wait at first.
+    fn new(shared: &Shared) -> Self {
+        let mut world = shared.lock();
+        let until = world.now + Duration::from_millis(world.draw.below(50));
+        let parked_until = (world.draw.below(2) == 0).then_some(until);
+        let world = Arc::clone(shared);
+        Self { world, queued_at: 0, queued_behind: 0, class: None, parked_until }
     }
 }
 
@@ -126,6 +125,10 @@ impl Task for Scripted {
     }
 
     fn watch<'a>(&'a self, _: &mut Watch<'a>) {}
+
+    fn waits_at_first(&self) -> Option<Instant> {
+        self.parked_until
+    }
 }
 
 impl Simulated {
@@ -160,8 +163,8 @@ impl Simulated {
                 world.tasks_left_to_admit -= 1;
                 world.alive += 1;
                 drop(world);
-                scheduler
-                    .admit(Admitted::new(Box::new(Scripted::new(&self.world)), self.alive.clone()));
+                let task = Box::new(Scripted::new(&self.world));
+                scheduler.admit_new(|| Some(Admitted::new(task, self.alive.clone())));
             }
             3 if world.draw.below(10) == 0 => {
                 drop(world);

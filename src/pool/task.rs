@@ -18,6 +18,12 @@ pub trait Task: Send {
     /// Lists the descriptors that may wake this task; called only when the task parks.
     fn watch<'a>(&'a self, watch: &mut Watch<'a>);
 
+    /// Returns the time until which a new task waits for its descriptors. `None` means that it has work to do at once.
+    /// Called once, before the first turn.
+    fn waits_at_first(&self) -> Option<Instant> {
+        None
+    }
+
     /// Returns the call announced by [`Turn::Call`]; called right after that turn.
     fn take_call(&mut self) -> Option<Call> {
         None

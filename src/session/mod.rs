@@ -100,7 +100,7 @@ impl Session {
         let mut control = ControlConnection::new(stream, peer)?;
         let tls = TlsState::at_once(&service, &mut control, now)?;
         control.reply(&Reply::new(Code::READY, service.greeting()));
-        // Sent here, not in the first turn, because every client waits for the greeting. The first turn detects a
+        // Sent here, not in the first turn, because every client waits for the greeting. The next flush detects a
         // client that is already gone.
         let _sent = control.flush(now);
         let session = SessionId {
@@ -238,6 +238,12 @@ impl Task for Session {
                 Turn::Done
             }
         }
+    }
+
+    /// The client sends next, after the greeting or to begin TLS.
+    fn waits_at_first(&self) -> Option<Instant> {
+        let is_stopping = self.cx.service.stopping.load(Ordering::Acquire);
+        (!is_stopping).then(|| self.deadline())
     }
 
     fn take_call(&mut self) -> Option<Call> {
