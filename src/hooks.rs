@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -14,13 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 
 use crate::cli;
 use crate::settings::{Config, ConfigError};
 use crate::spool::names;
+use crate::sys::{Interest, exit_of, wait};
 use crate::units::reason;
 
 /// The name of the helper in its messages.
@@ -279,10 +279,7 @@ enum Hook<'a> {
 
 /// Waits for the end of a process; returns false if it is still running after the time.
 fn has_ended(child: &Child, timeout: Duration) -> io::Result<bool> {
-    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let mut watched = [PollFd::new(&process, PollFlags::IN)];
-    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
-    Ok(poll(&mut watched, Some(&timeout))? > 0)
+    wait(exit_of(child)?.as_fd(), Interest::Readable, timeout)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the loop of the helper: time enters here")]

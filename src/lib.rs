@@ -96,6 +96,7 @@ mod status;
 #[cfg(feature = "server")]
 #[doc(hidden)]
 pub mod storage;
+mod sys;
 #[doc(hidden)]
 pub mod units;
 #[cfg(feature = "server")]

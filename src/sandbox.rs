@@ -12,11 +12,11 @@ use landlock::{
 use nix::unistd::{
     Uid, User, geteuid, getresuid, initgroups, setgroups, setresgid, setresuid, setuid,
 };
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use rustix::thread::set_no_new_privs;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::settings::{Config, ConfigError};
 use crate::storage::{Root, whereabouts};
+use crate::sys::deny_privileges;
 
 /// The newest version of Landlock whose rights are requested; older kernels grant those that they have.
 const LANDLOCK: ABI = ABI::V5;
@@ -115,8 +115,7 @@ fn find_user(name: &str) -> Result<Option<User>, String> {
 /// way to gain a privilege. Called after a change of user, because the kernel then resets this.
 pub fn harden() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    Ok(set_no_new_privs(true)?)
+    deny_privileges()
 }
 
 /// Surroundings of the process that may prevent the use of Landlock.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::balancer::control::connect;
 use crate::balancer::handover::{Channel, Claim};
@@ -22,6 +21,7 @@ use crate::net::listener::Shutdown;
 use crate::server::Server;
 use crate::settings::Config;
 use crate::storage::Root;
+use crate::sys::{self, wait_any};
 use crate::units::reason;
 
 /// Interval at which this slave reports its load to the master, if it has changed.
@@ -140,7 +140,8 @@ impl Slave {
                 }
                 Err(_) => {}
             }
-            if wait(&[stop.as_fd()], Some(RETRY_INTERVAL)).is_ok_and(|ready| ready.contains(&true))
+            if wait_any(&[stop.as_fd()], Some(RETRY_INTERVAL))
+                .is_ok_and(|ready| ready.contains(&true))
             {
                 return Ok(None);
             }
@@ -199,7 +200,7 @@ pub fn find_master(
                 ));
             }
             // If the wait fails, the next attempt comes sooner.
-            Err(_) => drop(wait(&[], Some(RETRY_INTERVAL))),
+            Err(_) => drop(wait_any(&[], Some(RETRY_INTERVAL))),
         }
     }
 }
@@ -210,7 +211,7 @@ fn pretender() -> String {
 
 /// Waits for the answer to a registration; returns `None` if `stop` was rung.
 fn receive_assignment(channel: &Channel, stop: &Shutdown) -> io::Result<Option<Assignment>> {
-    wait(&[channel.as_fd(), stop.as_fd()], None)?;
+    wait_any(&[channel.as_fd(), stop.as_fd()], None)?;
     if stop.is_triggered() {
         return Ok(None);
     }
@@ -281,8 +282,13 @@ fn serve(
             }
         }
         // If the wait fails, the next round checks everything again.
-        let _ready = wait(&[channel.as_fd(), stop.as_fd()], Some(REPORT_INTERVAL));
+        let _ready = wait_any(&[channel.as_fd(), stop.as_fd()], Some(REPORT_INTERVAL));
     }
+}
+
+/// Makes the kernel end this process when the program that has started it ends, even if that is killed.
+pub fn end_with_parent() -> io::Result<()> {
+    sys::end_with_parent()
 }
 
 /// Parses the address of a client.
@@ -296,17 +302,4 @@ fn report(channel: &Channel, load: Option<Load>, server: &Server) -> bool {
     let full = u8::from(server.is_full());
     let message = format!("load {} {} {} {full}", load.sessions, load.transfers, load.bytes);
     channel.send(message.as_bytes(), &[]).is_ok()
-}
-
-/// Waits until a descriptor is readable; returns which are.
-fn wait(
-    descriptors: &[std::os::fd::BorrowedFd<'_>],
-    timeout: Option<Duration>,
-) -> io::Result<Vec<bool>> {
-    let mut polled: Vec<PollFd<'_>> =
-        descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
-    let timeout =
-        timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
-    poll(&mut polled, timeout.as_ref())?;
-    Ok(polled.iter().map(|polled| !polled.revents().is_empty()).collect())
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{SocketAddrUnix, SocketType, connect};
+
+use crate::sys::unix_socket;
 
 /// A connection with a deadline: reads and writes after it fail with [`io::ErrorKind::TimedOut`].
 #[derive(Debug)]
@@ -27,8 +29,7 @@ impl Connection {
     /// Connects to a Unix socket. The queue of the other end may be full, so this may take the whole time.
     pub fn unix(path: &Path, timeout: Duration) -> io::Result<Self> {
         let until = now() + timeout;
-        let socket =
-            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let socket = unix_socket(SocketType::STREAM)?;
         set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
         let connected = connect(&socket, &SocketAddrUnix::new(path)?).map_err(io::Error::from);
         connected.map_err(|error| in_time(&error))?;

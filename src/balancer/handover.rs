@@ -12,14 +12,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags,
-    SocketType, sockopt,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketType,
 };
 use rustix::process::geteuid;
+
+use crate::sys::{self, Interest, Wakeup, abstract_name, is_ready, peer, unix_socket};
 
 /// The maximum length of a message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -64,7 +64,7 @@ impl RegistrationSocket {
 
     /// Accepts a waiting connection if its process runs as this user or as root; closes others.
     pub fn accept(&self) -> io::Result<Option<Channel>> {
-        let channel = Channel(rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC)?);
+        let channel = Channel(sys::accept(&self.0)?);
         Ok(channel.is_trusted()?.then_some(channel))
     }
 }
@@ -100,9 +100,9 @@ impl Channel {
     pub(super) fn connect_to(name: &str) -> io::Result<Self> {
         let channel = Self(socket()?);
         rustix::net::connect(&channel.0, &abstract_name(name)?)?;
-        let peer = sockopt::socket_peercred(&channel.0)?.uid;
+        let user = channel.peer_user()?;
         // SECURITY: any user can take a name with any user in it.
-        let is_named = geteuid().is_root() && user_of(name) == Some(peer.as_raw());
+        let is_named = geteuid().is_root() && user_of(name) == Some(user);
         if is_named || channel.is_trusted()? {
             Ok(channel)
         } else {
@@ -118,14 +118,13 @@ impl Channel {
     }
 
     fn is_trusted(&self) -> io::Result<bool> {
-        let peer = sockopt::socket_peercred(&self.0)?.uid;
-        Ok(peer == geteuid() || peer.is_root())
+        let user = self.peer_user()?;
+        Ok(user == geteuid().as_raw() || user == ROOT)
     }
 
     /// Creates both ends of a connection.
     pub fn pair() -> io::Result<(Self, Self)> {
-        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
-        let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, kind, flags, None)?;
+        let (one, other) = sys::unix_pair(SocketType::SEQPACKET)?;
         Ok((Self(one), Self(other)))
     }
 
@@ -137,12 +136,12 @@ impl Channel {
 
     /// Returns the user ID of the process at the other end.
     pub fn peer_user(&self) -> io::Result<u32> {
-        Ok(sockopt::socket_peercred(&self.0)?.uid.as_raw())
+        Ok(peer(&self.0)?.user)
     }
 
     /// Returns the ID of the process at the other end.
     pub fn peer_process(&self) -> io::Result<u32> {
-        Ok(sockopt::socket_peercred(&self.0)?.pid.as_raw_nonzero().get().unsigned_abs())
+        Ok(peer(&self.0)?.process)
     }
 
     /// Sends a message, with descriptors, without waiting; returns `WouldBlock` when the other end takes none now.
@@ -162,7 +161,7 @@ impl Channel {
         let mut message = vec![0; MESSAGE_BYTES_MAX];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let flags = RecvFlags::DONTWAIT | sys::RECEIVED_CLOSE_ON_EXEC;
         let received = rustix::net::recvmsg(
             &self.0,
             &mut [IoSliceMut::new(&mut message)],
@@ -197,32 +196,30 @@ impl AsFd for Channel {
 /// guarantees that only one does. So a client that was offered to a hanging slave can be given to another slave, and
 /// never do both serve it.
 #[derive(Debug)]
-pub struct Claim(OwnedFd);
+pub struct Claim(Wakeup);
 
 impl Claim {
     /// Creates a claim that is not taken yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+        Ok(Self(Wakeup::signalled()?))
     }
 
     /// Creates the other end's copy.
     #[must_use]
     pub fn from_descriptor(descriptor: OwnedFd) -> Self {
-        Self(descriptor)
+        Self(descriptor.into())
     }
 
     /// Takes the claim; returns `false` if the other end was first.
     #[must_use]
     pub fn take(&self) -> bool {
-        rustix::io::read(&self.0, &mut [0; 8]).is_ok()
+        self.0.take()
     }
 
     /// Returns `true` if either end has taken it.
     #[must_use]
     pub fn is_taken(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        matches!(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&at_once)), Ok(0))
+        matches!(is_ready(self.0.as_fd(), Interest::Readable), Ok(false))
     }
 }
 
@@ -234,13 +231,11 @@ impl AsFd for Claim {
 
 /// Creates a Unix socket that keeps message boundaries.
 pub(super) fn socket() -> io::Result<OwnedFd> {
-    Ok(rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(unix_socket(SocketType::SEQPACKET)?)
 }
+
+/// The user ID of root.
+const ROOT: u32 = 0;
 
 /// The prefix of the name of every [`RegistrationSocket`].
 const NAMES: &str = "poolftpd/";
@@ -254,10 +249,6 @@ pub(super) enum Of {
 
 fn plain_name(user: u32, port: u16) -> String {
     format!("{NAMES}{user}/{port}")
-}
-
-fn abstract_name(name: &str) -> io::Result<SocketAddrUnix> {
-    Ok(SocketAddrUnix::new_abstract_name(name.as_bytes())?)
 }
 
 /// Returns the user ID in a name.
@@ -293,7 +284,7 @@ mod tests {
     #[test]
     fn a_claim_is_taken_once_by_either_end() {
         let ours = Claim::new().unwrap();
-        let theirs = Claim::from_descriptor(ours.0.try_clone().unwrap());
+        let theirs = Claim::from_descriptor(ours.as_fd().try_clone_to_owned().unwrap());
         assert!(!ours.is_taken());
         assert!(theirs.take());
         assert!(ours.is_taken());

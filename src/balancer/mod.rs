@@ -4,7 +4,7 @@
 //! data connections of every mode, and the client's address, are as without a balancer. A slave is a [`local_backend`] in
 //! this process, or a process that has registered with the [`registry`].
 //!
-//! Depends on `pool` and `net`. It is given a function that makes sessions, and does not depend on them.
+//! It is given a function that makes sessions, and does not depend on them.
 
 mod backend;
 pub mod command_socket;

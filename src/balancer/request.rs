@@ -4,9 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::handover::Channel;
+use crate::sys::{self, Interest};
 
 /// Maximum time for sending an answer to a process that does not read, and for waiting for the next part of one.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +67,7 @@ fn send(channel: &Channel, message: &[u8]) -> io::Result<()> {
     loop {
         match channel.send(message, &[]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(channel, PollFlags::OUT, PART_TIMEOUT)?;
+                wait(channel, Interest::Writable, PART_TIMEOUT)?;
             }
             sent => return sent,
         }
@@ -91,7 +90,7 @@ pub fn receive_answer(
     let mut text = Vec::new();
     loop {
         let left = until.saturating_duration_since(clock());
-        wait(channel, PollFlags::IN, left).map_err(gone)?;
+        wait(channel, Interest::Readable, left).map_err(gone)?;
         let message = channel.receive().map_err(gone)?;
         let (message, _) = message.ok_or_else(|| gone(io::ErrorKind::UnexpectedEof.into()))?;
         let Some((kind, part)) = message.split_first() else { continue };
@@ -108,15 +107,9 @@ pub fn receive_answer(
     }
 }
 
-fn wait(channel: &Channel, events: PollFlags, timeout: Duration) -> io::Result<()> {
-    let timeout = Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    match poll(&mut [PollFd::new(&channel.as_fd(), events)], Some(&timeout))? {
-        0 => Err(io::ErrorKind::TimedOut.into()),
-        _ => Ok(()),
-    }
+fn wait(channel: &Channel, interest: Interest, timeout: Duration) -> io::Result<()> {
+    let ready = sys::wait(channel.as_fd(), interest, timeout)?;
+    if ready { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
 use rustix::net::sockopt;
 
 use crate::ftp::command::{PathName, Selection};
 use crate::ftp::{Command, Reply};
+use crate::sys::Interest;
 
 use super::control::{Control, Received};
 use super::data::Data;
@@ -106,7 +106,7 @@ impl<'a> Client<'a> {
             // The next lines must leave before the last ones are acknowledged.
             sockopt::set_tcp_nodelay(&control, true)?;
         }
-        target.watch(&control, watched(number, false), epoll::EventFlags::IN)?;
+        target.watch(&control, watched(number, false), Interest::Readable)?;
         Ok(Self {
             number,
             control: Control::new(control),
@@ -261,8 +261,8 @@ impl<'a> Client<'a> {
         if self.confirmed == 0 || data.whole.is_empty() {
             if let Some(socket) = data.socket.as_ref().filter(|_| !data.watched && !is_slow) {
                 let flags = match self.task {
-                    Some(Task::Store { .. }) => epoll::EventFlags::OUT,
-                    _ => epoll::EventFlags::IN,
+                    Some(Task::Store { .. }) => Interest::Writable,
+                    _ => Interest::Readable,
                 };
                 target.watch(socket, watched(self.number, true), flags)?;
                 data.watched = true;

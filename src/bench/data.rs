@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
 use crate::ftp::block::{Decoder, Item};
+use crate::sys;
 
 use super::failure::Failure;
 
@@ -58,9 +59,9 @@ impl Data {
         let Some(socket) = &self.socket else { return Ok(0) };
         let room = buffer.len().min(bytes_max);
         let room = buffer.get_mut(..room).unwrap_or_default();
-        match rustix::net::recv(socket, room, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-            Ok((_, 0)) => self.whole.push_back(self.moved),
-            Ok((_, count)) => {
+        match sys::discard(socket, room) {
+            Ok(0) => self.whole.push_back(self.moved),
+            Ok(count) => {
                 self.moved += count as u64;
                 return Ok(count as u64);
             }
@@ -110,7 +111,7 @@ impl Data {
                 break;
             }
             let mut offset = self.moved;
-            match rustix::fs::sendfile(socket.as_fd(), source, Some(&mut offset), left) {
+            match sys::send_file(socket.as_fd(), source, &mut offset, left) {
                 Ok(count) => self.moved += count as u64,
                 // The socket is still connecting, or its buffer is full.
                 Err(Errno::AGAIN | Errno::INTR | Errno::NOTCONN) => break,

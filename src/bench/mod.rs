@@ -5,8 +5,6 @@
 //! copy (`MSG_TRUNC`) and sent by sendfile, and small files are fetched without a round through epoll. Each figure
 //! stands beside the processor time of this program. Every byte is counted and every reply checked. Files are compared
 //! by their checksum: the file to fetch before the measurement, an uploaded file after it.
-//!
-//! Depends on `client`, for preparing and comparing files, and on `ftp`.
 
 mod client;
 mod control;
@@ -30,9 +28,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rustix::fs::{MemfdFlags, memfd_create};
-
 use crate::client::{Client, Interrupt, Options, TlsMode};
+use crate::sys::memory_file;
 use load::{Group, Routine};
 use report::Row;
 use runner::Runner;
@@ -272,7 +269,7 @@ impl Write for Sum {
 
 /// Makes a file in memory whose bytes do not repeat, and returns it with its CRC-32.
 fn pattern(size: u64) -> io::Result<(File, u32)> {
-    let mut file = File::from(memfd_create("ftpbench", MemfdFlags::CLOEXEC)?);
+    let mut file = memory_file("ftpbench")?;
     let mut sum = crc32fast::Hasher::new();
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut left = size;

@@ -3,11 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
 use super::client::{Client, Task};
@@ -80,6 +78,8 @@ pub(super) struct Runner<'w, 'a> {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Clients whose files may have arrived already, so that no event reports them.
     at_hand: Vec<usize>,
+    /// Events of the current wait; the vector is kept from one wait to the next.
+    events: Vec<u64>,
     phase: Phase,
     /// Number of busy clients.
     busy: usize,
@@ -95,6 +95,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             members,
             timers,
             at_hand: Vec::new(),
+            events: Vec::new(),
             phase: Phase::Gather,
             busy: 0,
             last_event: now,
@@ -299,24 +300,23 @@ impl<'w, 'a> Runner<'w, 'a> {
             self.timers.peek().map(|Reverse((due, _))| due.saturating_duration_since(self.now));
         let wait_max = if self.at_hand.is_empty() { WAIT_MAX } else { Duration::ZERO };
         let timeout = due.unwrap_or(wait_max).min(wait_max);
-        let mut buffer = [const { MaybeUninit::uninit() }; EVENTS_MAX];
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(timeout.subsec_nanos()) };
-        let events = match epoll::wait(&self.target.epoll, &mut buffer, Some(&timeout)) {
-            Ok((events, _)) => &*events,
-            Err(Errno::INTR) => &[],
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        match self.target.epoll.wait::<EVENTS_MAX>(Some(timeout), |event| events.push(event)) {
+            Ok(()) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
-        };
+        }
         self.now = now();
         if !events.is_empty() {
             self.last_event = self.now;
         }
-        for event in events {
-            let word = event.data.u64();
+        for word in &events {
             let number = usize::try_from(word >> 1).unwrap_or(usize::MAX);
             self.drive(number, |client, target| {
                 if word & 1 == 1 { client.look(target) } else { client.receive(target) }
             });
         }
+        self.events = events;
         for number in std::mem::take(&mut self.at_hand) {
             self.drive(number, Client::look);
         }

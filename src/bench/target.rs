@@ -3,11 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::client::Interrupt;
+use crate::sys::{EpollSet, Interest, tcp_socket};
 
 /// Maximum number of bytes to receive at once. In stream mode nothing is copied (`MSG_TRUNC`), so the pages of the
 /// buffer are never allocated.
@@ -29,7 +28,7 @@ pub(super) struct ClientSettings {
 /// Resources that the clients share.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) epoll: OwnedFd,
+    pub(super) epoll: EpollSet,
     pub(super) server: SocketAddr,
     pub(super) settings: ClientSettings,
     /// Size of the file that is fetched, in bytes.
@@ -44,7 +43,7 @@ impl Target {
         settings: ClientSettings,
         interrupt: Interrupt,
     ) -> Result<Self, Errno> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let epoll = EpollSet::new()?;
         Ok(Self {
             epoll,
             server,
@@ -65,9 +64,7 @@ impl Target {
     pub(super) fn connect(&self, port: u16, number: usize) -> Result<OwnedFd, Errno> {
         let mut to = self.server;
         to.set_port(port);
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let socket = tcp_socket(to)?;
         let step = u8::try_from(number / CLIENTS_PER_ADDRESS).unwrap_or(u8::MAX);
         if step > 0 && to.ip().is_loopback() && to.is_ipv4() {
             let from = SocketAddr::from((Ipv4Addr::new(127, 0, 1, step), 0));
@@ -84,9 +81,9 @@ impl Target {
         &self,
         socket: &OwnedFd,
         watched: u64,
-        flags: epoll::EventFlags,
+        interest: Interest,
     ) -> Result<(), Errno> {
-        epoll::add(&self.epoll, socket, epoll::EventData::new_u64(watched), flags)
+        self.epoll.add(socket, watched, interest)
     }
 }
 

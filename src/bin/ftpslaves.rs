@@ -19,8 +19,8 @@ use poolftpd::cli;
 use poolftpd::net::listener::Shutdown;
 use poolftpd::sandbox::harden;
 use poolftpd::settings;
-use poolftpd::slave::{Ending, Slave, find_master};
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use poolftpd::slave::{Ending, Slave, end_with_parent, find_master};
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
@@ -137,7 +137,7 @@ fn be_slave(arguments: &Arguments, master: u16, index: u16) -> Result<ExitCode, 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(text)?;
     signal_hook::flag::register(SIGXFSZ, Arc::default()).map_err(text)?;
     // If the parent is killed, its slaves must end, because nothing would restart them.
-    set_parent_process_death_signal(Some(Signal::TERM)).map_err(|error| text(error.into()))?;
+    end_with_parent().map_err(text)?;
     cli::raise_descriptor_limit();
     harden().map_err(text)?;
     cli::log_panics(PROGRAM);

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+
+use crate::sys::{Interest, wait};
 
 /// Maximum number of bytes of ciphertext to read from the socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
@@ -114,14 +116,9 @@ impl Stream {
         let has_plain = self.tls.as_mut().is_some_and(|tls| {
             tls.process_new_packets().is_ok_and(|state| state.plaintext_bytes_to_read() > 0)
         });
-        let timeout = Timespec {
-            tv_sec: i64::try_from(within.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(within.subsec_nanos()),
-        };
         let arrives = || {
-            let socket = self.socket.get_ref();
-            poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&timeout))
-                .is_ok_and(|count| count > 0)
+            let socket = self.socket.get_ref().as_fd();
+            wait(socket, Interest::Readable, within).is_ok_and(|ready| ready)
         };
         has_plain || !self.socket.buffer().is_empty() || arrives()
     }

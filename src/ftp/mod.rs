@@ -1,7 +1,7 @@
 //! The FTP language: commands and replies, and the form of names, addresses and listings in them.
 //!
 //! Pure: no socket, no file, no clock. Server and client share every parser and every formatter here, and a property
-//! test checks that they are inverse. Depends on no other room.
+//! test checks that they are inverse.
 //!
 //! ```
 //! use poolftpd::ftp::command::PathName;

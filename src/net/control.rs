@@ -6,17 +6,16 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use zeroize::Zeroize;
 
 use super::address::canonical;
-use super::socket::is_ready;
 use super::tls::{Received, Tls};
 use crate::ftp::Reply;
 use crate::ftp::line::{Line, LineBuffer, Unfinished};
+use crate::sys::{Interest, is_ready};
 
 /// The maximum number of reply bytes that wait for a client which does not read them; beyond it, its commands wait.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
@@ -191,7 +190,9 @@ impl ControlConnection {
             return Unfinished::Other;
         }
         match self.received.unfinished() {
-            Unfinished::Other if is_ready(self.stream.as_fd(), PollFlags::PRI).unwrap_or(false) => {
+            Unfinished::Other
+                if is_ready(self.stream.as_fd(), Interest::Urgent).unwrap_or(false) =>
+            {
                 Unfinished::Interrupt
             }
             unfinished => unfinished,
@@ -346,11 +347,11 @@ impl ControlConnection {
 /// Returns `true` if bytes, or the end, wait to be read from a socket.
 #[must_use]
 pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
-    is_ready(socket, PollFlags::IN).unwrap_or(true)
+    is_ready(socket, Interest::Readable).unwrap_or(true)
 }
 
 /// Returns `true` if the other end of a socket has closed its side.
 #[must_use]
 pub fn has_ended(socket: BorrowedFd<'_>) -> bool {
-    is_ready(socket, PollFlags::RDHUP).unwrap_or(true)
+    is_ready(socket, Interest::HangUp).unwrap_or(true)
 }

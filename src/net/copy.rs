@@ -3,18 +3,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::PollFlags;
 use rustix::io::{Errno, pread};
 use rustix::net::{RecvFlags, SendFlags, sockopt};
-use rustix::pipe::{
-    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
-};
 
 use super::data::DataConnection;
-use super::socket::is_ready;
 use super::tls::{PLAINTEXT_BYTES_MAX, Received, Tls};
+use crate::sys::{self, Interest, Pipe, is_ready};
 
 /// The size of each worker thread's buffer, for bytes that must pass through the process.
 pub const BUFFER_BYTES: usize = 128 * 1024;
@@ -56,12 +52,13 @@ pub enum Flush {
 impl Flush {
     fn flags(self) -> SendFlags {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        if self == Self::Now { flags } else { flags | SendFlags::MORE }
+        if self == Self::Now { flags } else { flags | sys::MORE }
     }
 }
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The pipe through which the kernel moves received pages to a file.
     static PIPE: RefCell<Option<Pipe>> = const { RefCell::new(None) };
 }
 
@@ -129,13 +126,13 @@ fn send_file_plain(
     stream: &TcpStream,
     bytes_max: usize,
 ) -> Result<Moved, Fault> {
-    if !is_ready(stream.as_fd(), PollFlags::OUT).map_err(Fault::Connection)? {
+    if !is_ready(stream.as_fd(), Interest::Writable).map_err(Fault::Connection)? {
         return Ok(Moved::WouldBlock);
     }
     let buffer = sockopt::socket_send_buffer_size(stream)
         .map_err(|error| Fault::Connection(error.into()))?;
     let slice = bytes_max.min(buffer / 3);
-    match rustix::fs::sendfile(stream.as_fd(), file, Some(offset), slice) {
+    match sys::send_file(stream.as_fd(), file, offset, slice) {
         Ok(0) => Ok(Moved::End),
         Ok(count) => Ok(Moved::Bytes(count as u64)),
         Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::WouldBlock),
@@ -219,25 +216,6 @@ pub fn send_ahead(unsent: &mut Vec<u8>, connection: &mut DataConnection) -> Resu
     }
 }
 
-/// The pipe of a worker thread, through which the kernel moves received pages to a file.
-#[derive(Debug)]
-struct Pipe {
-    out: OwnedFd,
-    into: OwnedFd,
-    bytes_max: usize,
-}
-
-impl Pipe {
-    /// Creates a pipe, as large as the system allows.
-    fn new() -> io::Result<Self> {
-        let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        // A system that refuses (fs.pipe-user-pages-soft) leaves the pipe smaller, which only means more calls.
-        let _larger = fcntl_setpipe_size(&into, PIPE_BYTES);
-        let bytes_max = fcntl_getpipe_size(&into)?;
-        Ok(Self { out, into, bytes_max })
-    }
-}
-
 /// Receives available bytes, at most `bytes_max`, by splice, so that they do not pass through the process. `keep` is
 /// given the read end of a pipe and the number of bytes in it, and takes these out. In plain only.
 pub fn receive_spliced(
@@ -248,21 +226,19 @@ pub fn receive_spliced(
     connection.limit_waits().map_err(Fault::Connection)?;
     // splice has no `MSG_DONTWAIT`, so poll first, as before sendfile. It takes the available bytes and does not wait
     // for more.
-    if !is_ready(connection.stream.as_fd(), PollFlags::IN).map_err(Fault::Connection)? {
+    if !is_ready(connection.stream.as_fd(), Interest::Readable).map_err(Fault::Connection)? {
         return Ok(Moved::WouldBlock);
     }
     PIPE.with_borrow_mut(|slot| {
         // Taken out of the slot, so that a pipe in which an error has left bytes is not used again.
         let pipe = match slot.take() {
             Some(pipe) => pipe,
-            None => Pipe::new().map_err(Fault::Storage)?,
+            None => Pipe::new(PIPE_BYTES).map_err(Fault::Storage)?,
         };
-        let (stream, bytes_max) = (&connection.stream, bytes_max.min(pipe.bytes_max));
-        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        let moved = match splice(stream, None, &pipe.into, None, bytes_max, flags) {
+        let moved = match pipe.fill(&connection.stream, bytes_max) {
             Ok(0) => Moved::End,
             Ok(count) => {
-                keep(pipe.out.as_fd(), count).map_err(Fault::Storage)?;
+                keep(pipe.out(), count).map_err(Fault::Storage)?;
                 Moved::Bytes(count as u64)
             }
             Err(Errno::AGAIN | Errno::INTR) => Moved::WouldBlock,

@@ -8,12 +8,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
+use rustix::net::{RecvFlags, sockopt};
 
 use super::passive::PassiveListener;
 use super::socket::{bound_waits, disable_pacing_on_loopback};
 use super::tls::ResumptionProof;
 use super::tls::{Direction, Received, ResumptionScope, Tls};
+use crate::sys::{acknowledge_at_once, send_full_packets, tcp_socket};
 
 /// The protection that a data connection needs (PROT).
 #[derive(Debug, Clone)]
@@ -83,11 +84,9 @@ pub enum Failure {
 impl Opening {
     /// Begins to connect to a client that sent PORT or EPRT, from the server address that the client knows.
     pub fn connect(mut local: SocketAddr, to: SocketAddr) -> io::Result<Self> {
-        let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         // Non-blocking only for connect, which must not wait for the client; afterwards the socket blocks like all
         // others.
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let socket = tcp_socket(to)?;
         bound_waits(socket.as_fd())?;
         disable_pacing_on_loopback(&socket, to);
         sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -217,7 +216,7 @@ impl DataConnection {
     /// leaves in a short packet; with it, throughput over loopback is 1.2 times as high.
     pub(super) fn cork(&mut self) -> io::Result<()> {
         if !std::mem::replace(&mut self.corked, true) {
-            sockopt::set_tcp_cork(&self.stream, true)?;
+            send_full_packets(&self.stream)?;
         }
         Ok(())
     }
@@ -233,8 +232,7 @@ impl DataConnection {
         if protection.direction == Direction::FromClient {
             // The server sends nothing now, and the client's first bytes would wait for the acknowledgement of its
             // handshake (Nagle).
-            sockopt::set_tcp_quickack(&self.stream, true)
-                .map_err(|error| Failure::Connect(error.into()))?;
+            acknowledge_at_once(&self.stream).map_err(|error| Failure::Connect(error.into()))?;
         }
         let mut proof = tls.proof().map_err(Failure::Connect)?;
         if matches!(proof, ResumptionProof::Waits) && protection.resumption == Resumption::Optional

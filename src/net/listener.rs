@@ -3,18 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sockopt};
 
 use super::address::canonical;
 use super::pulse::Pulse;
-use super::socket::{is_ready, open};
+use super::socket::open;
 use crate::ftp::{Code, Reply};
+use crate::sys::{Interest, Wakeup, is_ready, wait, wait_any};
 
 /// The listen backlog: the number of connections that the kernel keeps between two accepts, enough for a burst of
 /// thousands. The kernel limits it to `net.core.somaxconn`.
@@ -35,33 +35,31 @@ const KEEPALIVE_PROBES: u32 = 5;
 
 /// A signal that ends the accept loops.
 #[derive(Debug, Clone)]
-pub struct Shutdown(Arc<OwnedFd>);
+pub struct Shutdown(Arc<Wakeup>);
 
 impl Shutdown {
     /// Creates a signal that is not rung yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+        Ok(Self(Arc::new(Wakeup::new()?)))
     }
 
     /// Returns `true` if the signal was rung.
     #[must_use]
     pub fn is_triggered(&self) -> bool {
-        is_ready(self.0.as_fd(), PollFlags::IN).unwrap_or(true)
+        is_ready(self.0.as_fd(), Interest::Readable).unwrap_or(true)
     }
 
     /// Waits until the signal is rung, at most for `timeout`; returns `true` if it was rung.
     #[must_use]
     pub fn wait(&self, timeout: Duration) -> bool {
-        let timeout = Timespec::try_from(timeout).ok();
         // An interrupting signal only shortens the wait.
-        let _ready = poll(&mut [PollFd::new(&*self.0, PollFlags::IN)], timeout.as_ref());
+        let _ready = wait(self.0.as_fd(), Interest::Readable, timeout);
         self.is_triggered()
     }
 
     /// Ends every loop that watches this signal, permanently.
     pub fn trigger(&self) {
-        // Fails only when the counter is full; then the signal is already rung.
-        let _signalled = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
+        self.0.signal();
     }
 }
 
@@ -154,7 +152,8 @@ pub fn accept_all(
     listener.set_nonblocking(true)?;
     prepare_clients(listener.as_fd())?;
     loop {
-        if wait(&[listener.as_fd(), pulse.as_fd(), stop.0.as_fd()], None)? {
+        let ready = wait_any(&[listener.as_fd(), pulse.as_fd(), stop.0.as_fd()], None)?;
+        if ready.last() == Some(&true) {
             return Ok(());
         }
         pulse.answer();
@@ -166,7 +165,7 @@ pub fn accept_all(
                 if is_shortage(&error) {
                     reserve.refuse_one(listener);
                 }
-                if wait(&[stop.0.as_fd()], Some(PAUSE))? {
+                if stop.wait(PAUSE) {
                     return Ok(());
                 }
             }
@@ -198,20 +197,6 @@ pub fn refuse(stream: &TcpStream, reason: &str) {
     Reply::new(Code::SERVICE_NOT_AVAILABLE, reason).encode(&mut line);
     // A client that has left already misses nothing.
     let _sent = rustix::net::send(stream, &line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-}
-
-/// Waits until one descriptor is readable; returns `true` if the last one (the stop signal) is.
-fn wait(descriptors: &[BorrowedFd<'_>], timeout: Option<Duration>) -> io::Result<bool> {
-    let mut polled: Vec<PollFd<'_>> =
-        descriptors.iter().map(|descriptor| PollFd::new(descriptor, PollFlags::IN)).collect();
-    let timeout =
-        timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => {
-            Ok(polled.last().is_some_and(|stop| !stop.revents().is_empty()))
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Returns `true` for an error caused by a shortage of descriptors, or of memory for one.

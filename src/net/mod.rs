@@ -3,7 +3,7 @@
 //! Sockets stay in blocking mode. A worker uses a socket only when it is ready. Its calls never wait (`MSG_DONTWAIT`),
 //! or wait at most a millisecond (`SO_SNDTIMEO`, for sendfile, accept and connect).
 //!
-//! Depends on `ftp`. Not here: the meaning of a line, and permissions.
+//! Not here: the meaning of a line, and permissions.
 
 mod address;
 pub mod admitted;

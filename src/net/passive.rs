@@ -8,10 +8,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use rustix::event::PollFlags;
-
 use super::address::canonical;
-use super::socket::{is_ready, open};
+use super::socket::open;
+use crate::sys::{Interest, is_ready};
 use crate::units::Networks;
 
 /// The listen backlog. It has room for a few connections, so that other hosts cannot keep the client out.
@@ -207,7 +206,7 @@ impl PassiveListener {
     #[must_use]
     pub fn turn_away(&self) -> bool {
         for _ in 0..ACCEPTED_MAX {
-            if !is_ready(self.descriptor(), PollFlags::IN).unwrap_or(false)
+            if !is_ready(self.descriptor(), Interest::Readable).unwrap_or(false)
                 || self.listener.accept().is_err()
             {
                 return true;

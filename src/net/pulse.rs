@@ -1,17 +1,18 @@
 //! The question to each accept loop whether it still runs.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
+
+use crate::sys::Wakeup;
 
 /// A question to an accept loop whether it still runs, which the loop answers between two connections.
 #[derive(Debug)]
 pub struct Pulse {
-    wakes: OwnedFd,
+    wakes: Wakeup,
     asked: AtomicBool,
     answered: AtomicBool,
     ended: AtomicBool,
@@ -20,7 +21,7 @@ pub struct Pulse {
 impl Pulse {
     /// Creates a question that is not asked yet.
     pub fn new() -> io::Result<Self> {
-        let wakes = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let wakes = Wakeup::new()?;
         let no = || AtomicBool::new(false);
         Ok(Self { wakes, asked: no(), answered: no(), ended: no() })
     }
@@ -29,8 +30,7 @@ impl Pulse {
     pub fn ask(&self) {
         self.answered.store(false, Ordering::Release);
         self.asked.store(true, Ordering::Release);
-        // Fails only when the counter is full; then the loop is already woken.
-        let _woken = rustix::io::write(&self.wakes, &1_u64.to_ne_bytes());
+        self.wakes.signal();
     }
 
     /// Returns whether the loop has answered since it was last asked, or has ended as it should.
@@ -51,7 +51,7 @@ impl Pulse {
     /// Answers, if the loop was asked.
     pub fn answer(&self) {
         if self.asked.swap(false, Ordering::AcqRel) {
-            let _read = rustix::io::read(&self.wakes, &mut [0; 8]);
+            self.wakes.take();
             self.answered.store(true, Ordering::Release);
         }
     }

@@ -1,13 +1,13 @@
-//! The functions that all sockets share: listening, polling, and bounding the calls that could block a worker.
+//! The functions that all sockets share: listening, and bounding the calls that could block a worker.
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::sockopt;
+
+use crate::sys::{tcp_socket, use_reno};
 
 /// Opens a listening socket on this address; on `[::]` it accepts IPv4 clients, too. Listening sockets are the only
 /// ones in non-blocking mode: a client that connects and resets at once could leave an accept waiting for the next
@@ -19,9 +19,7 @@ pub(super) fn open(
     backlog: i32,
     prepare: fn(BorrowedFd<'_>) -> io::Result<()>,
 ) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = tcp_socket(address)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, address.ip() != IpAddr::from(Ipv6Addr::UNSPECIFIED))?;
@@ -39,7 +37,7 @@ pub(super) fn open(
 pub(super) fn disable_pacing_on_loopback(socket: impl AsFd, address: SocketAddr) {
     if address.ip().to_canonical().is_loopback() {
         // A system without Reno uses another algorithm, which works, too.
-        let _set = sockopt::set_tcp_congestion(socket, "reno");
+        let _set = use_reno(socket);
     }
 }
 
@@ -51,14 +49,4 @@ pub(super) fn bound_waits(socket: BorrowedFd<'_>) -> io::Result<()> {
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(CALL_TIMEOUT))?;
     sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(CALL_TIMEOUT))?;
     Ok(())
-}
-
-/// Returns `true` if a socket can be read, written or accepted from now. A broken socket counts as ready: the next call
-/// on it returns the error.
-pub(super) fn is_ready(socket: BorrowedFd<'_>, wanted: PollFlags) -> io::Result<bool> {
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&socket, wanted)], Some(&at_once)) {
-        Err(Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
-    }
 }

@@ -5,7 +5,7 @@
 //! any time: the ready queue, a worker, or the lot. `README.md` in this folder describes the protocol and
 //! argues why no wake-up is lost. Work that blocks runs on the threads of `blocking`.
 //!
-//! Depends on no other room. Not here: sockets and files. The clock is read by the workers' loop, the watch for held
+//! Not here: sockets and files. The clock is read by the workers' loop, the watch for held
 //! turns and the alarm only.
 
 mod blocking;

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use crate::sys::Interest;
+
 /// A task that works in short turns, such as a session.
 pub trait Task: Send {
     /// Works for one turn, bounded in bytes and time, and never waits.
@@ -62,14 +64,6 @@ pub enum Class {
     Interactive,
     /// Work that moves much data.
     Bulk,
-}
-
-/// The kind of readiness that a descriptor is watched for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Interest {
-    Readable,
-    Writable,
-    HangUp,
 }
 
 /// A watched descriptor, the readiness it is watched for, and the class of the turn that the readiness brings.

@@ -1,6 +1,6 @@
 //! The files that are served and the users who may see them: the tree beneath a root, and the accounts.
 //!
-//! Real paths stay in this room: other rooms name files by [`VirtualPath`](crate::ftp::VirtualPath). Depends on `ftp` and `pool`.
+//! Real paths stay in this room: other rooms name files by [`VirtualPath`](crate::ftp::VirtualPath).
 //! Not here: sockets, replies, the clock.
 
 pub mod account;

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +18,11 @@ use super::permissions::refuse_unless;
 use super::reserved_names::{is_record, is_redo, is_reserved, part_of};
 use super::root::{Root, real};
 use super::stat::{entry, modified, size};
-use super::upload::{Lock, Owner, UploadTarget, recover, rename_new_at};
+use super::upload::{Lock, Owner, UploadTarget, recover};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 use crate::ftp::verb::Permission;
+use crate::sys;
 
 /// True if every append that an earlier server left unfinished has been carried out. One flag serves the process,
 /// because roots come and go, and all of them are searched at the start.
@@ -141,7 +143,8 @@ impl Root {
         let name = |path: &VirtualPath| OsStr::from_bytes(path.name()).to_owned();
         let parent = |path: &VirtualPath| self.directory().open_dir(real(&path.parent())?);
         let (_sayable, _too) = (real(from)?, real(to)?);
-        rename_new_at((&parent(from)?, &name(from)), (&parent(to)?, &name(to)))
+        let (old, new) = (parent(from)?, parent(to)?);
+        sys::rename_new((old.as_fd(), &name(from)), (new.as_fd(), &name(to)))
     }
 
     /// Removes a name, and subtracts the freed bytes and inode from the quota.

@@ -7,9 +7,9 @@
 use std::sync::OnceLock;
 
 use rustix::process::{Gid, getegid, geteuid, getgroups};
-use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::ftp::listing::{Entry, Kind};
+use crate::sys::{Overrides, overrides};
 
 /// The sticky bit: in a directory with this bit, only the owner of a file removes it.
 const STICKY: u32 = 0o1000;
@@ -19,7 +19,7 @@ const STICKY: u32 = 0o1000;
 struct Process {
     user: u32,
     groups: Vec<u32>,
-    capabilities: CapabilitySet,
+    overrides: Overrides,
 }
 
 impl Process {
@@ -30,17 +30,8 @@ impl Process {
         CURRENT.get_or_init(|| {
             let others = getgroups().unwrap_or_default();
             let groups = [getegid()].into_iter().chain(others).map(Gid::as_raw);
-            let capabilities = capabilities(None).map(|sets| sets.effective);
-            Self {
-                user: geteuid().as_raw(),
-                groups: groups.collect(),
-                capabilities: capabilities.unwrap_or_else(|_| CapabilitySet::empty()),
-            }
+            Self { user: geteuid().as_raw(), groups: groups.collect(), overrides: overrides() }
         })
-    }
-
-    fn may(&self, capability: CapabilitySet) -> bool {
-        self.capabilities.contains(capability)
     }
 
     /// Returns the three mode bits that apply to this process.
@@ -76,8 +67,8 @@ impl Rights {
 
     fn of(process: &Process, entry: &Entry) -> Self {
         let bits = process.bits(entry);
-        let overrides = process.may(CapabilitySet::DAC_OVERRIDE);
-        let reads = overrides || process.may(CapabilitySet::DAC_READ_SEARCH);
+        let overrides = process.overrides.all;
+        let reads = overrides || process.overrides.read;
         Self {
             read: reads || bits & 0o4 != 0,
             write: overrides || bits & 0o2 != 0,
@@ -131,9 +122,7 @@ impl Surroundings {
 
 /// Returns true if the sticky bit of a directory allows a process to remove an entry.
 fn lets_owner(process: &Process, directory_owner: u32, entry: &Entry) -> bool {
-    process.user == directory_owner
-        || process.user == entry.owner
-        || process.may(CapabilitySet::FOWNER)
+    process.user == directory_owner || process.user == entry.owner || process.overrides.owner
 }
 
 #[cfg(test)]
@@ -164,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_first_class_that_fits_decides() {
-        let nobody = Process { user: 7, groups: vec![8, 9], capabilities: CapabilitySet::empty() };
+        let nobody = Process { user: 7, groups: vec![8, 9], overrides: Overrides::default() };
         let file = |mode, owner, group| rights(&nobody, Kind::File, mode, owner, group);
         assert_eq!(file(0o600, 7, 1), [true, true, false]);
         assert_eq!(file(0o066, 7, 8), [false, false, false]);
@@ -179,19 +168,20 @@ mod tests {
 
     #[test]
     fn capabilities_pass_over_the_bits() {
-        let all = CapabilitySet::DAC_OVERRIDE;
-        let root = Process { user: 0, groups: vec![0], capabilities: all };
+        let all = Overrides { all: true, ..Overrides::default() };
+        let root = Process { user: 0, groups: vec![0], overrides: all };
         assert_eq!(rights(&root, Kind::Directory, 0, 1, 1), [true, true, true]);
         // Root without capabilities, as in a container, is an ordinary user.
-        let bare = Process { capabilities: CapabilitySet::empty(), ..root };
+        let bare = Process { overrides: Overrides::default(), ..root };
         assert_eq!(rights(&bare, Kind::Directory, 0o700, 1, 1), [false, false, false]);
-        let reader = Process { capabilities: CapabilitySet::DAC_READ_SEARCH, ..bare };
+        let reader =
+            Process { overrides: Overrides { read: true, ..Overrides::default() }, ..bare };
         assert_eq!(rights(&reader, Kind::File, 0, 1, 1), [true, false, false]);
     }
 
     #[test]
     fn a_sticky_directory_keeps_the_files_of_others() {
-        let nobody = Process { user: 7, groups: vec![8], capabilities: CapabilitySet::empty() };
+        let nobody = Process { user: 7, groups: vec![8], overrides: Overrides::default() };
         assert!(lets_owner(&nobody, 7, &entry(Kind::File, 0o666, 1, 1)));
         assert!(lets_owner(&nobody, 1, &entry(Kind::File, 0o666, 7, 1)));
         assert!(!lets_owner(&nobody, 1, &entry(Kind::File, 0o666, 2, 8)));

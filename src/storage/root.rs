@@ -27,8 +27,8 @@ use cap_std::fs::{
 };
 use jiff::Timestamp;
 use rustix::fs::{
-    Access, AtFlags, FileType, Mode, OFlags, RawDir, StatVfsMountFlags, Timespec, Timestamps,
-    UTIME_OMIT, accessat, openat, statat,
+    Access, AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_OMIT,
+    accessat, openat, statat,
 };
 use rustix::io::Errno;
 
@@ -43,6 +43,7 @@ use super::stat::{entry, entry_of, timespec};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::{Entry, Kind};
 use crate::ftp::verb::Permission;
+use crate::sys::RawDir;
 
 /// The reason why the sandbox closes a home, with the remedy.
 const HOME_CLOSED: &str = "it came after the start and is closed to this process: restart the server, or start it with --allow DIR \

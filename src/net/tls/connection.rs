@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -16,6 +16,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConnection};
 use zeroize::Zeroize;
 
 use super::resumption::{Issuer, ResumptionProof};
+use crate::sys::Wakeup;
 
 /// The maximum number of bytes read from a socket at once.
 const CIPHERTEXT_BYTES: usize = 64 * 1024;
@@ -62,7 +63,7 @@ pub struct Tls {
     /// True once the other end has sent `close_notify`.
     ended: bool,
     /// Readable when the owner of the resumed session is known, if a connection waits for that.
-    decided: Option<Arc<OwnedFd>>,
+    decided: Option<Arc<Wakeup>>,
 }
 
 impl std::fmt::Debug for Tls {

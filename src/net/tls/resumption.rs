@@ -11,14 +11,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, eventfd};
 use rustls::crypto::ring;
 use rustls::server::{ProducesTickets, StoresServerSessions};
+
+use crate::sys::Wakeup;
 
 /// The maximum number of resumable sessions of a control connection: its own, and the last ones that data connections
 /// began.
@@ -147,14 +147,13 @@ struct State {
     /// The sessions of its account, once it is logged in.
     shared: Option<Arc<Shared>>,
     /// Data connections that wait for its login.
-    waiting: Vec<Arc<OwnedFd>>,
+    waiting: Vec<Arc<Wakeup>>,
 }
 
 impl State {
     fn wake(&mut self) {
         for decided in self.waiting.drain(..) {
-            // Fails when the counter is full; then the data connection is woken already.
-            let _signalled = rustix::io::write(&*decided, &1_u64.to_ne_bytes());
+            decided.signal();
         }
     }
 }
@@ -291,7 +290,7 @@ impl Issuer {
     }
 
     /// Returns the owner of the resumed session; if that is not decided yet, `decided` becomes readable when it is.
-    pub(super) fn proof(&self, decided: &mut Option<Arc<OwnedFd>>) -> io::Result<ResumptionProof> {
+    pub(super) fn proof(&self, decided: &mut Option<Arc<Wakeup>>) -> io::Result<ResumptionProof> {
         let other = match self.resumed.lock().clone() {
             Resumed::None => return Ok(ResumptionProof::Stranger),
             Resumed::Own(_) => return Ok(ResumptionProof::Own),
@@ -310,7 +309,7 @@ impl Issuer {
         if theirs.waiting.len() >= WAITING_MAX {
             return Ok(ResumptionProof::Stranger);
         }
-        let made = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let made = Arc::new(Wakeup::new()?);
         theirs.waiting.push(Arc::clone(&made));
         *decided = Some(made);
         Ok(ResumptionProof::Waits)

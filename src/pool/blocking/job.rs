@@ -1,11 +1,12 @@
 //! A job for another thread, and its result.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, bounded};
-use rustix::event::{EventfdFlags, eventfd};
+
+use crate::sys::Wakeup;
 
 /// A job, which signals its own completion.
 pub(super) type BoxedJob = Box<dyn FnOnce() + Send>;
@@ -14,14 +15,14 @@ pub(super) type BoxedJob = Box<dyn FnOnce() + Send>;
 pub(super) fn prepare<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<(BoxedJob, Job<T>)> {
-    let done = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let done = Wakeup::new()?;
     let theirs = done.try_clone()?;
     let (sender, outcome) = bounded(1);
     let run: BoxedJob = Box::new(move || {
         // The receiver is gone if the session has ended meanwhile.
         let outcome = catch_unwind(AssertUnwindSafe(work));
         let _sent = sender.send(outcome.unwrap_or_else(|_| Err(io::Error::other("a panic"))));
-        let _signalled = rustix::io::write(&theirs, &1_u64.to_ne_bytes());
+        theirs.signal();
     });
     Ok((run, Job { done, outcome }))
 }
@@ -29,7 +30,7 @@ pub(super) fn prepare<T: Send + 'static>(
 /// Work that another thread does.
 #[derive(Debug)]
 pub struct Job<T> {
-    done: OwnedFd,
+    done: Wakeup,
     outcome: Receiver<io::Result<T>>,
 }
 

@@ -17,21 +17,22 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, flock};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::copy;
 use super::record::identity;
-use super::rename::rename_new;
 use super::state::{Committed, Go, Upload};
 use crate::storage::durability::{Durability, flush_directory, open_directory};
 use crate::storage::quota::Quota;
 use crate::storage::stat::{Identity, size};
+use crate::sys::{rename_new, reserve};
 
 /// The maximum number of tries for a name that other appends also use.
 const TRIES_MAX: u32 = 1000;
@@ -133,7 +134,10 @@ fn enter(upload: &mut Upload) -> io::Result<()> {
     let target = &upload.target;
     let (entrance, redo) = (target.append_name(), target.redo_name());
     for _ in 0..TRIES_MAX {
-        match rename_new(&target.directory, &upload.written_as, &entrance) {
+        match rename_new(
+            (target.directory.as_fd(), &upload.written_as),
+            (target.directory.as_fd(), &entrance),
+        ) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // A tail that no server writes never reached step 3, so it is void.
                 if let Some(left) = wait_for(&target.directory, &entrance)? {
@@ -188,7 +192,7 @@ fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
         return Err(Errno::BUSY.into());
     };
     // Reserves the space, so that a full disk is noticed before the file is changed.
-    let reserved = rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, base, count.max(1));
+    let reserved = reserve(file, base, count.max(1));
     if let Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) = reserved {
         return Err(error.into());
     }

@@ -10,7 +10,6 @@ use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::append::recover;
-use super::copy;
 use super::state::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload};
 use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use crate::ftp::VirtualPath;
@@ -20,6 +19,7 @@ use crate::storage::quota::{FileId, QuotaReservation};
 use crate::storage::root::Root;
 use crate::storage::stat::{Identity, size};
 use crate::storage::unique::unique_name;
+use crate::sys::share_blocks;
 
 impl Upload {
     /// Begins to write a file; the file that has its name now is unchanged until [`Upload::commit`].
@@ -282,7 +282,7 @@ impl UploadTarget {
         }
         let mut upload = self.new_upload(Role::Copy, stands, terms)?;
         upload.position = offset;
-        if copy::share(&old, &upload.file) {
+        if share_blocks(&old, &upload.file) {
             return Ok(upload);
         }
         (upload.role, upload.base) = (Role::Tail, offset);

@@ -2,20 +2,21 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::{FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, flock};
 use rustix::io::Errno;
 
+use super::append;
 use super::record::PartRecord;
-use super::rename::rename_new;
 use super::state::{Committed, Go, Role, Upload};
 use super::target::{KEPT_MODE, UNIQUE_NAMES_MAX, UploadTarget};
-use super::{append, copy};
 use crate::storage::durability::{Durability, flush_directory};
 use crate::storage::reserved_names;
 use crate::storage::stat::size;
+use crate::sys::{copy_attributes, rename_new};
 
 /// The mode bits of group and others.
 const OTHERS_MODE: u32 = 0o077;
@@ -85,7 +86,7 @@ impl Upload {
             self.reservation.set_credit(replaced)?;
         }
         if self.must_be_new {
-            rename_new(directory, &self.written_as, name)?;
+            rename_new((directory.as_fd(), &self.written_as), (directory.as_fd(), name))?;
         } else {
             rustix::fs::renameat(directory, &self.written_as, directory, name)?;
         }
@@ -110,7 +111,7 @@ impl Upload {
         }
         for _ in 0..UNIQUE_NAMES_MAX {
             let own = reserved_names::own();
-            match rename_new(directory, part, &own) {
+            match rename_new((directory.as_fd(), part), (directory.as_fd(), &own)) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.settled = true;
@@ -126,7 +127,7 @@ impl Upload {
             }
             // The name belonged to the other upload's file.
             self.settled = true;
-            rename_new(directory, &own, part)?;
+            rename_new((directory.as_fd(), &own), (directory.as_fd(), part))?;
             return Err(Errno::BUSY.into());
         }
         Err(Errno::EXIST.into())
@@ -155,7 +156,7 @@ impl Upload {
             changed => changed?,
         }
         if let Ok(old) = self.target.open_standing(OFlags::RDONLY) {
-            copy::extended_attributes(&old, &self.file);
+            copy_attributes(&old, &self.file);
         }
         Ok(())
     }

@@ -3,27 +3,19 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::buffer::spare_capacity;
-use rustix::fs::{SeekFrom, XattrFlags, ioctl_ficlone, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
+
+use crate::sys::copy_range;
 
 /// The maximum number of bytes that one call copies. A copy can be cancelled between two calls.
 const CALL_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The maximum length of a list of extended attributes, and of a value, that is copied, in bytes.
-const ATTRIBUTE_BYTES_MAX: usize = 4 * 1024;
-
 /// The buffer size in bytes for file systems that cannot copy by themselves.
 const BUFFER_BYTES: usize = 256 * 1024;
-
-/// Makes an empty file share all blocks of another (reflink); returns `false` if the file system cannot.
-pub(super) fn share(from: &File, to: &File) -> bool {
-    ioctl_ficlone(to, from).is_ok()
-}
 
 /// Copies a range of a file to the offset `at` of another file. Holes stay holes.
 ///
@@ -77,36 +69,13 @@ fn next_data(file: &File, offset: u64, limit: u64) -> io::Result<(u64, u64)> {
 }
 
 fn copy_some(from: &File, offset: u64, to: &File, at: u64, count: usize) -> io::Result<usize> {
-    let (mut source, mut target) = (offset, at);
-    match rustix::fs::copy_file_range(
-        from.as_fd(),
-        Some(&mut source),
-        to.as_fd(),
-        Some(&mut target),
-        count,
-    ) {
-        Ok(copied) => Ok(copied),
-        Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::BADF) => {
-            let mut bytes = vec![0; count.min(BUFFER_BYTES)];
-            let got = from.read_at(&mut bytes, offset)?;
-            to.write_all_at(bytes.get(..got).unwrap_or_default(), at)?;
-            Ok(got)
-        }
-        Err(error) => Err(error.into()),
+    if let Some(copied) = copy_range(from, offset, to, at, count)? {
+        return Ok(copied);
     }
-}
-
-/// Copies extended attributes, including access control lists, as far as the server may.
-pub(super) fn extended_attributes(from: &File, to: &File) {
-    let mut names = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
-    let Ok(_) = rustix::fs::flistxattr(from, spare_capacity(&mut names)) else { return };
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = Vec::with_capacity(ATTRIBUTE_BYTES_MAX);
-        if rustix::fs::fgetxattr(from, name, spare_capacity(&mut value)).is_ok() {
-            // The server may not set the attributes of the system's security modules.
-            let _set = rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty());
-        }
-    }
+    let mut bytes = vec![0; count.min(BUFFER_BYTES)];
+    let got = from.read_at(&mut bytes, offset)?;
+    to.write_all_at(bytes.get(..got).unwrap_or_default(), at)?;
+    Ok(got)
 }
 
 /// Writes all bytes at the file's own offset, and reports each number of written bytes to `wrote`.

@@ -14,7 +14,6 @@ mod judge;
 mod keep;
 mod prepare;
 mod record;
-mod rename;
 mod state;
 mod target;
 
@@ -22,7 +21,6 @@ pub(super) use append::recover;
 pub use content::Content;
 pub use judge::{ABORTED, ClientState, Completeness, DataEnd, Signs, VANISHED, judge};
 pub use record::Owner;
-pub(super) use rename::rename_new_at;
 pub(super) use state::{CancelOnDrop, Terms, Upload};
 pub use state::{Committed, Go, Start, Unable};
 pub(super) use target::{Lock, UploadTarget};

@@ -10,6 +10,7 @@ use super::copy;
 use super::record::PartRecord;
 use super::state::{Preparation, PreparationStep, Role, Terms, Upload};
 use super::target::UploadTarget;
+use crate::sys::share_blocks;
 
 impl Upload {
     /// Does the work that must precede the client's first byte.
@@ -41,7 +42,7 @@ impl Upload {
 
     fn copy_part(&mut self, source: &File, count: u64, cancelled: &AtomicBool) -> io::Result<()> {
         self.reservation.set_length(count)?;
-        if copy::share(source, &self.file) {
+        if share_blocks(source, &self.file) {
             self.file.set_len(count)?;
         } else {
             copy::copy(source, 0..count, &self.file, 0, cancelled)?;

@@ -15,10 +15,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 use cap_std::fs::Dir;
-use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::storage::durability::Durability;
 use crate::storage::reserved_names::record_of;
+use crate::sys::birth;
 
 /// The mode of a record: only the server reads it.
 const RECORD_MODE: Mode = Mode::from_raw_mode(0o600);
@@ -98,10 +99,8 @@ impl PartRecord {
 
 /// Returns the inode and, if the file system has it, the time of birth, because an inode number may be used again.
 pub(super) fn identity(file: &File) -> io::Result<String> {
-    let wanted = StatxFlags::INO | StatxFlags::BTIME;
-    let found = statx(file, "", AtFlags::EMPTY_PATH, wanted)?;
-    let born = found.stx_btime;
-    Ok(format!("{:020} {:020}.{:09}", found.stx_ino, born.tv_sec, born.tv_nsec))
+    let (inode, (seconds, nanoseconds)) = birth(file)?;
+    Ok(format!("{inode:020} {seconds:020}.{nanoseconds:09}"))
 }
 
 #[cfg(test)]

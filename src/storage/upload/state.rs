@@ -3,21 +3,20 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
 
 use super::copy;
 use super::record::{Owner, PartRecord};
-use super::rename::rename_new;
 use super::target::UploadTarget;
 use crate::ftp::verb::Permission;
 use crate::storage::durability::Durability;
 use crate::storage::quota::QuotaReservation;
+use crate::sys::{drain_to_file, rename_new};
 
 /// The offset at which an upload begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,7 +256,7 @@ impl Upload {
         self.reservation.set_length(offset + count as u64)?;
         let mut left = count;
         while left > 0 {
-            match splice(pipe, None, &self.file, Some(&mut offset), left, SpliceFlags::MOVE) {
+            match drain_to_file(pipe, &self.file, &mut offset, left) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => left -= written,
                 Err(Errno::INTR) => {}
@@ -301,7 +300,7 @@ impl Upload {
     pub(super) fn take_part_name(&mut self) -> io::Result<bool> {
         let UploadTarget { directory, part, .. } = &self.target;
         self.target.remove_leftover(part);
-        match rename_new(directory, &self.written_as, part) {
+        match rename_new((directory.as_fd(), &self.written_as), (directory.as_fd(), part)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
             renamed => renamed?,
         }
