@@ -7,21 +7,21 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::lchown;
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use rustix::net::{SocketAddrUnix, SocketFlags};
+use rustix::net::SocketAddrUnix;
 
 use super::control::WHERE;
 use super::handover::{Channel, socket};
 use super::request::Request;
 use crate::net::listener::{PAUSE, Shutdown};
+use crate::sys::{self, wait_any};
 
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 16;
@@ -116,7 +116,7 @@ impl CommandSocket {
             if !accepts {
                 continue;
             }
-            match rustix::net::accept_with(&self.0, SocketFlags::CLOEXEC) {
+            match sys::accept(&self.0) {
                 Ok(descriptor) => {
                     waiting
                         .push_back((Channel::from_descriptor(descriptor), now + COMMAND_TIMEOUT));
@@ -134,13 +134,12 @@ impl CommandSocket {
     /// Waits for an event; returns whether the socket and each connection are ready, or `None` to stop.
     fn wait(&self, stop: &Shutdown, waiting: &VecDeque<(Channel, Instant)>) -> Option<Vec<bool>> {
         let channels = waiting.iter().map(|(channel, _)| channel.as_fd());
-        let descriptors = [stop.as_fd(), self.0.as_fd()].into_iter().chain(channels);
-        let mut polled: Vec<PollFd<'_>> =
-            descriptors.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let descriptors: Vec<BorrowedFd<'_>> =
+            [stop.as_fd(), self.0.as_fd()].into_iter().chain(channels).collect();
+        let second = Duration::from_secs(1);
         // If the wait fails, the next round checks everything again.
-        let _ready = poll(&mut polled, (!waiting.is_empty()).then_some(&second));
-        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
+        let ready = wait_any(&descriptors, (!waiting.is_empty()).then_some(second));
+        let mut ready = ready.unwrap_or_default().into_iter();
         let stopped = ready.next().unwrap_or_default();
         (!stopped).then(|| ready.collect())
     }

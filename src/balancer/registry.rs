@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use super::backend::{Backend, Dispatcher, Load, Unavailable};
 use super::control::{ADOPT_BANS, PART, SEPARATOR, WHERE};
@@ -22,6 +21,7 @@ use super::request::{Request, receive_answer};
 use crate::net::admitted::AdmittedClient;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{PAUSE, Reserve, Shutdown, is_shortage};
+use crate::sys::{Wakeup, wait_any};
 
 /// The time after which a slave with an untaken offer counts as silent, and the client goes to another slave.
 const OFFER_DEADLINE: Duration = Duration::from_secs(1);
@@ -41,9 +41,6 @@ pub const CLIENT: &[u8] = b"client ";
 /// The beginning of the message that passes a command to a slave. The answer goes to the descriptor with it.
 pub const COMMAND: &[u8] = b"command\n";
 
-/// The index of the registration socket among the polled descriptors.
-const REGISTRATION: usize = 2;
-
 /// The maximum number of connections that have sent no request yet.
 const CONNECTIONS_MAX: usize = 64;
 
@@ -60,7 +57,7 @@ struct Offer {
 pub(super) struct SlaveProcess {
     channel: Channel,
     state: Mutex<State>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<Wakeup>,
 }
 
 #[derive(Debug)]
@@ -146,8 +143,8 @@ impl Backend for SlaveProcess {
         }
         let Ok(claim) = self.offer(&client) else { return Err((client, Unavailable::Silent)) };
         if state.offers.is_empty() {
-            // The registry sleeps while no offer is under way. A full counter means that it is awake.
-            let _woken = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+            // The registry sleeps while no offer is under way.
+            self.wake.signal();
         }
         state.offers.push_back(Offer { client, claim, until: now + OFFER_DEADLINE });
         state.thin_out();
@@ -209,6 +206,19 @@ impl SlaveProcess {
     }
 }
 
+/// A source of events of the registry.
+#[derive(Debug, Clone, Copy)]
+enum Source<'a> {
+    Stop,
+    Wake,
+    Slave(&'a Arc<SlaveProcess>),
+    /// A connection that has sent no request yet, by its position. The last one comes first, so that the removal of one
+    /// leaves the positions of the others.
+    Connection(usize),
+    /// The socket at which slaves and administrators connect.
+    Registration,
+}
+
 /// The data that a slave process gets when it registers.
 #[derive(Debug)]
 pub struct SlaveSetup {
@@ -232,7 +242,7 @@ pub struct Registry {
     requests: Sender<Request>,
     /// The permits of all clients, with the bans.
     limits: Arc<ConnectionLimits>,
-    wake: Arc<OwnedFd>,
+    wake: Arc<Wakeup>,
 }
 
 impl Registry {
@@ -243,7 +253,7 @@ impl Registry {
         requests: Sender<Request>,
         limits: Arc<ConnectionLimits>,
     ) -> io::Result<Arc<Self>> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let wake = Arc::new(Wakeup::new()?);
         let socket = RegistrationSocket::open(address)?;
         let settings = Mutex::new(setup.settings.clone());
         let slaves = Mutex::default();
@@ -284,24 +294,30 @@ impl Registry {
         loop {
             let slaves = self.slaves();
             closed_until = closed_until.filter(|until| clock() < *until);
-            let (mut ready, stopped) =
-                self.wait(stop, &connections, &slaves, closed_until.is_none())?;
-            if stopped {
-                self.socket.close();
-                return Ok(());
-            }
-            // Clears the wake-up; there may have been none.
-            let _woken = rustix::io::read(&*self.wake, &mut [0; 8]);
-            for slave in slaves.iter().rev() {
-                if ready.pop().unwrap_or_default() && !slave.receive() {
-                    slave.state.lock().gone = true;
-                    self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
+            let ready = self.wait(stop, &connections, &slaves, closed_until.is_none())?;
+            for source in ready {
+                match source {
+                    Source::Stop => {
+                        self.socket.close();
+                        return Ok(());
+                    }
+                    Source::Wake => {
+                        self.wake.take();
+                    }
+                    Source::Slave(slave) => self.receive_from(slave),
+                    Source::Connection(position) => {
+                        if let Some(connection) = connections.remove(position) {
+                            self.serve_connection(connection, dispatcher, clock());
+                        }
+                    }
+                    Source::Registration => {
+                        // The requests that were just served have freed descriptors.
+                        reserve.restore();
+                        if !self.welcome(&mut connections, &mut reserve) {
+                            closed_until = Some(clock() + PAUSE);
+                        }
+                    }
                 }
-            }
-            self.serve_connections(&mut connections, &mut ready, dispatcher, clock());
-            reserve.restore();
-            if ready.pop().unwrap_or_default() && !self.welcome(&mut connections, &mut reserve) {
-                closed_until = Some(clock() + PAUSE);
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
                 // No other slave can take the client: it is refused as if it had just arrived.
@@ -309,33 +325,27 @@ impl Registry {
             }
         }
     }
-
-    /// Waits for an event. Returns whether each descriptor is ready, in the order registration socket, connections,
-    /// slaves; and whether to stop.
-    fn wait(
+    /// Waits for events, and returns their sources in the order in which they are served.
+    fn wait<'a>(
         &self,
         stop: &Shutdown,
         connections: &VecDeque<Channel>,
-        slaves: &[Arc<SlaveProcess>],
+        slaves: &'a [Arc<SlaveProcess>],
         is_open: bool,
-    ) -> io::Result<(Vec<bool>, bool)> {
-        let channels = connections
-            .iter()
-            .map(AsFd::as_fd)
-            .chain(slaves.iter().map(|slave| slave.channel.as_fd()));
-        let descriptors: Vec<BorrowedFd<'_>> =
-            [stop.as_fd(), self.wake.as_fd(), self.socket.as_fd()]
+    ) -> io::Result<Vec<Source<'a>>> {
+        let slaves_watched =
+            slaves.iter().map(|slave| (Source::Slave(slave), slave.channel.as_fd()));
+        let waiting = connections.iter().enumerate().rev();
+        let waiting =
+            waiting.map(|(position, waiting)| (Source::Connection(position), waiting.as_fd()));
+        let registration = is_open.then(|| (Source::Registration, self.socket.as_fd()));
+        let (sources, descriptors): (Vec<Source<'a>>, Vec<BorrowedFd<'_>>) =
+            [(Source::Stop, stop.as_fd()), (Source::Wake, self.wake.as_fd())]
                 .into_iter()
-                .chain(channels)
-                .collect();
-        let flags = |index| {
-            if index == REGISTRATION && !is_open { PollFlags::empty() } else { PollFlags::IN }
-        };
-        let mut polled: Vec<PollFd<'_>> = descriptors
-            .iter()
-            .enumerate()
-            .map(|(index, descriptor)| PollFd::new(descriptor, flags(index)))
-            .collect();
+                .chain(slaves_watched)
+                .chain(waiting)
+                .chain(registration)
+                .unzip();
         let under_way = slaves.iter().any(|slave| !slave.state.lock().offers.is_empty());
         let timeout = if under_way {
             Some(OFFER_CHECK)
@@ -344,33 +354,19 @@ impl Registry {
         } else {
             Some(PAUSE)
         };
-        let timeout =
-            timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let mut ready = polled.iter().map(|polled| !polled.revents().is_empty());
-        let (stopped, _woken) = (ready.next().unwrap_or_default(), ready.next());
-        Ok((ready.collect(), stopped))
+        let ready = wait_any(&descriptors, timeout)?;
+        Ok(sources
+            .into_iter()
+            .zip(ready)
+            .filter_map(|(source, ready)| ready.then_some(source))
+            .collect())
     }
 
-    /// Serves the requests of the connections that were accepted before.
-    fn serve_connections(
-        &self,
-        connections: &mut VecDeque<Channel>,
-        ready: &mut Vec<bool>,
-        dispatcher: &dyn Dispatcher,
-        now: Instant,
-    ) {
-        for _ in 0..connections.len() {
-            let speaks = ready.pop().unwrap_or_default();
-            let Some(connection) = connections.pop_back() else { break };
-            if speaks {
-                self.serve_connection(connection, dispatcher, now);
-            } else {
-                connections.push_front(connection);
-            }
+    /// Reads a message of a slave, and removes the slave if it leaves.
+    fn receive_from(&self, slave: &Arc<SlaveProcess>) {
+        if !slave.receive() {
+            slave.state.lock().gone = true;
+            self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
         }
     }
 
@@ -535,7 +531,7 @@ mod tests {
         let peer = SocketAddr::from(([192, 0, 2, 7], 4000));
         let permit = ConnectionLimits::new(1, 1).take(peer.ip()).unwrap();
         let (channel, theirs) = Channel::pair().unwrap();
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
+        let wake = Arc::new(Wakeup::new().unwrap());
         let slave = SlaveProcess { channel, state: Mutex::new(State::new(1, None)), wake };
         slave.take(AdmittedClient { stream, peer, permit }, now).unwrap();
         let (message, descriptors) = theirs.receive().unwrap().unwrap();

@@ -5,12 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-
 use crate::ftp::command::{Command, Mode};
 use crate::ftp::dialogue::{Begin, Dialogue, Finish, Passive, Span, Stage};
 use crate::ftp::{Code, Reply};
+use crate::sys::{Interest, wait};
 
 use super::control::bound;
 use super::dial::refused_by_proxy;
@@ -21,7 +19,7 @@ use super::proxy::Proxy;
 use super::stream::Stream;
 
 /// Time that the data of a command has to come after its final reply.
-const FINISHED_PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const FINISHED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A prepared data connection, which carries no data before the server replies 150.
 #[derive(Debug)]
@@ -87,19 +85,17 @@ impl Link {
         let mut stream = match prepared {
             PreparedConnection::Connected(stream) => stream,
             PreparedConnection::Listening(listener) => {
-                let ready =
-                    poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&FINISHED_PATIENCE));
+                let ready = wait(listener.as_fd(), Interest::Readable, FINISHED_PATIENCE);
                 let (stream, from) =
-                    listener.accept().ok().filter(|_| ready.is_ok_and(|count| count > 0))?;
+                    listener.accept().ok().filter(|_| ready.is_ok_and(|ready| ready))?;
                 (from.ip() == self.peer()).then(|| Stream::new(stream))?
             }
         };
-        let patience = Duration::try_from(FINISHED_PATIENCE).ok()?;
-        bound(stream.socket(), patience).ok()?;
+        bound(stream.socket(), FINISHED_PATIENCE).ok()?;
         if let Some(tls_context) = self.data_tls() {
             stream.secure(&tls_context).ok()?;
         }
-        stream.is_readable(patience).then_some(stream)
+        stream.is_readable(FINISHED_PATIENCE).then_some(stream)
     }
 
     /// Performs the TLS handshake of a data connection, if it uses TLS. If it fails, reads the server's reply, which
@@ -258,24 +254,22 @@ impl Link {
 
     /// Waits for the server to connect, and drops connections from other addresses.
     fn accept(&self, listener: &TcpListener) -> Result<TcpStream, ClientError> {
-        let timeout = i64::try_from(self.settings.timeout.as_secs()).unwrap_or(i64::MAX);
-        let timeout = Timespec { tv_sec: timeout, tv_nsec: 0 };
         loop {
             self.settings.interrupt.check()?;
-            match poll(&mut [PollFd::new(&listener.as_fd(), PollFlags::IN)], Some(&timeout)) {
-                Ok(0) => {
+            match wait(listener.as_fd(), Interest::Readable, self.settings.timeout) {
+                Ok(false) => {
                     return Err(ClientError::new(
                         ErrorKind::Incomplete,
                         "the server did not open the data connection (try 'passive')",
                     )
                     .at_last());
                 }
-                Ok(_) => match listener.accept() {
+                Ok(true) => match listener.accept() {
                     Ok((stream, from)) if from.ip() == self.peer() => return Ok(stream),
                     _ => {}
                 },
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(broken(&error.into())),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(&error)),
             }
         }
     }

@@ -12,9 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
-
 use crate::net::listener::Shutdown;
+use crate::sys::wait_any;
 
 /// Maximum size of a request in bytes.
 const REQUEST_BYTES_MAX: usize = 8 * 1024;
@@ -113,8 +112,8 @@ pub(super) fn accept(listener: &StatusListener, stop: &Shutdown, serve: &Arc<Ser
             StatusListener::Tcp(listener) => listener.as_fd(),
             StatusListener::Unix(listener) => listener.as_fd(),
         };
-        let mut polled = [PollFd::new(&accepting, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        if poll(&mut polled, None).is_err() {
+        let ready = wait_any(&[accepting, stop.as_fd()], None).unwrap_or_default();
+        if ready.first() != Some(&true) {
             continue;
         }
         let accepted = match listener {

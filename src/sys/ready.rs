@@ -50,19 +50,22 @@ fn timespec(duration: Duration) -> Timespec {
 
 /// Returns true if a descriptor is ready now. A broken socket counts as ready: the next call on it returns the error.
 pub(crate) fn is_ready(descriptor: BorrowedFd<'_>, interest: Interest) -> io::Result<bool> {
-    wait(descriptor, interest, Duration::ZERO)
+    match wait(descriptor, interest, Duration::ZERO) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        ready => ready,
+    }
 }
 
-/// Waits until a descriptor is ready, at most for `timeout`; returns true if it is. A signal may end the wait early.
+/// Waits until a descriptor is ready, at most for `timeout`; returns true if it is.
+///
+/// # Errors
+/// [`io::ErrorKind::Interrupted`] when a signal has ended the wait.
 pub(crate) fn wait(
     descriptor: BorrowedFd<'_>,
     interest: Interest,
     timeout: Duration,
 ) -> io::Result<bool> {
-    match poll(&mut [PollFd::new(&descriptor, interest.poll())], Some(&timespec(timeout))) {
-        Err(Errno::INTR) => Ok(false),
-        ready => Ok(ready? > 0),
-    }
+    Ok(poll(&mut [PollFd::new(&descriptor, interest.poll())], Some(&timespec(timeout)))? > 0)
 }
 
 /// Waits until a descriptor is readable, at most for `timeout` if there is one; returns for each whether it is. A signal

@@ -347,3 +347,47 @@ fn the_session_knows_no_files_of_the_system() {
         }
     }
 }
+
+/// Names of calls that only Linux has. Each is used in `sys` alone, so that a port finds them in one place.
+const LINUX_ONLY: [&str; 25] = [
+    "rustix::event",
+    "rustix::thread",
+    "timerfd",
+    "SpliceFlags",
+    "setpipe_size",
+    "fs::sendfile",
+    "copy_file_range",
+    "ficlone",
+    "renameat_with",
+    "RenameFlags",
+    "memfd_create",
+    "statx",
+    "fallocate",
+    "getxattr",
+    "setxattr",
+    "inotify::",
+    "SocketFlags",
+    "peercred",
+    "abstract_name(name.as",
+    "tcp_congestion",
+    "tcp_cork",
+    "tcp_quickack",
+    "pidfd",
+    "set_dumpable",
+    "death_signal(Some",
+];
+
+#[test]
+fn a_call_that_only_linux_has_is_made_in_sys_alone() {
+    for (file, text) in sources() {
+        if file.starts_with("sys/") || is_test(&file) {
+            continue;
+        }
+        let code = without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for word in LINUX_ONLY {
+                assert!(!line.contains(word), "src/{file}: {word}: {line}");
+            }
+        }
+    }
+}
