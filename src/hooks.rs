@@ -1,13 +1,17 @@
-//! The hooks of uploads: a helper process that takes each event from the spool, runs commands and sends it by HTTP.
+//! The hooks of uploads: a helper process that takes each event from the spool, runs commands and sends it by HTTP. It also
+//! answers the server's questions about uploads that are not stored yet (`checks`).
 //!
 //! The server may execute nothing and read little, so the helper starts before the sandbox and has only the spool in
 //! common with it. An event is removed when every hook has succeeded. If the helper is killed, it handles the event again:
 //! each event is handled at least once.
 
+mod checks;
+mod run;
+mod signature;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -20,11 +24,11 @@ use serde_json::Value;
 use crate::cli;
 use crate::settings::{Config, ConfigError};
 use crate::spool::names;
-use crate::sys::{Interest, exit_of, wait};
 use crate::units::reason;
 
-/// The name of the helper in its messages.
-const PROGRAM: &str = "ftpserver hooks";
+pub use checks::Checks;
+use run::{PROGRAM, command, has_ended, post};
+pub use signature::Key;
 
 /// Interval between two looks at the spool.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +41,7 @@ const RETRY_MAX: Duration = Duration::from_mins(5);
 const FAILED: &str = ".failed";
 
 /// The hooks of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Hooks {
     /// The directory of the events.
     pub spool: PathBuf,
@@ -49,6 +53,8 @@ pub struct Hooks {
     pub timeout: Duration,
     /// Maximum number of retries of an event.
     pub retries: u32,
+    /// The key that signs each POST.
+    pub key: Option<Key>,
 }
 
 /// The helper process of a server. It ends when this is dropped.
@@ -107,14 +113,33 @@ impl Drop for Helper {
 /// # Errors
 /// One sentence for the person at the terminal.
 pub fn start(config: &Config) -> Result<Option<Helper>, ConfigError> {
-    let Some(spool) = &config.hook_spool else { return Ok(None) };
-    if config.hook_command.is_empty() && config.hook_post.is_empty() {
+    let has_hooks = !config.hook_command.is_empty() || !config.hook_post.is_empty();
+    let spool = config.hook_spool.as_ref().filter(|_| has_hooks);
+    let has_checks = config.check_command.is_some() || config.check_post.is_some();
+    let checks = config.check_socket.as_ref().filter(|_| has_checks);
+    if spool.is_none() && checks.is_none() {
         return Ok(None);
     }
     let wrong =
         |error: io::Error| ConfigError(format!("cannot start the hooks: {}.", reason(&error)));
+    if let Some(path) = &config.hook_key_file {
+        Key::read(path).map_err(ConfigError)?;
+    }
     let mut command = Command::new(std::env::current_exe().map_err(wrong)?);
-    command.arg("hooks").arg("--spool").arg(spool).stdin(Stdio::piped()).stdout(Stdio::null());
+    command.arg("hooks").stdin(Stdio::piped()).stdout(Stdio::null());
+    for (option, path) in [
+        ("--spool", spool),
+        ("--key-file", config.hook_key_file.as_ref()),
+        ("--check-socket", checks),
+        ("--check-command", config.check_command.as_ref()),
+    ] {
+        if let Some(path) = path {
+            command.arg(option).arg(path);
+        }
+    }
+    if let Some(url) = &config.check_post {
+        command.args(["--check-post", url]);
+    }
     command.args(["--timeout", &config.hook_timeout.as_secs().max(1).to_string()]);
     command.args(["--retries", &config.hook_retries.to_string()]);
     for program in &config.hook_command {
@@ -237,13 +262,8 @@ impl Hooks {
     /// Runs a program, with the event on its standard input and its fields in variables of a clean environment.
     fn run_command(&self, program: &Path, text: &str, fields: &Value) -> Result<(), String> {
         let wrong = |error: io::Error| format!("{}: {}", program.display(), reason(&error));
-        let mut command = Command::new(program);
-        command.env_clear().stdin(Stdio::piped()).stdout(Stdio::null());
-        command.env("PATH", "/usr/local/bin:/usr/bin:/bin").current_dir("/");
-        for (name, value) in fields.as_object().into_iter().flatten() {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            command.env(format!("POOLFTPD_{}", name.to_ascii_uppercase()), value);
-        }
+        let mut command = command(program, fields);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn().map_err(wrong)?;
         if let Some(mut input) = child.stdin.take() {
             // An event fits into the buffer of the pipe. A program need not read it.
@@ -260,12 +280,7 @@ impl Hooks {
 
     /// Sends the event to a URL. The name of its file is the same at each retry, so that the receiver can recognize it.
     fn post(&self, url: &str, text: &str) -> Result<(), String> {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(self.timeout))
-            .max_redirects(0)
-            .user_agent("poolftpd");
-        let agent: ureq::Agent = config.build().into();
-        let sent = agent.post(url).header("Content-Type", "application/json").send(text);
+        let sent = post(url, text, self.timeout, self.key.as_ref());
         let status = sent.map_err(|error| format!("{url}: {error}"))?.status();
         if status.is_success() { Ok(()) } else { Err(format!("{url}: {status}")) }
     }
@@ -275,11 +290,6 @@ impl Hooks {
 enum Hook<'a> {
     Command(&'a PathBuf),
     Post(&'a str),
-}
-
-/// Waits for the end of a process; returns false if it is still running after the time.
-fn has_ended(child: &Child, timeout: Duration) -> io::Result<bool> {
-    wait(exit_of(child)?.as_fd(), Interest::Readable, timeout)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the loop of the helper: time enters here")]

@@ -17,6 +17,9 @@
 #[cfg(feature = "server")]
 mod acceptors;
 #[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod approval;
+#[cfg(feature = "server")]
 mod arrival;
 #[cfg(feature = "server")]
 #[doc(hidden)]

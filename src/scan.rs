@@ -55,6 +55,8 @@ pub enum Finding {
     Clean,
     /// A signature of this name was found.
     Infected(String),
+    /// The program that is asked about uploads has refused it, for this reason.
+    Refused(String),
 }
 
 /// A virus scanner.
@@ -102,7 +104,7 @@ impl Scanner {
             (_, Err(error)) if answer.is_empty() => Err(error),
             (sent, _) => match parse(&answer)? {
                 Finding::Clean => sent.map(|()| Finding::Clean),
-                infected @ Finding::Infected(_) => Ok(infected),
+                found => Ok(found),
             },
         }
     }

@@ -2,7 +2,7 @@
 //! for everything.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -34,6 +34,14 @@ impl Connection {
         let connected = connect(&socket, &SocketAddrUnix::new(path)?).map_err(io::Error::from);
         connected.map_err(|error| in_time(&error))?;
         Ok(Self { stream: Stream::Unix(UnixStream::from(socket)), until })
+    }
+
+    /// Ends the data of this end; the other end may still send.
+    pub fn end_data(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+        }
     }
 
     /// Connects to `HOST:PORT`; tries each address of the host.

@@ -46,6 +46,16 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// Returns the event as a line of JSON, with this name.
+    #[must_use]
+    pub fn line(&self, event: &str) -> String {
+        let mut value = self.json();
+        if let Some(name) = value.get_mut("event") {
+            *name = json!(event);
+        }
+        value.to_string()
+    }
+
     fn json(&self) -> Value {
         let mut object = Map::new();
         let mut put = |name: &str, value: Value| object.insert(name.to_owned(), value);

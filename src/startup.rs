@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use rustix::fs::Mode;
 
 use crate::balancer::command_socket::{CommandSocket, SocketOwner};
 use crate::ftp::path::Escaped;
+use crate::log::read_time_zone;
 use crate::net::place::Place;
 use crate::net::tls::Acceptor;
 use crate::net::{listener, public};
@@ -54,6 +56,7 @@ impl Startup {
     pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
         check_paths(config)?;
         check_secrets(config)?;
+        read_time_zone();
         let warnings = ephemeral_overlap(config).into_iter().collect();
         let public = config.public_name.as_deref().map(public_address).transpose()?;
         let mut inherited = inherited.into_iter();
@@ -222,6 +225,8 @@ pub(crate) fn check_paths(config: &Config) -> Result<(), ConfigError> {
         .chain(hosts.iter().map(|host| &host.root))
         .chain(&config.tls.client_authorities)
         .chain(&config.auth_socket)
+        .chain(hosts.iter().filter_map(|host| host.auth_socket.as_ref()))
+        .chain(&config.check_socket)
         .chain(&config.hook_spool);
     let is_text = |path: &PathBuf| path.to_str().is_some_and(|text| !text.contains(['\n', '\r']));
     paths.filter(|path| !is_text(path)).try_for_each(|path| {
@@ -245,8 +250,17 @@ fn secrets(config: &Config) -> Secrets {
     let logs = config.log_files().map(|path| ("the log file", path.clone()));
     // Who can connect to the socket controls the server, and a client could replace it.
     let control = config.control.iter().map(|path| ("the control socket", path.clone()));
+    let hook_key = config.hook_key_file.iter().map(|path| ("the key of the hooks", path.clone()));
     let token = config.status_token_file.iter().map(|path| ("the token file", path.clone()));
-    Secrets::new(keys.chain(users).chain(file).chain(spool).chain(logs).chain(token).chain(control))
+    Secrets::new(
+        keys.chain(users)
+            .chain(file)
+            .chain(spool)
+            .chain(logs)
+            .chain(token)
+            .chain(control)
+            .chain(hook_key),
+    )
 }
 
 /// Checks that no key, no users file and no configuration file is below a root or a home.
@@ -287,7 +301,10 @@ pub(crate) fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String
     let text = std::fs::read_to_string(EPHEMERAL_PORTS).ok()?;
     let mut ports = text.split_ascii_whitespace().map_while(|port| port.parse::<u16>().ok());
     let (low, high) = (ports.next()?, ports.next()?);
-    if *passive.end() < low || *passive.start() > high {
+    let reserved = std::fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
+    let reserved = port_ranges(&reserved);
+    let is_reserved = |port: u16| reserved.iter().any(|range| range.contains(&port));
+    if !passive.clone().any(|port| (low..=high).contains(&port) && !is_reserved(port)) {
         return None;
     }
     let why = format!(
@@ -297,6 +314,18 @@ pub(crate) fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String
         passive.end()
     );
     Some(("some ports of --passive-ports may be in use", why))
+}
+
+/// The file with the ports that the system gives no outgoing connection.
+const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// Parses ports and ranges of ports, such as `80,30000-30999`.
+fn port_ranges(text: &str) -> Vec<RangeInclusive<u16>> {
+    let range = |part: &str| {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        Some(low.parse().ok()?..=high.parse().ok()?)
+    };
+    text.trim().split(',').filter_map(range).collect()
 }
 
 pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
@@ -317,7 +346,7 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
     let permissions = permissions(config);
     let anonymous = config.anonymous.then_some(permissions);
     let usual = accounts(root, &config.groups, config.users.as_ref(), listed(config)?, anonymous)?;
-    let usual = match authenticator(config)? {
+    let usual = match authenticator(config, config.auth_socket.as_ref())? {
         Some(authenticator) => usual.with_authenticator(authenticator),
         None => usual,
     };
@@ -325,10 +354,12 @@ pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigErr
     for host in &config.virtual_hosts {
         let root = open_root(&host.root, "--virtual-host NAME,root=DIR")?;
         let anonymous = host.anonymous.then_some(permissions);
-        named.insert(
-            host.name.clone(),
-            accounts(root, &config.groups, host.users.as_ref(), Users::default(), anonymous)?,
-        );
+        let own = accounts(root, &config.groups, host.users.as_ref(), Users::default(), anonymous)?;
+        let own = match authenticator(config, host.auth_socket.as_ref())? {
+            Some(authenticator) => own.with_authenticator(authenticator),
+            None => own,
+        };
+        named.insert(host.name.clone(), own);
     }
     let secrets = Arc::new(secrets(config));
     let guard = |accounts: Accounts| accounts.guarding(Arc::clone(&secrets));
@@ -371,14 +402,16 @@ pub(crate) fn accounts(
 
 /// Checks that a program listens at `--auth-socket`. The server starts without it, because it may come later.
 pub(crate) fn check_auth_socket(config: &Config) -> Result<(), ConfigError> {
-    let Some(path) = &config.auth_socket else { return Ok(()) };
-    let connected = UnixStream::connect(path);
-    connected.map(drop).map_err(|error| {
-        let what = unreadable(path, &error);
-        ConfigError(format!(
-            "--auth-socket {}: {what}. Start the program that listens there.",
-            path.display()
-        ))
+    let of_hosts = config.virtual_hosts.iter().filter_map(|host| host.auth_socket.as_ref());
+    config.auth_socket.iter().chain(of_hosts).try_for_each(|path| {
+        let connected = UnixStream::connect(path);
+        connected.map(drop).map_err(|error| {
+            let what = unreadable(path, &error);
+            ConfigError(format!(
+                "--auth-socket {}: {what}. Start the program that listens there.",
+                path.display()
+            ))
+        })
     })
 }
 
@@ -397,9 +430,12 @@ pub(crate) fn listed(config: &Config) -> Result<Users, ConfigError> {
     Users::of_entries(entries).map_err(|what| ConfigError(format!("user-entries: {what}.")))
 }
 
-/// Creates the client of `--auth-socket`.
-fn authenticator(config: &Config) -> Result<Option<Authenticator>, ConfigError> {
-    let Some(path) = &config.auth_socket else { return Ok(None) };
+/// Creates the client of an authenticator.
+fn authenticator(
+    config: &Config,
+    socket: Option<&PathBuf>,
+) -> Result<Option<Authenticator>, ConfigError> {
+    let Some(path) = socket else { return Ok(None) };
     let made = Authenticator::new(path, config.auth_timeout, config.auth_cache);
     made.map(Some).map_err(|error| cannot_start(&error))
 }
@@ -442,4 +478,15 @@ fn cannot_listen(address: Option<IpAddr>, port: u16, error: &io::Error) -> Confi
         ),
         _ => format!("cannot listen on {place}: {}.", reason(error)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_ports_are_ports_and_ranges() {
+        assert_eq!(port_ranges("80,30000-30999\n"), [80..=80, 30000..=30999]);
+        assert!(port_ranges("\n").is_empty() && port_ranges("x,-,70000").is_empty());
+    }
 }

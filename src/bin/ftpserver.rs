@@ -16,7 +16,7 @@ use poolftpd::check::{self, Environment, Finding, Request};
 use poolftpd::cli;
 use poolftpd::convert::convert;
 use poolftpd::events::Event;
-use poolftpd::hooks::{self, Hooks};
+use poolftpd::hooks::{self, Checks, Hooks, Key};
 use poolftpd::log::Log;
 use poolftpd::net::tls;
 use poolftpd::net::tls::self_signed;
@@ -83,12 +83,28 @@ struct ControlArguments {
     command: Vec<String>,
 }
 
-/// Runs commands and sends requests for the files of --hook-spool. ftpserver starts it for --hook-command and --hook-post.
+/// Runs commands and sends requests for the files of --hook-spool, and for --check-socket. ftpserver starts it.
 #[derive(FromArgs)]
 struct HookArguments {
     /// directory of the files
     #[argh(option, arg_name = "dir")]
-    spool: PathBuf,
+    spool: Option<PathBuf>,
+
+    /// file with the key that signs each POST
+    #[argh(option, arg_name = "file")]
+    key_file: Option<PathBuf>,
+
+    /// socket at which the server asks about uploads
+    #[argh(option, arg_name = "path")]
+    check_socket: Option<PathBuf>,
+
+    /// program that allows or refuses uploads
+    #[argh(option, arg_name = "file")]
+    check_command: Option<PathBuf>,
+
+    /// URL that allows or refuses uploads
+    #[argh(option, arg_name = "url")]
+    check_post: Option<String>,
 
     /// program to run for each file; may be given several times
     #[argh(option, arg_name = "file")]
@@ -119,9 +135,18 @@ fn run_hooks() -> Result<ExitCode, ExitCode> {
         cli::complain(NAME, what);
         ExitCode::FAILURE
     };
+    // The user need not be able to read it.
+    let key = arguments.key_file.as_deref().map(Key::read).transpose();
+    let key = key.map_err(|what| fail(&what))?;
     arguments.user.as_deref().map_or(Ok(()), become_user).map_err(|what| fail(&what))?;
     let HookArguments { spool, command: commands, post: urls, timeout, retries, .. } = arguments;
-    let hooks = Hooks { spool, commands, urls, timeout: Duration::from_secs(timeout), retries };
+    let timeout = Duration::from_secs(timeout);
+    if let Some(socket) = arguments.check_socket {
+        let (command, url) = (arguments.check_command, arguments.check_post);
+        let place = socket.display().to_string();
+        let checks = Checks { socket, command, url, timeout, key: key.clone() };
+        checks.start().map_err(|error| fail(&format!("{place}: {error}")))?;
+    }
     let (alive, stop) = bounded::<()>(0);
     let watch = move || {
         let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
@@ -131,6 +156,12 @@ fn run_hooks() -> Result<ExitCode, ExitCode> {
         .name("watch".to_owned())
         .spawn(watch)
         .map_err(|error| fail(&error.to_string()))?;
+    let Some(spool) = spool else {
+        // Until the server ends.
+        let _ended = stop.recv();
+        return Ok(ExitCode::SUCCESS);
+    };
+    let hooks = Hooks { spool, commands, urls, timeout, retries, key };
     hooks.run(&stop).map_err(|error| fail(&format!("{}: {error}", hooks.spool.display())))?;
     Ok(ExitCode::SUCCESS)
 }

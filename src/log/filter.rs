@@ -22,6 +22,7 @@ const GROUPS: [(&str, &[&str]); 2] = [
             "time-set",
             "denied",
             "cut-off",
+            "infected",
             "admin",
             "reloaded",
             "not-reloaded",

@@ -55,6 +55,11 @@ struct Sink {
 #[derive(Debug)]
 pub struct Writer(Vec<Receiver<Infallible>>);
 
+/// Reads the time zone of the format xferlog. Must precede the sandbox, in which its files cannot be read.
+pub fn read_time_zone() {
+    xferlog::local_zone();
+}
+
 impl Log {
     /// Starts a log of text lines to `out`.
     ///

@@ -1,9 +1,18 @@
 //! The format of wu-ftpd's transfer log, which statistics programs read: the transfers of files, and the deletions. Times
-//! are in UTC, as in the other formats.
+//! are local, as those programs expect.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
+
+use jiff::tz::TimeZone;
 
 use crate::events::{Change, Direction, Event, Record};
+
+/// Returns the time zone of the machine, or that of TZ. Its first call reads files, so it must precede the sandbox.
+pub(super) fn local_zone() -> &'static TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    ZONE.get_or_init(TimeZone::system)
+}
 
 /// Returns the line of a transfer or a deletion; none for another event.
 pub(super) fn line(record: &Record<'_>) -> Option<String> {
@@ -22,7 +31,7 @@ pub(super) fn line(record: &Record<'_>) -> Option<String> {
         Event::Changed(Change::Deleted(path)) => (0.0, 0, path, false, 'd', true),
         _ => return None,
     };
-    let time = record.time.strftime("%a %b %e %H:%M:%S %Y");
+    let time = record.time.to_zoned(local_zone().clone()).strftime("%a %b %e %H:%M:%S %Y");
     let (kind, end) = (if is_text { 'a' } else { 'b' }, if is_complete { 'c' } else { 'i' });
     let user = who.user.unwrap_or(b"-");
     let is_anonymous =
@@ -81,8 +90,8 @@ mod tests {
         let time: Timestamp = "2026-11-25T19:04:52Z".parse().unwrap();
         let line_of = |event: &Event<'_>| line(&Record { time, who: Some(&who), event });
         let line = line_of(&Event::Transfer(&transfer)).unwrap();
-        let expected =
-            "Wed Nov 25 19:04:52 2026 1 192.0.2.7 5 /in/a_b_.txt b _ i r alice ftp 0 * i\n";
+        let local = time.to_zoned(local_zone().clone()).strftime("%a %b %e %H:%M:%S %Y");
+        let expected = format!("{local} 1 192.0.2.7 5 /in/a_b_.txt b _ i r alice ftp 0 * i\n");
         assert_eq!(line, expected);
         assert_eq!(line.split_ascii_whitespace().count(), 18);
         assert_eq!(line_of(&Event::Connect), None);

@@ -70,7 +70,9 @@ impl Foundation {
             observers.push(Arc::clone(&metrics) as _);
         }
         let events = Arc::new(Events::new(observers));
-        let authenticators = if config.auth_socket.is_some() { AUTHENTICATORS } else { 0 };
+        let of_hosts = config.virtual_hosts.iter().any(|host| host.auth_socket.is_some());
+        let asks = config.auth_socket.is_some() || of_hosts;
+        let authenticators = if asks { AUTHENTICATORS } else { 0 };
         let waiting_max = config.limits.logins_pending_max;
         let checkers = Checkers::start(checkers(), authenticators, waiting_max)?;
         let spool = spool(config).map_err(|ConfigError(what)| io::Error::other(what))?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::approval::Approver;
 use crate::events::{Events, ServerId};
 use crate::net::data::Resumption;
 use crate::net::frequency::Frequency;
@@ -52,6 +53,8 @@ pub struct Service {
     pub checkers: Arc<Checkers>,
     /// The virus scanner of uploads.
     pub scanner: Option<Arc<Scanner>>,
+    /// The program that allows or refuses uploads.
+    pub approver: Option<Arc<Approver>>,
     /// Threads that wait for the scanner, in turn for each address.
     pub scanners: Arc<FairPool<IpAddr>>,
     /// The queue of events for hooks.
@@ -180,6 +183,7 @@ impl Service {
             security,
             checkers: Arc::new(checkers),
             scanner: scanner(config),
+            approver: approver(config),
             scanners: Arc::new(scanners),
             spool: spool.map(Arc::new),
             disks: Arc::default(),
@@ -286,6 +290,17 @@ impl Service {
         Arc::clone(&self.meter)
     }
 
+    /// Returns whether uploads are checked before they get their names.
+    pub(super) fn checks_uploads(&self) -> bool {
+        self.scanner.is_some() || self.approver.is_some()
+    }
+
+    /// Returns the maximum time for the checks of one upload.
+    pub(super) fn check_time(&self) -> Duration {
+        let approver = self.approver.as_ref().map_or(Duration::ZERO, |approver| approver.timeout());
+        approver + self.scanner.as_ref().map_or(Duration::ZERO, |_| self.limits.scan_timeout)
+    }
+
     /// Returns whether logins and data transfers need TLS.
     pub(super) fn requires_tls(&self) -> bool {
         self.security.as_ref().is_some_and(|security| security.required)
@@ -309,6 +324,11 @@ impl Service {
 fn scanner(config: &Config) -> Option<Arc<Scanner>> {
     let address = config.scan.clone()?;
     Some(Arc::new(Scanner::new(address, config.limits.scan_timeout)))
+}
+
+fn approver(config: &Config) -> Option<Arc<Approver>> {
+    let socket = config.check_socket.clone()?;
+    Some(Arc::new(Approver::new(socket, config.hook_timeout)))
 }
 
 fn durability(config: &Config) -> Durability {

@@ -1,4 +1,4 @@
-//! A virtual host, and its text `NAME,root=DIR[,users=FILE][,anonymous][,cert=FILE[,key=FILE]]`.
+//! A virtual host, and its text `NAME,root=DIR[,users=FILE][,auth-socket=PATH][,anonymous][,cert=FILE[,key=FILE]]`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ pub struct VirtualHost {
     pub root: PathBuf,
     /// The file of its users.
     pub users: Option<PathBuf>,
+    /// The socket of the program that verifies users who are not in the file.
+    pub auth_socket: Option<PathBuf>,
     /// True if anonymous may log in.
     pub anonymous: bool,
     /// Its certificate and key.
@@ -31,11 +33,20 @@ pub(super) const TABLE: Table = Table {
     keys: &[
         key("root", Kind::Path),
         key("users", Kind::Path),
+        key("auth-socket", Kind::Path),
         key("anonymous", Kind::Switch),
         key("cert", Kind::Path),
         key("key", Kind::Path),
     ],
 };
+
+impl VirtualHost {
+    /// Returns whether users other than anonymous can log in.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        self.users.is_some() || self.auth_socket.is_some()
+    }
+}
 
 impl FromStr for VirtualHost {
     type Err = String;
@@ -53,12 +64,13 @@ impl FromStr for VirtualHost {
             let key = key.unwrap_or_else(|| certificate.clone());
             KeyFiles { certificate, key }
         });
-        let users = words.path("users");
+        let (users, auth_socket) = (words.path("users"), words.path("auth-socket"));
         Ok(Self {
             name: words.first.trim_end_matches('.').to_ascii_lowercase(),
             root: words.path("root").ok_or("a virtual host needs a root")?,
-            anonymous: words.is_on("anonymous") || users.is_none(),
+            anonymous: words.is_on("anonymous") || (users.is_none() && auth_socket.is_none()),
             users,
+            auth_socket,
             key,
         })
     }
@@ -70,6 +82,9 @@ impl fmt::Display for VirtualHost {
         words.push("root", self.root.display());
         if let Some(users) = &self.users {
             words.push("users", users.display());
+        }
+        if let Some(path) = &self.auth_socket {
+            words.push("auth-socket", path.display());
         }
         words.push_switch("anonymous", self.anonymous);
         if let Some(KeyFiles { certificate, key }) = &self.key {
@@ -91,7 +106,7 @@ mod tests {
         for text in ["", ",root=/a", "a", "a,root", "a,root=/b,colour=blue", "a,root=/b,key=/c"] {
             assert!(text.parse::<VirtualHost>().is_err(), "{text}");
         }
-        let text = "a,root=/b,users=/c,cert=/d,key=/e";
+        let text = "a,root=/b,users=/c,auth-socket=/s,cert=/d,key=/e";
         assert_eq!(text.parse::<VirtualHost>().unwrap().to_string(), text);
     }
 
@@ -101,6 +116,7 @@ mod tests {
             name: "a".to_owned(),
             root: r"/b,c\,d\".into(),
             users: Some(r"/e\\f".into()),
+            auth_socket: Some("/run/a,b".into()),
             anonymous: false,
             key: None,
         };

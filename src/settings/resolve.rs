@@ -34,6 +34,7 @@ impl Settings {
         problems.extend(self.check_hosts(&config.virtual_hosts));
         problems.extend(self.check_listeners(&config.listeners()));
         problems.extend(self.check_hooks(&config));
+        problems.extend(self.check_checks(&config));
         (config, problems)
     }
 
@@ -47,7 +48,12 @@ impl Settings {
         config.self_signed.iter_mut().for_each(absolute);
         config.tls.client_authorities.iter_mut().for_each(absolute);
         config.auth_socket.iter_mut().for_each(absolute);
+        config.virtual_hosts.iter_mut().flat_map(|host| &mut host.auth_socket).for_each(absolute);
         config.hook_spool.iter_mut().for_each(absolute);
+        config.hook_key_file.iter_mut().for_each(absolute);
+        config.check_socket.iter_mut().for_each(absolute);
+        config.check_command.iter_mut().for_each(absolute);
+        config.control.iter_mut().for_each(absolute);
         config.hook_command.iter_mut().for_each(absolute);
         if self.get("anonymous").is_none() {
             config.anonymous = !config.has_users();
@@ -108,6 +114,22 @@ impl Settings {
             return None;
         };
         Some(Problem { origin: self.whence(&["listen", "port"]), text: text.to_owned() })
+    }
+
+    fn check_checks(&self, config: &Config) -> Option<Problem> {
+        let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        let text = match &config.check_post {
+            Some(url) if !is_url(url) => {
+                format!("check-post: '{url}' does not begin with http:// or https://")
+            }
+            post if config.check_socket.is_none()
+                && (post.is_some() || config.check_command.is_some()) =>
+            {
+                "--check-command and --check-post need --check-socket".to_owned()
+            }
+            _ => return None,
+        };
+        Some(Problem { origin: self.whence(&["check-command", "check-post"]), text })
     }
 
     fn check_hooks(&self, config: &Config) -> Option<Problem> {

@@ -67,7 +67,7 @@ settings! {
         ; One 0, Restart, Shared, "permission of anonymous users to log in" }
     virtual_host { field virtual_hosts: Vec<VirtualHost>, repeated "host",
         ; One 0, Restart, Shared, "serve another root to clients that request this host name: NAME,root=DIR and, separated by \
-        commas, users=FILE, anonymous, cert=FILE and key=FILE" }
+        commas, users=FILE, auth-socket=PATH, anonymous, cert=FILE and key=FILE" }
 
     directory { field directories: Vec<DirectoryRule>,
         ; One 0, NewSessions, Shared, "permissions in a directory and below it: PATH,may=WORDS and, separated by commas, users=, \
@@ -119,7 +119,16 @@ settings! {
     hook_post { field hook_post: Vec<String>, repeated "url",
         ; One 0, Restart, Local, "URL that gets a POST after each complete upload; needs --hook-spool; may be given several times" }
     hook_timeout { field hook_timeout: Duration = "30",
-        ; Seconds 1, Restart, Local, "maximum time for one hook" }
+        ; Seconds 1, Restart, Shared, "maximum time for one hook, and for one check of an upload" }
+    hook_key_file { field hook_key_file: Option<PathBuf>, option "file",
+        ; One 0, Restart, Local, "file with the key that signs each POST, in the header X-Poolftpd-Signature" }
+    check_socket { field check_socket: Option<PathBuf>, option "path",
+        ; One 0, Restart, Shared, "ask the program at this Unix socket for each upload before it gets its name; uploads that it refuses \
+        get 550" }
+    check_command { field check_command: Option<PathBuf>, option "file",
+        ; One 0, Restart, Local, "program that allows or refuses each upload; the server's helper listens at --check-socket and runs it" }
+    check_post { field check_post: Option<String>, option "url",
+        ; One 0, Restart, Local, "URL that allows or refuses each upload by its answer to a POST; needs --check-socket" }
     hook_retries { field hook_retries: u32 = "10",
         ; One 0, Restart, Local, "maximum number of retries of the hooks of an upload" }
     keep_partial { limit partial_age_max: Duration = "24", option "hours",
@@ -260,7 +269,7 @@ impl Config {
     /// Returns whether a client may write, on any host.
     #[must_use]
     pub fn allows_writing(&self) -> bool {
-        let hosts_write = || self.virtual_hosts.iter().any(|host| host.users.is_some());
+        let hosts_write = || self.virtual_hosts.iter().any(VirtualHost::has_users);
         let changes = |may: Permissions| may.and(Permissions::READ_ONLY) != may;
         self.write
             || self.has_users()

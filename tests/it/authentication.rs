@@ -127,6 +127,34 @@ fn an_authenticator_decides_who_logs_in_and_what_they_may() {
 }
 
 #[test]
+fn a_host_has_an_authenticator_of_its_own() {
+    let answers = |right: &'static str| {
+        Socket::answering(
+            move |request| json!({"id": request["id"], "ok": request["password"] == right, "may": "list"}),
+        )
+    };
+    let (usual, other) = (answers("usual"), answers("other"));
+    let root = tempfile::tempdir().unwrap();
+    let path = other.path.display();
+    let host = format!("other.example,root={},auth-socket={path}", root.path().display());
+    let server = usual.server(|config| config.virtual_hosts.push(host.parse().unwrap()));
+    let log_in = |host: Option<&str>, password: &str| {
+        let mut client = RawClient::greeted(server.address());
+        if let Some(host) = host {
+            assert!(client.ask(&format!("HOST {host}")).starts_with("220 "));
+        }
+        client.try_log_in("bob", password)
+    };
+    assert!(log_in(None, "usual").starts_with("230 "));
+    assert!(log_in(Some("other.example"), "other").starts_with("230 "));
+    assert!(log_in(None, "other").starts_with("530 "));
+    assert!(log_in(Some("other.example"), "usual").starts_with("530 "));
+    let mut client = RawClient::greeted(server.address());
+    client.ask("HOST other.example");
+    assert!(client.try_log_in("anonymous", "x").starts_with("530 "), "users only");
+}
+
+#[test]
 fn users_of_the_file_are_not_asked_for_elsewhere() {
     let socket = Socket::answering(|request| json!({"id": request["id"], "ok": true}));
     let users = socket.folder.path().join("users");

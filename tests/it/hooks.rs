@@ -261,6 +261,7 @@ fn wrong_hooks_keep_the_server_from_starting() {
     let inside = root.join("inside").display().to_string();
     for (words, what) in [
         (vec!["--hook-command", "/bin/true"], "need --hook-spool"),
+        (vec!["--hook-spool", "/tmp", "--check-command", "/bin/true"], "need --check-socket"),
         (
             vec!["--hook-spool", "/nonexistent/spool"],
             "--hook-spool /nonexistent/spool: no such file",
@@ -280,4 +281,132 @@ fn wrong_hooks_keep_the_server_from_starting() {
         let said = String::from_utf8(run.stderr).unwrap();
         assert!(!run.status.success() && said.contains(what), "{words:?}: {said}");
     }
+}
+
+impl Scene {
+    /// Starts a server that asks a helper about each upload.
+    fn start_with_checks(&self, words: &[&str]) -> Running {
+        let socket = self.path("check.sock").display().to_string();
+        self.start(&[&["--check-socket", &socket], words].concat())
+    }
+}
+
+/// Sends a file, and returns the last reply.
+fn try_store(client: &mut RawClient, name: &str, content: &[u8]) -> String {
+    let mut data = client.open_data();
+    assert!(client.ask(&format!("STOR {name}")).starts_with("150 "));
+    data.write_all(content).unwrap();
+    drop(data);
+    client.reply()
+}
+
+#[test]
+fn a_command_allows_or_refuses_a_file_before_anyone_sees_it() {
+    let scene = Scene::new();
+    let out = scene.path("out").display().to_string();
+    // The old file is still there while the command runs, and the content is on its standard input.
+    let check = scene.script(
+        "check",
+        &format!(
+            "env > {out}/env; ls {} > {out}/seen; case $(cat) in *bad*) echo 'No bad words, please.'; exit 1;; *late*) exit 75;; esac",
+            scene.path("root").display()
+        ),
+    );
+    let server = scene.start_with_checks(&["--check-command", &check]);
+    let mut client = RawClient::log_in(server.address);
+    let stored = try_store(&mut client, "a.txt", b"good words");
+    assert!(stored.starts_with("226 "), "{stored}");
+    let read = |name: &str| fs::read_to_string(scene.path(name));
+    assert_eq!(read("out/seen").unwrap(), "", "the file had no name yet");
+    let environment = read("out/env").unwrap();
+    for line in ["POOLFTPD_EVENT=check", "POOLFTPD_PATH=/a.txt", "POOLFTPD_BYTES=10"] {
+        assert!(environment.lines().any(|found| found == line), "{line}: {environment}");
+    }
+    assert_eq!(try_store(&mut client, "a.txt", b"bad words"), "550 No bad words, please.");
+    assert_eq!(read("root/a.txt").unwrap(), "good words", "the old file stays");
+    assert_eq!(
+        try_store(&mut client, "b.txt", &[b'b', b'a', b'd'].repeat(1 << 20)),
+        "550 No bad words, please."
+    );
+    assert!(!scene.path("root/b.txt").exists());
+    assert_eq!(
+        try_store(&mut client, "c.txt", b"late"),
+        "451 The file cannot be checked now; try again later."
+    );
+    assert!(!scene.path("root/c.txt").exists());
+    // What was refused is gone, what could not be checked is kept to be completed.
+    assert!(client.ask("SIZE b.txt").starts_with("550 "));
+}
+
+#[test]
+fn a_command_need_not_read_the_content_and_may_hang_no_longer_than_its_time() {
+    let scene = Scene::new();
+    let file = scene.path("settings.toml");
+    fs::write(&file, "hook-timeout = 2\n").unwrap();
+    let check = scene.script("check", "[ \"$POOLFTPD_PATH\" = /hang ] && sleep 60; exit 0");
+    let server =
+        scene.start_with_checks(&["--check-command", &check, "--config", file.to_str().unwrap()]);
+    let mut client = RawClient::log_in(server.address);
+    let large = vec![7; 5 << 20];
+    assert!(try_store(&mut client, "large", &large).starts_with("226 "));
+    assert!(try_store(&mut client, "hang", b"x").starts_with("451 "));
+    assert!(!scene.path("root/hang").exists());
+}
+
+#[test]
+fn a_url_allows_or_refuses_a_file_and_knows_the_sender_by_its_signature() {
+    let scene = Scene::new();
+    let key = scene.path("key");
+    fs::write(&key, "a-key-of-enough-letters\n").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/check", listener.local_addr().unwrap());
+    let requests = receive(listener, &["200 OK", "403 Forbidden", "503 Busy"]);
+    let server =
+        scene.start_with_checks(&["--check-post", &url, "--hook-key-file", key.to_str().unwrap()]);
+    let mut client = RawClient::log_in(server.address);
+    for (name, begins) in
+        [("a", "226 "), ("b", "550 Refused: the file is not allowed."), ("c", "451 ")]
+    {
+        let reply = try_store(&mut client, name, b"content");
+        assert!(reply.starts_with(begins), "{name}: {reply}");
+        assert_eq!(scene.path("root").join(name).exists(), name == "a");
+        let (head, body) = requests.recv().unwrap();
+        let event: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&event["event"], &event["path"]),
+            (&"check".into(), &format!("/{name}").into())
+        );
+        let sent = head.lines().find_map(|line| {
+            line.to_lowercase().strip_prefix("x-poolftpd-signature: ").map(str::to_owned)
+        });
+        assert_eq!(sent.unwrap(), signature(&key, body.trim_end()), "{head}");
+    }
+}
+
+/// Returns the signature of a body, by openssl.
+fn signature(key: &Path, body: &str) -> String {
+    let key = fs::read_to_string(key).unwrap();
+    let mut openssl = Command::new("openssl")
+        .args(["dgst", "-sha256", "-hmac", key.trim()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    openssl.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let text = String::from_utf8(openssl.wait_with_output().unwrap().stdout).unwrap();
+    format!("sha256={}", text.trim().rsplit(' ').next().unwrap())
+}
+
+#[test]
+fn without_the_program_that_decides_no_file_gets_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start(|config| {
+        config.write = true;
+        config.check_socket = Some(folder.path().join("nobody"));
+    });
+    let mut client = RawClient::log_in(server.address());
+    let reply = try_store(&mut client, "a", b"content");
+    assert!(reply.starts_with("451 "), "{reply}");
+    assert!(!server.path("a").exists());
+    server.log.expect(&["event=error", "cannot check an upload", "nobody"]);
 }

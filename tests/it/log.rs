@@ -24,6 +24,11 @@ struct Running {
 
 impl Running {
     fn start(words: &[&str]) -> Self {
+        Self::start_in("UTC", words)
+    }
+
+    /// Starts the server in a time zone.
+    fn start_in(zone: &str, words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("root")).unwrap();
         fs::create_dir(folder.path().join("log")).unwrap();
@@ -34,6 +39,7 @@ impl Running {
             .args(["--bind", "127.0.0.1", "--port", "0", "--write", "--root"])
             .arg(folder.path().join("root"))
             .args(words)
+            .env("TZ", zone)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -115,6 +121,24 @@ fn each_output_has_its_format_and_its_events() {
     let mode =
         fs::metadata(server.folder.path().join("log/audit.json")).unwrap().permissions().mode();
     assert_eq!(mode & 0o007, 0, "others can read the log");
+}
+
+#[test]
+fn the_transfer_log_has_local_times_which_its_readers_expect() {
+    // Five and a half hours east of Greenwich.
+    let words = ["--log-file", "LOG/main", "--log-also", "LOG/xferlog,format=xferlog"];
+    let server = Running::start_in("IST-5:30", &words);
+    work(server.address, "a");
+    server.expect("main", "event=disconnect");
+    server.expect("xferlog", " d a anonymous");
+    let main = server.log("main");
+    let line = main.lines().find(|line| line.contains("event=transfer")).unwrap();
+    let at: jiff::Timestamp = line.split(' ').next().unwrap().parse().unwrap();
+    let zone = jiff::tz::TimeZone::fixed(
+        jiff::tz::offset(5).saturating_add(jiff::SignedDuration::from_mins(30)),
+    );
+    let expected = at.to_zoned(zone).strftime("%a %b %e %H:%M:%S %Y").to_string();
+    assert!(server.log("xferlog").starts_with(&expected), "{expected}: {}", server.log("xferlog"));
 }
 
 #[test]

@@ -144,9 +144,9 @@ fn a_file_that_cannot_be_scanned_is_kept_for_later_and_not_seen() {
         });
         let mut client = RawClient::log_in(server.address());
         let reply = send(&mut client, "STOR a", b"content");
-        assert_eq!(reply, "451 The file cannot be scanned now; try again later.");
+        assert_eq!(reply, "451 The file cannot be checked now; try again later.");
         assert!(!server.path("a").exists());
-        server.log.expect(&["event=error", "cannot scan an upload"]);
+        server.log.expect(&["event=error", "cannot check an upload"]);
         assert_eq!(client.ask("SIZE a"), "213 7", "what has arrived is kept");
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

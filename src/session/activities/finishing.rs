@@ -5,13 +5,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::events::{Event, Outcome};
+use crate::events::{Denial, Event, Outcome};
 use crate::ftp::line::Unfinished;
 use crate::ftp::{Code, Reply};
 use crate::net::client_of;
@@ -113,9 +114,9 @@ fn decide(
     receiver.repeated |= cx.data.short_upload.take().is_some_and(|short| short == ended);
     match receiver.judge(client) {
         Completeness::Complete | Completeness::AssumedComplete
-            if cx.service.scanner.is_some() && !receiver.scanned =>
+            if cx.service.checks_uploads() && !receiver.scanned =>
         {
-            scan(cx, record, receiver)
+            inspect(cx, record, receiver)
         }
         Completeness::Complete => commit(cx, record, receiver, Outcome::Complete),
         Completeness::AssumedComplete => commit(cx, record, receiver, Outcome::AssumedComplete),
@@ -162,39 +163,46 @@ fn reads_now(cx: &Context, then: AfterTransfer) -> bool {
     Listens::during_transfer(then, &cx.control) == Listens::Urgent && !cx.control.is_congested()
 }
 
-/// Scans the content of the file. Afterwards the upload is judged again, because the client may have intervened.
-fn scan(cx: &Context, record: TransferRecord, mut receiver: Box<FileReceiver>) -> Next {
+/// Scans the content of the file, and asks whether it is allowed. Afterwards the upload is judged again, because the client may have intervened.
+fn inspect(cx: &Context, record: TransferRecord, mut receiver: Box<FileReceiver>) -> Next {
     let until = cx.now + cx.service.limits.stall_timeout;
     let work = move || {
         let content = receiver.content();
         (receiver, content)
     };
     call(cx, until, None, work, move |cx, (receiver, content), _| {
-        Ok(begin_scan(cx, record, receiver, content))
+        Ok(begin_inspection(cx, record, receiver, content))
     })
 }
 
-fn begin_scan(
+fn begin_inspection(
     cx: &Context,
     record: TransferRecord,
     receiver: Box<FileReceiver>,
     content: io::Result<Content>,
 ) -> Next {
-    let Some(scanner) = cx.service.scanner.clone() else {
-        return unscanned(cx, record, *receiver, &io::ErrorKind::NotFound.into());
-    };
+    let (scanner, approver) = (cx.service.scanner.clone(), cx.service.approver.clone());
     let from = client_of(cx.control.peer().ip());
-    let run = |mut content| {
-        let scan = move || scanner.scan(&mut content);
+    let about = stored(cx, &record, None).line("check");
+    let run = |mut content: Content| {
+        let inspect = move || {
+            if let Some(scanner) = scanner {
+                match scanner.scan(&mut content.try_clone()?)? {
+                    Finding::Clean => {}
+                    found => return Ok(found),
+                }
+            }
+            approver.map_or(Ok(Finding::Clean), |approver| approver.ask(&about, &mut content))
+        };
         cx.service
             .scanners
-            .try_run(from, scan)
+            .try_run(from, inspect)
             .unwrap_or_else(|| Err(io::Error::other("too many files wait for the scanner")))
     };
     match content.and_then(run) {
         Ok(job) => {
             // Two times: files that wait before this one, and this one.
-            let until = cx.now + cx.service.limits.scan_timeout * 2;
+            let until = cx.now + cx.service.check_time() * 2;
             Next::go(Scanning { record, receiver, job, until })
         }
         Err(error) => unscanned(cx, record, *receiver, &error),
@@ -208,21 +216,38 @@ fn unscanned(
     receiver: FileReceiver,
     error: &io::Error,
 ) -> Next {
-    cx.log(&Event::Error { message: "cannot scan an upload", error });
-    let reply = Reply::new(Code::LOCAL_ERROR, "The file cannot be scanned now; try again later.");
+    cx.log(&Event::Error { message: "cannot check an upload", error });
+    let reply = Reply::new(Code::LOCAL_ERROR, "The file cannot be checked now; try again later.");
     keep(cx, record, receiver, Ending::Failed(reply, Outcome::Failed))
 }
 
 /// Removes an infected upload, and then replies.
-fn refuse(
+fn refuse_infected(
     cx: &mut Context,
     record: TransferRecord,
     receiver: FileReceiver,
     signature: &str,
 ) -> Next {
     cx.log(&Event::Infected { path: &record.path, signature });
-    cx.data.route = None;
     let text = format!("Refused: the file is infected with {}.", signature.escape_debug());
+    refuse(cx, record, receiver, text)
+}
+
+/// Removes an upload that is not allowed, and then replies.
+fn refuse_unwanted(
+    cx: &mut Context,
+    record: TransferRecord,
+    receiver: FileReceiver,
+    reason: &str,
+) -> Next {
+    let text = if reason.is_empty() { "Refused: the file is not allowed." } else { reason };
+    let (verb, path) = (record.verb.name, Some(&record.path));
+    cx.log(&Event::Denied(Denial { verb, path, reply: Code::UNAVAILABLE.0, reason: text }));
+    refuse(cx, record, receiver, text.to_owned())
+}
+
+fn refuse(cx: &mut Context, record: TransferRecord, receiver: FileReceiver, text: String) -> Next {
+    cx.data.route = None;
     let reply = Reply::new(Code::UNAVAILABLE, text);
     let until = cx.now + cx.service.limits.stall_timeout;
     call(
@@ -232,7 +257,7 @@ fn refuse(
         move || receiver.discard(),
         move |cx, removed, _| {
             if let Err(error) = &removed {
-                cx.log(&Event::Error { message: "cannot remove an infected upload", error });
+                cx.log(&Event::Error { message: "cannot remove a refused upload", error });
             }
             Ok(finish(cx, record, &reply, Outcome::Failed))
         },
@@ -317,17 +342,7 @@ fn queue_for_hooks(cx: &mut Context, record: TransferRecord, outcome: Outcome) -
     let (Some(spool), Some(member)) = (spool, member) else {
         return finish(cx, record, &complete(cx), outcome);
     };
-    let stored = Stored {
-        time: Timestamp::now(),
-        session: cx.identity.session.to_string(),
-        user: cx.identity.user.as_deref().unwrap_or_default().to_vec(),
-        host: cx.identity.served_host.as_deref().map(str::to_owned),
-        client: cx.identity.peer.ip(),
-        verb: record.verb.name,
-        path: record.path.as_bytes().to_vec(),
-        file: member.tree.real_path(&record.path),
-        bytes: record.bytes,
-    };
+    let stored = stored(cx, &record, member.tree.real_path(&record.path));
     let (until, durability) = (cx.now + cx.service.limits.stall_timeout, cx.service.durability);
     let work = move || spool.put(&stored, durability == Durability::Flushed);
     call(cx, until, None, work, move |cx, put, _| {
@@ -336,6 +351,21 @@ fn queue_for_hooks(cx: &mut Context, record: TransferRecord, outcome: Outcome) -
         }
         Ok(finish(cx, record, &complete(cx), outcome))
     })
+}
+
+/// Describes an upload for programs of the administrator; `file` is its path on this machine.
+fn stored(cx: &Context, record: &TransferRecord, file: Option<PathBuf>) -> Stored {
+    Stored {
+        time: Timestamp::now(),
+        session: cx.identity.session.to_string(),
+        user: cx.identity.user.as_deref().unwrap_or_default().to_vec(),
+        host: cx.identity.served_host.as_deref().map(str::to_owned),
+        client: cx.identity.peer.ip(),
+        verb: record.verb.name,
+        path: record.path.as_bytes().to_vec(),
+        file,
+        bytes: record.bytes,
+    }
 }
 
 /// Returns the reply to STAT while an upload is being scanned.
@@ -420,7 +450,10 @@ impl Activity for Scanning {
                 receiver.scanned = true;
                 decide(cx, record, receiver, ClientState::Present, until)
             }
-            Some(Ok(Finding::Infected(signature))) => refuse(cx, record, *receiver, &signature),
+            Some(Ok(Finding::Infected(signature))) => {
+                refuse_infected(cx, record, *receiver, &signature)
+            }
+            Some(Ok(Finding::Refused(reason))) => refuse_unwanted(cx, record, *receiver, &reason),
             Some(Err(error)) => unscanned(cx, record, *receiver, &error),
             None => unscanned(cx, record, *receiver, &io::ErrorKind::Interrupted.into()),
         })

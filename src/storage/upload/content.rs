@@ -16,6 +16,16 @@ pub struct Content {
     pieces: Vec<(File, u64, u64)>,
 }
 
+impl Content {
+    /// Returns the same content, from the same place on.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let piece =
+            |(file, offset, left): &(File, u64, u64)| Ok((file.try_clone()?, *offset, *left));
+        let pieces: io::Result<_> = self.pieces.iter().map(piece).collect();
+        Ok(Self { pieces: pieces? })
+    }
+}
+
 impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while let Some((file, offset, left)) = self.pieces.last_mut() {
