@@ -3,7 +3,7 @@
 //! A power cut is simulated by a copy of a mounted disk image: data that was not written to the disk is not in it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use crate::common::outside::{find, is_root, skip};
 use crate::common::raw::RawClient;
 use crate::common::{TestServer, noise, until};
+use poolftpd::log::Level;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
@@ -504,4 +505,34 @@ fn a_file_system_that_answers_nothing_stops_only_those_who_ask_it() {
         }
         drop(stopped);
     }
+}
+
+#[test]
+fn a_transfer_that_waits_for_a_dead_file_system_ends_with_a_line_in_the_log() {
+    let (Some(bindfs), true) = (find("bindfs"), is_root()) else {
+        return skip("needs bindfs and root");
+    };
+    let (source, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bad = folder.path().join("bad");
+    fs::create_dir(&bad).unwrap();
+    fs::write(source.path().join("file"), noise(64 << 20)).unwrap();
+    let mut command = Command::new(bindfs);
+    command.args(["-f", "-o", "direct_io"]).args([source.path(), &bad]);
+    let running = Running(command.process_group(0).spawn().unwrap());
+    let _mounted = Mounted(&bad);
+    until("bindfs does not mount", || bad.join("file").exists());
+    let root = folder.path().to_owned();
+    let server = TestServer::start(|config| {
+        (config.root, config.level) = (root, Level::Normal);
+        config.limits.stall_timeout = std::time::Duration::from_secs(1);
+    });
+    let mut client = RawClient::log_in(server.address());
+    let mut data = client.open_data();
+    assert!(client.ask("RETR /bad/file").starts_with("150 "));
+    data.read_exact(&mut vec![0; 1 << 16]).unwrap();
+    let _stopped = Stopped::stop(&running.0);
+    std::io::copy(&mut data, &mut std::io::sink()).unwrap();
+    assert!(client.reply().starts_with("451 "));
+    server.log.expect(&["event=transfer", "verb=RETR", "outcome=failed", "reply=451"]);
+    assert!(client.ask("NOOP").starts_with("200 "), "it continues");
 }

@@ -1,7 +1,7 @@
 //! The end of a transfer: its log line, its replies, and what comes after. The data connection is closed by then.
 
-use crate::events::{Event, Outcome};
-use crate::ftp::command::{Mode, Type};
+use crate::events::Outcome;
+use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::session::activity::Next;
 use crate::session::context::Context;
@@ -28,7 +28,7 @@ pub(super) fn finish(
     outcome: Outcome,
 ) -> Next {
     let (then, aborted) = (record.then, record.aborted);
-    log(cx, record, outcome, Some(reply));
+    record.log(cx, outcome, Some(reply));
     cx.reply(reply);
     if aborted {
         cx.reply(&abort_done());
@@ -36,19 +36,6 @@ pub(super) fn finish(
     // Data activity counts as activity of the control connection.
     cx.identity.last_activity = cx.now;
     after_transfer(cx, then)
-}
-
-/// Reports a transfer that has ended.
-pub(super) fn log(
-    cx: &mut Context,
-    record: TransferRecord,
-    outcome: Outcome,
-    reply: Option<&Reply>,
-) {
-    let is_text = cx.data.parameters.chosen_type == Some(Type::Ascii);
-    let event = record.event(outcome, reply.map(|reply| reply.code.0), is_text, cx.now);
-    cx.log(&Event::Transfer(&event));
-    cx.presence.end_transfer();
 }
 
 /// Returns the reply to a transfer that is complete.

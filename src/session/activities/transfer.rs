@@ -21,7 +21,7 @@ use crate::session::transfer::record::TransferRecord;
 use crate::session::transfer::{BULK_BYTES, INTERACTIVE_BYTES, TransferData};
 use crate::storage::TransferRates;
 
-use super::ending::{self, Ending, aborted, complete, finish};
+use super::ending::{Ending, aborted, complete, finish};
 use super::polling::{Polled, poll};
 use super::waiting::call;
 use super::{finishing, keeping};
@@ -169,7 +169,7 @@ impl Activity for Transfer {
         if let TransferData::Receive(receiver) = data {
             receiver.abandon();
         }
-        ending::log(cx, record, Outcome::CutOff, None);
+        record.log(cx, Outcome::CutOff, None);
     }
 }
 
@@ -178,12 +178,12 @@ impl Transfer {
     fn call(mut self: Box<Self>, cx: &Context, budget: usize) -> Next {
         let (slice, now) = (self.slice(budget), cx.now);
         let until = now + cx.service.limits.stall_timeout;
-        let handle = Some(self.connection.handle());
+        let transfer = Some((self.connection.handle(), self.record.clone()));
         let advance = move || {
             let advanced = self.move_slice(slice, now);
             (self, advanced)
         };
-        call(cx, until, handle, advance, |cx, (mut transfer, advanced), budget| {
+        call(cx, until, transfer, advance, |cx, (mut transfer, advanced), budget| {
             if let TransferData::Receive(receiver) = &mut transfer.data
                 && let Some(marker) = receiver.take_safe_marker()
             {

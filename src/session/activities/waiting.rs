@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::events::{Change, Event};
+use crate::events::{Change, Event, Outcome};
 use crate::ftp::command::PathName;
 use crate::ftp::{Code, Reply};
 use crate::net::control::Disconnect;
@@ -21,6 +21,7 @@ use crate::session::member::Member;
 use crate::session::patience::{CallWait, RunningCall};
 use crate::session::refusal::Refusal;
 use crate::session::transfer::BULK_BYTES;
+use crate::session::transfer::record::TransferRecord;
 use crate::storage::{Files, Pending};
 
 /// Interval at which a session that was woken early checks whether its call has returned.
@@ -45,7 +46,7 @@ enum Silence {
     /// The command is refused.
     Refuse,
     /// The transfer over this data connection, which the call uses, ends.
-    EndTransfer(DataHandle),
+    EndTransfer(DataHandle, TransferRecord),
     /// The step that handles the answer gets an error, [`io::ErrorKind::TimedOut`].
     Answer,
 }
@@ -131,15 +132,17 @@ fn request<T: Send + 'static, A: Into<Answer>>(
     wait(cx, cx.now + patience, Silence::Refuse, start, then).into()
 }
 
-/// Takes a step of an activity that uses files, over this data connection or without one. The step may hang.
+/// Takes a step of an activity that uses files, for this transfer over a data connection or without one. The step may
+/// hang.
 pub(in crate::session) fn call<T: Send + 'static>(
     cx: &Context,
     until: Instant,
-    data: Option<DataHandle>,
+    transfer: Option<(DataHandle, TransferRecord)>,
     work: impl FnOnce() -> T + Send + 'static,
     then: impl FnOnce(&mut Context, T, &mut usize) -> Result<Next, Disconnect> + Send + 'static,
 ) -> Next {
-    let silence = data.map_or(Silence::Refuse, Silence::EndTransfer);
+    let end = |(data, record)| Silence::EndTransfer(data, record);
+    let silence = transfer.map_or(Silence::Refuse, end);
     let start = move |running| {
         let found = work();
         drop::<RunningCall<T>>(running);
@@ -242,7 +245,7 @@ where
     }
 
     fn bulk_bytes(&self) -> Option<usize> {
-        matches!(self.silence, Silence::EndTransfer(_)).then_some(BULK_BYTES)
+        matches!(self.silence, Silence::EndTransfer(..)).then_some(BULK_BYTES)
     }
 }
 
@@ -259,17 +262,19 @@ where
     /// Gives up a request that was not answered in time. Its answer is dropped when it comes.
     fn give_up(self, cx: &mut Context) -> Result<Next, Disconnect> {
         let error = io::Error::from(io::ErrorKind::TimedOut);
-        let data = match self.silence {
+        let transfer = match self.silence {
             Silence::Answer => return (self.then)(cx, Err(error), &mut 0),
             Silence::Refuse => None,
-            Silence::EndTransfer(data) => Some(data),
+            Silence::EndTransfer(data, record) => Some((data, record)),
         };
         cx.log(&Event::Error { message: "the file system does not respond", error: &error });
-        if let Some(data) = data {
+        if let Some((data, record)) = transfer {
             data.end();
             cx.data.route = None;
             let text = "The file system does not respond; transfer aborted.";
-            cx.reply(&Reply::new(Code::LOCAL_ERROR, text));
+            let reply = Reply::new(Code::LOCAL_ERROR, text);
+            record.log(cx, Outcome::Failed, Some(&reply));
+            cx.reply(&reply);
         } else {
             cx.reply(&Refusal::StorageSilent.reply());
         }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use crate::events::{Outcome, TransferEvent};
-use crate::ftp::VirtualPath;
+use crate::events::{Event, Outcome, TransferEvent};
+use crate::ftp::command::Type;
 use crate::ftp::verb::Verb;
+use crate::ftp::{Reply, VirtualPath};
+use crate::session::context::Context;
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(in crate::session) enum AfterTransfer {
 }
 
 /// A transfer that a client has requested, and its progress.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::session) struct TransferRecord {
     pub(in crate::session) verb: &'static Verb,
     pub(in crate::session) path: VirtualPath,
@@ -35,16 +37,13 @@ impl TransferRecord {
         Self { verb, path, begun, bytes: 0, then: AfterTransfer::Commands, aborted: false }
     }
 
-    /// Returns the event of its end.
-    pub(in crate::session) fn event(
-        self,
-        outcome: Outcome,
-        reply: Option<u16>,
-        is_text: bool,
-        now: Instant,
-    ) -> TransferEvent {
+    /// Reports its end.
+    pub(in crate::session) fn log(self, cx: &mut Context, outcome: Outcome, reply: Option<&Reply>) {
+        let is_text = cx.data.parameters.chosen_type == Some(Type::Ascii);
         let Self { verb, path, begun, bytes, .. } = self;
-        let took = now.duration_since(begun);
-        TransferEvent { verb: verb.name, path, bytes, took, outcome, reply, is_text }
+        let (took, reply) = (cx.now.duration_since(begun), reply.map(|reply| reply.code.0));
+        let event = TransferEvent { verb: verb.name, path, bytes, took, outcome, reply, is_text };
+        cx.log(&Event::Transfer(&event));
+        cx.presence.end_transfer();
     }
 }
