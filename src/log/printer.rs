@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
@@ -19,6 +20,12 @@ const LINES_MAX: usize = 8192;
 
 /// Maximum number of bytes in the lines that wait.
 pub(super) const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Number of bytes in the lines that wait at which they are written.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// Pause after a write, in which lines gather.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// State that the logging threads share with the writing thread.
 #[derive(Debug, Default)]
@@ -63,9 +70,11 @@ impl Queue {
         let write = move || {
             // Dropped when the thread ends, which `Writer` waits for.
             let _alive: Sender<Infallible> = alive;
-            for line in receiver {
+            while let Ok(line) = receiver.recv() {
                 printer.reopen();
-                printer.print(&line);
+                printer.print(&batch(line, &receiver, format));
+                // A sender need not wake this thread for the lines that follow soon.
+                std::thread::park_timeout(PAUSE);
             }
             printer.report_lost();
         };
@@ -89,6 +98,15 @@ impl Queue {
         // An empty line wakes the thread. If the queue is full, the thread is awake.
         let _woken = self.lines.try_send(Vec::new());
     }
+}
+
+/// Joins a line with those that wait behind it, if the format has lines: one write for all costs the processor less.
+fn batch(mut lines: Vec<u8>, receiver: &Receiver<Vec<u8>>, format: Format) -> Vec<u8> {
+    while format.has_lines() && lines.len() < BATCH_BYTES {
+        let Ok(line) = receiver.try_recv() else { break };
+        lines.extend_from_slice(&line);
+    }
+    lines
 }
 
 /// Writes lines, and counts those that cannot be written.
@@ -120,16 +138,20 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, line: &[u8]) {
-        if line.is_empty() {
+    /// Writes one line, or several.
+    fn print(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
             return;
         }
-        let written = self.report_lost() && self.write(line);
-        self.state.waiting.fetch_sub(line.len(), Ordering::AcqRel);
-        if !written {
-            // A full disk or a closed standard error cannot be reported anywhere.
-            self.state.lose();
-        }
+        let rest = if self.report_lost() { self.write(lines) } else { lines };
+        self.state.waiting.fetch_sub(lines.len(), Ordering::AcqRel);
+        // A full disk or a closed standard error cannot be reported anywhere.
+        let count = if self.format.has_lines() {
+            rest.split(|byte| *byte == b'\n').count() - 1
+        } else {
+            usize::from(!rest.is_empty())
+        };
+        (0..count).for_each(|_| self.state.lose());
     }
 
     /// Reports the lines that were lost; returns `false` if the report cannot be written.
@@ -150,23 +172,25 @@ impl Printer {
         let record = Record { time: Timestamp::now(), who: None, event };
         let Some(line) = self.format.bytes(&record) else { return true };
         let end = if self.torn && self.format.has_lines() { b"\n".as_slice() } else { b"" };
-        self.write(&[end, &line].concat())
+        self.write(&[end, &line].concat()).is_empty()
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> bool {
-        let begun = bytes.len();
+    /// Returns the bytes that could not be written.
+    fn write<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
+        let all = bytes;
         while !bytes.is_empty() {
             match self.out.write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => {
-                    self.torn |= bytes.len() < begun;
-                    return false;
+                    let written = all.get(..all.len() - bytes.len()).unwrap_or_default();
+                    self.torn = written.last().map_or(self.torn, |last| *last != b'\n');
+                    return bytes;
                 }
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             }
         }
         self.torn = false;
-        true
+        bytes
     }
 }
 
