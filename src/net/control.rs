@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::Poll;
 use std::time::Instant;
 
 use rustix::io::Errno;
@@ -116,27 +117,27 @@ impl ControlConnection {
         self.drained = false;
     }
 
-    /// Returns the next line, if one is available. Reads at most once, and not again in a turn that has read
+    /// Returns the next line. Reads at most once, and not again in a turn that has read
     /// everything: later input wakes the session again.
     ///
     /// # Errors
     /// [`Disconnect::Closed`] when the client has closed its side and all its lines are taken.
-    pub fn next_line(&mut self) -> Result<Option<Line>, Disconnect> {
+    pub fn next_line(&mut self) -> Result<Poll<Line>, Disconnect> {
         if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
-            return Ok(Some(line));
+            return Ok(Poll::Ready(line));
         }
-        if !self.ended && (self.drained || !self.receive()?) {
+        if !self.ended && (self.drained || self.receive()?.is_pending()) {
             self.drained = true;
-            return Ok(None);
+            return Ok(Poll::Pending);
         }
         match self.received.next_line() {
             None if self.ended => Err(Disconnect::Closed),
-            line => Ok(line),
+            line => Ok(line.map_or(Poll::Pending, Poll::Ready)),
         }
     }
 
-    /// Reads available input; returns `false` if there is none.
-    fn receive(&mut self) -> Result<bool, Disconnect> {
+    /// Reads available input.
+    fn receive(&mut self) -> Result<Poll<()>, Disconnect> {
         let Some(tls) = &mut self.tls else { return self.receive_plain() };
         let received = &mut self.received;
         let (came, _) = tls
@@ -146,10 +147,10 @@ impl ControlConnection {
             self.handshaking_since = None;
         }
         self.ended = matches!(came, Received::End | Received::Truncated);
-        Ok(came != Received::Nothing)
+        Ok(if came == Received::Nothing { Poll::Pending } else { Poll::Ready(()) })
     }
 
-    fn receive_plain(&mut self) -> Result<bool, Disconnect> {
+    fn receive_plain(&mut self) -> Result<Poll<()>, Disconnect> {
         let mut bytes = [0; READ_BYTES];
         match rustix::net::recv(&self.stream, &mut bytes, RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.ended = true,
@@ -159,10 +160,10 @@ impl ControlConnection {
                 self.received.extend(received);
                 received.zeroize();
             }
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(Poll::Pending),
             Err(error) => return Err(error.into()),
         }
-        Ok(true)
+        Ok(Poll::Ready(()))
     }
 
     /// Keeps a line until the transfer has ended; no other line is read before it.
@@ -243,7 +244,7 @@ impl ControlConnection {
     pub fn flush(&mut self, now: Instant) -> Result<(), Disconnect> {
         while !self.is_flushed() {
             let before = self.unsent.len();
-            if !self.send().map_err(Disconnect::Broken)? {
+            if self.send().map_err(Disconnect::Broken)?.is_pending() {
                 self.unsent_since.get_or_insert(now);
                 return Ok(());
             }
@@ -257,23 +258,24 @@ impl ControlConnection {
         Ok(())
     }
 
-    /// Sends some of the queued bytes; returns `false` if nothing can be sent now.
-    fn send(&mut self) -> io::Result<bool> {
+    /// Sends some of the queued bytes.
+    fn send(&mut self) -> io::Result<Poll<()>> {
         let sent = if let Some(tls) = &mut self.tls {
-            if !tls.flush(&self.stream)? {
-                return Ok(false);
+            if tls.flush(&self.stream)?.is_pending() {
+                return Ok(Poll::Pending);
             }
             tls.send(&self.stream, &self.unsent)?
         } else {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
             match rustix::net::send(&self.stream, &self.unsent, flags) {
-                Err(Errno::INTR) => return Ok(true),
-                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::INTR) => return Ok(Poll::Ready(())),
+                Err(Errno::AGAIN) => return Ok(Poll::Pending),
                 sent => sent?,
             }
         };
         self.unsent.drain(..sent.min(self.unsent.len()));
-        Ok(sent > 0 || self.is_flushed())
+        let has_sent = sent > 0 || self.is_flushed();
+        Ok(if has_sent { Poll::Ready(()) } else { Poll::Pending })
     }
 
     /// Switches to TLS; the client begins the handshake.

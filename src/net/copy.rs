@@ -152,7 +152,7 @@ fn send_file_secure(
     stream: &TcpStream,
     bytes_max: usize,
 ) -> Result<Moved, Fault> {
-    if !tls.flush(stream).map_err(Fault::Connection)? {
+    if tls.flush(stream).map_err(Fault::Connection)?.is_pending() {
         return Ok(Moved::WouldBlock);
     }
     BUFFER.with_borrow_mut(|buffer| {

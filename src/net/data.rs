@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, sockopt};
@@ -100,20 +101,20 @@ impl Opening {
         Ok(Self::Active(TcpStream::from(socket)))
     }
 
-    /// Returns the connection, if it is established and, where required, secured; otherwise returns the opening. Leaves
-    /// the listener by which the connection came in `spare`.
+    /// Takes the next step until the connection is established and, where required, secured. Leaves the listener by
+    /// which the connection came in `spare`.
     pub fn advance(
         self,
         protection: Option<&Protection>,
         spare: &mut Option<PassiveListener>,
-    ) -> Result<Result<DataConnection, Self>, Failure> {
+    ) -> Result<Opened, Failure> {
         let opened = match self {
-            Self::Securing(connection) => Ok(connection),
+            Self::Securing(connection) => Opened::Ready(connection),
             unopened => unopened.open(protection, spare).map_err(Failure::Connect)?,
         };
         match opened {
-            Ok(connection) => connection.secure(protection),
-            Err(opening) => Ok(Err(opening)),
+            Opened::Ready(connection) => connection.secure(protection),
+            pending @ Opened::Pending(_) => Ok(pending),
         }
     }
 
@@ -129,28 +130,37 @@ impl Opening {
         self,
         protection: Option<&Protection>,
         spare: &mut Option<PassiveListener>,
-    ) -> io::Result<Result<DataConnection, Self>> {
+    ) -> io::Result<Opened> {
         match self {
             Self::Passive(mut listener) => match listener.accept()? {
-                Some(stream) => {
+                Poll::Ready(stream) => {
                     *spare = Some(listener);
-                    DataConnection::new(stream, protection).map(Ok)
+                    DataConnection::new(stream, protection).map(Opened::Ready)
                 }
-                None => Ok(Err(Self::Passive(listener))),
+                Poll::Pending => Ok(Opened::Pending(Self::Passive(listener))),
             },
             Self::Active(stream) => {
                 sockopt::socket_error(&stream)??;
                 match stream.peer_addr() {
-                    Ok(_) => DataConnection::new(stream, protection).map(Ok),
+                    Ok(_) => DataConnection::new(stream, protection).map(Opened::Ready),
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => {
-                        Ok(Err(Self::Active(stream)))
+                        Ok(Opened::Pending(Self::Active(stream)))
                     }
                     Err(error) => Err(error),
                 }
             }
-            Self::Securing(connection) => Ok(Ok(connection)),
+            Self::Securing(connection) => Ok(Opened::Ready(connection)),
         }
     }
+}
+
+/// The outcome of a step of an [`Opening`], which the step consumes.
+#[derive(Debug)]
+pub enum Opened {
+    /// The connection can be used.
+    Ready(DataConnection),
+    /// The opening continues when its descriptor is ready.
+    Pending(Opening),
 }
 
 /// A reference to the socket of a data connection that is used elsewhere.
@@ -222,12 +232,12 @@ impl DataConnection {
     }
 
     /// Continues the handshake.
-    fn secure(mut self, protection: Option<&Protection>) -> Result<Result<Self, Opening>, Failure> {
+    fn secure(mut self, protection: Option<&Protection>) -> Result<Opened, Failure> {
         let (Some(tls), Some(protection)) = (&mut self.tls, protection) else {
-            return Ok(Ok(self));
+            return Ok(Opened::Ready(self));
         };
-        if !tls.handshake(&self.stream).map_err(Failure::Handshake)? {
-            return Ok(Err(Opening::Securing(self)));
+        if tls.handshake(&self.stream).map_err(Failure::Handshake)?.is_pending() {
+            return Ok(Opened::Pending(Opening::Securing(self)));
         }
         if protection.direction == Direction::FromClient {
             // The server sends nothing now, and the client's first bytes would wait for the acknowledgement of its
@@ -240,7 +250,7 @@ impl DataConnection {
             proof = ResumptionProof::Stranger;
         }
         match proof {
-            ResumptionProof::Waits => return Ok(Err(Opening::Securing(self))),
+            ResumptionProof::Waits => return Ok(Opened::Pending(Opening::Securing(self))),
             ResumptionProof::Own => tls.trust(),
             ResumptionProof::Stranger => {}
         }
@@ -253,7 +263,7 @@ impl DataConnection {
             let _sent = tls.flush(&self.stream);
             return Err(Failure::Stranger);
         }
-        Ok(Ok(self))
+        Ok(Opened::Ready(self))
     }
 
     /// Returns a second reference to the socket, for code that must end the connection while it is used elsewhere.
@@ -275,27 +285,27 @@ impl DataConnection {
         self.tls.as_ref().is_some_and(|tls| tls.wants_to_send())
     }
 
-    /// TLS: sends `close_notify` after all data, closes our side, and waits for the other end's close; returns `true`
-    /// when the connection has ended. In plain there is nothing to wait for.
+    /// TLS: sends `close_notify` after all data, closes our side, and waits for the other end's close. In plain there is nothing to wait for.
     ///
     /// Closing while the other end still sends would cause a reset, which could lose the last bytes sent.
-    pub fn shut_down(&mut self) -> io::Result<bool> {
-        let Some(tls) = &mut self.tls else { return Ok(true) };
+    pub fn shut_down(&mut self) -> io::Result<Poll<()>> {
+        let Some(tls) = &mut self.tls else { return Ok(Poll::Ready(())) };
         if !self.is_shut_down {
             tls.send_close_notify();
-            if !tls.flush(&self.stream)? {
-                return Ok(false);
+            if tls.flush(&self.stream)?.is_pending() {
+                return Ok(Poll::Pending);
             }
             self.stream.shutdown(Shutdown::Write)?;
             self.is_shut_down = true;
         }
         let (came, _) = tls.receive(&self.stream, usize::MAX, |_| ())?;
-        Ok(matches!(came, Received::End | Received::Truncated))
+        let has_ended = matches!(came, Received::End | Received::Truncated);
+        Ok(if has_ended { Poll::Ready(()) } else { Poll::Pending })
     }
 
-    /// Sends the records that are encrypted already; returns `true` when all of them are sent.
-    pub fn flush(&mut self) -> io::Result<bool> {
-        self.tls.as_mut().map_or(Ok(true), |tls| {
+    /// Sends the records that are encrypted already.
+    pub fn flush(&mut self) -> io::Result<Poll<()>> {
+        self.tls.as_mut().map_or(Ok(Poll::Ready(())), |tls| {
             tls.release();
             tls.flush(&self.stream)
         })

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use super::address::canonical;
 use super::socket::open;
@@ -166,30 +167,30 @@ impl PassiveListener {
         self.port
     }
 
-    /// Accepts the client's connection, if it is here. Connections of other hosts are closed, and the first of them is
+    /// Accepts the client's connection. Connections of other hosts are closed, and the first of them is
     /// remembered.
     ///
     /// SECURITY: accepts only the control connection's peer and the networks that the administrator has named, so no
     /// other host can steal the data (port stealing). Another host that connects first does not keep the client out
     /// either: all waiting connections are examined before the result is decided.
-    pub fn accept(&mut self) -> io::Result<Option<TcpStream>> {
+    pub fn accept(&mut self) -> io::Result<Poll<TcpStream>> {
         for _ in 0..ACCEPTED_MAX {
             match self.listener.accept() {
                 Ok((stream, from)) => {
                     let from = canonical(from);
                     if self.lets_in(from.ip()) {
-                        return Ok(Some(stream));
+                        return Ok(Poll::Ready(stream));
                     }
                     self.stranger.get_or_insert(from);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(None),
+                    io::ErrorKind::WouldBlock => return Ok(Poll::Pending),
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => {}
                     _ => return Err(error),
                 },
             }
         }
-        Ok(None)
+        Ok(Poll::Pending)
     }
 
     fn lets_in(&self, from: IpAddr) -> bool {
@@ -248,12 +249,12 @@ mod tests {
     fn of_those_who_wait_the_client_is_taken_whoever_was_first() {
         let mut listener = listener("192.0.2.0/24");
         let _strangers = [2, 3].map(|last| connect([127, 0, 0, last], listener.port()));
-        assert!(listener.accept().unwrap().is_none());
+        assert!(listener.accept().unwrap().is_pending());
         assert_eq!(listener.take_stranger().unwrap().ip(), IpAddr::from([127, 0, 0, 2]));
         assert_eq!(listener.take_stranger(), None);
         let _other = connect([127, 0, 0, 2], listener.port());
         let own = connect([127, 0, 0, 1], listener.port());
-        let taken = listener.accept().unwrap().unwrap();
+        let Poll::Ready(taken) = listener.accept().unwrap() else { panic!("no connection") };
         assert_eq!(taken.peer_addr().unwrap(), own.local_addr().unwrap());
     }
 
@@ -264,7 +265,7 @@ mod tests {
             [([127, 0, 0, 2], true), ([127, 0, 1, 9], true), ([127, 0, 0, 3], false)]
         {
             let _data = connect(from, listener.port());
-            assert_eq!(listener.accept().unwrap().is_some(), is_let_in, "{from:?}");
+            assert_eq!(listener.accept().unwrap().is_ready(), is_let_in, "{from:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The activity of a session that reads commands.
 
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Instant;
 
 use crate::net::control::Disconnect;
@@ -31,8 +32,8 @@ impl Activity for Idle {
             return Ok(Next::Wait(self));
         }
         let line = match cx.control.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => return Ok(Next::Wait(self)),
+            Ok(Poll::Ready(line)) => line,
+            Ok(Poll::Pending) => return Ok(Next::Wait(self)),
             // The client has sent everything, and may still read the replies.
             Err(Disconnect::Closed) if !cx.control.is_flushed() => return Ok(close(cx)),
             Err(disconnect) => return Err(disconnect),

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::memory::MemoryListing;
 use super::permissions::Permissions;
@@ -94,14 +95,14 @@ impl Listing {
     ) -> io::Result<Progress> {
         let ended = match &mut self.0 {
             DirectorySource::Local { root, directory } => {
-                Some(directory.read_some(root, wanted, take)?)
+                Poll::Ready(directory.read_some(root, wanted, take)?)
             }
             DirectorySource::Memory(listing) => listing.next(wanted, take)?,
         };
         Ok(match ended {
-            Some(true) => Progress::End,
-            Some(false) => Progress::More,
-            None => Progress::Wait,
+            Poll::Ready(true) => Progress::End,
+            Poll::Ready(false) => Progress::More,
+            Poll::Pending => Progress::Wait,
         })
     }
 

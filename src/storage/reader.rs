@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::task::Poll;
 
 use super::memory::MemoryReader;
 
@@ -78,7 +79,7 @@ impl Reader {
             FileSource::Local { file, buffer, .. } => {
                 buffer.resize(bytes_max, 0);
                 let count = file.read_at(buffer, offset)?;
-                buffer.get(..count)
+                Poll::Ready(buffer.get(..count).unwrap_or_default())
             }
             FileSource::Memory(reader) => reader.next(offset, bytes_max)?,
         };
@@ -96,10 +97,10 @@ impl Reader {
 }
 
 /// Returns the chunk of bytes that were delivered, if they were.
-fn delivered(bytes: Option<&[u8]>) -> Chunk<'_> {
+fn delivered(bytes: Poll<&[u8]>) -> Chunk<'_> {
     match bytes {
-        None => Chunk::Wait,
-        Some([]) => Chunk::End,
-        Some(bytes) => Chunk::Bytes(bytes),
+        Poll::Pending => Chunk::Wait,
+        Poll::Ready([]) => Chunk::End,
+        Poll::Ready(bytes) => Chunk::Bytes(bytes),
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::durability::Durability;
 use super::memory::{MemoryUpload, MemoryWriter};
@@ -79,11 +80,11 @@ impl Writer {
         matches!(self.0, Sink::Local(_))
     }
 
-    /// Returns true if the file takes bytes now; otherwise [`Writer::awaited`] becomes readable when it does.
-    pub fn is_ready(&mut self) -> io::Result<bool> {
+    /// Gets ready for bytes. While that is pending, [`Writer::awaited`] becomes readable when the file takes them.
+    pub fn prepare(&mut self) -> io::Result<Poll<()>> {
         match &mut self.0 {
-            Sink::Local(writer) => writer.is_ready(),
-            Sink::Memory(writer) => writer.is_ready(),
+            Sink::Local(writer) => writer.prepare(),
+            Sink::Memory(writer) => writer.prepare(),
         }
     }
 
@@ -127,11 +128,10 @@ impl Writer {
     }
 
     /// Returns the result of the flush, once it has ended.
-    #[must_use]
-    pub fn take_flushed(&mut self) -> Option<io::Result<()>> {
+    pub fn take_flushed(&mut self) -> Poll<io::Result<()>> {
         match &mut self.0 {
             Sink::Local(writer) => writer.take_flushed(),
-            Sink::Memory(_) => None,
+            Sink::Memory(_) => Poll::Pending,
         }
     }
 
@@ -204,9 +204,9 @@ impl LocalWriter {
     }
 
     /// Begins the preparation of the file, if there is one.
-    fn is_ready(&mut self) -> io::Result<bool> {
+    fn prepare(&mut self) -> io::Result<Poll<()>> {
         if let Some((job, _)) = &self.preparing {
-            let Some(prepared) = job.outcome() else { return Ok(false) };
+            let Poll::Ready(prepared) = job.outcome() else { return Ok(Poll::Pending) };
             self.preparing = None;
             self.upload = Some(prepared?);
         }
@@ -215,11 +215,11 @@ impl LocalWriter {
                 let cancel = upload.cancel_on_drop();
                 let job = self.disks.run(self.device, move || upload.prepare())?;
                 self.preparing = Some((job, cancel));
-                Ok(false)
+                Ok(Poll::Pending)
             }
             upload => {
                 self.upload = upload;
-                Ok(true)
+                Ok(Poll::Ready(()))
             }
         }
     }
@@ -238,10 +238,12 @@ impl LocalWriter {
         Ok(())
     }
 
-    fn take_flushed(&mut self) -> Option<io::Result<()>> {
-        let outcome = self.flushing.as_ref()?.outcome()?;
-        self.flushing = None;
-        Some(outcome)
+    fn take_flushed(&mut self) -> Poll<io::Result<()>> {
+        let outcome = self.flushing.as_ref().map_or(Poll::Pending, Job::outcome);
+        if outcome.is_ready() {
+            self.flushing = None;
+        }
+        outcome
     }
 
     fn settle(self) -> Pending<u64> {

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::task::Poll;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -83,8 +84,8 @@ impl Tls {
         Self { connection, issuer, surplus, taken, holds_back, ended, decided }
     }
 
-    /// Continues the handshake; returns `true` when it is done and everything of ours is sent.
-    pub(in crate::net) fn handshake(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    /// Continues the handshake, until it is done and everything of ours is sent.
+    pub(in crate::net) fn handshake(&mut self, socket: &TcpStream) -> io::Result<Poll<()>> {
         while self.connection.is_handshaking() {
             let mut early = Vec::new();
             let came = self.fill(socket, &mut early)?;
@@ -97,7 +98,8 @@ impl Tls {
                 }
             }
         }
-        Ok(self.flush(socket)? && !self.connection.is_handshaking())
+        let flushed = self.flush(socket)?;
+        Ok(if self.connection.is_handshaking() { Poll::Pending } else { flushed })
     }
 
     /// Returns `true` while the handshake is not done.
@@ -224,7 +226,7 @@ impl Tls {
                 self.decrypt(socket, plaintext)?;
             }
             // Sends handshake messages and answers to key updates.
-            self.flush(socket)?;
+            let _sent = self.flush(socket)?;
             Ok(Received::Bytes(plaintext.len() - before))
         })
     }
@@ -247,30 +249,35 @@ impl Tls {
     /// Encrypts and sends from the front of `bytes`; returns the number of bytes taken, 0 while the socket takes
     /// nothing.
     pub(in crate::net) fn send(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        if !self.flush(socket)? {
+        if self.flush(socket)?.is_pending() {
             return Ok(0);
         }
         let piece = bytes.get(..PLAINTEXT_BYTES_MAX).unwrap_or(bytes);
         let count = self.connection.writer().write(piece)?;
-        self.flush(socket)?;
+        let _sent = self.flush(socket)?;
         Ok(count)
     }
 
     /// Encrypts bytes without sending them, because more follows at once, which is sent with them.
     pub(in crate::net) fn queue(&mut self, socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-        if self.flush(socket)? { self.connection.writer().write(bytes) } else { Ok(0) }
+        if self.flush(socket)?.is_pending() {
+            return Ok(0);
+        }
+        self.connection.writer().write(bytes)
     }
 
-    /// Sends the encrypted bytes that wait; returns `true` when none is left.
-    pub(in crate::net) fn flush(&mut self, socket: &TcpStream) -> io::Result<bool> {
+    /// Sends the encrypted bytes that wait.
+    pub(in crate::net) fn flush(&mut self, socket: &TcpStream) -> io::Result<Poll<()>> {
         while self.wants_to_send() {
             match self.connection.write_tls(&mut Sender(socket)) {
                 Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Poll::Pending);
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(Poll::Ready(()))
     }
 
     /// Returns `true` if encrypted bytes wait to be sent.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -52,10 +53,9 @@ impl<T> Job<T> {
         self.outcome.recv().unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
-    /// Returns the result if the work is done.
-    #[must_use]
-    pub fn outcome(&self) -> Option<io::Result<T>> {
-        self.outcome.try_recv().ok()
+    /// Returns the result when the work is done.
+    pub fn outcome(&self) -> Poll<io::Result<T>> {
+        self.outcome.try_recv().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

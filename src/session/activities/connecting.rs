@@ -9,7 +9,7 @@ use crate::events::{Event, Outcome};
 use crate::ftp::command::{Mode, Type};
 use crate::ftp::{Code, Reply};
 use crate::net::control::Disconnect;
-use crate::net::data::{Failure, Opening, Protection};
+use crate::net::data::{Failure, Opened, Opening, Protection};
 use crate::net::passive::PassiveListener;
 use crate::pool::{Class, Watch};
 use crate::session::activity::{Activity, Listens, Next};
@@ -201,14 +201,14 @@ impl Connecting {
             cx.data.keep_spare(listener, cx.now);
         }
         match opened {
-            Ok(Ok(connection)) => {
+            Ok(Opened::Ready(connection)) => {
                 if cx.data.parameters.mode == Mode::Block {
                     // Fails on a broken connection, which is detected when data moves.
                     let _set = connection.hold_nothing_back();
                 }
                 transfer::begin(cx, connection, self.record, self.data)
             }
-            Ok(Err(mut opening)) => {
+            Ok(Opened::Pending(mut opening)) => {
                 if let Some(from) = opening.take_stranger() {
                     if self.stranger.is_none() {
                         log_stranger(cx, from);

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -439,23 +440,25 @@ impl Activity for Scanning {
             self.record.then = AfterTransfer::Farewell;
         }
         let aborted = matches!(polled, Ok(Polled::Abort));
-        if !aborted && found.is_none() {
+        if !aborted && found.is_pending() {
             return Ok(Next::Wait(self));
         }
         let Self { record, mut receiver, .. } = *self;
         let until = cx.now + LINE_TIMEOUT;
         Ok(match found {
             _ if aborted => decide(cx, record, receiver, ClientState::Aborted, until),
-            Some(Ok(Finding::Clean)) => {
+            Poll::Ready(Ok(Finding::Clean)) => {
                 receiver.scanned = true;
                 decide(cx, record, receiver, ClientState::Present, until)
             }
-            Some(Ok(Finding::Infected(signature))) => {
+            Poll::Ready(Ok(Finding::Infected(signature))) => {
                 refuse_infected(cx, record, *receiver, &signature)
             }
-            Some(Ok(Finding::Refused(reason))) => refuse_unwanted(cx, record, *receiver, &reason),
-            Some(Err(error)) => unscanned(cx, record, *receiver, &error),
-            None => unscanned(cx, record, *receiver, &io::ErrorKind::Interrupted.into()),
+            Poll::Ready(Ok(Finding::Refused(reason))) => {
+                refuse_unwanted(cx, record, *receiver, &reason)
+            }
+            Poll::Ready(Err(error)) => unscanned(cx, record, *receiver, &error),
+            Poll::Pending => unscanned(cx, record, *receiver, &io::ErrorKind::Interrupted.into()),
         })
     }
 
@@ -493,7 +496,7 @@ impl Activity for Committing {
             // The outcome of the upload must still be logged, but no more commands are read.
             Err(_) => *then = AfterTransfer::Farewell,
         }
-        let Some(committed) = self.job.outcome() else { return Ok(Next::Wait(self)) };
+        let Poll::Ready(committed) = self.job.outcome() else { return Ok(Next::Wait(self)) };
         Ok(self.upload.conclude(cx, committed))
     }
 

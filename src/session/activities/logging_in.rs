@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -327,17 +328,17 @@ impl Activity for LoggingIn {
     fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
         let end = match &self.stage {
             Stage::Checking(check) => match check.outcome() {
-                Some(Ok(Ok(admission))) => {
+                Poll::Ready(Ok(Ok(admission))) => {
                     return Ok(self.login.open_home(cx, admission, self.until));
                 }
-                Some(Ok(Err(denied))) => denied.into(),
-                Some(Err(error)) => error.into(),
-                None => return Ok(Next::Wait(self)),
+                Poll::Ready(Ok(Err(denied))) => denied.into(),
+                Poll::Ready(Err(error)) => error.into(),
+                Poll::Pending => return Ok(Next::Wait(self)),
             },
             Stage::Opening(verdict) => match verdict.outcome() {
-                Some(Ok(verdict)) => verdict.into(),
-                Some(Err(error)) => error.into(),
-                None => return Ok(Next::Wait(self)),
+                Poll::Ready(Ok(verdict)) => verdict.into(),
+                Poll::Ready(Err(error)) => error.into(),
+                Poll::Pending => return Ok(Next::Wait(self)),
             },
             // The deadline ends this wait.
             Stage::Failed => return Ok(Next::Wait(self)),

@@ -1,6 +1,8 @@
 //! The commands that are served during an activity: ABOR, STAT, QUIT and NOOP. The first other line is held until its
 //! end.
 
+use std::task::Poll;
+
 use crate::events::Event;
 use crate::ftp::command::Command;
 use crate::ftp::line::Line;
@@ -33,8 +35,8 @@ pub(super) fn poll(
         && !cx.control.is_congested()
     {
         let line = match cx.control.next_line() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
+            Ok(Poll::Ready(line)) => line,
+            Ok(Poll::Pending) => break,
             Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
             Err(disconnect) => return Err(disconnect),
         };
@@ -82,8 +84,8 @@ pub(super) fn poll_abort(cx: &mut Context) -> Result<Polled, Disconnect> {
         return Ok(Polled::Nothing);
     }
     let line = match cx.control.next_line() {
-        Ok(Some(line)) => line,
-        Ok(None) => return Ok(Polled::Nothing),
+        Ok(Poll::Ready(line)) => line,
+        Ok(Poll::Pending) => return Ok(Polled::Nothing),
         Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
         Err(disconnect) => return Err(disconnect),
     };

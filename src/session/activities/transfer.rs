@@ -2,6 +2,7 @@
 //! queued. `connecting` covers the time before, `finishing` the end of an upload.
 
 use std::io;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::events::{Event, Outcome};
@@ -228,8 +229,8 @@ impl Transfer {
             }
             Ok(Moved::End) => match self.shut_down(cx.data.parameters.mode) {
                 // A connection that breaks now has received everything.
-                Ok(true) | Err(_) => self.conclude(cx),
-                Ok(false) => Next::Wait(self),
+                Ok(Poll::Ready(())) | Err(_) => self.conclude(cx),
+                Ok(Poll::Pending) => Next::Wait(self),
             },
             Err(fault) => {
                 if let Fault::Storage(error) = &fault {
@@ -257,13 +258,13 @@ impl Transfer {
         });
     }
 
-    /// Ends the data connection after the last byte, before the reply. Over TLS, both sides send `close_notify`; returns
-    /// `false` until the client has done so.
-    fn shut_down(&mut self, mode: Mode) -> io::Result<bool> {
+    /// Ends the data connection after the last byte, before the reply. Over TLS, this is pending until the client has
+    /// sent `close_notify`, too.
+    fn shut_down(&mut self, mode: Mode) -> io::Result<Poll<()>> {
         match (&self.data, mode) {
             (TransferData::Receive(_), Mode::Stream) => {
                 self.connection.answer_end();
-                Ok(true)
+                Ok(Poll::Ready(()))
             }
             (_, Mode::Block) => self.connection.flush(),
             (_, Mode::Stream) => self.connection.shut_down(),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::events::{Change, Event, Outcome};
@@ -204,8 +205,8 @@ where
         }
         let answer = match (&self.job, self.wait.take_answer()) {
             (Some(job), _) => match job.outcome() {
-                Some(answer) => answer,
-                None => return Ok(Next::Wait(self)),
+                Poll::Ready(answer) => answer,
+                Poll::Pending => return Ok(Next::Wait(self)),
             },
             (None, None) => return Ok(Next::WaitUntil(self, cx.now + RECHECK)),
             (None, Some(Pending::Done(answer))) => answer,

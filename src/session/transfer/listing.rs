@@ -9,6 +9,7 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::task::Poll;
 
 use jiff::Timestamp;
 
@@ -352,7 +353,7 @@ impl Lister {
         let placeholder = Source::Writing { lines: Lines::default(), rest: None };
         match mem::replace(&mut self.source, placeholder) {
             Source::Opening(job) => {
-                let Some(opened) = job.outcome() else {
+                let Poll::Ready(opened) = job.outcome() else {
                     self.source = Source::Opening(job);
                     return Ok(Progress::Wait);
                 };

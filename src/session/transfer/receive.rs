@@ -1,6 +1,7 @@
 //! A file being received: written, flushed from time to time, and judged at its end.
 
 use std::io;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::ftp::ascii::FromWire;
@@ -107,8 +108,8 @@ impl FileReceiver {
         budget: usize,
         now: Instant,
     ) -> Result<Moved, Fault> {
-        if !self.writer().and_then(Writer::is_ready).map_err(Fault::Storage)?
-            || !self.keep_flushed(now).map_err(Fault::Storage)?
+        if self.writer().and_then(Writer::prepare).map_err(Fault::Storage)?.is_pending()
+            || self.keep_flushed(now).map_err(Fault::Storage)?.is_pending()
         {
             return Ok(Moved::WouldBlock);
         }
@@ -200,16 +201,16 @@ impl FileReceiver {
         self.writer.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write(text)
     }
 
-    /// Begins a flush when one is due. Returns `false` if the previous flush is still running and no more data may be
-    /// received until it ends.
-    fn keep_flushed(&mut self, now: Instant) -> io::Result<bool> {
+    /// Begins a flush when one is due. Pending while no more data may be received until the previous flush ends.
+    fn keep_flushed(&mut self, now: Instant) -> io::Result<Poll<()>> {
         if !self.is_flushed() {
             self.safe_marker = self.marker.take();
-            return Ok(true);
+            return Ok(Poll::Ready(()));
         }
         if self.is_flushing() {
-            let Some(flushed) = self.writer()?.take_flushed() else {
-                return Ok(self.unflushed < FLUSH_EVERY_BYTES);
+            let Poll::Ready(flushed) = self.writer()?.take_flushed() else {
+                let has_room = self.unflushed < FLUSH_EVERY_BYTES;
+                return Ok(if has_room { Poll::Ready(()) } else { Poll::Pending });
             };
             flushed?;
             self.safe_marker = self.flushing_marker.take();
@@ -220,7 +221,7 @@ impl FileReceiver {
             self.flushing_marker = self.marker.take();
             (self.unflushed, self.flushed_at) = (0, now);
         }
-        Ok(true)
+        Ok(Poll::Ready(()))
     }
 
     /// Returns whether data counts as stored only when it is flushed.

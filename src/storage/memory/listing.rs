@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 
@@ -59,25 +60,25 @@ impl MemoryListing {
         self.may
     }
 
-    /// Passes on the entries of the next page. Returns true at the end, and `None` until the page is there.
+    /// Passes on the entries of the next page. Returns true at the end.
     pub(in crate::storage) fn next(
         &mut self,
         wanted: impl Fn(&[u8]) -> bool,
         take: impl FnMut(&Entry),
-    ) -> io::Result<Option<bool>> {
+    ) -> io::Result<Poll<bool>> {
         if let Some(first) = self.first.take() {
-            return Ok(Some(self.pass_on(first, wanted, take)));
+            return Ok(Poll::Ready(self.pass_on(first, wanted, take)));
         }
         let Some(job) = &self.coming else {
             let (nodes, directory) = (Arc::clone(&self.nodes), self.directory.clone());
             let (after, most) = (self.after.clone(), self.entries_max);
             let read = move || Ok(page(&nodes.lock(), &directory, &after, most));
             self.coming = Some(self.disks.run(DEVICE, read)?);
-            return Ok(None);
+            return Ok(Poll::Pending);
         };
-        let Some(page) = job.outcome() else { return Ok(None) };
+        let Poll::Ready(page) = job.outcome() else { return Ok(Poll::Pending) };
         self.coming = None;
-        Ok(Some(self.pass_on(page?, wanted, take)))
+        Ok(Poll::Ready(self.pass_on(page?, wanted, take)))
     }
 
     /// Passes on the entries of a page; returns true at the end of the directory.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::nodes::DEVICE;
 use crate::pool::{DiskPool, Job};
@@ -28,21 +29,21 @@ impl MemoryReader {
         self.content.len() as u64
     }
 
-    /// Returns the next bytes from an offset on; `None` until they are there, and no bytes at the end.
+    /// Returns the next bytes from an offset on, and no bytes at the end.
     pub(in crate::storage) fn next(
         &mut self,
         offset: u64,
         bytes_max: usize,
-    ) -> io::Result<Option<&[u8]>> {
+    ) -> io::Result<Poll<&[u8]>> {
         if let Some(job) = &self.coming {
-            let Some(piece) = job.outcome() else { return Ok(None) };
+            let Poll::Ready(piece) = job.outcome() else { return Ok(Poll::Pending) };
             (self.piece, self.coming) = (piece?, None);
         }
         let passed =
             offset.checked_sub(self.piece.0).and_then(|passed| usize::try_from(passed).ok());
         let has_more = passed.is_some_and(|passed| passed < self.piece.1.len());
         if offset >= self.size() {
-            return Ok(Some(&[]));
+            return Ok(Poll::Ready(&[]));
         }
         if !has_more {
             let (content, count) = (Arc::clone(&self.content), self.piece_max);
@@ -52,10 +53,10 @@ impl MemoryReader {
                 Ok((offset, bytes))
             };
             self.coming = Some(self.disks.run(DEVICE, read)?);
-            return Ok(None);
+            return Ok(Poll::Pending);
         }
         let bytes = self.piece.1.get(passed.unwrap_or_default()..).unwrap_or_default();
-        Ok(Some(bytes.get(..bytes_max).unwrap_or(bytes)))
+        Ok(Poll::Ready(bytes.get(..bytes_max).unwrap_or(bytes)))
     }
 
     pub(in crate::storage) fn awaited(&self) -> Option<BorrowedFd<'_>> {

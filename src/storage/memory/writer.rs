@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 
@@ -36,15 +37,15 @@ impl MemoryWriter {
         self.position
     }
 
-    /// Returns true if the file takes bytes now: all earlier ones are added.
-    pub(in crate::storage) fn is_ready(&mut self) -> io::Result<bool> {
+    /// Gets ready for bytes: adds all earlier ones.
+    pub(in crate::storage) fn prepare(&mut self) -> io::Result<Poll<()>> {
         if let Some(job) = &self.writing {
-            let Some(written) = job.outcome() else { return Ok(false) };
+            let Poll::Ready(written) = job.outcome() else { return Ok(Poll::Pending) };
             self.writing = None;
             written?;
         }
         self.begin_to_write()?;
-        Ok(self.writing.is_none())
+        Ok(if self.writing.is_none() { Poll::Ready(()) } else { Poll::Pending })
     }
 
     fn begin_to_write(&mut self) -> io::Result<()> {
