@@ -17,9 +17,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use poolftpd::log::{Level, Log};
-use poolftpd::server::Server;
-use poolftpd::settings::Config;
+use poolftpd::Server;
+use poolftpd::internal::log::{Level, Log};
+use poolftpd::internal::settings::Config;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

@@ -20,7 +20,7 @@ use poolftpd::ftp::line::LineBuffer;
 use poolftpd::ftp::listing::{Entry, Facts, Kind};
 use poolftpd::ftp::time::Days;
 use poolftpd::ftp::{Code, Reply};
-use poolftpd::pool::{Class, Pool, Task, Turn, Watch};
+use poolftpd::internal::pool::{Class, Pool, Task, Turn, Watch};
 
 const RUNS: u32 = 7;
 

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use poolftpd::client::{Client, ClientError, Options, TransferEvent};
+use poolftpd::{Client, ClientError, TransferEvent};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn download(host: &str, port: u16, remote: &str, local: &str) -> Result<u64, ClientError> {
-    let mut client = Client::connect(host, port, &Options::default())?;
-    client.login("anonymous", "guest@")?;
+    let mut client = Client::builder(host).port(port).connect()?;
     let mut observe = |event: TransferEvent<'_>| {
         if let TransferEvent::Note(note) = event {
             eprintln!("{note}");

@@ -6,7 +6,7 @@
 
 use std::process::ExitCode;
 
-use poolftpd::client::{Client, ClientError, Mirror, MirrorEvent, MirrorReport, Options};
+use poolftpd::{Client, ClientError, Mirror, MirrorEvent, MirrorReport};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,8 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn mirror(host: &str, port: u16, remote: &str, local: &str) -> Result<MirrorReport, ClientError> {
-    let mut client = Client::connect(host, port, &Options::default())?;
-    client.login("anonymous", "guest@")?;
+    let mut client = Client::builder(host).port(port).connect()?;
     let mirror = Mirror::download(remote, local).delete(true).parallel(4);
     let plan = client.plan_mirror(&mirror, &mut |_| {})?;
     for action in plan.actions() {

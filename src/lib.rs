@@ -6,8 +6,8 @@
 //! * [`Client`]: [`Client::builder`] connects to any FTP server. Transfers resume after a lost connection.
 //! * [`ftp`]: commands, replies, paths and listings, without I/O.
 //!
-//! The features `server`, `client` and `cli` select the parts; `cli` adds the programs. Everything else in this crate is
-//! public only for its own programs, tests, benchmarks and fuzzing, and may change with each version.
+//! The features `server`, `client` and `cli` select the parts; `cli` adds the programs. The hidden module `internal`
+//! is for this crate's own programs, tests, benchmarks and fuzzing, and may change with each version.
 
 #![cfg_attr(
     not(feature = "cli"),
@@ -17,91 +17,66 @@
 #[cfg(feature = "server")]
 mod acceptors;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod approval;
+mod approval;
 #[cfg(feature = "server")]
 mod arrival;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod balancer;
+mod balancer;
 #[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod bench;
+mod bench;
 #[cfg(feature = "server")]
 mod builder;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod check;
+mod check;
 #[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
+mod cli;
 #[cfg(feature = "client")]
-#[doc(hidden)]
-pub mod client;
+mod client;
 #[cfg(feature = "server")]
 mod control;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod convert;
+mod convert;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod events;
+mod events;
 pub mod ftp;
 #[cfg(all(feature = "server", feature = "cli"))]
-#[doc(hidden)]
-pub mod hooks;
+mod hooks;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod log;
+mod log;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod net;
+mod net;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod notify;
+mod notify;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod pool;
+mod pool;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod reload;
+mod reload;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod sandbox;
+mod sandbox;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod scan;
+mod scan;
 #[cfg(feature = "server")]
 mod scoreboard;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod server;
+mod server;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod session;
+mod session;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod settings;
+mod settings;
 #[cfg(all(feature = "server", feature = "cli"))]
-#[doc(hidden)]
-pub mod slave;
+mod slave;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod sockets;
+mod sockets;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod spool;
+mod spool;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod startup;
+mod startup;
 #[cfg(feature = "server")]
 mod status;
 #[cfg(feature = "server")]
-#[doc(hidden)]
-pub mod storage;
+mod storage;
 mod sys;
-#[doc(hidden)]
-pub mod units;
+mod units;
 #[cfg(feature = "server")]
 mod watchdog;
 
@@ -111,8 +86,9 @@ pub use builder::ServerBuilder;
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use client::{
-    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Notices,
-    Progress, RemoteMetadata, TlsMode, Trust, Unaccepted, UploadStart,
+    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Mirror,
+    MirrorEvent, MirrorReport, Notices, Progress, RemoteMetadata, TlsMode, TransferEvent, Trust,
+    Unaccepted, UploadStart,
 };
 #[cfg(feature = "server")]
 #[doc(inline)]
@@ -120,3 +96,107 @@ pub use server::{Listener, Server};
 #[cfg(feature = "server")]
 #[doc(inline)]
 pub use settings::ConfigError;
+
+/// The rooms of the crate, for its own programs, tests, benchmarks and fuzzing. No other crate may rely on them.
+#[doc(hidden)]
+pub mod internal {
+    #[cfg(feature = "server")]
+    pub mod approval {
+        pub use crate::approval::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod balancer {
+        pub use crate::balancer::*;
+    }
+    #[cfg(feature = "cli")]
+    pub mod bench {
+        pub use crate::bench::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod check {
+        pub use crate::check::*;
+    }
+    #[cfg(feature = "cli")]
+    pub mod cli {
+        pub use crate::cli::*;
+    }
+    #[cfg(feature = "client")]
+    pub mod client {
+        pub use crate::client::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod convert {
+        pub use crate::convert::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod events {
+        pub use crate::events::*;
+    }
+    #[cfg(all(feature = "server", feature = "cli"))]
+    pub mod hooks {
+        pub use crate::hooks::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod log {
+        pub use crate::log::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod net {
+        pub use crate::net::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod notify {
+        pub use crate::notify::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod pool {
+        pub use crate::pool::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod reload {
+        pub use crate::reload::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod sandbox {
+        pub use crate::sandbox::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod scan {
+        pub use crate::scan::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod server {
+        pub use crate::server::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod session {
+        pub use crate::session::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod settings {
+        pub use crate::settings::*;
+    }
+    #[cfg(all(feature = "server", feature = "cli"))]
+    pub mod slave {
+        pub use crate::slave::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod sockets {
+        pub use crate::sockets::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod spool {
+        pub use crate::spool::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod startup {
+        pub use crate::startup::*;
+    }
+    #[cfg(feature = "server")]
+    pub mod storage {
+        pub use crate::storage::*;
+    }
+    pub mod units {
+        pub use crate::units::*;
+    }
+}

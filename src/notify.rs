@@ -1,4 +1,4 @@
-//! Messages to the service manager, as sd_notify(3) describes them.
+//! Messages to the service manager, as `sd_notify(3)` describes them.
 //!
 //! The socket is connected before the sandbox closes the file system, and kept. A message that the manager does not take
 //! at once is dropped, because nothing here waits. Not here: the decision when the server is ready or stalled.

@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use poolftpd::settings::Config;
-use poolftpd::log::{Level, Log, Writer};
-use poolftpd::server::Server;
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::log::{Level, Log, Writer};
+use poolftpd::Server;
 use tempfile::TempDir;
 
 struct Scene {

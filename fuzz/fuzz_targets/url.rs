@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use poolftpd::client::url::Target;
+use poolftpd::internal::client::url::Target;
 
 fuzz_target!(|text: &str| {
     let _ = Target::parse(text);

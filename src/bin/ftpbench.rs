@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use argh::FromArgs;
-use poolftpd::bench::{self, BenchError, Load, Report, Settings};
-use poolftpd::client::Interrupt;
-use poolftpd::{cli, units};
+use poolftpd::internal::bench::{self, BenchError, Load, Report, Settings};
+use poolftpd::internal::client::Interrupt;
+use poolftpd::internal::{cli, units};
 use signal_hook::consts::SIGINT;
 
 const PROGRAM: &str = "ftpbench";

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use argh::FromArgs;
-use poolftpd::cli;
-use poolftpd::client::secret;
-use poolftpd::client::shell::{Clobber, Settings, Shell};
-use poolftpd::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
-use poolftpd::units;
+use poolftpd::internal::cli;
+use poolftpd::internal::client::secret;
+use poolftpd::internal::client::shell::{Clobber, Settings, Shell};
+use poolftpd::internal::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
+use poolftpd::internal::units;
 use signal_hook::consts::{SIGINT, SIGXFSZ};
 use signal_hook::iterator::Signals;
 

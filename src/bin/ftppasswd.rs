@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use jiff::Timestamp;
-use poolftpd::cli;
 use poolftpd::ftp::path::Escaped;
-use poolftpd::storage::import::{Format, Import};
-use poolftpd::storage::users::{User, UserSettings, Users, encode};
-use poolftpd::storage::{list, password};
-use poolftpd::units;
+use poolftpd::internal::cli;
+use poolftpd::internal::storage::import::{Format, Import};
+use poolftpd::internal::storage::users::{User, UserSettings, Users, encode};
+use poolftpd::internal::storage::{list, password};
+use poolftpd::internal::units;
 use zeroize::Zeroizing;
 
 const PROGRAM: &str = "ftppasswd";

@@ -11,23 +11,23 @@ use std::time::Duration;
 use argh::FromArgs;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
-use poolftpd::balancer::control::{self, Asked};
-use poolftpd::check::{self, Environment, Finding, Request};
-use poolftpd::cli;
-use poolftpd::convert::convert;
-use poolftpd::events::Event;
-use poolftpd::hooks::{self, Checks, Hooks, Key};
-use poolftpd::log::Log;
-use poolftpd::net::tls;
-use poolftpd::net::tls::self_signed;
-use poolftpd::notify::Notifier;
-use poolftpd::reload::Source;
-use poolftpd::sandbox::{become_user, sandbox};
-use poolftpd::server::Server;
-use poolftpd::settings::{
+use poolftpd::Server;
+use poolftpd::internal::balancer::control::{self, Asked};
+use poolftpd::internal::check::{self, Environment, Finding, Request};
+use poolftpd::internal::cli;
+use poolftpd::internal::convert::convert;
+use poolftpd::internal::events::Event;
+use poolftpd::internal::hooks::{self, Checks, Hooks, Key};
+use poolftpd::internal::log::Log;
+use poolftpd::internal::net::tls;
+use poolftpd::internal::net::tls::self_signed;
+use poolftpd::internal::notify::Notifier;
+use poolftpd::internal::reload::Source;
+use poolftpd::internal::sandbox::{become_user, sandbox};
+use poolftpd::internal::settings::{
     Arguments, Config, ConfigError, Problem, Settings, pages, with_user_files,
 };
-use poolftpd::startup::{Startup, check_secrets};
+use poolftpd::internal::startup::{Startup, check_secrets};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook::iterator::Signals;
 

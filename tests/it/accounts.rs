@@ -9,8 +9,8 @@ use crate::common::raw::{RawClient, read_all};
 use crate::common::{TestServer, noise, until};
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
-use poolftpd::storage::password;
-use poolftpd::storage::users::{User, UserSettings, Users};
+use poolftpd::internal::storage::password;
+use poolftpd::internal::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;
 
 /// A server with a users file, and the folder of both.
@@ -21,7 +21,7 @@ struct Scene {
 
 impl Scene {
     /// Starts a server with users given as `name settings`; the password of each is its name.
-    fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::settings::Config)) -> Self {
+    fn new(users: &[&str], adjust: impl FnOnce(&mut poolftpd::internal::settings::Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
         for line in users {

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use poolftpd::net::tls::{TlsFiles, pin_of};
-use poolftpd::settings::Config;
-use poolftpd::storage::password;
+use poolftpd::internal::net::tls::{TlsFiles, pin_of};
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::storage::password;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ClientConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -175,7 +175,7 @@ fn an_authenticator_that_fails_admits_no_one_and_is_logged() {
         (json!("yes"), "not a JSON object"),
     ] {
         let socket = Socket::answering(move |_| answer.clone());
-        let server = socket.server(|config| config.level = poolftpd::log::Level::Normal);
+        let server = socket.server(|config| config.level = poolftpd::internal::log::Level::Normal);
         assert!(try_log_in(&server, "bob", "secret").starts_with("530 "), "{what}");
         server.log.expect(&["event=login-failed", what]);
     }
@@ -261,7 +261,7 @@ fn pam_verifies_users_of_the_system() {
         command.arg(format!("{setup}; exec {program}"));
         command
     });
-    let server = socket.server(|config| config.level = poolftpd::log::Level::Normal);
+    let server = socket.server(|config| config.level = poolftpd::internal::log::Level::Normal);
     let reply = |name: &str, password: &str| try_log_in(&server, name, password);
     let said = reply("alice", "secret");
     assert!(said.starts_with("230 "), "{said}\n{}", server.log.text());
@@ -350,7 +350,7 @@ fn ldap_verifies_users_of_a_directory() {
         command.arg(format!("@{place}/options"));
         command
     });
-    let server = socket.server(|config| config.level = poolftpd::log::Level::Normal);
+    let server = socket.server(|config| config.level = poolftpd::internal::log::Level::Normal);
     let reply = |name: &str, password: &str| try_log_in(&server, name, password);
     let said = reply("alice", "secret");
     assert!(said.starts_with("230 "), "{said}\n{}", server.log.text());

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::common::outside::{find, run_script, skip};
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{TestServer, noise, until};
-use poolftpd::balancer::{Dispatcher, Load};
+use poolftpd::internal::balancer::{Dispatcher, Load};
 
 fn with_slaves(count: u16) -> TestServer {
     TestServer::start(|config| {

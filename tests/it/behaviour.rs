@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::common::outside::{has_ipv6, skip};
 use crate::common::raw::{RawClient, read_all, read_blocks};
 use crate::common::{PATIENCE, TestServer, noise, until};
-use poolftpd::units::networks;
+use poolftpd::internal::units::networks;
 use rustix::net::{AddressFamily, SendFlags, SocketType};
 
 fn workers(count: usize) -> NonZeroUsize {

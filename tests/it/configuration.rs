@@ -13,8 +13,8 @@ use crate::common::TestServer;
 use crate::common::raw::{RawClient, read_all};
 use crate::common::secure::{certificate, config, secure};
 use crate::settings::Running;
-use poolftpd::log::Level;
-use poolftpd::settings::{Config, Listen};
+use poolftpd::internal::log::Level;
+use poolftpd::internal::settings::{Config, Listen};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
 

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use crate::common::outside::{find, is_root, skip};
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{TestServer, noise, until};
-use poolftpd::log::Level;
+use poolftpd::internal::log::Level;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use crate::common::outside::{find, is_root, skip};
 use crate::common::raw::RawClient;
 use crate::common::{TestServer, noise, until};
-use poolftpd::log::Level;
+use poolftpd::internal::log::Level;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use poolftpd::log::Level;
-use poolftpd::storage::password;
-use poolftpd::storage::users::{User, UserSettings, Users};
+use poolftpd::internal::log::Level;
+use poolftpd::internal::storage::password;
+use poolftpd::internal::storage::users::{User, UserSettings, Users};
 
 use crate::common::TestServer;
 use crate::common::raw::RawClient;

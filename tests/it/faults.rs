@@ -20,11 +20,11 @@ use crate::common::dice::{Dice, seeds};
 use crate::common::proxy::Cable;
 use crate::common::raw::RawClient;
 use crate::common::{PATIENCE, TestServer, noise};
-use poolftpd::client::{
-    Client, ClientError, FileRequest, Interrupt, Options, Progress, RemoteMetadata, UploadStart,
-};
 use poolftpd::ftp::command::Type;
 use poolftpd::ftp::listing::Listed;
+use poolftpd::internal::client::{
+    Client, ClientError, FileRequest, Interrupt, Options, Progress, RemoteMetadata, UploadStart,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// More bytes than the overlap that is compared, and several blocks.

@@ -9,8 +9,8 @@ use crate::common::TestServer;
 use crate::common::raw::RawClient;
 use argon2::password_hash::PasswordHasher;
 use argon2::{Algorithm, Argon2, Params, Version};
-use poolftpd::settings::Config;
-use poolftpd::storage::users::{User, UserSettings, Users};
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::storage::users::{User, UserSettings, Users};
 use tempfile::TempDir;
 
 /// Writes a users file in which each password is the name, hashed at this cost.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::TestServer;
-use poolftpd::storage::users::UserSettings;
+use poolftpd::internal::storage::users::UserSettings;
 
 /// Prints the help of a program.
 fn help(program: &str) -> String {

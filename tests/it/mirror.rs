@@ -14,11 +14,11 @@ use std::time::{Duration, SystemTime};
 use crate::common::dice::{Dice, seeds};
 use crate::common::proxy::Cable;
 use crate::common::{TestServer, noise};
-use poolftpd::client::{
+use poolftpd::ftp::command::Type;
+use poolftpd::internal::client::{
     Client, Interrupt, Mirror, MirrorAction, MirrorEvent, MirrorReport, Options, Progress, TlsMode,
     TransferEvent,
 };
-use poolftpd::ftp::command::Type;
 
 /// Number of random moments.
 const MOMENTS: u64 = 50;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{PATIENCE, TestServer, until};
-use poolftpd::log::Level;
-use poolftpd::units::networks;
+use poolftpd::internal::log::Level;
+use poolftpd::internal::units::networks;
 use rustix::net::{AddressFamily, SocketType};
 
 /// Connects from another address of this machine.

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use poolftpd::net::tls::{KeyFiles, TlsFiles, fingerprint};
+use poolftpd::internal::net::tls::{KeyFiles, TlsFiles, fingerprint};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{PATIENCE, TestServer, noise, until};
-use poolftpd::balancer::handover::Channel;
-use poolftpd::client::{Client, Interrupt, Options, Progress};
 use poolftpd::ftp::command::Type;
-use poolftpd::net::tls::fingerprint;
+use poolftpd::internal::balancer::handover::Channel;
+use poolftpd::internal::client::{Client, Interrupt, Options, Progress};
+use poolftpd::internal::net::tls::fingerprint;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketType};
 use tempfile::TempDir;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::common::{TestServer, noise};
-use poolftpd::client::{Client, Options, Proxy, ProxyKind, TlsMode};
+use poolftpd::internal::client::{Client, Options, Proxy, ProxyKind, TlsMode};
 
 /// A proxy, and the number of connections that it has made.
 struct TestProxy {

@@ -10,12 +10,12 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::outside::{in_own_process, is_root, skip};
 use crate::common::raw::{RawClient, read_all};
-use poolftpd::client::{Client, Options, Progress, UploadStart};
 use poolftpd::ftp::command::Type;
-use poolftpd::net::public::look_up;
-use poolftpd::net::tls::KeyFiles;
-use poolftpd::sandbox::sandbox;
-use poolftpd::settings::Config;
+use poolftpd::internal::client::{Client, Options, Progress, UploadStart};
+use poolftpd::internal::net::public::look_up;
+use poolftpd::internal::net::tls::KeyFiles;
+use poolftpd::internal::sandbox::sandbox;
+use poolftpd::internal::settings::Config;
 use rustix::io::{FdFlags, fcntl_setfd};
 
 struct Silent;

@@ -68,7 +68,7 @@ impl Scanner {
         })
     }
 
-    fn server(&self, adjust: impl FnOnce(&mut poolftpd::settings::Config)) -> TestServer {
+    fn server(&self, adjust: impl FnOnce(&mut poolftpd::internal::settings::Config)) -> TestServer {
         let address = self.address.parse().unwrap();
         TestServer::start(|config| {
             config.write = true;

@@ -14,8 +14,8 @@ use crate::common::proxy::Cable;
 use crate::common::raw::RawClient;
 use crate::common::secure::certificate;
 use crate::common::{PATIENCE, noise};
-use poolftpd::client::{Client, ClientError, Options, Progress, TlsMode, UploadStart};
 use poolftpd::ftp::command::Type;
+use poolftpd::internal::client::{Client, ClientError, Options, Progress, TlsMode, UploadStart};
 use tempfile::TempDir;
 
 /// A server: its name, how to log in, how to find it, and the command that serves `root` on `port`. The user who logs

@@ -10,7 +10,7 @@ use std::thread;
 use crate::common::raw::{RawClient, read_all};
 use crate::common::secure::certificate;
 use crate::common::{Captured, until};
-use poolftpd::settings::pages;
+use poolftpd::internal::settings::pages;
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");

@@ -13,12 +13,12 @@ use crate::common::secure::{
     SecureClient, SecureStream, certificate, config, finish, finish_at_once, secure,
 };
 use crate::common::{TestServer, noise};
-use poolftpd::log::Level;
-use poolftpd::net::data::Resumption;
-use poolftpd::net::tls::{KeyFiles, Newest, TlsFiles};
-use poolftpd::settings::Config;
-use poolftpd::storage::password;
-use poolftpd::storage::users::{User, UserSettings, Users};
+use poolftpd::internal::log::Level;
+use poolftpd::internal::net::data::Resumption;
+use poolftpd::internal::net::tls::{KeyFiles, Newest, TlsFiles};
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::storage::password;
+use poolftpd::internal::storage::users::{User, UserSettings, Users};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
@@ -579,7 +579,7 @@ fn what_is_wrong_with_a_certificate_is_told_with_its_file() {
     let open = |certificate: &Path, key: &Path| {
         let keys = vec![KeyFiles { certificate: certificate.into(), key: key.into() }];
         let files = TlsFiles { keys, ..TlsFiles::default() };
-        poolftpd::net::tls::Acceptor::open(files).unwrap_err()
+        poolftpd::internal::net::tls::Acceptor::open(files).unwrap_err()
     };
     for (certificate, key, what) in [
         (&one.certificate, &two.key, "two.key: the key does not match the certificate in "),

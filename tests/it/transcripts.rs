@@ -29,8 +29,8 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use poolftpd::settings::Config;
-use poolftpd::storage::MemoryTree;
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::storage::MemoryTree;
 
 use crate::common::raw::{RawClient, read_all};
 use crate::common::{PATIENCE, TestServer};

@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use poolftpd::log::{Level, Log, Writer};
-use poolftpd::server::Server;
-use poolftpd::settings::Config;
-use poolftpd::startup::Startup;
-use poolftpd::storage::MemoryTree;
+use poolftpd::Server;
+use poolftpd::internal::log::{Level, Log, Writer};
+use poolftpd::internal::settings::Config;
+use poolftpd::internal::startup::Startup;
+use poolftpd::internal::storage::MemoryTree;
 use tempfile::TempDir;
 
 /// Maximum time for anything here: a wait that reaches it is a failure, not a measurement.

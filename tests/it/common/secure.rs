@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use poolftpd::net::tls::KeyFiles;
+use poolftpd::internal::net::tls::KeyFiles;
 use rcgen::{CertificateParams, KeyPair};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
