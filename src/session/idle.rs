@@ -1,16 +1,22 @@
 //! The activity of a session that reads commands.
 
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant;
 
 use crate::net::control::Disconnect;
 use crate::pool::Watch;
 
-use super::activities::closing::{close, dismiss, dismiss_flood, dismiss_idle, dismiss_old};
+use super::activities::closing::{
+    close, dismiss_at_stop, dismiss_flood, dismiss_idle, dismiss_old,
+};
 use super::activity::{Activity, Listens, Next};
 use super::context::Context;
 use super::gate;
+
+/// Returns whether the server stops, and the session has had its time.
+fn ends_with_server(cx: &Context) -> bool {
+    cx.service.stop.ends_at(cx.identity.last_activity).is_some_and(|end| end <= cx.now)
+}
 
 /// Reads commands, one a step.
 #[derive(Debug)]
@@ -22,8 +28,8 @@ impl Activity for Idle {
     }
 
     fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
-        if cx.service.stopping.load(Ordering::Acquire) {
-            return Ok(dismiss(cx, "The server is shutting down."));
+        if ends_with_server(cx) {
+            return Ok(dismiss_at_stop(cx));
         }
         if cx.session_ends_at().is_some_and(|end| end <= cx.now) {
             return Ok(dismiss_old(cx));
@@ -49,6 +55,8 @@ impl Activity for Idle {
         let (limits, identity) = (&cx.service.limits, &cx.identity);
         let idle = identity.last_activity + limits.idle_timeout;
         let idle = cx.session_ends_at().map_or(idle, |end| end.min(idle));
+        let stop = cx.service.stop.ends_at(identity.last_activity);
+        let idle = stop.map_or(idle, |end| end.min(idle));
         match cx.member() {
             Ok(_) => idle,
             Err(_) => idle.min(identity.logged_out_since + limits.login_timeout),
@@ -56,6 +64,9 @@ impl Activity for Idle {
     }
 
     fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        if ends_with_server(cx) {
+            return Ok(dismiss_at_stop(cx));
+        }
         if cx.session_ends_at().is_some_and(|end| end <= cx.now) {
             return Ok(dismiss_old(cx));
         }

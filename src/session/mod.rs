@@ -19,6 +19,7 @@ mod patience;
 mod perm_fact;
 mod refusal;
 mod service;
+mod stop_phase;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -242,8 +243,7 @@ impl Task for Session {
 
     /// The client sends next, after the greeting or to begin TLS.
     fn waits_at_first(&self) -> Option<Instant> {
-        let is_stopping = self.cx.service.stopping.load(Ordering::Acquire);
-        (!is_stopping).then(|| self.deadline())
+        (!self.cx.service.is_stopping()).then(|| self.deadline())
     }
 
     fn take_call(&mut self) -> Option<Call> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::approval::Approver;
@@ -21,6 +21,7 @@ use crate::spool::Spool;
 use crate::storage::{Durability, Hosts, SharedRates};
 
 use super::patience::UnansweredCalls;
+use super::stop_phase::StopPhase;
 use super::throttle::LoginThrottle;
 
 /// The TLS settings of a server.
@@ -80,7 +81,7 @@ pub struct Service {
     pub(super) rates_up: Arc<SharedRates>,
     pub(super) slave: Option<u32>,
     pub(super) meter: Arc<Meter>,
-    pub(super) stopping: Arc<AtomicBool>,
+    pub(super) stop: Arc<StopPhase>,
     pub(super) sessions: Arc<AtomicU64>,
 }
 
@@ -199,7 +200,7 @@ impl Service {
             rates_up: Arc::default(),
             slave: None,
             meter: Arc::default(),
-            stopping: Arc::default(),
+            stop: Arc::default(),
             sessions: Arc::default(),
         };
         new.set_rates(&config.limits);
@@ -252,7 +253,7 @@ impl Service {
 
     /// Returns whether the sessions end as soon as they can.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stop.is_stopping()
     }
 
     /// Returns the addresses that are locked out, each with its failures and the time that is left.
@@ -314,10 +315,16 @@ impl Service {
         )
     }
 
-    /// Ends every session as soon as its transfer, if any, is finished. Waiting sessions notice only when the pool is
-    /// woken after this.
+    /// Ends every session after the transfer that it runs or is about to begin, or when its client is quiet. Waiting
+    /// sessions notice only when the pool is woken after this.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stop.advance(StopPhase::FINISHING);
+    }
+
+    /// Ends every session at its next command, or now if it has none. Waiting sessions notice only when the pool is woken
+    /// after this.
+    pub fn dismiss(&self) {
+        self.stop.advance(StopPhase::DISMISSING);
     }
 }
 

@@ -308,6 +308,37 @@ fn a_client_that_says_nothing_is_dismissed() {
 }
 
 #[test]
+fn a_client_that_is_about_to_transfer_when_the_server_stops_may_do_so() {
+    let pair = Pair::new();
+    std::fs::write(pair.root.path().join("a"), "text").unwrap();
+    pair.session.cx.service.stop();
+    let mut pair = pair.log_in();
+    let mut data = pair.data();
+    pair.say("RETR a");
+    pair.expect("150 ");
+    pair.expect("226 ");
+    let mut text = String::new();
+    data.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "text");
+    pair.expect("421 The server is shutting down.");
+    pair.end();
+}
+
+#[test]
+fn a_client_that_is_quiet_when_the_server_stops_is_dismissed() {
+    let mut pair = Pair::logged_in();
+    pair.session.cx.service.stop();
+    assert_eq!(pair.patience(), Duration::from_secs(1));
+    pair.pass();
+    pair.expect("421 The server is shutting down.");
+    pair.end();
+    let mut pair = Pair::logged_in();
+    pair.session.cx.service.dismiss();
+    pair.expect("421 The server is shutting down.");
+    pair.end();
+}
+
+#[test]
 fn a_client_that_does_not_shake_hands_is_cut_off() {
     let mut pair = Pair::connect(true);
     pair.expect("220 ");

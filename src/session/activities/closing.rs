@@ -28,6 +28,11 @@ pub(in crate::session) fn dismiss(cx: &mut Context, reason: &str) -> Next {
     farewell(cx, &Reply::new(Code::SERVICE_NOT_AVAILABLE, reason))
 }
 
+/// Closes the session because the server stops.
+pub(in crate::session) fn dismiss_at_stop(cx: &mut Context) -> Next {
+    dismiss(cx, "The server is shutting down.")
+}
+
 /// Closes the session of a client that sends more commands in a second than allowed.
 pub(in crate::session) fn dismiss_flood(cx: &mut Context) -> Next {
     dismiss(cx, "Too many commands per second; closing.")
@@ -61,6 +66,7 @@ pub(in crate::session) fn close(cx: &Context) -> Next {
 /// Does what was requested during a transfer, now that it has ended.
 pub(in crate::session) fn after_transfer(cx: &mut Context, then: AfterTransfer) -> Next {
     match then {
+        AfterTransfer::Commands if cx.service.is_stopping() => dismiss_at_stop(cx),
         AfterTransfer::Commands => Next::Commands,
         AfterTransfer::Farewell => quit(cx),
         AfterTransfer::Dismissal => dismiss_flood(cx),
