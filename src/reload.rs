@@ -12,11 +12,12 @@ use crate::balancer::registry::Registry;
 use crate::events::Event;
 use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
+use crate::net::tls::ReadCertificates;
 use crate::notify::Notifier;
 use crate::scoreboard::ClientFacts;
 use crate::session::Service;
 use crate::settings::{Changes, Config, Limits, Row};
-use crate::storage::ReloadedUsers;
+use crate::storage::{HostUsers, ReloadedUsers};
 
 /// Time before the end of a certificate at which warnings begin.
 const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
@@ -130,17 +131,26 @@ impl Live {
         }
     }
 
-    /// Reads the settings again, and applies those that may change while the server runs.
+    /// Reads the settings again, and applies those that may change while the server runs. Before the first change, `read`
+    /// reads the files that the new settings name.
     ///
     /// # Errors
     /// Each problem as a sentence; then nothing has changed.
-    pub(crate) fn reload(&self) -> Result<Changes, Vec<String>> {
-        let Some(source) = self.source.get() else { return Ok(Changes::default()) };
+    pub(crate) fn reload<T>(
+        &self,
+        read: impl FnOnce(&Config) -> Result<T, Vec<String>>,
+    ) -> Result<(Changes, T), Vec<String>> {
+        let Some(source) = self.source.get() else {
+            return Ok((Changes::default(), read(&self.effective())?));
+        };
         let mut config = self.config.lock();
         let new = source(&config)?;
         let mut next = config.clone();
         let changes = next.reload(&new);
         let mut effective = self.effective.lock();
+        let mut wanted = effective.clone();
+        wanted.reload(&new);
+        let files = read(&wanted)?;
         if let Some(acceptors) = self.acceptors.get() {
             let wanted = next.listeners();
             let opened = acceptors.open(&wanted).map_err(|problem| vec![problem])?;
@@ -155,7 +165,7 @@ impl Live {
         }
         self.apply(&effective);
         *config = next;
-        Ok(changes)
+        Ok((changes, files))
     }
 
     /// Changes one setting until the next reload, as a reload does.
@@ -190,7 +200,8 @@ impl Live {
     }
 }
 
-/// Reads settings, users and certificates again, and requests slave processes to do so. Wrong settings change nothing.
+/// Reads settings, users and certificates again, and requests slave processes to do so. A mistake in any of them changes
+/// nothing.
 ///
 /// # Errors
 /// The first problem; each was logged.
@@ -209,10 +220,26 @@ pub(crate) fn reload(
     outcome
 }
 
+/// The files that were read, before they are in use.
+type ReadFiles = (HostUsers, Option<ReadCertificates>);
+
+/// Reads the users files and the certificates.
+fn read_files(service: &Service, config: &Config) -> Result<ReadFiles, Vec<String>> {
+    let users = service.hosts.read(&config.groups);
+    let certificates = service.security.as_ref().map(|security| security.acceptor.read());
+    match (users, certificates.transpose()) {
+        (Ok(users), Ok(certificates)) => Ok((users, certificates)),
+        (users, certificates) => {
+            let wrong = users.err().into_iter().flatten();
+            Err(wrong.chain(certificates.err()).collect())
+        }
+    }
+}
+
 /// Reads everything again. Returns the first problem; each was logged.
 fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Result<(), String> {
-    let changes = match live.reload() {
-        Ok(changes) => changes,
+    let (changes, (users, certificates)) = match live.reload(|config| read_files(service, config)) {
+        Ok(read) => read,
         Err(problems) => {
             for what in &problems {
                 service.events.server(&Event::NotReloaded { reason: what });
@@ -226,35 +253,27 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
     }
     let effective = live.effective();
     service.hosts.set_rules(&effective.directories);
-    service.hosts.set_groups(&effective.groups);
     let is_user = |client: &ClientFacts| service.is_user_of_file(client);
     let mut clients = service.scoreboard.clients();
     clients.retain(is_user);
-    let ReloadedUsers { users, unreachable, mut wrong } = service.hosts.reload();
+    let ReloadedUsers { users, unreachable } = service.hosts.adopt(users, &effective.groups);
     clients.retain(|client| !is_user(client));
     service.scoreboard.kick(|_, client| client.is_some_and(|client| clients.contains(client)));
-    let certificates = service.security.as_ref().map(|security| security.acceptor.reload());
-    let certificates = match certificates.transpose() {
-        Ok(count) => count.unwrap_or_default(),
-        Err(what) => {
-            wrong.push(what);
-            0
-        }
-    };
-    for what in &wrong {
-        service.events.server(&Event::NotReloaded { reason: what });
-    }
-    if wrong.is_empty() {
-        let (settings, unreachable) = (&changes.applied, &unreachable);
-        service.events.server(&Event::Reloaded { users, certificates, settings, unreachable });
-    }
+    let acceptor = service.security.as_ref().map(|security| &security.acceptor);
+    let certificates = acceptor.zip(certificates).map(|(acceptor, read)| acceptor.adopt(read));
+    service.events.server(&Event::Reloaded {
+        users,
+        certificates: certificates.unwrap_or_default(),
+        settings: &changes.applied,
+        unreachable: &unreachable,
+    });
     // A transfer may wait for a rate that has changed.
     live.wake_all();
     warn_of_expiry(service);
     if let Some(registry) = registry {
         registry.reload_slaves(live.effective().settings());
     }
-    wrong.into_iter().next().map_or(Ok(()), Err)
+    Ok(())
 }
 
 /// Warns of served certificates that expire soon or have expired: a renewal that could not be read leaves the old one

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::authenticator::{Authenticator, Question};
 use super::exposed::Secrets;
 use super::external_users::ExternalUsers;
-use super::groups::{Group, Groups};
+use super::groups::{Group, Groups, complete};
 use super::host_rules::HostRules;
 use super::loaded_user::{LoadedUser, SessionCount, SessionPermit};
 use super::mounts::Mount;
@@ -180,8 +180,11 @@ struct UsersFile {
     secrets: Arc<Secrets>,
     /// The homes that the last reload could not reach.
     unreachable: Mutex<BTreeSet<PathBuf>>,
-    groups: Arc<Groups>,
 }
+
+/// The users of a file that was read, before they are in use.
+#[derive(Debug)]
+pub(super) struct ReadUsers(Users);
 
 impl Accounts {
     /// Creates accounts without users, and with anonymous access if it has permissions.
@@ -199,7 +202,7 @@ impl Accounts {
         self
     }
 
-    /// Sets the groups, for the users who are read after this.
+    /// Sets the groups, for the users of the authenticator who log in after this.
     pub(super) fn set_groups(&self, groups: &[Group]) {
         self.groups.set(groups);
     }
@@ -229,9 +232,9 @@ impl Accounts {
             session_counts: Mutex::default(),
             secrets: Arc::default(),
             unreachable: Mutex::default(),
-            groups: Arc::clone(&self.groups),
         };
-        users.reload()?;
+        let read = self.groups.with(|groups| users.read(groups))?;
+        users.adopt(read);
         Ok(Self { users: Some(users), ..self })
     }
 
@@ -254,15 +257,21 @@ impl Accounts {
         self
     }
 
-    /// Reads the users file again; users who are logged in stay logged in. Returns the number of users.
+    /// Reads the users file again, for users of these groups. Nothing changes yet.
     ///
     /// # Errors
-    /// One sentence about the file; the users are then unchanged.
-    pub fn reload(&self) -> Result<Option<usize>, String> {
+    /// One sentence about the file.
+    pub(super) fn read(&self, groups: &[Group]) -> Result<ReadUsers, String> {
+        let users = self.users.as_ref().map(|users| users.read(groups)).transpose()?;
+        Ok(ReadUsers(users.unwrap_or_default()))
+    }
+
+    /// Adopts the users who were read. Those who are logged in stay logged in. Returns the number of users.
+    pub(super) fn adopt(&self, ReadUsers(read): ReadUsers) -> usize {
         if let Some(external) = &self.external {
             external.forget();
         }
-        self.users.as_ref().map(UsersFile::reload).transpose()
+        self.users.as_ref().map(|users| users.adopt(read)).unwrap_or_default()
     }
 
     /// Checks each home that is new since the last reload, and those that could not be reached then. Returns the users
@@ -470,11 +479,16 @@ impl UsersFile {
         users
     }
 
-    fn reload(&self) -> Result<usize, String> {
+    /// Reads the file, and completes its users by the settings of these groups.
+    fn read(&self, groups: &[Group]) -> Result<Users, String> {
         let mut users = self.path.as_deref().map(Users::read).transpose()?.unwrap_or_default();
         users.0.extend(self.listed.0.clone());
         for (name, user) in &mut users.0 {
-            user.settings = self.groups.complete(name, std::mem::take(&mut user.settings))?;
+            let settings = complete(groups, name, std::mem::take(&mut user.settings));
+            user.settings = settings.map_err(|what| match &self.path {
+                Some(path) => format!("{}: {what}", path.display()),
+                None => what,
+            })?;
         }
         for (name, home) in
             users.0.iter().filter_map(|(name, user)| Some((name, user.settings.home.as_ref()?)))
@@ -482,6 +496,11 @@ impl UsersFile {
             let of = format!("the home of {}", Escaped(name));
             self.secrets.check(&of, home)?;
         }
+        Ok(users)
+    }
+
+    /// Adopts these users; returns their number.
+    fn adopt(&self, users: Users) -> usize {
         let mut session_counts = self.session_counts.lock();
         let before = self.loaded.read().clone();
         let loaded: BTreeMap<_, _> = users
@@ -500,7 +519,7 @@ impl UsersFile {
         let hashes = loaded.values().map(|loaded| loaded.user.hash.as_str());
         *self.costliest.write() = password::costliest(hashes).map(Arc::from);
         *self.loaded.write() = loaded;
-        Ok(count)
+        count
     }
 }
 
@@ -585,6 +604,10 @@ mod tests {
         }
     }
 
+    fn reload(accounts: &Accounts) -> Result<usize, String> {
+        Ok(accounts.adopt(accounts.read(&[])?))
+    }
+
     #[test]
     fn a_user_has_a_home_a_number_of_sessions_and_addresses() {
         let folder = tempfile::tempdir().unwrap();
@@ -614,12 +637,12 @@ mod tests {
         drop(first);
         let _first = verify(&accounts, "alice", "right").unwrap();
         // The session count outlives a reload.
-        accounts.reload().unwrap();
+        reload(&accounts).unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::TooManySessions)));
         for (closed, why) in [("disabled", "user disabled"), ("expires=2020-02-29", "user expired")]
         {
             change(closed, None);
-            accounts.reload().unwrap();
+            reload(&accounts).unwrap();
             let denied = verify(&accounts, "alice", "right").unwrap_err();
             assert!(matches!(denied, Denied::Closed(found) if found == why), "{denied:?}");
             assert!(matches!(verify(&accounts, "alice", "wrong"), Err(Denied::Incorrect)));
@@ -631,10 +654,10 @@ mod tests {
             None
         );
         change("from=192.0.2.0/24", None);
-        accounts.reload().unwrap();
+        reload(&accounts).unwrap();
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::Incorrect)));
         std::fs::write(&path, "nonsense").unwrap();
-        assert!(accounts.reload().unwrap_err().contains("line 1"));
+        assert!(reload(&accounts).unwrap_err().contains("line 1"));
         assert!(matches!(verify(&accounts, "alice", "right"), Err(Denied::Incorrect)));
     }
 }

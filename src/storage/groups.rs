@@ -71,6 +71,11 @@ impl Groups {
         *self.0.write() = groups.into();
     }
 
+    /// Passes the groups to `take`.
+    pub(super) fn with<T>(&self, take: impl FnOnce(&[Group]) -> T) -> T {
+        take(&self.0.read())
+    }
+
     /// Completes the settings of a user by those of the user's group, if it is one of these.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::account::{Accounts, NewRate, Rates};
+use super::account::{Accounts, NewRate, Rates, ReadUsers};
 use super::groups::Group;
 use super::mounts::Mount;
 use super::quota_report::QuotaOwner;
@@ -26,9 +26,11 @@ pub struct ReloadedUsers {
     pub users: usize,
     /// The users with new homes that cannot be reached.
     pub unreachable: Vec<Vec<u8>>,
-    /// The errors in users files that could not be read; their users are unchanged.
-    pub wrong: Vec<String>,
 }
+
+/// The users of all hosts that were read, before they are in use.
+#[derive(Debug)]
+pub struct HostUsers(Vec<ReadUsers>);
 
 impl Hosts {
     /// Creates the hosts from the default accounts and those of the names, which must be in lower case.
@@ -57,11 +59,6 @@ impl Hosts {
         (self.named.is_empty() || self.named.contains_key(&known)).then_some(known)
     }
 
-    /// Sets the groups, for the users who are read after this.
-    pub fn set_groups(&self, groups: &[Group]) {
-        self.all().for_each(|accounts| accounts.set_groups(groups));
-    }
-
     /// Sets the permissions by directory, for the logins that follow.
     pub fn set_rules(&self, rules: &[DirectoryRule]) {
         let of = |host: Option<&str>| {
@@ -85,18 +82,29 @@ impl Hosts {
         std::iter::once(&self.usual).chain(self.named.values())
     }
 
-    /// Reads all users files again. Users who are logged in stay logged in.
-    pub fn reload(&self) -> ReloadedUsers {
-        let mut outcome = ReloadedUsers::default();
-        for accounts in self.all() {
-            let before = accounts.homes();
-            match accounts.reload() {
-                Ok(count) => {
-                    outcome.users += count.unwrap_or_default();
-                    outcome.unreachable.extend(accounts.unreachable(&before));
-                }
-                Err(what) => outcome.wrong.push(what),
+    /// Reads all users files again, for users of these groups. Nothing changes yet.
+    ///
+    /// # Errors
+    /// One sentence for each file that cannot be read.
+    pub fn read(&self, groups: &[Group]) -> Result<HostUsers, Vec<String>> {
+        let (mut read, mut wrong) = (Vec::new(), Vec::new());
+        for users in self.all().map(|accounts| accounts.read(groups)) {
+            match users {
+                Ok(users) => read.push(users),
+                Err(what) => wrong.push(what),
             }
+        }
+        if wrong.is_empty() { Ok(HostUsers(read)) } else { Err(wrong) }
+    }
+
+    /// Adopts the users who were read, and these groups. Users who are logged in stay logged in.
+    pub fn adopt(&self, HostUsers(read): HostUsers, groups: &[Group]) -> ReloadedUsers {
+        let mut outcome = ReloadedUsers::default();
+        for (accounts, read) in self.all().zip(read) {
+            let before = accounts.homes();
+            accounts.set_groups(groups);
+            outcome.users += accounts.adopt(read);
+            outcome.unreachable.extend(accounts.unreachable(&before));
         }
         outcome
     }

@@ -49,7 +49,7 @@ pub use durability::Durability;
 pub use explain::Explanation;
 pub use exposed::{Secrets, whereabouts};
 pub use groups::{Group, complete};
-pub use hosts::{Hosts, ReloadedUsers};
+pub use hosts::{HostUsers, Hosts, ReloadedUsers};
 pub use listing::{Grants, Listing, Progress};
 pub use memory::MemoryTree;
 pub use mounts::Mount;

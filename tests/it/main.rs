@@ -37,6 +37,7 @@ mod odd_tls;
 mod operations;
 mod programs;
 mod proxies;
+mod reloads;
 mod sandbox;
 mod scanning;
 mod servers;

@@ -35,6 +35,15 @@ pub struct Acceptor {
     newest: Newest,
 }
 
+/// Certificates and keys that were read, before they are in use.
+pub struct ReadCertificates(Served);
+
+impl std::fmt::Debug for ReadCertificates {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(&self.0.1).finish()
+    }
+}
+
 impl std::fmt::Debug for Acceptor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Acceptor").field("files", &self.files).finish_non_exhaustive()
@@ -60,14 +69,18 @@ impl Acceptor {
         Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
     }
 
-    /// Reads the certificates and keys again, for connections accepted from now on. Returns the number of certificates.
+    /// Reads the certificates and keys again. Nothing changes yet.
     ///
     /// # Errors
-    /// Returns one sentence; then nothing has changed.
-    pub fn reload(&self) -> Result<usize, String> {
-        let config = read_config(&self.files, self.newest)?;
-        *self.config.write() = config;
-        Ok(self.files.keys.len())
+    /// Returns one sentence that names the file.
+    pub fn read(&self) -> Result<ReadCertificates, String> {
+        read_config(&self.files, self.newest).map(ReadCertificates)
+    }
+
+    /// Adopts the certificates that were read, for connections accepted from now on. Returns their number.
+    pub fn adopt(&self, ReadCertificates(read): ReadCertificates) -> usize {
+        *self.config.write() = read;
+        self.files.keys.len()
     }
 
     /// Returns the file and the end of validity of each served certificate.

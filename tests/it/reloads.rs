@@ -1,0 +1,179 @@
+//! A reload takes everything or nothing: settings, listeners, users and certificates.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use poolftpd::internal::log::Level;
+use poolftpd::internal::net::tls::KeyFiles;
+use poolftpd::internal::settings::{Config, Listen};
+use poolftpd::internal::storage::users::Users;
+
+use crate::common::TestServer;
+use crate::common::raw::RawClient;
+use crate::common::secure::{SecureClient, certificate};
+
+/// A server with a users file and a certificate, whose settings change at a reload.
+struct Scene {
+    folder: tempfile::TempDir,
+    files: KeyFiles,
+    server: TestServer,
+    /// The listener that the new settings add.
+    second: SocketAddr,
+}
+
+/// Users whose passwords are their names, by the hash of a password that is quick to check.
+fn users(names: &[&str]) -> String {
+    let line = |name: &&str| {
+        let entries = [format!("{name}:{name}")];
+        let Users(users) = Users::of_entries(entries.iter()).unwrap();
+        format!("{name} {}\n", users[name.as_bytes()].hash)
+    };
+    names.iter().map(line).collect()
+}
+
+impl Scene {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("users"), users(&["alice"])).unwrap();
+        let files = certificate(folder.path(), "localhost");
+        // Free for the moment: nothing else binds this port at 127.0.0.4.
+        let free = TcpListener::bind("127.0.0.4:0").unwrap();
+        let second = free.local_addr().unwrap();
+        drop(free);
+        let (path, keys) = (folder.path().join("users"), vec![files.clone()]);
+        let server = TestServer::start(|config| {
+            config.level = Level::Normal;
+            config.users = Some(path);
+            config.tls.keys = keys;
+        });
+        server.server.as_ref().unwrap().read_settings_from(Box::new(move |now| {
+            let first = Listen { address: now.bind, port: now.port, tls: false };
+            let listen = Listen { address: Some(second.ip()), port: second.port(), tls: false };
+            let mut new = Config { listen: vec![first, listen], ..now.clone() };
+            new.limits.clients_max = 3;
+            Ok(new)
+        }));
+        Self { folder, files, server, second }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn reload(&self) {
+        self.server.server.as_ref().unwrap().reload();
+    }
+
+    /// Returns the certificate that clients get.
+    fn served(&self) -> Vec<u8> {
+        let mut client = SecureClient::connect(self.server.address());
+        assert!(client.ask("NOOP").starts_with("200 "));
+        client.stream.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+
+    fn logs_in(&self, name: &str) -> bool {
+        RawClient::greeted(self.server.address()).try_log_in(name, name).starts_with("230 ")
+    }
+
+    /// Writes the files of another certificate in the place of those that are served.
+    fn renew(&self) {
+        let other = self.path("other");
+        fs::create_dir_all(&other).unwrap();
+        let new = certificate(&other, "localhost");
+        fs::rename(new.certificate, &self.files.certificate).unwrap();
+        fs::rename(new.key, &self.files.key).unwrap();
+    }
+}
+
+fn is_named(scene: &Scene, path: &Path, what: &str) {
+    scene.server.log.expect(&["event=not-reloaded", path.to_str().unwrap(), what]);
+}
+
+#[test]
+fn one_wrong_file_changes_nothing_and_is_named_with_its_line() {
+    let scene = Scene::new();
+    let before = scene.served();
+    let unchanged = |scene: &Scene| {
+        assert_eq!(scene.served(), before, "the certificate");
+        assert!(!scene.logs_in("bob") && scene.logs_in("alice"), "the users");
+        assert!(TcpStream::connect(scene.second).is_err(), "the listeners");
+        let running = scene.server.server.as_ref().unwrap();
+        let _clients = [(); 4].map(|()| RawClient::greeted(scene.server.address()));
+        assert!(!running.is_full(), "the limits");
+        assert!(!scene.server.log.text().contains("event=reloaded"));
+    };
+    // All is new and right, but the key.
+    scene.renew();
+    fs::write(scene.path("users"), users(&["alice", "bob"])).unwrap();
+    let key = fs::read(&scene.files.key).unwrap();
+    fs::write(&scene.files.key, "nonsense").unwrap();
+    scene.reload();
+    is_named(&scene, &scene.files.key, "no private key found");
+    unchanged(&scene);
+    // All is new and right, but a line of the users file.
+    fs::write(&scene.files.key, key).unwrap();
+    let right = users(&["alice", "bob"]);
+    fs::write(scene.path("users"), format!("{right}carol\n")).unwrap();
+    scene.reload();
+    is_named(&scene, &scene.path("users"), "line 3");
+    unchanged(&scene);
+    fs::write(scene.path("users"), right).unwrap();
+    scene.reload();
+    scene.server.log.expect(&["event=reloaded", "users=2", "certificates=1", "max-clients"]);
+    assert_ne!(scene.served(), before);
+    assert!(scene.logs_in("bob"));
+    RawClient::greeted(scene.second);
+}
+
+#[test]
+fn every_mistake_of_a_reload_is_logged() {
+    let scene = Scene::new();
+    fs::write(scene.path("users"), "carol\n").unwrap();
+    fs::write(&scene.files.certificate, "").unwrap();
+    scene.reload();
+    is_named(&scene, &scene.path("users"), "line 1");
+    is_named(&scene, &scene.files.certificate, "no certificate found");
+}
+
+#[test]
+fn users_of_a_wrong_reload_keep_the_groups_that_they_had() {
+    use poolftpd::internal::storage::Group;
+    use poolftpd::internal::storage::users::UserSettings;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let line = |group: &str| users(&["alice"]).replace('\n', &format!(" group={group}\n"));
+    fs::write(&path, line("staff")).unwrap();
+    let group = |home: PathBuf| {
+        let settings = UserSettings { home: Some(home), ..UserSettings::default() };
+        vec![Group { name: "staff".to_owned(), settings }]
+    };
+    for name in ["one", "two"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join(name).join(name), "").unwrap();
+    }
+    let (one, two) = (group(folder.path().join("one")), group(folder.path().join("two")));
+    let server = TestServer::start(|config| {
+        config.level = Level::Normal;
+        config.users = Some(path.clone());
+        config.groups = one;
+    });
+    let is_second = Arc::new(AtomicBool::new(false));
+    let (reads, groups) = (Arc::clone(&is_second), Mutex::new(two));
+    server.server.as_ref().unwrap().read_settings_from(Box::new(move |now| {
+        reads.store(true, Ordering::Release);
+        Ok(Config { groups: groups.lock().unwrap().clone(), ..now.clone() })
+    }));
+    let has = |name: &str| {
+        let mut client = RawClient::log_in_as(server.address(), "alice", "alice");
+        client.ask(&format!("SIZE {name}")).starts_with("213 ")
+    };
+    fs::write(&path, format!("{}wrong\n", line("staff"))).unwrap();
+    server.server.as_ref().unwrap().reload();
+    assert!(is_second.load(Ordering::Acquire) && has("one"));
+    fs::write(&path, line("staff")).unwrap();
+    server.server.as_ref().unwrap().reload();
+    assert!(has("two"));
+}
