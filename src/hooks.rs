@@ -12,6 +12,7 @@ mod signature;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use crate::cli;
@@ -171,6 +174,7 @@ impl Hooks {
     /// # Errors
     /// When the spool cannot be read.
     pub fn run(&self, stop: &Receiver<()>) -> io::Result<()> {
+        let Some(_lock) = self.lock(stop)? else { return Ok(()) };
         let mut pending: BTreeMap<String, Pending> = BTreeMap::new();
         loop {
             let found = names(&self.spool)?;
@@ -193,6 +197,21 @@ impl Hooks {
                 return Ok(());
             }
         }
+    }
+
+    /// Waits until no other helper handles the events: after an update, that of the earlier server does, until its server
+    /// has ended. Returns the lock, or `None` if `stop` is closed.
+    fn lock(&self, stop: &Receiver<()>) -> io::Result<Option<OwnedFd>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&self.spool, flags, Mode::empty())?;
+        // Without locks, an event may be handled twice.
+        while flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+        {
+            if stop.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Disconnected) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(directory))
     }
 
     /// Runs the hooks of an event that have not succeeded yet.

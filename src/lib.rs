@@ -77,6 +77,8 @@ mod status;
 mod storage;
 mod sys;
 mod units;
+#[cfg(all(feature = "server", feature = "cli"))]
+mod update;
 #[cfg(feature = "server")]
 mod watchdog;
 
@@ -198,5 +200,9 @@ pub mod internal {
     }
     pub mod units {
         pub use crate::units::*;
+    }
+    #[cfg(all(feature = "server", feature = "cli"))]
+    pub mod update {
+        pub use crate::update::*;
     }
 }

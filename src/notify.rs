@@ -47,6 +47,14 @@ impl Notifier {
         Ok(Self { socket, watchdog })
     }
 
+    /// Makes this process the main one of the service, in the place of an earlier server that reported in this interval.
+    #[must_use]
+    pub fn taking_over(self, watchdog: Option<Duration>) -> Self {
+        let process = std::process::id();
+        self.send(&format!("MAINPID={process}"));
+        Self { watchdog: self.watchdog.or(watchdog), ..self }
+    }
+
     /// Returns the time after which the manager takes a silent service for stalled, if it watches this one.
     #[must_use]
     pub fn watchdog(&self) -> Option<Duration> {

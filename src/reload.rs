@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::acceptors::Acceptors;
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::Registry;
+use crate::balancer::takeover::Successor;
 use crate::events::Event;
 use crate::log::Log;
 use crate::net::connection_limits::ConnectionLimits;
@@ -42,6 +43,8 @@ pub(crate) struct Live {
     log: Arc<Log>,
     /// The service manager, which waits for the end of a reload.
     notifier: OnceLock<Arc<Notifier>>,
+    /// The process that has taken the place of this server. It sees the end of this process by the connection.
+    successor: OnceLock<Successor>,
 }
 
 impl std::fmt::Debug for Live {
@@ -68,7 +71,24 @@ impl Live {
             acceptors: OnceLock::new(),
             log,
             notifier: OnceLock::new(),
+            successor: OnceLock::new(),
         }
+    }
+
+    /// Records that this process has taken the place of the server.
+    pub(crate) fn replace_by(&self, successor: Successor) {
+        // Only one is let in at a time.
+        let _set = self.successor.set(successor);
+    }
+
+    /// Returns whether a successor has taken the place of the server.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.successor.get().is_some()
+    }
+
+    /// Returns the interval in which the service manager expects a sign of life, if it does.
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
+        self.notifier.get()?.watchdog()
     }
 
     /// Reports reloads to this service manager from now on.
@@ -140,6 +160,9 @@ impl Live {
         &self,
         read: impl FnOnce(&Config) -> Result<T, Vec<String>>,
     ) -> Result<(Changes, T), Vec<String>> {
+        if self.is_replaced() {
+            return Err(vec!["a successor has taken the place of this server".to_owned()]);
+        }
         let Some(source) = self.source.get() else {
             return Ok((Changes::default(), read(&self.effective())?));
         };

@@ -111,6 +111,12 @@ fn find_user(name: &str) -> Result<Option<User>, String> {
     Ok(Some(user))
 }
 
+/// Returns the user ID of a name.
+#[must_use]
+pub fn user_id(name: &str) -> Option<u32> {
+    Some(User::from_name(name).ok()??.uid.as_raw())
+}
+
 /// Gives up what no process that serves clients may have: core dumps, which would contain passwords and keys, and any
 /// way to gain a privilege. Called after a change of user, because the kernel then resets this.
 pub fn harden() -> io::Result<()> {

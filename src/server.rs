@@ -11,7 +11,7 @@ mod threads;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -19,10 +19,11 @@ use crate::balancer::Balancer;
 use crate::balancer::request::Request;
 use crate::events::Event;
 use crate::log::{Log, Writer};
+use crate::net::listener::Shutdown;
 use crate::notify::Notifier;
 use crate::reload::{Source, reload};
 use crate::settings::{Config, ConfigError};
-use crate::startup::{Startup, acceptor, bind, cannot_start, hosts};
+use crate::startup::{Inherited, Startup, acceptor, bind, cannot_start, hosts};
 use crate::storage::{Root, all_recovered};
 use crate::watchdog::{Watchdog, Watched};
 
@@ -31,6 +32,12 @@ use assembly::{Parts, now};
 
 /// Time that a stop may take beyond that of its transfers, before the service manager ends the process.
 const STOP_RESERVE: Duration = Duration::from_secs(10);
+
+/// Time after the stop grace for the last replies to sessions that have not ended.
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// Interval at which a server that was replaced looks whether its sessions have ended.
+const LEAVE_CHECK: Duration = Duration::from_millis(50);
 
 /// A running server.
 #[derive(Debug)]
@@ -50,7 +57,7 @@ impl Server {
     /// # Errors
     /// One sentence for the person at the terminal.
     pub fn start(config: &Config, log: Log) -> Result<Self, ConfigError> {
-        Self::serve(config, Startup::open(config, Vec::new())?, log)
+        Self::serve(config, Startup::open(config, Inherited::default())?, log)
     }
 
     /// Begins to accept with resources that are already open.
@@ -206,10 +213,46 @@ impl Server {
         }
     }
 
+    /// Returns a function that opens the files of the log again while the server ends.
+    pub fn log_opener(&self) -> impl Fn() + Send + 'static {
+        let live = Arc::clone(&self.parts.foundation.live);
+        move || live.log().reopen()
+    }
+
+    /// Returns whether a successor has taken the place of this server.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        self.parts.foundation.live.is_replaced()
+    }
+
     /// Stops accepting, lets transfers finish within the configured time, and ends.
-    pub fn stop(mut self) {
-        self.parts.foundation.service.events.server(&Event::Stopping { sessions: self.clients() });
+    pub fn stop(self) {
         let grace = self.parts.foundation.live.effective().limits.stop_grace;
+        self.stop_within(grace);
+    }
+
+    /// Ends after a successor has taken the place of this server: sessions continue within the stop grace. When `hurry` is
+    /// rung, only transfers do.
+    pub fn leave(mut self, hurry: &Shutdown) {
+        // The manager has the successor as the main process by now.
+        self.manager = None;
+        let sessions = self.clients();
+        self.parts.foundation.service.events.server(&Event::Replaced { sessions });
+        self.parts.threads.close_listeners();
+        if let Some(registry) = &self.parts.registry {
+            registry.release_slaves();
+        }
+        let grace = self.parts.foundation.live.effective().limits.stop_grace;
+        let until = now() + grace;
+        while self.clients() > 0 && now() < until && !hurry.is_triggered() {
+            let _rung = hurry.wait(LEAVE_CHECK);
+        }
+        self.stop_within(if hurry.is_triggered() { grace } else { Duration::ZERO });
+    }
+
+    fn stop_within(mut self, grace: Duration) {
+        let sessions = self.clients();
+        self.parts.foundation.service.events.server(&Event::Stopping { sessions });
         if let Some((notifier, watchdog)) = &self.manager {
             watchdog.stop_checking();
             notifier.stopping(grace + STOP_RESERVE);
@@ -219,12 +262,23 @@ impl Server {
         if let Some(registry) = &self.parts.registry {
             registry.send_to_slaves(b"stop");
         }
-        for backend in &self.parts.backends {
-            backend.pool().wake_all();
+        self.wake_all();
+        let in_time = self.drain(now() + grace);
+        if !in_time {
+            self.parts.foundation.service.dismiss();
+            self.wake_all();
+            self.drain(now() + FAREWELL_TIME);
         }
-        let until = now() + grace;
-        let in_time =
-            self.parts.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0;
         self.parts.foundation.service.events.server(&Event::Stopped { in_time });
+    }
+
+    /// Gives every session a turn.
+    fn wake_all(&self) {
+        self.parts.backends.iter().for_each(|backend| backend.pool().wake_all());
+    }
+
+    /// Waits until every session has ended, at most until `until`; returns `true` if all have.
+    fn drain(&self, until: Instant) -> bool {
+        self.parts.backends.iter().filter(|backend| !backend.pool().drain(until)).count() == 0
     }
 }

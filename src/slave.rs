@@ -103,7 +103,8 @@ impl Slave {
             let mut current = match serving.take() {
                 Some(serving) if serving.text == assignment.text => serving,
                 Some(serving) => {
-                    serving.server.stop();
+                    // The master serves new clients itself meanwhile.
+                    serving.server.leave(stop);
                     return Ok(Ending::Outdated);
                 }
                 None => self.start(assignment)?,

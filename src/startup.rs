@@ -1,9 +1,12 @@
 //! Resources that need rights, opened before the server gives these up: its ports, its root, its users.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use std::sync::Arc;
 
 use nix::unistd::{Group as SystemGroup, User, geteuid};
 use rustix::fs::Mode;
+use rustix::net::{SocketAddrUnix, getsockname};
 
 use crate::balancer::command_socket::{CommandSocket, SocketOwner};
 use crate::ftp::path::Escaped;
@@ -27,6 +31,64 @@ use crate::storage::{
 };
 use crate::units::{reason, unreadable};
 
+/// The sockets that this process has not opened itself.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Those that the service manager has opened. Each takes the place of the listener with the same position. A second
+    /// socket without a second listener is for implicit TLS.
+    pub activated: Vec<TcpListener>,
+    /// Those that an earlier server has opened. Each takes the place of the listener with the same address.
+    pub handed_over: Vec<OwnedFd>,
+    /// A descriptor that hangs up when the earlier server has ended.
+    pub predecessor: Option<OwnedFd>,
+}
+
+impl Inherited {
+    /// Returns whether the service manager has not passed this socket itself.
+    #[must_use]
+    pub fn is_new_activated(&self, socket: &OwnedFd) -> bool {
+        let address = tcp_address(socket);
+        self.activated.iter().all(|known| known.local_addr().ok() != address)
+    }
+
+    /// Removes and returns the listener of this address.
+    fn take(&mut self, address: Option<IpAddr>, port: u16) -> Option<TcpListener> {
+        let found = self.handed_over.iter().position(|socket| {
+            let local = tcp_address(socket);
+            local.is_some_and(|local| {
+                let is_at = |ip| local.ip() == ip;
+                local.port() == port && address.map_or_else(|| local.ip().is_unspecified(), is_at)
+            })
+        })?;
+        Some(TcpListener::from(self.handed_over.remove(found)))
+    }
+
+    /// Removes and returns the socket that is bound to a path of which this is true.
+    fn take_unix(&mut self, is_wanted: impl Fn(&Path) -> bool) -> Option<OwnedFd> {
+        let is_wanted = |socket| unix_path(socket).is_some_and(|path| is_wanted(&path));
+        let found = self.handed_over.iter().position(is_wanted)?;
+        Some(self.handed_over.remove(found))
+    }
+}
+
+fn tcp_address(socket: &OwnedFd) -> Option<SocketAddr> {
+    SocketAddr::try_from(getsockname(socket).ok()?).ok()
+}
+
+fn unix_path(socket: &OwnedFd) -> Option<PathBuf> {
+    let address = SocketAddrUnix::try_from(getsockname(socket).ok()?).ok()?;
+    Some(PathBuf::from(OsStr::from_bytes(address.path()?.to_bytes())))
+}
+
+/// A main listener that is open.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) listen: Listen,
+    pub(crate) listener: TcpListener,
+    /// True if the service manager has opened the socket.
+    pub(crate) is_activated: bool,
+}
+
 /// The resources that have been opened.
 #[derive(Debug)]
 pub struct Startup {
@@ -36,7 +98,7 @@ pub struct Startup {
     /// The address of the name in `--public-address`.
     pub(crate) public: Option<Ipv4Addr>,
     /// The main listeners, in the order of the settings.
-    pub(crate) front: Vec<(Listen, TcpListener)>,
+    pub(crate) front: Vec<Front>,
     /// The slaves' own listeners, in order.
     pub(crate) own: Vec<TcpListener>,
     /// The listener of the status server, and the token of its clients.
@@ -45,45 +107,76 @@ pub struct Startup {
     pub(crate) control: Option<CommandSocket>,
     /// Warnings for the administrator: subject and reason.
     pub(crate) warnings: Vec<(&'static str, String)>,
+    /// A descriptor that hangs up when the earlier server, whose place this one takes, has ended.
+    pub(crate) predecessor: Option<OwnedFd>,
 }
 
 impl Startup {
-    /// Opens all resources. A socket inherited from systemd takes the place of the listener with the same position. A
-    /// second socket without a second listener is for implicit TLS.
+    /// Opens all resources, except for the sockets that are inherited.
     ///
     /// # Errors
     /// One sentence for the person at the terminal.
-    pub fn open(config: &Config, inherited: Vec<TcpListener>) -> Result<Self, ConfigError> {
+    pub fn open(config: &Config, mut inherited: Inherited) -> Result<Self, ConfigError> {
         check_paths(config)?;
         check_secrets(config)?;
         read_time_zone();
         let warnings = ephemeral_overlap(config).into_iter().collect();
         let public = config.public_name.as_deref().map(public_address).transpose()?;
-        let mut inherited = inherited.into_iter();
         let root = open_root(&config.root, "--root")?;
         let hosts = hosts(config, Arc::clone(&root))?;
         let acceptor = acceptor(config)?;
-        let mut front = Vec::new();
-        for listen in config.listeners() {
-            let listener =
-                inherited.next().map_or_else(|| bind(listen.address, listen.port), Ok)?;
-            front.push((listen, listener));
-        }
-        if let Some(listener) = inherited.next() {
-            if acceptor.is_none() {
-                let what = "the second inherited socket is for implicit TLS, which needs a certificate: --tls-cert and --tls-key, or --self-signed.";
-                return Err(ConfigError(what.to_owned()));
-            }
-            front.push((Listen { address: None, port: 0, tls: true }, listener));
-        }
-        let status = config.status.as_ref().map(|place| open_status(place, config)).transpose()?;
-        let control = open_control(config)?;
-        let ports = slave_ports(config)?;
+        let front = open_front(config, &mut inherited, acceptor.is_some())?;
+        let status = config.status.as_ref();
+        let status = status.map(|place| open_status(place, config, &mut inherited)).transpose()?;
+        let control = open_control(config, &mut inherited)?;
         let address = config.listeners().first().and_then(|listen| listen.address);
-        let own =
-            ports.into_iter().map(|port| bind(address, port)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { root, hosts, acceptor, public, front, own, status, control, warnings })
+        let own = slave_ports(config)?
+            .into_iter()
+            .map(|port| inherited.take(address, port).map_or_else(|| bind(address, port), Ok));
+        let own = own.collect::<Result<Vec<_>, _>>()?;
+        let predecessor = inherited.predecessor;
+        Ok(Self {
+            root,
+            hosts,
+            acceptor,
+            public,
+            front,
+            own,
+            status,
+            control,
+            warnings,
+            predecessor,
+        })
     }
+}
+
+/// Opens the main listeners that are not inherited.
+fn open_front(
+    config: &Config,
+    inherited: &mut Inherited,
+    has_certificate: bool,
+) -> Result<Vec<Front>, ConfigError> {
+    let mut activated = std::mem::take(&mut inherited.activated).into_iter();
+    let mut front = Vec::new();
+    for listen in config.listeners() {
+        let (listener, is_activated) = match activated.next() {
+            Some(listener) => (listener, true),
+            None => match inherited.take(listen.address, listen.port) {
+                Some(listener) => (listener, false),
+                None => (bind(listen.address, listen.port)?, false),
+            },
+        };
+        front.push(Front { listen, listener, is_activated });
+    }
+    if let Some(listener) = activated.next() {
+        if !has_certificate {
+            let what = "the second inherited socket is for implicit TLS, which needs a certificate: --tls-cert and --tls-key, or --self-signed.";
+            return Err(ConfigError(what.to_owned()));
+        }
+        let listen = Listen { address: None, port: 0, tls: true };
+        front.push(Front { listen, listener, is_activated: true });
+    }
+    Ok(front)
 }
 
 impl Startup {
@@ -102,8 +195,14 @@ impl Startup {
 }
 
 /// Creates the socket file for commands, with the user and the group that it is for.
-fn open_control(config: &Config) -> Result<Option<CommandSocket>, ConfigError> {
+fn open_control(
+    config: &Config,
+    inherited: &mut Inherited,
+) -> Result<Option<CommandSocket>, ConfigError> {
     let Some(path) = &config.control else { return Ok(None) };
+    if let Some(socket) = inherited.take_unix(|bound| CommandSocket::is_bound_for(bound, path)) {
+        return Ok(Some(CommandSocket::of(socket)));
+    }
     let user = config.user.as_deref().and_then(|name| User::from_name(name).ok().flatten());
     let user = user.filter(|_| geteuid().is_root()).map(|user| user.uid.as_raw());
     let owner = SocketOwner { user, group: control_group(config)? };
@@ -138,6 +237,7 @@ const TOKEN_CHARACTERS_MIN: usize = 16;
 fn open_status(
     place: &Place,
     config: &Config,
+    inherited: &mut Inherited,
 ) -> Result<(StatusListener, Option<String>), ConfigError> {
     let failed = |error: &io::Error| {
         ConfigError(format!("cannot listen on {place} for --status: {}.", reason(error)))
@@ -145,11 +245,17 @@ fn open_status(
     let token = status_token(config)?;
     let listener = match place {
         Place::Tcp(address) => {
-            let listener = TcpListener::bind(address).map_err(|error| failed(&error))?;
+            let listener = inherited.take(Some(address.ip()), address.port());
+            let listener = listener.map_or_else(|| TcpListener::bind(address), Ok);
+            let listener = listener.map_err(|error| failed(&error))?;
             listener.set_nonblocking(true).map_err(|error| failed(&error))?;
             StatusListener::Tcp(listener)
         }
-        Place::Unix(path) => StatusListener::Unix(bind_unix(path).map_err(|error| failed(&error))?),
+        Place::Unix(path) => {
+            let listener = inherited.take_unix(|bound| bound == path).map(UnixListener::from);
+            let listener = listener.map_or_else(|| bind_unix(path), Ok);
+            StatusListener::Unix(listener.map_err(|error| failed(&error))?)
+        }
     };
     // The socket itself decides who reaches a Unix socket.
     Ok((listener, token.filter(|_| matches!(place, Place::Tcp(_)))))

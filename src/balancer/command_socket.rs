@@ -49,6 +49,12 @@ pub struct SocketOwner {
 #[derive(Debug)]
 pub struct CommandSocket(OwnedFd);
 
+impl AsFd for CommandSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl CommandSocket {
     /// Creates the file, which takes the place of that of an earlier server. Called before any thread is started, because
     /// it changes the process's umask for a moment.
@@ -74,6 +80,22 @@ impl CommandSocket {
         };
         place().inspect_err(|_| drop(std::fs::remove_file(new)))?;
         Ok(Self(listening))
+    }
+
+    /// Creates the socket of an earlier server, which listens already.
+    #[must_use]
+    pub fn of(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+
+    /// Returns whether a socket that is bound to one path may have its file at another one, after the rename of
+    /// [`CommandSocket::open`].
+    #[must_use]
+    pub fn is_bound_for(bound: &Path, path: &Path) -> bool {
+        let bound = bound.as_os_str().as_encoded_bytes();
+        let process = bound.strip_prefix(path.as_os_str().as_encoded_bytes());
+        let process = process.and_then(|rest| rest.strip_prefix(b"."));
+        process.is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
     }
 
     /// Starts the thread that passes the commands that arrive to `requests`, until `stop` is rung. `address` is that of

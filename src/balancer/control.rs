@@ -2,13 +2,14 @@
 //! processes.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
 
 use super::handover::{Channel, Of, names, user_of};
+use super::identity::{Program, ServerIdentity};
 use super::request::receive_answer;
 
 /// The maximum time that a server may take to answer.
@@ -24,15 +25,15 @@ pub const PART: &str = "part";
 /// ban without an end.
 pub const ADOPT_BANS: &str = "adopt-bans";
 
-/// The command that asks for the address of a server.
+/// The command that asks for the identity of a server.
 pub(super) const WHERE: &str = "where";
 
-/// A running server: the name of its socket, its user and its address.
+/// A running server: the name of its socket, its user and its identity.
 #[derive(Debug)]
-struct Running {
-    name: String,
-    user: u32,
-    address: Option<IpAddr>,
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) user: u32,
+    pub(super) identity: ServerIdentity,
 }
 
 /// The server that gets a command.
@@ -42,13 +43,22 @@ pub enum Asked {
     File(PathBuf),
     /// The server on a port.
     Port {
-        /// The port.
-        port: u16,
-        /// The address, if several servers run on the port.
-        at: Option<IpAddr>,
+        /// The port, address and process.
+        selection: Selection,
         /// The socket file of another server, for when none runs on the port.
         otherwise: Option<&'static Path>,
     },
+}
+
+/// The selection of one of several servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection {
+    /// The port.
+    pub port: u16,
+    /// The address, if one is given.
+    pub at: Option<IpAddr>,
+    /// The process ID, if one is given.
+    pub process: Option<u32>,
 }
 
 /// Sends a command to a server, and returns the answer.
@@ -58,74 +68,104 @@ pub enum Asked {
 pub fn ask(asked: &Asked, command: &str) -> Result<String, String> {
     match *asked {
         Asked::File(ref path) => ask_file(path, command),
-        Asked::Port { port, at, otherwise } => ask_port(port, at, otherwise, command),
+        Asked::Port { selection, otherwise } => ask_port(selection, otherwise, command),
     }
 }
 
-/// Sends a command to the server on a port. Root reaches the servers of all users; its own are preferred.
+/// Sends a command to the server on a port. Root reaches the servers of all users; its own are preferred. A server that
+/// only finishes its sessions is not asked, unless it is the only one or is selected by its process.
 fn ask_port(
-    port: u16,
-    at: Option<IpAddr>,
+    selection: Selection,
     otherwise: Option<&Path>,
     command: &str,
 ) -> Result<String, String> {
-    let of = if geteuid().is_root() { Of::All } else { Of::This };
-    let mut running = running(port, of);
-    if let Some(at) = at {
-        running.retain(|server| server.address == Some(at));
-    } else if running.iter().any(|server| server.user == geteuid().as_raw()) {
-        running.retain(|server| server.user == geteuid().as_raw());
-    }
-    let place = |server: &Running| {
-        let address = server
-            .address
-            .map_or_else(|| "?".to_owned(), |ip| SocketAddr::new(ip, port).to_string());
-        format!("{address} (user {})", server.user)
-    };
+    let shows_all = command.ends_with("status");
+    let running = selected(selection, shows_all);
     match (running.as_slice(), otherwise.filter(|path| path.exists())) {
         ([], Some(path)) => ask_file(path, command),
         ([], None) => Err(format!(
-            "no ftpserver of this user is running on port {port}; select another with --port."
+            "no ftpserver of this user is running on port {}; select another with --port.",
+            selection.port
         )),
         ([server], _) => ask_one(&server.name, command),
         // `status` changes nothing, so all servers are shown.
-        (servers, _) if command.ends_with("status") => {
+        (servers, _) if shows_all => {
             let shown = servers.iter().map(|server| {
-                Ok(format!("server {}\n{}", place(server), ask_one(&server.name, command)?))
+                Ok(format!("server {}\n{}", server.place(), ask_one(&server.name, command)?))
             });
             shown.collect::<Result<Vec<_>, String>>().map(|all| all.join("\n"))
         }
         (servers, _) => {
-            let places: Vec<String> = servers.iter().map(place).collect();
+            let places: Vec<String> = servers.iter().map(Running::place).collect();
             Err(format!(
-                "several servers run on port {port}: {}; select one with --bind.",
+                "several servers run on port {}: {}; select one with --bind or --process.",
+                selection.port,
                 places.join(", ")
             ))
         }
     }
 }
 
+impl Running {
+    /// Returns the address, user and process, for a person.
+    fn place(&self) -> String {
+        let Self { user, identity: ServerIdentity { address, process, is_leaving, .. }, .. } = self;
+        let state = if *is_leaving { ", finishes its sessions" } else { "" };
+        format!("{address} (user {user}, process {process}{state})")
+    }
+
+    fn is_at(&self, ip: IpAddr) -> bool {
+        self.identity.address.ip() == ip
+    }
+}
+
+/// Returns the program that the selected server runs; `None` if there is no such server, or it does not show it.
+#[must_use]
+pub fn program_of(selection: Selection) -> Option<Option<Program>> {
+    selected(selection, false).first().map(|server| server.identity.program)
+}
+
+/// Returns the selected servers.
+fn selected(selection: Selection, shows_all: bool) -> Vec<Running> {
+    let own = geteuid();
+    let mut found = running(selection.port, if own.is_root() { Of::All } else { Of::This });
+    if selection.at.is_none() && found.iter().any(|server| server.user == own.as_raw()) {
+        found.retain(|server| server.user == own.as_raw());
+    }
+    found.retain(|server| selection.at.is_none_or(|at| server.is_at(at)));
+    match selection.process {
+        Some(process) => found.retain(|server| server.identity.process == process),
+        None if !shows_all && found.iter().any(|server| !server.identity.is_leaving) => {
+            found.retain(|server| !server.identity.is_leaving);
+        }
+        None => {}
+    }
+    found
+}
+
 /// Returns the servers of a port that answer.
-fn running(port: u16, of: Of) -> Vec<Running> {
+pub(super) fn running(port: u16, of: Of) -> Vec<Running> {
     let servers = names(port, of).into_iter().filter_map(|name| {
-        let answer = ask_one(&name, WHERE).ok()?;
-        let address = answer.trim().parse::<SocketAddr>().ok();
-        Some(Running { user: user_of(&name)?, name, address: address.map(|address| address.ip()) })
+        let identity = ServerIdentity::read(&ask_one(&name, WHERE).ok()?)?;
+        Some(Running { user: user_of(&name)?, name, identity })
     });
     servers.collect()
 }
 
 /// Connects to the master of this port. If there are several, connects to the one at this address, or at all addresses;
-/// without an address, to the first.
+/// without an address, to the first. One that only finishes its sessions is left out.
 ///
 /// # Errors
 /// Returns the errors of [`Channel::connect`].
 pub fn connect(port: u16, at: Option<IpAddr>) -> io::Result<Channel> {
-    let Some(at) = at.filter(|_| names(port, Of::This).len() > 1) else {
+    if names(port, Of::This).len() <= 1 {
         return Channel::connect(port);
-    };
+    }
     let mut running = running(port, Of::This);
-    running.retain(|server| server.address.is_some_and(|ip| ip == at || ip.is_unspecified()));
+    running.retain(|server| {
+        let ip = server.identity.address.ip();
+        !server.identity.is_leaving && at.is_none_or(|at| ip == at || ip.is_unspecified())
+    });
     let found = running.first().ok_or(io::ErrorKind::ConnectionRefused)?;
     Channel::connect_to(&found.name)
 }

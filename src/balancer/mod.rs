@@ -10,10 +10,12 @@ mod backend;
 pub mod command_socket;
 pub mod control;
 pub mod handover;
+pub mod identity;
 pub mod local_backend;
 pub mod registry;
 pub mod request;
 mod round_robin;
+pub mod takeover;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use super::backend::{Backend, Dispatcher, Load, Unavailable};
 use super::control::{ADOPT_BANS, PART, SEPARATOR, WHERE};
 use super::handover::{Channel, Claim, RegistrationSocket};
+use super::identity::{Program, ServerIdentity};
 use super::request::{Request, receive_answer};
 use crate::net::admitted::AdmittedClient;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
@@ -243,6 +245,8 @@ pub struct Registry {
     /// The permits of all clients, with the bans.
     limits: Arc<ConnectionLimits>,
     wake: Arc<Wakeup>,
+    /// True when a successor has taken the place of this server.
+    is_leaving: AtomicBool,
 }
 
 impl Registry {
@@ -257,7 +261,24 @@ impl Registry {
         let socket = RegistrationSocket::open(address)?;
         let settings = Mutex::new(setup.settings.clone());
         let slaves = Mutex::default();
-        Ok(Arc::new(Self { socket, address, setup, settings, slaves, requests, limits, wake }))
+        let is_leaving = AtomicBool::new(false);
+        Ok(Arc::new(Self {
+            socket,
+            address,
+            setup,
+            settings,
+            slaves,
+            requests,
+            limits,
+            wake,
+            is_leaving,
+        }))
+    }
+
+    /// Leaves all slaves to the successor of this server. From now on, only commands of administrators are served.
+    pub fn release_slaves(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+        self.wake.signal();
     }
 
     /// Sends every slave the settings, and requests it to read users and certificates again.
@@ -272,8 +293,11 @@ impl Registry {
         self.slaves.lock().clone()
     }
 
-    /// Sends every slave a command, such as `stop` (finish the transfers and end).
+    /// Sends every slave a command, such as `stop` (finish the transfers and end), unless they are left to a successor.
     pub fn send_to_slaves(&self, word: &[u8]) {
+        if self.is_leaving.load(Ordering::Acquire) {
+            return;
+        }
         for slave in self.slaves() {
             // A slave that cannot be reached sees the connection close.
             let _sent = slave.channel.send(word, &[]);
@@ -317,6 +341,12 @@ impl Registry {
                             closed_until = Some(clock() + PAUSE);
                         }
                     }
+                }
+            }
+            if self.is_leaving.load(Ordering::Acquire) {
+                // They keep their clients, and register with the successor.
+                for slave in &slaves {
+                    self.remove(slave);
                 }
             }
             for offer in slaves.iter().flat_map(|slave| slave.settle(clock())) {
@@ -365,9 +395,13 @@ impl Registry {
     /// Reads a message of a slave, and removes the slave if it leaves.
     fn receive_from(&self, slave: &Arc<SlaveProcess>) {
         if !slave.receive() {
-            slave.state.lock().gone = true;
-            self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
+            self.remove(slave);
         }
+    }
+
+    fn remove(&self, slave: &Arc<SlaveProcess>) {
+        slave.state.lock().gone = true;
+        self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
     }
 
     /// Accepts a connection; returns `false` if that is not possible now.
@@ -403,13 +437,16 @@ impl Registry {
         let Ok(Some((message, _))) = connection.receive() else { return };
         let message = String::from_utf8_lossy(&message).into_owned();
         if let Some(wanted) = message.strip_prefix("register") {
+            if self.is_leaving.load(Ordering::Acquire) {
+                return;
+            }
             self.register(connection, wanted.trim().parse().ok(), dispatcher, now);
             return;
         }
         let is_where = message == WHERE;
         let request = Request::new(connection, message);
         if is_where {
-            request.reply(&Ok(self.address.to_string()));
+            request.reply(&Ok(self.identity().to_string()));
         } else if let Err(refused) = self.requests.try_send(request) {
             refused.into_inner().reply(&Err("too many commands wait; try again.".to_owned()));
         }
@@ -432,6 +469,15 @@ impl Registry {
         // All are asked before the first answer is awaited.
         let asked: Vec<Channel> = asked.collect();
         asked.iter().filter_map(|channel| receive_answer(channel, until, clock).ok()).collect()
+    }
+
+    fn identity(&self) -> ServerIdentity {
+        ServerIdentity {
+            address: self.address,
+            process: std::process::id(),
+            is_leaving: self.is_leaving.load(Ordering::Acquire),
+            program: Program::of_this_process(),
+        }
     }
 
     fn register(

@@ -1,7 +1,7 @@
 //! One command of an administrator to a running server, and the answer, which may take several messages.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use super::handover::Channel;
@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The first byte of a message: more parts follow, or this is the last part of an answer, or of a refusal.
 const MORE: u8 = b'+';
 const DONE: u8 = b'.';
-const FAILED: u8 = b'!';
+pub(super) const FAILED: u8 = b'!';
 
 /// A command, and the connection that waits for the answer.
 #[derive(Debug)]
@@ -42,6 +42,11 @@ impl Request {
         Self { channel, command, by }
     }
 
+    /// Returns the connection, for an answer of another kind.
+    pub(super) fn into_channel(self) -> Channel {
+        self.channel
+    }
+
     /// Sends the answer. A process that does not read it in time loses the rest.
     pub fn reply(self, answer: &Answer) {
         let (text, last) = match answer {
@@ -50,22 +55,27 @@ impl Request {
         };
         let mut parts = text.as_bytes().chunks(PART_BYTES_MAX).peekable();
         if parts.peek().is_none() {
-            let _sent = send(&self.channel, &[last]);
+            let _sent = send(&self.channel, &[last], &[]);
             return;
         }
         while let Some(part) = parts.next() {
             let mut message = vec![if parts.peek().is_some() { MORE } else { last }];
             message.extend_from_slice(part);
-            if send(&self.channel, &message).is_err() {
+            if send(&self.channel, &message, &[]).is_err() {
                 return;
             }
         }
     }
 }
 
-fn send(channel: &Channel, message: &[u8]) -> io::Result<()> {
+/// Sends a message with descriptors, and waits for room.
+pub(super) fn send(
+    channel: &Channel,
+    message: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     loop {
-        match channel.send(message, &[]) {
+        match channel.send(message, descriptors) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 wait(channel, Interest::Writable, PART_TIMEOUT)?;
             }
@@ -107,7 +117,7 @@ pub fn receive_answer(
     }
 }
 
-fn wait(channel: &Channel, interest: Interest, timeout: Duration) -> io::Result<()> {
+pub(super) fn wait(channel: &Channel, interest: Interest, timeout: Duration) -> io::Result<()> {
     let ready = sys::wait(channel.as_fd(), interest, timeout)?;
     if ready { Ok(()) } else { Err(io::ErrorKind::TimedOut.into()) }
 }

@@ -12,13 +12,15 @@ use argh::FromArgs;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
 use poolftpd::Server;
-use poolftpd::internal::balancer::control::{self, Asked};
+use poolftpd::internal::balancer::control::{self, Asked, Selection};
+use poolftpd::internal::balancer::takeover::{Predecessor, TAKE_OVER};
 use poolftpd::internal::check::{self, Environment, Finding, Request};
 use poolftpd::internal::cli;
 use poolftpd::internal::convert::convert;
 use poolftpd::internal::events::Event;
 use poolftpd::internal::hooks::{self, Checks, Hooks, Key};
 use poolftpd::internal::log::Log;
+use poolftpd::internal::net::listener::Shutdown;
 use poolftpd::internal::net::tls;
 use poolftpd::internal::net::tls::self_signed;
 use poolftpd::internal::notify::Notifier;
@@ -27,14 +29,21 @@ use poolftpd::internal::sandbox::{become_user, sandbox};
 use poolftpd::internal::settings::{
     Arguments, Config, ConfigError, Problem, Settings, pages, with_user_files,
 };
-use poolftpd::internal::startup::{Startup, check_secrets};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use poolftpd::internal::startup::{Inherited, Startup, check_secrets};
+use poolftpd::internal::update;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpserver";
 
 /// Interval at which `ctl top` shows the transfers again on a terminal.
 const TOP_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The signal that the process sends itself when a successor has taken its place.
+const REPLACED: i32 = SIGUSR2;
+
+/// The flag of `update` that replaces the server also by the same program.
+const REPLACE: &str = "--replace";
 
 /// Clears a terminal, and moves to its first line.
 const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
@@ -72,6 +81,9 @@ struct ControlArguments {
     /// socket file of the server, as in --control (default: that of the configuration file)
     #[argh(option, arg_name = "path")]
     socket: Option<PathBuf>,
+    /// process ID of the server, such as that of one that finishes its sessions after an update
+    #[argh(option, arg_name = "pid")]
+    process: Option<u32>,
 
     /// print JSON
     #[argh(switch)]
@@ -172,24 +184,32 @@ fn main() -> ExitCode {
         Some(word) if word == "convert" => convert_configuration(),
         Some(word) if word == "hooks" => run_hooks().unwrap_or_else(|status| status),
         Some(word) if word == "check" => check_settings().unwrap_or_else(|status| status),
-        _ => start().unwrap_or_else(|status| status),
+        Some(word) if word == "update" => update_server().unwrap_or_else(|status| status),
+        Some(word) if word == TAKE_OVER => start(2).unwrap_or_else(|status| status),
+        _ => start(1).unwrap_or_else(|status| status),
     }
 }
 
-/// Reads the settings, and serves.
-fn start() -> Result<ExitCode, ExitCode> {
-    let words = cli::words(PROGRAM, 1)?;
-    let arguments: Arguments = cli::parsed(PROGRAM, &words, Some(&pages::help()))?;
+/// Reads the flags after the first `skipped` words, the environment and the file.
+fn settings(words: &[String]) -> Result<(Arguments, Environment, Config), ExitCode> {
+    let arguments: Arguments = cli::parsed(PROGRAM, words, Some(&pages::help()))?;
     let (environment, problems) = with_user_files(std::env::vars_os().collect());
     if !problems.is_empty() {
         return Err(refuse(problems));
     }
     let config = read_settings(&arguments, &environment).map_err(refuse)?;
+    Ok((arguments, environment, config))
+}
+
+/// Reads the settings, and serves. After `take-over`, takes the place of the running server, if there is one.
+fn start(skipped: usize) -> Result<ExitCode, ExitCode> {
+    let (arguments, environment, config) = settings(&cli::words(PROGRAM, skipped)?)?;
+    let takes_over = skipped > 1;
     let read_again = move |_: &Config| {
         let sentences = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect();
         read_settings(&arguments, &environment).map_err(sentences)
     };
-    Ok(match serve(&config, Box::new(read_again)) {
+    Ok(match serve(&config, takes_over, Box::new(read_again)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(what) => {
             cli::complain(PROGRAM, &what);
@@ -257,27 +277,31 @@ fn server_of(arguments: &ControlArguments) -> Result<Asked, Vec<Problem>> {
     if let Some(path) = &arguments.socket {
         return Ok(Asked::File(path.clone()));
     }
-    let at = arguments.bind;
+    let at_port = |port, otherwise| Asked::Port {
+        selection: Selection { port, at: arguments.bind, process: arguments.process },
+        otherwise,
+    };
     if let Some(port) = arguments.port {
-        return Ok(Asked::Port { port, at, otherwise: None });
+        return Ok(at_port(port, None));
     }
     let words: Vec<&str> =
         arguments.config.iter().flat_map(|file| ["--config", file.as_str()]).collect();
     // Two valid words at most.
     let Ok(of_file) = Arguments::from_args(&[PROGRAM], &words) else {
-        return Ok(Asked::Port { port: 0, at, otherwise: None });
+        return Ok(at_port(0, None));
     };
     let (settings, problems) = Settings::read(&of_file, &std::env::vars_os().collect::<Vec<_>>());
     if !problems.is_empty() {
         return Err(problems);
     }
     let config = settings.config()?;
-    if let Some(path) = &config.control {
+    // The file is that of the server that accepts clients.
+    if let Some(path) = config.control.as_ref().filter(|_| arguments.process.is_none()) {
         return Ok(Asked::File(path.clone()));
     }
     let port = config.listeners().first().map_or(0, |listen| listen.port);
     let otherwise = arguments.config.is_none().then_some(Path::new(CONTROL_FILE));
-    Ok(Asked::Port { port, at, otherwise })
+    Ok(at_port(port, otherwise))
 }
 
 /// Sends a command to a running server, as in `ftpserver ctl status`.
@@ -345,9 +369,27 @@ fn make_certificate(path: &Path) -> Result<String, String> {
 }
 
 /// Returns the sockets inherited from systemd (`LISTEN_FDS`).
-fn inherited() -> Vec<TcpListener> {
+fn activated() -> Vec<TcpListener> {
     let mut found = ListenFd::from_env();
     (0..found.len()).filter_map(|index| found.take_tcp_listener(index).ok().flatten()).collect()
+}
+
+/// Replaces the running server by this program, if the program has changed; otherwise makes it reload.
+fn update_server() -> Result<ExitCode, ExitCode> {
+    const NAME: &str = "ftpserver update";
+    let fail = |what: &str| {
+        cli::complain(NAME, what);
+        ExitCode::FAILURE
+    };
+    let mut words = cli::words(NAME, 2)?;
+    let before = words.len();
+    words.retain(|word| word != REPLACE);
+    let replaces = words.len() < before;
+    // Mistakes are found before anything changes.
+    let (_, _, config) = settings(&words)?;
+    let answer = update::update(&config, &words, replaces).map_err(|what| fail(&what))?;
+    cli::print(&answer);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the listening addresses on a separate thread, because standard output may be a pipe that is not read.
@@ -372,9 +414,17 @@ fn report_hooks(error: &io::Error) {
 }
 
 /// Reports to the service manager from now on. A manager that cannot be reached is no reason to serve nobody.
-fn report(notifier: io::Result<Option<Notifier>>, server: &mut Server) -> io::Result<()> {
+fn report(
+    notifier: io::Result<Option<Notifier>>,
+    predecessor: Option<&Predecessor>,
+    server: &mut Server,
+) -> io::Result<()> {
     match notifier {
-        Ok(notifier) => notifier.map_or(Ok(()), |notifier| server.report_to(notifier)),
+        Ok(None) => Ok(()),
+        Ok(Some(notifier)) => server.report_to(match predecessor {
+            Some(predecessor) => notifier.taking_over(predecessor.watchdog),
+            None => notifier,
+        }),
         Err(why) => {
             cli::complain(PROGRAM, &format!("cannot report to the service manager: {why}."));
             Ok(())
@@ -382,8 +432,46 @@ fn report(notifier: io::Result<Option<Notifier>>, server: &mut Server) -> io::Re
     }
 }
 
-/// Serves until SIGTERM or SIGINT; a second signal ends the process without waiting for transfers.
-fn serve(config: &Config, read_again: Source) -> Result<(), String> {
+/// Ends the server. The next stop signal ends the process without waiting for transfers. When the server leaves, because it
+/// was replaced, the first one only ends the wait for its sessions.
+fn end(server: Server, mut signals: Signals, leaves: bool) -> Result<(), String> {
+    let text = |error: io::Error| format!("cannot stop: {error}.");
+    let (hurry, reopen) = (Shutdown::new().map_err(text)?, server.log_opener());
+    let end_at_once = || {
+        // The next signal has its default effect.
+        [SIGTERM, SIGINT].into_iter().try_for_each(|signal| {
+            signal_hook::flag::register_conditional_default(signal, Arc::new(true.into())).map(drop)
+        })
+    };
+    let (handle, rung) = (signals.handle(), hurry.clone());
+    let finish = move || {
+        if leaves {
+            server.leave(&rung);
+        } else {
+            server.stop();
+        }
+        handle.close();
+    };
+    let ending = std::thread::Builder::new().name("stop".to_owned()).spawn(finish).map_err(text)?;
+    if !leaves {
+        end_at_once().map_err(text)?;
+    }
+    for signal in signals.forever() {
+        match signal {
+            SIGUSR1 => reopen(),
+            SIGTERM | SIGINT if leaves && !hurry.is_triggered() => {
+                hurry.trigger();
+                end_at_once().map_err(text)?;
+            }
+            _ => {}
+        }
+    }
+    let _ended = ending.join();
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT, or until a successor takes over. `takes_over` takes the place of the running server.
+fn serve(config: &Config, takes_over: bool, read_again: Source) -> Result<(), String> {
     let text = |error: io::Error| format!("cannot start: {error}.");
     // The files read now may be on a disk that hangs. Until there is something to stop, a stop signal ends the process
     // at once.
@@ -392,7 +480,7 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
         signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&is_starting))
             .map_err(text)?;
     }
-    let mut signals = Signals::new([SIGHUP, SIGUSR1]).map_err(text)?;
+    let mut signals = Signals::new([SIGHUP, SIGUSR1, REPLACED]).map_err(text)?;
     let sentence = |error: ConfigError| error.to_string();
     // Checked before a certificate is created where clients could fetch it.
     check_secrets(config).map_err(sentence)?;
@@ -402,7 +490,9 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     cli::log_panics(PROGRAM);
     cli::raise_descriptor_limit();
     let notifier = Notifier::from_environment();
-    let startup = Startup::open(config, inherited()).map_err(sentence)?;
+    let mut inherited = Inherited { activated: activated(), ..Inherited::default() };
+    let predecessor = if takes_over { update::take_over(config, &mut inherited)? } else { None };
+    let startup = Startup::open(config, inherited).map_err(sentence)?;
     // Comes before the sandbox, in which nothing can be executed.
     let hooks = hooks::start(config).map_err(sentence)?;
     // Comes before any thread.
@@ -423,25 +513,24 @@ fn serve(config: &Config, read_again: Source) -> Result<(), String> {
     let mut server = Server::serve(config, startup, log).map_err(sentence)?;
     let _hooks = hooks.map(|helper| helper.watch(report_hooks)).transpose().map_err(text)?;
     server.read_settings_from(read_again);
-    report(notifier, &mut server).map_err(text)?;
+    report(notifier, predecessor.as_ref(), &mut server).map_err(text)?;
+    if let Some(predecessor) = predecessor {
+        predecessor.replace();
+    }
     announce(&server, pin.as_deref()).map_err(text)?;
     // Nothing here waits for a file or a reader, so signals are handled whatever hangs.
+    let mut leaves = false;
     for signal in signals.forever() {
         match signal {
             SIGHUP => server.reload_apart(),
             SIGUSR1 => server.reopen_log(),
-            _ => break,
+            // Anyone with the right to can send this signal.
+            REPLACED if !server.is_replaced() => {}
+            _ => {
+                leaves = signal == REPLACED;
+                break;
+            }
         }
     }
-    let handle = std::thread::Builder::new()
-        .name("stop".to_owned())
-        .spawn(move || server.stop())
-        .map_err(text)?;
-    // The second signal has its default effect and ends the process.
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_default(signal, Arc::new(true.into()))
-            .map_err(text)?;
-    }
-    let _ended = handle.join();
-    Ok(())
+    end(server, signals, leaves)
 }

@@ -6,10 +6,12 @@
 //! Not here: the connection (`balancer/request`), and who may connect (`balancer/handover`).
 
 mod bans;
+mod end;
 mod output;
 mod scope;
 mod sessions;
 mod state;
+mod successor;
 mod users;
 
 use std::time::Duration;
@@ -18,11 +20,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::balancer::control::{ADOPT_BANS, PART, SEPARATOR};
 use crate::balancer::request::{Answer, Request};
+use crate::balancer::takeover::TAKE_OVER;
 use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::reload::reload;
 use crate::units::network;
 
+use end::stop;
 use output::{Cell, Form, row};
 pub(crate) use scope::Controls;
 use scope::Scope;
@@ -63,6 +67,9 @@ impl Controls {
     }
 
     fn serve(&self, request: Request) {
+        if request.command.split(SEPARATOR).nth(1) == Some(TAKE_OVER) {
+            return self.hand_over(request);
+        }
         let answer = self.carry_out(&request.command);
         let mut words = request.command.split(SEPARATOR);
         let form = words.next().unwrap_or_default();
@@ -167,11 +174,4 @@ fn changes(command: &[&str]) -> bool {
             !["status", "who", "top", "bans", "quota", "certificates", "ready"].contains(first)
         }
     }
-}
-
-/// Requests the end of this process, as SIGTERM does: transfers may finish within the stop grace.
-fn stop() -> Answer {
-    use rustix::process::{Signal, getpid, kill_process};
-    kill_process(getpid(), Signal::TERM).map_err(|error| format!("cannot stop: {error}."))?;
-    Ok("the server stops\n".to_owned())
 }

@@ -1,6 +1,7 @@
 //! The parts of a server that a command uses, the form of its answer, and the answers of slave processes.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,6 +32,8 @@ pub(crate) struct Controls {
     pub(crate) acceptors: Option<Arc<Acceptors>>,
     /// Locked while the files of users are counted.
     pub(crate) counting: Arc<Mutex<()>>,
+    /// True while a successor starts.
+    pub(crate) handing_over: Arc<AtomicBool>,
     /// The time of the start.
     pub(crate) begun: Timestamp,
     pub(crate) clock: fn() -> Instant,

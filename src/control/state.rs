@@ -44,7 +44,13 @@ impl Scope<'_> {
     }
 
     fn slave(&self, load: &Load) -> String {
-        let state = if load.draining { "draining" } else { "serving" };
+        let state = if self.controls.live.is_replaced() {
+            "leaving"
+        } else if load.draining {
+            "draining"
+        } else {
+            "serving"
+        };
         let process = match (load.process, self.form) {
             (Some(process), _) => Cell::Number(process.into()),
             (None, Form::Text) => Cell::text("in master"),
@@ -89,6 +95,8 @@ impl Scope<'_> {
         let loads = controls.balancer.loads();
         let reason = if controls.service.is_stopping() {
             "stopping"
+        } else if controls.live.is_replaced() {
+            "leaving"
         } else if !loads.is_empty() && loads.iter().all(|load| load.draining) {
             "draining"
         } else if controls.live.connection_limits().are_full() {

@@ -72,6 +72,7 @@ pub const EVENT_NAMES: &[&str] = &[
     "disconnect",
     "error",
     "log-lines-lost",
+    "replaced",
     "stopping",
     "stopped",
 ];
@@ -202,6 +203,10 @@ pub enum Event<'a> {
     LogLinesLost {
         count: u64,
     },
+    /// A successor has taken the place of the server, which finishes its sessions.
+    Replaced {
+        sessions: usize,
+    },
     Stopping {
         sessions: usize,
     },
@@ -260,6 +265,7 @@ impl Event<'_> {
             Self::Error { .. } => "error",
             Self::Probes { .. } => "probes",
             Self::LogLinesLost { .. } => "log-lines-lost",
+            Self::Replaced { .. } => "replaced",
             Self::Stopping { .. } => "stopping",
             Self::Stopped { .. } => "stopped",
         }
@@ -365,7 +371,9 @@ impl Event<'_> {
                 visit("address", Value::Address(*address));
                 visit("count", Value::Number(*count));
             }
-            Self::Stopping { sessions } => visit("sessions", Value::Number(*sessions as u64)),
+            Self::Replaced { sessions } | Self::Stopping { sessions } => {
+                visit("sessions", Value::Number(*sessions as u64));
+            }
             Self::Stopped { in_time } => visit("in_time", Value::Flag(*in_time)),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ use crate::control::{self, Controls};
 use crate::events::Event;
 use crate::log::Log;
 use crate::settings::{Config, Listen};
-use crate::startup::Startup;
+use crate::startup::{Front, Startup};
 use crate::status::{self, StatusListener};
 use crate::storage::{Hosts, all_recovered};
 
@@ -56,7 +57,18 @@ pub(super) struct Parts {
 /// Starts backends and listeners. Without slaves there is one backend, the master itself. With slaves, each has one
 /// behind its own listener, and the main listeners balance clients over all of them.
 pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Parts> {
-    let Startup { root, hosts, acceptor, public, front, own, status, control, warnings } = startup;
+    let Startup {
+        root,
+        hosts,
+        acceptor,
+        public,
+        front,
+        own,
+        status,
+        control,
+        warnings,
+        predecessor,
+    } = startup;
     for (what, why) in &warnings {
         log.server(&Event::Warning { message: what, reason: why });
     }
@@ -67,7 +79,7 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
     let foundation = Foundation::new(read, &config, hosts, acceptor, log)?;
     let service = &foundation.service;
     if config.allows_writing() {
-        sweeper::run(&threads.stop, service, &foundation.live)?;
+        sweeper::run(&threads.closing, service, &foundation.live, predecessor)?;
     } else {
         // Nothing is written here, so there is nothing to recover.
         all_recovered();
@@ -76,7 +88,7 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
         threads.renew_public_address(name, service.clone())?;
     }
     threads.watch_expiry(service)?;
-    let main = front.first().map(|(_, listener)| listener.local_addr()).transpose()?;
+    let main = front.first().map(|front| front.listener.local_addr()).transpose()?;
     let registry =
         main.and_then(|address| open_registry(address, setup, commands.clone(), &foundation));
     let backends = start_backends(&config, own.len(), &foundation)?;
@@ -96,8 +108,10 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
         parts.run_status(&config, listener, token.as_deref())?;
     }
     if let (Some(socket), Some(address)) = (control, main) {
-        let (stop, requests) = (parts.threads.stop.clone(), parts.commands.clone());
-        parts.threads.join([socket.start(stop, address, requests, now)?]);
+        let requests = parts.commands.clone();
+        let copy = socket.as_fd().try_clone_to_owned()?;
+        let start = |closing| Ok(vec![socket.start(closing, address, requests, now)?]);
+        parts.threads.accept(copy, start)?;
     }
     parts.run_control(requests)?;
     Ok(parts)
@@ -136,13 +150,15 @@ pub(super) fn start_slave(
 fn effective(
     read: &Config,
     public: Option<std::net::Ipv4Addr>,
-    front: &[(Listen, TcpListener)],
+    front: &[Front],
 ) -> io::Result<Config> {
     let mut config = read.clone();
     config.public_address = public.or(config.public_address);
     config.listen = front
         .iter()
-        .map(|(listen, listener)| Ok(Listen { port: listener.local_addr()?.port(), ..*listen }))
+        .map(|Front { listen, listener, .. }| {
+            Ok(Listen { port: listener.local_addr()?.port(), ..*listen })
+        })
         .collect::<io::Result<_>>()?;
     Ok(config)
 }
@@ -188,14 +204,14 @@ fn arrivals(foundation: &Foundation, balancer: Arc<Balancer>) -> Arrivals {
 
 impl Parts {
     /// Begins to accept on the main listeners, which a reload can change.
-    fn accept_main(&mut self, front: Vec<(Listen, TcpListener)>) -> io::Result<()> {
+    fn accept_main(&mut self, front: Vec<Front>) -> io::Result<()> {
         let arrivals = self.arrivals.clone();
         let accept = move |listener, stop| arrivals.listen(listener, None, stop);
         let acceptors = Arc::new(Acceptors::new(Box::new(accept)));
         self.threads.acceptors = Some(Arc::clone(&acceptors));
-        for (listen, listener) in front {
-            self.listeners.push(Listener { address: listener.local_addr()?, slave: None });
-            acceptors.add(listen, listener)?;
+        for front in front {
+            self.listeners.push(Listener { address: front.listener.local_addr()?, slave: None });
+            acceptors.add(front)?;
         }
         self.foundation.live.use_acceptors(acceptors);
         Ok(())
@@ -207,9 +223,9 @@ impl Parts {
         let is_own = |backend: &&Arc<LocalBackend>| backend.number() == Some(number);
         let own = self.backends.iter().filter(is_own).cloned().collect();
         let arrivals = arrivals(&self.foundation, Arc::new(Balancer::new(own, None)));
-        let thread = arrivals.listen(listener, Some(number), self.threads.stop.clone())?;
-        self.threads.join([thread]);
-        Ok(())
+        let copy = listener.as_fd().try_clone_to_owned()?;
+        let start = |closing| Ok(vec![arrivals.listen(listener, Some(number), closing)?]);
+        self.threads.accept(copy, start)
     }
 
     /// Serves metrics, health and the status page.
@@ -230,9 +246,8 @@ impl Parts {
             shows_paths: config.status_paths,
         };
         let source = monitored.into_source(Arc::clone(&self.foundation.metrics));
-        let threads = status::start(listener, token, source, &self.threads.stop)?;
-        self.threads.join(threads);
-        Ok(())
+        let copy = listener.as_fd().try_clone_to_owned()?;
+        self.threads.accept(copy, |closing| status::start(listener, token, source, &closing))
     }
 
     /// Carries out the commands of administrators.
@@ -245,6 +260,7 @@ impl Parts {
             registry: self.registry.clone(),
             acceptors: self.threads.acceptors.clone(),
             counting: Arc::default(),
+            handing_over: Arc::default(),
             begun: Timestamp::now(),
             clock: now,
         };

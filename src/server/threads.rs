@@ -1,6 +1,7 @@
 //! The threads of a server besides its workers: accept loops, the registry, periodic work.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -24,20 +25,39 @@ const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
 /// started.
 #[derive(Debug)]
 pub(super) struct Threads {
+    /// Triggered when the server accepts no more connections.
+    pub(super) closing: Shutdown,
+    /// Triggered when the server stops.
     pub(super) stop: Shutdown,
     /// The main listeners; a slave process has none.
     pub(super) acceptors: Option<Arc<Acceptors>>,
     joined: Vec<JoinHandle<()>>,
+    /// Those that end when `closing` is triggered.
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Threads {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { stop: Shutdown::new()?, acceptors: None, joined: Vec::new() })
+        Ok(Self {
+            closing: Shutdown::new()?,
+            stop: Shutdown::new()?,
+            acceptors: None,
+            joined: Vec::new(),
+            accepting: Vec::new(),
+        })
     }
 
-    /// Adds threads that end when `stop` is triggered.
-    pub(super) fn join(&mut self, threads: impl IntoIterator<Item = JoinHandle<()>>) {
-        self.joined.extend(threads);
+    /// Adds threads that accept connections, and end when `closing` is triggered. A successor gets the socket.
+    pub(super) fn accept(
+        &mut self,
+        socket: impl AsFd,
+        start: impl FnOnce(Shutdown) -> io::Result<Vec<JoinHandle<()>>>,
+    ) -> io::Result<()> {
+        if let Some(acceptors) = &self.acceptors {
+            acceptors.keep(socket)?;
+        }
+        self.accepting.extend(start(self.closing.clone())?);
+        Ok(())
     }
 
     /// Starts a thread that ends when `stop` is triggered.
@@ -100,12 +120,21 @@ impl Threads {
         std::thread::Builder::new().name("resolver".to_owned()).spawn(run).map(drop)
     }
 
-    /// Closes the listeners, and waits for the threads.
-    pub(super) fn end(&mut self) {
-        self.stop.trigger();
+    /// Closes the listeners. The registry and the commands of administrators continue.
+    pub(super) fn close_listeners(&mut self) {
+        self.closing.trigger();
         if let Some(acceptors) = &self.acceptors {
             acceptors.close();
         }
+        for thread in self.accepting.drain(..) {
+            let _ended = thread.join();
+        }
+    }
+
+    /// Closes the listeners, and waits for the threads.
+    pub(super) fn end(&mut self) {
+        self.stop.trigger();
+        self.close_listeners();
         for thread in self.joined.drain(..) {
             let _ended = thread.join();
         }

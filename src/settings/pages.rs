@@ -87,11 +87,14 @@ fn help_entry(head: &str, text: &str) -> String {
 pub fn help() -> String {
     let mut text = "Usage: ftpserver [OPTION]...\n       \
         ftpserver check [OPTION]... [--show] [--json] [--strict] [--as USER PATH]\n       \
-        ftpserver convert [--from SERVER] FILE\n       ftpserver ctl COMMAND\n\n\
+        ftpserver convert [--from SERVER] FILE\n       ftpserver ctl COMMAND\n       \
+        ftpserver update [--replace] [OPTION]...\n       ftpserver take-over [OPTION]...\n\n\
         Serves a directory over FTP, with a fixed pool of worker threads. \"check\" checks\n\
         the settings and opens no port; --strict makes a warning an error, and --as\n\
         prints what a user may do at a path. \"convert\" converts a configuration of\n\
-        vsftpd, ProFTPD or Pure-FTPd. \"ctl\" controls a running server.\n\n\
+        vsftpd, ProFTPD or Pure-FTPd. \"ctl\" controls a running server. \"update\" replaces\n\
+        a running server by this program without a lost connection, in the background;\n\
+        \"take-over\" does so in the foreground.\n\n\
         Options:\n"
         .to_owned();
     text += &help_entry(

@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,6 +41,15 @@ pub(crate) enum StatusListener {
     Tcp(TcpListener),
     /// A Unix socket.
     Unix(UnixListener),
+}
+
+impl AsFd for StatusListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// A connection.
@@ -108,11 +117,7 @@ pub(super) type Serve = dyn Fn(&Request, &mut Connection) -> io::Result<()> + Se
 pub(super) fn accept(listener: &StatusListener, stop: &Shutdown, serve: &Arc<Serve>) {
     let connections = Arc::new(AtomicUsize::new(0));
     while !stop.is_triggered() {
-        let accepting = match listener {
-            StatusListener::Tcp(listener) => listener.as_fd(),
-            StatusListener::Unix(listener) => listener.as_fd(),
-        };
-        let ready = wait_any(&[accepting, stop.as_fd()], None).unwrap_or_default();
+        let ready = wait_any(&[listener.as_fd(), stop.as_fd()], None).unwrap_or_default();
         if ready.first() != Some(&true) {
             continue;
         }

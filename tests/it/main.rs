@@ -51,4 +51,5 @@ mod terminal;
 mod tidy;
 mod tls;
 mod transcripts;
+mod updates;
 mod users;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use poolftpd::Server;
 use poolftpd::internal::log::{Level, Log, Writer};
 use poolftpd::internal::settings::Config;
-use poolftpd::internal::startup::Startup;
+use poolftpd::internal::startup::{Inherited, Startup};
 use poolftpd::internal::storage::MemoryTree;
 use tempfile::TempDir;
 
@@ -92,7 +92,7 @@ impl TestServer {
         adjust(&mut config);
         let captured = Captured::default();
         let (log, writer) = Log::start(config.level, captured.clone()).unwrap();
-        let startup = Startup::open(&config, Vec::new()).unwrap();
+        let startup = Startup::open(&config, Inherited::default()).unwrap();
         let server = Server::serve(&config, change(startup, &config), log).unwrap();
         Self { server: Some(server), root, log: captured, _writer: writer }
     }
