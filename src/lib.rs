@@ -41,6 +41,8 @@ mod events;
 pub mod ftp;
 #[cfg(all(feature = "server", feature = "cli"))]
 mod hooks;
+#[cfg(all(feature = "server", feature = "cli"))]
+mod key_opener;
 #[cfg(feature = "server")]
 mod log;
 #[cfg(feature = "server")]
@@ -137,6 +139,10 @@ pub mod internal {
     #[cfg(all(feature = "server", feature = "cli"))]
     pub mod hooks {
         pub use crate::hooks::*;
+    }
+    #[cfg(all(feature = "server", feature = "cli"))]
+    pub mod key_opener {
+        pub use crate::key_opener::*;
     }
     #[cfg(feature = "server")]
     pub mod log {

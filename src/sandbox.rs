@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetStatus, path_beneath_rules,
 };
 use nix::unistd::{
@@ -16,7 +16,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::settings::{Config, ConfigError};
 use crate::storage::{Root, whereabouts};
-use crate::sys::deny_privileges;
+use crate::sys::{deny_privileges, keep_read_override};
 
 /// The newest version of Landlock whose rights are requested; older kernels grant those that they have.
 const LANDLOCK: ABI = ABI::V5;
@@ -122,6 +122,23 @@ pub fn user_id(name: &str) -> Option<u32> {
 pub fn harden() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     deny_privileges()
+}
+
+/// Leaves to a process of root the right to read files, and no other: it can change and execute nothing.
+///
+/// # Errors
+/// Returns the kernel's error.
+pub fn keep_reading_only() -> io::Result<()> {
+    harden()?;
+    let read = AccessFs::from_read(LANDLOCK) & !AccessFs::Execute;
+    // Without Landlock, the capabilities alone are given up.
+    let _status = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .and_then(Ruleset::create)
+        .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(["/"], read)))
+        .and_then(RulesetCreated::restrict_self)
+        .map_err(io::Error::other)?;
+    keep_read_override()
 }
 
 /// Surroundings of the process that may prevent the use of Landlock.

@@ -20,7 +20,7 @@ use crate::balancer::command_socket::{CommandSocket, SocketOwner};
 use crate::ftp::path::Escaped;
 use crate::log::read_time_zone;
 use crate::net::place::Place;
-use crate::net::tls::Acceptor;
+use crate::net::tls::{Acceptor, Opener};
 use crate::net::{listener, public};
 use crate::settings::{Config, ConfigError, Listen, UserEntry};
 use crate::spool::Spool;
@@ -185,6 +185,13 @@ impl Startup {
     pub fn serving(self, tree: MemoryTree, config: &Config) -> Self {
         let accounts = Accounts::new(tree, Some(permissions(config)));
         Self { hosts: Hosts::new(accounts, BTreeMap::new()), ..self }
+    }
+
+    /// Opens certificates and keys through this function when they are read again.
+    pub fn open_keys_through(&self, opener: Opener) {
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.open_through(opener);
+        }
     }
 
     /// Returns every root, and the homes of all users who have one.

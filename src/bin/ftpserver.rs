@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, TcpListener};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use poolftpd::internal::cli;
 use poolftpd::internal::convert::convert;
 use poolftpd::internal::events::Event;
 use poolftpd::internal::hooks::{self, Checks, Hooks, Key};
+use poolftpd::internal::key_opener::{self, OPEN_KEYS};
 use poolftpd::internal::log::Log;
 use poolftpd::internal::net::listener::Shutdown;
 use poolftpd::internal::net::tls;
@@ -139,6 +141,19 @@ struct HookArguments {
     user: Option<String>,
 }
 
+/// Opens certificates and keys for the server at standard input, which has given up root. ftpserver starts it itself.
+fn open_keys() -> ExitCode {
+    let files: Vec<PathBuf> = std::env::args_os().skip(2).map(PathBuf::from).collect();
+    let connection = io::stdin().as_fd().try_clone_to_owned();
+    match connection.and_then(|connection| key_opener::run(&files, connection)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            cli::complain("ftpserver open-keys", &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Handles the files of a spool until standard input ends, so that the helper ends with its server.
 fn run_hooks() -> Result<ExitCode, ExitCode> {
     const NAME: &str = "ftpserver hooks";
@@ -184,6 +199,7 @@ fn main() -> ExitCode {
         Some(word) if word == "convert" => convert_configuration(),
         Some(word) if word == "hooks" => run_hooks().unwrap_or_else(|status| status),
         Some(word) if word == "check" => check_settings().unwrap_or_else(|status| status),
+        Some(word) if word == OPEN_KEYS => open_keys(),
         Some(word) if word == "update" => update_server().unwrap_or_else(|status| status),
         Some(word) if word == TAKE_OVER => start(2).unwrap_or_else(|status| status),
         _ => start(1).unwrap_or_else(|status| status),
@@ -495,6 +511,9 @@ fn serve(config: &Config, takes_over: bool, read_again: Source) -> Result<(), St
     let startup = Startup::open(config, inherited).map_err(sentence)?;
     // Comes before the sandbox, in which nothing can be executed.
     let hooks = hooks::start(config).map_err(sentence)?;
+    if let Some(opener) = key_opener::start(config).map_err(sentence)? {
+        startup.open_keys_through(opener);
+    }
     // Comes before any thread.
     let sandboxed = sandbox(config, &startup.places()).map_err(sentence)?;
     for signal in [SIGTERM, SIGINT] {

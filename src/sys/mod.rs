@@ -19,7 +19,9 @@ mod socket;
 pub(crate) use copy::{Pipe, copy_range, drain_to_file, memory_file, send_file, share_blocks};
 pub(crate) use event::{Timer, Wakeup};
 pub(crate) use file::{RawDir, birth, copy_attributes, rename_new, reserve};
-pub(crate) use process::{Overrides, deny_privileges, end_with_parent, exit_of, overrides};
+pub(crate) use process::{
+    Overrides, deny_privileges, end_with_parent, exit_of, keep_read_override, overrides,
+};
 pub(crate) use ready::{EpollSet, Interest, is_ready, wait, wait_any};
 pub(crate) use socket::{
     MORE, RECEIVED_CLOSE_ON_EXEC, abstract_name, accept, acknowledge_at_once, discard, peer,

@@ -8,7 +8,9 @@ use rustix::process::{
     DumpableBehavior, Pid, PidfdFlags, Signal, pidfd_open, set_dumpable_behavior,
     set_parent_process_death_signal,
 };
-use rustix::thread::{CapabilitySet, capabilities, set_no_new_privs};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+};
 
 /// The capabilities that override the mode bits of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +32,13 @@ pub(crate) fn overrides() -> Overrides {
         read: has(CapabilitySet::DAC_READ_SEARCH),
         owner: has(CapabilitySet::FOWNER),
     }
+}
+
+/// Gives up every capability but the one that reads and enters everything.
+pub(crate) fn keep_read_override() -> io::Result<()> {
+    let kept = CapabilitySet::DAC_READ_SEARCH;
+    let inheritable = CapabilitySet::empty();
+    Ok(set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable })?)
 }
 
 /// Denies this process new privileges, and others the look into its memory.

@@ -1,8 +1,11 @@
 //! A reload takes everything or nothing: settings, listeners, users and certificates.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,6 +15,7 @@ use poolftpd::internal::settings::{Config, Listen};
 use poolftpd::internal::storage::users::Users;
 
 use crate::common::TestServer;
+use crate::common::outside::{is_root, skip};
 use crate::common::raw::RawClient;
 use crate::common::secure::{SecureClient, certificate};
 
@@ -176,4 +180,134 @@ fn users_of_a_wrong_reload_keep_the_groups_that_they_had() {
     fs::write(&path, line("staff")).unwrap();
     server.server.as_ref().unwrap().reload();
     assert!(has("two"));
+}
+
+/// The names of the directories and links of certbot.
+const LIVE: &str = "letsencrypt/live/localhost";
+const ARCHIVE: &str = "letsencrypt/archive/localhost";
+
+/// Puts a new certificate with this number in the place of the earlier one, as certbot does, with a key for root alone.
+fn renew_as_certbot(folder: &Path, number: u32) {
+    for name in [LIVE, ARCHIVE] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
+    let made = certificate(&folder.join(ARCHIVE), &format!("localhost{number}"));
+    for (file, name) in [(made.certificate, "fullchain"), (made.key, "privkey")] {
+        let archived = folder.join(ARCHIVE).join(format!("{name}{number}.pem"));
+        fs::rename(file, &archived).unwrap();
+        fs::set_permissions(&archived, fs::Permissions::from_mode(0o600)).unwrap();
+        let link = folder.join(LIVE).join(format!("{name}.new"));
+        symlink(format!("../../archive/localhost/{name}{number}.pem"), &link).unwrap();
+        fs::rename(link, folder.join(LIVE).join(format!("{name}.pem"))).unwrap();
+    }
+}
+
+/// A server of root that becomes the user nobody.
+struct Nobody {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Nobody {
+    fn start(folder: &Path, certificate: &Path, key: &Path) -> Self {
+        fs::create_dir_all(folder.join("root")).unwrap();
+        fs::create_dir_all(folder.join("log")).unwrap();
+        fs::set_permissions(folder.join("log"), fs::Permissions::from_mode(0o777)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+            .args(["--bind=127.0.0.1", "--port=0", "--user=nobody", "--root"])
+            .arg(folder.join("root"))
+            .arg("--log-file")
+            .arg(folder.join("log/server"))
+            .arg("--tls-cert")
+            .arg(certificate)
+            .arg("--tls-key")
+            .arg(key)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit(' ').next().unwrap().parse();
+        Self { child, address: address.unwrap_or_else(|_| panic!("{line}")) }
+    }
+
+    fn reload(&self) -> (bool, String) {
+        let port = self.address.port().to_string();
+        let done = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+            .args(["ctl", "--port", &port, "reload"])
+            .output()
+            .unwrap();
+        (done.status.success(), String::from_utf8([done.stdout, done.stderr].concat()).unwrap())
+    }
+
+    fn served(&self) -> Vec<u8> {
+        let mut client = SecureClient::connect(self.address);
+        assert!(client.ask("NOOP").starts_with("200 "));
+        client.stream.conn.peer_certificates().unwrap()[0].to_vec()
+    }
+}
+
+impl Drop for Nobody {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+#[test]
+fn a_renewed_key_that_only_root_can_read_is_served_after_a_reload() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    renew_as_certbot(folder.path(), 1);
+    // As certbot has it: nobody but root can enter.
+    let archive = folder.path().join("letsencrypt/archive");
+    fs::set_permissions(archive, fs::Permissions::from_mode(0o700)).unwrap();
+    let live = folder.path().join(LIVE);
+    let running =
+        Nobody::start(folder.path(), &live.join("fullchain.pem"), &live.join("privkey.pem"));
+    let mut served = running.served();
+    for number in 2..4 {
+        renew_as_certbot(folder.path(), number);
+        let (good, text) = running.reload();
+        assert!(good, "{text}");
+        let new = running.served();
+        assert_ne!(new, served);
+        served = new;
+    }
+    // Half of a renewal changes nothing.
+    fs::remove_file(live.join("privkey.pem")).unwrap();
+    let (good, text) = running.reload();
+    assert!(!good && text.contains("privkey.pem"), "{text}");
+    assert_eq!(running.served(), served);
+}
+
+#[test]
+fn a_link_of_the_user_of_the_server_leads_to_no_file_of_root() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (own, secret) = (folder.path().join("own"), folder.path().join("secret"));
+    for place in [&own, &secret] {
+        fs::create_dir(place).unwrap();
+    }
+    let files = certificate(&own, "localhost");
+    let other = certificate(&secret, "localhost");
+    for file in [&other.certificate, &other.key] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    chown(&own, Some(65534), None).unwrap();
+    let running = Nobody::start(folder.path(), &files.certificate, &files.key);
+    let served = running.served();
+    for (link, target) in [(&files.certificate, &other.certificate), (&files.key, &other.key)] {
+        fs::remove_file(link).unwrap();
+        symlink(target, link).unwrap();
+    }
+    let (good, text) = running.reload();
+    assert!(!good && text.contains("others than root can change"), "{text}");
+    assert_eq!(running.served(), served);
 }

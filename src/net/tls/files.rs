@@ -1,7 +1,7 @@
 //! Certificates and keys: their files, the versions of TLS, and the configuration made from them.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -85,7 +85,20 @@ impl std::fmt::Display for Newest {
 /// The served certificates: their configuration, and the end of each with its file.
 pub(super) type Served = (Arc<ServerConfig>, Vec<(PathBuf, Timestamp)>);
 
-pub(super) fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, String> {
+/// A function that opens the files of certificates and keys.
+pub type Opener = Box<dyn Fn(&Path) -> io::Result<File> + Send + Sync>;
+
+/// Opens a file with the rights of this process.
+#[expect(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
+pub(super) fn open_here(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+pub(super) fn read_config(
+    files: &TlsFiles,
+    newest: Newest,
+    open: &dyn Fn(&Path) -> io::Result<File>,
+) -> Result<Served, String> {
     let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(newest.versions())
         .map_err(|error| format!("TLS: {error}"))?;
@@ -93,7 +106,7 @@ pub(super) fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, St
         None => builder.with_no_client_auth(),
         Some(path) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(
-                Arc::new(read_authorities(path)?),
+                Arc::new(authorities(path, open)?),
                 Arc::new(ring::default_provider()),
             );
             let verifier =
@@ -102,7 +115,8 @@ pub(super) fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, St
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let keys = files.keys.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
+    let keys = files.keys.iter().map(|files| read_key(files, open));
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
     let end = |(files, key): (&KeyFiles, &Arc<CertifiedKey>)| {
         Some((files.certificate.clone(), not_after(key.end_entity_cert().ok()?)?))
     };
@@ -116,7 +130,7 @@ pub(super) fn read_config(files: &TlsFiles, newest: Newest) -> Result<Served, St
 /// # Errors
 /// Returns one sentence that names the file.
 pub fn fingerprint(path: &Path) -> Result<String, String> {
-    let certificates = read_certificates(path)?;
+    let certificates = read_certificates(path, &open_here)?;
     Ok(certificates.first().map(|certificate| pin_of(certificate)).unwrap_or_default())
 }
 
@@ -131,22 +145,35 @@ pub fn pin_of(certificate: &CertificateDer<'_>) -> String {
 /// # Errors
 /// Returns one sentence that names the file.
 pub fn read_authorities(path: &Path) -> Result<RootCertStore, String> {
+    authorities(path, &open_here)
+}
+
+fn authorities(
+    path: &Path,
+    open: &dyn Fn(&Path) -> io::Result<File>,
+) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path)? {
+    for certificate in read_certificates(path, open)? {
         roots.add(certificate).map_err(|error| in_file(path, &error))?;
     }
     Ok(roots)
 }
 
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found = CertificateDer::pem_reader_iter(open(path)?).collect::<Result<Vec<_>, _>>();
+fn read_certificates(
+    path: &Path,
+    open: &dyn Fn(&Path) -> io::Result<File>,
+) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found = CertificateDer::pem_reader_iter(reader(path, open)?).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| in_file(path, &error))?;
     if found.is_empty() { Err(in_file(path, &"no certificate found")) } else { Ok(found) }
 }
 
-fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
-    let chain = read_certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_reader(open(&files.key)?).map_err(|error| {
+fn read_key(
+    files: &KeyFiles,
+    open: &dyn Fn(&Path) -> io::Result<File>,
+) -> Result<Arc<CertifiedKey>, String> {
+    let chain = read_certificates(&files.certificate, open)?;
+    let key = PrivateKeyDer::from_pem_reader(reader(&files.key, open)?).map_err(|error| {
         let none = matches!(error, rustls::pki_types::pem::Error::NoItemsFound);
         if none {
             in_file(&files.key, &"no private key found")
@@ -167,9 +194,11 @@ fn read_key(files: &KeyFiles) -> Result<Arc<CertifiedKey>, String> {
     })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
-fn open(path: &Path) -> Result<BufReader<File>, String> {
-    File::open(path).map(BufReader::new).map_err(|error| in_file(path, &unreadable(path, &error)))
+fn reader(
+    path: &Path,
+    open: &dyn Fn(&Path) -> io::Result<File>,
+) -> Result<BufReader<File>, String> {
+    open(path).map(BufReader::new).map_err(|error| in_file(path, &unreadable(path, &error)))
 }
 
 fn in_file(path: &Path, what: &dyn std::fmt::Display) -> String {

@@ -9,7 +9,7 @@ pub mod self_signed;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use parking_lot::RwLock;
@@ -19,8 +19,8 @@ use rustls::server::ProducesTickets;
 pub use connection::{Direction, Tls};
 pub(super) use connection::{PLAINTEXT_BYTES_MAX, Received};
 pub use expiry::common_name;
-pub use files::{KeyFiles, Newest, TlsFiles, fingerprint, pin_of, read_authorities};
-use files::{Served, read_config};
+pub use files::{KeyFiles, Newest, Opener, TlsFiles, fingerprint, pin_of, read_authorities};
+use files::{Served, open_here, read_config};
 use resumption::Accounts;
 pub(super) use resumption::ResumptionProof;
 pub use scope::ResumptionScope;
@@ -33,6 +33,8 @@ pub struct Acceptor {
     tickets: Arc<dyn ProducesTickets>,
     accounts: Arc<Accounts>,
     newest: Newest,
+    /// Opens the files again, if this process may have lost the right to.
+    opener: OnceLock<Opener>,
 }
 
 /// Certificates and keys that were read, before they are in use.
@@ -65,8 +67,9 @@ impl Acceptor {
     /// Returns the errors of [`Acceptor::open`].
     pub fn open_up_to(files: TlsFiles, newest: Newest) -> Result<Self, String> {
         let tickets = ring::Ticketer::new().map_err(|error| format!("TLS: {error}"))?;
-        let config = RwLock::new(read_config(&files, newest)?);
-        Ok(Self { files, config, tickets, accounts: Arc::default(), newest })
+        let config = RwLock::new(read_config(&files, newest, &open_here)?);
+        let opener = OnceLock::new();
+        Ok(Self { files, config, tickets, accounts: Arc::default(), newest, opener })
     }
 
     /// Reads the certificates and keys again. Nothing changes yet.
@@ -74,7 +77,17 @@ impl Acceptor {
     /// # Errors
     /// Returns one sentence that names the file.
     pub fn read(&self) -> Result<ReadCertificates, String> {
-        read_config(&self.files, self.newest).map(ReadCertificates)
+        let read = match self.opener.get() {
+            Some(opener) => read_config(&self.files, self.newest, opener),
+            None => read_config(&self.files, self.newest, &open_here),
+        };
+        read.map(ReadCertificates)
+    }
+
+    /// Opens the files through this function from now on.
+    pub fn open_through(&self, opener: Opener) {
+        // It is set once, at the start.
+        let _set = self.opener.set(opener);
     }
 
     /// Adopts the certificates that were read, for connections accepted from now on. Returns their number.
