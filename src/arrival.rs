@@ -1,8 +1,10 @@
 //! The arrival of a client, before it has a session: accepted connection, address, permit, backend.
 //!
-//! Everything that a client must send before its address is known belongs between the accept loop and
-//! [`Arrivals::admit`], in a task of a pool: the accept loop waits for no client. Implicit TLS comes later, because its
+//! The PROXY header of a proxy comes between the accept loop and [`Arrivals::admit`], in a task of a pool
+//! ([`proxied`]): the accept loop waits for no client. Implicit TLS comes later, because its
 //! handshake is that of AUTH TLS. It belongs to the session, which has the permit, and whose process has the keys.
+
+mod proxied;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,6 +19,9 @@ use crate::net::connection_limits::{ConnectionLimits, LimitReached};
 use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::pulse::{Pulse, Pulses};
 
+use proxied::Proxied;
+pub(crate) use proxied::Proxies;
+
 /// The arrivals at the listeners of one balancer.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
@@ -25,6 +30,7 @@ pub(crate) struct Arrivals {
     /// The question to each accept loop whether it runs.
     pub(crate) pulses: Arc<Pulses>,
     pub(crate) events: Arc<Events>,
+    pub(crate) proxies: Proxies,
     pub(crate) clock: fn() -> Instant,
 }
 
@@ -47,14 +53,36 @@ impl Arrivals {
 
     fn accept(&self, listener: &TcpListener, stop: &Shutdown, pulse: &Pulse) {
         let mut reserve = Reserve::new();
-        let admit = |stream, peer| self.admit(stream, peer);
-        match listener::accept_all(listener, stop, pulse, &mut reserve, admit) {
+        let receive = |stream, peer| self.receive(stream, peer);
+        match listener::accept_all(listener, stop, pulse, &mut reserve, receive) {
             Ok(()) => pulse.end(),
             Err(error) => self.events.server(&Event::Error {
                 message: "the listener has stopped accepting connections",
                 error: &error,
             }),
         }
+    }
+
+    /// Receives a connection: of a proxy, after its header.
+    fn receive(&self, stream: TcpStream, peer: SocketAddr) {
+        if !self.proxies.contain(peer) {
+            return self.admit(stream, peer);
+        }
+        let Some(awaited) = self.proxies.place() else {
+            let reason = "Too many connections of proxies wait; try again later.";
+            return self.refuse(&stream, peer, reason, Refused::ProxyHeader);
+        };
+        let arrivals = self.clone();
+        let admit = move |stream, client: Result<SocketAddr, &str>| match client {
+            Ok(client) => arrivals.admit(stream, client),
+            // The reason is for the administrator: what is no proxy gets no reply.
+            Err(reason) => {
+                let cause = Refused::ProxyHeader;
+                arrivals.events.server(&Event::Refused { peer, reason, cause });
+            }
+        };
+        let task = Proxied::new(stream, peer, awaited, (self.clock)(), Box::new(admit));
+        self.balancer.run(Box::new(task));
     }
 
     /// Gives a client a permit and hands it to a backend, or sends it the reason why not.

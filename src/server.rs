@@ -244,7 +244,11 @@ impl Server {
         }
         let grace = self.parts.foundation.live.effective().limits.stop_grace;
         let until = now() + grace;
-        while self.clients() > 0 && now() < until && !hurry.is_triggered() {
+        let proxies = self.parts.foundation.proxies.clone();
+        while (self.clients() > 0 || proxies.are_awaited())
+            && now() < until
+            && !hurry.is_triggered()
+        {
             let _rung = hurry.wait(LEAVE_CHECK);
         }
         self.stop_within(if hurry.is_triggered() { grace } else { Duration::ZERO });

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 
 use crate::net::admitted::AdmittedClient;
 use crate::net::listener::refuse;
+use crate::pool::Task;
 use backend::Backend;
 pub use backend::{Dispatcher, Load, Unavailable};
 use local_backend::LocalBackend;
@@ -72,6 +73,13 @@ impl Balancer {
             master.iter().any(|taker| offer(&**taker));
         }
         refused.map_or(Ok(()), Err)
+    }
+
+    /// Runs a task in the pool of the first backend. Without one, drops it.
+    pub fn run(&self, task: Box<dyn Task>) {
+        if let Some(backend) = self.backends.first() {
+            backend.pool().admit(task);
+        }
     }
 
     fn takers(&self) -> Vec<Arc<dyn Backend>> {

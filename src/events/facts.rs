@@ -166,6 +166,8 @@ pub enum Refused {
     NoSlave,
     /// An administrator has banned the address.
     Banned,
+    /// The connection of a proxy does not begin with a PROXY header.
+    ProxyHeader,
 }
 
 impl Refused {
@@ -178,6 +180,7 @@ impl Refused {
             Self::Frequency => "frequency",
             Self::NoSlave => "no-slave",
             Self::Banned => "banned",
+            Self::ProxyHeader => "proxy-header",
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod frequency;
 pub mod listener;
 pub mod passive;
 pub mod place;
+#[cfg(feature = "server")]
+pub mod proxy_header;
 pub mod public;
 pub mod pulse;
 mod socket;

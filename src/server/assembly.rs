@@ -198,6 +198,7 @@ fn arrivals(foundation: &Foundation, balancer: Arc<Balancer>) -> Arrivals {
         connection_limits: Arc::clone(foundation.live.connection_limits()),
         pulses: Arc::clone(&foundation.pulses),
         events: Arc::clone(&foundation.service.events),
+        proxies: foundation.proxies.clone(),
         clock: now,
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::arrival::Proxies;
 use crate::balancer::local_backend::LocalBackend;
 use crate::events::{Event, Events, Observer};
 use crate::log::Log;
@@ -46,6 +47,8 @@ pub(super) struct Foundation {
     pub(super) metrics: Arc<Metrics>,
     /// The question to each accept loop whether it runs.
     pub(super) pulses: Arc<Pulses>,
+    /// The proxies whose connections begin with the address of the client.
+    pub(super) proxies: Proxies,
 }
 
 impl Foundation {
@@ -79,7 +82,8 @@ impl Foundation {
         let scanners = FairPool::start("scanner", SCANNERS, SCANS_WAITING_MAX)?;
         let service = Service::new(config, hosts, security, checkers, scanners, spool, events);
         let live = Arc::new(Live::new(read, config, log));
-        Ok(Self { service, live, metrics, pulses: Arc::default() })
+        let proxies = Proxies::new(config.proxy_from.clone());
+        Ok(Self { service, live, metrics, pulses: Arc::default(), proxies })
     }
 
     /// Starts a backend for at most `sessions_max` sessions, and lets a reload change it. `slave` is its number as a

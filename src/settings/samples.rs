@@ -33,7 +33,7 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
         "tls_max" => &["1.2"],
         "tls_reuse" => &["optional"],
         "passive_ports" => &["5-9"],
-        "data_from" => &["192.0.2.0/24", "2001:db8::/32"],
+        "data_from" | "proxy_from" => &["192.0.2.0/24", "2001:db8::/32"],
         "trust" => &["10.0.0.0/8", "::1/128"],
         "public_address" => &["ftp.example.net", "192.0.2.7"],
         "log_level" => &["verbose"],

@@ -139,6 +139,10 @@ settings! {
     data_from { field data_from: Networks, computed "the address of the client only", option "networks",
         ; One 0, NewSessions, Shared,
         "networks from which data connections are also accepted, such as 10.0.0.0/8; separated by commas" }
+    proxy_from { field proxy_from: Networks, computed "none", option "networks",
+        ; One 0, Restart, Shared,
+        "networks of proxies, whose connections must begin with a PROXY header that names the client, such as 10.0.0.1; separated \
+        by commas" }
     public_address { through PublicAddress, computed "the address that the client connected to", option "ip|name",
         ; One 0, NewSessions, Shared, "IPv4 address, or a name that has one, in replies to PASV" }
 

@@ -101,8 +101,14 @@ const FAILURES: [LoginFailure; 6] = [
     LoginFailure::Unverified,
 ];
 
-const REFUSALS: [Refused; 5] =
-    [Refused::Clients, Refused::Address, Refused::Frequency, Refused::NoSlave, Refused::Banned];
+const REFUSALS: [Refused; 6] = [
+    Refused::Clients,
+    Refused::Address,
+    Refused::Frequency,
+    Refused::NoSlave,
+    Refused::Banned,
+    Refused::ProxyHeader,
+];
 
 const CHANGES: [&str; 6] =
     ["deleted", "renamed", "directory-made", "directory-removed", "mode-set", "time-set"];
@@ -114,7 +120,7 @@ pub(crate) struct Metrics {
     logins: AtomicU64,
     failures: [AtomicU64; 6],
     bans: [AtomicU64; 2],
-    refusals: [AtomicU64; 4],
+    refusals: [AtomicU64; REFUSALS.len()],
     data_refused: AtomicU64,
     transfers: [[AtomicU64; 5]; 3],
     transfer_times: [Histogram; 3],

@@ -12,6 +12,7 @@
 mod common;
 
 mod accounts;
+mod arrivals;
 mod attacks;
 mod authentication;
 mod balancer;
