@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::common::outside::{find, run_script, skip};
+use crate::common::outside::{find, is_root, run_script, skip};
 use crate::common::raw::RawClient;
 use crate::common::until;
 
@@ -253,4 +253,46 @@ fn fail2ban_finds_failed_logins_and_nothing_else() {
     assert!(reply.starts_with("530 "), "{reply}");
     server.expect("a", "event=login-failed");
     assert_eq!(matched(&server.log("a")), "1", "{}", server.log("a"));
+}
+
+/// Runs a journal of its own in a mount namespace, a server that logs to it, and prints what journalctl finds.
+const JOURNAL_SCRIPT: &str = r#"
+set -eu
+mount --make-rprivate /
+mount -t tmpfs none /run
+mkdir -p /run/systemd/journal /run/log/journal "$1/root"
+/lib/systemd/systemd-journald >"$1/journald" 2>&1 &
+journald=$!
+trap 'kill $journald' EXIT
+while [ ! -S /run/systemd/journal/socket ]; do kill -0 $journald; done
+"$2" --root "$1/root" --write --port 0 --bind 127.0.0.1 --log-also journal >"$1/out" 2>/dev/null &
+server=$!
+while ! grep -q listening "$1/out"; do kill -0 $server; done
+port=$(sed 's/.*://' "$1/out")
+echo content | curl -s -T - "ftp://127.0.0.1:$port/report.pdf"
+curl -s -o "$1/list" -Q "DELE report.pdf" "ftp://127.0.0.1:$port/"
+kill $server && wait $server
+journalctl --no-pager -q -D /run/log/journal FTP_EVENT=deleted FTP_USER=anonymous -o json
+"#;
+
+#[test]
+fn the_journal_finds_events_by_their_fields() {
+    let missing = ["unshare", "curl", "journalctl"].into_iter().find(|name| find(name).is_none());
+    if missing.is_some() || !is_root() || !Path::new("/lib/systemd/systemd-journald").exists() {
+        return skip("needs root, unshare, curl and journald");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["-m", "timeout", "60", "bash", "-c", JOURNAL_SCRIPT, "script"]);
+    let output = command.arg(folder.path()).arg(SERVER).output().unwrap();
+    let found = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let line = found.lines().next().unwrap_or_else(|| panic!("nothing in the journal: {errors}"));
+    let fields: serde_json::Value = serde_json::from_str(line).unwrap();
+    for (name, value) in
+        [("FTP_PATH", "/report.pdf"), ("PRIORITY", "6"), ("SYSLOG_IDENTIFIER", "ftpserver")]
+    {
+        assert_eq!(fields[name], value, "{fields}");
+    }
+    assert!(fields["FTP_SESSION"].is_string() && fields["FTP_PEER"].is_string(), "{fields}");
 }

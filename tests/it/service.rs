@@ -199,6 +199,9 @@ fn the_debian_package_is_installed_in_a_clean_root_and_removed() {
     assert_eq!(system.path("usr/bin/ftpserver").metadata().unwrap().mode() & 0o7777, 0o755);
     let passwd = fs::read_to_string(system.path("etc/passwd")).unwrap();
     assert!(passwd.contains("poolftpd:"), "{passwd}");
+    let group = fs::read_to_string(system.path("etc/group")).unwrap();
+    let admins = group.lines().find(|line| line.starts_with("poolftpd-admin:")).unwrap();
+    assert!(admins.ends_with(":poolftpd"), "the server may give the socket to the group: {group}");
     let users = system.path("etc/poolftpd/users").metadata().unwrap();
     assert_eq!(users.mode() & 0o777, 0o640, "root writes the users file, the server reads it");
     let served = system.path("srv/ftp").metadata().unwrap();
@@ -206,6 +209,14 @@ fn the_debian_package_is_installed_in_a_clean_root_and_removed() {
     verify_units(&system);
     check_configuration(&system);
 
+    let settings = system.path("etc/poolftpd/poolftpd.toml");
+    let own = fs::read_to_string(&settings).unwrap() + "max-clients = 7\n";
+    fs::write(&settings, &own).unwrap();
+    let newer = newer(&package, folder.path());
+    system.dpkg(&["--force-confold", "--install", newer.to_str().unwrap()]);
+    assert_eq!(fs::read_to_string(&settings).unwrap(), own, "an update keeps own settings");
+    let offered = fs::read_to_string(system.path("etc/poolftpd/poolftpd.toml.dpkg-dist")).unwrap();
+    assert!(offered.contains("# New in this version."), "the new file is beside it");
     fs::write(system.path("srv/ftp/report"), noise(100)).unwrap();
     system.dpkg(&["--remove", "poolftpd"]);
     assert!(!system.path("usr/bin/ftpserver").exists());
@@ -213,6 +224,27 @@ fn the_debian_package_is_installed_in_a_clean_root_and_removed() {
     system.dpkg(&["--purge", "poolftpd"]);
     assert!(!system.path("etc/poolftpd").exists(), "a purge removes the settings");
     assert!(system.path("srv/ftp/report").exists(), "served files stay");
+}
+
+/// Makes a package of a later version, with another configuration file.
+fn newer(package: &Path, folder: &Path) -> PathBuf {
+    let unpacked = folder.join("newer");
+    let run = |words: &[&str]| {
+        assert!(
+            Command::new("dpkg-deb").args(words).output().unwrap().status.success(),
+            "{words:?}"
+        );
+    };
+    run(&["--raw-extract", package.to_str().unwrap(), unpacked.to_str().unwrap()]);
+    let change = |name: &str, change: &dyn Fn(String) -> String| {
+        let path = unpacked.join(name);
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    change("DEBIAN/control", &|text| text.replace("Version: 0", "Version: 9"));
+    change("etc/poolftpd/poolftpd.toml", &|text| text + "# New in this version.\n");
+    let newer = folder.join("newer.deb");
+    run(&["--build", "--root-owner-group", unpacked.to_str().unwrap(), newer.to_str().unwrap()]);
+    newer
 }
 
 /// Checks the units as systemd does.
@@ -252,7 +284,9 @@ fn check_configuration(system: &System) {
     fs::create_dir_all(system.path("var/lib/poolftpd")).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     let moved = system.path("poolftpd.toml");
-    fs::write(&moved, text.replace("\"/", &root)).unwrap();
+    // The group exists in the system only.
+    let text = text.replace("\"/", &root).replace("poolftpd-admin\"", "root\"");
+    fs::write(&moved, text).unwrap();
     let done = Command::new(system.path("usr/bin/ftpserver"))
         .args(["check", "--config"])
         .arg(&moved)
