@@ -10,10 +10,10 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::internal::cli;
 use poolftpd::internal::client::secret;
-use poolftpd::internal::client::shell::{Clobber, Settings, Shell};
+use poolftpd::internal::client::shell::{BackgroundKey, Clobber, Settings, Shell};
 use poolftpd::internal::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::internal::units;
-use signal_hook::consts::{SIGINT, SIGXFSZ};
+use signal_hook::consts::{SIGINT, SIGTSTP, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpclient";
@@ -155,10 +155,14 @@ fn main() -> ExitCode {
         Ok(password) => password,
         Err(what) => return cli::usage(PROGRAM, &what),
     };
-    let interrupt = Interrupt::default();
+    let (interrupt, background_key) = (Interrupt::default(), BackgroundKey::default());
     let caught = signal_hook::flag::register(SIGINT, interrupt.flag())
         // A write beyond a file size limit fails with an error, instead of ending the program.
-        .and_then(|_| signal_hook::flag::register(SIGXFSZ, Arc::default()));
+        .and_then(|_| signal_hook::flag::register(SIGXFSZ, Arc::default()))
+        .and_then(|_| signal_hook::flag::register(SIGTSTP, background_key.pressed()))
+        .and_then(|_| {
+            signal_hook::flag::register_conditional_default(SIGTSTP, background_key.suspends())
+        });
     if let Err(error) = caught {
         cli::complain(PROGRAM, &format!("cannot catch signals: {error}"));
         return ExitCode::FAILURE;
@@ -184,6 +188,7 @@ fn main() -> ExitCode {
         exit_on_error: arguments.exit_on_error,
         password,
         no_login: arguments.no_login,
+        background_key,
         clobber,
     };
     ExitCode::from(run(

@@ -16,6 +16,8 @@ use super::error::{ClientError, ErrorKind};
 use super::interrupt::Interrupt;
 use super::link::{Credentials, Link};
 use super::names::shown;
+#[cfg(feature = "cli")]
+use super::notices::Notices;
 use super::options::Options;
 use super::progress::Progress;
 use super::rate_limit::wait;
@@ -105,6 +107,16 @@ impl Client {
         self.connector.options.limit = limit;
         if let Some(link) = &mut self.link {
             link.settings.limit = limit;
+        }
+    }
+
+    /// Changes the flag that interrupts this client, and the receiver of its notices.
+    #[cfg(feature = "cli")]
+    pub(super) fn attend(&mut self, interrupt: &Interrupt, notices: &Notices) {
+        let options = &mut self.connector.options;
+        (options.interrupt, options.notices) = (interrupt.clone(), notices.clone());
+        if let Some(link) = &mut self.link {
+            link.attend(interrupt, notices);
         }
     }
 

@@ -215,6 +215,12 @@ impl Control {
         reply
     }
 
+    /// Changes the flag that interrupts waits.
+    #[cfg(feature = "cli")]
+    pub(super) fn set_interrupt(&mut self, interrupt: Interrupt) {
+        self.interrupt = interrupt;
+    }
+
     /// Allows `count` more preliminary replies before the next final one: one for each restart marker sent.
     pub(super) fn expect_preliminary(&mut self, count: u64) {
         self.preliminary.max = PRELIMINARY_MAX.saturating_add(count);

@@ -19,6 +19,8 @@ use super::options::TransferSettings;
 use super::pipeline::Pipeline;
 use super::stream::{Stream, TlsContext};
 use super::support::{Parameters, Support};
+#[cfg(feature = "cli")]
+use super::{interrupt::Interrupt, notices::Notices};
 
 /// Time that a reply of a transfer which came to another command has for being followed by that command's own reply.
 const STRAY_PATIENCE: Duration = Duration::from_secs(1);
@@ -132,6 +134,14 @@ impl Link {
     /// Gives up the connection, for example when further replies can no longer be matched to commands.
     pub(super) fn give_up(&mut self) {
         self.control.give_up();
+    }
+
+    /// Changes the flag that interrupts this connection, and the receiver of its notices.
+    #[cfg(feature = "cli")]
+    pub(super) fn attend(&mut self, interrupt: &Interrupt, notices: &Notices) {
+        self.settings.interrupt = interrupt.clone();
+        self.settings.notices = notices.clone();
+        self.control.set_interrupt(interrupt.clone());
     }
 
     /// Selects active or passive mode for data connections.

@@ -27,6 +27,7 @@ mod events;
 mod faults;
 mod guessing;
 mod hooks;
+mod jobs;
 mod leaks;
 mod listings;
 mod log;

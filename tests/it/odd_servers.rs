@@ -14,7 +14,7 @@ const CLIENT: &str = env!("CARGO_BIN_EXE_ftpclient");
 pub(crate) struct OddServer {
     address: SocketAddr,
     /// The lines of all clients.
-    lines: Arc<Mutex<Vec<String>>>,
+    pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }
 
 /// One connection to an invented server.

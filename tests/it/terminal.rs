@@ -16,21 +16,26 @@ use tempfile::TempDir;
 use crate::common::{PATIENCE, TestServer, until};
 
 /// The client on a pseudo-terminal, and all that it has written there.
-struct Terminal {
+pub(crate) struct Terminal {
     keys: File,
     screen: Arc<Mutex<Vec<u8>>>,
     client: Child,
-    home: TempDir,
+    pub(crate) home: TempDir,
 }
 
 impl Terminal {
-    fn start(server: &TestServer, columns: u16, words: &[&str]) -> Self {
+    pub(crate) fn start(server: &TestServer, columns: u16, words: &[&str]) -> Self {
         let home = TempDir::new().unwrap();
         Self::start_in(server, columns, words, home)
     }
 
     /// Starts the client with this home, which is the working directory, too.
-    fn start_in(server: &TestServer, columns: u16, words: &[&str], home: TempDir) -> Self {
+    pub(crate) fn start_in(
+        server: &TestServer,
+        columns: u16,
+        words: &[&str],
+        home: TempDir,
+    ) -> Self {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -66,16 +71,16 @@ impl Terminal {
         Self { keys, screen, client, home }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.screen.lock().unwrap()).into_owned()
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until the text appears behind the first `from` bytes of the screen.
-    fn expect(&self, from: usize, text: &str) {
+    pub(crate) fn expect(&self, from: usize, text: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.text().get(from..).is_some_and(|screen| screen.contains(text)) {
             assert!(Instant::now() < deadline, "'{text}' does not appear in:\n{}", self.text());
@@ -84,7 +89,7 @@ impl Terminal {
     }
 
     /// Waits for the end of the client, and returns its home and its exit status.
-    fn end(mut self) -> (TempDir, Option<i32>) {
+    pub(crate) fn end(mut self) -> (TempDir, Option<i32>) {
         let client = &mut self.client;
         until("the client ends", || client.try_wait().unwrap().is_some());
         (self.home, self.client.wait().unwrap().code())

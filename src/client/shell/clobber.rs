@@ -83,11 +83,13 @@ impl Shell {
         }
         match self.clobber {
             Clobber::Keep => Ok(Verdict::Kept(format!("{name}: exists and differs, kept"))),
-            Clobber::Ask if self.interactive => Ok(if self.ask_to_replace(&name)? {
-                Verdict::Write
-            } else {
-                Verdict::Kept(format!("{name}: kept"))
-            }),
+            Clobber::Ask if self.interactive && !self.messages.is_kept() => {
+                Ok(if self.ask_to_replace(&name)? {
+                    Verdict::Write
+                } else {
+                    Verdict::Kept(format!("{name}: kept"))
+                })
+            }
             _ => Err(ClientError::new(
                 ErrorKind::Local,
                 format!(

@@ -53,6 +53,8 @@ pub(super) struct ShellCommand {
     takes_patterns: bool,
     /// The words are passed as they are, so that none of them is an option.
     is_raw: bool,
+    /// It may run in the background: it prints messages only, and asks nothing there.
+    pub(super) is_transfer: bool,
     action: Action,
 }
 
@@ -70,6 +72,7 @@ impl ShellCommand {
             count: (0, 0),
             takes_patterns: false,
             is_raw: false,
+            is_transfer: false,
             action,
         }
     }
@@ -98,6 +101,11 @@ impl ShellCommand {
     /// Passes the words as they are, so that none of them is an option.
     pub(super) const fn raw(self) -> Self {
         Self { is_raw: true, ..self }
+    }
+
+    /// Lets the command run in the background.
+    pub(super) const fn transfer(self) -> Self {
+        Self { is_transfer: true, ..self }
     }
 
     /// Adds the options.

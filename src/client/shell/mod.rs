@@ -8,6 +8,7 @@
 
 mod actions;
 mod ask;
+mod background_key;
 mod clobber;
 mod clobber_rule;
 mod columns;
@@ -18,6 +19,8 @@ mod copies;
 mod flow;
 mod gather;
 mod given;
+mod job_thread;
+mod jobs;
 mod login;
 mod messages;
 mod mode;
@@ -36,6 +39,7 @@ mod tree_progress;
 mod walk;
 mod words;
 
+pub use background_key::BackgroundKey;
 pub use clobber_rule::Clobber;
 pub use login::DEFAULT_PORT;
 pub use state::{Settings, Shell};

@@ -94,6 +94,10 @@ impl Progress for TransferBar {
         if let Some(total) = total {
             self.bar.set_length(total);
         }
+        if self.messages.is_kept() {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        self.messages.moved(bytes, total.unwrap_or_default());
         self.bar.set_position(bytes);
     }
 

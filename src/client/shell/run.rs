@@ -76,7 +76,9 @@ impl Shell {
         let asker =
             Asker::new(move |question| answers.try_borrow_mut().ok()?.readline(question).ok());
         shell.borrow_mut().asker = asker;
+        let mut is_at_end = false;
         loop {
+            shell.borrow_mut().report_jobs();
             let ahead = shell.borrow_mut().typed_ahead.pop_front();
             let prompt = shell.borrow_mut().prompt();
             let read = ahead.map_or_else(|| editor.borrow_mut().readline(&prompt), Ok);
@@ -85,12 +87,18 @@ impl Shell {
                     remember(&mut editor.borrow_mut(), history.as_deref(), &line)?;
                     let mut shell = shell.borrow_mut();
                     shell.options.interrupt.clear();
-                    if shell.run_line(line.as_bytes()) == Flow::Leave {
+                    is_at_end = false;
+                    if shell.run_line(line.as_bytes()) == Flow::Leave && shell.may_leave(false) {
                         break;
                     }
                 }
                 Err(ReadlineError::Interrupted) => {}
-                Err(ReadlineError::Eof) => break,
+                Err(ReadlineError::Eof) => {
+                    if shell.borrow_mut().may_leave(is_at_end) {
+                        break;
+                    }
+                    is_at_end = true;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -115,7 +123,8 @@ impl Shell {
                 return self.after_failure();
             }
             Err(Malformed::Redirection) => {
-                self.fail(&ClientError::usage("usage: COMMAND > FILE, or COMMAND | PROGRAM"));
+                let usage = "usage: COMMAND > FILE, COMMAND | PROGRAM, or COMMAND &";
+                self.fail(&ClientError::usage(usage));
                 return self.after_failure();
             }
         };
@@ -134,6 +143,10 @@ impl Shell {
                 }
             }
         }
+        // On a terminal, the prompt comes with the reports.
+        if !self.interactive && self.report_jobs() {
+            return self.after_failure();
+        }
         Flow::Continue
     }
 
@@ -141,7 +154,39 @@ impl Shell {
         if self.settings.exit_on_error && !self.interactive { Flow::Leave } else { Flow::Continue }
     }
 
+    /// Runs a command: here, on a thread that Ctrl-Z leaves to itself, or in the background.
     fn run_command(&mut self, line: CommandLine) -> Done {
+        let uses_terminal = line.words.iter().any(|word| word == "-") || line.redirect.is_some();
+        let done = if line.in_background {
+            self.start(line, false).map(|()| Flow::Continue)
+        } else if self.interactive && !uses_terminal && is_transfer(&line) {
+            self.run_in_foreground(line, Self::run_here)
+        } else {
+            self.run_here(line)
+        };
+        match self.jobs.request.take() {
+            Some(request) if done.is_ok() => {
+                self.start(request.line, request.is_queued).map(|()| Flow::Continue)
+            }
+            _ => done,
+        }
+    }
+
+    /// Starts a command in the background.
+    fn start(&mut self, line: CommandLine, is_queued: bool) -> Result<(), ClientError> {
+        let name = line.words.first().map(|name| words::plain(name)).unwrap_or_default();
+        let command = table::find(&name.to_string_lossy())?;
+        if !is_transfer(&line) || line.words.iter().any(|word| word == "-") {
+            let what = format!("{} does not run in the background", command.name);
+            return Err(ClientError::usage(what));
+        }
+        // Mistakes show before the job begins.
+        command.parse(line.words.iter().skip(1).cloned().collect())?;
+        self.start_job(CommandLine { in_background: false, ..line }, is_queued, Self::run_here)
+    }
+
+    /// Runs a command on this thread.
+    fn run_here(&mut self, line: CommandLine) -> Done {
         let mut words = line.words;
         if words.is_empty() {
             return Ok(Flow::Continue);
@@ -169,7 +214,52 @@ impl Shell {
         }
     }
 
+    /// Asks whether to leave while jobs are running. The end of input twice in a row is a yes.
+    fn may_leave(&mut self, is_repeated: bool) -> bool {
+        self.report_jobs();
+        if is_repeated || !self.jobs.is_active(None) {
+            self.kill_jobs();
+            return true;
+        }
+        let jobs = format!("Jobs are running:\n{}", self.jobs.text());
+        self.messages.print(jobs.trim_end());
+        let question = "Leave? [n]o, [y]es: stop them, [w]ait: ";
+        let Some(answer) = self.asker.ask(question) else { return false };
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => {
+                self.kill_jobs();
+                true
+            }
+            "w" | "wait" => {
+                self.options.interrupt.clear();
+                let waited = self.wait_for_jobs(None);
+                self.report_jobs();
+                waited.is_ok()
+            }
+            "n" | "no" | "" => false,
+            _ => {
+                // It was typed ahead.
+                self.typed_ahead.push_back(answer);
+                false
+            }
+        }
+    }
+
+    /// Stops all jobs, and waits until each has kept its part.
+    fn kill_jobs(&mut self) {
+        self.jobs.kill(None);
+        self.options.interrupt.clear();
+        let _waited = self.wait_for_jobs(None);
+        self.report_jobs();
+    }
+
     fn leave(&mut self) -> u8 {
+        // A script waits for what it has started.
+        if let Err(error) = self.wait_for_jobs(None) {
+            self.fail(&error);
+            self.kill_jobs();
+        }
+        self.report_jobs();
         // A script without a command that needs a login still shows that the login fails.
         if !self.settings.no_login
             && self.pending_login.is_some()
@@ -180,6 +270,12 @@ impl Shell {
         self.disconnect();
         self.first_failure
     }
+}
+
+/// Returns true if the command may run in the background.
+fn is_transfer(line: &CommandLine) -> bool {
+    let name = line.words.first().map(|name| words::plain(name)).unwrap_or_default();
+    table::find(&name.to_string_lossy()).is_ok_and(|command| command.is_transfer)
 }
 
 /// Adds a line to the history and to its file, unless it may have a password.

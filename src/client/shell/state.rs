@@ -13,7 +13,9 @@ use crate::ftp::command::Type;
 use crate::ftp::listing::Listed;
 
 use super::ask::Asker;
+use super::background_key::BackgroundKey;
 use super::clobber_rule::Clobber;
+use super::jobs::Jobs;
 use super::messages::Messages;
 use super::output::printable;
 use super::redirect::Output;
@@ -33,6 +35,8 @@ pub struct Settings {
     pub parallel: usize,
     /// `-e`: a script ends at the first command that fails.
     pub exit_on_error: bool,
+    /// The key that puts a transfer into the background.
+    pub background_key: BackgroundKey,
     /// Rule for local files that exist under the name of a download.
     pub clobber: Clobber,
 }
@@ -64,6 +68,7 @@ pub struct Shell {
     /// Lines that were read as answers to questions, and run as commands.
     pub(super) typed_ahead: VecDeque<String>,
     pub(super) messages: Messages,
+    pub(super) jobs: Jobs,
     /// Destination of the data that the current command prints.
     pub(super) output: Output,
     /// Remote directory after the login, once it was needed.
@@ -81,7 +86,7 @@ impl Shell {
     pub fn new(options: Options, settings: Settings) -> Self {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         let root = here.join("_CLIENTROOT");
-        let messages = Messages;
+        let messages = Messages::default();
         let options = Options { notices: notices(&messages, settings.quiet), ..options };
         Self {
             client: None,
@@ -93,6 +98,7 @@ impl Shell {
             asker: Asker::default(),
             typed_ahead: VecDeque::new(),
             messages,
+            jobs: Jobs::default(),
             output: Output::Standard,
             login_directory: None,
             previous_directory: None,

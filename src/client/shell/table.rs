@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::client::error::ClientError;
 
 use super::actions::{
-    change, classic, connection, listing, local, mirror, remote, settings, transfers, view,
+    change, classic, connection, jobs, listing, local, mirror, remote, settings, transfers, view,
 };
 use super::command::{Names, ShellCommand};
 use super::flow::{Done, Flow};
@@ -34,6 +34,8 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &listing::FIND,
     &transfers::GET,
     &HELP,
+    &jobs::JOBS,
+    &jobs::KILL,
     &local::LCD,
     &local::LLS,
     &local::LPWD,
@@ -51,6 +53,7 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &classic::PROMPT,
     &transfers::PUT,
     &remote::PWD,
+    &jobs::QUEUE,
     &classic::QUOTE,
     &transfers::REGET,
     &change::RENAME,
@@ -64,6 +67,7 @@ pub(super) static COMMANDS: &[&ShellCommand] = &[
     &classic::SYSTEM,
     &classic::TYPE,
     &connection::USER,
+    &jobs::WAIT,
 ];
 
 const EVERYTHING: Flag = Flag::long("all", "describe all commands with options and examples");

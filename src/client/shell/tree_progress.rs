@@ -93,7 +93,11 @@ impl TreeBar {
 
     /// Shows the number of bytes so far.
     pub(super) fn moved(&self, bytes: u64) {
+        if self.messages.is_kept() {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         self.bar.set_position(bytes);
+        self.messages.moved(bytes, self.bar.length().unwrap_or_default());
     }
 
     /// Prints a note above the line.

@@ -18,10 +18,12 @@ pub(super) enum Malformed {
 }
 
 /// One command of a line: its words, and the destination of its output.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct CommandLine {
     pub(super) words: Vec<OsString>,
     pub(super) redirect: Option<Redirect>,
+    /// It runs in the background (`&`).
+    pub(super) in_background: bool,
 }
 
 /// A mark before a quoted pattern letter, which then stands for itself. No file name contains it, and a typed one is
@@ -31,7 +33,8 @@ const QUOTED: u8 = 0;
 /// Splits text into commands at `;` and line ends, and each command into words. Quotes and backslashes protect spaces,
 /// `;` and each other; `\xHH` is the byte with this number, for names that are not UTF-8. A `#` at the beginning of a
 /// word makes the rest of the line a comment. After a `!` that begins a command, the rest of the line is one word, for
-/// sh. `> FILE`, `>> FILE` and `| PROGRAM` redirect the output of a command.
+/// sh. `> FILE`, `>> FILE` and `| PROGRAM` redirect the output of a command. A word `&` ends a command that runs in the
+/// background.
 pub(super) fn split(text: &[u8]) -> Result<Vec<CommandLine>, Malformed> {
     let letters: Vec<u8> = text.iter().copied().filter(|letter| *letter != QUOTED).collect();
     let mut splitter = Splitter {
@@ -51,6 +54,10 @@ pub(super) fn split(text: &[u8]) -> Result<Vec<CommandLine>, Malformed> {
             }
             b'#' if begins_word => drop(splitter.rest_of_line()),
             b';' | b'\n' => splitter.end_command()?,
+            b'&' if splitter.is_at_end() => {
+                splitter.command.in_background = true;
+                splitter.end_command()?;
+            }
             b'>' => {
                 splitter.end_word();
                 let append = splitter.letters.next_if_eq(&b'>').is_some();
@@ -84,6 +91,12 @@ impl Splitter {
         std::iter::from_fn(|| self.letters.next_if(|letter| *letter != b'\n')).collect()
     }
 
+    /// Returns true if no letter of the same word follows.
+    fn is_at_end(&mut self) -> bool {
+        let next = self.letters.peek();
+        next.is_none_or(|next| next.is_ascii_whitespace() || *next == b';')
+    }
+
     fn end_word(&mut self) {
         let Some(word) = self.word.take().map(OsString::from_vec) else { return };
         match self.awaited.take() {
@@ -95,7 +108,8 @@ impl Splitter {
     fn end_command(&mut self) -> Result<(), Malformed> {
         self.end_word();
         let command = std::mem::take(&mut self.command);
-        if self.awaited.is_some() || (command.words.is_empty() && command.redirect.is_some()) {
+        let is_marked = command.redirect.is_some() || command.in_background;
+        if self.awaited.is_some() || (command.words.is_empty() && is_marked) {
             return Err(Malformed::Redirection);
         }
         if !command.words.is_empty() {
@@ -285,6 +299,18 @@ mod tests {
         for text in ["ls >", "ls |", "> x", "| x", "ls > ; pwd"] {
             assert_eq!(redirect(text), Err(true), "{text}");
         }
+    }
+
+    #[test]
+    fn an_ampersand_behind_a_command_puts_it_into_the_background() {
+        let read = |text: &str| {
+            let lines = split(text.as_bytes()).unwrap();
+            lines.iter().map(|line| (line.words.len(), line.in_background)).collect::<Vec<_>>()
+        };
+        assert_eq!(read("get a & ls"), [(2, true), (1, false)]);
+        assert_eq!(read("get a&; ls"), [(2, true), (1, false)]);
+        assert_eq!(read("get a&b '&' \\& x&'y'"), [(5, false)]);
+        assert_eq!(split(b"& ls"), Err(Malformed::Redirection));
     }
 
     #[test]

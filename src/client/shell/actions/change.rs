@@ -61,6 +61,7 @@ pub(in crate::client::shell) static RM: ShellCommand =
         .words(1, ANY, Names::Remote, "REMOTE...")
         .patterns()
         .flags(&[RECURSIVE, CAPITAL_RECURSIVE, FORCE])
+        .transfer()
         .example("rm -r old *.tmp");
 
 fn rm(shell: &mut Shell, given: &Given) -> Done {
@@ -154,6 +155,7 @@ pub(in crate::client::shell) static CHMOD: ShellCommand =
         .words(2, ANY, Names::Remote, "MODE REMOTE...")
         .patterns()
         .flags(&[CAPITAL_RECURSIVE])
+        .transfer()
         .example("chmod -R u+w,go-w music");
 
 fn chmod(shell: &mut Shell, given: &Given) -> Done {

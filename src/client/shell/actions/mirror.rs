@@ -31,6 +31,7 @@ pub(in crate::client::shell) static MIRROR: ShellCommand = ShellCommand::new(
 )
 .words(0, 2, Names::RemoteThenLocal, "[REMOTE [LOCAL]]")
 .flags(&[REVERSE, DELETE, NEWER, CHECKSUM, DRY_RUN, INCLUDE, EXCLUDE, PARALLEL])
+.transfer()
 .example("mirror --delete --exclude '*.tmp' music");
 
 fn mirror(shell: &mut Shell, given: &Given) -> Done {

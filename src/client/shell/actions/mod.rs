@@ -3,6 +3,7 @@
 pub(super) mod change;
 pub(super) mod classic;
 pub(super) mod connection;
+pub(super) mod jobs;
 pub(super) mod listing;
 pub(super) mod local;
 pub(super) mod mirror;

@@ -31,6 +31,7 @@ pub(in crate::client::shell) static PGET: ShellCommand = ShellCommand::new(
 )
 .words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
 .flags(&[RANGE_COUNT, CLOBBER, NO_CLOBBER])
+.transfer()
 .example("pget -n 4 big.iso");
 
 fn pget(shell: &mut Shell, given: &Given) -> Done {
@@ -52,6 +53,7 @@ pub(in crate::client::shell) static GET: ShellCommand =
         .words(1, ANY, Names::RemoteThenLocal, "REMOTE [LOCAL] | REMOTE...")
         .patterns()
         .flags(&[RECURSIVE, INTO, PARALLEL, CLOBBER, NO_CLOBBER])
+        .transfer()
         .example("get -O ~/music *.ogg");
 
 fn get(shell: &mut Shell, given: &Given) -> Done {
@@ -148,6 +150,7 @@ fn get_several(shell: &mut Shell, given: &Given, rules: SeveralRules) -> Done {
 pub(in crate::client::shell) static REGET: ShellCommand =
     ShellCommand::new("reget", reget, "resume a download")
         .words(1, 2, Names::RemoteThenLocal, "REMOTE [LOCAL]")
+        .transfer()
         .example("reget big.iso");
 
 fn reget(shell: &mut Shell, given: &Given) -> Done {
@@ -190,6 +193,7 @@ pub(in crate::client::shell) static MGET: ShellCommand =
         .words(1, ANY, Names::Remote, "REMOTE...")
         .patterns()
         .flags(&[RECURSIVE, INTO, PARALLEL, CLOBBER, NO_CLOBBER])
+        .transfer()
         .example("mget *.txt");
 
 fn mget(shell: &mut Shell, given: &Given) -> Done {
@@ -203,6 +207,7 @@ pub(in crate::client::shell) static PUT: ShellCommand =
         .words(1, ANY, Names::Local, "LOCAL [REMOTE] | LOCAL...")
         .patterns()
         .flags(&[RECURSIVE, INTO, PARALLEL])
+        .transfer()
         .example("put -r photos");
 
 fn put(shell: &mut Shell, given: &Given) -> Done {
@@ -260,6 +265,7 @@ fn put_several(shell: &mut Shell, given: &Given) -> Done {
 pub(in crate::client::shell) static REPUT: ShellCommand =
     ShellCommand::new("reput", reput, "resume an upload")
         .words(1, 2, Names::Local, "LOCAL [REMOTE]")
+        .transfer()
         .example("reput big.iso");
 
 fn reput(shell: &mut Shell, given: &Given) -> Done {
@@ -293,6 +299,7 @@ pub(in crate::client::shell) static MPUT: ShellCommand =
         .words(1, ANY, Names::Local, "LOCAL...")
         .patterns()
         .flags(&[RECURSIVE, INTO, PARALLEL])
+        .transfer()
         .example("mput *.txt");
 
 fn mput(shell: &mut Shell, given: &Given) -> Done {
