@@ -29,6 +29,7 @@ mod guessing;
 mod hooks;
 mod jobs;
 mod leaks;
+mod links;
 mod listings;
 mod log;
 mod manuals;

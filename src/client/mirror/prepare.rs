@@ -114,7 +114,7 @@ impl Client {
         observe: Observer<'_>,
     ) -> Result<(Tree, Vec<ClientError>), ClientError> {
         let (root, connections) = (&mirror.remote, mirror.connections);
-        let walk = TreeWalk { root, connections, asks_kinds: true };
+        let walk = TreeWalk { root, connections, asks_kinds: true, enters_once: false };
         let (tree, errors) = (Tree::default(), Vec::new());
         let mut scan = RemoteScan { mirror, side, umask: umask(), tree, errors, observe };
         match self.walk_tree(&walk, &mut scan) {

@@ -27,7 +27,7 @@ impl Shell {
     /// When the directory itself cannot be listed, the connection is lost, or the user interrupts.
     pub(super) fn walk(&mut self, top: &[u8]) -> Result<Vec<Walked>, ClientError> {
         let connections = self.settings.parallel.max(1);
-        let walk = TreeWalk { root: top, connections, asks_kinds: false };
+        let walk = TreeWalk { root: top, connections, asks_kinds: false, enters_once: true };
         let (found, errors) = (Vec::new(), Vec::new());
         let mut walking = Walking { top, found, errors, notes: Vec::new() };
         self.client()?.walk_tree(&walk, &mut walking)?;
