@@ -12,7 +12,7 @@ const CLIENT: &str = env!("CARGO_BIN_EXE_ftpclient");
 
 /// An invented server. A script answers what makes it odd, and the rest is answered as usual.
 pub(crate) struct OddServer {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The lines of all clients.
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,11 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tempfile::TempDir;
 
+use crate::common::outside::skip;
+use crate::common::secure::certificate;
 use crate::common::{PATIENCE, TestServer, until};
+use crate::odd_servers::OddServer;
+use poolftpd::internal::net::tls::TlsFiles;
 
 /// The client on a pseudo-terminal, and all that it has written there.
 pub(crate) struct Terminal {
@@ -36,6 +41,17 @@ impl Terminal {
         words: &[&str],
         home: TempDir,
     ) -> Self {
+        Self::start_at(server.address(), columns, words, home, &[])
+    }
+
+    /// Starts the client with a server at this address, and with more variables of the environment.
+    pub(crate) fn start_at(
+        server: SocketAddr,
+        columns: u16,
+        words: &[&str],
+        home: TempDir,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -47,13 +63,17 @@ impl Terminal {
         let client = Command::new("setsid")
             .args(["--ctty", "--wait", env!("CARGO_BIN_EXE_ftpclient")])
             .args(words)
-            .args([server.address().ip().to_string(), server.address().port().to_string()])
+            .args([server.ip().to_string(), server.port().to_string()])
             .current_dir(home.path())
             .env("HOME", home.path())
             .env("TERM", "xterm")
             .env_remove("LS_COLORS")
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("XDG_STATE_HOME")
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("NO_COLOR")
+            .env_remove("PAGER")
+            .envs(variables.iter().copied())
             .stdin(stdio())
             .stdout(stdio())
             .stderr(stdio())
@@ -318,4 +338,188 @@ fn names_options_and_commands_are_completed_also_inside_of_quotes() {
     let (home, _) = terminal.end();
     assert_eq!(fs::read_to_string(home.path().join("two words.txt")).unwrap(), "in quotes");
     assert_eq!(fs::read_to_string(home.path().join(latin)).unwrap(), "one byte");
+}
+
+#[test]
+fn names_have_the_colours_of_ls_colors() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = TestServer::start(|_| {});
+    fs::create_dir(server.root.path().join("music")).unwrap();
+    for name in ["a.tar", "plain", "中文.tar", "run"] {
+        server.write(name, name);
+    }
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(server.root.path().join("run"), mode).unwrap();
+    let colors = ("LS_COLORS", "di=01;34:ex=01;32:*.tar=01;31");
+    for (variables, is_colored) in
+        [([colors].as_slice(), true), (&[colors, ("NO_COLOR", "1")], false), (&[], false)]
+    {
+        let home = TempDir::new().unwrap();
+        let mut terminal = Terminal::start_at(server.address(), 100, &[], home, variables);
+        terminal.expect(0, "> ");
+        terminal.press("ls\rbye\r");
+        let screen = Arc::clone(&terminal.screen);
+        terminal.end();
+        let screen = String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
+        for (style, name) in
+            [("1;34", "music/"), ("1;32", "run"), ("1;31", "a.tar"), ("1;31", "中文.tar")]
+        {
+            let painted = format!("\x1b[{style}m{name}\x1b[0m");
+            assert_eq!(screen.contains(&painted), is_colored, "{name}: {screen:?}");
+        }
+        let line = screen.lines().map(without_escapes).find(|line| line.contains("music/"));
+        assert_eq!(line.unwrap().trim_end(), "a.tar  music/  plain  run  中文.tar");
+    }
+}
+
+#[test]
+fn a_file_is_paged() {
+    let server = TestServer::start(|_| {});
+    server.write("poem", "one\ntwo\n");
+    for (command, pager) in [
+        ("more", "sed s/^/page:/"),
+        ("less", "sed s/^/page:/"),
+        ("page", "grep -v none | sed s/^/page:/"),
+    ] {
+        let home = TempDir::new().unwrap();
+        let mut terminal =
+            Terminal::start_at(server.address(), 100, &[], home, &[("PAGER", pager)]);
+        terminal.expect(0, "> ");
+        terminal.press(&format!("{command} poem\rpwd\rbye\r"));
+        terminal.expect(0, "page:one\r\npage:two\r\n");
+        let (_, status) = terminal.end();
+        assert_eq!(status, Some(0));
+    }
+    // A pager that ends before it has read everything is no error.
+    server.write("long", vec![b'x'; 2_000_000]);
+    let home = TempDir::new().unwrap();
+    let variables = [("PAGER", "head -c 5")];
+    let mut terminal = Terminal::start_at(server.address(), 100, &[], home, &variables);
+    terminal.expect(0, "> ");
+    terminal.press("more long\rmkdir x\rbye\r");
+    terminal.expect(0, "xxxxx");
+    let screen = Arc::clone(&terminal.screen);
+    terminal.end();
+    let screen = String::from_utf8_lossy(&screen.lock().unwrap()).into_owned();
+    assert!(!screen.contains("roken pipe"), "{screen}");
+}
+
+#[test]
+fn a_certificate_is_trusted_by_the_user_and_a_changed_one_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let keys = certificate(folder.path(), "127.0.0.1");
+    let server = TestServer::start(|config| {
+        config.tls = TlsFiles { keys: vec![keys], ..TlsFiles::default() };
+    });
+    let start = |home| Terminal::start_in(&server, 100, &[], home);
+    // Without an agreement, the client does not connect.
+    let mut terminal = start(TempDir::new().unwrap());
+    terminal.expect(0, "Trust it for");
+    terminal.press("no\r");
+    let (home, status) = terminal.end();
+    assert_eq!(status, Some(5));
+    let known = home.path().join(".local/share/ftpclient/known_hosts");
+    assert!(!known.exists());
+    let mut terminal = start(home);
+    terminal.expect(0, "Its SHA-256 is ");
+    terminal.expect(0, "[y/N]");
+    terminal.press("y\r");
+    terminal.expect(0, "ftp> ");
+    terminal.press("bye\r");
+    let (home, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    // It is remembered.
+    let mut terminal = start(home);
+    terminal.expect(0, "ftp> ");
+    assert!(!terminal.text().contains("Trust it"), "{}", terminal.text());
+    terminal.press("bye\r");
+    let (home, _) = terminal.end();
+    // Another certificate is remembered than the server has: no question, but a refusal.
+    let text = fs::read_to_string(&known).unwrap();
+    let (place, _) = text.split_once(' ').unwrap();
+    fs::write(&known, format!("{place} {}\n", "ab".repeat(32))).unwrap();
+    let terminal = start(home);
+    terminal.expect(0, "THE CERTIFICATE OF THIS SERVER HAS CHANGED");
+    terminal.expect(0, "known_hosts");
+    let screen = terminal.text();
+    let (_, status) = terminal.end();
+    assert_eq!(status, Some(5), "{screen}");
+    assert!(!screen.contains("Trust it") && !screen.contains("ftp> "), "{screen}");
+}
+
+#[test]
+fn a_line_that_was_typed_ahead_is_no_password() {
+    let server = OddServer::start(|on, line| match line {
+        "USER anna" => on.say("331 password\r\n"),
+        "PASS good" => on.say("230 in\r\n"),
+        line if line.starts_with("PASS") => on.say("530 wrong\r\n"),
+        "MKD made" => on.say("257 made\r\n"),
+        // The lines are typed while this command runs.
+        "DELE slow" => {
+            thread::sleep(std::time::Duration::from_millis(500));
+            on.say("250 gone\r\n")
+        }
+        _ => false,
+    });
+    let home = TempDir::new().unwrap();
+    let mut terminal = Terminal::start_at(server.address, 100, &[], home, &[]);
+    terminal.expect(0, "> ");
+    terminal.press("quote DELE slow\r");
+    until("the command runs", || server.count("DELE") == 1);
+    terminal.press("user anna\rmkdir made\r");
+    terminal.expect(0, "Password for anna: ");
+    terminal.press("good\rbye\r");
+    let (_, status) = terminal.end();
+    assert_eq!(status, Some(0));
+    let lines = server.lines.lock().unwrap().join("\n");
+    assert!(lines.contains("USER anna\nPASS good\n") && lines.contains("MKD made"), "{lines}");
+}
+
+/// Runs a script in a network of its own; `None` where that cannot be made.
+fn in_own_network(script: &str) -> Option<std::process::Output> {
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--net"]);
+        command
+    };
+    let works = unshare().args(["ip", "link", "set", "lo", "up"]).output().ok()?;
+    if !works.status.success() {
+        return None;
+    }
+    Some(unshare().args(["sh", "-c", script]).output().unwrap())
+}
+
+#[test]
+fn without_a_port_the_client_tries_2121_and_then_21() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("root")).unwrap();
+    let (server, client) = (env!("CARGO_BIN_EXE_ftpserver"), env!("CARGO_BIN_EXE_ftpclient"));
+    for (ports, expected, status) in [
+        ([21].as_slice(), "using port 21", 0),
+        (&[2121], "Connected to 127.0.0.1:2121", 0),
+        (&[21, 2121], "Connected to 127.0.0.1:2121", 0),
+        (&[], "Port 21 does not answer, either", 3),
+    ] {
+        let servers: String = ports
+            .iter()
+            .map(|port| {
+                format!(
+                    "rm -f line; mkfifo line; {server} --root root --bind 127.0.0.1 --port {port} \
+                     --quiet >line 2>>log & read -r ready <line; pids=\"$pids $!\"\n"
+                )
+            })
+            .collect::<Vec<_>>()
+            .concat();
+        let script = format!(
+            "cd {}; ip link set lo up; pids=; {servers}HOME=. {client} --tls off --retries 0 \
+             -c pwd 127.0.0.1; status=$?; [ -z \"$pids\" ] || kill $pids; exit $status",
+            folder.path().display()
+        );
+        let Some(output) = in_own_network(&script) else {
+            return skip("networks cannot be made here");
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{ports:?}: {errors}");
+        assert!(errors.contains(expected), "{ports:?}: {errors}");
+    }
 }

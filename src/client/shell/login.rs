@@ -1,7 +1,10 @@
 //! Connecting to a server, and logging in.
 
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::time::Duration;
+
+use rustix::termios::{QueueSelector, tcflush};
 
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind, Unaccepted, reason};
@@ -12,6 +15,7 @@ use crate::client::options::Options;
 use crate::client::proxy::Proxy;
 use crate::client::trust::{TlsMode, Trust};
 use crate::client::url::Target;
+use crate::sys::{Interest, is_ready};
 
 use super::profile::bookmarks;
 use super::state::Shell;
@@ -27,6 +31,9 @@ const IMPLICIT_TLS_PORT: u16 = 990;
 const ANONYMOUS_PASSWORD: &str = "ftpclient@";
 /// Maximum time to wait for a connection to the first of the usual ports.
 const FIRST_PORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Maximum number of bytes of lines that were typed before a password is asked for.
+const TYPED_AHEAD_MAX: usize = 64 * 1024;
 
 impl Shell {
     /// Connects and logs in, then enters the directory or fetches the file that the path of a URL names.
@@ -246,16 +253,41 @@ impl Shell {
     }
 
     /// Asks for a password on the terminal; without a terminal, the password is empty.
-    pub(super) fn ask_password(&self, user: &str) -> Result<String, ClientError> {
+    pub(super) fn ask_password(&mut self, user: &str) -> Result<String, ClientError> {
         if !io::stdin().is_terminal() && !self.interactive {
             return Ok(String::new());
         }
+        self.keep_typed_ahead();
         rpassword::prompt_password(format!("Password for {user}: ")).map_err(|error| {
             match error.kind() {
                 io::ErrorKind::Interrupted => ClientError::interrupted(),
                 _ => ClientError::new(ErrorKind::Login, format!("no password: {}", reason(&error))),
             }
         })
+    }
+}
+
+impl Shell {
+    /// Takes the lines that were typed before a password is asked for: they are commands.
+    ///
+    /// SECURITY: such a line would be sent as the password, and the password would run and show as a command.
+    fn keep_typed_ahead(&mut self) {
+        let input = io::stdin();
+        let (mut typed, mut bytes) = (Vec::new(), [0; 1024]);
+        let is_readable = || is_ready(input.as_fd(), Interest::Readable).is_ok_and(|ready| ready);
+        // The terminal passes on whole lines only.
+        while typed.len() < TYPED_AHEAD_MAX && is_readable() {
+            match rustix::io::read(&input, &mut bytes) {
+                Ok(count @ 1..) => typed.extend_from_slice(bytes.get(..count).unwrap_or_default()),
+                _ => break,
+            }
+        }
+        // A line without its end is neither.
+        let _flushed = tcflush(&input, QueueSelector::IFlush);
+        let lines = typed.split_inclusive(|byte| matches!(byte, b'\n' | b'\r'));
+        let lines = lines
+            .map(|line| String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']).to_owned());
+        self.typed_ahead.extend(lines);
     }
 }
 
