@@ -10,10 +10,11 @@ use std::time::Duration;
 use argh::FromArgs;
 use poolftpd::internal::cli;
 use poolftpd::internal::client::secret;
-use poolftpd::internal::client::shell::{BackgroundKey, Clobber, Settings, Shell};
+use poolftpd::internal::client::shell::{BackgroundKey, Clobber, JsonReport, Settings, Shell};
 use poolftpd::internal::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
 use poolftpd::internal::units;
 use signal_hook::consts::{SIGINT, SIGTSTP, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 const PROGRAM: &str = "ftpclient";
@@ -87,6 +88,10 @@ struct Arguments {
     #[argh(option, default = "1", from_str_fn(connections), arg_name = "n")]
     parallel: usize,
 
+    /// print a JSON object for each file and for the session to standard output, and all else to standard error
+    #[argh(switch)]
+    json: bool,
+
     /// use IPv4 only
     #[argh(switch, short = '4')]
     ipv4: bool,
@@ -156,32 +161,26 @@ fn main() -> ExitCode {
         Err(what) => return cli::usage(PROGRAM, &what),
     };
     let (interrupt, background_key) = (Interrupt::default(), BackgroundKey::default());
-    let caught = signal_hook::flag::register(SIGINT, interrupt.flag())
-        // A write beyond a file size limit fails with an error, instead of ending the program.
-        .and_then(|_| signal_hook::flag::register(SIGXFSZ, Arc::default()))
-        .and_then(|_| signal_hook::flag::register(SIGTSTP, background_key.pressed()))
-        .and_then(|_| {
-            signal_hook::flag::register_conditional_default(SIGTSTP, background_key.suspends())
-        });
-    if let Err(error) = caught {
+    if let Err(error) = catch_signals(&interrupt, &background_key) {
         cli::complain(PROGRAM, &format!("cannot catch signals: {error}"));
         return ExitCode::FAILURE;
     }
-    let timeout = Duration::from_secs(arguments.timeout);
     let options = Options {
         family,
         active: arguments.active,
         tls: arguments.tls,
         trust,
         stream: arguments.stream,
-        timeout,
+        timeout: Duration::from_secs(arguments.timeout),
         limit: arguments.limit,
         retries: arguments.retries,
         trace: arguments.verbose,
         interrupt,
         ..Options::default()
     };
+    let report = arguments.json.then(JsonReport::default);
     let settings = Settings {
+        json: report.clone(),
         user: arguments.user,
         quiet: arguments.quiet,
         parallel: arguments.parallel,
@@ -191,12 +190,25 @@ fn main() -> ExitCode {
         background_key,
         clobber,
     };
-    ExitCode::from(run(
+    let status = run(
         Shell::new(options, settings),
         &arguments.target,
         arguments.port,
         arguments.commands.as_deref(),
-    ))
+    );
+    if let Some(report) = report {
+        report.summary(status);
+    }
+    ExitCode::from(status)
+}
+
+/// Catches Ctrl-C, Ctrl-Z, and the signal of a file that is too large.
+fn catch_signals(interrupt: &Interrupt, background_key: &BackgroundKey) -> io::Result<()> {
+    flag::register(SIGINT, interrupt.flag())?;
+    // A write beyond a file size limit fails with an error, instead of ending the program.
+    flag::register(SIGXFSZ, Arc::default())?;
+    flag::register(SIGTSTP, background_key.pressed())?;
+    flag::register_conditional_default(SIGTSTP, background_key.suspends()).map(drop)
 }
 
 /// Returns the rule for local files that exist; `None` if two are given.

@@ -173,3 +173,56 @@ fn a_server_that_refuses_or_ignores_rang_is_asked_by_rest() {
         assert!(fs::read(folder.path().join("big")).unwrap() == content, "{reply}");
     }
 }
+
+/// Returns the objects of standard output.
+fn objects(out: &str) -> Vec<serde_json::Value> {
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn json_has_one_object_for_each_file_and_one_for_the_session() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    plant(&server.root.path().join("tree"));
+    let port = server.address().port().to_string();
+    let run = |commands: &str| {
+        let (status, out, errors) =
+            client_in(folder.path(), &["--json", "-c", commands, "127.0.0.1", &port], "");
+        (status, objects(&out), errors)
+    };
+    let (status, found, errors) =
+        run("ls; cat tree/file0; get tree/file0; get missing; put file0 up");
+    assert_eq!(status, 1, "{errors}");
+    assert!(errors.contains("tree/") && errors.contains("file0"), "what commands print: {errors}");
+    assert_eq!(found.len(), 4, "{found:?}");
+    let first = &found[0];
+    assert_eq!(
+        (&first["type"], &first["name"], &first["result"]),
+        (&"file".into(), &"file0".into(), &"ok".into())
+    );
+    assert_eq!((&first["remote"], &first["bytes"]), (&"tree/file0".into(), &5.into()));
+    assert!(first["local"].as_str().unwrap().ends_with("/file0") && first["seconds"].is_number());
+    assert_eq!((&found[1]["name"], &found[1]["result"]), (&"missing".into(), &"failed".into()));
+    assert!(found[1]["error"].as_str().unwrap().contains("550"));
+    let end = &found[3];
+    assert_eq!((&end["type"], &end["status"]), (&"summary".into(), &1.into()));
+    assert_eq!((&end["files"], &end["failed"], &end["bytes"]), (&2.into(), &1.into(), &10.into()));
+    for (commands, files) in [
+        ("get -r -P 3 tree", 40),
+        ("put -r -P 3 tree up2", 40),
+        ("mirror -P 3 tree copy", 40),
+        ("get -r tree again & queue get tree/file4", 41),
+    ] {
+        let (status, found, errors) = run(commands);
+        assert_eq!(status, 0, "{commands}: {errors}");
+        assert_eq!(found.len(), files + 1, "{commands}");
+        assert_eq!(found[files]["files"], files, "{commands}");
+    }
+    let (status, found, _) = run("get -r tree");
+    assert_eq!(
+        (status, &found[0]["result"], &found[40]["skipped"]),
+        (0, &"unchanged".into(), &40.into())
+    );
+    let (status, out, _) =
+        client_in(folder.path(), &["--json", "--retries", "0", "127.0.0.1", "1"], "");
+    assert_eq!((status, &objects(&out)[0]["status"]), (3, &3.into()));
+}

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::client::batch::{BatchEvent, BatchFile, Direction, set_local_mode};
+use crate::client::batch::{BatchEvent, BatchFile, Direction, FileOutcome, set_local_mode};
 use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
@@ -134,12 +134,20 @@ impl Run<'_, '_> {
         let files: Vec<&BatchFile> = files.iter().collect();
         let Mirror { direction, representation, connections, .. } = *mirror;
         client.transfer_files(direction, representation, &files, connections, |event| match event {
-            BatchEvent::Done(index, outcome) => {
+            BatchEvent::Done(index, FileOutcome { bytes, took }) => {
                 if let Some(action) = actions.get(index) {
-                    self.done(action, outcome.bytes);
+                    let (path, outcome) = (action.path(), Ok((bytes, took)));
+                    (self.observe)(&MirrorEvent::FileEnded { path, outcome });
+                    self.done(action, bytes);
                 }
             }
-            BatchEvent::Failed(_, error) => self.failed(error),
+            BatchEvent::Failed(index, error) => {
+                if let Some(action) = actions.get(index) {
+                    let (path, outcome) = (action.path(), Err(&error));
+                    (self.observe)(&MirrorEvent::FileEnded { path, outcome });
+                }
+                self.failed(error);
+            }
             BatchEvent::Note(note) => (self.observe)(&MirrorEvent::Note(&note)),
             BatchEvent::Moved(bytes) => (self.observe)(&MirrorEvent::Moved(bytes)),
         })

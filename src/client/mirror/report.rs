@@ -1,6 +1,7 @@
 //! Progress and results of a mirror, and the text of its actions.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::client::error::ClientError;
 use crate::client::names::shown;
@@ -23,6 +24,13 @@ pub enum MirrorEvent<'a> {
     },
     /// Number of bytes of these files so far, including those that earlier runs have left.
     Moved(u64),
+    /// The transfer of a file has ended: its path from the top of the trees, and the bytes and the time, or the error.
+    FileEnded {
+        /// The path.
+        path: &'a [u8],
+        /// Bytes and time, or the error.
+        outcome: Result<(u64, Duration), &'a ClientError>,
+    },
     /// An action is done.
     Done(&'a MirrorAction),
     /// An item is not copied, or an action failed.

@@ -14,6 +14,7 @@ use crate::ftp::command::Type;
 use super::clobber_rule::Clobber;
 use super::given::{Flag, Given};
 use super::progress::TransferBar;
+use super::report::FileResult;
 use super::state::Shell;
 
 pub(super) const CLOBBER: Flag = Flag::long("clobber", "replace local files that differ");
@@ -55,8 +56,14 @@ impl Shell {
     ) -> Result<bool, ClientError> {
         match self.verdict(remote, local, known)? {
             Verdict::Write => Ok(true),
-            Verdict::Unchanged(note) | Verdict::Kept(note) => {
+            Verdict::Unchanged(note) => {
                 self.note(&note);
+                self.report(local, remote, FileResult::Unchanged);
+                Ok(false)
+            }
+            Verdict::Kept(note) => {
+                self.note(&note);
+                self.report(local, remote, FileResult::Kept);
                 Ok(false)
             }
         }

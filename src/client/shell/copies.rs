@@ -1,9 +1,14 @@
 //! Copies of trees by `mirror`, with their sum.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::client::error::ClientError;
 use crate::client::mirror::{Mirror, MirrorEvent};
+use crate::client::names::join;
 
 use super::flow::{Done, Flow};
+use super::report::{FileReport, FileResult};
 use super::state::Shell;
 use super::tree_progress::{TreeBar, TreeSum};
 
@@ -11,7 +16,19 @@ impl Shell {
     /// Makes one tree like another, and prints a sum.
     pub(super) fn copy_tree(&mut self, mirror: &Mirror) -> Done {
         let bar = TreeBar::new("mirror", self.settings.quiet, &self.messages);
-        let mut observe = |event: &MirrorEvent<'_>| bar.event(event);
+        let json = self.settings.json.clone();
+        let mut observe = |event: &MirrorEvent<'_>| {
+            bar.event(event);
+            if let (Some(report), MirrorEvent::FileEnded { path, outcome }) = (&json, event) {
+                let local = mirror.local.join(OsStr::from_bytes(path));
+                let result = match outcome {
+                    Ok((bytes, took)) => FileResult::Done { bytes: *bytes, took: *took },
+                    Err(error) => FileResult::Failed(error),
+                };
+                let remote = join(&mirror.remote, path);
+                report.file(&FileReport { local: &local, remote: &remote, result });
+            }
+        };
         let client = self.client()?;
         let outcome = client
             .plan_mirror(mirror, &mut observe)

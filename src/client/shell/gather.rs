@@ -65,7 +65,7 @@ impl Shell {
         bar: &TreeBar,
         gathered: &mut Gathered,
     ) -> Result<(), ClientError> {
-        let walk = TreeWalk { root: remote, connections, asks_kinds: false };
+        let walk = TreeWalk { root: remote, connections, asks_kinds: false, enters_once: false };
         let mut scan = RemoteGathering { remote, local, bar, gathered, failed: None };
         self.client()?.walk_tree(&walk, &mut scan)?;
         scan.failed.map_or(Ok(()), Err)

@@ -55,11 +55,11 @@ impl TransferBar {
         Self { bar, name, begun, started_at: None, quiet, messages }
     }
 
-    /// Removes the bar and prints one line: name, size, time and rate.
-    pub(super) fn finish(self, bytes: u64, into: &str) {
+    /// Removes the bar and prints one line: name, size, time and rate. Returns the time.
+    pub(super) fn finish(self, bytes: u64, into: &str) -> Duration {
         self.bar.finish_and_clear();
+        let took = self.begun.elapsed();
         if !self.quiet {
-            let took = self.begun.elapsed();
             let before = self.started_at.unwrap_or_default().min(bytes);
             let resumed = if before > 0 {
                 format!(", resumed at {}", HumanBytes(before))
@@ -75,6 +75,7 @@ impl TransferBar {
             );
             self.messages.print(&text);
         }
+        took
     }
 
     pub(super) fn give_up(self) {

@@ -25,11 +25,18 @@ pub(super) enum Redirect {
 pub(super) enum Output {
     #[default]
     Standard,
+    /// Standard error: standard output is for reports.
+    Error,
     File(File),
     Program(Child, Option<ChildStdin>),
 }
 
 impl Output {
+    /// Returns standard output, or standard error if standard output is for reports.
+    pub(super) fn standard(has_reports: bool) -> Self {
+        if has_reports { Self::Error } else { Self::Standard }
+    }
+
     /// Opens the destination of a redirection; relative names are those of the local directory.
     pub(super) fn open(redirect: &Redirect, local: &Path) -> Result<Self, ClientError> {
         let (name, append) = match redirect {
@@ -71,6 +78,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Standard => io::stdout().write(bytes),
+            Self::Error => io::stderr().write(bytes),
             Self::File(file) => file.write(bytes),
             Self::Program(_, input) => input
                 .as_mut()
@@ -81,6 +89,7 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Standard => io::stdout().flush(),
+            Self::Error => io::stderr().flush(),
             Self::File(file) => file.flush(),
             Self::Program(_, input) => input.as_mut().map_or(Ok(()), Write::flush),
         }

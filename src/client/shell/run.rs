@@ -200,7 +200,8 @@ impl Shell {
             Some(redirect) => {
                 self.output = Output::open(&redirect, &self.local)?;
                 let done = command.run(self, &given);
-                let closed = std::mem::take(&mut self.output).close();
+                let usual = Output::standard(self.settings.json.is_some());
+                let closed = std::mem::replace(&mut self.output, usual).close();
                 done.and_then(|flow| closed.map(|()| flow))
             }
         };

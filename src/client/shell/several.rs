@@ -1,6 +1,6 @@
 //! Transfers of several files by one command, on several connections, with one sum.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::HumanBytes;
@@ -14,6 +14,7 @@ use super::clobber::Verdict;
 use super::flow::Done;
 use super::gather::{Gathered, GatheredFile};
 use super::progress::seconds;
+use super::report::{FileReport, FileResult};
 use super::state::Shell;
 use super::transfers::{Named, shown_local};
 use super::tree_progress::{TreeBar, TreeSum};
@@ -107,7 +108,10 @@ impl Shell {
         }
         let files = std::mem::take(&mut gathered.files);
         let failed = self.transfer(Direction::Upload, &files, rules, bar, sum)?;
-        gathered.errors.extend(failed.into_iter().map(|(_, error)| error));
+        for (index, error) in failed {
+            self.report_failed(files.get(index), &error);
+            gathered.errors.push(error);
+        }
         Ok(())
     }
 
@@ -128,15 +132,20 @@ impl Shell {
                 Ok(Verdict::Write) => gathered.files.push(file),
                 Ok(Verdict::Unchanged(note)) => {
                     sum.unchanged += 1;
+                    self.report(local, remote, FileResult::Unchanged);
                     if self.options.trace {
                         bar.note(&note);
                     }
                 }
                 Ok(Verdict::Kept(note)) => {
                     sum.kept += 1;
+                    self.report(local, remote, FileResult::Kept);
                     bar.note(&note);
                 }
-                Err(error) => self.check_open(error, gathered)?,
+                Err(error) => {
+                    self.report(local, remote, FileResult::Failed(&error));
+                    self.check_open(error, gathered)?;
+                }
             }
         }
         Ok(())
@@ -157,7 +166,7 @@ impl Shell {
             sum.bytes + batch.iter().map(|file| file.size).sum::<u64>(),
         );
         let (representation, shows_files) = (self.representation, self.options.trace);
-        let before = sum.bytes;
+        let (before, json) = (sum.bytes, self.settings.json.clone());
         let mut failed = Vec::new();
         let client = self.client()?;
         client.transfer_files(direction, representation, &batch, rules.connections, |event| {
@@ -166,8 +175,19 @@ impl Shell {
                     sum.files += 1;
                     sum.bytes += outcome.bytes;
                     bar.file_done();
-                    if let Some(file) = batch.get(index).filter(|_| shows_files) {
-                        bar.note(&line(direction, file, outcome));
+                    let Some(BatchFile { local, remote, .. }) = batch.get(index).copied() else {
+                        return;
+                    };
+                    if shows_files {
+                        bar.note(&line(direction, local, remote, outcome));
+                    }
+                    if let Some(report) = &json {
+                        let FileOutcome { bytes, took } = outcome;
+                        report.file(&FileReport {
+                            local,
+                            remote,
+                            result: FileResult::Done { bytes, took },
+                        });
                     }
                 }
                 BatchEvent::Failed(index, error) => failed.push((index, error)),
@@ -197,10 +217,19 @@ impl Shell {
                     let named = Named { path: file.remote.clone(), kind, known: None };
                     directories.push((named, file.local.clone()));
                 }
-                _ => gathered.errors.push(error),
+                _ => {
+                    self.report_failed(files.get(index), &error);
+                    gathered.errors.push(error);
+                }
             }
         }
         Ok(directories)
+    }
+
+    fn report_failed(&self, file: Option<&GatheredFile>, error: &ClientError) {
+        if let Some(GatheredFile { file, .. }) = file {
+            self.report(&file.local, &file.remote, FileResult::Failed(error));
+        }
     }
 
     /// Prints the sum and all errors but the last, which is returned.
@@ -220,8 +249,8 @@ impl Shell {
 }
 
 /// Returns the line about one file.
-fn line(direction: Direction, file: &BatchFile, outcome: FileOutcome) -> String {
-    let (local, remote) = (shown_local(&file.local), shown(&file.remote));
+fn line(direction: Direction, local: &Path, remote: &[u8], outcome: FileOutcome) -> String {
+    let (local, remote) = (shown_local(local), shown(remote));
     let (from, to) = match direction {
         Direction::Download => (remote, local),
         Direction::Upload => (local, remote),

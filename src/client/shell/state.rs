@@ -19,6 +19,7 @@ use super::jobs::Jobs;
 use super::messages::Messages;
 use super::output::printable;
 use super::redirect::Output;
+use super::report::{FileReport, FileResult, JsonReport};
 
 /// Settings of the session from the command line.
 #[derive(Debug, Clone, Default)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub quiet: bool,
     /// `--parallel`: the maximum number of connections of commands that transfer several files; 0 means one.
     pub parallel: usize,
+    /// `--json`: report each file on standard output, and print all else to standard error.
+    pub json: Option<JsonReport>,
     /// `-e`: a script ends at the first command that fails.
     pub exit_on_error: bool,
     /// The key that puts a transfer into the background.
@@ -92,14 +95,14 @@ impl Shell {
             client: None,
             options,
             clobber: settings.clobber,
-            settings,
             pending_login: None,
             login_failed: false,
             asker: Asker::default(),
             typed_ahead: VecDeque::new(),
             messages,
             jobs: Jobs::default(),
-            output: Output::Standard,
+            output: Output::standard(settings.json.is_some()),
+            settings,
             login_directory: None,
             previous_directory: None,
             place: String::new(),
@@ -210,6 +213,13 @@ impl Shell {
     /// Writes text that may have colours, and whose other control characters are escaped already.
     pub(super) fn print_painted(&mut self, text: &str) {
         self.write(text.as_bytes());
+    }
+
+    /// Reports the end of a file, if the user wants reports.
+    pub(super) fn report(&self, local: &Path, remote: &[u8], result: FileResult<'_>) {
+        if let Some(report) = &self.settings.json {
+            report.file(&FileReport { local, remote, result });
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {

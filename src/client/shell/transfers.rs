@@ -17,6 +17,7 @@ use crate::ftp::pattern::matches;
 
 use super::flow::{Done, Flow};
 use super::progress::TransferBar;
+use super::report::FileResult;
 use super::state::Shell;
 use super::words::{pattern, plain, split_path};
 
@@ -73,14 +74,30 @@ impl Shell {
             Start::Beginning => client.fetch(remote, local, representation, known, &mut progress),
             Start::Resume => client.resume_download(remote, local, &mut progress),
         };
-        match fetched {
-            Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
+        self.end_file(progress, fetched, local, remote, &shown_local(local))
+    }
+
+    /// Prints and reports the end of one file.
+    fn end_file(
+        &self,
+        progress: TransferBar,
+        outcome: Result<u64, ClientError>,
+        local: &Path,
+        remote: &[u8],
+        target: &str,
+    ) -> Result<(), ClientError> {
+        match outcome {
+            Ok(bytes) => {
+                let took = progress.finish(bytes, &format!("-> {target}"));
+                self.report(local, remote, FileResult::Done { bytes, took });
+                Ok(())
+            }
             Err(error) => {
                 progress.give_up();
-                return Err(error);
+                self.report(local, remote, FileResult::Failed(&error));
+                Err(error)
             }
         }
-        Ok(())
     }
 
     /// Fetches one file over several connections.
@@ -94,14 +111,9 @@ impl Shell {
             return Ok(());
         }
         let mut progress = TransferBar::new(&shown(remote), self.settings.quiet, &self.messages);
-        match self.client()?.download_in_ranges(remote, local, connections, &mut progress) {
-            Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown_local(local))),
-            Err(error) => {
-                progress.give_up();
-                return Err(error);
-            }
-        }
-        Ok(())
+        let client = self.client()?;
+        let fetched = client.download_in_ranges(remote, local, connections, &mut progress);
+        self.end_file(progress, fetched, local, remote, &shown_local(local))
     }
 
     /// Sends one file.
@@ -117,15 +129,9 @@ impl Shell {
             Start::Beginning => (self.representation, UploadStart::Beginning),
             Start::Resume => (Type::Image, UploadStart::WhatIsThere),
         };
-        match self.client()?.send(local, remote, representation, from, &mut progress) {
-            Ok(bytes) => progress.finish(bytes, &format!("-> {}", shown(remote))),
-            Err(error) => {
-                progress.give_up();
-                return Err(error);
-            }
-        }
+        let sent = self.client()?.send(local, remote, representation, from, &mut progress);
         self.forget_names();
-        Ok(())
+        self.end_file(progress, sent, local, remote, &shown(remote))
     }
 
     /// Calls `act` for each item, with the slice of all items from that one on. Continues after a failure, except after

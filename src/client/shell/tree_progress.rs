@@ -55,7 +55,7 @@ impl TreeBar {
             MirrorEvent::Begun { files, bytes } => self.begin(*files, *bytes),
             MirrorEvent::Moved(bytes) => self.moved(*bytes),
             MirrorEvent::Done(MirrorAction::Transfer { .. }) => self.file_done(),
-            MirrorEvent::Done(_) | MirrorEvent::Failed(_) => {}
+            MirrorEvent::Done(_) | MirrorEvent::Failed(_) | MirrorEvent::FileEnded { .. } => {}
             MirrorEvent::Note(text) => self.note(text),
         }
     }

@@ -99,7 +99,8 @@ fn more(shell: &mut Shell, given: &Given) -> Done {
     let pager = variable("PAGER").unwrap_or_else(|| "less".into());
     shell.output = Output::open(&Redirect::Pipe(pager), &shell.local)?;
     let printed = print_file(shell, given.path(0));
-    let closed = std::mem::take(&mut shell.output).close();
+    let usual = Output::standard(shell.settings.json.is_some());
+    let closed = std::mem::replace(&mut shell.output, usual).close();
     printed.and(closed).map(|()| Flow::Continue)
 }
 
