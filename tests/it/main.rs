@@ -19,6 +19,7 @@ mod balancer;
 mod behaviour;
 mod bench;
 mod clients;
+mod completions;
 mod configuration;
 mod control;
 mod disks;

@@ -8,13 +8,13 @@ use crate::common::TestServer;
 use poolftpd::internal::storage::users::UserSettings;
 
 /// Prints the help of a program.
-fn help(program: &str) -> String {
+pub(crate) fn help(program: &str) -> String {
     let output = Command::new(program).arg("--help").output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Returns the entries of a help text after this title: the head, and the description.
-fn entries(text: &str, title: &str) -> Vec<(String, String)> {
+pub(crate) fn entries(text: &str, title: &str) -> Vec<(String, String)> {
     let lines = text.split(title).nth(1).unwrap().lines().skip(1);
     let mut found: Vec<(String, String)> = Vec::new();
     for line in lines.take_while(|line| line.starts_with("  ")) {

@@ -15,7 +15,7 @@ const HELP: &str = "\
 cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT, stop
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
 cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
-cargo xtask man      generate the manual pages, and the table of settings in docs/administration.md
+cargo xtask man      generate the manual pages, the completions, and the table of settings in docs/administration.md
 cargo xtask package  build a Debian package in target/package; or name kinds: deb, rpm, tar (static)
 cargo xtask bench B  compare the work tree with the commit B (default: HEAD), pair by pair; --rounds N, --only LOAD
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
@@ -205,7 +205,7 @@ fn ordinary() -> Outcome {
     test(command.arg(setting))
 }
 
-/// Generates the pages that tests/it/settings.rs and tests/it/manuals.rs compare.
+/// Generates the pages that tests/it/settings.rs, tests/it/manuals.rs and tests/it/completions.rs compare.
 fn man() -> Outcome {
     let mut command = cargo(&["test", "--quiet", "--test", "it", "--"]);
     run(command.args(["the_pages_are", "the_manuals_are"]).env("UPDATE_PAGES", "1"))
