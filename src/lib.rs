@@ -90,7 +90,7 @@ pub use builder::ServerBuilder;
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use client::{
-    Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Mirror,
+    Charset, Client, ClientBuilder, ClientError, ErrorKind, Family, FileRequest, Interrupt, Mirror,
     MirrorEvent, MirrorReport, Notices, Progress, RemoteMetadata, TlsMode, TransferEvent, Trust,
     Unaccepted, UploadStart,
 };

@@ -11,6 +11,7 @@ use crate::ftp::Reply;
 use crate::ftp::command::{Command, Password};
 use crate::ftp::dialogue::Features;
 
+use super::charset::Charset;
 use super::connector::Connector;
 use super::error::{ClientError, ErrorKind};
 use super::interrupt::Interrupt;
@@ -117,6 +118,14 @@ impl Client {
         (options.interrupt, options.notices) = (interrupt.clone(), notices.clone());
         if let Some(link) = &mut self.link {
             link.attend(interrupt, notices);
+        }
+    }
+
+    /// Changes the character set of the server's names; `None` for UTF-8.
+    pub fn set_charset(&mut self, charset: Option<Charset>) {
+        self.connector.options.charset = charset;
+        if let Some(link) = &mut self.link {
+            link.set_charset(charset);
         }
     }
 

@@ -9,6 +9,7 @@ use crate::ftp::path::Escaped;
 use crate::ftp::reply::ReplyReader;
 use crate::ftp::{Code, Reply};
 
+use super::charset::Charset;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind, reason};
 use super::interrupt::Interrupt;
@@ -31,6 +32,7 @@ pub(super) struct Control {
     lines: LineBuffer,
     reader: ReplyReader,
     interrupt: Interrupt,
+    pub(super) charset: Option<Charset>,
     timeout: Duration,
     trace: bool,
     preliminary: Preliminary,
@@ -63,6 +65,7 @@ impl Control {
             lines: LineBuffer::default(),
             reader: ReplyReader::default(),
             interrupt: options.interrupt.clone(),
+            charset: options.charset,
             timeout: options.timeout,
             trace: options.trace,
             preliminary: Preliminary::default(),
@@ -122,7 +125,16 @@ impl Control {
                 let secret = line.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case(b"PASS "));
                 trace('>', if secret { b"PASS ***" } else { line });
             }
-            whole.extend_from_slice(line);
+            let encoded = self.charset.map(|charset| (charset, charset.encode(line)));
+            match encoded {
+                None => whole.extend_from_slice(line),
+                Some((_, Some(line))) => whole.extend(line),
+                Some((charset, None)) => {
+                    let (line, charset) = (Escaped(line), charset.name());
+                    let what = format!("{line}: the character set {charset} lacks a letter of it");
+                    return Err(ClientError::usage(what));
+                }
+            }
             whole.extend_from_slice(b"\r\n");
         }
         self.stream.write_all(&whole).map_err(|error| {
@@ -256,6 +268,7 @@ impl Control {
             let Line::Complete(line) = line else {
                 return Err(ClientError::lost("the server sent a line that is too long"));
             };
+            let line = self.charset.map_or_else(|| line.clone(), |charset| charset.decode(&line));
             if self.trace {
                 trace('<', &line);
             }

@@ -205,7 +205,7 @@ impl Link {
                 "the server closes data connections without TLS close_notify; listings may lack lines",
             );
         }
-        Ok(text)
+        Ok(self.decoded(text))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::ftp::dialogue::{
 };
 use crate::ftp::{Code, Reply};
 
+use super::charset::Charset;
 use super::control::Control;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind};
@@ -142,6 +143,19 @@ impl Link {
         self.settings.interrupt = interrupt.clone();
         self.settings.notices = notices.clone();
         self.control.set_interrupt(interrupt.clone());
+    }
+
+    /// Changes the character set of names.
+    pub(super) fn set_charset(&mut self, charset: Option<Charset>) {
+        self.control.charset = charset;
+    }
+
+    /// Returns text of the server in UTF-8.
+    pub(super) fn decoded(&self, text: Vec<u8>) -> Vec<u8> {
+        match self.control.charset {
+            Some(charset) => charset.decode(&text),
+            None => text,
+        }
     }
 
     /// Selects active or passive mode for data connections.

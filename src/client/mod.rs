@@ -10,6 +10,7 @@
 
 mod batch;
 mod builder;
+mod charset;
 mod checks;
 mod connection;
 mod connector;
@@ -57,6 +58,7 @@ mod upload;
 pub mod url;
 
 pub use builder::ClientBuilder;
+pub use charset::Charset;
 pub use connection::Client;
 pub use error::{ClientError, ErrorKind, Unaccepted};
 pub use interrupt::Interrupt;

@@ -3,6 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use super::charset::Charset;
 use super::interrupt::Interrupt;
 use super::notices::Notices;
 use super::proxy::Proxy;
@@ -47,6 +48,8 @@ pub struct Options {
     pub first_wait: Duration,
     /// Prints commands and replies to standard error.
     pub trace: bool,
+    /// Character set of the server's names; `None` for UTF-8.
+    pub charset: Option<Charset>,
     /// Set when the user wants the current operation to end.
     pub interrupt: Interrupt,
     /// Receiver of messages about the connection.
@@ -68,6 +71,7 @@ impl Default for Options {
             retries: 5,
             first_wait: Duration::from_secs(1),
             trace: false,
+            charset: None,
             interrupt: Interrupt::default(),
             notices: Notices::default(),
         }

@@ -377,3 +377,26 @@ fn help_describes_options_and_guesses_what_was_meant() {
     assert_eq!(status, 2);
     assert!(errors.contains("Did you mean 'get'?"), "{errors}");
 }
+
+#[test]
+fn names_of_a_server_with_another_character_set_are_converted() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let server = TestServer::writable();
+    let path = |name: &[u8]| server.root.path().join(OsStr::from_bytes(name));
+    fs::create_dir(path(b"d\xe9p\xf4t")).unwrap();
+    fs::write(path(b"d\xe9p\xf4t/fianc\xe9\xff.txt"), "love").unwrap();
+    fs::write(path(b"\xcf\xf0\xe8"), "cyrillic").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let commands = "set charset latin1; cd dépôt; pwd; ls; get fiancéÿ.txt; put fiancéÿ.txt là; \
+                    get -r -P 2 /dépôt copie; rm là; set charset cp1251; cd /; mget П*; set charset";
+    let (status, out, errors) = run(&server, folder.path(), &[], commands);
+    assert_eq!(status, 0, "{errors}");
+    assert_eq!(out, "/dépôt\nfiancéÿ.txt\nwindows-1251\n");
+    assert_eq!(content(folder.path(), "fiancéÿ.txt"), "love");
+    assert_eq!(content(folder.path(), "copie/là"), "love");
+    assert_eq!(content(folder.path(), "При"), "cyrillic");
+    let (status, _, errors) = run(&server, folder.path(), &[], "set charset latin1; get При");
+    assert_eq!(status, 2, "{errors}");
+    assert_eq!(run(&server, folder.path(), &[], "set charset klingon").0, 2);
+}

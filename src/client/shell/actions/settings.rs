@@ -1,5 +1,6 @@
 //! Actions on the settings of the shell and on bookmarks.
 
+use crate::client::charset::Charset;
 use crate::client::error::ClientError;
 use crate::client::names::shown;
 use crate::client::shell::clobber_rule::Clobber;
@@ -20,6 +21,12 @@ struct Setting {
 }
 
 static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "charset",
+        values: "UTF-8, latin1, cp1251, ...",
+        get: charset,
+        set: set_charset,
+    },
     Setting { name: "clobber", values: "ask, on or off", get: clobber, set: set_clobber },
     Setting { name: "mode", values: "passive or active", get: mode, set: set_mode },
     Setting { name: "type", values: "binary or ascii", get: kind, set: set_kind },
@@ -58,6 +65,20 @@ fn set(shell: &mut Shell, given: &Given) -> Done {
         }
     }
     Ok(Flow::Continue)
+}
+
+fn charset(shell: &Shell) -> &'static str {
+    shell.options.charset.map_or("UTF-8", Charset::name)
+}
+
+fn set_charset(shell: &mut Shell, value: &str) -> bool {
+    let Some(charset) = Charset::named(value) else { return false };
+    shell.options.charset = charset;
+    if let Some(client) = &mut shell.client {
+        client.set_charset(charset);
+    }
+    shell.forget_names();
+    true
 }
 
 fn clobber(shell: &Shell) -> &'static str {
