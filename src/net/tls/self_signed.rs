@@ -75,8 +75,8 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, FILE_MODE);
         let text = String::from_utf8(first).unwrap();
         assert!(text.contains("BEGIN CERTIFICATE") && text.contains("PRIVATE KEY"), "{text}");
-        assert!(
-            make(Path::new("/nonexistent/x")).unwrap_err().starts_with("/nonexistent/x: no such")
-        );
+        let missing = folder.path().join("missing/certificate.pem");
+        let start = format!("{}: no such", missing.display());
+        assert!(make(&missing).unwrap_err().starts_with(&start));
     }
 }
