@@ -10,7 +10,7 @@ use crate::ftp::path::PathTooLong;
 use crate::ftp::verb::Unserved;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
-use crate::storage::Unable;
+use crate::storage::UploadError;
 
 /// The text of the reply to a command that a permission refuses.
 const PERMISSION_DENIED: &str = "Permission denied.";
@@ -98,13 +98,13 @@ impl From<PathTooLong> for Refusal {
     }
 }
 
-impl From<Unable> for Refusal {
-    fn from(unable: Unable) -> Self {
-        match unable {
-            Unable::Busy => Self::UploadUnderWay,
-            Unable::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
-            Unable::Interrupted => Self::UploadInterrupted,
-            Unable::Io(error) => Self::Storage(error),
+impl From<UploadError> for Refusal {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Busy => Self::UploadUnderWay,
+            UploadError::BeyondEnd => Self::Marker("REST is beyond the end of the stored data."),
+            UploadError::Interrupted => Self::UploadInterrupted,
+            UploadError::Io(error) => Self::Storage(error),
         }
     }
 }

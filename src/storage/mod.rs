@@ -66,6 +66,6 @@ pub use rules::{Access, DirectoryRule, Subject, Whom};
 pub use tree::{Files, Store, Tree};
 pub use upload::{
     ABORTED, ClientState, Committed, Completeness, Content, DataEnd, Go, Owner, Signs, Start,
-    Unable, VANISHED, judge,
+    UploadError, VANISHED, judge,
 };
 pub use writer::Writer;

@@ -326,8 +326,8 @@ mod tests {
 
     fn store(root: &Root, name: &str, bytes: usize) -> io::Result<()> {
         let mut upload = Upload::begin(root, &path(name), Start::Overwrite, TERMS)
-            .map_err(|unable| match unable {
-                crate::storage::Unable::Io(error) => error,
+            .map_err(|error| match error {
+                crate::storage::UploadError::Io(error) => error,
                 other => panic!("{other:?}"),
             })?
             .prepare()?;
@@ -414,7 +414,7 @@ mod tests {
             let mut upload = Upload::begin(&root, &path(name), Start::Overwrite, TERMS)?;
             upload.write(b"x")?;
             assert_eq!(upload.settle(), 1);
-            Ok::<(), crate::storage::Unable>(())
+            Ok::<(), crate::storage::UploadError>(())
         };
         cut_off("a").unwrap();
         root.make_directory(&path("d")).unwrap();

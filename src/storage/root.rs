@@ -611,7 +611,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::storage::upload::{Owner, Start, Terms, Unable, Upload};
+    use crate::storage::upload::{Owner, Start, Terms, Upload, UploadError};
 
     const TERMS: Terms = Terms { owner: Owner(1), durability: Durability::Cached };
 
@@ -684,7 +684,7 @@ mod tests {
         );
         assert!(matches!(
             Upload::begin(&root, &path("pipe"), Start::End, TERMS),
-            Err(Unable::Io(error)) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
+            Err(UploadError::Io(error)) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
         ));
     }
 

@@ -21,7 +21,7 @@ use super::permit::EntryPermissions;
 use super::reader::Reader;
 use super::rights::Surroundings;
 use super::root::Root;
-use super::upload::{Owner, Start, Terms, Unable, Upload};
+use super::upload::{Owner, Start, Terms, Upload, UploadError};
 use super::writer::Writer;
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
@@ -69,7 +69,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Creates the tree on a store. Changes are acknowledged as `durability` says.
+    /// Creates the tree on a store. Changes are acknowledged according to `durability`.
     #[must_use]
     pub fn new(store: Store, disks: Arc<DiskPool>, durability: Durability) -> Self {
         Self { store, disks, durability }
@@ -158,8 +158,13 @@ impl Files<'_> {
     /// Begins to write a file; the file that has its name now is unchanged until [`Writer::commit`].
     ///
     /// # Errors
-    /// See [`Unable`].
-    pub fn create(&self, path: &VirtualPath, start: Start, owner: Owner) -> Result<Writer, Unable> {
+    /// See [`UploadError`].
+    pub fn create(
+        &self,
+        path: &VirtualPath,
+        start: Start,
+        owner: Owner,
+    ) -> Result<Writer, UploadError> {
         match &self.0.store {
             Store::Local(root) => {
                 Ok(self.writer(Upload::begin(root, path, start, self.terms(owner))?))
@@ -171,13 +176,13 @@ impl Files<'_> {
     /// Begins to write a new file in a directory, under the wanted name or a free variation of it.
     ///
     /// # Errors
-    /// See [`Unable`].
+    /// See [`UploadError`].
     pub fn create_unique(
         &self,
         directory: &VirtualPath,
         wanted: Option<&[u8]>,
         owner: Owner,
-    ) -> Result<(Writer, VirtualPath), Unable> {
+    ) -> Result<(Writer, VirtualPath), UploadError> {
         match &self.0.store {
             Store::Local(root) => {
                 let terms = self.terms(owner);

@@ -1,4 +1,4 @@
-//! A tree in memory, for tests of programs that speak FTP. It answers late: another thread answers every request, and
+//! A tree in memory, for tests of programs that use FTP. It answers late: another thread answers every request, and
 //! every read and write.
 //!
 //! Not here: symbolic links, quotas, rules for directories, mounts, and anything that outlives the process.
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::permissions::{Permissions, refuse_unless};
 use super::rights::Surroundings;
 use super::unique::unique_name;
-use super::upload::{Owner, Start, Unable};
+use super::upload::{Owner, Start, UploadError};
 use crate::ftp::VirtualPath;
 use crate::ftp::listing::Entry;
 use crate::ftp::verb::Permission;
@@ -126,7 +126,7 @@ impl MemoryTree {
         path: &VirtualPath,
         start: Start,
         owner: Owner,
-    ) -> Result<MemoryUpload, Unable> {
+    ) -> Result<MemoryUpload, UploadError> {
         let (permission, key) = (start.permission(), key(path)?);
         self.permit(permission)?;
         // A client that may only create gets a file of a name that is free.
@@ -142,7 +142,7 @@ impl MemoryTree {
         directory: &VirtualPath,
         wanted: Option<&[u8]>,
         owner: Owner,
-    ) -> Result<(MemoryUpload, VirtualPath), Unable> {
+    ) -> Result<(MemoryUpload, VirtualPath), UploadError> {
         self.permit(Permission::Create)?;
         for attempt in 0..UNIQUE_NAMES_MAX {
             let name = unique_name(wanted, attempt, || self.nodes.lock().next_unique());

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 
 use super::nodes::{Bytes, Node, Nodes, Partial};
-use crate::storage::upload::{Committed, Go, Owner, Start, Unable};
+use crate::storage::upload::{Committed, Go, Owner, Start, UploadError};
 
 /// The kind of an upload, which decides what becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) fn begin(
     key: Vec<u8>,
     start: Start,
     owner: Owner,
-) -> Result<MemoryUpload, Unable> {
+) -> Result<MemoryUpload, UploadError> {
     let mut nodes = shared.lock();
     let file = nodes.file(&key)?.cloned();
     let stands = file.as_ref().map(|node| node.identity);
@@ -59,26 +59,26 @@ pub(super) fn begin(
         }
         (Start::At(offset), Some(kept), Some(old)) if old.len() as u64 == offset => {
             if is_own(&kept) {
-                return Err(Unable::Interrupted);
+                return Err(UploadError::Interrupted);
             }
             (Part::Dropped, old.to_vec(), offset)
         }
         (Start::At(offset), Some((bytes, _)), _) => {
             if beyond(offset, &bytes) {
-                return Err(Unable::BeyondEnd);
+                return Err(UploadError::BeyondEnd);
             }
             (if is_busy { Part::Dropped } else { Part::Kept }, bytes, offset)
         }
         (Start::At(offset), None, Some(old)) if !beyond(offset, &old) => {
             (Part::Dropped, old.to_vec(), offset)
         }
-        (Start::At(_), None, _) => return Err(Unable::BeyondEnd),
-        (Start::End, Some(kept), Some(_)) if is_own(&kept) => return Err(Unable::Interrupted),
+        (Start::At(_), None, _) => return Err(UploadError::BeyondEnd),
+        (Start::End, Some(kept), Some(_)) if is_own(&kept) => return Err(UploadError::Interrupted),
         (Start::End, _, Some(old)) => {
             let at = old.len() as u64;
             (Part::Appended { at }, old.to_vec(), at)
         }
-        (Start::End, Some(_), None) if is_busy => return Err(Unable::Busy),
+        (Start::End, Some(_), None) if is_busy => return Err(UploadError::Busy),
         (Start::End, Some((bytes, _)), None) => {
             let end = bytes.len() as u64;
             (Part::Kept, bytes, end)

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::append::recover;
-use super::state::{Preparation, PreparationStep, Role, Start, Terms, Unable, Upload};
+use super::state::{Preparation, PreparationStep, Role, Start, Terms, Upload, UploadError};
 use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use crate::ftp::VirtualPath;
 use crate::ftp::verb::Permission;
@@ -25,13 +25,13 @@ impl Upload {
     /// Begins to write a file; the file that has its name now is unchanged until [`Upload::commit`].
     ///
     /// # Errors
-    /// See [`Unable`].
+    /// See [`UploadError`].
     pub(in crate::storage) fn begin(
         root: &Root,
         path: &VirtualPath,
         start: Start,
         terms: Terms,
-    ) -> Result<Self, Unable> {
+    ) -> Result<Self, UploadError> {
         let may = root.permissions(path)?;
         refuse_unless(may.allow(start.permission()))?;
         // A client that may only create gets a file of a name that is free, at the begin and at the end.
@@ -53,7 +53,7 @@ impl Upload {
         (target, stands): (UploadTarget, Option<Stat>),
         start: Start,
         terms: Terms,
-    ) -> Result<Self, Unable> {
+    ) -> Result<Self, UploadError> {
         match start {
             Start::Overwrite | Start::At(0) => target.overwrite(stands, terms),
             Start::At(offset) => target.resume(offset, stands, terms),
@@ -65,26 +65,26 @@ impl Upload {
     /// Begins to write a new file in a directory, under the wanted name or a free variation of it.
     ///
     /// # Errors
-    /// See [`Unable`].
+    /// See [`UploadError`].
     pub(in crate::storage) fn begin_unique(
         root: &Root,
         directory: &VirtualPath,
         wanted: Option<&[u8]>,
         terms: Terms,
-    ) -> Result<(Self, VirtualPath), Unable> {
+    ) -> Result<(Self, VirtualPath), UploadError> {
         root.permit(directory, Permission::Create)?;
         for attempt in 0..UNIQUE_NAMES_MAX {
             let name = unique_name(wanted, attempt, || root.next_unique());
             let path = directory.join(&name).map_err(|_| Errno::NAMETOOLONG)?;
             match Self::begin_free(root, &path, terms) {
-                Err(Unable::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(UploadError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 begun => return Ok((begun?, path)),
             }
         }
         Err(Errno::EXIST.into())
     }
 
-    fn begin_free(root: &Root, path: &VirtualPath, terms: Terms) -> Result<Self, Unable> {
+    fn begin_free(root: &Root, path: &VirtualPath, terms: Terms) -> Result<Self, UploadError> {
         let target = UploadTarget::of(root, path)?;
         let stands = target.stat(&target.name)?;
         if stands.is_some() {
@@ -130,7 +130,7 @@ impl Upload {
     }
 
     /// Charges the quota with the bytes of the file; later bytes are charged as they arrive.
-    fn charged(mut self) -> Result<Self, Unable> {
+    fn charged(mut self) -> Result<Self, UploadError> {
         // A continued partial is counted already.
         let is_continued = self.recorded;
         let found = self.file.metadata()?;
@@ -166,7 +166,7 @@ impl Upload {
 }
 
 impl UploadTarget {
-    fn overwrite(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+    fn overwrite(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, UploadError> {
         match self.create(&self.part, stands.as_ref()) {
             Ok((file, true)) => {
                 let part = self.part.clone();
@@ -194,14 +194,19 @@ impl UploadTarget {
         Ok(upload)
     }
 
-    fn resume(self, offset: u64, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+    fn resume(
+        self,
+        offset: u64,
+        stands: Option<Stat>,
+        terms: Terms,
+    ) -> Result<Upload, UploadError> {
         let stands_up_to = stands.as_ref().map(size);
         let found = self.lock(&self.part)?;
         if !matches!(found, Lock::Missing) && stands_up_to == Some(offset) {
             drop(found);
             // Clients know only this size if both files exist, so it does not show which of the two the client means.
             if self.is_interrupted_by(terms.owner) {
-                return Err(Unable::Interrupted);
+                return Err(UploadError::Interrupted);
             }
             return self.extend(Start::At(offset), stands, terms);
         }
@@ -215,23 +220,23 @@ impl UploadTarget {
             }
             Lock::Busy(part) | Lock::Unlockable(part) => {
                 if offset > self.kept_length(&part)? {
-                    return Err(Unable::BeyondEnd);
+                    return Err(UploadError::BeyondEnd);
                 }
                 // The bytes before the offset are written and stay; those behind it belong to the other upload.
                 let upload = self.new_upload(Role::Own, stands, terms)?;
                 Ok(upload.prepared_by(PreparationStep::CopyPart(part), offset))
             }
             Lock::Missing if stands.is_some() => self.extend(Start::At(offset), stands, terms),
-            Lock::Missing => Err(Unable::BeyondEnd),
+            Lock::Missing => Err(UploadError::BeyondEnd),
         }
     }
 
-    fn append(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+    fn append(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, UploadError> {
         match (self.lock(&self.part)?, &stands) {
-            (Lock::Busy(_), None) => Err(Unable::Busy),
+            (Lock::Busy(_), None) => Err(UploadError::Busy),
             (Lock::Got(_) | Lock::Busy(_) | Lock::Unlockable(_), Some(_)) => {
                 if self.is_interrupted_by(terms.owner) {
-                    return Err(Unable::Interrupted);
+                    return Err(UploadError::Interrupted);
                 }
                 self.extend(Start::End, stands, terms)
             }
@@ -250,7 +255,7 @@ impl UploadTarget {
                 // data.
                 let (file, locked) = match self.create(&self.part, None) {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        return Err(Unable::Busy);
+                        return Err(UploadError::Busy);
                     }
                     created => created?,
                 };
@@ -264,7 +269,12 @@ impl UploadTarget {
 
     /// Continues the complete file at an offset. The new file is a copy that shares its blocks, if the file system
     /// supports that; otherwise only the new bytes are written, and appended at the end.
-    fn extend(self, start: Start, stands: Option<Stat>, terms: Terms) -> Result<Upload, Unable> {
+    fn extend(
+        self,
+        start: Start,
+        stands: Option<Stat>,
+        terms: Terms,
+    ) -> Result<Upload, UploadError> {
         let end = stands.as_ref().map_or(0, size);
         let offset = match start {
             Start::Overwrite => 0,
@@ -272,7 +282,7 @@ impl UploadTarget {
             Start::End => end,
         };
         if offset > end {
-            return Err(Unable::BeyondEnd);
+            return Err(UploadError::BeyondEnd);
         }
         let old = self.open_standing(OFlags::RDONLY)?;
         let found = rustix::fs::fstat(&old)?;
@@ -298,9 +308,9 @@ impl UploadTarget {
         kept: u64,
         stands: Option<Stat>,
         terms: Terms,
-    ) -> Result<Upload, Unable> {
+    ) -> Result<Upload, UploadError> {
         if offset > kept {
-            return Err(Unable::BeyondEnd);
+            return Err(UploadError::BeyondEnd);
         }
         let lowers = offset < kept;
         let part = self.part.clone();

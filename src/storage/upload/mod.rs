@@ -22,7 +22,7 @@ pub use content::Content;
 pub use judge::{ABORTED, ClientState, Completeness, DataEnd, Signs, VANISHED, judge};
 pub use record::Owner;
 pub(super) use state::{CancelOnDrop, Terms, Upload};
-pub use state::{Committed, Go, Start, Unable};
+pub use state::{Committed, Go, Start, UploadError};
 pub(super) use target::{Lock, UploadTarget};
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl<U> Committed<U> {
 
 /// The reason why an upload cannot begin.
 #[derive(Debug)]
-pub enum Unable {
+pub enum UploadError {
     /// Another upload of this name is running.
     Busy,
     /// The offset is beyond the end.
@@ -98,13 +98,13 @@ pub enum Unable {
     Io(io::Error),
 }
 
-impl From<io::Error> for Unable {
+impl From<io::Error> for UploadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<Errno> for Unable {
+impl From<Errno> for UploadError {
     fn from(error: Errno) -> Self {
         Self::Io(error.into())
     }

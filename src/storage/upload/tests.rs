@@ -33,11 +33,11 @@ impl Scene {
         Self { directory, root }
     }
 
-    fn begin(&self, name: &str, start: Start) -> Result<Upload, Unable> {
+    fn begin(&self, name: &str, start: Start) -> Result<Upload, UploadError> {
         self.begin_as(ONE, name, start)
     }
 
-    fn begin_as(&self, owner: Owner, name: &str, start: Start) -> Result<Upload, Unable> {
+    fn begin_as(&self, owner: Owner, name: &str, start: Start) -> Result<Upload, UploadError> {
         let terms = Terms { owner, durability: Durability::Flushed };
         Ok(Upload::begin(&self.root, &path(name), start, terms)?.prepare()?)
     }
@@ -110,7 +110,7 @@ fn what_was_cut_off_is_gone_on_from_where_the_client_says() {
     let scene = Scene::new();
     scene.cut_off("a", Start::Overwrite, "0123456789");
     assert_eq!((scene.read("a"), scene.kept("a")), (None, Some(10)));
-    assert!(matches!(scene.begin("a", Start::At(11)), Err(Unable::BeyondEnd)));
+    assert!(matches!(scene.begin("a", Start::At(11)), Err(UploadError::BeyondEnd)));
     scene.cut_off("a", Start::At(10), "ab");
     scene.cut_off("a", Start::End, "cd");
     assert_eq!(scene.kept("a"), Some(14));
@@ -143,8 +143,8 @@ fn a_complete_file_is_gone_on_from_without_being_touched() {
     assert_eq!(scene.read("a").unwrap(), "0123456789ab");
     scene.complete("a", Start::At(4), "!");
     assert_eq!(scene.read("a").unwrap(), "0123!");
-    assert!(matches!(scene.begin("a", Start::At(6)), Err(Unable::BeyondEnd)));
-    assert!(matches!(scene.begin("none", Start::At(6)), Err(Unable::BeyondEnd)));
+    assert!(matches!(scene.begin("a", Start::At(6)), Err(UploadError::BeyondEnd)));
+    assert!(matches!(scene.begin("none", Start::At(6)), Err(UploadError::BeyondEnd)));
     scene.complete("none", Start::End, "new");
     assert_eq!(scene.read("none").unwrap(), "new");
 }
@@ -156,8 +156,8 @@ fn beside_a_complete_file_what_is_kept_is_resumed_only_by_who_knows_its_own_offs
     scene.cut_off("a", Start::Overwrite, "new ve");
     assert_eq!((scene.read("a").unwrap().as_str(), scene.kept("a")), ("old", None));
     // These commands may mean the old file, because clients see only its size.
-    assert!(matches!(scene.begin("a", Start::End), Err(Unable::Interrupted)));
-    assert!(matches!(scene.begin("a", Start::At(3)), Err(Unable::Interrupted)));
+    assert!(matches!(scene.begin("a", Start::End), Err(UploadError::Interrupted)));
+    assert!(matches!(scene.begin("a", Start::At(3)), Err(UploadError::Interrupted)));
     scene.complete("a", Start::At(6), "rsion");
     assert_eq!(
         (scene.read("a").unwrap().as_str(), scene.names()),
@@ -260,7 +260,7 @@ fn of_two_uploads_at_once_each_is_whole_and_the_last_complete_one_wins() {
         one.write(first.as_bytes()).unwrap();
         other.write(second.as_bytes()).unwrap();
     }
-    assert!(matches!(scene.begin("a", Start::End), Err(Unable::Busy)));
+    assert!(matches!(scene.begin("a", Start::End), Err(UploadError::Busy)));
     other.commit(|| Go::On).unwrap();
     assert_eq!(scene.read("a").unwrap(), "222222");
     one.commit(|| Go::On).unwrap();
@@ -403,7 +403,7 @@ fn of_a_partial_only_what_reached_the_disk_counts() {
     // After a power failure, the disk may have the size but not the bytes.
     open_part(&scene, "a").set_len(20).unwrap();
     assert_eq!(scene.kept("a"), Some(10));
-    assert!(matches!(scene.begin("a", Start::At(11)), Err(Unable::BeyondEnd)));
+    assert!(matches!(scene.begin("a", Start::At(11)), Err(UploadError::BeyondEnd)));
     scene.cut_off("a", Start::End, "ab");
     assert_eq!(scene.kept("a"), Some(12));
     open_part(&scene, "a").set_len(5).unwrap();
@@ -419,7 +419,7 @@ fn of_a_partial_without_a_record_nothing_counts() {
     let record = scene.names().into_iter().find(|name| name.contains("kept")).unwrap();
     fs::remove_file(scene.directory.path().join(record)).unwrap();
     assert_eq!(scene.kept("a"), None);
-    assert!(matches!(scene.begin("a", Start::At(1)), Err(Unable::BeyondEnd)));
+    assert!(matches!(scene.begin("a", Start::At(1)), Err(UploadError::BeyondEnd)));
     scene.complete("a", Start::Overwrite, "new");
     assert_eq!(scene.names(), ["a"]);
 }
@@ -468,7 +468,7 @@ fn an_interrupted_overwrite_is_in_the_way_of_its_own_client_alone() {
     let scene = Scene::new();
     scene.complete("log", Start::Overwrite, "old");
     scene.cut_off("log", Start::Overwrite, "new ve");
-    assert!(matches!(scene.begin("log", Start::End), Err(Unable::Interrupted)));
+    assert!(matches!(scene.begin("log", Start::End), Err(UploadError::Interrupted)));
     assert!(scene.is_being_replaced("log") && !scene.root.is_being_replaced(&path("log"), OTHER));
     let mut append = scene.begin_as(OTHER, "log", Start::At(3)).unwrap();
     append.write(b"er").unwrap();
