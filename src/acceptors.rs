@@ -14,7 +14,7 @@ use crate::net::listener::Shutdown;
 use crate::settings::{ConfigError, Listen};
 use crate::startup::{Front, bind};
 
-/// The function that accepts clients until it is told to stop.
+/// The function that accepts clients until the server stops.
 type Accept = Box<dyn Fn(TcpListener, Shutdown) -> io::Result<JoinHandle<()>> + Send + Sync>;
 
 /// A listener, and its thread.

@@ -1,7 +1,7 @@
 //! The helper process that opens certificates and keys for a server that has given up root.
 //!
 //! A renewed key often belongs to root and is readable by root alone. The helper starts before the server gives up root,
-//! and keeps the right to read. It is told the number of a file, opens the file that the settings name, and passes the
+//! and keeps the right to read. It receives the number of a file, opens the file that the settings name, and passes the
 //! descriptor. Directory descriptors that the server keeps would not do: to open a file of root, a process needs the right
 //! at that moment.
 //!
@@ -57,7 +57,7 @@ struct KeyOpener {
     /// The files, in the order of their numbers.
     files: Vec<PathBuf>,
     channel: Mutex<Channel>,
-    /// The number of the next request, by which a late answer is told from its own.
+    /// The number of the next request, which a late answer does not have.
     next: AtomicU64,
     _child: Child,
 }
@@ -81,7 +81,7 @@ pub fn start(config: &Config) -> Result<Option<Opener>, ConfigError> {
     Ok(Some(Box::new(move |path| opener.open(path).or_else(|why| open_here(path, why)))))
 }
 
-/// Opens a file with the rights of this process. Of two failures, the helper's own words say more.
+/// Opens a file with the rights of this process. Of two failures, the helper's own text is more exact.
 #[expect(clippy::disallowed_methods, reason = "the administrator names this file, no client")]
 fn open_here(path: &Path, why: io::Error) -> io::Result<File> {
     File::open(path).map_err(|error| if why.kind() == io::ErrorKind::Other { why } else { error })

@@ -68,7 +68,7 @@ impl Notifier {
 
     /// Reports that a reload begins.
     pub fn reloading(&self) {
-        // The time lets the manager tell this message from that of an earlier reload.
+        // The time distinguishes this message from that of an earlier reload.
         let now = clock_gettime(ClockId::Monotonic);
         let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec.try_into().unwrap_or(0));
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));

@@ -1,4 +1,4 @@
-//! The client of a virus scanner that speaks the protocol of clamd: the content of a file is sent by INSTREAM.
+//! The client of a virus scanner that uses the protocol of clamd: the content of a file is sent by INSTREAM.
 
 use std::fmt;
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
 //! The live sessions: who is connected, since when, and what each one transfers. The status page and other tools for
 //! administrators read it.
 //!
-//! A session writes to its own entry only: atomics in its turns, and a lock that nobody else holds for long at its login
+//! A session writes to its own entry only: atomics in its turns, and a lock that no other session holds for long at its login
 //! and at the begin and end of a longer transfer. No reader delays a session.
 
 use std::collections::HashMap;

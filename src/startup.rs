@@ -361,7 +361,7 @@ fn secrets(config: &Config) -> Secrets {
     let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
     // The log has the names of all users and files.
     let logs = config.log_files().map(|path| ("the log file", path.clone()));
-    // Who can connect to the socket controls the server, and a client could replace it.
+    // A process that can connect to the socket controls the server, and a client could replace it.
     let control = config.control.iter().map(|path| ("the control socket", path.clone()));
     let hook_key = config.hook_key_file.iter().map(|path| ("the key of the hooks", path.clone()));
     let token = config.status_token_file.iter().map(|path| ("the token file", path.clone()));

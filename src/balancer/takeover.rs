@@ -1,7 +1,7 @@
 //! The hand-over of the listening sockets of a running server to its *successor*, a new process of the same user.
 //!
 //! The successor asks over the registration socket, receives the sockets, and starts. Both servers then accept. When the
-//! successor serves, it says so, and the earlier server, its *predecessor*, accepts no more and finishes its sessions.
+//! successor serves, it reports that, and the earlier server, its *predecessor*, accepts no more and finishes its sessions.
 //! The sockets stay open throughout, so no waiting connection is lost. If the successor ends before, the predecessor
 //! continues.
 //!

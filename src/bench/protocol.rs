@@ -1,6 +1,6 @@
 //! The dialogue of one client with the server, without I/O: login, settings, and then one task after the other.
 //!
-//! It is put together from the dialogues that `ftpclient` speaks, too.
+//! It is put together from the dialogues that `ftpclient` uses, too.
 
 use std::collections::VecDeque;
 

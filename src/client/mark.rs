@@ -1,4 +1,4 @@
-//! The mark of a part: it tells the files of an incomplete download from files that were downloaded.
+//! The mark of a part: it distinguishes the files of an incomplete download from files that were downloaded.
 //!
 //! SECURITY: `NAME.part` and `NAME.part.id` are ordinary file names, which a server can serve. Without a mark, `f.part` and `f.part.id` of
 //! one server, fetched by `mget`, would be a part of another server's `f`, with bytes that the first server has chosen.

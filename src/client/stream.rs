@@ -110,7 +110,7 @@ impl Stream {
         Some(version.replace('_', ".").replace("TLSv", "TLS "))
     }
 
-    /// Returns true if a read can go on without waiting, within this time: bytes have come, or the end. Records of TLS
+    /// Returns true if a read can continue without waiting, within this time: bytes have come, or the end. Records of TLS
     /// may turn out to hold no bytes.
     pub(super) fn is_readable(&mut self, within: Duration) -> bool {
         let has_plain = self.tls.as_mut().is_some_and(|tls| {

@@ -132,7 +132,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Returns true if the server has the whole file, as far as it can tell.
+    /// Returns true if the server has the whole file, as far as it knows.
     fn is_stored(&self, link: &mut Link) -> Result<bool, ClientError> {
         let length = self.metadata.len();
         let is_whole = link.optional(|link| link.size(self.path))? == Some(length);

@@ -93,7 +93,7 @@ impl Checks {
             Ok(Verdict::Refused(reason)) => json!({"allow": false, "reason": reason}),
             Err(what) => json!({"error": what}),
         };
-        // The server need not send the rest of a content that nobody reads.
+        // The server need not send the rest of a content that is not read.
         let _closed = stream.shutdown(std::net::Shutdown::Read);
         (&*stream).write_all(format!("{answer}\n").as_bytes())
     }

@@ -21,7 +21,7 @@ pub(super) fn without_time(record: &Record<'_>) -> String {
     let mut text = format!("level={}", event.severity());
     if let Some(who) = who {
         who.fields(&mut |name, value| {
-            // Of use to programs only.
+            // Only programs use these.
             if name != "cipher" {
                 field(&mut text, name, &value);
             }

@@ -57,7 +57,7 @@ impl ProxyHeader {
             let end = if self.is_text(arrived) { line_end(arrived) } else { None };
             let own = end.unwrap_or(count);
             self.0.extend_from_slice(arrived.get(..own).unwrap_or_default());
-            // Of the bytes that were looked at, those of the header are taken.
+            // Takes the bytes of the header, of those that were looked at.
             recv(stream, place.get_mut(..own).unwrap_or_default(), RecvFlags::DONTWAIT)?;
             if let Some(named) = self.parse()? {
                 return Ok(Some(named));

@@ -94,7 +94,7 @@ fn every_setting_is_read_from_every_source_and_printed() {
         let (settings, problems) = of_environment(&[(row.variable(), texts.join(&separator))]);
         assert_eq!(problems, [], "{row:?}");
         is_same(&settings, "the environment");
-        // What is shown is a file with the same settings, except for passwords.
+        // The output is a file with the same settings, except for passwords.
         let (again, problems) = of_file(&settings.show());
         assert!(problems.is_empty(), "{row:?}: {problems:?}\n{}", settings.show());
         if row.shown(&texts) == texts {

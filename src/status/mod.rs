@@ -227,7 +227,7 @@ impl Status {
         } else {
             return false;
         };
-        // SECURITY: hashes are compared, so the time of the comparison tells nothing of the token.
+        // SECURITY: hashes are compared, so the time of the comparison reveals nothing about the token.
         let given: [u8; 32] = Sha256::digest(given).into();
         given == *expected
     }

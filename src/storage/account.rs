@@ -398,7 +398,7 @@ impl Accounts {
             visit(&root);
         }
         for (mount, root) in rules.mounts.iter() {
-            // A mount that nobody may write has no partial uploads.
+            // A mount without write permission has no partial uploads.
             if mount.may != Permissions::READ_ONLY {
                 visit(root);
             }

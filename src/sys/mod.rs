@@ -1,6 +1,6 @@
 //! The calls that only Linux has, and the waiting for descriptors: what a port to another system writes again.
 //!
-//! Each call stands in one function here, under a name that says what it does, so that all of them can be audited in
+//! Each call stands in one function here, under a name of its effect, so that all of them can be audited in
 //! one place. All other rooms use calls that every Unix has. Not here: Landlock, which is all of `sandbox`, and files
 //! of `/proc`, which each reader treats as absent where there is none.
 

@@ -21,7 +21,7 @@ use super::tree::{Item, ItemKind, Stamp, Tree};
 /// Maximum number of files that one connection asks about in a row.
 const QUESTIONS_MAX: usize = 64;
 
-/// Bits that new files do not get, where the system does not tell.
+/// Bits that new files do not get, where the system does not report them.
 const USUAL_UMASK: u32 = 0o022;
 
 /// A plan for a mirror, ready to be executed.

@@ -24,7 +24,7 @@ impl Label {
         Self { painted: text.clone(), text }
     }
 
-    /// Paints the name of an entry as `LS_COLORS` says.
+    /// Paints the name of an entry in the colour that `LS_COLORS` names.
     pub(super) fn of(entry: &Listed, text: String, colors: Option<&LsColors>) -> Self {
         let style = colors.and_then(|colors| match entry.kind {
             Some(Kind::Directory) => colors.style_for_indicator(Indicator::Directory),

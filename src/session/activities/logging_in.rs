@@ -72,7 +72,7 @@ struct LoginAttempt {
 enum End {
     /// The client is logged in.
     Admitted(Account),
-    /// The password was wrong, or the user is locked out; the client cannot tell which. It counts as a failure.
+    /// The password was wrong, or the user is locked out; the client does not learn which. It counts as a failure.
     Incorrect(&'static str),
     /// Too many logins have failed from this address.
     AddressLockedOut { remaining: Duration },
