@@ -34,6 +34,7 @@ complete -c ftpserver -l check-post -x -d 'URL that allows or refuses each uploa
 complete -c ftpserver -l keep-partial -x -d 'time to keep partial uploads for resuming, in hours (default: 24)'
 complete -c ftpserver -l passive-ports -x -d 'port range for passive data connections, such as 30000-30999 (default: any free port)'
 complete -c ftpserver -l data-from -x -d 'networks from which data connections are also accepted, such as 10.0.0.0/8; separated by commas (default: the address of the client only)'
+complete -c ftpserver -l proxy-from -x -d 'networks of proxies, whose connections must begin with a PROXY header that names the client, such as 10.0.0.1; separated by commas (default: none)'
 complete -c ftpserver -l public-address -x -d 'IPv4 address, or a name that has one, in replies to PASV (default: the address that the client connected to)'
 complete -c ftpserver -l max-clients -x -d 'maximum number of concurrent clients (default: 10000)'
 complete -c ftpserver -l max-per-ip -x -d 'maximum number of concurrent clients from one address (default: a quarter of --max-clients)'
