@@ -11,6 +11,8 @@ pub(super) fn sample(row: &Row) -> Vec<String> {
         "listen" => &["192.0.2.1:21", "[::]:990,tls"],
         "user" => &["ftp"],
         "hook_post" => &["http://127.0.0.1:8080/a?b=c", "https://example.net/"],
+        "check_post" => &["http://127.0.0.1:8080/check"],
+        "control_group" => &["staff"],
         "scan" => &["/run/clamav/clamd.ctl"],
         "user_entries" => &["alice:secret:home=/srv/a b", "bob:$6$salt$hash"],
         "virtual_host" => &[
