@@ -31,6 +31,9 @@ pub(crate) type CurrentService = Arc<RwLock<Arc<Service>>>;
 
 /// The settings of a running server, and everything that a reload changes.
 pub(crate) struct Live {
+    /// Held during a reload. The settings are not locked while files are read, because a file system may hang, and a
+    /// stop needs them.
+    reloading: Mutex<()>,
     /// The settings as they were read.
     config: Mutex<Config>,
     /// The settings with what the start has found out: ports and addresses.
@@ -63,6 +66,7 @@ impl Live {
     pub(crate) fn new(read: &Config, effective: &Config, log: Arc<Log>) -> Self {
         let limits = &effective.limits;
         Self {
+            reloading: Mutex::default(),
             config: Mutex::new(read.clone()),
             effective: Mutex::new(effective.clone()),
             source: OnceLock::new(),
@@ -166,14 +170,15 @@ impl Live {
         let Some(source) = self.source.get() else {
             return Ok((Changes::default(), read(&self.effective())?));
         };
-        let mut config = self.config.lock();
-        let new = source(&config)?;
-        let mut next = config.clone();
+        let _one = self.reloading.lock();
+        let mut next = self.config.lock().clone();
+        let new = source(&next)?;
         let changes = next.reload(&new);
-        let mut effective = self.effective.lock();
-        let mut wanted = effective.clone();
+        let mut wanted = self.effective();
         wanted.reload(&new);
         let files = read(&wanted)?;
+        let mut config = self.config.lock();
+        let mut effective = self.effective.lock();
         if let Some(acceptors) = self.acceptors.get() {
             let wanted = next.listeners();
             let opened = acceptors.open(&wanted).map_err(|problem| vec![problem])?;
