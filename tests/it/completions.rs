@@ -250,12 +250,13 @@ fn the_pages_are_completions_of_the_options_in_the_help() {
 
 /// Runs a script of a shell; `None` if the shell is not installed.
 fn run(shell: &str, options: &[&str], script: &str) -> Option<String> {
+    let home = tempfile::tempdir().unwrap();
     let output = Command::new(shell)
         .args(options)
         .args(["-c", script])
         .current_dir(folder())
-        .env("HOME", folder())
-        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env("HOME", home.path())
+        .env("XDG_CONFIG_HOME", home.path())
         .output()
         .ok()?;
     assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
