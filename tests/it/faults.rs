@@ -589,8 +589,10 @@ impl Progress for Changer<'_> {
 
 #[test]
 fn a_file_that_changes_between_two_tries_is_fetched_again() {
+    // More than the buffers of all sockets hold, so that the cut comes in the middle.
+    const LARGE: usize = 16 * 1024 * 1024;
     let server = TestServer::start(|_| {});
-    let (old, new) = (noise(SIZE), noise(SIZE + 1)[1..].to_vec());
+    let (old, new) = (noise(LARGE), noise(LARGE + 1)[1..].to_vec());
     let folder = tempfile::tempdir().unwrap();
     let local = folder.path().join("a");
     for same_time in [false, true] {

@@ -363,8 +363,8 @@ fn without_descriptors_the_server_still_answers_to_ctl() {
     let mut silent = Vec::new();
     for _ in 0..3 {
         let words = ["ctl", "status", "--port", &port.to_string()];
-        let Output { status, stdout, .. } = Command::new(SERVER).args(words).output().unwrap();
-        assert!(status.success());
+        let Output { status, stdout, stderr } = Command::new(SERVER).args(words).output().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
         assert!(String::from_utf8(stdout).unwrap().contains("serving"));
         silent.push(Channel::connect(port).unwrap());
     }
