@@ -4,7 +4,7 @@
 //! of JSON: `{"allow":true}`, `{"allow":false,"reason":"…"}` or `{"error":"…"}`. The program may answer before it has read
 //! the content.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,15 +63,8 @@ impl Approver {
 
 fn send(connection: &mut Connection, about: &str, content: &mut impl Read) -> io::Result<()> {
     connection.write_all(format!("{about}\n").as_bytes())?;
-    let mut buffer = vec![0; CHUNK_BYTES];
-    loop {
-        match content.read(&mut buffer) {
-            Ok(0) => return connection.end_data(),
-            Ok(count) => connection.write_all(buffer.get(..count).unwrap_or_default())?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    io::copy(&mut BufReader::with_capacity(CHUNK_BYTES, content), connection)?;
+    connection.end_data()
 }
 
 fn parse(answer: &[u8]) -> io::Result<Finding> {
