@@ -139,8 +139,8 @@ impl Channel {
         Ok(peer(&self.0)?.user)
     }
 
-    /// Returns the ID of the process at the other end.
-    pub fn peer_process(&self) -> io::Result<u32> {
+    /// Returns the ID of the process at the other end, unless it is outside of this PID namespace.
+    pub fn peer_process(&self) -> io::Result<Option<u32>> {
         Ok(peer(&self.0)?.process)
     }
 

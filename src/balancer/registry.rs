@@ -496,7 +496,7 @@ impl Registry {
             return;
         }
         self.send_bans(&channel, now);
-        let state = State::new(number, channel.peer_process().ok());
+        let state = State::new(number, channel.peer_process().ok().flatten());
         let slave =
             SlaveProcess { channel, state: Mutex::new(state), wake: Arc::clone(&self.wake) };
         self.slaves.lock().push(Arc::new(slave));

@@ -23,7 +23,9 @@ pub(crate) use process::{
     Overrides, deny_privileges, end_with_parent, exit_of, keep_read_override, overrides,
 };
 pub(crate) use ready::{EpollSet, Interest, is_ready, wait, wait_any};
+#[cfg(feature = "server")]
+pub(crate) use socket::peer;
 pub(crate) use socket::{
-    MORE, RECEIVED_CLOSE_ON_EXEC, abstract_name, accept, acknowledge_at_once, discard, peer,
+    MORE, RECEIVED_CLOSE_ON_EXEC, abstract_name, accept, acknowledge_at_once, discard,
     send_full_packets, tcp_socket, unix_pair, unix_socket, use_reno,
 };

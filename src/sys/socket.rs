@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
+#[cfg(feature = "server")]
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
@@ -64,15 +66,18 @@ pub(crate) fn abstract_name(name: &str) -> io::Result<SocketAddrUnix> {
 }
 
 /// The process at the other end of a Unix socket, as the kernel reports it.
+#[cfg(feature = "server")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Peer {
     pub(crate) user: u32,
-    pub(crate) process: u32,
+    /// Absent for a process outside of the PID namespace.
+    pub(crate) process: Option<u32>,
 }
 
 /// Returns the process that has connected a Unix socket, or created it.
+#[cfg(feature = "server")]
 pub(crate) fn peer(socket: impl AsFd) -> io::Result<Peer> {
-    let found = sockopt::socket_peercred(socket)?;
-    let process = found.pid.as_raw_nonzero().get().unsigned_abs();
-    Ok(Peer { user: found.uid.as_raw(), process })
+    let found = getsockopt(&socket, PeerCredentials)?;
+    let process = u32::try_from(found.pid()).ok().filter(|&number| number != 0);
+    Ok(Peer { user: found.uid(), process })
 }

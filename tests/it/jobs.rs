@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::common::outside::{run_script, skip};
 use crate::common::{TestServer, until};
 use crate::odd_servers::OddServer;
 use crate::programs::client_in;
@@ -112,6 +113,23 @@ fn the_user_browses_while_transfers_run() {
     let (home, status) = terminal.end();
     assert_eq!(status, Some(0));
     assert_eq!(fs::metadata(home.path().join("slow.bin")).unwrap().len(), 400_000);
+}
+
+/// As in a container that was entered: the shell, its group and its session are outside of the PID namespace, so that
+/// the kernel gives each the number 0.
+#[test]
+fn the_client_runs_where_its_session_has_no_number() {
+    let (server, folder) = (TestServer::start(|_| {}), tempfile::tempdir().unwrap());
+    server.write("a", "a");
+    let namespace = "unshare --pid --fork --mount-proc";
+    if run_script(&format!("{namespace} true"), folder.path(), &[]).is_err() {
+        return skip("needs unshare and root");
+    }
+    let (client, port) = (env!("CARGO_BIN_EXE_ftpclient"), server.address().port());
+    let script = format!("{namespace} '{client}' 127.0.0.1 {port} <commands 2>&1");
+    fs::write(folder.path().join("commands"), "get a &\nwait\nget a b\n").unwrap();
+    run_script(&script, folder.path(), &[]).unwrap();
+    assert_eq!(content(folder.path(), "b"), "a");
 }
 
 #[test]

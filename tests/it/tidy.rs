@@ -349,7 +349,7 @@ fn the_session_knows_no_files_of_the_system() {
 }
 
 /// Names of calls that only Linux has. Each is used in `sys` alone, so that a port finds them in one place.
-const LINUX_ONLY: [&str; 25] = [
+const LINUX_ONLY: [&str; 26] = [
     "rustix::event",
     "rustix::thread",
     "timerfd",
@@ -368,6 +368,7 @@ const LINUX_ONLY: [&str; 25] = [
     "inotify::",
     "SocketFlags",
     "peercred",
+    "PeerCredentials",
     "abstract_name(name.as",
     "tcp_congestion",
     "tcp_cork",

@@ -4,8 +4,6 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Pid, getpgid, getpgrp, getppid, getsid};
-
 /// Flags shared with the handlers of SIGTSTP.
 #[derive(Debug, Clone)]
 pub struct BackgroundKey {
@@ -47,15 +45,31 @@ impl BackgroundKey {
 
 /// Returns true if another process of the session could continue the process group after a suspension. Without one, the
 /// kernel ignores SIGTSTP (POSIX: orphaned process groups), and a suspended client would never run again.
+///
+/// The numbers are read from `/proc`: a process, group or session outside the PID namespace has the number 0, which
+/// the calls of rustix do not allow.
 fn is_under_job_control() -> bool {
-    let group = getpgrp();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", group.as_raw_nonzero()));
-    let parent_of_leader = stat.ok().and_then(|stat| {
+    let Some(own) = Process::read("self") else { return false };
+    let leader = Process::read(&own.group.to_string());
+    let parent = Process::read(&leader.unwrap_or(own).parent.to_string());
+    parent.is_some_and(|parent| parent.session == own.session && parent.group != own.group)
+}
+
+/// The place of a process among the groups and sessions, as `/proc` says it.
+#[derive(Clone, Copy)]
+struct Process {
+    parent: u32,
+    group: u32,
+    session: u32,
+}
+
+impl Process {
+    fn read(process: &str) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        // The name of the program, in parentheses, may have spaces and parentheses.
         let (_, fields) = stat.rsplit_once(')')?;
-        Pid::from_raw(fields.split_whitespace().nth(1)?.parse().ok()?)
-    });
-    parent_of_leader.or_else(getppid).is_some_and(|parent| {
-        let is_of_session = getsid(Some(parent)).is_ok_and(|session| getsid(None) == Ok(session));
-        is_of_session && getpgid(Some(parent)) != Ok(group)
-    })
+        let mut numbers = fields.split_whitespace().skip(1).map_while(|field| field.parse().ok());
+        let [parent, group, session] = [numbers.next()?, numbers.next()?, numbers.next()?];
+        Some(Self { parent, group, session })
+    }
 }
