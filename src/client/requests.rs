@@ -79,9 +79,9 @@ impl Client {
     /// Begins the request for a file of the server.
     ///
     /// ```no_run
-    /// # let mut client = poolftpd::client::Client::connect("localhost", 2121, &Default::default())?;
+    /// # let mut client = poolftpd::Client::builder("localhost").connect()?;
     /// let bytes = client.download("pub/file.iso").to("file.iso").run()?;
-    /// # Ok::<(), poolftpd::client::ClientError>(())
+    /// # Ok::<(), poolftpd::ClientError>(())
     /// ```
     pub fn download(&mut self, path: impl AsRef<[u8]>) -> DownloadRequest<'_> {
         DownloadRequest {
@@ -97,9 +97,9 @@ impl Client {
     /// Begins the request to send a local file.
     ///
     /// ```no_run
-    /// # let mut client = poolftpd::client::Client::connect("localhost", 2121, &Default::default())?;
+    /// # let mut client = poolftpd::Client::builder("localhost").connect()?;
     /// client.upload("notes.txt").to("backup/notes.txt").run()?;
-    /// # Ok::<(), poolftpd::client::ClientError>(())
+    /// # Ok::<(), poolftpd::ClientError>(())
     /// ```
     pub fn upload(&mut self, local: impl AsRef<Path>) -> UploadRequest<'_> {
         UploadRequest {

@@ -11,10 +11,9 @@ use super::filter::Filter;
 /// A copy of a tree to make, with its options.
 ///
 /// ```no_run
-/// use poolftpd::client::{Client, Mirror, Options};
+/// use poolftpd::{Client, Mirror};
 ///
-/// let mut client = Client::connect("ftp.example.net", 21, &Options::default())?;
-/// client.login("anonymous", "guest@")?;
+/// let mut client = Client::builder("ftp.example.net").port(21).connect()?;
 /// let mirror = Mirror::download("/pub/music", "music").delete(true).exclude("*.tmp")?.parallel(4);
 /// let plan = client.plan_mirror(&mirror, &mut |_| {})?;
 /// for action in plan.actions() {
@@ -22,7 +21,7 @@ use super::filter::Filter;
 /// }
 /// let report = client.run_mirror(&plan, &mut |_| {})?;
 /// assert!(report.is_complete());
-/// # Ok::<(), poolftpd::client::ClientError>(())
+/// # Ok::<(), poolftpd::ClientError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "one field an option")]
