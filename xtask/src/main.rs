@@ -16,7 +16,7 @@ cargo xtask demo     build, serve _FTPROOT, fetch a file of it into _CLIENTROOT,
 cargo xtask check    format, lints, tests, interleavings, documentation: what must be green
 cargo xtask ordinary the tests again as an ordinary user, with 1024 descriptors and without IPv6 (needs root)
 cargo xtask man      generate the manual pages, the completions, and the table of settings in docs/administration.md
-cargo xtask package  build a Debian package in target/package; or name kinds: deb, rpm, tar (static)
+cargo xtask package  build all packages for which the tools are there; or name kinds: deb, rpm, tar (static), image
 cargo xtask bench B  compare the work tree with the commit B (default: HEAD), pair by pair; --rounds N, --only LOAD
 cargo xtask shuttle  the pool's hand-overs in thousands of thread schedules
 cargo xtask fuzz T   fuzz a target with cargo-fuzz (session, line, command, reply, path, address, listing, url, block)
