@@ -39,6 +39,7 @@ mod network;
 mod odd_servers;
 mod odd_tls;
 mod operations;
+mod packages;
 mod programs;
 mod proxies;
 mod reloads;
