@@ -69,6 +69,14 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Returns whether this process may mount file systems in a namespace of its own: root may, unless a container has taken
+/// away the capability.
+pub(crate) fn can_mount() -> bool {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "true"]);
+    command.output().is_ok_and(|done| done.status.success())
+}
+
 /// The directory where `.ci/run` unpacks servers that cannot be installed side by side.
 pub(crate) fn unpacked() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers")
