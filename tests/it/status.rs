@@ -8,9 +8,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::outside::{find, is_root, run_script, skip};
+use crate::common::browser::Page;
+use crate::common::outside::{find, run_script, skip};
 use crate::common::raw::RawClient;
 use crate::common::{PATIENCE, noise, until};
 
@@ -264,26 +266,49 @@ fn words(text: &str) -> impl Iterator<Item = String> + '_ {
 
 #[test]
 fn a_browser_shows_the_live_page_without_an_error_of_its_policy() {
-    if find("chromium").is_none() {
-        return skip("chromium is not installed");
-    }
     let port = free_port();
     let server = Running::start(&["--status", &port.to_string()]);
+    let Some(mut page) = Page::open(server.folder.path()) else {
+        return skip("chromium is not installed");
+    };
+    page.go_to(&format!("http://127.0.0.1:{port}/"));
+    // Who comes after the page was loaded is shown by its script.
+    let client = RawClient::log_in(server.address);
+    page.wait_for(
+        "document.querySelector('#sessions td[data-label=User]')?.textContent === 'anonymous'",
+    );
+    drop(client);
+    page.wait_for("document.querySelector('#sessions td') === null");
+    // The button is reached and pressed by the keyboard, and holds what is shown.
+    page.wait_for("!document.getElementById('hold').hidden");
+    until("the button is not reached by the keyboard", || {
+        page.press("Tab", "", 9);
+        page.value("document.activeElement.id") == "hold"
+    });
+    page.press(" ", " ", 32);
+    assert_eq!(page.value("document.getElementById('hold').ariaPressed"), "true");
+    assert_eq!(page.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_page_without_its_script_shows_the_sessions_in_320_pixels() {
+    let port = free_port();
+    let server = Running::start(&["--status", &port.to_string()]);
+    let Some(mut page) = Page::open(server.folder.path()) else {
+        return skip("chromium is not installed");
+    };
     let _client = RawClient::log_in(server.address);
-    let sandbox = if is_root() { "--no-sandbox" } else { "" };
-    // The virtual time lets the script receive some events before the page is dumped.
-    let script = format!(
-        "chromium --headless {sandbox} --disable-gpu --user-data-dir=profile --enable-logging=stderr --timeout=6000 \
-         --dump-dom http://127.0.0.1:{port}/ 2>errors || exit 1; cat errors >&2"
-    );
-    let output = run_script(&script, server.folder.path(), &[]).unwrap();
-    assert!(output.contains("<td data-label=\"User\" class=\"\">anonymous</td>"), "{output}");
-    assert!(
-        output.contains("id=\"hold\" type=\"button\" aria-pressed=\"false\">"),
-        "the script did not run: {output}"
-    );
-    assert!(
-        !output.contains("Content Security Policy") && !output.contains("Uncaught"),
-        "{output}"
-    );
+    page.call("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
+    let size = json!({"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": false});
+    page.call("Emulation.setDeviceMetricsOverride", &size);
+    // The server collects its sessions once a second.
+    until("the page does not show the session", || {
+        page.go_to(&format!("http://127.0.0.1:{port}/"));
+        page.value(
+            "document.querySelector('#sessions td[data-label=User]')?.textContent === 'anonymous'",
+        ) == true
+    });
+    assert_eq!(page.value("document.getElementById('hold').hidden"), true, "it does nothing");
+    page.wait_for("document.documentElement.scrollWidth === document.documentElement.clientWidth");
+    assert_eq!(page.complaints(), Vec::<String>::new());
 }

@@ -1,5 +1,6 @@
 //! A server for one test, in its own temporary root and on a port of its own, gone at the end.
 
+pub(crate) mod browser;
 pub(crate) mod dice;
 pub(crate) mod outside;
 pub(crate) mod proxy;
