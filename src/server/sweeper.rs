@@ -11,7 +11,7 @@ use crate::events::{Event, Events};
 use crate::net::listener::Shutdown;
 use crate::reload::Live;
 use crate::session::Service;
-use crate::storage::{Root, all_recovered};
+use crate::storage::{Root, Swept, all_recovered};
 use crate::sys::{Interest, is_ready};
 
 /// Interval at which a server looks whether its predecessor has ended.
@@ -39,11 +39,18 @@ pub(super) fn run(
             predecessor = predecessor.filter(|end| !has_ended(end));
             let age = live.effective().limits.partial_age_max;
             let before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
-            service.hosts.each_place(&mut |place| sweep(place, before, &stop, &service.events));
-            if predecessor.is_none() {
+            let mut unfinished = false;
+            service.hosts.each_place(&mut |place| {
+                unfinished |= sweep(place, before, &stop, &service.events);
+            });
+            let interval = if unfinished {
+                SWEEP_INTERVAL_MIN
+            } else {
+                age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
+            };
+            if predecessor.is_none() && !unfinished {
                 all_recovered();
             }
-            let interval = age.clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX);
             let is_stopped = match &predecessor {
                 Some(end) => wait_for(end, &stop),
                 None => stop.wait(interval),
@@ -71,16 +78,21 @@ fn has_ended(predecessor: &OwnedFd) -> bool {
     is_ready(predecessor.as_fd(), Interest::HangUp).unwrap_or(true)
 }
 
-/// Removes partial uploads older than `before` from one tree.
-fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, events: &Events) {
+/// Removes partial uploads older than `before` from one tree. Returns `true` if an append is still unfinished.
+fn sweep(root: &Root, before: Timestamp, stop: &Shutdown, events: &Events) -> bool {
     match root.sweep(before, || !stop.is_triggered()) {
-        Ok(0) => {}
-        Ok(count) => events.server(&Event::PartialsRemoved { count }),
+        Ok(Swept { removed, unfinished }) => {
+            if removed > 0 {
+                events.server(&Event::PartialsRemoved { count: removed });
+            }
+            unfinished
+        }
         Err(error) => {
             events.server(&Event::Error {
                 message: "cannot remove old partial uploads",
                 error: &error,
             });
+            false
         }
     }
 }

@@ -53,7 +53,7 @@ pub use hosts::{HostUsers, Hosts, ReloadedUsers};
 pub use listing::{Grants, Listing, Progress};
 pub use memory::MemoryTree;
 pub use mounts::Mount;
-pub use partials::all_recovered;
+pub use partials::{Swept, all_recovered};
 pub use pending::Pending;
 pub use permissions::Permissions;
 pub use permit::EntryPermissions;

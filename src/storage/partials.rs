@@ -206,17 +206,17 @@ impl Root {
         }
     }
 
-    /// Removes the partial uploads that have not changed since this time; returns their number. Carries out appends
-    /// that a server left unfinished. Calls `go_on` before each directory, and stops when it returns `false`.
-    pub fn sweep(&self, before: Timestamp, go_on: impl Fn() -> bool) -> io::Result<u64> {
-        let mut swept = 0;
+    /// Removes the partial uploads that have not changed since this time. Carries out appends that a server left
+    /// unfinished. Calls `go_on` before each directory, and stops when it returns `false`.
+    pub fn sweep(&self, before: Timestamp, go_on: impl Fn() -> bool) -> io::Result<Swept> {
+        let mut swept = Swept::default();
         let mut waiting = vec![PathBuf::from(".")];
         while let Some(path) = waiting.pop() {
             if !go_on() {
                 break;
             }
             // The directory may have vanished, or be unreadable: its contents are then not swept.
-            swept += self.sweep_directory(&path, before, &mut waiting).unwrap_or_default();
+            let _swept = self.sweep_directory(&path, before, &mut waiting, &mut swept);
         }
         Ok(swept)
     }
@@ -226,23 +226,32 @@ impl Root {
         path: &Path,
         before: Timestamp,
         waiting: &mut Vec<PathBuf>,
-    ) -> io::Result<u64> {
+        swept: &mut Swept,
+    ) -> io::Result<()> {
         let directory = self.directory().open_dir(path)?;
-        let mut swept = 0;
         // Entries that cannot be read now are tried at the next sweep.
         for found in directory.entries()?.flatten() {
             let name = found.file_name();
             if is_redo(name.as_bytes()) {
-                let _recovered = recover(&directory, &name, self.quota());
+                swept.unfinished |= recover(&directory, &name, self.quota()).is_err();
             } else if is_reserved(name.as_bytes()) {
                 let removed = sweep_one(self, &directory, &name, Some(before));
-                swept += u64::from(removed.unwrap_or_default());
+                swept.removed += u64::from(removed.unwrap_or_default());
             } else if found.file_type().is_ok_and(|kind| kind.is_dir()) {
                 waiting.push(path.join(name));
             }
         }
-        Ok(swept)
+        Ok(())
     }
+}
+
+/// The outcome of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// The number of partial uploads that were removed.
+    pub removed: u64,
+    /// An append could not be carried out; on a file system without locks, another server may still be writing it.
+    pub unfinished: bool,
 }
 
 /// Removes the partial uploads of a name: those that replace the earlier file, and those of a new file. Returns true if

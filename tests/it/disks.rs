@@ -217,12 +217,29 @@ impl Drop for Running {
 
 /// Starts a server whose system calls of these names fail with this error.
 fn serve_with_faults(root: &Path, calls: &str, error: &str) -> (Running, SocketAddr) {
+    serve_traced(root, calls, &[&format!("inject={calls}:error={error}")])
+}
+
+/// Starts a server under strace, with these faults in system calls of these names.
+fn serve_traced(root: &Path, calls: &str, faults: &[&str]) -> (Running, SocketAddr) {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-    command.args(["-e", &format!("inject={calls}:error={error}")]);
-    command.arg(env!("CARGO_BIN_EXE_ftpserver"));
+    command.args(faults.iter().flat_map(|fault| ["-e", fault]));
+    let server = ftpserver(root);
+    serve_with(command.arg(server.get_program()).args(server.get_args()))
+}
+
+/// Returns the command of a server of a directory that anonymous may write.
+fn ftpserver(root: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ftpserver"));
     command.args(["--bind=127.0.0.1", "--port=0", "--write", "--workers=2", "-q", "--root"]);
-    let mut child = command.arg(root).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+    command.arg(root);
+    command
+}
+
+/// Runs a server, and returns its address.
+fn serve_with(command: &mut Command) -> (Running, SocketAddr) {
+    let mut child = command.stdout(Stdio::piped()).process_group(0).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (Running(child), line.trim().rsplit(' ').next().unwrap().parse().unwrap())
@@ -535,4 +552,44 @@ fn a_transfer_that_waits_for_a_dead_file_system_ends_with_a_line_in_the_log() {
     assert!(client.reply().starts_with("451 "));
     server.log.expect(&["event=transfer", "verb=RETR", "outcome=failed", "reply=451"]);
     assert!(client.ask("NOOP").starts_with("200 "), "it continues");
+}
+
+/// Starts a server without locks, which dies in the last step of an append; returns true if a redo file is left.
+fn die_in_an_append(root: &Path, content: &[u8]) -> bool {
+    let faults = ["inject=flock:error=ENOLCK", "inject=copy_file_range:signal=KILL"];
+    let (server, address) = serve_traced(root, "flock,copy_file_range", &faults);
+    let mut client = RawClient::log_in(address);
+    client.store("log", &content[..1000]);
+    let mut data = client.open_data();
+    assert!(client.ask("APPE log").starts_with("150 "));
+    data.write_all(&content[1000..2000]).unwrap();
+    drop(data);
+    assert!(client.is_closed(), "the server does not die");
+    drop(server);
+    root.join(".poolftpd-redo.log").exists()
+}
+
+#[test]
+fn an_append_that_a_server_without_locks_died_in_is_carried_out_later() {
+    if find("strace").is_none() {
+        return skip("strace is not installed");
+    }
+    let (folder, content) = (tempfile::tempdir().unwrap(), noise(3000));
+    if !die_in_an_append(folder.path(), &content) {
+        return skip("the file system shares blocks, and appends without a redo file");
+    }
+    let (_server, address) = serve_with_faults(folder.path(), "flock", "ENOLCK");
+    let mut client = RawClient::log_in(address);
+    client.open_data();
+    let reply = client.ask("APPE log");
+    assert!(reply.starts_with("450 "), "another server may be writing it: {reply}");
+    let redo = fs::File::open(folder.path().join(".poolftpd-redo.log")).unwrap();
+    redo.set_modified(std::time::SystemTime::now() - std::time::Duration::from_mins(2)).unwrap();
+    let mut data = client.open_data();
+    assert!(client.ask("APPE log").starts_with("150 "));
+    data.write_all(&content[2000..]).unwrap();
+    drop(data);
+    assert!(client.reply().starts_with("226 "));
+    assert!(client.retrieve("log") == content);
+    assert!(!folder.path().join(".poolftpd-redo.log").exists());
 }

@@ -13,6 +13,10 @@
 //!
 //! Invariant: a redo file changes nothing if `NAME` is another file or has grown beyond the end of the append. The
 //! append was then carried out before, and later bytes stay.
+//!
+//! On a file system without locks, [`in_progress`] lists the files that this process writes. A file of another process
+//! counts as left by a crash when it has not changed for [`LEFT_AFTER_SECONDS`]. If that process was only slow, both write
+//! the same bytes to the same place.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,19 +27,25 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicBool;
 
 use cap_std::fs::Dir;
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 
 use super::copy;
+use super::in_progress::{self, Claim};
 use super::record::identity;
 use super::state::{Committed, Go, Upload};
+use super::target::{has_no_locks, is_called};
 use crate::storage::durability::{Durability, flush_directory, open_directory};
 use crate::storage::quota::Quota;
-use crate::storage::stat::{Identity, size};
+use crate::storage::stat::{Identity, modified, size};
 use crate::sys::{rename_new, reserve};
 
 /// The maximum number of tries for a name that other appends also use.
 const TRIES_MAX: u32 = 1000;
+
+/// The time after which a file counts as left by a crash, if the file system has no locks and another process wrote it.
+const LEFT_AFTER_SECONDS: i64 = 60;
 
 /// The maximum length of a footer, in bytes.
 const FOOTER_BYTES_MAX: u64 = 512;
@@ -103,6 +113,7 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         upload.settled = true;
         return Ok(Committed::Stored);
     }
+    let _claim = in_progress::claim(&upload.file)?;
     enter(&mut upload)?;
     // The file stays open, so that no other file gets its inode.
     let file = upload.target.open_standing(OFlags::WRONLY)?;
@@ -114,7 +125,8 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
     }
     let before = file.metadata()?.len();
     if let Err(error) = apply(&upload.file, &footer, &file, upload.terms.durability) {
-        if footer.base >= before && file.set_len(before).is_ok() {
+        let is_own = target.is_called(&upload.written_as, &upload.file)?;
+        if is_own && footer.base >= before && file.set_len(before).is_ok() {
             // The file has its old content again; the redo file is removed.
             return Err(error);
         }
@@ -124,7 +136,10 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         return Err(error);
     }
     upload.settled = true;
-    let _removed = rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
+    if target.is_called(&upload.written_as, &upload.file)? {
+        let _removed =
+            rustix::fs::unlinkat(&target.directory, &upload.written_as, AtFlags::empty());
+    }
     upload.reservation.keep_tail(before.saturating_sub(footer.base));
     Ok(Committed::Stored)
 }
@@ -141,7 +156,7 @@ fn enter(upload: &mut Upload) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // A tail that no server writes never reached step 3, so it is void.
                 if let Some(left) = wait_for(&target.directory, &entrance)? {
-                    target.uncount(left.metadata()?.len(), 1);
+                    target.uncount(left.file.metadata()?.len(), 1);
                     rustix::fs::unlinkat(&target.directory, &entrance, AtFlags::empty())?;
                 }
             }
@@ -155,26 +170,40 @@ fn enter(upload: &mut Upload) -> io::Result<()> {
     Err(Errno::BUSY.into())
 }
 
-/// Waits until no upload writes a file with this name; returns the file, locked, if it is a leftover.
-fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<File>> {
+/// Waits until no upload writes a file with this name; returns the file if it is a leftover. Until the file is dropped,
+/// no other upload gets it, except on a file system without locks another process.
+///
+/// # Errors
+/// [`Errno::BUSY`] when another process may still be writing the file.
+fn wait_for(directory: &Dir, name: &OsStr) -> io::Result<Option<Leftover>> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file: File = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(file) => file.into(),
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    match flock(&file, FlockOperation::LockExclusive) {
-        Ok(()) => {}
-        // Without locks, an upload may still be writing the file: the client retries.
-        Err(_) => return Err(Errno::BUSY.into()),
-    }
-    let own = rustix::fs::fstat(&file)?;
-    let found = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => found,
-        Err(Errno::NOENT) => return Ok(None),
+    let locked = flock(&file, FlockOperation::LockExclusive);
+    let claim = match locked {
+        Ok(()) => None,
+        Err(error) if has_no_locks(error) => Some(in_progress::claim(&file)?),
         Err(error) => return Err(error.into()),
     };
-    Ok(((own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)).then_some(file))
+    if !is_called(directory, name, &file)? {
+        return Ok(None);
+    }
+    if claim.is_some() {
+        let (second, _) = modified(&rustix::fs::fstat(&file)?);
+        if Timestamp::now().as_second() - second < LEFT_AFTER_SECONDS {
+            return Err(Errno::BUSY.into());
+        }
+    }
+    Ok(Some(Leftover { file, _claim: claim }))
+}
+
+/// A file that an append left, and its lock.
+struct Leftover {
+    file: File,
+    _claim: Option<Claim>,
 }
 
 /// Steps 2 and 3: writes the footer, and renames the tail to the redo name.
@@ -231,10 +260,11 @@ pub(in crate::storage) fn recover(
     redo: &OsStr,
     quota: Option<&Quota>,
 ) -> io::Result<()> {
-    let Some(tail) = wait_for(directory, redo)? else { return Ok(()) };
+    let Some(leftover) = wait_for(directory, redo)? else { return Ok(()) };
+    let tail = &leftover.file;
     let _names = quota.map(Quota::lock_names);
     let mut grown = 0;
-    if let Some(footer) = Footer::read(&tail)? {
+    if let Some(footer) = Footer::read(tail)? {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let name = OsStr::from_bytes(&footer.name);
         let end = footer.base + footer.count;
@@ -243,11 +273,13 @@ pub(in crate::storage) fn recover(
             && (footer.base..=end).contains(&file.metadata()?.len())
         {
             grown = end - file.metadata()?.len();
-            apply(&tail, &footer, &file, Durability::Flushed)?;
+            apply(tail, &footer, &file, Durability::Flushed)?;
         }
     }
     let length = tail.metadata()?.len();
-    rustix::fs::unlinkat(directory, redo, AtFlags::empty())?;
+    if is_called(directory, redo, tail)? {
+        rustix::fs::unlinkat(directory, redo, AtFlags::empty())?;
+    }
     if let Some(quota) = quota {
         quota.give_back(length, 1);
         quota.add(grown);
@@ -290,7 +322,7 @@ mod tests {
         std::fs::write(path(".poolftpd-redo.log"), [tail.as_bytes(), &footer.encode()].concat())
             .unwrap();
         let root = crate::storage::Root::open(directory.path()).unwrap();
-        root.sweep(jiff::Timestamp::UNIX_EPOCH, || true).unwrap();
+        root.sweep(Timestamp::UNIX_EPOCH, || true).unwrap();
         let names = std::fs::read_dir(directory.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         (std::fs::read_to_string(path("log")).unwrap(), names)

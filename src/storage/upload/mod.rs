@@ -10,6 +10,7 @@ mod begin;
 mod commit;
 mod content;
 mod copy;
+mod in_progress;
 mod judge;
 mod keep;
 mod prepare;

@@ -98,11 +98,7 @@ impl UploadTarget {
     }
 
     pub(in crate::storage) fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
-        match rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        stat(&self.directory, name)
     }
 
     /// Returns the stat of the file that has the final name, if it is a file that the server may write. The file is not
@@ -232,10 +228,7 @@ impl UploadTarget {
 
     /// Returns true if a file still has this name.
     pub(super) fn is_called(&self, name: &OsStr, file: &File) -> io::Result<bool> {
-        let own = rustix::fs::fstat(file)?;
-        Ok(self
-            .stat(name)?
-            .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (own.st_dev, own.st_ino)))
+        is_called(&self.directory, name, file)
     }
 
     /// Returns the number of bytes of a partial that count. All of them count while an upload writes it, because an
@@ -316,6 +309,21 @@ impl UploadTarget {
     }
 }
 
+fn stat(directory: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns true if a file still has this name in a directory.
+pub(super) fn is_called(directory: &Dir, name: &OsStr, file: &File) -> io::Result<bool> {
+    let own = rustix::fs::fstat(file)?;
+    let found = stat(directory, name)?;
+    Ok(found.is_some_and(|found| (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)))
+}
+
 /// Returns true if an upload holds the lock of a file.
 fn is_locked(file: &File) -> bool {
     let locked = flock(file, FlockOperation::NonBlockingLockShared);
@@ -328,6 +336,6 @@ fn is_locked(file: &File) -> bool {
 
 /// Returns true if flock failed because the file system has no locks: NFS without lockd, Lustre without `-o flock`,
 /// some FUSE.
-fn has_no_locks(error: Errno) -> bool {
+pub(super) fn has_no_locks(error: Errno) -> bool {
     matches!(error, Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)
 }

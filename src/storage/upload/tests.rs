@@ -383,7 +383,7 @@ fn what_is_old_is_swept_unless_somebody_writes_it() {
     let busy = scene.upload("busy", Start::Overwrite, "x");
     scene.age(".poolftpd-part.busy");
     let before = Timestamp::now() - Duration::from_mins(30);
-    assert_eq!(scene.root.sweep(before, || true).unwrap(), 2);
+    assert_eq!(scene.root.sweep(before, || true).unwrap().removed, 2);
     drop(busy);
     let parts = |name: &String| !name.starts_with(".poolftpd-kept.");
     let names: Vec<String> = scene.names().into_iter().filter(parts).collect();
