@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 
 use super::durability::Durability;
@@ -71,6 +72,15 @@ impl Writer {
         match &self.0 {
             Sink::Local(writer) => writer.durability == Durability::Cached,
             Sink::Memory(_) => false,
+        }
+    }
+
+    /// Returns the number of steps that [`Writer::commit`] has done; it grows while a long one makes progress.
+    #[must_use]
+    pub fn steps(&self) -> Arc<AtomicU64> {
+        match &self.0 {
+            Sink::Local(writer) => writer.upload.as_ref().map(Upload::steps).unwrap_or_default(),
+            Sink::Memory(_) => Arc::default(),
         }
     }
 

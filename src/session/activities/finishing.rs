@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ struct Committing {
     job: Job<Committed<Writer>>,
     /// Tells the thread not to rename the file.
     stop: Arc<AtomicBool>,
+    /// The number of steps at the last look, and the time until which there must be another.
+    seen: u64,
     until: Instant,
 }
 
@@ -75,6 +77,8 @@ struct WholeUpload {
     outcome: Outcome,
     /// The state of the client since.
     client: ClientState,
+    /// The number of steps that the commit has done.
+    steps: Arc<AtomicU64>,
 }
 
 /// Concludes an upload whose data has ended in order. Commands that the client sent before count first: an ABOR that
@@ -280,7 +284,8 @@ fn commit(
     let (stop, until) = (Arc::<AtomicBool>::default(), cx.now + cx.service.limits.stall_timeout);
     let go = watched.go_on(Arc::clone(&stop));
     let client = ClientState::Present;
-    let upload = WholeUpload { record, receiver, outcome, client };
+    let steps = receiver.steps();
+    let upload = WholeUpload { record, receiver, outcome, client, steps };
     if upload.receiver.commits_at_once() {
         let work = move || upload.commit(go);
         return call(cx, until, None, work, move |cx, (upload, committed), _| {
@@ -310,12 +315,12 @@ impl WholeUpload {
     ) -> Next {
         match committed {
             Pending::Done(committed) => self.conclude(cx, committed),
-            Pending::Later(job) => Next::go(Committing { upload: self, job, stop, until }),
+            Pending::Later(job) => Next::go(Committing { upload: self, job, stop, seen: 0, until }),
         }
     }
 
     fn conclude(self, cx: &mut Context, committed: io::Result<Committed<Writer>>) -> Next {
-        let Self { mut record, mut receiver, outcome, client } = self;
+        let Self { mut record, mut receiver, outcome, client, .. } = self;
         // An ABOR that came too late has its reply, too.
         record.aborted = client == ClientState::Aborted;
         match committed {
@@ -504,9 +509,14 @@ impl Activity for Committing {
         self.until
     }
 
-    /// Gives up on a disk that has not responded for the stall timeout. It may still do so: it is unknown whether the
+    /// Gives up on a disk that has done no step for the stall timeout. It may still do so: it is unknown whether the
     /// file is stored.
-    fn expire(self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+    fn expire(mut self: Box<Self>, cx: &mut Context) -> Result<Next, Disconnect> {
+        let steps = self.upload.steps.load(Ordering::Acquire);
+        if steps > self.seen {
+            (self.seen, self.until) = (steps, cx.now + cx.service.limits.stall_timeout);
+            return Ok(Next::Wait(self));
+        }
         Ok(self.upload.conclude(cx, Err(io::ErrorKind::TimedOut.into())))
     }
 

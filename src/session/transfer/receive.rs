@@ -1,6 +1,8 @@
 //! A file being received: written, flushed from time to time, and judged at its end.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -309,6 +311,11 @@ impl FileReceiver {
     /// Returns whether [`FileReceiver::commit`] does its work itself, and so may hang.
     pub(in crate::session) fn commits_at_once(&self) -> bool {
         self.writer.as_ref().is_none_or(Writer::commits_at_once)
+    }
+
+    /// Returns the number of steps that [`FileReceiver::commit`] has done; it grows while a long one makes progress.
+    pub(in crate::session) fn steps(&self) -> Arc<AtomicU64> {
+        self.writer.as_ref().map(Writer::steps).unwrap_or_default()
     }
 
     /// Ends an upload early: keeps what has arrived, and returns the number of bytes kept.

@@ -24,7 +24,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cap_std::fs::Dir;
 use jiff::Timestamp;
@@ -46,6 +46,9 @@ const TRIES_MAX: u32 = 1000;
 
 /// The time after which a file counts as left by a crash, if the file system has no locks and another process wrote it.
 const LEFT_AFTER_SECONDS: i64 = 60;
+
+/// The number of bytes that are copied and flushed at a time, so that a session sees the progress of a long append.
+const PIECE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The maximum length of a footer, in bytes.
 const FOOTER_BYTES_MAX: u64 = 512;
@@ -124,7 +127,8 @@ pub(super) fn commit(mut upload: Upload, go: impl FnOnce() -> Go) -> io::Result<
         return Err(Errno::BUSY.into());
     }
     let before = file.metadata()?.len();
-    if let Err(error) = apply(&upload.file, &footer, &file, upload.terms.durability) {
+    if let Err(error) = apply(&upload.file, &footer, &file, upload.terms.durability, &upload.steps)
+    {
         let is_own = target.is_called(&upload.written_as, &upload.file)?;
         if is_own && footer.base >= before && file.set_len(before).is_ok() {
             // The file has its old content again; the redo file is removed.
@@ -241,12 +245,26 @@ fn arm(upload: &mut Upload, file: &File) -> io::Result<Footer> {
     Ok(footer)
 }
 
-/// Step 4: copies the bytes into the file. It may be repeated.
-fn apply(tail: &File, footer: &Footer, file: &File, durability: Durability) -> io::Result<()> {
+/// Step 4: copies the bytes into the file, a piece at a time, and counts the pieces. It may be repeated.
+fn apply(
+    tail: &File,
+    footer: &Footer,
+    file: &File,
+    durability: Durability,
+    steps: &AtomicU64,
+) -> io::Result<()> {
     if file.metadata()?.len() > footer.base {
         file.set_len(footer.base)?;
     }
-    copy::copy(tail, 0..footer.count, file, footer.base, &AtomicBool::new(false))?;
+    let never = AtomicBool::new(false);
+    for start in (0..footer.count).step_by(PIECE_BYTES) {
+        let end = footer.count.min(start + PIECE_BYTES as u64);
+        copy::copy(tail, start..end, file, footer.base + start, &never)?;
+        if end < footer.count && durability == Durability::Flushed {
+            file.sync_data()?;
+        }
+        steps.fetch_add(1, Ordering::Release);
+    }
     if durability == Durability::Flushed {
         file.sync_all()?;
     }
@@ -273,7 +291,7 @@ pub(in crate::storage) fn recover(
             && (footer.base..=end).contains(&file.metadata()?.len())
         {
             grown = end - file.metadata()?.len();
-            apply(tail, &footer, &file, Durability::Flushed)?;
+            apply(tail, &footer, &file, Durability::Flushed, &AtomicU64::default())?;
         }
     }
     let length = tail.metadata()?.len();

@@ -120,6 +120,7 @@ impl Upload {
             must_be_new: false,
             untouched: true,
             preparation: None,
+            steps: Arc::default(),
             locked: true,
             recorded: false,
             kept_before: 0,

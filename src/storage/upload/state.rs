@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::Stat;
 use rustix::io::Errno;
@@ -137,6 +137,8 @@ pub(in crate::storage) struct Upload {
     pub(super) untouched: bool,
     /// The work to do before the first byte.
     pub(super) preparation: Option<Preparation>,
+    /// The number of steps that a long commit has done.
+    pub(super) steps: Arc<AtomicU64>,
     /// True if `file` is locked. Without a lock, no other upload may find the file.
     pub(super) locked: bool,
     /// True if `file` has a record.
@@ -282,6 +284,12 @@ impl Upload {
             self.file.seek(SeekFrom::Start(length))?;
         }
         Ok(())
+    }
+
+    /// Returns the number of steps that [`Upload::commit`] has done; it grows while a long one makes progress.
+    #[must_use]
+    pub(in crate::storage) fn steps(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.steps)
     }
 
     /// Returns the number of the device that stores the file.
