@@ -9,6 +9,7 @@ use crate::common::outside::{Case, find, has_ipv6, run_each, run_script};
 use crate::common::raw::RawClient;
 use crate::common::secure::certificate;
 use crate::common::{TestServer, noise};
+use poolftpd::internal::net::tls::Newest;
 use tempfile::TempDir;
 
 const SIZE: usize = 3_000_000;
@@ -189,15 +190,82 @@ f.quit()
 END",
     },
     RealClient {
+        program: "php",
+        deeds: &[List, Get, ResumeGet, PutAndRename, ResumePut, Delete],
+        modes: &[("passive", "passive"), ("active", "active"), ("TLS", "TLS"), ("TLS 1.2", "TLS")],
+        ipv6: false,
+        script: "php -r '
+            [$mode, $host, $port] = [getenv(\"mode\"), getenv(\"host\"), (int) getenv(\"port\")];
+            $f = $mode == \"TLS\" ? ftp_ssl_connect($host, $port, 20) : ftp_connect($host, $port, 20);
+            $all = ftp_login($f, \"anonymous\", \"x\") && ftp_pasv($f, $mode != \"active\");
+            print_r(ftp_nlist($f, \".\"));
+            $all = $all && ftp_get($f, \"got.bin\", \"big.bin\") && ftp_put($f, \"put.bin\", \"local.bin\")
+                && ftp_get($f, \"part.bin\", \"big.bin\", FTP_BINARY, FTP_AUTORESUME)
+                && ftp_put($f, \"resumed.bin\", \"local.bin\", FTP_BINARY, FTP_AUTORESUME)
+                && ftp_rename($f, \"put.bin\", \"moved.bin\") && ftp_delete($f, \"gone.bin\");
+            exit($all ? 0 : 1);'",
+    },
+    RealClient {
+        program: "ruby",
+        deeds: &[List, Get, ResumeGet, PutAndRename, Delete],
+        // Over TLS 1.3, OpenSSL uses each ticket once, and gets none while it uploads.
+        modes: &[("passive", "passive"), ("active", "active"), ("TLS 1.2", "TLS")],
+        ipv6: true,
+        script: "ruby -rnet/ftp - <<END
+f = Net::FTP.new('$host', port: $port, passive: '$mode' != 'active', ssl: '$mode' == 'TLS' && {verify_mode: 0}, username: 'anonymous')
+puts f.nlst
+f.getbinaryfile('big.bin', 'got.bin')
+f.resume = true
+f.getbinaryfile('big.bin', 'part.bin')
+f.resume = false
+f.putbinaryfile('local.bin', 'put.bin')
+f.rename('put.bin', 'moved.bin')
+f.delete('gone.bin')
+f.quit
+END",
+    },
+    RealClient {
+        program: "perl",
+        deeds: &[List, Get, ResumeGet, PutAndRename, Delete],
+        modes: &[("passive", "1"), ("active", "0")],
+        ipv6: true,
+        script: "perl -MNet::FTP - <<END
+\\$f = Net::FTP->new('$host', Port => $port, Passive => $mode, Timeout => 20) or die;
+\\$f->login or die;
+\\$f->binary;
+print join ' ', \\$f->ls;
+\\$f->get('big.bin', 'got.bin') && \\$f->get('big.bin', 'part.bin', -s 'part.bin') && \\$f->put('local.bin', 'put.bin')
+    && \\$f->rename('put.bin', 'moved.bin') && \\$f->delete('gone.bin') or die \\$f->message;
+END",
+    },
+    RealClient {
+        program: "erl",
+        deeds: &[List, Get, PutAndRename, Delete],
+        modes: &[("passive", "{mode,passive}"), ("active", "{mode,active}"),
+            ("TLS 1.2", "{mode,passive},{tls,[{verify,verify_none}]},{tls_ctrl_session_reuse,true}")],
+        ipv6: false,
+        // With each server, it leaves out the end of a download whose 226 it receives before all bytes.
+        script: "erl -noshell -eval \"
+            {ok,_}=application:ensure_all_started(ftp), {ok,F}=ftp:open(\\\"$host\\\",[{port,$port},$mode]),
+            ok=ftp:user(F,\\\"anonymous\\\",\\\"x\\\"), ok=ftp:type(F,binary), {ok,L}=ftp:ls(F), io:put_chars(L),
+            Get=fun Get(N) when N>0 -> ok=ftp:recv(F,\\\"big.bin\\\",\\\"got.bin\\\"),
+                case filelib:file_size(\\\"got.bin\\\") of 3000000 -> ok; _ -> Get(N-1) end end,
+            ok=Get(5), ok=ftp:send(F,\\\"local.bin\\\",\\\"put.bin\\\"),
+            ok=ftp:rename(F,\\\"put.bin\\\",\\\"moved.bin\\\"), ok=ftp:delete(F,\\\"gone.bin\\\"), ftp:close(F), halt(0).\"",
+    },
+    RealClient {
         program: "rclone",
         deeds: &[List, Get, Put, Delete],
-        modes: &[("passive", ""), ("TLS", "--ftp-explicit-tls --ftp-no-check-certificate")],
+        modes: &[("passive", ""), ("TLS", "--ftp-explicit-tls --ftp-no-check-certificate"),
+            ("TLS 1.2", "--ftp-explicit-tls --ftp-no-check-certificate")],
         ipv6: false,
         script: "
             r=\"rclone --config /dev/null --retries 1 --ftp-host $host --ftp-port $port --ftp-user anonymous --ftp-pass $(rclone obscure x) $mode\"
             $r lsl :ftp:
             $r copyto :ftp:big.bin got.bin
             $r copyto local.bin :ftp:put.bin
+            mkdir several; for n in 1 2 3 4 5; do cp local.bin several/$n; done
+            $r copy several :ftp:several
             $r deletefile :ftp:gone.bin",
     },
     RealClient {
@@ -229,7 +297,7 @@ macro_rules! clients {
     };
 }
 
-clients! { curl lftp wget tnftp ncftpget python3 rclone ftpclient }
+clients! { curl lftp wget tnftp ncftpget python3 php ruby perl erl rclone ftpclient }
 
 /// Returns a case for each mode of this client: over IPv4 and IPv6, to a server alone and through the balancer.
 fn cases(program: &str) -> Vec<Case> {
@@ -272,6 +340,9 @@ fn play(
         if name.contains("TLS") {
             config.tls.keys = vec![certificate(keys.path(), "localhost")];
             config.implicit_tls = implicit.then_some(0);
+            if name.contains("TLS 1.2") {
+                config.tls_max = Newest::V1_2;
+            }
         }
         config.write = true;
         config.bind = None;

@@ -14,7 +14,9 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
+use rustls::ProtocolVersion;
 use rustls::crypto::ring;
 use rustls::server::{ProducesTickets, StoresServerSessions};
 
@@ -137,6 +139,7 @@ impl Accounts {
 #[derive(Debug)]
 pub(super) struct Control {
     from: IpAddr,
+    began: Timestamp,
     state: Mutex<State>,
     accounts: Arc<Accounts>,
 }
@@ -160,7 +163,8 @@ impl State {
 
 impl Control {
     pub(super) fn new(from: IpAddr, accounts: Arc<Accounts>) -> Arc<Self> {
-        let control = Arc::new(Self { from, state: Mutex::default(), accounts });
+        let began = Timestamp::now();
+        let control = Arc::new(Self { from, began, state: Mutex::default(), accounts });
         control.accounts.add_stranger(&control);
         control
     }
@@ -221,6 +225,8 @@ pub(super) struct Issuer {
     begun: Mutex<Sessions>,
     trusted: AtomicBool,
     resumed: Mutex<Resumed>,
+    /// The resumed ticket is one of TLS 1.2.
+    over_tls12: AtomicBool,
 }
 
 /// The owner of the session that a connection has resumed.
@@ -254,8 +260,8 @@ impl Issuer {
         let filled = ring::default_provider().secure_random.fill(&mut mark);
         filled.map_err(|_| io::Error::other("cannot get random bytes"))?;
         let begun = Mutex::new(Sessions { marks: [mark].into(), numbered: VecDeque::new() });
-        let (trusted, resumed) = (AtomicBool::new(false), Mutex::default());
-        Ok(Arc::new(Self { mark, tickets, control, begun, trusted, resumed }))
+        let (trusted, resumed, over_tls12) = Default::default();
+        Ok(Arc::new(Self { mark, tickets, control, begun, trusted, resumed, over_tls12 }))
     }
 
     /// Trusts the connection: from now on, its sessions prove the client.
@@ -289,6 +295,21 @@ impl Issuer {
         Some(found)
     }
 
+    /// Returns true if the connection has resumed a ticket of a control connection that is younger than half of the
+    /// lifetime of tickets.
+    fn has_resumed_new_ticket(&self) -> bool {
+        let began = match &*self.resumed.lock() {
+            Resumed::Own(Some(_)) => self.control.began,
+            Resumed::Undecided(other, Some(_)) => match other.upgrade() {
+                Some(other) => other.began,
+                None => return false,
+            },
+            _ => return false,
+        };
+        let half_life = SignedDuration::from_secs(i64::from(self.tickets.lifetime() / 2));
+        Timestamp::now().duration_since(began) < half_life
+    }
+
     /// Returns the owner of the resumed session; if that is not decided yet, `decided` becomes readable when it is.
     pub(super) fn proof(&self, decided: &mut Option<Arc<Wakeup>>) -> io::Result<ResumptionProof> {
         let other = match self.resumed.lock().clone() {
@@ -317,8 +338,11 @@ impl Issuer {
 }
 
 impl ProducesTickets for Issuer {
+    /// Returns false over TLS 1.2 once a ticket was resumed that is still new, so that the client keeps it. OpenSSL
+    /// never resumes a session again for which it has received another ticket, and PHP and Ruby resume the session of
+    /// the control connection each time. An empty ticket is no way out, because Go takes it for the new one.
     fn enabled(&self) -> bool {
-        true
+        !(self.over_tls12.load(Ordering::Acquire) && self.has_resumed_new_ticket())
     }
 
     fn lifetime(&self) -> u32 {
@@ -342,7 +366,9 @@ impl ProducesTickets for Issuer {
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
         let plain = self.tickets.decrypt(cipher)?;
-        self.find(plain.first_chunk().copied(), |sessions| sessions.open(&plain))
+        let session = self.find(plain.first_chunk().copied(), |sessions| sessions.open(&plain))?;
+        self.over_tls12.store(is_tls12(&session), Ordering::Release);
+        Some(session)
     }
 }
 
@@ -368,5 +394,103 @@ impl StoresServerSessions for Issuer {
 
     fn can_cache(&self) -> bool {
         true
+    }
+}
+
+/// Returns true for a session of TLS 1.2, in the encoding of rustls: the name of the server, if there is one, and the
+/// version.
+fn is_tls12(session: &[u8]) -> bool {
+    let version = match session {
+        [0, version @ ..] => Some(version),
+        [1, length, rest @ ..] => rest.get(usize::from(*length)..),
+        _ => None,
+    };
+    let tls12 = u16::from(ProtocolVersion::TLSv1_2).to_be_bytes();
+    version.is_some_and(|version| version.starts_with(&tls12))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::AtomicUsize;
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+    use super::*;
+
+    /// Counts the tickets that it makes.
+    #[derive(Debug)]
+    struct Counting(Arc<dyn ProducesTickets>, AtomicUsize);
+
+    impl ProducesTickets for Counting {
+        fn enabled(&self) -> bool {
+            true
+        }
+
+        fn lifetime(&self) -> u32 {
+            self.0.lifetime()
+        }
+
+        fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            self.0.encrypt(plain)
+        }
+
+        fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+            self.0.decrypt(cipher)
+        }
+    }
+
+    fn configs(version: &'static rustls::SupportedProtocolVersion) -> (ServerConfig, ClientConfig) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let own = own.self_signed(&key).unwrap().der().clone();
+        let mut roots = RootCertStore::empty();
+        roots.add(own.clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own], PrivateKeyDer::try_from(key.serialize_der()).unwrap());
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (server.unwrap(), client)
+    }
+
+    #[test]
+    fn over_tls_1_2_a_client_gets_no_ticket_in_place_of_a_new_one() {
+        for (version, expected) in
+            [(&rustls::version::TLS12, [1, 1]), (&rustls::version::TLS13, [1, 2])]
+        {
+            let (server, client) = configs(version);
+            let (client, accounts) = (Arc::new(client), Arc::default());
+            let tickets = Arc::new(Counting(ring::Ticketer::new().unwrap(), AtomicUsize::new(0)));
+            let control = Control::new(Ipv4Addr::LOCALHOST.into(), accounts);
+            for made in expected {
+                let issuer = Issuer::new(Arc::clone(&tickets) as _, Arc::clone(&control)).unwrap();
+                let mut config = server.clone();
+                (config.ticketer, config.send_tls13_tickets) = (Arc::clone(&issuer) as _, 1);
+                config.session_storage = Arc::clone(&issuer) as _;
+                let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+                let name = ServerName::try_from("localhost").unwrap();
+                let mut client = ClientConnection::new(Arc::clone(&client), name).unwrap();
+                issuer.trust();
+                while client.wants_write() || server.wants_write() {
+                    let (mut sent, mut received) = (Vec::new(), Vec::new());
+                    client.write_tls(&mut sent).unwrap();
+                    server.read_tls(&mut sent.as_slice()).unwrap();
+                    server.process_new_packets().unwrap();
+                    server.write_tls(&mut received).unwrap();
+                    client.read_tls(&mut received.as_slice()).unwrap();
+                    client.process_new_packets().unwrap();
+                }
+                assert_eq!(tickets.1.load(Ordering::Relaxed), made, "{version:?}");
+            }
+        }
     }
 }
