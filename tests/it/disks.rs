@@ -88,15 +88,15 @@ impl Drop for Mounted<'_> {
 }
 
 /// Starts a server of a directory that anonymous may write.
-fn serve(root: &Path) -> TestServer {
+pub(crate) fn serve(root: &Path) -> TestServer {
     let root = root.to_owned();
     TestServer::start(|config| (config.write, config.root) = (true, root))
 }
 
 /// A command, or several lines, and a condition on the tree after a power cut that follows the reply.
-type Change = (&'static [&'static str], fn(&Path) -> bool);
+pub(crate) type Change = (&'static [&'static str], fn(&Path) -> bool);
 
-const CHANGES: &[Change] = &[
+pub(crate) const CHANGES: &[Change] = &[
     (&["MKD made"], |root| root.join("made").is_dir()),
     (&["RNFR x.tmp", "RNTO x.dat"], |root| {
         !root.join("x.tmp").exists() && fs::read(root.join("x.dat")).unwrap() == b"content"
@@ -315,6 +315,42 @@ fn uploads_work_on_a_mount_that_belongs_to_somebody_else() {
     let mounted = Mounted(mount.path());
     let server = serve(mounted.0);
     tour(server.address(), mounted.0);
+}
+
+/// File systems that other systems made, as on USB disks: the programs that make and mount an image.
+const FOREIGN: [(&[&str], &[&str]); 3] = [
+    (&["mkfs.ntfs", "-F", "-Q"], &["ntfs-3g", "-o", "umask=000,default_permissions"]),
+    (&["mkfs.vfat"], &["mount", "-o", "loop,umask=000"]),
+    (&["mkfs.exfat"], &["mount", "-o", "loop,umask=000"]),
+];
+
+#[test]
+fn uploads_work_on_file_systems_of_other_systems() {
+    for (make, mount) in FOREIGN {
+        let name = make[0];
+        let (Some(program), Some(mount_program), true) = (find(name), find(mount[0]), is_root())
+        else {
+            skip(&format!("in part: needs {name}, {} and root", mount[0]));
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (image, root) = (folder.path().join("image"), folder.path().join("root"));
+        fs::create_dir(&root).unwrap();
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let run = |program: &Path, rest: &[&str], places: &[&Path]| {
+            let mut command = Command::new(program);
+            command.args(rest).args(places).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        assert!(run(&program, &make[1..], &[&image]));
+        if !run(&mount_program, &mount[1..], &[&image, &root]) {
+            skip(&format!("in part: this system cannot mount what {name} makes"));
+            continue;
+        }
+        let mounted = Mounted(&root);
+        let (_server, address) = serve_with(ftpserver(mounted.0).args(["--user", "nobody"]));
+        tour(address, mounted.0);
+    }
 }
 
 /// A file system on which no write completes until this value is dropped.

@@ -2,6 +2,7 @@
 
 pub(crate) mod browser;
 pub(crate) mod dice;
+pub(crate) mod forgetful;
 pub(crate) mod outside;
 pub(crate) mod proxy;
 pub(crate) mod raw;
