@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use cap_std::fs::{Dir, Metadata, MetadataExt};
 use jiff::Timestamp;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::permissions::refuse_unless;
@@ -281,6 +281,11 @@ fn sweep_one(
         quota: root.quota().cloned(),
         umask: None,
     };
+    let is_new = |stat: &Stat| before.is_some_and(|before| modified(stat).0 >= before.as_second());
+    // A lock would make a new partial look as if an upload wrote it.
+    if target.stat(name)?.is_none_or(|stat| is_new(&stat)) {
+        return Ok(false);
+    }
     // The lock is held until the file is gone. Without locks, an upload that still writes the file has changed it
     // lately.
     let file = match target.lock(name)? {
@@ -289,8 +294,7 @@ fn sweep_one(
         _ => return Ok(false),
     };
     let stat = rustix::fs::fstat(&file)?;
-    let (second, _) = modified(&stat);
-    if before.is_some_and(|before| second >= before.as_second()) {
+    if is_new(&stat) {
         return Ok(false);
     }
     let _names = target.lock_names();
