@@ -60,6 +60,7 @@ pub(super) fn known(words: &Words<'_>, at: usize, order: Order, now: Timestamp) 
     let start = at + usize::from(has_weekday);
     let found = month_and_day(words, start)
         .and_then(|(day, used)| finish(words, start + used, day, now))
+        .or_else(|| year_first(words, start, now))
         .or_else(|| joined(words, start, order, now))?;
     Some(Dated { words: found.words - at, ..found })
 }
@@ -120,6 +121,17 @@ fn finish(words: &Words<'_>, at: usize, day: CivilDay, now: Timestamp) -> Option
     let end = at + 1 + usize::from(behind.is_some());
     let end = end + usize::from(has_zone(words, end, Some(clock)));
     Some(Dated { time: day.at(Some(clock), now), words: end, has_clock: true })
+}
+
+/// Reads `2019年 3月 7日`, with the time of day behind it. Returns the position after it in place of the number of words.
+fn year_first(words: &Words<'_>, at: usize, now: Timestamp) -> Option<Dated> {
+    let [year @ 1900..=2200] = *numbers(words.get(at)?)?.as_slice() else { return None };
+    let (day, used) = month_and_day(words, at + 1)?;
+    let end = at + 1 + used;
+    let clock = words.get(end).and_then(clock);
+    let time = CivilDay { year: Some(year), ..day }.at(clock, now);
+    let has_clock = clock.is_some();
+    Some(Dated { time, words: end + usize::from(has_clock), has_clock })
 }
 
 /// Reads a date of one word, such as `2005-06-07`, `07.06.2005`, `29-Jan-2001`, `Feb-28-1998` or `06-07`, with the time
