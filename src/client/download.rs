@@ -10,16 +10,13 @@ use super::checks::{Comparison, Whole};
 use super::connection::Client;
 use super::endpoint::Endpoint;
 use super::error::{ClientError, ErrorKind};
-use super::identity::Identity;
+use super::identity::{Identity, OVERLAP_BYTES};
 use super::link::Link;
 use super::metadata::RemoteMetadata;
 use super::names::{about, destination, name, shown, shown_path};
 use super::part::{Found, Part};
 use super::progress::Progress;
 use super::transfer::{Ending, unmarked};
-
-/// Number of bytes of the local part that are fetched again and compared before a download continues.
-const OVERLAP_BYTES: usize = 64 * 1024;
 
 /// A download, with the state that is kept from one try to the next.
 struct Download<'a> {
@@ -102,7 +99,9 @@ impl Client {
                 let RemoteMetadata { size, modified } = known;
                 let identity =
                     Identity::new(&self.connector().server, path, size, modified, Type::Image);
-                Part::copy_of(target, &identity)?;
+                if identity.can_resume {
+                    Part::copy_of(target, &identity)?;
+                }
             }
         }
         self.fetch(path, local, Type::Image, Some(known), progress)
@@ -122,7 +121,7 @@ impl Download<'_> {
         };
         let RemoteMetadata { size, modified } = self.metadata;
         let identity = Identity::new(&self.server, self.path, size, modified, self.representation);
-        let (part, found) = Part::open(self.local, &identity)?;
+        let (mut part, found) = Part::open(self.local, &identity)?;
         let can_resume = self.representation == Type::Image && size.is_some();
         let have = match found {
             Found::Same(have) if can_resume && size >= Some(have) => have,
@@ -156,7 +155,13 @@ impl Download<'_> {
                 part.complete(modified, permissions)?;
                 Ok(bytes)
             }
-            Err(error) => Err(keep(error, part)),
+            Err(error) => {
+                if self.unconfirmed {
+                    // Nothing is missing, so the next try needs no data.
+                    part.identify(&identity)?;
+                }
+                Err(keep(error, part))
+            }
         }
     }
 
@@ -365,16 +370,18 @@ impl Arrival<'_> {
     }
 }
 
-/// Removes the part of a transfer that never began. Keeps the part of one that ended early, and adds its path to the
-/// error.
+/// Removes the part of a transfer that never began, and one that cannot be resumed. Keeps the part of another one that
+/// ended early, and adds its path to the error.
 fn keep(error: ClientError, part: Part) -> ClientError {
     let place = shown_path(part.path());
-    let kept = part.settle() > 0;
+    let has_begun = part.length() > 0;
+    let is_kept = part.settle() > 0;
     match error.kind {
-        ErrorKind::NoConnection | ErrorKind::Incomplete if kept => {
+        ErrorKind::NoConnection | ErrorKind::Incomplete if is_kept => {
             error.with(ErrorKind::Incomplete, &format!("; the received part is kept as {place}"))
         }
-        ErrorKind::Interrupted if kept => {
+        ErrorKind::NoConnection if has_begun => error.with(ErrorKind::Incomplete, ""),
+        ErrorKind::Interrupted if is_kept => {
             error.with(ErrorKind::Interrupted, &format!("; get it again to resume from {place}"))
         }
         _ => error,

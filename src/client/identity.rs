@@ -26,9 +26,17 @@ const IDENTITY_BYTES_MAX: u64 = 64 * 1024;
 /// Beginning of the line about a range of bytes that is missing in the part, behind the lines of the identity.
 const MISSING: &str = "missing ";
 
+/// Number of bytes of the local part that are fetched again and compared before a download continues.
+pub(super) const OVERLAP_BYTES: usize = 64 * 1024;
+
 /// Identity of a remote file: its server and path, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity(String);
+pub(super) struct Identity {
+    text: String,
+    /// A download of the file can continue where it stopped. A file that is not longer than the overlap is fetched
+    /// again, so its part needs no `NAME.part.id`.
+    pub(super) can_resume: bool,
+}
 
 impl Identity {
     /// Describes a file as a download with this representation type makes it.
@@ -53,19 +61,20 @@ impl Identity {
             // In whole seconds, because MLSD and MDTM of one server may differ in the fraction.
             let _written = writeln!(text, "modified {}", modified.as_second());
         }
-        Self(text)
+        let can_resume = size.is_none_or(|size| size > OVERLAP_BYTES as u64);
+        Self { text, can_resume }
     }
 
     /// Returns the content of `NAME.part.id`.
     pub(super) fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Returns the content of `NAME.part.id` for a part in which these ranges are missing. The length of the text does
     /// not depend on the ranges.
     pub(super) fn text_with_missing(&self, missing: &[Range<u64>]) -> String {
         let line = |range: &Range<u64>| format!("{MISSING}{:020} {:020}\n", range.start, range.end);
-        missing.iter().fold(self.0.clone(), |text, range| text + &line(range))
+        missing.iter().fold(self.text.clone(), |text, range| text + &line(range))
     }
 }
 
@@ -101,7 +110,7 @@ impl Note {
 
     /// Returns true if this is the identity of that file in that state.
     pub(super) fn is_of(&self, identity: &Identity) -> bool {
-        self.text == identity.0
+        self.text == identity.text
     }
 
     /// Returns the ranges that are missing in the part, if this is the identity of that file with such ranges.

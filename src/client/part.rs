@@ -1,8 +1,10 @@
 //! An incomplete download: `NAME.part`, and beside it `NAME.part.id`, which identifies the remote file.
 //!
 //! `NAME.part.id` is written before the first byte of `NAME.part`, and removed after it. So a kill at any time leaves
-//! both files, or nothing that could be mistaken: a `.part` with content but without its `.part.id` is not a file of
-//! ours. Both files are changed only under the lock of the part. [`super::mark`] tells them from downloads.
+//! both files, or nothing that could be mistaken. A file that is too small to be resumed has no `NAME.part.id`: making
+//! one would take as long as making the file. A part without it is ours if it has the mark, and its bytes are dropped.
+//!
+//! Both files are changed only under the lock of the part. [`super::mark`] tells them from downloads.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -16,8 +18,8 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::error::{ClientError, ErrorKind};
-use super::identity::{Identity, Note, write_identity};
-use super::mark::{MARK, Marks, NEW_MODE, PERMISSIONS, set_mode};
+use super::identity::{Identity, Note, OVERLAP_BYTES, write_identity};
+use super::mark::{MARK, Marks, NEW_MODE, PERMISSIONS, is_marked, set_mode};
 use super::names::shown_path;
 
 const PART_SUFFIX: &str = ".part";
@@ -45,6 +47,8 @@ pub(super) struct Part {
     path: PathBuf,
     identity: PathBuf,
     local: PathBuf,
+    /// The part may have an identity on the disk.
+    is_noted: bool,
 }
 
 impl Part {
@@ -53,7 +57,13 @@ impl Part {
     /// # Errors
     /// [`ErrorKind::Local`], also when another process writes the part, or when it is not a part of ours.
     pub(super) fn open(local: &Path, identity: &Identity) -> Result<(Self, Found), ClientError> {
-        let (part, marks, known) = Self::claim(local)?;
+        let (mut part, marks, known) = Self::claim(local)?;
+        if known.is_none() && marks.are_held && !identity.can_resume {
+            part.is_noted = false;
+            part.cut(0)?;
+            part.mark(marks)?;
+            return Ok((part, Found::Nothing));
+        }
         let is_proven = marks.is_marked && known.as_ref().is_some_and(|known| known.is_marked);
         let same = known.as_ref().is_some_and(|known| known.is_of(identity));
         // Behind the first range that is missing, the bytes may be anything.
@@ -66,6 +76,7 @@ impl Part {
         let kept = kept.min(marks.length);
         let found = match marks.length {
             0 => Found::Nothing,
+            _ if known.is_none() => Found::Nothing,
             _ if kept > 0 && is_proven => Found::Same(kept),
             _ if kept > 0 => Found::Unproven(kept),
             _ => Found::Other,
@@ -86,13 +97,15 @@ impl Part {
         refuse_part_of_another(local, marks)?;
         let (length, known) = (marks.length, Note::read(&note));
         let is_ours = known.as_ref().is_some_and(|known| known.is_ours(marks));
-        if length > 0 && !(is_ours && (marks.is_marked || !marks.are_held)) {
+        let is_small = known.is_none() && marks.is_marked && length <= OVERLAP_BYTES as u64;
+        if length > 0 && !is_small && !(is_ours && (marks.is_marked || !marks.are_held)) {
             return Err(in_the_way(&path));
         }
         if known.is_some() && !is_ours {
             return Err(in_the_way(&note));
         }
-        Ok((Self { file, path, identity: note, local: local.to_owned() }, marks, known))
+        let local = local.to_owned();
+        Ok((Self { file, path, identity: note, local, is_noted: true }, marks, known))
     }
 
     /// Marks a new part as ours, where the file system holds marks.
@@ -100,6 +113,14 @@ impl Part {
         if !marks.is_marked && marks.are_held {
             set_mode(&self.file, marks.mode | MARK)
                 .map_err(|error| ClientError::local(&self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the identity, if this part has none.
+    pub(super) fn identify(&mut self, identity: &Identity) -> Result<(), ClientError> {
+        if !std::mem::replace(&mut self.is_noted, true) {
+            write_identity(&self.identity, identity.text())?;
         }
         Ok(())
     }
@@ -119,6 +140,9 @@ impl Part {
         let note = if ends_with(path, IDENTITY_SUFFIX) {
             path.to_owned()
         } else if ends_with(path, PART_SUFFIX) {
+            if is_small_part(path) {
+                return true;
+            }
             let mut note = path.as_os_str().to_owned();
             note.push(".id");
             PathBuf::from(note)
@@ -179,12 +203,18 @@ impl Part {
         written.map_err(|error| ClientError::local(&self.path, &error))
     }
 
-    /// Returns the number of bytes that are kept; removes a part without any.
+    /// Returns the length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    /// Returns the number of bytes that are kept; removes a part without any, and one that cannot be resumed.
     pub(super) fn settle(self) -> u64 {
-        let length = self.file.metadata().map_or(0, |metadata| metadata.len());
-        if length == 0 {
+        let length = self.length();
+        if length == 0 || !self.is_noted {
             let _removed = fs::remove_file(&self.path);
-            let _removed = fs::remove_file(&self.identity);
+            self.remove_identity();
+            return 0;
         }
         length
     }
@@ -208,7 +238,10 @@ impl Part {
             // not recognized later.
             set_mode(&self.file, mode).map_err(failed)?;
         } else {
-            let _set = set_mode(&self.file, mode | (found.mode() & MARK));
+            let marked = mode | (found.mode() & MARK);
+            if marked != found.mode() & (PERMISSIONS | MARK) {
+                let _set = set_mode(&self.file, marked);
+            }
         }
         // Another ftpclient may meanwhile have begun a download whose part has this name.
         let marks = Marks::of(&self.file).map_err(failed)?;
@@ -218,8 +251,14 @@ impl Part {
         }
         fs::rename(&self.path, &self.local).map_err(failed)?;
         let _set = set_mode(&self.file, marks.mode & PERMISSIONS);
-        let _removed = fs::remove_file(&self.identity);
+        self.remove_identity();
         Ok(())
+    }
+
+    fn remove_identity(&self) {
+        if self.is_noted {
+            let _removed = fs::remove_file(&self.identity);
+        }
     }
 }
 
@@ -293,7 +332,7 @@ fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError>
     note.push(".id");
     let is_part = ends_with(local, PART_SUFFIX)
         && local.symlink_metadata().is_ok()
-        && is_ours(Path::new(&note));
+        && (is_small_part(local) || is_ours(Path::new(&note)));
     if is_part || (ends_with(local, IDENTITY_SUFFIX) && is_ours(local)) {
         let message = format!(
             "{} belongs to an incomplete download; complete or remove it, or use another local name",
@@ -302,6 +341,13 @@ fn refuse_part_of_another(local: &Path, marks: Marks) -> Result<(), ClientError>
         return Err(ClientError::new(ErrorKind::Local, message));
     }
     Ok(())
+}
+
+/// Returns true if this is the path of a part that is too small to have an identity.
+fn is_small_part(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| {
+        found.is_file() && is_marked(&found) && found.len() <= OVERLAP_BYTES as u64
+    })
 }
 
 fn in_the_way(path: &Path) -> ClientError {
@@ -318,9 +364,40 @@ mod tests {
     use crate::client::endpoint::Endpoint;
     use crate::ftp::command::Type;
 
-    fn identity(size: u64) -> Identity {
+    fn identity(more: u64) -> Identity {
+        identity_of(OVERLAP_BYTES as u64 + more)
+    }
+
+    fn identity_of(size: u64) -> Identity {
         let host = Endpoint { host: "host".to_owned(), port: 21 };
         Identity::new(&host, b"/a b", Some(size), Some(Timestamp::UNIX_EPOCH), Type::Image)
+    }
+
+    #[test]
+    fn a_small_file_has_a_part_without_an_identity_which_begins_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let names = || fs::read_dir(folder.path()).unwrap().count();
+        let (part, found) = Part::open(&path("f"), &identity_of(9)).unwrap();
+        assert_eq!(found, Found::Nothing);
+        part.write_at(b"0123", 0).unwrap();
+        // A kill leaves the part.
+        drop(part);
+        assert_eq!(names(), 1);
+        assert!(Part::is_part_of_ours(&path("f.part")));
+        assert!(Part::open(&path("f.part"), &identity_of(9)).is_err(), "a download replaces it");
+        for identity in [identity_of(9), identity(9)] {
+            let (part, found) = Part::open(&path("f"), &identity).unwrap();
+            assert_eq!((found, part.file.metadata().unwrap().len()), (Found::Nothing, 0));
+            part.write_at(b"456", 0).unwrap();
+            let kept = if identity.can_resume { 3 } else { 0 };
+            assert_eq!(part.settle(), kept);
+        }
+        let (part, found) = Part::open(&path("f"), &identity_of(9)).unwrap();
+        assert_eq!(found, Found::Other, "the file has become small");
+        part.complete(None, None).unwrap();
+        assert!(!path("f.part").exists() && !path("f.part.id").exists());
+        assert_eq!(fs::metadata(path("f")).unwrap().mode() & 0o7000, 0);
     }
 
     #[test]
