@@ -1,4 +1,8 @@
 //! Comparison of a local file with a remote one, by a checksum where the server computes any.
+//!
+//! A file that was just transferred is checked against faults of the way, for which CRC-32 is enough. A large one uses
+//! it where HASH offers it: SHA-256 takes longer than the transfer on a fast link. Every other comparison uses the
+//! strong algorithm that the server prefers, because the bytes may be chosen by somebody else.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::ftp::checksum::{Algorithm, Checksum};
-use crate::ftp::command::{Command, Range};
+use crate::ftp::command::{Command, Range, Setting};
 use crate::ftp::{Code, Reply};
 
 use super::connection::Client;
@@ -15,6 +19,10 @@ use super::error::ClientError;
 use super::link::Link;
 use super::names::name;
 use super::transfer::SLOWEST_BYTES_PER_SECOND;
+
+/// Size in bytes from which a transferred file is checked by the fastest algorithm. Below it, the round trip that chooses
+/// the algorithm takes longer than the hash.
+pub(super) const LARGE_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// Maximum number of bytes of a local file to read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -40,7 +48,27 @@ impl Client {
     }
 }
 
+/// Purpose of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To find out whether two files are the same.
+    Identify,
+    /// To find faults of a transfer.
+    Verify,
+}
+
 impl Link {
+    /// Compares a file that was just transferred with the remote file.
+    pub(super) fn verify(
+        &mut self,
+        path: &[u8],
+        file: &File,
+        local: &Path,
+        count: u64,
+    ) -> Result<Comparison, ClientError> {
+        self.compare_for(Purpose::Verify, path, file, local, count, Whole::Yes)
+    }
+
     /// Compares the first `count` bytes of a local file with those of a remote one.
     pub(super) fn compare(
         &mut self,
@@ -50,7 +78,20 @@ impl Link {
         count: u64,
         whole: Whole,
     ) -> Result<Comparison, ClientError> {
-        let Some((algorithm, command)) = self.checksum_command(path, count, whole)? else {
+        self.compare_for(Purpose::Identify, path, file, local, count, whole)
+    }
+
+    fn compare_for(
+        &mut self,
+        purpose: Purpose,
+        path: &[u8],
+        file: &File,
+        local: &Path,
+        count: u64,
+        whole: Whole,
+    ) -> Result<Comparison, ClientError> {
+        let command = self.checksum_command(purpose, path, count, whole)?;
+        let Some((algorithm, command)) = command else {
             return Ok(Comparison::Unknown);
         };
         // Both sides hash in parallel.
@@ -74,12 +115,14 @@ impl Link {
     /// Returns the command that makes the server hash the first `count` bytes, or `None` if it has none.
     fn checksum_command(
         &mut self,
+        purpose: Purpose,
         path: &[u8],
         count: u64,
         whole: Whole,
     ) -> Result<Option<(Algorithm, Command)>, ClientError> {
         let path = name(path)?;
-        if let Some(algorithm) = self.features.hash {
+        if self.features.hash.is_some() {
+            let Some(algorithm) = self.choose_hash(purpose, count)? else { return Ok(None) };
             if whole == Whole::No && !(self.features.ranges && count > 0) {
                 return Ok(None);
             }
@@ -95,6 +138,31 @@ impl Link {
         let algorithm = self.features.checksums.first().copied().filter(|_| whole == Whole::Yes);
         Ok(algorithm
             .map(|algorithm| (algorithm, Command::Checksum { algorithm, path, from: 0, to: None })))
+    }
+}
+
+impl Link {
+    /// Returns the algorithm of HASH, after a change if another one fits better.
+    fn choose_hash(
+        &mut self,
+        purpose: Purpose,
+        count: u64,
+    ) -> Result<Option<Algorithm>, ClientError> {
+        let usual = self.features.hash;
+        let current = self.parameters.hash.or(usual);
+        let wanted = match purpose {
+            Purpose::Verify if count < LARGE_BYTES_MIN => current,
+            Purpose::Verify if self.features.hash_crc32 => Some(Algorithm::Crc32),
+            _ => usual,
+        };
+        let Some(algorithm) = wanted.filter(|_| wanted != current) else { return Ok(current) };
+        let choice = Command::Set(Setting::Hash(Some(algorithm.name().to_owned())));
+        if self.ask(&choice)?.code.is_completion() {
+            self.parameters.hash = wanted;
+            return Ok(wanted);
+        }
+        self.features.hash_crc32 = false;
+        Ok(current.filter(|_| purpose == Purpose::Verify))
     }
 }
 

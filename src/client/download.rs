@@ -142,6 +142,9 @@ impl Download<'_> {
             // The connection was lost before the final reply only.
             self.note_unconfirmed(progress);
             Ok(have)
+        } else if size == Some(have) && self.is_whole(link, &part, have)? {
+            let permissions = fs::metadata(self.local).ok().map(|found| found.permissions());
+            return part.complete(modified, permissions).map(|()| have);
         } else {
             self.fetch(link, &part, have, progress)
         };
@@ -187,6 +190,11 @@ impl Download<'_> {
     fn note_unconfirmed(&self, progress: &mut impl Progress) {
         let name = shown(self.path);
         progress.note(&format!("{name}: complete, although the server did not confirm the end"));
+    }
+
+    /// Returns true if a part with all bytes is proven by a checksum, so that nothing need be fetched again.
+    fn is_whole(&self, link: &mut Link, part: &Part, have: u64) -> Result<bool, ClientError> {
+        Ok(have > 0 && link.verify(self.path, part.file(), part.path(), have)? == Comparison::Same)
     }
 
     /// Returns the offset to resume at: the length of the part if its checksum matches the server's, else 0.
@@ -294,7 +302,7 @@ impl Download<'_> {
             _ => {}
         }
         let grew = size.is_some_and(|size| bytes > size);
-        let fits = match link.compare(self.path, part.file(), part.path(), bytes, Whole::Yes)? {
+        let fits = match link.verify(self.path, part.file(), part.path(), bytes)? {
             Comparison::Same => true,
             Comparison::Different => false,
             // The beginning belongs to an older version of the file.

@@ -1,5 +1,6 @@
 //! Knowledge about the server that ends with its connection: parameters that were set, and commands that it supports.
 
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{Mode, Type};
 
 /// Transfer parameters last set on the server; `None` if unknown.
@@ -9,6 +10,8 @@ pub(super) struct Parameters {
     pub(super) representation: Option<Type>,
     /// Transmission mode (MODE).
     pub(super) mode: Option<Mode>,
+    /// Algorithm of HASH, if it was chosen (OPTS HASH).
+    pub(super) hash: Option<Algorithm>,
 }
 
 /// Commands that the server supports, as far as it has not refused them.

@@ -137,8 +137,7 @@ impl Upload<'_> {
         let length = self.metadata.len();
         let is_whole = link.optional(|link| link.size(self.path))? == Some(length);
         Ok(is_whole
-            && link.compare(self.path, &self.file, self.local, length, Whole::Yes)?
-                != Comparison::Different)
+            && link.verify(self.path, &self.file, self.local, length)? != Comparison::Different)
     }
 
     /// Returns the number of bytes on the server that are the beginning of this file.
@@ -276,8 +275,7 @@ impl Upload<'_> {
             // Without SIZE, nothing shows whether the server used the block mode that it accepted.
             None => link.mode() == Mode::Stream || link.support.proven_blocks,
             Some(_) => {
-                link.compare(self.path, &self.file, self.local, length, Whole::Yes)?
-                    != Comparison::Different
+                link.verify(self.path, &self.file, self.local, length)? != Comparison::Different
             }
         };
         if fits {

@@ -226,3 +226,25 @@ fn json_has_one_object_for_each_file_and_one_for_the_session() {
         client_in(folder.path(), &["--json", "--retries", "0", "127.0.0.1", "1"], "");
     assert_eq!((status, &objects(&out)[0]["status"]), (3, &3.into()));
 }
+
+#[test]
+fn a_large_file_is_checked_by_the_fastest_algorithm_and_a_comparison_uses_the_strong_one() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    fs::create_dir(server.path("d")).unwrap();
+    server.write("d/big", noise(5_000_000));
+    let port = server.address().port().to_string();
+    let commands = "get d/big d/big; pget d/big two; mirror --checksum d d; get d/big three";
+    fs::create_dir(folder.path().join("d")).unwrap();
+    let words = ["-v", "-c", commands, "127.0.0.1", &port];
+    let (status, _, trace) = client_in(folder.path(), &words, "");
+    assert_eq!(status, 0, "{trace}");
+    let choices: Vec<&str> = trace.lines().filter(|line| line.contains("OPTS HASH")).collect();
+    let expected = ["CRC32", "SHA-256", "CRC32"];
+    assert!(choices.len() == 3, "{choices:?}");
+    assert!(choices.iter().zip(expected).all(|(line, name)| line.ends_with(name)), "{choices:?}");
+    // The ranges are not fetched again to be compared.
+    assert!(!trace.contains("REST 4934464"), "{trace}");
+    for name in ["d/big", "two", "three"] {
+        assert!(fs::read(folder.path().join(name)).unwrap() == server.read("d/big"), "{name}");
+    }
+}

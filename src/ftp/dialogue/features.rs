@@ -16,6 +16,8 @@ pub struct Features {
     pub set_modified: bool,
     /// HASH, with the algorithm that it uses.
     pub hash: Option<Algorithm>,
+    /// HASH can use CRC32, the fastest algorithm.
+    pub hash_crc32: bool,
     /// RANG: HASH or RETR of a range of bytes.
     pub ranges: bool,
     /// XCRC and similar commands, best algorithm first.
@@ -47,6 +49,8 @@ impl Features {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         if verb == "HASH" {
             // The star marks the algorithm that HASH uses until another one is chosen.
+            let is_crc32 = |name: &str| Algorithm::named(name) == Some(Algorithm::Crc32);
+            self.hash_crc32 = rest.split(';').any(|name| is_crc32(name.trim_end_matches('*')));
             self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
         }
         let found = Algorithm::ALL.into_iter().find(|algorithm| {
@@ -94,7 +98,7 @@ mod tests {
         let transcript = run(FeatureQuery::default(), &[(211, text)]);
         assert_eq!(transcript.sent, ["FEAT"]);
         let features = transcript.end.unwrap();
-        assert_eq!(features.hash, Some(Algorithm::Md5));
+        assert_eq!((features.hash, features.hash_crc32), (Some(Algorithm::Md5), false));
         assert_eq!(features.checksums, [Algorithm::Sha256, Algorithm::Md5, Algorithm::Crc32]);
         assert!(!features.machine_listing && !features.set_modified && !features.ranges);
     }
