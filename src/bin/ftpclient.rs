@@ -11,7 +11,9 @@ use argh::FromArgs;
 use poolftpd::internal::cli;
 use poolftpd::internal::client::secret;
 use poolftpd::internal::client::shell::{BackgroundKey, Clobber, JsonReport, Settings, Shell};
-use poolftpd::internal::client::{CONNECTIONS_MAX, Family, Interrupt, Options, TlsMode, Trust};
+use poolftpd::internal::client::{
+    CONNECTIONS_MAX, Family, Interrupt, Options, RateLimit, TlsMode, Trust,
+};
 use poolftpd::internal::units;
 use signal_hook::consts::{SIGINT, SIGTSTP, SIGXFSZ};
 use signal_hook::flag;
@@ -172,7 +174,7 @@ fn main() -> ExitCode {
         trust,
         stream: arguments.stream,
         timeout: Duration::from_secs(arguments.timeout),
-        limit: arguments.limit,
+        limit: arguments.limit.map(RateLimit::new),
         retries: arguments.retries,
         trace: arguments.verbose,
         interrupt,

@@ -8,6 +8,7 @@ use super::error::ClientError;
 use super::interrupt::Interrupt;
 use super::notices::Notices;
 use super::options::{Family, Options};
+use super::rate_limit::RateLimit;
 use super::trust::{TlsMode, Trust};
 
 /// The port of FTP. RFC 959, section 8
@@ -87,9 +88,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the maximum transfer rate, in bytes per second.
+    /// Sets the maximum transfer rate of all connections together, in bytes per second.
     pub fn rate_limit(mut self, rate: NonZeroU64) -> Self {
-        self.options.limit = Some(rate);
+        self.options.limit = Some(RateLimit::new(rate));
         self
     }
 

@@ -21,7 +21,7 @@ use super::names::shown;
 use super::notices::Notices;
 use super::options::Options;
 use super::progress::Progress;
-use super::rate_limit::wait;
+use super::rate_limit::{RateLimit, wait};
 
 /// Longest wait, as a multiple of the first: 1, 2, 4, 8, 16 seconds.
 const WAIT_GROWTH_MAX: u32 = 16;
@@ -87,25 +87,18 @@ impl Client {
     }
 
     /// Returns a client of the same server with the same login and directory, which connects when it is first used. It
-    /// gets its part of the rate limit of `connections` clients, and an interrupt of its own.
-    pub(super) fn sibling(&self, connections: usize, retries: u32) -> Self {
+    /// shares the rate limit, and has an interrupt of its own.
+    pub(super) fn sibling(&self, retries: u32) -> Self {
         let mut connector = self.connector.clone();
         connector.options.interrupt = Interrupt::default();
         connector.options.retries = connector.options.retries.min(retries);
-        connector.options.limit = part_of(connector.options.limit, connections);
         Self { connector, link: None, directory: self.directory.clone(), reached: 0 }
-    }
-
-    /// Reduces the rate limit to the part of one of `connections` clients. Returns the limit before.
-    pub(super) fn share_limit(&mut self, connections: usize) -> Option<NonZeroU64> {
-        let limit = self.connector.options.limit;
-        self.set_limit(part_of(limit, connections));
-        limit
     }
 
     /// Sets the maximum transfer rate in bytes per second.
     pub fn set_limit(&mut self, limit: Option<NonZeroU64>) {
-        self.connector.options.limit = limit;
+        let limit = limit.map(RateLimit::new);
+        self.connector.options.limit.clone_from(&limit);
         if let Some(link) = &mut self.link {
             link.settings.limit = limit;
         }
@@ -331,12 +324,6 @@ impl Client {
     pub(super) fn set_reached(&mut self, reached: u64) {
         self.reached = reached;
     }
-}
-
-/// Returns the part of a rate limit that each of `connections` connections gets.
-fn part_of(limit: Option<NonZeroU64>, connections: usize) -> Option<NonZeroU64> {
-    let parts = u64::try_from(connections).unwrap_or(u64::MAX).max(1);
-    limit.map(|limit| NonZeroU64::new(limit.get() / parts).unwrap_or(NonZeroU64::MIN))
 }
 
 /// Returns the wait before the next try, and its description.

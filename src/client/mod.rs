@@ -73,6 +73,7 @@ pub use parallel::CONNECTIONS_MAX;
 pub use prefetch::FileRequest;
 pub use progress::Progress;
 pub use proxy::{Proxy, ProxyKind};
+pub use rate_limit::RateLimit;
 pub use requests::{DownloadRequest, TransferEvent, UploadRequest};
 pub use trust::{TlsMode, Trust};
 pub use upload::UploadStart;

@@ -1,12 +1,12 @@
 //! Options of a client.
 
-use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::charset::Charset;
 use super::interrupt::Interrupt;
 use super::notices::Notices;
 use super::proxy::Proxy;
+use super::rate_limit::RateLimit;
 use super::trust::{TlsMode, Trust};
 
 /// Address families of a host to try.
@@ -40,8 +40,8 @@ pub struct Options {
     pub timeout: Duration,
     /// Maximum time to wait for a connection; [`Self::timeout`] if that is shorter.
     pub connect_timeout: Duration,
-    /// Maximum transfer rate in bytes per second; `None` for no limit.
-    pub limit: Option<NonZeroU64>,
+    /// Maximum transfer rate of all connections together; `None` for no limit.
+    pub limit: Option<RateLimit>,
     /// Maximum number of retries of a lost transfer without progress.
     pub retries: u32,
     /// Wait before the first retry; each later wait is twice as long, up to 16 times the first.
@@ -84,7 +84,7 @@ pub(super) struct TransferSettings {
     pub(super) active: bool,
     pub(super) stream: bool,
     pub(super) timeout: Duration,
-    pub(super) limit: Option<NonZeroU64>,
+    pub(super) limit: Option<RateLimit>,
     pub(super) interrupt: Interrupt,
     pub(super) notices: Notices,
     /// Proxy and host of the server, for data connections.
@@ -97,7 +97,7 @@ impl Options {
             active: self.active,
             stream: self.stream,
             timeout: self.timeout,
-            limit: self.limit,
+            limit: self.limit.clone(),
             interrupt: self.interrupt.clone(),
             notices: self.notices.clone(),
             proxied: self.proxy.clone().map(|proxy| (proxy, host.to_owned())),

@@ -105,14 +105,12 @@ pub(super) fn run_jobs<J: Send, O: Send>(
     }
     let connections = connections.clamp(1, CONNECTIONS_MAX).min(queue.len());
     let interrupt = client.interrupt();
-    let others: Vec<Client> =
-        (1..connections).map(|_| client.sibling(connections, RETRIES_OF_OTHERS)).collect();
+    let others: Vec<Client> = (1..connections).map(|_| client.sibling(RETRIES_OF_OTHERS)).collect();
     let stops: Vec<Interrupt> = others.iter().map(Client::interrupt).collect();
-    let limit = client.share_limit(connections);
     let moved = AtomicU64::new(0);
     let (job_sender, jobs) = bounded(connections);
     let (messages, inbox) = bounded(MESSAGES_MAX);
-    let outcome = thread::scope(|scope| {
+    thread::scope(|scope| {
         let work = &work;
         let reporter = |is_first| Reporter { messages: messages.clone(), moved: &moved, is_first };
         for mut other in others {
@@ -156,9 +154,7 @@ pub(super) fn run_jobs<J: Send, O: Send>(
         }
         handle(Event::Moved(moved.load(Ordering::Relaxed)), &mut queue);
         crew.stopped.map_or(Ok(()), Err)
-    });
-    client.set_limit(limit);
-    outcome
+    })
 }
 
 /// State of the distribution of jobs.

@@ -98,10 +98,9 @@ impl Link {
         stream: &mut Stream,
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
     ) -> Result<Ending, ClientError> {
-        let mut rate_limit = RateLimit::new(self.settings.limit);
-        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
+        let mut chunk = vec![0; self.chunk()];
         loop {
-            let count = match self.receive_some(stream, &mut chunk, &mut rate_limit) {
+            let count = match self.receive_some(stream, &mut chunk) {
                 Ok(count) => count,
                 Err(Unreceived::Truncated) => return Ok(Ending::Unmarked),
                 Err(Unreceived::Failed(error)) => return Err(error),
@@ -121,13 +120,12 @@ impl Link {
         keep: &mut impl FnMut(&[u8]) -> Result<(), ClientError>,
         is_foreign: &mut bool,
     ) -> Result<Ending, ClientError> {
-        let mut rate_limit = RateLimit::new(self.settings.limit);
-        let mut chunk = vec![0; rate_limit.chunk(CHUNK_BYTES)];
+        let mut chunk = vec![0; self.chunk()];
         let mut blocks = Decoder::default();
         while !blocks.has_ended() {
             let room = chunk.len().min(blocks.wanted());
             let room = chunk.get_mut(..room).unwrap_or_default();
-            let count = match self.receive_some(stream, room, &mut rate_limit) {
+            let count = match self.receive_some(stream, room) {
                 Ok(0) | Err(Unreceived::Truncated) => {
                     return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -150,23 +148,27 @@ impl Link {
         Ok(Ending::Marked)
     }
 
+    /// Returns the maximum number of bytes to move at once.
+    fn chunk(&self) -> usize {
+        RateLimit::chunk(self.settings.limit.as_ref(), CHUNK_BYTES)
+    }
+
+    /// Counts bytes that have moved, and waits for the rate limit.
+    fn moved(&self, bytes: usize) -> Result<(), ClientError> {
+        RateLimit::moved(self.settings.limit.as_ref(), bytes, &self.settings.interrupt)
+    }
+
     fn no_blocks(&self) -> ClientError {
         let error = ClientError::new(ErrorKind::Incomplete, "the server did not send valid blocks");
         if self.support.proven_blocks { error.at_last() } else { error }
     }
 
-    fn receive_some(
-        &self,
-        stream: &mut Stream,
-        room: &mut [u8],
-        rate_limit: &mut RateLimit,
-    ) -> Result<usize, Unreceived> {
+    fn receive_some(&self, stream: &mut Stream, room: &mut [u8]) -> Result<usize, Unreceived> {
         loop {
             self.settings.interrupt.check().map_err(Unreceived::Failed)?;
             match stream.read(room) {
                 Ok(count) => {
-                    let limited = rate_limit.moved(count, &self.settings.interrupt);
-                    return limited.map(|()| count).map_err(Unreceived::Failed);
+                    return self.moved(count).map(|()| count).map_err(Unreceived::Failed);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_truncated(&error) => return Err(Unreceived::Truncated),
@@ -229,13 +231,12 @@ impl Link {
         offset: u64,
         next: &mut impl FnMut(&mut Vec<u8>, usize) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
-        let mut rate_limit = RateLimit::new(self.settings.limit);
         let (mut chunk, mut framed) = (Vec::with_capacity(CHUNK_BYTES), Vec::new());
         let mode = self.mode();
         let (mut sent, mut next_marker) = (offset, offset + MARKER_EVERY_BYTES);
         loop {
             chunk.clear();
-            next(&mut chunk, rate_limit.chunk(CHUNK_BYTES))?;
+            next(&mut chunk, self.chunk())?;
             let bytes = match mode {
                 Mode::Stream => &chunk,
                 Mode::Block => {
@@ -253,7 +254,7 @@ impl Link {
                 }
             };
             self.send_all(stream, bytes)?;
-            rate_limit.moved(bytes.len(), &self.settings.interrupt)?;
+            self.moved(bytes.len())?;
             if chunk.is_empty() {
                 return Ok(());
             }

@@ -88,7 +88,7 @@ impl Shell {
         self.client()?;
         self.jobs.check_room(JobState::Running)?;
         let Some(mut client) = self.client.take() else { return Ok(Flow::Continue) };
-        let spare = client.sibling(1, self.options.retries);
+        let spare = client.sibling(self.options.retries);
         let (messages, interrupt) = (Messages::default(), Interrupt::default());
         client.attend(&interrupt, &notices(&messages, self.settings.quiet));
         let (questions, asked) = bounded(1);
@@ -159,7 +159,7 @@ impl Shell {
         run: RunCommand,
     ) -> Result<(), ClientError> {
         let retries = self.options.retries;
-        let mut client = self.client()?.sibling(1, retries);
+        let mut client = self.client()?.sibling(retries);
         let state = if is_queued { JobState::Queued } else { JobState::Running };
         self.jobs.check_room(state)?;
         let (messages, interrupt) = (Messages::kept(), Interrupt::default());
