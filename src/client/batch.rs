@@ -189,11 +189,7 @@ fn upload(
 ) -> Result<u64, ClientError> {
     let BatchFile { remote, local, mode, .. } = file;
     let start = UploadStart::Beginning;
-    let bytes = client.send(local, remote, representation, start, progress)?;
-    if let Some(mode) = mode {
-        client.try_set_mode(remote, *mode)?;
-    }
-    Ok(bytes)
+    client.send_with_mode(local, remote, representation, start, *mode, progress)
 }
 
 /// Sets the permission bits of a local file or directory, if they differ.

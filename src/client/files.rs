@@ -9,7 +9,7 @@ use crate::ftp::command::{Command, Site, Type};
 use crate::ftp::time::TimeValue;
 
 use super::connection::Client;
-use super::error::{ClientError, ErrorKind};
+use super::error::ClientError;
 use super::link::Link;
 use super::names::{about, name, shown};
 use super::transfer::{Ending, unmarked};
@@ -61,14 +61,6 @@ impl Client {
     pub fn set_mode(&mut self, path: &[u8], mode: u32) -> Result<(), ClientError> {
         let command = Command::Site(Site::ChangeMode { mode, path: name(path)? });
         self.repeatable(|link| link.demand(command.clone(), &about("chmod", path)).map(drop))
-    }
-
-    /// Sets the permission bits of a file, if the server supports that.
-    pub(super) fn try_set_mode(&mut self, path: &[u8], mode: u32) -> Result<(), ClientError> {
-        match self.set_mode(path, mode) {
-            Err(error) if error.kind == ErrorKind::Refused => Ok(()),
-            set => set,
-        }
     }
 
     /// Sets the modification time of a file (MFMT).

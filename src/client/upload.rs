@@ -7,10 +7,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::ftp::ascii::ToWire;
-use crate::ftp::command::{Command, Mode, Type};
+use crate::ftp::command::{Command, Mode, Site, Type};
 use crate::ftp::time::TimeValue;
 
-use super::checks::{Comparison, Whole};
+use super::checks::{Comparison, LARGE_BYTES_MIN, Whole};
 use super::connection::Client;
 use super::error::{ClientError, ErrorKind};
 use super::link::Link;
@@ -39,6 +39,8 @@ struct Upload<'a> {
     path: &'a [u8],
     representation: Type,
     start: UploadStart,
+    /// Permission bits that the remote file gets, where the server supports that.
+    mode: Option<u32>,
     /// Set once this upload has begun to send, so that the remote file is its own.
     begun: bool,
     /// Furthest offset reached in the file.
@@ -64,6 +66,19 @@ impl Client {
         start: UploadStart,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
+        self.send_with_mode(local, path, representation, start, None, progress)
+    }
+
+    /// Sends a file as [`Self::send`] does, and sets its permission bits where the server supports that.
+    pub(super) fn send_with_mode(
+        &mut self,
+        local: &Path,
+        path: &[u8],
+        representation: Type,
+        start: UploadStart,
+        mode: Option<u32>,
+        progress: &mut impl Progress,
+    ) -> Result<u64, ClientError> {
         let failed = |error| ClientError::local(local, &error);
         #[expect(clippy::disallowed_methods, reason = "the user's own file, named by the user")]
         let file = File::open(local).map_err(failed)?;
@@ -82,6 +97,7 @@ impl Client {
             path,
             representation,
             start,
+            mode,
             begun,
             reached,
             distrusted,
@@ -108,7 +124,7 @@ impl Upload<'_> {
             let name = shown(self.path);
             progress
                 .note(&format!("{name}: complete, although the server did not confirm the end"));
-            self.set_modified(link)?;
+            self.set_attributes(link)?;
             return Ok(self.metadata.len());
         }
         let resumes = image && (self.start == UploadStart::WhatIsThere || self.begun);
@@ -122,7 +138,7 @@ impl Upload<'_> {
             sent => sent?,
         };
         let checked = if image { self.check(link) } else { Ok(()) };
-        match checked.and_then(|()| self.set_modified(link)) {
+        match checked.and_then(|()| self.set_attributes(link)) {
             // The server has confirmed the upload, so the file is stored.
             Err(error) if error.is_connection_lost() => {
                 progress.note(&format!("the file is stored, but was not verified: {error}"));
@@ -268,6 +284,7 @@ impl Upload<'_> {
     /// is sent again from the start, once.
     fn check(&mut self, link: &mut Link) -> Result<(), ClientError> {
         let length = self.metadata.len();
+        self.ask_ahead(link)?;
         // A server that moves files away as they arrive has no size to report.
         let there = link.optional(|link| link.size(self.path))?;
         let fits = match there {
@@ -291,22 +308,34 @@ impl Upload<'_> {
         Err(if again { error } else { error.at_last() })
     }
 
-    /// Sets the time of the remote file to that of the local one, where the server supports it.
-    fn set_modified(&self, link: &mut Link) -> Result<(), ClientError> {
-        if link.features.set_modified
-            && let Ok(modified) = self
-                .metadata
-                .modified()
-                .map_err(drop)
-                .and_then(|time| Timestamp::try_from(time).map_err(drop))
-        {
-            // Best effort: a server that refuses this has the complete file nevertheless.
-            let _reply = link.ask(&Command::SetModificationTime {
-                time: TimeValue(modified),
-                path: name(self.path)?,
-            })?;
+    /// Sends all commands that follow the data of a small file at once: one round trip instead of four.
+    fn ask_ahead(&self, link: &mut Link) -> Result<(), ClientError> {
+        let length = self.metadata.len();
+        if link.features.hash.is_none() || length >= LARGE_BYTES_MIN {
+            return Ok(());
         }
+        let path = name(self.path)?;
+        let mut commands = vec![Command::Size(path.clone()), Command::Hash(path)];
+        commands.extend(self.attributes(link)?);
+        link.pipeline(Type::Image, [commands.iter().map(Command::encode).collect()]);
         Ok(())
+    }
+
+    /// Returns the commands that give the remote file the time and the mode of the local one, where the server has them.
+    fn attributes(&self, link: &Link) -> Result<Vec<Command>, ClientError> {
+        let path = name(self.path)?;
+        let modified = self.metadata.modified().ok().filter(|_| link.features.set_modified);
+        let modified = modified.and_then(|time| Timestamp::try_from(time).ok());
+        let time = modified
+            .map(|time| Command::SetModificationTime { time: TimeValue(time), path: path.clone() });
+        let mode = self.mode.map(|mode| Command::Site(Site::ChangeMode { mode, path }));
+        Ok(time.into_iter().chain(mode).collect())
+    }
+
+    /// Gives the remote file the time and the mode of the local one. Best effort: a server that refuses this has the
+    /// complete file nevertheless.
+    fn set_attributes(&self, link: &mut Link) -> Result<(), ClientError> {
+        self.attributes(link)?.iter().try_for_each(|command| link.ask(command).map(drop))
     }
 
     /// Returns true if the local file has changed since the start of the upload.

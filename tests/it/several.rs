@@ -227,6 +227,39 @@ fn json_has_one_object_for_each_file_and_one_for_the_session() {
     assert_eq!((status, &objects(&out)[0]["status"]), (3, &3.into()));
 }
 
+/// Returns the commands of a trace, each run of commands without a reply between them in one string.
+fn runs(trace: &str) -> Vec<String> {
+    let mut runs = vec![String::new()];
+    for line in trace.lines() {
+        match line.split_once("> ") {
+            Some((_, command)) if line.starts_with("> ") || line.contains(" > ") => {
+                let last = runs.last_mut().unwrap();
+                last.push_str(command);
+                last.push('|');
+            }
+            _ if line.contains("< ") => runs.push(String::new()),
+            _ => {}
+        }
+    }
+    runs
+}
+
+#[test]
+fn what_follows_the_data_of_a_small_upload_goes_out_at_once() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    for name in ["a", "b"] {
+        fs::write(folder.path().join(name), name).unwrap();
+    }
+    let port = server.address().port().to_string();
+    let words = ["-v", "-c", "put a; put b", "127.0.0.1", &port];
+    let (status, _, trace) = client_in(folder.path(), &words, "");
+    assert_eq!(status, 0, "{trace}");
+    let runs = runs(&trace);
+    let is_at_once = |run: &String| run.starts_with("SIZE b|HASH b|MFMT ");
+    assert!(runs.iter().any(is_at_once), "{runs:?}\n{trace}");
+    assert_eq!(server.read("b"), b"b");
+}
+
 #[test]
 fn a_large_file_is_checked_by_the_fastest_algorithm_and_a_comparison_uses_the_strong_one() {
     let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
