@@ -227,6 +227,37 @@ fn json_has_one_object_for_each_file_and_one_for_the_session() {
     assert_eq!((status, &objects(&out)[0]["status"]), (3, &3.into()));
 }
 
+#[test]
+fn a_directory_without_a_name_of_its_own_is_copied_into_the_current_one() {
+    let (server, folder) = (TestServer::writable(), tempfile::tempdir().unwrap());
+    let names = plant(&server.root.path().join("tree"));
+    fs::create_dir_all(folder.path().join("into")).unwrap();
+    for (number, commands) in [
+        "cd tree; get -r .",
+        "cd tree; get -r ./",
+        "cd tree/a; get -r ..",
+        "get -r -O ../into tree/.",
+        "get -r tree/. .",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let here = folder.path().join(number.to_string());
+        fs::create_dir(&here).unwrap();
+        let (status, errors) = run(&server, &here, commands);
+        assert_eq!(status, 0, "{commands}: {errors}");
+        let to = if commands.contains("into") { folder.path().join("into") } else { here };
+        assert_copied(&to, &names);
+    }
+    let up = "mkdir new; cd new; put -r .; mkdir /second; cd /second; lcd a; put -r ..";
+    let (status, errors) = run(&server, &folder.path().join("0"), up);
+    assert_eq!(status, 0, "{errors}");
+    assert_copied(&server.root.path().join("new"), &names);
+    assert_copied(&server.root.path().join("second"), &names);
+    let (status, errors) = run(&server, folder.path(), "get .");
+    assert_eq!(status, 2, "{errors}");
+}
+
 /// Returns the commands of a trace, each run of commands without a reply between them in one string.
 fn runs(trace: &str) -> Vec<String> {
     let mut runs = vec![String::new()];

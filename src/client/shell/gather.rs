@@ -120,6 +120,9 @@ impl Shell {
 
     /// Makes a remote directory that may exist already.
     fn make_remote(&mut self, path: &[u8]) -> Result<(), ClientError> {
+        if path.is_empty() {
+            return Ok(());
+        }
         let Err(refused) = self.client()?.create_dir(path) else { return Ok(()) };
         if refused.kind != ErrorKind::Refused {
             return Err(refused);

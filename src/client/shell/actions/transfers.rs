@@ -65,7 +65,11 @@ fn get(shell: &mut Shell, given: &Given) -> Done {
             Ok(Flow::Continue)
         }
         Some((remote, local)) => {
-            let local = destination(shell, remote.as_encoded_bytes(), local)?;
+            let remote_path = remote.as_encoded_bytes();
+            let local = match local {
+                None if rules.recursive => tree_destination(&shell.local, remote_path),
+                local => destination(shell, remote_path, local)?,
+            };
             let named = Named { path: remote.into_encoded_bytes(), kind: None, known: None };
             get_named(shell, vec![(named, local)], rules, given)
         }
@@ -139,7 +143,11 @@ fn get_several(shell: &mut Shell, given: &Given, rules: SeveralRules) -> Done {
         // A pattern means files, except with -r; the server would refuse each directory among the matches.
         let is_wanted = |named: &Named| rules.recursive || named.kind != Some(EntryKind::Directory);
         for named in found.into_iter().filter(is_wanted) {
-            let local = named.local(&folder)?;
+            let local = if rules.recursive {
+                tree_destination(&folder, &named.path)
+            } else {
+                named.local(&folder)?
+            };
             files.push((named, local));
         }
         Ok(())
@@ -157,6 +165,12 @@ fn reget(shell: &mut Shell, given: &Given) -> Done {
     let local = destination(shell, given.path(0), given.words().get(1).cloned())?;
     shell.get_file(given.path(0), &local, None, Start::Resume)?;
     Ok(Flow::Continue)
+}
+
+/// Returns the local path for a remote tree. The content of a directory without a name of its own, such as `.` or `/`,
+/// goes into the folder itself.
+fn tree_destination(folder: &Path, remote: &[u8]) -> PathBuf {
+    local_name(remote).map_or_else(|_| folder.to_owned(), |name| folder.join(name))
 }
 
 /// Returns the local path for a remote file, as a file of this name or in a directory of this name.
@@ -214,8 +228,15 @@ fn put(shell: &mut Shell, given: &Given) -> Done {
     match pair(given) {
         Some((local, remote)) if local == "-" => put_input(shell, remote),
         Some((local, remote)) => {
-            let (local, remote) = source(shell, &local, remote)?;
-            put_named(shell, vec![(local, remote)], rules(shell, given)?)
+            let rules = rules(shell, given)?;
+            let (local, remote) = match remote {
+                // The content of a directory without a name of its own goes into the current directory.
+                None if rules.recursive && Path::new(&local).file_name().is_none() => {
+                    (shell.local_source(home(&local).as_os_str()), Vec::new())
+                }
+                remote => source(shell, &local, remote)?,
+            };
+            put_named(shell, vec![(local, remote)], rules)
         }
         None => put_several(shell, given),
     }
