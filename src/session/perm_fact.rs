@@ -9,7 +9,7 @@ use crate::storage::{EntryPermissions, Rights, Surroundings};
 pub(super) fn perm_fact(
     permissions: EntryPermissions,
     entry: &Entry,
-    surroundings: Surroundings,
+    surroundings: &Surroundings,
     out: &mut String,
 ) {
     use Permission::{Append, Create, Delete, List, MakeDirectory, Read, Rename, Write};

@@ -1,15 +1,14 @@
-//! The rights of this process to the entries of a tree, from mode bits that have been read already. A listing of
-//! 100,000 entries needs no additional system call for them.
-//!
-//! Not here: access control lists, which only restrict or extend the mode bits. A command that they forbid is refused
-//! when it is tried.
+//! The rights of this process to the entries of a tree. For its own files, the mode bits decide, which have been read
+//! already: a listing of 100,000 of them needs no additional system call. An access control list can change the rights
+//! to the files of other users, so the kernel is asked about these.
 
-use std::sync::OnceLock;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 
 use rustix::process::{Gid, getegid, geteuid, getgroups};
 
 use crate::ftp::listing::{Entry, Kind};
-use crate::sys::{Overrides, overrides};
+use crate::sys::{Access, Overrides, allows, overrides};
 
 /// The sticky bit: in a directory with this bit, only the owner of a file removes it.
 const STICKY: u32 = 0o1000;
@@ -65,6 +64,18 @@ impl Rights {
         Self::of(Process::current(), entry)
     }
 
+    /// Returns the rights to an entry that another user owns in this directory, as the kernel gives them. Links are
+    /// followed by the server alone, within its root, so the mode bits decide for their targets.
+    fn asked(directory: &OwnedFd, entry: &Entry) -> Option<Self> {
+        let process = Process::current();
+        if entry.owner == process.user || process.overrides.all || entry.linked {
+            return None;
+        }
+        let asked = |access| allows(directory.as_fd(), &entry.name, access);
+        let enter = entry.kind == Kind::Directory && asked(Access::EXEC_OK)?;
+        Some(Self { read: asked(Access::READ_OK)?, write: asked(Access::WRITE_OK)?, enter })
+    }
+
     fn of(process: &Process, entry: &Entry) -> Self {
         let bits = process.bits(entry);
         let overrides = process.overrides.all;
@@ -78,8 +89,10 @@ impl Rights {
 }
 
 /// The rights of this process to the names in one directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Surroundings {
+    /// The directory; `None` if it is not one of the file system, or cannot be opened.
+    directory: Option<Arc<OwnedFd>>,
     /// Names can be created and removed.
     writable: bool,
     /// The owner of the directory, if the directory is sticky.
@@ -89,19 +102,28 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// Returns the rights in a directory, on a file system that may be read-only. Of the entry, only the mode, the
-    /// owner and the group count.
+    /// Returns the rights in a directory by its mode, owner and group, on a file system that may be read-only.
     #[must_use]
     pub(super) fn within(directory: &Entry, read_only: bool) -> Self {
         let rights = Rights::to(directory);
         let sticky = (directory.mode & STICKY != 0).then_some(directory.owner);
-        Self { writable: rights.write && rights.enter && !read_only, sticky, read_only }
+        let writable = rights.write && rights.enter && !read_only;
+        Self { directory: None, writable, sticky, read_only }
+    }
+
+    /// Returns the rights in a directory as the kernel gives them: it also looks at access control lists and at the
+    /// attribute "immutable".
+    #[must_use]
+    pub(super) fn opened(self, directory: Arc<OwnedFd>) -> Self {
+        let asked = allows(directory.as_fd(), b".", Access::WRITE_OK | Access::EXEC_OK);
+        Self { writable: asked.unwrap_or(self.writable), directory: Some(directory), ..self }
     }
 
     /// Returns the rights to an entry in this directory.
     #[must_use]
     pub fn rights(&self, entry: &Entry) -> Rights {
-        let rights = Rights::to(entry);
+        let asked = self.directory.as_ref().and_then(|directory| Rights::asked(directory, entry));
+        let rights = asked.unwrap_or_else(|| Rights::to(entry));
         Rights { write: rights.write && !self.read_only, ..rights }
     }
 

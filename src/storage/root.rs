@@ -308,9 +308,10 @@ impl Root {
         refuse_unless(self.allowed.at(&resolved).allow(Permission::List))?;
         let directory = self.directory.open_dir(real(path)?)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let names = openat(&directory, ".", flags, Mode::empty())?;
+        let names = Arc::new(openat(&directory, ".", flags, Mode::empty())?);
         let entry = entry(Vec::new(), &directory.dir_metadata()?);
         let surroundings = Surroundings::within(&entry, is_read_only(&directory));
+        let surroundings = surroundings.opened(Arc::clone(&names));
         let mounts = self.mounts.within(path).filter_map(|(name, root)| {
             Some(Entry { name: name.to_vec(), ..root.look(&VirtualPath::root()).ok()? })
         });
@@ -339,8 +340,11 @@ impl Root {
         let parent = real(&parent)?;
         let entry = entry(Vec::new(), &self.directory.metadata(parent)?);
         // A directory that may be written but not read cannot be opened.
-        let read_only = self.directory.open_dir(parent).is_ok_and(|opened| is_read_only(&opened));
-        Ok(Surroundings::within(&entry, read_only))
+        let Ok(opened) = self.directory.open_dir(parent) else {
+            return Ok(Surroundings::within(&entry, false));
+        };
+        let surroundings = Surroundings::within(&entry, is_read_only(&opened));
+        Ok(surroundings.opened(Arc::new(opened.into_std_file().into())))
     }
 
     /// Returns the number of bytes that can still be stored in a directory, or beside a file.
@@ -495,7 +499,7 @@ impl Root {
 /// A directory that is being listed.
 #[derive(Debug)]
 pub(super) struct Directory {
-    names: OwnedFd,
+    names: Arc<OwnedFd>,
     path: VirtualPath,
     /// The path without links.
     resolved: VirtualPath,
@@ -514,7 +518,7 @@ impl Directory {
     /// Returns the rights to the names in the directory.
     #[must_use]
     pub(super) fn surroundings(&self) -> Surroundings {
-        self.surroundings
+        self.surroundings.clone()
     }
 
     /// Returns the path without links.
@@ -537,7 +541,7 @@ impl Directory {
         let Self { names, path, entry, mounts, inside, .. } = self;
         let root = inside.as_ref().unwrap_or(root);
         let mut buffer = [const { MaybeUninit::uninit() }; NAMES_BYTES];
-        let mut found = RawDir::new(&*names, &mut buffer);
+        let mut found = RawDir::new(&**names, &mut buffer);
         let mut looked = 0_usize;
         while let Some(name) = found.next().transpose()? {
             let name = name.file_name();

@@ -1,12 +1,13 @@
-//! Operations on files: renames that replace nothing, reserved space, the time of birth, extended attributes.
+//! Operations on files: allowed access, renames that replace nothing, reserved space, the time of birth, extended attributes.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::buffer::spare_capacity;
-pub(crate) use rustix::fs::RawDir;
+pub(crate) use rustix::fs::{Access, RawDir};
 use rustix::fs::{AtFlags, FallocateFlags, RenameFlags, StatxFlags, XattrFlags, fallocate, statx};
 use rustix::io::Errno;
 
@@ -26,6 +27,17 @@ pub(crate) fn rename_new(
         Ok(_) => Err(Errno::EXIST.into()),
         Err(Errno::NOENT) => Ok(rustix::fs::renameat(from.0, from.1, to.0, to.1)?),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns true if the kernel allows the process this access to a name in a directory; `None` if it does not say, as
+/// for a name that has vanished, or before Linux 5.8.
+pub(crate) fn allows(directory: BorrowedFd<'_>, name: &[u8], access: Access) -> Option<bool> {
+    let flags = AtFlags::EACCESS | AtFlags::SYMLINK_NOFOLLOW;
+    match rustix::fs::accessat(directory, OsStr::from_bytes(name), access, flags) {
+        Ok(()) => Some(true),
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Some(false),
+        Err(_) => None,
     }
 }
 

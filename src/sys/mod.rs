@@ -18,7 +18,7 @@ mod socket;
 
 pub(crate) use copy::{Pipe, copy_range, drain_to_file, memory_file, send_file, share_blocks};
 pub(crate) use event::{Timer, Wakeup};
-pub(crate) use file::{RawDir, birth, copy_attributes, rename_new, reserve};
+pub(crate) use file::{Access, RawDir, allows, birth, copy_attributes, rename_new, reserve};
 pub(crate) use process::{
     Overrides, deny_privileges, end_with_parent, exit_of, keep_read_override, overrides,
 };

@@ -203,6 +203,75 @@ fn perm_facts_are_those_of_the_user_that_the_server_has_become() {
     assert!(secret.contains("perm=df;"), "{listed}");
 }
 
+/// Sets an access control list that gives a user these rights, and the group none; the mode shows the rights of both.
+fn share_with(path: &Path, user: u32, rights: u16) {
+    const NO_ID: u32 = u32::MAX;
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in [
+        (1_u16, 6_u16, NO_ID),
+        (2, rights, user),
+        (4, 0, NO_ID),
+        (0x10, 7, NO_ID),
+        (0x20, 0, NO_ID),
+    ] {
+        list.extend([tag.to_le_bytes(), rights.to_le_bytes()].concat());
+        list.extend(id.to_le_bytes());
+    }
+    let name = "system.posix_acl_access";
+    rustix::fs::setxattr(path, name, &list, rustix::fs::XattrFlags::empty()).unwrap();
+}
+
+#[test]
+fn perm_facts_follow_access_control_lists() {
+    if !is_root() {
+        return skip("needs root");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    for (name, rights) in [("drop", 7), ("look", 5), ("shut", 0)] {
+        fs::create_dir_all(root.join(name)).unwrap();
+        fs::write(root.join(name).join("a"), "x").unwrap();
+        share_with(&root.join(name), nobody, rights);
+    }
+    for (name, rights) in [("mine", 6), ("read", 4), ("none", 0)] {
+        fs::write(root.join(name), "x").unwrap();
+        share_with(&root.join(name), nobody, rights);
+    }
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o777)).unwrap();
+    let (_running, port) = start_as_nobody(&root);
+    let mut client = RawClient::log_in((Ipv4Addr::LOCALHOST, port).into());
+    let data = client.open_data();
+    assert!(client.ask("MLSD").starts_with("150 "));
+    let listed = String::from_utf8(read_all(data)).unwrap();
+    client.line();
+    for (name, perm) in [
+        ("drop", "cdeflmp"),
+        ("look", "defl"),
+        ("shut", "df"),
+        ("mine", "adfrw"),
+        ("read", "dfr"),
+        ("none", "df"),
+    ] {
+        let line = listed.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+        assert!(line.contains(&format!("perm={perm};")), "{perm}: {line}");
+        client.say(&format!("MLST {name}"));
+        assert!(client.line().starts_with("250-"));
+        let facts = client.line();
+        assert!(facts.contains(&format!("perm={perm};")), "{name}: {facts}");
+        client.line();
+    }
+    // What the facts promise is so.
+    assert!(client.ask("DELE drop/a").starts_with("250 "));
+    assert!(client.ask("DELE look/a").starts_with("550 "));
+    assert_eq!(client.retrieve("read"), b"x");
+    client.say("MLST look/a");
+    client.line();
+    let facts = client.line();
+    assert!(facts.contains("perm=r;"), "{facts}");
+}
+
 #[test]
 fn sockets_that_systemd_has_opened_are_taken() {
     // Children of other tests must not inherit the socket, and a shell duplicates descriptors below ten only.

@@ -233,7 +233,7 @@ impl Member {
         let mut line = Vec::new();
         let surroundings = files.surroundings(&path).unwrap_or_default();
         let mut perm = String::new();
-        perm_fact(files.permissions_to(&path)?, &entry, surroundings, &mut perm);
+        perm_fact(files.permissions_to(&path)?, &entry, &surroundings, &mut perm);
         entry.facts(facts, &perm, path.as_bytes(), &mut Days::default(), &mut line);
         Ok(Reply::multiline(
             Code::FILE_ACTION_DONE,

@@ -158,7 +158,7 @@ impl Scribe {
             Format::Facts(facts) => {
                 self.perm.clear();
                 if let Some(grants) = &self.grants {
-                    perm_fact(grants.of(entry), entry, self.surroundings, &mut self.perm);
+                    perm_fact(grants.of(entry), entry, &self.surroundings, &mut self.perm);
                 }
                 entry.facts(facts, &self.perm, &entry.name, &mut self.days, out);
                 out.extend_from_slice(LINE_END);

@@ -53,7 +53,7 @@ impl MemoryListing {
     }
 
     pub(in crate::storage) fn surroundings(&self) -> Surroundings {
-        self.surroundings
+        self.surroundings.clone()
     }
 
     pub(in crate::storage) fn permissions(&self) -> Permissions {
