@@ -1,31 +1,19 @@
 //! `ftpserver ctl`: what an administrator sees of a running server, and changes in it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::common::outside::{find, is_root, skip};
 use crate::common::raw::{RawClient, read_all};
-use crate::common::{TestServer, noise, until};
+use crate::common::{TestServer, ctl, noise, until};
 use poolftpd::internal::log::Level;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
 
 /// A hash of "secret", by mkpasswd of Debian.
 const HASH: &str = "$5$6NHIXTqLt58psyBn$c7Tkubuedveg2x5E8QZmKR5APtnAIpuyXjBA9Ev65kA";
-
-/// Sends a command to the server at this address; returns whether it was carried out, and the answer.
-fn ctl(address: SocketAddr, words: &[&str]) -> (bool, String) {
-    let (port, bind) = (address.port().to_string(), address.ip().to_string());
-    let Output { status, stdout, stderr } = Command::new(SERVER)
-        .args(["ctl", "--port", &port, "--bind", &bind])
-        .args(words)
-        .output()
-        .unwrap();
-    (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
-}
 
 fn start() -> TestServer {
     TestServer::start(|config| {

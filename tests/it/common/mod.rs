@@ -11,6 +11,7 @@ pub(crate) mod secure;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,17 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "{what}");
         std::thread::yield_now();
     }
+}
+
+/// Sends a command of `ftpserver ctl` to the server at this address; returns whether it was carried out, and the answer.
+pub(crate) fn ctl(address: SocketAddr, words: &[&str]) -> (bool, String) {
+    let (port, bind) = (address.port().to_string(), address.ip().to_string());
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+        .args(["ctl", "--port", &port, "--bind", &bind])
+        .args(words)
+        .output()
+        .unwrap();
+    (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
 /// The log of a server.
