@@ -1,7 +1,8 @@
 //! The commands of `ftpserver ctl`, as a running server carries them out.
 //!
-//! A thread of its own serves one command after the other, so no worker and no registration of a slave waits for one.
-//! Commands about sessions and bans are also sent to the slave processes, and the answers are joined.
+//! No worker and no registration of a slave waits for a command. A command that reads files, or asks slave processes, has a
+//! thread of its own, so that a file system that hangs delays no other command. Commands about sessions and bans are also
+//! sent to the slave processes, and the answers are joined.
 //!
 //! Not here: the connection (`balancer/request`), and who may connect (`balancer/handover`).
 
@@ -14,6 +15,7 @@ mod state;
 mod successor;
 mod users;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -32,12 +34,21 @@ pub(crate) use scope::Controls;
 use scope::Scope;
 use sessions::Kicked;
 
-/// Maximum number of commands that wait for the one before them.
+/// Maximum number of commands that wait for a thread, and of threads that carry out one each.
 const REQUESTS_MAX: usize = 16;
+
+/// The answer to a command for which there is no thread.
+const TOO_MANY: &str = "too many commands wait; try again.";
+
+/// The commands that read files, also in a slave process.
+const SLOW: [&str; 3] = ["reload", "quota", "recount"];
 
 /// The commands, for a message about an unknown one.
 const COMMANDS: &str = "status, who, top, kick, ban, bans, unban, reload, reopen, drain, resume, stop, limit, \
     quota, recount, verbose, certificates, ready";
+
+/// The words that may stand before a command.
+const FORMS: [&str; 3] = [PART, "text", "json"];
 
 /// Interval at which the thread looks whether the server has stopped.
 const STOP_CHECK: Duration = Duration::from_secs(1);
@@ -48,16 +59,18 @@ pub(crate) fn queue() -> (Sender<Request>, Receiver<Request>) {
 }
 
 impl Controls {
-    /// Starts the thread that carries out commands until `stop` is rung. It is not joined at the end, because a reload may
-    /// read a file that hangs.
+    /// Starts the thread that receives commands until `stop` is rung. It is not joined at the end, because a thread of a
+    /// command may read a file that hangs.
     ///
     /// # Errors
     /// The kernel's error, if there is no thread.
     pub(crate) fn start(self, requests: Receiver<Request>, stop: Shutdown) -> std::io::Result<()> {
+        let controls = Arc::new(self);
         let run = move || {
             while !stop.is_triggered() {
                 match requests.recv_timeout(STOP_CHECK) {
-                    Ok(request) => self.serve(request),
+                    Ok(request) if controls.may_wait(&request) => controls.serve_apart(request),
+                    Ok(request) => controls.serve(request),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
@@ -66,7 +79,29 @@ impl Controls {
         std::thread::Builder::new().name("control".to_owned()).spawn(run).map(drop)
     }
 
-    fn serve(&self, request: Request) {
+    /// Returns whether a command may wait for a file, for slave processes, or for the administrator to read the answer. A
+    /// slave process carries out the others one after the other, in the order in which its master has sent them.
+    fn may_wait(&self, request: &Request) -> bool {
+        let command = request.command.split(SEPARATOR).find(|word| !FORMS.contains(word));
+        !self.is_slave() || command.is_some_and(|command| SLOW.contains(&command))
+    }
+
+    /// Carries out a command on a thread of its own.
+    fn serve_apart(self: &Arc<Self>, request: Request) {
+        // The thread that receives commands is the only one that starts another.
+        if Arc::strong_count(&self.waiting) > REQUESTS_MAX {
+            return request.reply(&Err(TOO_MANY.to_owned()));
+        }
+        let (controls, place) = (Arc::clone(self), Arc::clone(&self.waiting));
+        let run = move || {
+            controls.serve(request);
+            drop(place);
+        };
+        // Without a thread, the connection is closed, which the administrator sees.
+        let _started = std::thread::Builder::new().name("command".to_owned()).spawn(run);
+    }
+
+    fn serve(self: &Arc<Self>, request: Request) {
         if request.command.split(SEPARATOR).nth(1) == Some(TAKE_OVER) {
             return self.hand_over(request);
         }

@@ -32,6 +32,8 @@ pub(crate) struct Controls {
     pub(crate) acceptors: Option<Arc<Acceptors>>,
     /// Locked while the files of users are counted.
     pub(crate) counting: Arc<Mutex<()>>,
+    /// Each command that has a thread of its own holds a clone.
+    pub(crate) waiting: Arc<()>,
     /// True while a successor starts.
     pub(crate) handing_over: Arc<AtomicBool>,
     /// The time of the start.

@@ -261,6 +261,7 @@ impl Parts {
             registry: self.registry.clone(),
             acceptors: self.threads.acceptors.clone(),
             counting: Arc::default(),
+            waiting: Arc::default(),
             handing_over: Arc::default(),
             begun: Timestamp::now(),
             clock: now,
