@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::acceptors::Acceptors;
 use crate::balancer::local_backend::LocalBackend;
@@ -31,7 +31,7 @@ pub(crate) type CurrentService = Arc<RwLock<Arc<Service>>>;
 
 /// The settings of a running server, and everything that a reload changes.
 pub(crate) struct Live {
-    /// Held during a reload. The settings are not locked while files are read, because a file system may hang, and a
+    /// Locked during a reload. The settings are not locked while files are read, because a file system may hang, and a
     /// stop needs them.
     reloading: Mutex<()>,
     /// The settings as they were read.
@@ -170,7 +170,6 @@ impl Live {
         let Some(source) = self.source.get() else {
             return Ok((Changes::default(), read(&self.effective())?));
         };
-        let _one = self.reloading.lock();
         let mut next = self.config.lock().clone();
         let new = source(&next)?;
         let changes = next.reload(&new);
@@ -229,7 +228,7 @@ impl Live {
 }
 
 /// Reads settings, users and certificates again, and requests slave processes to do so. A mistake in any of them changes
-/// nothing.
+/// nothing. Waits for the end of another reload.
 ///
 /// # Errors
 /// The first problem; each was logged.
@@ -237,6 +236,31 @@ pub(crate) fn reload(
     service: &Service,
     live: &Live,
     registry: Option<&Registry>,
+) -> Result<(), String> {
+    reload_alone(service, live, registry, live.reloading.lock())
+}
+
+/// Reloads as [`reload`] does, but not while another reload runs, which may wait for a file.
+///
+/// # Errors
+/// As for [`reload`], and a sentence about the other reload.
+pub(crate) fn try_reload(
+    service: &Service,
+    live: &Live,
+    registry: Option<&Registry>,
+) -> Result<(), String> {
+    let Some(alone) = live.reloading.try_lock() else {
+        return Err("another reload is under way.".to_owned());
+    };
+    reload_alone(service, live, registry, alone)
+}
+
+/// Reloads, and reports the begin and the end to the service manager.
+fn reload_alone(
+    service: &Service,
+    live: &Live,
+    registry: Option<&Registry>,
+    _alone: MutexGuard<'_, ()>,
 ) -> Result<(), String> {
     live.report_reloading();
     let outcome = reload_all(service, live, registry);

@@ -9,6 +9,7 @@
 mod bans;
 mod end;
 mod output;
+mod reloading;
 mod scope;
 mod sessions;
 mod state;
@@ -25,7 +26,6 @@ use crate::balancer::request::{Answer, Request};
 use crate::balancer::takeover::TAKE_OVER;
 use crate::events::Event;
 use crate::net::listener::Shutdown;
-use crate::reload::reload;
 use crate::units::network;
 
 use end::stop;
@@ -123,7 +123,7 @@ impl Controls {
         self.acceptors.is_none()
     }
 
-    fn carry_out(&self, line: &str) -> Answer {
+    fn carry_out(self: &Arc<Self>, line: &str) -> Answer {
         let mut words: Vec<&str> = line.split(SEPARATOR).collect();
         // SECURITY: a master is not asked for a part, which is not logged.
         let is_part = self.is_slave() && words.first() == Some(&PART);
@@ -161,10 +161,7 @@ impl Controls {
             ("unban", ["user", name]) => scope.unban_user(name),
             ("unban", [network]) => scope.unban(network),
             ("unban", _) => Err("use unban NETWORK or unban user NAME.".to_owned()),
-            ("reload", []) => {
-                reload(&self.service, &self.live, self.registry.as_deref())?;
-                Ok("reloaded\n".to_owned())
-            }
+            ("reload", []) => self.reload(),
             ("reopen", []) => {
                 self.live.log().reopen();
                 if let Some(registry) = &self.registry {

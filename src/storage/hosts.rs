@@ -97,13 +97,17 @@ impl Hosts {
         if wrong.is_empty() { Ok(HostUsers(read)) } else { Err(wrong) }
     }
 
-    /// Adopts the users who were read, and these groups. Users who are logged in stay logged in.
+    /// Adopts the users who were read, and these groups. Users who are logged in stay logged in. May hang at the end, when
+    /// all users are adopted.
     pub fn adopt(&self, HostUsers(read): HostUsers, groups: &[Group]) -> ReloadedUsers {
         let mut outcome = ReloadedUsers::default();
+        let mut adopted = Vec::new();
         for (accounts, read) in self.all().zip(read) {
-            let before = accounts.homes();
+            adopted.push((accounts, accounts.homes()));
             accounts.set_groups(groups);
             outcome.users += accounts.adopt(read);
+        }
+        for (accounts, before) in adopted {
             outcome.unreachable.extend(accounts.unreachable(&before));
         }
         outcome

@@ -14,10 +14,10 @@ use poolftpd::internal::net::tls::KeyFiles;
 use poolftpd::internal::settings::{Config, Listen};
 use poolftpd::internal::storage::users::Users;
 
-use crate::common::TestServer;
 use crate::common::outside::{is_root, skip};
 use crate::common::raw::RawClient;
 use crate::common::secure::{SecureClient, certificate};
+use crate::common::{TestServer, ctl, until};
 
 /// A server with a users file and a certificate, whose settings change at a reload.
 struct Scene {
@@ -310,4 +310,38 @@ fn a_link_of_the_user_of_the_server_leads_to_no_file_of_root() {
     let (good, text) = running.reload();
     assert!(!good && text.contains("others than root can change"), "{text}");
     assert_eq!(running.served(), served);
+}
+
+#[test]
+fn a_reload_that_hangs_holds_no_other_command_and_is_answered_in_time() {
+    let scene = Scene::new();
+    let (path, address) = (scene.files.key.clone(), scene.server.address());
+    let key = fs::read(&path).unwrap();
+    fs::write(scene.path("users"), users(&["alice", "bob"])).unwrap();
+    // Nobody writes: whoever opens this file for reading waits, as behind a file system that hangs.
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let first = std::thread::spawn(move || ctl(address, &["reload"]));
+    // One reload waits, whichever comes first; the other is refused at once.
+    let second = ctl(address, &["reload"]);
+    let (refused, waiting) = if second.1.contains("under way") {
+        (second, first.join().unwrap())
+    } else {
+        (first.join().unwrap(), second)
+    };
+    assert!(!refused.0 && refused.1.contains("another reload is under way"), "{}", refused.1);
+    assert!(!waiting.0 && waiting.1.contains("a file does not respond"), "{}", waiting.1);
+    for words in [&["status"][..], &["who"], &["certificates"], &["ban", "192.0.2.7"], &["quota"]] {
+        let (good, text) = ctl(address, words);
+        assert!(good, "{words:?}: {text}");
+    }
+    assert!(ctl(address, &["reload"]).1.contains("another reload is under way"));
+    // The file responds: the reload ends, and is logged, and the next one is let in.
+    let pipe = path.clone();
+    let writer = std::thread::spawn(move || fs::write(pipe, key));
+    scene.server.log.expect(&["event=reloaded", "users=2"]);
+    writer.join().unwrap().unwrap();
+    assert!(scene.logs_in("bob"));
+    scene.renew();
+    until("the next reload is let in", || ctl(address, &["reload"]).0);
 }
