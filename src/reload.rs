@@ -18,7 +18,7 @@ use crate::notify::Notifier;
 use crate::scoreboard::ClientFacts;
 use crate::session::Service;
 use crate::settings::{Changes, Config, Limits, Row};
-use crate::storage::{HostUsers, ReloadedUsers};
+use crate::storage::{HostUsers, PlaceHealth, ReloadedUsers};
 
 /// Time before the end of a certificate at which warnings begin.
 const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
@@ -44,6 +44,8 @@ pub(crate) struct Live {
     /// The main listeners; a slave process has none.
     acceptors: OnceLock<Arc<Acceptors>>,
     log: Arc<Log>,
+    /// The health of the roots and mounts, as it was found last.
+    roots: Mutex<Vec<PlaceHealth>>,
     /// The service manager, which waits for the end of a reload.
     notifier: OnceLock<Arc<Notifier>>,
     /// The process that has taken the place of this server. It sees the end of this process by the connection.
@@ -74,6 +76,7 @@ impl Live {
             connection_limits: connection_limits(limits),
             acceptors: OnceLock::new(),
             log,
+            roots: Mutex::default(),
             notifier: OnceLock::new(),
             successor: OnceLock::new(),
         }
@@ -109,6 +112,16 @@ impl Live {
     /// Reports that a reload has ended.
     pub(crate) fn report_ready(&self, status: &str) {
         self.notifier.get().into_iter().for_each(|notifier| notifier.ready(status));
+    }
+
+    /// Sets the health of the roots and mounts.
+    pub(crate) fn set_roots(&self, roots: Vec<PlaceHealth>) {
+        *self.roots.lock() = roots;
+    }
+
+    /// Returns the health of the roots and mounts, as it was found last.
+    pub(crate) fn roots(&self) -> Vec<PlaceHealth> {
+        self.roots.lock().clone()
     }
 
     /// Returns the permits of all clients.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::balancer::request::Answer;
 use crate::balancer::{Dispatcher, Load};
+use crate::ftp::path::Escaped;
 use crate::settings::{Change, ROWS, row as setting};
 
 use super::output::{Cell, Form, list, row};
@@ -75,7 +76,7 @@ impl Scope<'_> {
             Cell::text(&env!("CARGO_PKG_VERSION")),
             Cell::Number(std::process::id().into()),
             Cell::text(&self.listeners()),
-            Cell::text(&self.state().unwrap_or("serving")),
+            Cell::text(self.state().0),
             Cell::Time(Duration::from_secs(age.unsigned_abs())),
             count(limits.taken()),
             count(loads.iter().map(|load| load.sessions).sum()),
@@ -89,8 +90,8 @@ impl Scope<'_> {
         addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns the reason why the server takes no new clients.
-    fn state(&self) -> Option<&'static str> {
+    /// Returns the state of the server, and the reason why it should get no new clients, if there is one.
+    fn state(&self) -> (&'static str, Option<String>) {
         let controls = self.controls;
         let loads = controls.balancer.loads();
         let reason = if controls.service.is_stopping() {
@@ -102,14 +103,22 @@ impl Scope<'_> {
         } else if controls.live.connection_limits().are_full() {
             "full"
         } else {
-            return None;
+            let problem = self.root_problem();
+            return (if problem.is_some() { "root-unavailable" } else { "serving" }, problem);
         };
-        Some(reason)
+        (reason, Some(reason.to_owned()))
+    }
+
+    /// Returns a root that cannot be served, and the reason, if there is one.
+    fn root_problem(&self) -> Option<String> {
+        let mut roots = self.controls.live.roots().into_iter();
+        let (directory, problem) = roots.find_map(|root| Some((root.directory, root.problem?)))?;
+        Some(format!("{} {problem}", Escaped(directory.as_os_str().as_encoded_bytes())))
     }
 
     /// Succeeds while the server takes new clients.
     pub(super) fn ready(&self) -> Answer {
-        match self.state() {
+        match self.state().1 {
             None if self.form == Form::Json => Ok("{\"ready\":true}\n".to_owned()),
             None => Ok("ready\n".to_owned()),
             Some(reason) => Err(format!("not ready: {reason}.")),

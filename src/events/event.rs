@@ -59,6 +59,8 @@ pub const EVENT_NAMES: &[&str] = &[
     "infected",
     "partial-uploads-removed",
     "public-address",
+    "root-unavailable",
+    "root-available",
     "reloaded",
     "warning",
     "certificate-expires",
@@ -133,6 +135,15 @@ pub enum Event<'a> {
     PublicAddress {
         name: &'a str,
         address: Ipv4Addr,
+    },
+    /// A root or a mount cannot be served any more.
+    RootUnavailable {
+        directory: &'a Path,
+        reason: &'a str,
+    },
+    /// A root or a mount can be served again.
+    RootAvailable {
+        directory: &'a Path,
     },
     /// Users and certificates were read again (SIGHUP).
     Reloaded {
@@ -220,7 +231,9 @@ impl Event<'_> {
     #[must_use]
     pub fn severity(&self) -> Severity {
         match self {
-            Self::Error { .. } | Self::NotReloaded { .. } => Severity::Error,
+            Self::Error { .. } | Self::NotReloaded { .. } | Self::RootUnavailable { .. } => {
+                Severity::Error
+            }
             Self::Warning { .. }
             | Self::CertificateExpires { .. }
             | Self::Banned { .. }
@@ -251,6 +264,8 @@ impl Event<'_> {
             Self::Infected { .. } => "infected",
             Self::PartialsRemoved { .. } => "partial-uploads-removed",
             Self::PublicAddress { .. } => "public-address",
+            Self::RootUnavailable { .. } => "root-unavailable",
+            Self::RootAvailable { .. } => "root-available",
             Self::Reloaded { .. } => "reloaded",
             Self::Warning { .. } => "warning",
             Self::CertificateExpires { .. } => "certificate-expires",
@@ -318,6 +333,13 @@ impl Event<'_> {
             Self::PublicAddress { name, address } => {
                 visit("name", Value::Word(name));
                 visit("address", Value::Address((*address).into()));
+            }
+            Self::RootUnavailable { directory, reason } => {
+                visit("directory", Value::File(directory.as_os_str().as_encoded_bytes()));
+                visit("reason", Value::Text(reason));
+            }
+            Self::RootAvailable { directory } => {
+                visit("directory", Value::File(directory.as_os_str().as_encoded_bytes()));
             }
             Self::Reloaded { users, certificates, settings, unreachable } => {
                 visit("users", Value::Number(*users as u64));

@@ -88,6 +88,7 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
         threads.renew_public_address(name, service.clone())?;
     }
     threads.watch_expiry(service)?;
+    threads.watch_roots(service, &foundation.live, now)?;
     let main = front.first().map(|front| front.listener.local_addr()).transpose()?;
     let registry =
         main.and_then(|address| open_registry(address, setup, commands.clone(), &foundation));

@@ -50,6 +50,7 @@ impl Monitored {
             sessions_begun: self.service.sessions_begun(),
             slaves: loads.filter(|load| load.slave.is_some()).collect(),
             certificates: certificates(&self.service),
+            roots: self.live.roots(),
             log_lines_lost: self.live.log().lines_lost(),
             is_stopping: self.service.is_stopping(),
             shows_paths: self.shows_paths,

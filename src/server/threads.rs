@@ -12,14 +12,19 @@ use crate::balancer::registry::Registry;
 use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::net::public::{self, Renewed};
-use crate::reload::warn_of_expiry;
+use crate::reload::{Live, warn_of_expiry};
 use crate::session::Service;
+use crate::storage::{HealthWatch, PlaceHealth};
 
 /// Interval between two lookups of the name whose address is in replies to PASV.
 const LOOK_UP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Interval between two warnings of a certificate that expires.
 const EXPIRY_INTERVAL: Duration = Duration::from_hours(24);
+
+/// Interval between two probes of the roots, and the time after which their answers are looked at.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const ANSWER_CHECK: Duration = Duration::from_secs(1);
 
 /// The threads that end with the server, and the signal that ends them. A start that fails ends those that it has
 /// started.
@@ -95,6 +100,35 @@ impl Threads {
             warn_of_expiry(&service);
             while !stop.wait(EXPIRY_INTERVAL) {
                 warn_of_expiry(&service);
+            }
+        })
+    }
+
+    /// Probes the roots and mounts periodically. The thread itself waits for no file system.
+    pub(super) fn watch_roots(
+        &mut self,
+        service: &Service,
+        live: &Arc<Live>,
+        now: fn() -> Instant,
+    ) -> io::Result<()> {
+        let mut watch = HealthWatch::new(service.hosts.shared_places());
+        live.set_roots(watch.all());
+        let (stop, live, events) =
+            (self.stop.clone(), Arc::clone(live), Arc::clone(&service.events));
+        watch.begin(now());
+        self.spawn("health", move || {
+            while !stop.wait(ANSWER_CHECK) {
+                for PlaceHealth { directory, problem, .. } in watch.collect(now()) {
+                    events.server(&match &problem {
+                        Some(reason) => Event::RootUnavailable { directory: &directory, reason },
+                        None => Event::RootAvailable { directory: &directory },
+                    });
+                }
+                live.set_roots(watch.all());
+                if stop.wait(PROBE_INTERVAL.saturating_sub(ANSWER_CHECK)) {
+                    break;
+                }
+                watch.begin(now());
             }
         })
     }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::metrics::{Metrics, Waits, head};
 use super::snapshot::Snapshot;
+use crate::storage::PlaceHealth;
 
 /// Returns all metrics.
 pub(super) fn metrics(snapshot: &Snapshot, metrics: &Metrics, waits: &Waits) -> String {
@@ -109,14 +110,35 @@ fn write_lists(text: &mut String, snapshot: &Snapshot) {
             let _ = writeln!(text, "poolftpd_slave_draining{{slave=\"{number}\"}} {draining}");
         }
     }
+    if !facts.roots.is_empty() {
+        head(text, "poolftpd_root_up", "gauge", "1 for a root or mount that can be served.");
+        for root in &facts.roots {
+            let up = u8::from(root.problem.is_none());
+            let _ = writeln!(text, "poolftpd_root_up{{{}}} {up}", directory(root));
+        }
+        let name = "poolftpd_root_free_bytes";
+        head(text, name, "gauge", "Free bytes on the file system of each root and mount.");
+        for (root, free) in facts.roots.iter().filter_map(|root| Some((root, root.free?))) {
+            let _ = writeln!(text, "{name}{{{}}} {free}", directory(root));
+        }
+    }
     if !facts.certificates.is_empty() {
         let name = "poolftpd_certificate_not_after_timestamp_seconds";
         head(text, name, "gauge", "End of each certificate.");
         for (file, until) in &facts.certificates {
-            let file = file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(text, "{name}{{file=\"{file}\"}} {}", until.as_second());
+            let _ = writeln!(text, "{name}{{file=\"{}\"}} {}", label(file), until.as_second());
         }
     }
+}
+
+/// Returns the label for the directory of a root.
+fn directory(root: &PlaceHealth) -> String {
+    format!("directory=\"{}\"", label(&root.directory.to_string_lossy()))
+}
+
+/// Returns a value of a label, without its quotes.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Writes the usual metrics of a process, from `/proc/self`.

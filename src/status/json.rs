@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::log::escape;
 use crate::scoreboard::Seen;
+use crate::storage::PlaceHealth;
 
 use super::snapshot::{SHOWN_MAX, Snapshot};
 
@@ -62,8 +63,33 @@ pub(super) fn status(snapshot: &Snapshot) -> String {
         string(text, file);
         let _ = write!(text, ",\"until\":\"{until}\"}}");
     });
+    list(&mut text, "roots", facts.roots.iter(), root);
     text.push_str("}\n");
     text
+}
+
+/// Returns the part of `/readyz` about roots that cannot be served; nothing if all can.
+pub(super) fn problems(snapshot: &Snapshot) -> String {
+    let mut text = String::new();
+    let mut roots = snapshot.facts.roots.iter().filter(|root| root.problem.is_some()).peekable();
+    if roots.peek().is_some() {
+        list(&mut text, "roots", roots, root);
+    }
+    text
+}
+
+fn root(text: &mut String, root: &PlaceHealth) {
+    text.push_str("{\"directory\":");
+    string(text, &root.directory.to_string_lossy());
+    text.push_str(",\"problem\":");
+    match &root.problem {
+        Some(problem) => string(text, problem),
+        None => text.push_str("null"),
+    }
+    if let Some(free) = root.free {
+        let _ = write!(text, ",\"free\":{free}");
+    }
+    text.push('}');
 }
 
 /// Returns `/sessions.json`: at most [`SHOWN_MAX`] sessions, the oldest first.

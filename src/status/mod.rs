@@ -191,7 +191,11 @@ impl Status {
                 let (_, because) = snapshot.state();
                 let words: Vec<String> = because.iter().map(|word| format!("\"{word}\"")).collect();
                 let ready = because.is_empty();
-                let body = format!("{{\"ready\":{ready},\"because\":[{}]}}\n", words.join(","));
+                let body = format!(
+                    "{{\"ready\":{ready},\"because\":[{}]{}}}\n",
+                    words.join(","),
+                    json::problems(&snapshot)
+                );
                 respond(connection, if ready { 200 } else { 503 }, json, "", &body, is_head)
             }
             "/metrics" => {

@@ -58,6 +58,13 @@ pub(super) fn page(snapshot: &Snapshot) -> String {
             let state = if load.draining { "draining" } else { "serving" };
             Some(vec![number, process, load.sessions.to_string(), load.transfers.to_string(), Size(load.bytes).to_string(), state.to_owned()])
         }));
+    table(&mut text, "roots", "Roots", "No roots.",
+        &[("Directory", ""), ("State", ""), ("Free", "n")],
+        facts.roots.iter().map(|root| {
+            let state = root.problem.clone().unwrap_or_else(|| "available".to_owned());
+            let free = root.free.map(|free| Size(free).to_string()).unwrap_or_default();
+            vec![root.directory.to_string_lossy().into_owned(), state, free]
+        }));
     table(&mut text, "bans", "Locked out addresses", "No address is locked out.",
         &[("Address", ""), ("Failures", "n"), ("Remaining", "n")],
         facts.bans.iter().take(SHOWN_MAX).map(|ban| vec![ban.address.to_string(), ban.failures.to_string(), span(ban.remaining.as_secs())]));

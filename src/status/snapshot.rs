@@ -12,6 +12,7 @@ use crate::balancer::Load;
 use crate::events::SessionId;
 use crate::pool::Census;
 use crate::scoreboard::Seen;
+use crate::storage::PlaceHealth;
 
 /// Number of seconds that the graph shows.
 pub(super) const HISTORY_SECONDS: usize = 300;
@@ -35,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) bans: Vec<Ban>,
     /// Each certificate with its end.
     pub(crate) certificates: Vec<(String, Timestamp)>,
+    /// The health of the roots and mounts.
+    pub(crate) roots: Vec<PlaceHealth>,
     pub(crate) log_lines_lost: u64,
     pub(crate) is_stopping: bool,
     pub(crate) shows_paths: bool,
@@ -130,6 +133,7 @@ impl Snapshot {
             (facts.is_stopping, "stopping"),
             (is_draining, "draining"),
             (facts.clients >= facts.clients_max, "full"),
+            (facts.roots.iter().any(|root| root.problem.is_some()), "root-unavailable"),
         ] {
             if is_so {
                 because.push(word);

@@ -443,7 +443,6 @@ impl Accounts {
 
     /// Returns the path of the root, if it is known, and the homes of all users who have one.
     pub(super) fn places(&self) -> Vec<PathBuf> {
-        let root = self.shared.path();
         let loaded = self.users.iter().flat_map(|users| {
             let loaded = users.loaded.read();
             loaded
@@ -451,9 +450,16 @@ impl Accounts {
                 .filter_map(|loaded| loaded.user.settings.home.clone())
                 .collect::<Vec<_>>()
         });
+        let shared = self.shared_places().into_iter().map(|(path, _)| path);
+        shared.chain(loaded).collect()
+    }
+
+    /// Returns the paths of the root and of all mounts, each with the number of its device.
+    pub(super) fn shared_places(&self) -> Vec<(PathBuf, u64)> {
         let rules = self.shared.rules();
-        let mounts = rules.mounts.iter().map(|(mount, _)| mount.directory.clone());
-        root.into_iter().chain(loaded).chain(mounts).collect()
+        let mounts =
+            rules.mounts.iter().map(|(mount, root)| (mount.directory.clone(), root.device()));
+        self.shared.place().into_iter().chain(mounts).collect()
     }
 }
 

@@ -119,6 +119,15 @@ impl Hosts {
         self.all().flat_map(Accounts::places).collect()
     }
 
+    /// Returns the paths of all roots and mounts, each once, with the number of its device.
+    #[must_use]
+    pub fn shared_places(&self) -> Vec<(PathBuf, u64)> {
+        let mut places: Vec<_> = self.all().flat_map(Accounts::shared_places).collect();
+        places.sort();
+        places.dedup();
+        places
+    }
+
     /// Returns the users of all hosts who have a quota, each with the name of the host; only those of this name, if one is
     /// given.
     #[must_use]

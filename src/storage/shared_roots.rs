@@ -68,8 +68,13 @@ impl SharedRoots {
 
     /// Returns the path of its directory, if it is known.
     pub(super) fn path(&self) -> Option<PathBuf> {
+        self.place().map(|(path, _)| path)
+    }
+
+    /// Returns the path of its directory, if it is known, with the number of its device.
+    pub(super) fn place(&self) -> Option<(PathBuf, u64)> {
         match &self.loaded.read().shared {
-            Store::Local(root) => root.path().cloned(),
+            Store::Local(root) => Some((root.path()?.clone(), root.device())),
             Store::Memory(_) => None,
         }
     }

@@ -133,6 +133,33 @@ fn a_server_that_is_drained_is_not_ready_and_keeps_its_sessions() {
 }
 
 #[test]
+fn a_root_or_a_mount_that_is_missing_makes_the_server_not_ready_and_clients_are_still_greeted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shared, away) = (folder.path().join("shared"), folder.path().join("away"));
+    fs::create_dir(&shared).unwrap();
+    let server = TestServer::start(|config| {
+        config.mounts = vec![format!("/shared,dir={}", shared.display()).parse().unwrap()];
+        config.level = Level::Normal;
+    });
+    let ready = || ctl(server.address(), &["ready"]);
+    assert!(ready().0);
+    fs::rename(&shared, &away).unwrap();
+    until("the server is ready without its mount", || !ready().0);
+    assert_eq!(ready().1, format!("ftpserver ctl: not ready: {} is missing.\n", shared.display()));
+    assert!(
+        ctl(server.address(), &["--json", "status"]).1.contains("\"state\":\"root-unavailable\"")
+    );
+    server.log.expect(&["level=error", "event=root-unavailable", "shared", "is missing"]);
+    RawClient::log_in(server.address());
+    // Another directory at the place is as good.
+    fs::create_dir(&shared).unwrap();
+    until("the server is ready again", || ready().0);
+    server.log.expect(&["level=info", "event=root-available", "shared"]);
+    let lines = |word: &str| server.log.text().matches(word).count();
+    assert_eq!((lines("event=root-unavailable"), lines("event=root-available")), (1, 1));
+}
+
+#[test]
 fn a_limit_changes_until_the_next_reload() {
     let server = start();
     let (_, answer) = ctl(server.address(), &["limit", "max-clients"]);

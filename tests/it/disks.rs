@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::common::outside::{find, is_root, skip};
 use crate::common::raw::RawClient;
-use crate::common::{TestServer, noise, until};
+use crate::common::{TestServer, ctl, noise, until};
 use poolftpd::internal::log::Level;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
@@ -628,4 +628,41 @@ fn an_append_that_a_server_without_locks_died_in_is_carried_out_later() {
     assert!(client.reply().starts_with("226 "));
     assert!(client.retrieve("log") == content);
     assert!(!folder.path().join(".poolftpd-redo.log").exists());
+}
+
+#[test]
+fn a_root_that_hangs_or_is_not_mounted_any_more_makes_the_server_not_ready_until_it_is_back() {
+    let (Some(bindfs), true) = (find("bindfs"), is_root()) else {
+        return skip("needs bindfs and root");
+    };
+    let (source, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let bad = folder.path().join("bad");
+    fs::create_dir(&bad).unwrap();
+    fs::write(source.path().join("file"), noise(1000)).unwrap();
+    let mount = || {
+        let mut command = Command::new(&bindfs);
+        command.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).args([source.path(), &bad]);
+        let running = Running(command.process_group(0).spawn().unwrap());
+        until("bindfs does not mount", || bad.join("file").exists());
+        (running, Mounted(&bad))
+    };
+    let (running, mounted) = mount();
+    let root = bad.clone();
+    let server = TestServer::start(|config| (config.root, config.level) = (root, Level::Normal));
+    let ready = || ctl(server.address(), &["ready"]);
+    let not_ready = |what: &str| until(what, || ready().1.contains(what));
+    assert!(ready().0);
+    let stopped = Stopped::stop(&running.0);
+    not_ready("does not respond");
+    assert!(RawClient::connect(server.address()).line().starts_with("220 "));
+    drop(stopped);
+    until("the server is ready again", || ready().0);
+    drop(mounted);
+    drop(running);
+    not_ready("has lost its file system");
+    let _mounted = mount();
+    until("the server is ready after the mount", || ready().0);
+    let lines = |word: &str| server.log.text().matches(word).count();
+    until("a line at each change", || lines("event=root-available") == 2);
+    assert_eq!(lines("event=root-unavailable"), 2);
 }
