@@ -138,11 +138,8 @@ impl<'a> Client<'a> {
             // In block mode the data connection of the previous task is still open.
             return self.transfer(target, command, now);
         }
-        let action = if moves_data {
-            self.protocol.open_data(target.server.is_ipv4())
-        } else {
-            self.protocol.ask(command)
-        };
+        let action =
+            if moves_data { self.protocol.open_data() } else { self.protocol.ask(command) };
         self.act(target, action).map(drop)
     }
 

@@ -89,8 +89,8 @@ impl Protocol {
     }
 
     /// Begins to request a data connection, and returns the first action.
-    pub(super) fn open_data(&mut self, is_ipv4: bool) -> Action {
-        self.begin(State::Passive(Passive::new(self.is_extended, is_ipv4)))
+    pub(super) fn open_data(&mut self) -> Action {
+        self.begin(State::Passive(Passive::new(self.is_extended)))
     }
 
     /// Expects the replies to `count` more transfers, which are requested by equal commands.
@@ -217,10 +217,10 @@ mod tests {
     fn pasv_is_used_for_good_once_epsv_is_refused() {
         let mut protocol = client(false, Purpose::Transfer);
         run(&mut protocol, &[(220, ""), (230, ""), (200, "")]);
-        assert!(matches!(protocol.open_data(true), Action::Send(Command::ExtendedPassive(_))));
+        assert!(matches!(protocol.open_data(), Action::Send(Command::ExtendedPassive(_))));
         let (sent, last) = run(&mut protocol, &[(500, "unknown"), (227, "(127,0,0,1,7,208)")]);
         assert_eq!((sent, last), (vec!["PASV".to_owned()], Action::Connect(2000)));
-        assert_eq!(protocol.open_data(true), Action::Send(Command::Passive));
+        assert_eq!(protocol.open_data(), Action::Send(Command::Passive));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Link {
 
     /// Connects to a port of the server, by EPSV, or by PASV where EPSV does not work.
     fn connect_passive(&mut self) -> Result<PreparedConnection, ClientError> {
-        let mut passive = Passive::new(self.support.extended_passive, self.peer().is_ipv4());
+        let mut passive = Passive::new(self.support.extended_passive);
         let mut step = passive.start();
         loop {
             let outcome = self.run_from(&mut passive, step)?;

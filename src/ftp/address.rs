@@ -62,10 +62,54 @@ pub fn parse_host_port(text: &[u8]) -> Option<SocketAddr> {
 /// client that connects to it can be directed anywhere.
 #[must_use]
 pub fn parse_passive_port(text: &str) -> Option<u16> {
-    // Some servers omit the parentheses (RFC 1123 §4.1.2.6), so look for the six numbers.
-    text.split(|letter: char| !letter.is_ascii_digit() && letter != ',')
-        .find_map(|word| parse_host_port(word.trim_matches(',').as_bytes()))
-        .map(|address| address.port())
+    // Some servers omit the parentheses (RFC 1123 §4.1.2.6) or add blanks, and some write the address in another form.
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    let port = |parts: &[&str]| {
+        let [high, low] = parts else { return None };
+        let end = low.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(low.len());
+        let low = decimal(low.get(..end)?.as_bytes())?;
+        Some(u16::from_be_bytes([decimal(high.as_bytes())?, low]))
+    };
+    let numbers = |parts: &[&str]| {
+        let (first, rest) = parts.split_first()?;
+        let (middle, last) = rest.split_at_checked(3)?;
+        let start = first.rfind(|letter: char| !letter.is_ascii_digit()).map_or(0, |at| at + 1);
+        decimal::<u8>(first.as_bytes().get(start..)?)?;
+        middle.iter().all(|part| decimal::<u8>(part.as_bytes()).is_some()).then_some(())?;
+        port(last)
+    };
+    let address = |parts: &[&str]| {
+        let (first, last) = parts.split_first()?;
+        last_word(first).trim_matches(['[', ']']).parse::<IpAddr>().ok()?;
+        port(last)
+    };
+    let socket = || {
+        let found = text.split_whitespace().find_map(|word| {
+            last_word(word).trim_end_matches([')', '.']).parse::<SocketAddr>().ok()
+        });
+        found.map(|address| address.port())
+    };
+    let separated = || {
+        let digits = text.split(|letter: char| !letter.is_ascii_digit());
+        let numbers: Option<Vec<u8>> = digits
+            .filter(|digits| !digits.is_empty())
+            .map(|digits| decimal(digits.as_bytes()))
+            .collect();
+        let [_, _, _, _, high, low] = *numbers?.as_slice() else { return None };
+        Some(u16::from_be_bytes([high, low]))
+    };
+    let found = parts.windows(6).rev().find_map(numbers);
+    found
+        .or_else(|| parts.windows(3).rev().find_map(address))
+        .or_else(socket)
+        .or_else(|| parse_extended_passive(text))
+        .or_else(separated)
+        .filter(|port| *port > 0)
+}
+
+/// Returns the last word of a text, where words also end at an opening parenthesis and at `=`.
+fn last_word(text: &str) -> &str {
+    text.rsplit([' ', '(', '=']).next().unwrap_or(text)
 }
 
 /// Formats `|protocol|address|port|`, the argument of EPRT.
@@ -107,13 +151,26 @@ pub fn parse_extended_port(text: &[u8]) -> Result<SocketAddr, ExtendedPortError>
     Ok(SocketAddr::new(address, port))
 }
 
-/// Returns the port in the text of a 229 reply: `... (|||port|)`.
+/// Returns the port in the text of a 229 reply: `... (|||port|)`. Some servers omit the parentheses, or write their
+/// address between the delimiters.
 #[must_use]
 pub fn parse_extended_passive(text: &str) -> Option<u16> {
-    let inner = text.rsplit_once('(')?.1.split_once(')')?.0.as_bytes();
-    let [delimiter, second, third, port @ .., last] = inner else { return None };
-    let same = [second, third, last].iter().all(|other| *other == delimiter);
-    if same { decimal(port).filter(|port| *port > 0) } else { None }
+    let bare = || {
+        text.as_bytes().windows(3).enumerate().rev().find_map(|(at, window)| {
+            let [first @ 33..=126, second, third] = window else { return None };
+            if first != second || first != third || first.is_ascii_alphanumeric() {
+                return None;
+            }
+            let rest = text.as_bytes().get(at + window.len()..)?;
+            let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+            (rest.get(end) == Some(first)).then(|| decimal(rest.get(..end)?)).flatten()
+        })
+    };
+    let with_address = || {
+        let inner = text.rsplit_once('(')?.1.split_once(')')?.0;
+        parse_extended_port(inner.as_bytes()).ok().map(|address| address.port())
+    };
+    bare().or_else(with_address).filter(|port| *port > 0)
 }
 
 /// Parses a plain decimal number: only digits, no sign.
@@ -152,10 +209,32 @@ mod tests {
             "Entering Passive Mode (127,0,0,1,4,1).",
             "Entering Passive Mode 127,0,0,1,4,1",
             "=127,0,0,1,4,1",
+            "Entering Passive Mode (127, 0, 0, 1, 4, 1)",
+            "Entering Passive Mode ( 127 ,0 ,0 ,1 ,4 ,1 )",
+            "Entering Passive Mode 127 ,0,0,1,4,1.",
+            "Entering Passive Mode 127 0 0 1 4 1",
+            "Passive mode, listening on 127.0.0.1.4.1",
+            "Entering Passive Mode (127.0.0.1,4,1)",
+            "Entering Passive Mode (::1,4,1)",
+            "Entering Passive Mode ([fe80::1], 4, 1)",
+            "Entering Passive Mode (0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,1,4,1)",
+            "Entering Passive Mode (|||1025|)",
+            "Entering Passive Mode (127.0.0.1:1025).",
+            "Entering Passive Mode =[::1]:1025",
+            "Ready, 3 users, (127,0,0,1,4,1), bye",
         ] {
             assert_eq!(parse_passive_port(text), Some(1025), "{text}");
         }
-        assert_eq!(parse_passive_port("Entering Passive Mode"), None);
+        for text in [
+            "Entering Passive Mode",
+            "(127,0,0,1,4)",
+            "(127,0,0,1,400,1)",
+            "(127,0,0,1,4,256)",
+            "(127,0,0,1,0,0)",
+            "1,2",
+        ] {
+            assert_eq!(parse_passive_port(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -187,8 +266,10 @@ mod tests {
     #[test]
     fn an_extended_passive_port_is_found() {
         assert_eq!(parse_extended_passive("Entering Extended Passive Mode (|||6446|)"), Some(6446));
-        assert_eq!(parse_extended_passive("Ok (!!!6446!)."), Some(6446));
-        for text in ["(||6446|)", "(|||0|)", "(|||x|)", "|||6446|"] {
+        for text in ["Ok (!!!6446!).", "Ok |||6446|", "(|2|::1|6446|)", "(see) |||6446|."] {
+            assert_eq!(parse_extended_passive(text), Some(6446), "{text}");
+        }
+        for text in ["(||6446|)", "(|||0|)", "(|||x|)", "(|||6446)", "Ok... 6446"] {
             assert_eq!(parse_extended_passive(text), None, "{text}");
         }
     }

@@ -532,3 +532,35 @@ fn a_server_that_fails_at_auth_tls_gets_the_hint_at_tls_off() {
         assert!(errors.contains("--tls off"), "{errors}");
     }
 }
+
+#[test]
+fn the_port_of_a_data_connection_is_found_in_any_text() {
+    type Form = fn(u16) -> String;
+    fn pair(port: u16, between: &str) -> String {
+        format!("{}{between}{}", port / 256, port % 256)
+    }
+    let forms: [Form; 8] = [
+        |port| format!("227 Entering Passive Mode (127, 0, 0, 1, {})\r\n", pair(port, ", ")),
+        |port| format!("227 Entering Passive Mode ( 127 ,0 ,0 ,1 ,{} )\r\n", pair(port, " ,")),
+        |port| format!("227 Entering Passive Mode 127,0,0,1,{}.\r\n", pair(port, ",")),
+        |port| format!("227 =127,0,0,1,{}\r\n", pair(port, ",")),
+        |port| format!("227 Passive mode on 127 0 0 1 {}\r\n", pair(port, " ")),
+        |port| format!("227 Entering Passive Mode (::1,{})\r\n", pair(port, ",")),
+        |port| format!("227 Entering Passive Mode (|||{port}|)\r\n"),
+        |port| format!("227 Entering Passive Mode (10.9.8.7:{port})\r\n"),
+    ];
+    for form in forms {
+        let server = OddServer::start(move |on, line| match line {
+            "EPSV" => on.say("500 what?\r\n"),
+            "PASV" => {
+                on.data = TcpListener::bind("127.0.0.1:0").unwrap();
+                let text = form(on.data.local_addr().unwrap().port());
+                on.say(&text)
+            }
+            "LIST -a" => on.transfer(ENTRY),
+            _ => false,
+        });
+        let (status, out, errors) = server.run("ls\n");
+        assert_eq!((status, out.as_str()), (0, "a\n"), "{}{errors}", form(1025));
+    }
+}

@@ -11,15 +11,13 @@ use crate::ftp::reply::{Code, Reply};
 pub struct Passive {
     /// EPSV is in use, not PASV.
     is_extended: bool,
-    /// PASV, which knows IPv4 only, can replace EPSV.
-    can_fall_back: bool,
 }
 
 impl Passive {
-    /// Creates a request, by EPSV if `is_extended`; `is_ipv4` allows PASV in its place.
+    /// Creates a request, by EPSV if `is_extended`, else by PASV.
     #[must_use]
-    pub fn new(is_extended: bool, is_ipv4: bool) -> Self {
-        Self { is_extended, can_fall_back: is_ipv4 }
+    pub fn new(is_extended: bool) -> Self {
+        Self { is_extended }
     }
 
     /// Returns true if EPSV is in use. After a fallback it is not, and further requests should begin with PASV.
@@ -30,9 +28,8 @@ impl Passive {
 
     /// Returns the next step after a connection to the port has failed; `None` if there is nothing else to try.
     pub fn fall_back(&mut self) -> Option<Step<u16>> {
-        let falls_back = self.is_extended && self.can_fall_back;
-        self.is_extended &= !falls_back;
-        falls_back.then_some(Step::Send(Command::Passive))
+        // PASV knows IPv4 only, but the port is all that is taken from its reply.
+        std::mem::take(&mut self.is_extended).then_some(Step::Send(Command::Passive))
     }
 }
 
@@ -70,25 +67,25 @@ mod tests {
     const PASV: (u16, &str) = (227, "Entering (10,0,0,1,7,208)");
 
     #[test]
-    fn pasv_follows_where_epsv_is_refused_over_ipv4() {
-        assert_eq!(run(Passive::new(true, true), &[EPSV]), Transcript::new(&["EPSV"], Ok(2000)));
+    fn pasv_follows_where_epsv_is_refused() {
+        assert_eq!(run(Passive::new(true), &[EPSV]), Transcript::new(&["EPSV"], Ok(2000)));
         let both = Transcript::new(&["EPSV", "PASV"], Ok(2000));
         for refusal in [(500, "unknown"), (229, "no port"), (425, "no")] {
-            assert_eq!(run(Passive::new(true, true), &[refusal, PASV]), both);
+            assert_eq!(run(Passive::new(true), &[refusal, PASV]), both);
         }
-        let refused = Transcript::new(&["EPSV"], Err((Stage::Passive, 500)));
-        assert_eq!(run(Passive::new(true, false), &[(500, "unknown")]), refused);
+        let refused = Transcript::new(&["EPSV", "PASV"], Err((Stage::Passive, 501)));
+        assert_eq!(run(Passive::new(true), &[(500, "unknown"), (501, "no")]), refused);
     }
 
     #[test]
     fn pasv_follows_where_no_connection_to_the_port_of_epsv_is_made() {
-        let mut passive = Passive::new(true, true);
+        let mut passive = Passive::new(true);
         let first = passive.start();
         assert_eq!(resume(&mut passive, first, &[EPSV]).end, Ok(2000));
         let next = passive.fall_back().unwrap();
         assert_eq!(resume(&mut passive, next, &[PASV]), Transcript::new(&["PASV"], Ok(2000)));
         assert!(!passive.is_extended() && passive.fall_back().is_none());
         let refused = Transcript::new(&["PASV"], Err((Stage::Passive, 500)));
-        assert_eq!(run(Passive::new(false, true), &[(500, "no")]), refused);
+        assert_eq!(run(Passive::new(false), &[(500, "no")]), refused);
     }
 }
