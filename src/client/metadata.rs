@@ -66,6 +66,6 @@ impl Link {
     /// Returns the current directory.
     pub(super) fn current_directory(&mut self) -> Result<Vec<u8>, ClientError> {
         let reply = self.demand(Command::PrintDirectory, "pwd")?;
-        reply.quoted_path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
+        reply.path().ok_or_else(|| ClientError::refused(ErrorKind::Refused, "pwd", reply))
     }
 }

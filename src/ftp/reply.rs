@@ -134,6 +134,12 @@ impl Reply {
         unquote(text).map(|(path, _)| path)
     }
 
+    /// Returns the path of a 257 reply, also from a server that omits the double quotes.
+    #[must_use]
+    pub fn path(&self) -> Option<Vec<u8>> {
+        self.quoted_path().or_else(|| unquoted_path(self.lines.first()?).map(<[u8]>::to_vec))
+    }
+
     /// Returns the lines of the text, without codes.
     #[must_use]
     pub fn lines(&self) -> &[Vec<u8>] {
@@ -244,6 +250,34 @@ impl ReplyReader {
     }
 }
 
+/// Returns the path in a text such as `/a is current directory` or `Current directory is /a`.
+fn unquoted_path(text: &[u8]) -> Option<&[u8]> {
+    const BEHIND: [&str; 9] = [
+        " is current",
+        " is the current",
+        " is your current",
+        " is working",
+        " is the working",
+        " is your working",
+        " is cwd",
+        " (current",
+        " (cwd",
+    ];
+    let lower = text.to_ascii_lowercase();
+    let find = |words: &str| lower.windows(words.len()).position(|at| at == words.as_bytes());
+    let end = BEHIND.into_iter().filter_map(find).min().unwrap_or(text.len());
+    let behind = |words: &str| find(words).map(|at| at + words.len());
+    let start = match text.first()? {
+        b'/' => 0,
+        _ => find(" /").map(|at| at + 1).or_else(|| behind("directory is ")).unwrap_or(0),
+    };
+    let path = text.get(start..end)?.trim_ascii();
+    let inner = path.strip_prefix(b"'").and_then(|path| path.strip_suffix(b"'"));
+    let is_path = path.iter().any(|byte| matches!(byte, b'/' | b'\\'))
+        || path.windows(2).any(|pair| pair == b":[");
+    is_path.then_some(inner.unwrap_or(path))
+}
+
 /// Splits `123 text` or `123-text`; a code alone counts as the first form.
 fn split_code(line: &[u8]) -> Option<(Code, u8, &[u8])> {
     let (digits, rest) = line.split_first_chunk::<3>()?;
@@ -295,6 +329,31 @@ mod tests {
         let reply = Reply::pathname(b"/a \"b\"\r\n226 x", " created.");
         assert_eq!(encoded(&reply), b"257 \"/a \"\"b\"\"??226 x\" created.\r\n");
         assert_eq!(Reply::pathname(b"/a \"b\"", "").quoted_path(), Some(b"/a \"b\"".to_vec()));
+    }
+
+    #[test]
+    fn a_path_without_quotes_is_found_among_the_words() {
+        for (text, path) in [
+            ("/", "/"),
+            ("/a b", "/a b"),
+            ("/a b is current directory.", "/a b"),
+            ("/this is mine is your current working directory", "/this is mine"),
+            ("/a is cwd", "/a"),
+            ("/a (current directory)", "/a"),
+            ("Current directory is /a b", "/a b"),
+            ("Working directory: /a", "/a"),
+            ("You are in /a", "/a"),
+            ("'/a b' is the current directory", "/a b"),
+            ("C:\\x is current directory", "C:\\x"),
+            ("DISK$USER:[A.B] is current directory", "DISK$USER:[A.B]"),
+        ] {
+            let reply = Reply::new(Code::PATHNAME, text);
+            assert_eq!(reply.path(), Some(path.as_bytes().to_vec()), "{text}");
+        }
+        for text in ["", "ok", "is current directory", "Done. All well."] {
+            assert_eq!(Reply::new(Code::PATHNAME, text).path(), None, "{text}");
+        }
+        assert_eq!(Reply::pathname(b"/a is cwd", " is it").path(), Some(b"/a is cwd".to_vec()));
     }
 
     #[test]

@@ -564,3 +564,17 @@ fn the_port_of_a_data_connection_is_found_in_any_text() {
         assert_eq!((status, out.as_str()), (0, "a\n"), "{}{errors}", form(1025));
     }
 }
+
+#[test]
+fn a_directory_is_reported_also_without_quotes() {
+    for (text, path) in [
+        ("257 /a b is current directory\r\n", "/a b"),
+        ("257 /a\r\n", "/a"),
+        ("257 Current directory is /a\r\n", "/a"),
+        ("257 '/a' is cwd\r\n", "/a"),
+    ] {
+        let server = OddServer::start(move |on, line| line == "PWD" && on.say(text));
+        let (status, out, errors) = server.run("pwd\ncd sub\npwd\n");
+        assert_eq!((status, out), (0, format!("{path}\n{path}\n")), "{text}: {errors}");
+    }
+}
