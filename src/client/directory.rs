@@ -1,5 +1,7 @@
 //! Directories of the server: MLSD, LIST and NLST, whichever the server answers.
 
+use std::io;
+
 use jiff::Timestamp;
 
 use crate::ftp::Code;
@@ -7,6 +9,7 @@ use crate::ftp::command::{Command, Mode, PathName, Selection, Type};
 use crate::ftp::listing::{Directory, Kind as EntryKind, Listed, read_facts, read_list};
 
 use super::connection::Client;
+use super::data::broken;
 use super::error::{ClientError, ErrorKind};
 use super::link::Link;
 use super::names::{about, lines, name, shown};
@@ -199,6 +202,10 @@ impl Link {
             text.extend_from_slice(chunk);
             Ok(())
         })?;
+        if ending == Ending::Reset {
+            // The size of a listing is not known.
+            return Err(broken(&io::ErrorKind::ConnectionReset.into()));
+        }
         self.support.proven_blocks |= self.mode() == Mode::Block;
         if ending == Ending::Unmarked && !std::mem::replace(&mut self.support.unmarked_ends, true) {
             self.settings.notices.show(

@@ -16,7 +16,7 @@ use super::metadata::RemoteMetadata;
 use super::names::{about, destination, name, shown, shown_path};
 use super::part::{Found, Part};
 use super::progress::Progress;
-use super::transfer::{Ending, unmarked};
+use super::transfer::unended;
 
 /// A download, with the state that is kept from one try to the next.
 struct Download<'a> {
@@ -264,12 +264,12 @@ impl Download<'_> {
             self.unconfirmed =
                 error.is_unconfirmed && total.is_some_and(|total| total == arrival.bytes);
         })?;
-        if ending == Ending::Unmarked {
+        if let Some(doubt) = ending.doubt() {
             let name = shown(self.path);
             if total.is_none_or(|total| total != arrival.bytes) {
-                return Err(unmarked(&name));
+                return Err(unended(&name, doubt));
             }
-            progress.note(&format!("{name}: the server closed the data connection without TLS close_notify; the size fits"));
+            progress.note(&format!("{name}: {doubt}; the size fits"));
         }
         arrival.finish()
     }

@@ -12,7 +12,7 @@ use super::connection::Client;
 use super::error::ClientError;
 use super::link::Link;
 use super::names::{about, name, shown};
-use super::transfer::{Ending, unmarked};
+use super::transfer::unended;
 
 impl Client {
     /// Returns the current directory on the server.
@@ -85,9 +85,12 @@ impl Client {
                 bytes += chunk.len() as u64;
                 out.write_all(chunk).map_err(|error| ClientError::local(to, &error))
             })?;
-            let is_whole =
-                ending == Ending::Marked || link.optional(|link| link.size(path))? == Some(bytes);
-            if is_whole { Ok(bytes) } else { Err(unmarked(&shown(path))) }
+            match ending.doubt() {
+                Some(doubt) if link.optional(|link| link.size(path))? != Some(bytes) => {
+                    Err(unended(&shown(path), doubt))
+                }
+                _ => Ok(bytes),
+            }
         })
     }
 }

@@ -34,6 +34,9 @@ pub(super) enum Ending {
     /// The server closed the connection without TLS `close_notify`, and replied that all was sent. An attacker may
     /// have cut the data, unless its size is known.
     Unmarked,
+    /// The connection was reset, and the server replied that all was sent. Bytes may be missing, unless the size is
+    /// known.
+    Reset,
 }
 
 impl Link {
@@ -103,6 +106,7 @@ impl Link {
             let count = match self.receive_some(stream, &mut chunk) {
                 Ok(count) => count,
                 Err(Unreceived::Truncated) => return Ok(Ending::Unmarked),
+                Err(Unreceived::Reset) => return Ok(Ending::Reset),
                 Err(Unreceived::Failed(error)) => return Err(error),
             };
             if count == 0 {
@@ -128,6 +132,9 @@ impl Link {
             let count = match self.receive_some(stream, room) {
                 Ok(0) | Err(Unreceived::Truncated) => {
                     return Err(broken(&io::ErrorKind::UnexpectedEof.into()));
+                }
+                Err(Unreceived::Reset) => {
+                    return Err(broken(&io::ErrorKind::ConnectionReset.into()));
                 }
                 Ok(count) => count,
                 Err(Unreceived::Failed(error)) => return Err(error),
@@ -172,6 +179,9 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_truncated(&error) => return Err(Unreceived::Truncated),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(Unreceived::Reset);
+                }
                 Err(error) => return Err(Unreceived::Failed(broken(&error))),
             }
         }
@@ -342,11 +352,22 @@ impl Link {
     }
 }
 
+impl Ending {
+    /// Describes an end that does not show whether all data has come; `None` for one that does.
+    pub(super) fn doubt(self) -> Option<&'static str> {
+        match self {
+            Self::Marked => None,
+            Self::Unmarked => {
+                Some("the server closed the data connection without TLS close_notify")
+            }
+            Self::Reset => Some("the server reset the data connection"),
+        }
+    }
+}
+
 /// Builds the error for data whose end may have been cut off.
-pub(super) fn unmarked(name: &str) -> ClientError {
-    let what = format!(
-        "{name}: the data connection was closed without TLS close_notify, so bytes may be missing"
-    );
+pub(super) fn unended(name: &str, doubt: &str) -> ClientError {
+    let what = format!("{name}: {doubt}, so bytes may be missing");
     ClientError::new(ErrorKind::Incomplete, what)
 }
 
@@ -354,5 +375,7 @@ pub(super) fn unmarked(name: &str) -> ClientError {
 enum Unreceived {
     /// The connection ended without TLS `close_notify`.
     Truncated,
+    /// The connection was reset.
+    Reset,
     Failed(ClientError),
 }

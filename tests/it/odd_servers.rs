@@ -578,3 +578,37 @@ fn a_directory_is_reported_also_without_quotes() {
         assert_eq!((status, out), (0, format!("{path}\n{path}\n")), "{text}: {errors}");
     }
 }
+
+#[test]
+fn a_file_whose_data_connection_is_reset_is_complete_if_it_fits_and_was_confirmed() {
+    let reset = |on: &mut Conversation, reply: &str| {
+        on.say("150 here\r\n");
+        let (mut data, _) = on.data.accept().unwrap();
+        data.write_all(b"abc").unwrap();
+        rustix::net::sockopt::set_socket_linger(&data, Some(std::time::Duration::ZERO)).unwrap();
+        drop(data);
+        on.say(reply)
+    };
+    let server = OddServer::start(move |on, line| match line {
+        "SIZE a" | "SIZE refused" => on.say("213 3\r\n"),
+        "SIZE long" => on.say("213 4\r\n"),
+        "RETR a" | "RETR long" | "RETR unknown" | "LIST -a" | "LIST" => reset(on, "226 done\r\n"),
+        "RETR refused" => reset(on, "426 aborted\r\n"),
+        _ => false,
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let run = |command: &str| server.run_in(folder.path(), &["--retries", "0"], command);
+    let (status, _, errors) = run("get a\n");
+    assert_eq!(status, 0, "{errors}");
+    assert!(errors.contains("reset the data connection; the size fits"), "{errors}");
+    assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"abc");
+    let (status, out, errors) = run("cat a\n");
+    assert_eq!((status, out.as_str()), (0, "abc"), "{errors}");
+    for command in ["get long", "get unknown", "get refused", "cat long", "ls"] {
+        let (status, _, errors) = run(&format!("{command}\n"));
+        assert_eq!(status, 6, "{command}: {errors}");
+    }
+    for name in ["long", "unknown", "refused"] {
+        assert!(!folder.path().join(name).exists(), "{name}");
+    }
+}
