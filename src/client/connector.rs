@@ -92,6 +92,8 @@ impl Connector {
     fn no_greeting(&self, error: ClientError) -> ClientError {
         let hint = if error.is_server_full() {
             ". The server takes no more connections now; try again later"
+        } else if error.is_foreign {
+            return error.at_last();
         } else if self.options.tls == TlsMode::Implicit || error.kind == ErrorKind::Interrupted {
             return error;
         } else {

@@ -279,11 +279,7 @@ impl Control {
                 }
                 Ok(Some(reply)) => return Ok(Some(reply)),
                 Ok(None) => {}
-                Err(_) => {
-                    let line = Escaped(&line).to_string();
-                    let what = format!("not an FTP server: received \"{line}\"");
-                    return Err(ClientError::lost(&what));
-                }
+                Err(_) => return Err(ClientError::foreign(&line)),
             }
         }
         Ok(None)

@@ -48,6 +48,8 @@ pub struct ClientError {
     pub(super) is_unsent: bool,
     /// Set if all data moved and ended in order, and only the final reply is missing.
     pub(super) is_unconfirmed: bool,
+    /// Set if the server sent a line that is no reply of FTP.
+    pub(super) is_foreign: bool,
     /// A certificate that the user may accept for this server.
     certificate: Option<Box<Unaccepted>>,
 }
@@ -73,6 +75,7 @@ impl ClientError {
             is_unreached: false,
             is_unsent: false,
             is_unconfirmed: false,
+            is_foreign: false,
             certificate: None,
         }
     }
@@ -126,6 +129,13 @@ impl ClientError {
     /// Reports a lost control connection.
     pub(super) fn lost(why: &str) -> Self {
         Self::new(ErrorKind::NoConnection, format!("connection lost: {why}"))
+    }
+
+    /// Reports a control connection over which another protocol than FTP came, with its first line.
+    pub(super) fn foreign(line: &[u8]) -> Self {
+        let (server, hint) = protocol(line);
+        let what = format!("{server}: received \"{}\"{hint}", Escaped(line));
+        Self { is_foreign: true, ..Self::lost(&what) }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -201,6 +211,25 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+/// Returns a description of the server that sends this line, and the advice on what to use for it.
+fn protocol(line: &[u8]) -> (&'static str, &'static str) {
+    const SERVERS: [(&[u8], &str, &str); 8] = [
+        (b"ssh-", "this is an SSH server, not an FTP server", ". For SFTP, use sftp or scp"),
+        (b"http/", "this is a web server, not an FTP server", ". For HTTP, use curl or a browser"),
+        (b"<", "this is a web server, not an FTP server", ". For HTTP, use curl or a browser"),
+        (b"+ok", "this is a POP3 server, not an FTP server", ""),
+        (b"* ok", "this is an IMAP server, not an FTP server", ""),
+        (b"rfb ", "this is a VNC server, not an FTP server", ""),
+        (b"@rsyncd:", "this is an rsync server, not an FTP server", ". Use rsync"),
+        (b"\xff", "this is a Telnet server, not an FTP server", ""),
+    ];
+    let begins = |start: &[u8]| {
+        line.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+    };
+    let found = SERVERS.into_iter().find(|(start, ..)| begins(start));
+    found.map_or(("not an FTP server", ""), |(_, server, hint)| (server, hint))
+}
 
 /// Describes an I/O error as [`units::reason`] does, but an expired deadline as `timed out`.
 pub(super) fn reason(error: &io::Error) -> String {

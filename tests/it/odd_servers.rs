@@ -612,3 +612,21 @@ fn a_file_whose_data_connection_is_reset_is_complete_if_it_fits_and_was_confirme
         assert!(!folder.path().join(name).exists(), "{name}");
     }
 }
+
+#[test]
+fn a_server_of_another_protocol_is_named() {
+    for (greeting, named) in [
+        ("SSH-2.0-OpenSSH_9.6\r\n", "an SSH server"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "a web server"),
+        ("<!DOCTYPE html>\r\n", "a web server"),
+        ("+OK POP3 ready\r\n", "a POP3 server"),
+        ("* OK IMAP4 ready\r\n", "an IMAP server"),
+        ("hello there\r\n", "not an FTP server"),
+    ] {
+        let server = OddServer::greeting(move |_| greeting, |_, _| true);
+        let (status, _, errors) = server.run("pwd\n");
+        assert_eq!(status, 3, "{greeting}: {errors}");
+        assert!(errors.contains(named), "{greeting}: {errors}");
+        assert!(!errors.contains("implicit") && !errors.contains("retrying"), "{errors}");
+    }
+}
