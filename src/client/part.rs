@@ -92,20 +92,36 @@ impl Part {
     /// Opens the part, or creates it, and takes its lock. Returns its marks and its identity, too.
     pub(super) fn claim(local: &Path) -> Result<(Self, Marks, Option<Note>), ClientError> {
         let (path, note) = (beside(local, PART_SUFFIX), beside(local, IDENTITY_SUFFIX));
+        let is_new = path.symlink_metadata().is_err();
         let file = open_locked(&path)?;
-        let marks = Marks::of(&file).map_err(|error| ClientError::local(&path, &error))?;
+        let claimed = Self::check_claim(local, &file, &path, &note);
+        if claimed.is_err() && is_new {
+            let _removed = fs::remove_file(&path);
+        }
+        let (marks, known) = claimed?;
+        let local = local.to_owned();
+        Ok((Self { file, path, identity: note, local, is_noted: true }, marks, known))
+    }
+
+    /// Refuses files that are not ours. Returns the marks and the identity of the part.
+    fn check_claim(
+        local: &Path,
+        file: &File,
+        path: &Path,
+        note: &Path,
+    ) -> Result<(Marks, Option<Note>), ClientError> {
+        let marks = Marks::of(file).map_err(|error| ClientError::local(path, &error))?;
         refuse_part_of_another(local, marks)?;
-        let (length, known) = (marks.length, Note::read(&note));
+        let (length, known) = (marks.length, Note::read(note));
         let is_ours = known.as_ref().is_some_and(|known| known.is_ours(marks));
         let is_small = known.is_none() && marks.is_marked && length <= OVERLAP_BYTES as u64;
         if length > 0 && !is_small && !(is_ours && (marks.is_marked || !marks.are_held)) {
-            return Err(in_the_way(&path));
+            return Err(in_the_way(path));
         }
         if known.is_some() && !is_ours {
-            return Err(in_the_way(&note));
+            return Err(in_the_way(note));
         }
-        let local = local.to_owned();
-        Ok((Self { file, path, identity: note, local, is_noted: true }, marks, known))
+        Ok((marks, known))
     }
 
     /// Marks a new part as ours, where the file system holds marks.
@@ -445,7 +461,6 @@ mod tests {
         fetch("f.part.id", identity(9).text(), 0o1666);
         let error = Part::open(&path("f"), &identity(9)).unwrap_err();
         assert!(error.to_string().contains("f.part.id already exists"), "{error}");
-        fs::remove_file(path("f.part")).unwrap();
         fetch("f.part", "forged", 0o7777);
         for identity in [identity(9), identity(10)] {
             let error = Part::open(&path("f"), &identity).unwrap_err();
@@ -466,6 +481,7 @@ mod tests {
         for name in ["f.part", "f.part.id"] {
             assert!(Part::open(&path(name), &identity(1)).is_err(), "{name}");
         }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "a refused one leaves a part");
         begun.settle();
         assert_eq!(Part::open(&path("f"), &identity(9)).unwrap().1, Found::Same(4));
         // A download that began before the other had its part.
