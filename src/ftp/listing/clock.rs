@@ -7,10 +7,22 @@ use crate::ftp::address::decimal;
 /// A time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock {
-    /// The time.
-    pub(super) time: Time,
+    /// The time; `None` for an impossible one, such as `12:60`.
+    pub(super) time: Option<Time>,
+    /// True for `24:00`, the midnight at the end of a day.
+    pub(super) ends_day: bool,
     /// True if it has seconds.
     pub(super) has_seconds: bool,
+}
+
+impl Clock {
+    fn new(hour: i8, minute: i8, second: i8, has_seconds: bool) -> Self {
+        let ends_day = (hour, minute, second) == (24, 0, 0);
+        let hour = if ends_day { 0 } else { hour };
+        // A leap second becomes second 59.
+        let second = if second == 60 { 59 } else { second };
+        Self { time: Time::new(hour, minute, second, 0).ok(), ends_day, has_seconds }
+    }
 }
 
 /// Reads `9:05`, `21:22:33.5`, `04:11PM`, `6:22a`, `20.59` or `21:22:33Z`.
@@ -37,17 +49,25 @@ pub(super) fn clock(word: &[u8]) -> Option<Clock> {
         return None;
     }
     let hour = half.hour(two_digits(hour)?)?;
-    // A leap second becomes second 59.
-    let time = Time::new(hour, two_digits(minute)?, second_number.min(59), 0).ok()?;
-    Some(Clock { time, has_seconds: second.is_some() })
+    Some(Clock::new(hour, two_digits(minute)?, second_number, second.is_some()))
+}
+
+/// Reads `2359` or `235959`, which is a time of day only behind a date of digits.
+pub(super) fn compact_clock(digits: &[u8]) -> Option<Clock> {
+    if !matches!(digits.len(), 4 | 6) {
+        return None;
+    }
+    let mut pairs = digits.chunks(2).map(two_digits);
+    let (hour, minute, second) = (pairs.next()??, pairs.next()??, pairs.next());
+    Some(Clock::new(hour, minute, second.unwrap_or(Some(0))?, second.is_some()))
 }
 
 /// Reads `20.59`.
 fn dotted(number: &[u8], half: Half) -> Option<Clock> {
     let (hour, minute) = number.split_at_checked(number.iter().position(|byte| *byte == b'.')?)?;
     let minute = minute.get(1..).filter(|minute| minute.len() == 2)?;
-    let time = Time::new(half.hour(two_digits(hour)?)?, two_digits(minute)?, 0, 0).ok()?;
-    Some(Clock { time, has_seconds: false })
+    let clock = Clock::new(half.hour(two_digits(hour)?)?, two_digits(minute)?, 0, false);
+    clock.time.map(|_| clock)
 }
 
 fn two_digits(digits: &[u8]) -> Option<i8> {
@@ -88,8 +108,9 @@ impl Half {
 
     /// Returns the time of day, once its half is known from another word.
     pub(super) fn of(self, clock: Clock) -> Option<Clock> {
-        let time = clock.time.with().hour(self.hour(clock.time.hour())?).build().ok()?;
-        Some(Clock { time, ..clock })
+        let time = clock.time?;
+        let time = time.with().hour(self.hour(time.hour())?).build().ok()?;
+        Some(Clock { time: Some(time), ..clock })
     }
 }
 
@@ -100,8 +121,9 @@ mod tests {
     #[test]
     fn times_are_read_as_servers_write_them() {
         let read = |word: &str| {
-            clock(word.as_bytes())
-                .map(|clock| (clock.time.hour(), clock.time.minute(), clock.has_seconds))
+            let clock = clock(word.as_bytes())?;
+            let time = clock.time?;
+            Some((time.hour(), time.minute(), clock.has_seconds))
         };
         assert_eq!(read("9:05"), Some((9, 5, false)));
         assert_eq!(read("12:05AM"), Some((0, 5, false)));
@@ -109,20 +131,15 @@ mod tests {
         assert_eq!(read("6:22p"), Some((18, 22, false)));
         assert_eq!(read("21:22:33.000000000"), Some((21, 22, true)));
         assert_eq!(read("20.59"), Some((20, 59, false)));
-        for word in [
-            "",
-            "1",
-            "2001",
-            "25:00",
-            "12:60",
-            "1:2",
-            "a:b",
-            "1:02:3",
-            "25:00PM",
-            "1:02:03:04",
-            "é",
-        ] {
-            assert_eq!(read(word), None, "{word}");
+        for word in ["", "1", "2001", "1:2", "a:b", "1:02:3", "25:00PM", "1:02:03:04", "é"] {
+            assert_eq!(clock(word.as_bytes()), None, "{word}");
         }
+        for word in ["25:00", "12:60", "24:01", "12:00:61"] {
+            assert_eq!(clock(word.as_bytes()).map(|clock| clock.time), Some(None), "{word}");
+        }
+        assert!(clock(b"24:00:00").is_some_and(|clock| clock.ends_day && clock.time.is_some()));
+        assert_eq!(compact_clock(b"2359"), Some(Clock::new(23, 59, 0, false)));
+        assert_eq!(compact_clock(b"235960"), Some(Clock::new(23, 59, 60, true)));
+        assert_eq!(compact_clock(b"12:3"), None);
     }
 }

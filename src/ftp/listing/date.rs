@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 
-use super::clock::{Clock, clock};
+use super::clock::{Clock, clock, compact_clock};
 use super::month::{may_be_month, month, numbers};
 use super::words::Words;
 use crate::ftp::address::decimal;
@@ -41,16 +41,20 @@ impl CivilDay {
     /// Returns the time at `clock` of this day. Without a year, that is the last such day that is at most one day ahead.
     fn at(self, clock: Option<Clock>, now: Timestamp) -> Option<Timestamp> {
         let (month, day) = self.month_and_day?;
-        let clock = clock.map_or(Time::midnight(), |clock| clock.time);
+        let time = clock.map_or(Some(Time::midnight()), |clock| clock.time)?;
+        let ends_day = clock.is_some_and(|clock| clock.ends_day);
+        let at = |date: Date| {
+            let date = if ends_day { date.tomorrow().ok()? } else { date };
+            timestamp(date.to_datetime(time))
+        };
         if let Some(year) = self.year {
-            return timestamp(Date::new(year, month, day).ok()?.to_datetime(clock));
+            return at(Date::new(year, month, day).ok()?);
         }
         let this_year = jiff::tz::Offset::UTC.to_datetime(now).year();
         // 29 February may be years back. A server ahead of UTC dates a new file into the next year.
-        (-1..8).filter_map(|back| Date::new(this_year - back, month, day).ok()).find_map(|date| {
-            timestamp(date.to_datetime(clock))
-                .filter(|at| at.as_second() <= now.as_second() + 24 * 3600)
-        })
+        (-1..8)
+            .filter_map(|back| Date::new(this_year - back, month, day).ok())
+            .find_map(|date| at(date).filter(|at| at.as_second() <= now.as_second() + 24 * 3600))
     }
 }
 
@@ -80,6 +84,44 @@ pub(super) fn loose(words: &Words<'_>, at: usize, now: Timestamp) -> Option<Date
     Some(Dated { words: found.words - at, ..found })
 }
 
+/// Reads a date of digits alone, such as `20200107`, `20200107T1230` or `20200107123000`, with the time of day behind it.
+pub(super) fn compact(words: &Words<'_>, at: usize, now: Timestamp) -> Option<Dated> {
+    let (date, rest) = words.get(at)?.split_at_checked("20200107".len())?;
+    let (year, rest_of_date) = date.split_at_checked(4)?;
+    let (month, day) = rest_of_date.split_at_checked(2)?;
+    let day = CivilDay {
+        year: Some(self::year(year)?),
+        month_and_day: Some((
+            decimal(month).filter(|month| (1..=12).contains(month))?,
+            day_of_month(day)?,
+        )),
+    };
+    let (glued, behind) = match rest {
+        [] => (None, words.get(at + 1).and_then(clock)),
+        [b'T' | b't', rest @ ..] => {
+            let digits = rest.strip_suffix(b"Z").unwrap_or(rest);
+            (Some(compact_clock(digits).or_else(|| clock(rest))?), None)
+        }
+        digits => (Some(compact_clock(digits)?), None),
+    };
+    let words = 1 + usize::from(behind.is_some());
+    let clock = glued.or(behind);
+    Some(Dated { time: day.at(clock, now), words, has_clock: clock.is_some() })
+}
+
+/// Reads seconds since 1970, such as `1578355200` or `1578355200.25`.
+pub(super) fn seconds(words: &Words<'_>, at: usize) -> Option<Dated> {
+    let word = words.get(at)?;
+    let whole = word.split(|byte| *byte == b'.').next()?;
+    let is_decimal = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    // From 1973 on.
+    if !matches!(whole.len(), 9 | 10) || !word.iter().all(is_decimal) {
+        return None;
+    }
+    let time = Timestamp::from_second(decimal(whole)?).ok();
+    Some(Dated { time, words: 1, has_clock: true })
+}
+
 /// Reads `Jan 26`, `26 Jan`, `8月 10日` or `8月10日`, and returns the number of words.
 fn month_and_day(words: &Words<'_>, at: usize) -> Option<(CivilDay, usize)> {
     let first = words.get(at)?;
@@ -104,7 +146,9 @@ fn month_and_day(words: &Words<'_>, at: usize) -> Option<(CivilDay, usize)> {
 /// Reads the time of day or the year after a day, and returns the position after it in place of the number of words.
 fn finish(words: &Words<'_>, at: usize, day: CivilDay, now: Timestamp) -> Option<Dated> {
     let word = words.get(at)?;
-    if let Some(year) = year(word) {
+    // Behind a month, any number of four digits is a year.
+    let any_year = || decimal(word).filter(|_| word.len() == 4 && day.month_and_day.is_some());
+    if let Some(year) = year(word).or_else(any_year) {
         let day = CivilDay { year: Some(year), ..day };
         // A comma or an apostrophe belongs to a form with the time behind the year.
         let is_long =

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::clock::{Half, clock};
-use super::date::{Order, known};
+use super::date::{Order, compact, known};
 use super::kind::Kind;
 use super::listed::Listed;
 use super::words::{Words, size, trim};
@@ -37,7 +37,7 @@ pub(super) fn dos(line: &[u8], now: Timestamp) -> Option<Listed> {
 fn moment(words: &Words<'_>, now: Timestamp) -> Option<(Option<Timestamp>, usize)> {
     let is_date = |word: &[u8]| word.first().is_some_and(u8::is_ascii_digit);
     words.get(0).filter(|word| is_date(word))?;
-    let dated = known(words, 0, Order::MonthFirst, now)?;
+    let dated = known(words, 0, Order::MonthFirst, now).or_else(|| compact(words, 0, now))?;
     if !dated.has_clock {
         // 上午 09:52
         let is_foreign = words.get(1).is_some_and(|word| !word.is_ascii());
@@ -49,7 +49,7 @@ fn moment(words: &Words<'_>, now: Timestamp) -> Option<(Option<Timestamp>, usize
     match (half, clock, dated.time) {
         (Some(half), Some(clock), Some(time)) => {
             let civil =
-                jiff::tz::Offset::UTC.to_datetime(time).date().to_datetime(half.of(clock)?.time);
+                jiff::tz::Offset::UTC.to_datetime(time).date().to_datetime(half.of(clock)?.time?);
             Some((crate::ftp::time::timestamp(civil), dated.words + 1))
         }
         (Some(_), ..) => Some((None, dated.words + 1)),
@@ -66,7 +66,8 @@ pub(super) fn size_first(line: &[u8], now: Timestamp) -> Option<Listed> {
     let attributes =
         (1..words.len()).take_while(|at| words.get(*at).is_some_and(is_attribute)).count();
     let at = 1 + attributes;
-    let dated = known(&words, at, Order::MonthFirst, now).filter(|dated| dated.has_clock)?;
+    let dated = known(&words, at, Order::MonthFirst, now).or_else(|| compact(&words, at, now));
+    let dated = dated.filter(|dated| dated.has_clock)?;
     let name = words.name_after(at + dated.words);
     let is_marked = (1..at).any(|word| words.is(word, "DIR"));
     let (name, is_directory) = match (name.strip_suffix(b"<DIR>"), name.strip_suffix(b"/")) {

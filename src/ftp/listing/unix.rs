@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::date::{Dated, Order, known, loose};
+use super::date::{Dated, Order, compact, known, loose, seconds};
 use super::kind::Kind;
 use super::listed::Listed;
 use super::words::{Words, size, trim};
@@ -10,6 +10,9 @@ use crate::ftp::address::decimal;
 
 /// Number of question marks that `ls` writes for an entry whose attributes it cannot read.
 const UNKNOWN_FIELDS: usize = 5;
+
+/// Position of the date behind the mode, the number of links, the owner, the group and the size.
+const DATE_COLUMN: usize = 4;
 
 /// Reads `-rw-r--r--   1 owner group  1234 Nov 22 16:11 name`. Columns may be missing, and names of owners may have
 /// blanks: the first size with a date behind it divides the line.
@@ -112,7 +115,33 @@ fn divide(words: &Words<'_>, now: Timestamp) -> Option<(Option<u64>, Dated, usiz
     let known_at = |at| known(words, at, Order::Unknown, now);
     behind_size(&known_at)
         .or_else(|| behind_size(&|at| loose(words, at, now)))
+        .or_else(|| divide_numbers(words, now))
         .or_else(|| (0..words.len()).find_map(|at| Some((None, known_at(at)?, at))))
+}
+
+/// Finds the size and a date of digits alone. Owners may be numbers of the same form, so the usual column of the date goes
+/// before the others.
+fn divide_numbers(words: &Words<'_>, now: Timestamp) -> Option<(Option<u64>, Dated, usize)> {
+    (DATE_COLUMN..words.len())
+        .take(1)
+        .chain((1..DATE_COLUMN).rev())
+        .chain(DATE_COLUMN + 1..words.len())
+        .find_map(|at| {
+            let size = words.get(at - 1).and_then(size)?;
+            let dated = compact(words, at, now).or_else(|| seconds(words, at))?;
+            let has_name = words.len() > at + dated.words;
+            // Behind the numbers of links, owner and group, this one may be the size of a line without a date.
+            let is_doubtful = at + 1 == DATE_COLUMN
+                && (0..at).all(|at| {
+                    words.get(at).is_some_and(|word| word.iter().all(u8::is_ascii_digit))
+                });
+            let found = if is_doubtful {
+                (None, Dated { time: None, ..dated }, at)
+            } else {
+                (size, dated, at)
+            };
+            has_name.then_some(found)
+        })
 }
 
 /// Returns the name behind a date. One space separates it; further spaces belong to it.
