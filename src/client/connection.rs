@@ -219,7 +219,7 @@ impl Client {
                 Err(error) if error.is_connection_lost() && self.can_reconnect() => {
                     if !may_repeat(&error) {
                         let hint = "; the server may have executed the command nevertheless";
-                        return Err(error.with(ErrorKind::NoConnection, hint));
+                        return Err(error.with(ErrorKind::NoConnection, hint).at_last());
                     }
                 }
                 outcome => return outcome,

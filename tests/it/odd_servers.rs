@@ -630,3 +630,46 @@ fn a_server_of_another_protocol_is_named() {
         assert!(!errors.contains("implicit") && !errors.contains("retrying"), "{errors}");
     }
 }
+
+#[test]
+fn a_mirror_repeats_no_command_that_may_have_been_executed() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    // Hangs up in place of the reply to `line`, once, after the server has executed it or not.
+    let mirror = |line: &'static str, is_executed: bool| {
+        let (is_made, hangs_up) = (AtomicBool::new(false), AtomicBool::new(true));
+        let server = OddServer::start(move |on, asked| {
+            if asked == line && hangs_up.swap(false, Ordering::Relaxed) {
+                is_made.fetch_or(is_executed, Ordering::Relaxed);
+                on.control.shutdown(std::net::Shutdown::Both).unwrap();
+                return true;
+            }
+            match asked {
+                "CWD copy/sub" if !is_made.load(Ordering::Relaxed) => on.say("550 no\r\n"),
+                "LIST -a copy" => on.transfer(
+                    "-rw-r--r-- 1 u g 3 Jan 26 2020 old\r\n-rw-r--r-- 1 u g 3 Jan 26 2020 older\r\n",
+                ),
+                "MKD copy" => on.say("550 exists\r\n"),
+                "MKD copy/sub" | "DELE copy/old" | "DELE copy/older" => on.say("250 done\r\n"),
+                "STOR copy/sub/a" => on.store() == b"abc",
+                _ => false,
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("here/sub")).unwrap();
+        fs::write(folder.path().join("here/sub/a"), "abc").unwrap();
+        let (status, _, errors) =
+            server.run_in(folder.path(), &[], "mirror -R --delete here copy\n");
+        (status, errors, server)
+    };
+    for (is_executed, count) in [(true, 1), (false, 2)] {
+        let (status, errors, server) = mirror("MKD copy/sub", is_executed);
+        assert_eq!((status, server.count("MKD copy/sub")), (0, count), "{errors}");
+        assert_eq!(server.count("DELE"), 2, "{errors}");
+    }
+    let (status, errors, server) = mirror("DELE copy/old", true);
+    assert_eq!(status, 3, "{errors}");
+    assert!(errors.contains("may have executed"), "{errors}");
+    let lines = server.lines.lock().unwrap().clone();
+    let count = |line: &str| lines.iter().filter(|sent| *sent == line).count();
+    assert_eq!((count("DELE copy/old"), count("DELE copy/older")), (1, 1), "{lines:?}");
+}

@@ -108,7 +108,7 @@ impl Run<'_, '_> {
             }
             Direction::Upload if remote.is_empty() => Ok(()),
             Direction::Upload => client.with_retries(&mut (), |client, ()| {
-                match client.create_dir(remote) {
+                match make_directory(client, remote) {
                     // The directory may exist already.
                     Err(refused) if refused.kind == ErrorKind::Refused => {
                         client.read_dir(remote).map(drop).map_err(|_| refused)
@@ -164,9 +164,13 @@ impl Run<'_, '_> {
         };
         match outcome {
             Ok(()) => self.done(action, 0),
-            Err(error) if error.kind == ErrorKind::Interrupted || client.is_lost() => {
-                return Err(error);
+            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            // The server may have executed a removal before the connection was lost. The next run shows it.
+            Err(error) if error.is_final => {
+                self.failed(error);
+                client.ensure_open()?;
             }
+            Err(error) if client.is_lost() => return Err(error),
             Err(error) => self.failed(error),
         }
         Ok(())
@@ -179,7 +183,7 @@ impl Run<'_, '_> {
     ) -> Result<(), ClientError> {
         let at = |path: &[u8]| join(&self.mirror.remote, path);
         match action {
-            MirrorAction::MakeDirectory { path } => client.create_dir(&at(path)),
+            MirrorAction::MakeDirectory { path } => make_directory(client, &at(path)),
             MirrorAction::Remove { path, is_directory: true } => client.remove_dir(&at(path)),
             MirrorAction::Remove { path, is_directory: false } => client.remove_file(&at(path)),
             MirrorAction::SetMode { path, mode } if self.keeps_modes => {
@@ -200,6 +204,16 @@ impl Run<'_, '_> {
             | MirrorAction::Link { .. }
             | MirrorAction::Transfer { .. } => Ok(()),
         }
+    }
+}
+
+/// Makes a remote directory. If the connection is lost before the reply, looks for the directory before it is made again.
+fn make_directory(client: &mut Client, path: &[u8]) -> Result<(), ClientError> {
+    match client.create_dir(path) {
+        Err(error) if error.is_final && error.is_connection_lost() => {
+            if client.is_directory(path)? { Ok(()) } else { client.create_dir(path) }
+        }
+        made => made,
     }
 }
 
