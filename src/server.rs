@@ -5,6 +5,7 @@
 mod assembly;
 mod foundation;
 mod monitoring;
+mod slave_sessions;
 mod sweeper;
 mod threads;
 

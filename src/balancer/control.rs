@@ -25,6 +25,9 @@ pub const PART: &str = "part";
 /// ban without an end.
 pub const ADOPT_BANS: &str = "adopt-bans";
 
+/// The command of a master that asks a slave process for its sessions, as lines for programs.
+pub const SESSIONS: &str = "sessions";
+
 /// The command that asks for the identity of a server.
 pub(super) const WHERE: &str = "where";
 

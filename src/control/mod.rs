@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::balancer::control::{ADOPT_BANS, PART, SEPARATOR};
+use crate::balancer::control::{ADOPT_BANS, PART, SEPARATOR, SESSIONS};
 use crate::balancer::request::{Answer, Request};
 use crate::balancer::takeover::TAKE_OVER;
 use crate::events::Event;
@@ -173,6 +173,7 @@ impl Controls {
             ("resume", number) => scope.set_draining(number, false),
             ("stop", []) => stop(),
             (ADOPT_BANS, bans) if is_part => scope.adopt_bans(bans),
+            (SESSIONS, []) if is_part => Ok(self.service.scoreboard.records(scope.now)),
             ("quota", []) => scope.quota(None),
             ("quota", [user]) => scope.quota(Some(user)),
             ("recount", [user]) => scope.recount(user),

@@ -52,6 +52,24 @@ pub struct SessionId {
     pub number: u64,
 }
 
+impl SessionId {
+    /// Parses the name of a session as it is displayed.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let (process, number) = name.split_once('-')?;
+        let (server, slave) = match process.split_once('.') {
+            Some((server, slave)) => (server, Some(slave.parse().ok()?)),
+            None => (process, None),
+        };
+        let mut bits = 0_u64;
+        for digit in server.bytes() {
+            let value = DIGITS.iter().position(|known| *known == digit)?;
+            bits = bits.checked_mul(32)?.checked_add(u64::try_from(value).ok()?)?;
+        }
+        Some(Self { server: ServerId(bits), slave, number: number.parse().ok()? })
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { server, slave, number } = self;

@@ -25,6 +25,7 @@ use crate::storage::{Hosts, all_recovered};
 
 use super::foundation::Foundation;
 use super::monitoring::Monitored;
+use super::slave_sessions::SlaveSessions;
 use super::sweeper;
 use super::threads::Threads;
 
@@ -238,7 +239,10 @@ impl Parts {
         token: Option<&str>,
     ) -> io::Result<()> {
         let own = self.listeners.iter().filter(|listener| listener.slave.is_some());
+        let slaves = self.registry.clone();
+        let slaves = slaves.map(|registry| SlaveSessions::start(registry, now)).transpose()?;
         let monitored = Monitored {
+            slaves,
             live: Arc::clone(&self.foundation.live),
             service: self.foundation.service.clone(),
             backends: self.backends.clone(),

@@ -11,8 +11,11 @@ use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::{Balancer, Dispatcher};
 use crate::pool::Task;
 use crate::reload::Live;
+use crate::scoreboard::Seen;
 use crate::session::Service;
 use crate::status::{Ban, Facts, Metrics, Source};
+
+use super::slave_sessions::SlaveSessions;
 
 /// The parts of a server that the status server reads.
 pub(super) struct Monitored {
@@ -20,6 +23,8 @@ pub(super) struct Monitored {
     pub(super) service: Service,
     pub(super) backends: Vec<Arc<LocalBackend>>,
     pub(super) balancer: Arc<Balancer>,
+    /// The sessions of slave processes.
+    pub(super) slaves: Option<SlaveSessions>,
     /// The main listeners.
     pub(super) acceptors: Option<Arc<Acceptors>>,
     /// The addresses of the slaves' own listeners.
@@ -46,7 +51,7 @@ impl Monitored {
             listeners: self.listeners(),
             clients: limits.taken(),
             clients_max: limits.clients_max(),
-            sessions: self.service.scoreboard.all(now),
+            sessions: self.sessions(now),
             sessions_begun: self.service.sessions_begun(),
             slaves: loads.filter(|load| load.slave.is_some()).collect(),
             certificates: certificates(&self.service),
@@ -68,6 +73,16 @@ impl Monitored {
             facts.pool += backend.pool().census();
         }
         facts
+    }
+
+    /// Returns the sessions of this process and of all slave processes, the oldest first.
+    fn sessions(&self, now: Instant) -> Vec<Seen> {
+        let mut sessions = self.service.scoreboard.all(now);
+        if let Some(slaves) = &self.slaves {
+            sessions.extend(slaves.next());
+            sessions.sort_by_key(|seen| (seen.since, seen.session.number));
+        }
+        sessions
     }
 
     fn listeners(&self) -> Vec<String> {

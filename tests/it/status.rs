@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -257,6 +258,46 @@ fn prometheus_accepts_the_metrics_and_the_alert_rules_pass_their_tests() {
     for name in words(&(dashboard + &alerts)).filter(|word| word.starts_with("poolftpd_")) {
         let is_optional = name.starts_with("poolftpd_certificate");
         assert!(body.contains(&name) || is_optional, "{name} is no metric");
+    }
+}
+
+#[test]
+fn sessions_of_slave_processes_are_shown_with_their_transfers() {
+    let server = Running::at_socket();
+    fs::write(server.folder.path().join("root/big"), noise(64 << 20)).unwrap();
+    let host = format!("localhost:{}", server.address.port());
+    let mut slaves = Command::new(env!("CARGO_BIN_EXE_ftpslaves"));
+    let slaves = slaves.args(["--count", "1", &host]).stderr(Stdio::null());
+    let slaves = Killed(slaves.spawn().unwrap());
+    let status = server.expect("/status.json", "{\"slave\":1,\"process\":");
+    let mut client = RawClient::log_in(server.address);
+    let data = client.open_data();
+    assert!(client.ask("RETR big").starts_with("150 "));
+    let text = server.expect("/sessions.json", "\"state\":\"transfer\"");
+    for word in ["\"user\":\"anonymous\"", "\"verb\":\"RETR\"", "\"path\":\"/big\"", ".1-1\""] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(server.get("/").contains("RETR /big"));
+    // A slave process that hangs delays no response.
+    let (_, process) = status.split_once("\"process\":").unwrap();
+    let process: i32 = process.split(',').next().unwrap().parse().unwrap();
+    let process = Pid::from_raw(process).unwrap();
+    kill_process(process, Signal::STOP).unwrap();
+    server.expect("/sessions.json", "\"sessions\":[]");
+    kill_process(process, Signal::CONT).unwrap();
+    server.expect("/sessions.json", "\"path\":\"/big\"");
+    drop((data, client));
+    server.expect("/sessions.json", "\"sessions\":[]");
+    drop(slaves);
+}
+
+/// A process that is killed at the end.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
     }
 }
 
