@@ -165,7 +165,7 @@ fn table(
 ) {
     let _ = write!(
         text,
-        "<div class=\"wide\"><table id=\"{id}\"><caption>{caption}</caption><thead><tr>"
+        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table id=\"{id}\"><caption>{caption}</caption><thead><tr>"
     );
     for (name, class) in heads {
         let _ = write!(text, "<th scope=\"col\" class=\"{class}\">{name}</th>");

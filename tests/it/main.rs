@@ -53,6 +53,7 @@ mod several;
 mod shell;
 mod slaves;
 mod status;
+mod status_page;
 mod terminal;
 mod tidy;
 mod tls;

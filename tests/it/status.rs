@@ -9,10 +9,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::browser::Page;
 use crate::common::outside::{find, run_script, skip};
 use crate::common::raw::RawClient;
 use crate::common::{PATIENCE, noise, until};
@@ -20,14 +18,14 @@ use crate::common::{PATIENCE, noise, until};
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
 
 /// The real server with a status server at a Unix socket, or elsewhere.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    address: SocketAddr,
-    folder: TempDir,
+    pub(crate) address: SocketAddr,
+    pub(crate) folder: TempDir,
 }
 
 impl Running {
-    fn start(words: &[&str]) -> Self {
+    pub(crate) fn start(words: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("root")).unwrap();
         let replaced =
@@ -46,7 +44,7 @@ impl Running {
         Self { child, address, folder }
     }
 
-    fn at_socket() -> Self {
+    pub(crate) fn at_socket() -> Self {
         Self::start(&["--status", "unix:DIR/status", "--status-paths"])
     }
 
@@ -57,12 +55,12 @@ impl Running {
     }
 
     /// Returns the response to a request at the Unix socket.
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         exchange(self.open(), &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     /// Waits until the response contains a word.
-    fn expect(&self, path: &str, word: &str) -> String {
+    pub(crate) fn expect(&self, path: &str, word: &str) -> String {
         until(&format!("{word} in {path}"), || self.get(path).contains(word));
         self.get(path)
     }
@@ -166,7 +164,7 @@ fn requests_have_bounds_and_change_nothing() {
 }
 
 /// Returns a port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -303,53 +301,4 @@ impl Drop for Killed {
 
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').map(str::to_owned)
-}
-
-#[test]
-fn a_browser_shows_the_live_page_without_an_error_of_its_policy() {
-    let port = free_port();
-    let server = Running::start(&["--status", &port.to_string()]);
-    let Some(mut page) = Page::open(server.folder.path()) else {
-        return skip("chromium is not installed");
-    };
-    page.go_to(&format!("http://127.0.0.1:{port}/"));
-    // Who comes after the page was loaded is shown by its script.
-    let client = RawClient::log_in(server.address);
-    page.wait_for(
-        "document.querySelector('#sessions td[data-label=User]')?.textContent === 'anonymous'",
-    );
-    drop(client);
-    page.wait_for("document.querySelector('#sessions td') === null");
-    // The button is reached and pressed by the keyboard, and holds what is shown.
-    page.wait_for("!document.getElementById('hold').hidden");
-    until("the button is not reached by the keyboard", || {
-        page.press("Tab", "", 9);
-        page.value("document.activeElement.id") == "hold"
-    });
-    page.press(" ", " ", 32);
-    assert_eq!(page.value("document.getElementById('hold').ariaPressed"), "true");
-    assert_eq!(page.complaints(), Vec::<String>::new());
-}
-
-#[test]
-fn a_page_without_its_script_shows_the_sessions_in_320_pixels() {
-    let port = free_port();
-    let server = Running::start(&["--status", &port.to_string()]);
-    let Some(mut page) = Page::open(server.folder.path()) else {
-        return skip("chromium is not installed");
-    };
-    let _client = RawClient::log_in(server.address);
-    page.call("Emulation.setScriptExecutionDisabled", &json!({"value": true}));
-    let size = json!({"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": false});
-    page.call("Emulation.setDeviceMetricsOverride", &size);
-    // The server collects its sessions once a second.
-    until("the page does not show the session", || {
-        page.go_to(&format!("http://127.0.0.1:{port}/"));
-        page.value(
-            "document.querySelector('#sessions td[data-label=User]')?.textContent === 'anonymous'",
-        ) == true
-    });
-    assert_eq!(page.value("document.getElementById('hold').hidden"), true, "it does nothing");
-    page.wait_for("document.documentElement.scrollWidth === document.documentElement.clientWidth");
-    assert_eq!(page.complaints(), Vec::<String>::new());
 }
