@@ -260,6 +260,55 @@ fn prometheus_accepts_the_metrics_and_the_alert_rules_pass_their_tests() {
 }
 
 #[test]
+fn a_prometheus_scrapes_the_server_and_evaluates_the_rules() {
+    if find("prometheus").is_none() {
+        return skip("prometheus is not installed");
+    }
+    let port = free_port();
+    let server = Running::start(&["--status", &port.to_string()]);
+    let folder = server.folder.path();
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/prometheus/alerts.yml");
+    let config = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: ['{rules}']\n\
+         scrape_configs: [{{job_name: poolftpd, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+    );
+    fs::write(folder.join("prometheus.yml"), config).unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let _prometheus = Killed(
+        Command::new("prometheus")
+            .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+            .arg(format!("--web.listen-address={address}"))
+            .current_dir(folder)
+            .stderr(fs::File::create(folder.join("prometheus.log")).unwrap())
+            .spawn()
+            .unwrap(),
+    );
+    let ask = |path: &str| {
+        let Ok(stream) = TcpStream::connect(&address) else { return String::new() };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        exchange(
+            stream,
+            &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"),
+        )
+    };
+    let value = |query: &str, value: &str| {
+        let found = || ask(&format!("/api/v1/query?query={query}"));
+        until(&format!("{query} is not {value}"), || found().contains(&format!(",\"{value}\"]")));
+    };
+    value("up", "1");
+    value("poolftpd_root_up", "1");
+    RawClient::log_in(server.address).ask("QUIT");
+    value("poolftpd_logins_total{result=\"ok\"}", "1");
+    let rules = ask("/api/v1/rules");
+    assert!(
+        rules.contains("PoolftpdRootUnavailable") && !rules.contains("\"health\":\"err\""),
+        "{rules}"
+    );
+    drop(server);
+    value("up", "0");
+}
+
+#[test]
 fn sessions_of_slave_processes_are_shown_with_their_transfers() {
     let server = Running::at_socket();
     fs::write(server.folder.path().join("root/big"), noise(64 << 20)).unwrap();
