@@ -26,8 +26,8 @@ pub enum ArgumentError {
     Protocol,
     /// An unknown SITE command: 500.
     UnknownSite,
-    /// A SITE command that other servers have, but not this one: 504.
-    ForeignSite,
+    /// The SITE command of this name, which other servers have, but not this one: 504.
+    ForeignSite(&'static str),
 }
 
 /// The bytes after a verb; `None` when there are none.
@@ -65,4 +65,10 @@ impl<'a> Argument<'a> {
             .filter(|offset| i64::try_from(*offset).is_ok())
             .ok_or(ArgumentError::Malformed)
     }
+}
+
+/// Splits a text at its first space.
+pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = text.iter().position(|byte| *byte == b' ')?;
+    Some((text.get(..space)?, text.get(space + 1..)?))
 }

@@ -7,11 +7,13 @@ use zeroize::Zeroizing;
 
 use super::address::{self, Protocol, decimal, extended_port, host_port};
 
+use super::argument::split_word;
 pub use super::argument::{Argument, ArgumentError, PathName};
 use super::checksum::Algorithm;
 use super::line::append_escaped;
 use super::path::unquote;
 pub use super::selection::Selection;
+pub use super::site::Site;
 use super::time::TimeValue;
 
 /// A password. Its `Debug` does not show it, so it cannot get into a log, and it is wiped when dropped.
@@ -92,27 +94,6 @@ pub enum Setting {
 pub struct Range {
     pub first: u64,
     pub last: u64,
-}
-
-/// A SITE command of this server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Site {
-    /// `CHMOD 644 path`.
-    ChangeMode {
-        /// The permission bits.
-        mode: u32,
-        /// The file.
-        path: PathName,
-    },
-    /// `UTIME time path`, or `UTIME path atime mtime ctime UTC`.
-    SetTime {
-        /// The time of its last modification.
-        time: TimeValue,
-        /// The file.
-        path: PathName,
-    },
-    /// `HELP`.
-    Help,
 }
 
 /// A command: one variant for each.
@@ -350,66 +331,6 @@ impl Argument<'_> {
             _ => Err(ArgumentError::Malformed),
         }
     }
-
-    pub(super) fn site(self) -> Result<Command, ArgumentError> {
-        let bytes = self.bytes()?;
-        let (verb, rest) = split_word(bytes).unwrap_or((bytes, b""));
-        let site = match verb.to_ascii_uppercase().as_slice() {
-            b"HELP" => Site::Help,
-            b"CHMOD" => {
-                let (mode, path) = split_word(rest).ok_or(ArgumentError::Malformed)?;
-                Site::ChangeMode {
-                    mode: octal(mode).ok_or(ArgumentError::Malformed)?,
-                    path: Argument(Some(path)).path()?,
-                }
-            }
-            b"UTIME" => site_time(rest)?,
-            b"UMASK" | b"IDLE" | b"WHO" => return Err(ArgumentError::ForeignSite),
-            _ => return Err(ArgumentError::UnknownSite),
-        };
-        Ok(Command::Site(site))
-    }
-}
-
-fn site_time(rest: &[u8]) -> Result<Site, ArgumentError> {
-    if let Some(site) = site_three_times(rest) {
-        return Ok(site);
-    }
-    let (time, path) = split_word(rest).ok_or(ArgumentError::Malformed)?;
-    Ok(Site::SetTime {
-        time: short_time(time).ok_or(ArgumentError::Malformed)?,
-        path: Argument(Some(path)).path()?,
-    })
-}
-
-/// Parses the form of ncftp and Pure-FTPd: a path, three times (access, modification and inode change), `UTC`.
-fn site_three_times(rest: &[u8]) -> Option<Site> {
-    let mut words = rest.strip_suffix(b" UTC")?.rsplitn(4, |byte| *byte == b' ');
-    let times = [words.next()?, words.next()?, words.next()?].map(short_time);
-    let [Some(_), Some(time), Some(_)] = times else { return None };
-    Some(Site::SetTime { time, path: Argument(words.next()).path().ok()? })
-}
-
-/// Parses a `time-val` whose seconds may be omitted.
-fn short_time(text: &[u8]) -> Option<TimeValue> {
-    if text.len() == 12 {
-        TimeValue::parse(&[text, b"00"].concat())
-    } else {
-        TimeValue::parse(text)
-    }
-}
-
-/// Parses a mode in octal; only the permission bits are accepted.
-fn octal(digits: &[u8]) -> Option<u32> {
-    let text = str::from_utf8(digits)
-        .ok()
-        .filter(|text| (1..=5).contains(&text.len()) && !text.starts_with('+'))?;
-    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777)
-}
-
-pub(super) fn split_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let space = text.iter().position(|byte| *byte == b' ')?;
-    Some((text.get(..space)?, text.get(space + 1..)?))
 }
 
 impl Command {
@@ -430,8 +351,8 @@ impl Command {
             | Self::RemoveDirectory(path)
             | Self::Size(path)
             | Self::ModificationTime(path)
-            | Self::SetModificationTime { path, .. }
-            | Self::Site(Site::ChangeMode { path, .. } | Site::SetTime { path, .. }) => Some(path),
+            | Self::SetModificationTime { path, .. } => Some(path),
+            Self::Site(site) => site.path(),
             Self::StoreUnique(path)
             | Self::Available(path)
             | Self::MachineList(path)
@@ -514,9 +435,7 @@ impl Command {
             Self::Host(name) => format!("HOST {name}").into(),
             Self::Language(None) => "LANG".into(),
             Self::Language(Some(tag)) => format!("LANG {tag}").into(),
-            Self::Site(Site::ChangeMode { mode, path }) => with(&format!("SITE CHMOD {mode:o}"), &path.0),
-            Self::Site(Site::SetTime { time, path }) => [b"SITE UTIME ", path.0.as_slice(), format!(" {time} {time} {time} UTC").as_bytes()].concat(),
-            Self::Site(Site::Help) => "SITE HELP".into(),
+            Self::Site(site) => site.encode(),
             Self::ClientName => "CLNT poolftpd".into(),
         };
         let mut escaped = Vec::with_capacity(line.len());

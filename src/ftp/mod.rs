@@ -31,8 +31,11 @@ pub mod listing;
 pub mod path;
 #[doc(hidden)]
 pub mod pattern;
+mod permission;
 pub mod reply;
 mod selection;
+#[doc(hidden)]
+pub mod site;
 #[doc(hidden)]
 pub mod time;
 #[doc(hidden)]

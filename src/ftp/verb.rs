@@ -1,10 +1,14 @@
 //! The verb table: every verb, its argument, the login and permission it needs, when it is served, the pending state it
 //! keeps, its FEAT line, its parser.
 //!
-//! Each row holds everything known about its verb; HELP, FEAT, and the replies 500, 501, 502 and 530 come from it.
+//! Each row holds everything known about its verb; HELP, FEAT, and the replies 500, 501, 502 and 530 come from it. The
+//! commands of SITE have a table of their own, in `site`.
 
+use super::argument::{Argument, ArgumentError, split_word};
 use super::checksum::Algorithm;
-use super::command::{Argument, ArgumentError, Command, Site, split_word};
+use super::command::Command;
+pub use super::permission::Permission;
+use super::site::{self, Site};
 
 /// The login that a verb needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,22 +26,6 @@ pub enum When {
     Idle,
     /// At once, even during a transfer.
     Always,
-}
-
-/// The permission that an account needs for a verb; without it, 550.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "each name says it")]
-pub enum Permission {
-    List,
-    Read,
-    /// Create new files; replace none.
-    Create,
-    Write,
-    Append,
-    Delete,
-    Rename,
-    MakeDirectory,
-    ChangeAttributes,
 }
 
 /// The fate of the state that earlier commands left for a later one: the offset of REST, the range of RANG, the size of
@@ -171,9 +159,9 @@ pub static VERBS: &[Verb] = &[
     verb("SIZE", "pathname",               Member, Idle,   Takes,  Some(List),             Listed("SIZE"),        |a| Ok(Command::Size(a.path()?))),
     verb("MDTM", "[time] pathname",        Member, Idle,   Takes,  Some(List),             Listed("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
     verb("MFMT", "time pathname",          Member, Idle,   Takes,  Some(ChangeAttributes), Listed("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
-    verb("SITE", "CHMOD | UTIME | HELP",   Member, Idle,   Takes,  None,                   Unlisted,              |a| a.site()),
+    verb("SITE", "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::Site(Site::parse(a)?))),
     verb("FEAT", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::Features)),
-    verb("OPTS", "UTF8 ON | MLST | HASH",   Anyone, Idle,   Takes,  None,                   Listed("UTF8"),        |a| a.setting()),
+    verb("OPTS", "UTF8 ON | MLST | HASH",  Anyone, Idle,   Takes,  None,                   Listed("UTF8"),        |a| a.setting()),
     verb("CLNT", "name",                   Anyone, Idle,   Takes,  None,                   Listed("CLNT"),        |a| a.none(Command::ClientName)),
     verb("LANG", "[tag]",                  Anyone, Idle,   Takes,  None,                   Listed("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
     verb("SYST", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::System)),
@@ -181,8 +169,7 @@ pub static VERBS: &[Verb] = &[
     verb("NOOP", "",                       Anyone, Always, Keeps,  None,                   Unlisted,              |a| a.none(Command::Noop)),
     verb("ABOR", "",                       Member, Always, Takes,  None,                   Unlisted,              |a| a.none(Command::Abort)),
     unimplemented("SMNT"),
-    unimplemented("ADAT"), 
-     unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
+    unimplemented("ADAT"), unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
     unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),
     unimplemented("CSID"), unimplemented("RMDA"), unimplemented("XSEM"), unimplemented("XSEN"),
 ];
@@ -242,6 +229,15 @@ impl Verb {
         parse(argument).map_err(|error| Unserved::Argument(self, error))
     }
 
+    /// Returns the verb with the form of its argument, for replies.
+    #[must_use]
+    pub fn syntax(&self) -> String {
+        match self.name {
+            "SITE" => site::syntax(),
+            name => format!("{name} {}", self.argument).trim_end().to_owned(),
+        }
+    }
+
     /// Returns `true` if the verb is served, not only answered with 502.
     #[must_use]
     pub fn is_implemented(&self) -> bool {
@@ -262,7 +258,7 @@ impl Command {
     pub fn permission(&self) -> Option<Permission> {
         match self {
             Self::Status(Some(_)) => Some(List),
-            Self::Site(Site::ChangeMode { .. } | Site::SetTime { .. }) => Some(ChangeAttributes),
+            Self::Site(site) => site.permission(),
             _ => None,
         }
     }
@@ -343,6 +339,39 @@ mod tests {
         assert_eq!(told, served);
     }
 
+    /// The verbs of TLS, which transcripts do not play: `tests/it/tls.rs` does.
+    const OF_TLS: &str = "PBSZ PROT CCC";
+
+    #[test]
+    fn a_transcript_plays_every_verb_and_site_command_that_is_served() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+        let files = std::fs::read_dir(folder).unwrap();
+        let text: String =
+            files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("C: ").or_else(|| line.strip_prefix("C+: ")))
+            .collect();
+        let verbs = VERBS.iter().filter(|row| row.is_implemented()).map(|row| row.name.to_owned());
+        let sites = site::served().map(|row| format!("SITE {}", row.name));
+        for name in verbs.chain(sites).filter(|name| !OF_TLS.contains(name.as_str())) {
+            let is_played = lines.iter().any(|line| {
+                let rest = line.strip_prefix(name.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            });
+            assert!(is_played, "no transcript has {name}");
+        }
+    }
+
+    #[test]
+    fn the_protocol_page_names_every_site_command() {
+        let page = include_str!("../../docs/protocol.md");
+        let row = page.lines().find(|line| line.starts_with("| `SITE` |")).unwrap();
+        for command in site::SITE_COMMANDS {
+            assert!(row.contains(command.name), "{}: {row}", command.name);
+        }
+    }
+
     fn refused(line: &str) -> ArgumentError {
         match Command::parse(line.as_bytes()) {
             Err(Unserved::Argument(_, error)) => error,
@@ -374,7 +403,6 @@ mod tests {
             "EPSV x",
             "MFMT 2026 a",
             "SITE CHMOD 9 a",
-            "SITE CHMOD 77777 a",
             "ALLO x",
             "PORT 1,2,3",
         ] {
@@ -384,10 +412,6 @@ mod tests {
             assert_eq!(refused(line), ArgumentError::Unsupported, "{line}");
         }
         assert_eq!(refused("EPSV 3"), ArgumentError::Protocol);
-        assert_eq!(refused("SITE NUKE x"), ArgumentError::UnknownSite);
-        for line in ["SITE UMASK 022", "site idle 60", "SITE WHO"] {
-            assert_eq!(refused(line), ArgumentError::ForeignSite, "{line}");
-        }
         assert!(matches!(Command::parse(b"FOO"), Err(Unserved::Unknown)));
         assert!(matches!(Command::parse(b""), Err(Unserved::Unknown)));
         assert!(matches!(Command::parse(b"smnt x"), Err(Unserved::NotImplemented)));
@@ -414,20 +438,6 @@ mod tests {
         );
         assert_eq!(select("LIST -- -x"), Selection { path: path("-x"), ..Selection::default() });
         assert_eq!(select("list"), Selection::default());
-    }
-
-    #[test]
-    fn the_times_of_two_traditions_are_read() {
-        let read = |line: &str| match Command::parse(line.as_bytes()) {
-            Ok(Command::Site(Site::SetTime { time, path })) => (time.to_string(), path.0),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(
-            read("SITE UTIME 202611221611 a b"),
-            ("20261122161100".to_owned(), b"a b".to_vec())
-        );
-        let ncftp = read("SITE UTIME a b 20260101000000 20261122161139 20260101000000 UTC");
-        assert_eq!(ncftp, ("20261122161139".to_owned(), b"a b".to_vec()));
     }
 
     #[test]

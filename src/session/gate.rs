@@ -5,6 +5,7 @@ use zeroize::Zeroize;
 use crate::events::{Event, Severity, without_password};
 use crate::ftp::command::{Command, Setting, Site};
 use crate::ftp::line::Line;
+use crate::ftp::site;
 use crate::ftp::verb::Pending::Keeps;
 use crate::ftp::verb::{Access, Verb, is_http_request};
 use crate::ftp::{Code, Reply};
@@ -53,7 +54,7 @@ fn execute(cx: &mut Context, line: &[u8]) -> Answer {
     }
     match admit(cx, line) {
         Ok((verb, command)) => {
-            // OPTS HASH stands between RANG and HASH; the other settings of OPTS prepare no transfer.
+            // A client may send OPTS HASH after RANG and before HASH, so it keeps the range.
             let is_hash = matches!(command, Command::Set(Setting::Hash(_)));
             if verb.pending == Keeps || is_hash {
                 std::mem::swap(&mut cx.data.pending, &mut pending);
@@ -141,7 +142,7 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Language(tag)            => info::language(tag.as_deref()).into(),
         Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, files, path| member.change_mode(files, mode, path)),
         Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, files, path| member.site_set_time(files, time, path)),
-        Command::Site(Site::Help)         => Reply::new(Code::HELP, "SITE CHMOD mode path, UTIME time path, HELP").into(),
+        Command::Site(Site::Help)         => Reply::new(Code::HELP, site::syntax()).into(),
         Command::ClientName               => Reply::new(Code::OK, "Noted.").into(),
     }
 }

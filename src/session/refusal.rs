@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use crate::ftp::address::Protocol;
 use crate::ftp::command::ArgumentError;
 use crate::ftp::path::PathTooLong;
+use crate::ftp::site;
 use crate::ftp::verb::Unserved;
 use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
@@ -14,9 +15,6 @@ use crate::storage::UploadError;
 
 /// The text of the reply to a command that a permission refuses.
 const PERMISSION_DENIED: &str = "Permission denied.";
-
-/// The SITE commands that are served.
-const SITE_WORDS: &str = "use CHMOD, UTIME or HELP.";
 
 /// The reason for refusing a command.
 #[derive(Debug)]
@@ -199,10 +197,7 @@ fn unserved_reply(unserved: Unserved) -> Reply {
         Unserved::Unknown => (Code::UNKNOWN_COMMAND, "Command not understood.".to_owned()),
         Unserved::NotImplemented => (Code::NOT_IMPLEMENTED, "Command not implemented.".to_owned()),
         Unserved::Argument(verb, error) => match error {
-            ArgumentError::Malformed => (
-                Code::BAD_ARGUMENT,
-                format!("Syntax: {} {}", verb.name, verb.argument).trim_end().to_owned(),
-            ),
+            ArgumentError::Malformed => (Code::BAD_ARGUMENT, format!("Syntax: {}", verb.syntax())),
             ArgumentError::Unsupported => (
                 Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
                 format!("{} does not support this argument.", verb.name),
@@ -210,12 +205,13 @@ fn unserved_reply(unserved: Unserved) -> Reply {
             ArgumentError::Protocol => {
                 (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (1,2)".to_owned())
             }
-            ArgumentError::UnknownSite => {
-                (Code::UNKNOWN_COMMAND, format!("SITE command not understood; {SITE_WORDS}"))
-            }
-            ArgumentError::ForeignSite => (
+            ArgumentError::UnknownSite => (
+                Code::UNKNOWN_COMMAND,
+                format!("SITE command not understood; use {}.", site::names()),
+            ),
+            ArgumentError::ForeignSite(name) => (
                 Code::NOT_IMPLEMENTED_FOR_ARGUMENT,
-                format!("SITE UMASK, IDLE and WHO are not implemented; {SITE_WORDS}"),
+                format!("SITE {name} is not implemented; use {}.", site::names()),
             ),
         },
     };

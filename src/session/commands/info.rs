@@ -75,7 +75,7 @@ pub(in crate::session) fn status_of(cx: &Context, selection: Selection) -> Answe
 pub(in crate::session) fn help(verb: Option<&str>) -> Reply {
     match verb.map(|verb| Verb::find(verb.as_bytes())) {
         Some(Some(verb)) if verb.is_implemented() => {
-            Reply::new(Code::HELP, format!("Syntax: {} {}", verb.name, verb.argument).trim_end())
+            Reply::new(Code::HELP, format!("Syntax: {}", verb.syntax()))
         }
         Some(Some(verb)) => Reply::new(Code::HELP, format!("{} is not implemented.", verb.name)),
         Some(None) => Reply::new(Code::NOT_IMPLEMENTED, "Unknown command."),
