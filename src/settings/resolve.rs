@@ -24,7 +24,7 @@ impl Settings {
         let (mut config, mut problems) = (Config::default(), Vec::new());
         for row in ROWS {
             let Some(given) = self.get(row.id) else { continue };
-            if let Err(text) = row.put(&mut config, &given.texts) {
+            if let Err(text) = row.put(&mut config, &row.absolute(&given.texts)) {
                 problems.push(Problem { origin: given.origin.clone(), text });
             }
         }
@@ -38,23 +38,8 @@ impl Settings {
         (config, problems)
     }
 
-    /// Sets what follows from other settings.
+    /// Sets the values that follow from other settings.
     fn imply(&self, config: &mut Config) {
-        // A slave process may have another current directory.
-        let absolute = |path: &mut PathBuf| {
-            *path = std::path::absolute(&*path).unwrap_or_else(|_| std::mem::take(path));
-        };
-        config.users.iter_mut().for_each(absolute);
-        config.self_signed.iter_mut().for_each(absolute);
-        config.tls.client_authorities.iter_mut().for_each(absolute);
-        config.auth_socket.iter_mut().for_each(absolute);
-        config.virtual_hosts.iter_mut().flat_map(|host| &mut host.auth_socket).for_each(absolute);
-        config.hook_spool.iter_mut().for_each(absolute);
-        config.hook_key_file.iter_mut().for_each(absolute);
-        config.check_socket.iter_mut().for_each(absolute);
-        config.check_command.iter_mut().for_each(absolute);
-        config.control.iter_mut().for_each(absolute);
-        config.hook_command.iter_mut().for_each(absolute);
         if self.get("anonymous").is_none() {
             config.anonymous = !config.has_users();
         }
@@ -78,10 +63,6 @@ impl Settings {
         if config.tls.keys.iter().any(|files| is_half(&files.certificate) || is_half(&files.key)) {
             let text = "each --tls-cert needs a --tls-key, in the same order".to_owned();
             return Some(Problem { origin: self.whence(&["tls-key"]), text });
-        }
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-        for files in &mut config.tls.keys {
-            (files.certificate, files.key) = (absolute(&files.certificate), absolute(&files.key));
         }
         let needs = config.require_tls || config.listeners().iter().any(|listen| listen.tls);
         (needs && !config.has_certificate()).then(|| Problem {

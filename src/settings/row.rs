@@ -155,6 +155,16 @@ impl Row {
         (self.texts)(config, self.rules)
     }
 
+    /// Returns texts with absolute paths, because a slave process may have another current directory.
+    #[must_use]
+    pub(super) fn absolute(&self, texts: &[String]) -> Vec<String> {
+        let absolute = |text: &String| match std::path::absolute(text) {
+            Ok(path) if self.kind == Kind::Path => path.display().to_string(),
+            _ => text.clone(),
+        };
+        texts.iter().map(absolute).collect()
+    }
+
     /// Returns texts as they may be shown: without passwords.
     #[must_use]
     pub(super) fn shown(&self, texts: &[String]) -> Vec<String> {

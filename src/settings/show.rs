@@ -11,15 +11,8 @@ use super::table::ROWS;
 
 /// A setting as it is in effect: its texts, and their source.
 fn effective(settings: &Settings, config: &Config, row: &Row) -> (Vec<String>, Origin) {
-    let absolute = |text: &String| {
-        let path = std::path::absolute(text).map(|path| path.display().to_string());
-        path.unwrap_or_else(|_| text.clone())
-    };
     match settings.get(row.id) {
-        Some(given) if row.kind == Kind::Path => {
-            (given.texts.iter().map(absolute).collect(), given.origin.clone())
-        }
-        Some(given) => (row.shown(&given.texts), given.origin.clone()),
+        Some(given) => (row.shown(&row.absolute(&given.texts)), given.origin.clone()),
         // Lists have no default. The certificates of a configuration include the self-signed one, which is another row.
         None if row.is_list => (Vec::new(), Origin::Default),
         None => (row.texts(config), Origin::Default),

@@ -304,3 +304,13 @@ fn json_has_each_setting_with_its_source() {
     assert!(json.contains(r#""bind":{"value":null,"source":"default"}"#), "{json}");
     assert!(json.contains(r#""idle-timeout":{"value":"10m","#), "{json}");
 }
+
+#[test]
+fn a_relative_path_is_made_absolute_because_a_slave_may_have_another_directory() {
+    for row in ROWS.iter().filter(|row| row.kind == Kind::Path) {
+        let absolute = row.absolute(&["x".to_owned()]);
+        assert!(absolute.iter().all(|text| text.starts_with('/')), "{row:?}");
+    }
+    let words = row("users").unwrap();
+    assert_eq!(words.absolute(&[String::new()]), [String::new()]);
+}
