@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::lot::Token;
-use super::scheduler::{Alarm, Patience, Readiness};
+use super::scheduler::{Alarm, Readiness, WaitMode};
 use super::task::{Class, Watch};
 use crate::sys::{EpollSet, Timer, Wakeup};
 
@@ -55,7 +55,7 @@ impl Readiness for Epoll {
         self.alarm.set(remaining(at));
     }
 
-    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+    fn wait(&self, mode: WaitMode, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         let mut alarm = Alarm::Silent;
         let fire = |data| match data {
             POKE => {}
@@ -65,10 +65,10 @@ impl Readiness for Epoll {
                 fired.push((Token::from_bits(word), class));
             }
         };
-        match patience {
-            Patience::None => self.set.wait::<EVENTS_PER_WAIT_MAX>(Some(Duration::ZERO), fire)?,
-            Patience::Alone => self.set.wait::<EVENTS_PER_WAIT_MAX>(None, fire)?,
-            Patience::Shared => self.set.wait::<1>(None, fire)?,
+        match mode {
+            WaitMode::None => self.set.wait::<EVENTS_PER_WAIT_MAX>(Some(Duration::ZERO), fire)?,
+            WaitMode::Alone => self.set.wait::<EVENTS_PER_WAIT_MAX>(None, fire)?,
+            WaitMode::Shared => self.set.wait::<1>(None, fire)?,
         }
         Ok(alarm)
     }

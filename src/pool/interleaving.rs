@@ -11,7 +11,7 @@ use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
 use super::lot::Token;
-use super::scheduler::{Alarm, Patience, Readiness, Scheduler, WorkerState};
+use super::scheduler::{Alarm, Readiness, Scheduler, WaitMode, WorkerState};
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SCHEDULES: usize = 3000;
@@ -47,7 +47,7 @@ impl Readiness for Arc<Descriptor> {
 
     fn set_alarm(&self, _: Instant) {}
 
-    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+    fn wait(&self, mode: WaitMode, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         let mut state = self.state.lock().unwrap();
         loop {
             if state.readable
@@ -56,7 +56,7 @@ impl Readiness for Arc<Descriptor> {
                 fired.push((token, Class::Interactive));
                 return Ok(Alarm::Silent);
             }
-            if std::mem::take(&mut state.poked) || patience == Patience::None {
+            if std::mem::take(&mut state.poked) || mode == WaitMode::None {
                 return Ok(Alarm::Silent);
             }
             state = self.changed.wait(state).unwrap();

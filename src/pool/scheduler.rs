@@ -25,9 +25,9 @@ pub(super) trait Readiness {
     /// Sets the alarm to ring once at this time; replaces the time that was set before.
     fn set_alarm(&self, at: Instant);
 
-    /// Adds the events that have fired to `fired`, and returns whether the alarm has rung. With patience, waits until
+    /// Adds the events that have fired to `fired`, and returns whether the alarm has rung. Unless the mode is `None`, waits until
     /// an event fires, the alarm rings, or a poke comes. Each event is reported to one worker only.
-    fn wait(&self, patience: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm>;
+    fn wait(&self, mode: WaitMode, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm>;
 
     /// Ends the wait of one worker, or else the next wait that begins.
     fn notify_one(&self);
@@ -35,7 +35,7 @@ pub(super) trait Readiness {
 
 /// The way a worker waits for readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum WaitMode {
     /// Does not wait, because the worker has a turn to run; takes all events.
     None,
     /// Waits, and takes all events, because no other worker waits.
@@ -192,8 +192,8 @@ impl<R: Readiness> Scheduler<R> {
             // A worker that pushes a task looks for idle workers afterwards. So either it sees this worker, or this
             // worker sees the task.
             if !self.ready.has_turn() {
-                let patience = if others == 0 { Patience::Alone } else { Patience::Shared };
-                self.look(patience, state, clock);
+                let mode = if others == 0 { WaitMode::Alone } else { WaitMode::Shared };
+                self.look(mode, state, clock);
             }
             self.idle.fetch_sub(1, Ordering::SeqCst);
         }
@@ -204,7 +204,7 @@ impl<R: Readiness> Scheduler<R> {
     fn pick(&self, state: &mut WorkerState, clock: &impl Fn() -> Instant) -> Option<Due> {
         state.turns += 1;
         if state.turns > INTERACTIVE_STREAK_MAX {
-            self.look(Patience::None, state, clock);
+            self.look(WaitMode::None, state, clock);
         }
         if let Some(due) = self.ready.take_interactive(&mut state.picker) {
             return Some(due);
@@ -212,17 +212,17 @@ impl<R: Readiness> Scheduler<R> {
         if !self.ready.has_turn() {
             return None;
         }
-        self.look(Patience::None, state, clock);
+        self.look(WaitMode::None, state, clock);
         let WorkerState { picker, .. } = state;
         self.ready.take_interactive(picker).or_else(|| self.ready.take_bulk(picker))
     }
 
     /// Moves the tasks whose events have fired, and those whose deadline has come, to the ready queue.
-    fn look(&self, patience: Patience, state: &mut WorkerState, clock: &impl Fn() -> Instant) {
+    fn look(&self, mode: WaitMode, state: &mut WorkerState, clock: &impl Fn() -> Instant) {
         state.turns = 0;
         // Waiting on our own descriptors fails only for passing reasons, such as a signal; the next look sees the
         // events.
-        let Ok(alarm) = self.readiness.wait(patience, &mut state.fired) else { return };
+        let Ok(alarm) = self.readiness.wait(mode, &mut state.fired) else { return };
         if state.fired.is_empty() && alarm == Alarm::Silent {
             return;
         }
@@ -390,7 +390,7 @@ impl<R: Readiness> Scheduler<R> {
 
     /// Looks for readiness without waiting, as a worker does between two turns.
     pub(super) fn try_look(&self, state: &mut WorkerState, clock: impl Fn() -> Instant) {
-        self.look(Patience::None, state, &clock);
+        self.look(WaitMode::None, state, &clock);
     }
 
     /// Returns the number of ready tasks, the number of parked tasks, their earliest deadline, and the alarm's time.

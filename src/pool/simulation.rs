@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::lot::Token;
 use super::ready::INTERACTIVE_STREAK_MAX;
-use super::scheduler::{Alarm, Patience, Readiness, Scheduler, WorkerState};
+use super::scheduler::{Alarm, Readiness, Scheduler, WaitMode, WorkerState};
 use super::task::{Admitted, Class, Task, Turn, Watch};
 
 const SEEDS: u64 = 1000;
@@ -219,7 +219,7 @@ impl Readiness for Simulated {
         self.world.lock().alarm = Some(at);
     }
 
-    fn wait(&self, _: Patience, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+    fn wait(&self, _: WaitMode, fired: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         let mut world = self.world.lock();
         fired.append(&mut world.fired);
         if world.alarm.is_some_and(|alarm| alarm <= world.now) {
@@ -299,7 +299,7 @@ impl Readiness for Never {
         Ok(())
     }
     fn set_alarm(&self, _: Instant) {}
-    fn wait(&self, _: Patience, _: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
+    fn wait(&self, _: WaitMode, _: &mut Vec<(Token, Class)>) -> io::Result<Alarm> {
         Ok(Alarm::Silent)
     }
     fn notify_one(&self) {}
