@@ -12,8 +12,8 @@ use crate::net::control::{ControlConnection, Disconnect};
 use crate::pool::{Call, Watch};
 
 use super::context::Context;
+use super::data::record::AfterTransfer;
 use super::refusal::Refusal;
-use super::transfer::record::AfterTransfer;
 
 /// An activity of a session.
 ///

@@ -13,12 +13,12 @@ use crate::ftp::{Code, Reply};
 use super::activities::closing::{dismiss, quit};
 use super::activities::waiting::{change, look};
 use super::activity::{Answer, Next};
-use super::commands::{data, files, hash, info, listings, login, security, transfers};
+use super::commands::{files, hash, info, listings, login, parameters, security, transfers};
 use super::context::Context;
+use super::data::listing::Format;
 use super::member::Member;
 use super::parameters::Pending;
 use super::refusal::Refusal;
-use super::transfer::listing::Format;
 
 /// Carries out a command line and queues its reply.
 pub(super) fn serve(cx: &mut Context, line: Line) -> Next {
@@ -98,15 +98,15 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::ChangeDirectory(path)    => files::change_directory(cx, path),
         Command::ChangeToParent           => files::change_to_parent(cx),
         Command::PrintDirectory           => files::print_directory(cx).into(),
-        Command::Type(representation)     => data::set_type(cx, representation).into(),
+        Command::Type(representation)     => parameters::set_type(cx, representation).into(),
         Command::Structure                => Reply::new(Code::OK, "Structure set to F.").into(),
-        Command::Mode(mode)               => data::set_mode(cx, mode).into(),
-        Command::Port(address)            => data::port(cx, address).into(),
-        Command::ExtendedPort(address)    => data::extended_port(cx, address).into(),
-        Command::Passive                  => data::passive(cx).into(),
-        Command::ExtendedPassive(wanted)  => data::extended_passive(cx, wanted).into(),
-        Command::Restart(offset)          => data::restart(cx, offset).into(),
-        Command::Range(range)             => data::range(cx, range).into(),
+        Command::Mode(mode)               => parameters::set_mode(cx, mode).into(),
+        Command::Port(address)            => parameters::port(cx, address).into(),
+        Command::ExtendedPort(address)    => parameters::extended_port(cx, address).into(),
+        Command::Passive                  => parameters::passive(cx).into(),
+        Command::ExtendedPassive(wanted)  => parameters::extended_passive(cx, wanted).into(),
+        Command::Restart(offset)          => parameters::restart(cx, offset).into(),
+        Command::Range(range)             => parameters::range(cx, range).into(),
         Command::Hash(path)               => hash::hash(cx, path, pending.range),
         Command::Checksum { algorithm, path, from, to } => hash::checksum(cx, algorithm, path, (from, to)),
         Command::Available(path)          => look(cx, move |member, files| member.available(files, path.as_ref())),
@@ -114,7 +114,7 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Store(path)              => transfers::store(cx, path, verb, pending).into(),
         Command::StoreUnique(path)        => transfers::store_unique(cx, path, verb, pending).into(),
         Command::Append(path)             => transfers::append(cx, path, verb, pending).into(),
-        Command::Allocate(size)           => data::allocate(cx, size).into(),
+        Command::Allocate(size)           => parameters::allocate(cx, size).into(),
         Command::Delete(path)             => change(cx, path, Member::delete),
         Command::RenameFrom(path)         => files::rename_from(cx, path),
         Command::RenameTo(path)           => change(cx, path, move |member, files, path| member.rename_to(files, path, pending.rename.as_ref())),
@@ -133,12 +133,12 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::SetModificationTime { time, path } => change(cx, path, move |member, files, path| member.set_modification_time(files, time, path)),
         Command::Features                 => info::features(cx).into(),
         Command::Set(Setting::Utf8)       => Reply::new(Code::OK, "UTF8 set to ON.").into(),
-        Command::Set(Setting::Facts(names)) => data::select_facts(cx, &names).into(),
+        Command::Set(Setting::Facts(names)) => parameters::select_facts(cx, &names).into(),
         Command::Set(Setting::Hash(name)) => hash::select(cx, name.as_deref()).into(),
         Command::System                   => Reply::new(Code::SYSTEM, "UNIX Type: L8").into(),
         Command::Help(verb)               => info::help(verb.as_deref()).into(),
         Command::Noop                     => Reply::new(Code::OK, "Done.").into(),
-        Command::Abort                    => data::abort(cx).into(),
+        Command::Abort                    => parameters::abort(cx).into(),
         Command::Language(tag)            => info::language(tag.as_deref()).into(),
         Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, files, path| member.change_mode(files, mode, path)),
         Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, files, path| member.site_set_time(files, time, path)),

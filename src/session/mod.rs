@@ -10,6 +10,7 @@ mod activities;
 mod activity;
 mod commands;
 mod context;
+mod data;
 mod gate;
 mod identity;
 mod idle;
@@ -24,7 +25,6 @@ mod stop_phase;
 mod tests;
 mod throttle;
 mod tls_state;
-mod transfer;
 
 use std::fmt;
 use std::mem;
@@ -41,12 +41,12 @@ use crate::pool::{Call, Class, Task, Turn, Watch};
 
 use activity::{Activity, Listens, Next};
 use context::{Context, Flow};
+use data::{BULK_BYTES, INTERACTIVE_BYTES};
 use identity::Identity;
 use idle::Idle;
 use parameters::DataSettings;
 pub use service::{Checkers, Meter, Security, Service};
 use tls_state::TlsState;
-use transfer::{BULK_BYTES, INTERACTIVE_BYTES};
 
 /// Maximum number of steps in one turn; a command takes one step.
 const STEPS_PER_TURN_MAX: u32 = 32;

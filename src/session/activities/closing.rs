@@ -7,7 +7,7 @@ use crate::net::control::Disconnect;
 use crate::pool::Watch;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
-use crate::session::transfer::record::AfterTransfer;
+use crate::session::data::record::AfterTransfer;
 
 /// Maximum time for the client to receive the last replies.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -14,15 +14,15 @@ use crate::net::passive::PassiveListener;
 use crate::pool::{Class, Watch};
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
+use crate::session::data::record::{AfterTransfer, TransferRecord};
+use crate::session::data::{INTERACTIVE_BYTES, TransferData};
 use crate::session::parameters::Route;
 use crate::session::refusal::Refusal;
-use crate::session::transfer::record::{AfterTransfer, TransferRecord};
-use crate::session::transfer::{INTERACTIVE_BYTES, TransferData};
 
 use super::ending::{Ending, aborted};
 use super::keeping::end;
 use super::polling::{Polled, poll};
-use super::transfer;
+use super::transferring;
 
 /// Time left to the client after another host has connected to its passive port.
 ///
@@ -87,7 +87,7 @@ pub(in crate::session) fn begin_with(
     let opening = match cx.data.route.take().ok_or(Refusal::NoRoute)? {
         Route::Open { connection } => {
             cx.reply(&Reply::new(Code::DATA_CONNECTION_OPEN, text));
-            return Ok(transfer::begin(cx, connection, record, data));
+            return Ok(transferring::begin(cx, connection, record, data));
         }
         Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
         Route::Active { to, .. } => Opening::connect(cx.control.local(), to),
@@ -206,7 +206,7 @@ impl Connecting {
                     // Fails on a broken connection, which is detected when data moves.
                     let _set = connection.hold_nothing_back();
                 }
-                transfer::begin(cx, connection, self.record, self.data)
+                transferring::begin(cx, connection, self.record, self.data)
             }
             Ok(Opened::Pending(mut opening)) => {
                 if let Some(from) = opening.take_stranger() {

@@ -5,7 +5,7 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::session::activity::Next;
 use crate::session::context::Context;
-use crate::session::transfer::record::TransferRecord;
+use crate::session::data::record::TransferRecord;
 
 use super::closing::after_transfer;
 

@@ -22,8 +22,8 @@ use crate::pool::{Class, Job, Watch};
 use crate::scan::Finding;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
-use crate::session::transfer::receive::FileReceiver;
-use crate::session::transfer::record::{AfterTransfer, TransferRecord};
+use crate::session::data::receive::FileReceiver;
+use crate::session::data::record::{AfterTransfer, TransferRecord};
 use crate::spool::Stored;
 use crate::storage::{
     ABORTED, ClientState, Committed, Completeness, Content, Durability, Go, Pending, Writer,

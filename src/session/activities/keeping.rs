@@ -9,10 +9,10 @@ use crate::ftp::{Code, Reply};
 use crate::net::copy::Fault;
 use crate::session::activity::Next;
 use crate::session::context::Context;
+use crate::session::data::TransferData;
+use crate::session::data::receive::FileReceiver;
+use crate::session::data::record::TransferRecord;
 use crate::session::refusal::fault_reply;
-use crate::session::transfer::TransferData;
-use crate::session::transfer::receive::FileReceiver;
-use crate::session::transfer::record::TransferRecord;
 use crate::storage::ABORTED;
 
 use super::ending::{Ending, aborted, finish};

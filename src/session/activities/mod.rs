@@ -10,5 +10,5 @@ mod keeping;
 pub(super) mod logging_in;
 mod polling;
 pub(super) mod status;
-mod transfer;
+mod transferring;
 pub(super) mod waiting;

@@ -11,8 +11,8 @@ use crate::ftp::{Code, Reply};
 use crate::net::control::Disconnect;
 use crate::session::activity::Listens;
 use crate::session::context::Context;
+use crate::session::data::record::AfterTransfer;
 use crate::session::refusal::Refusal;
-use crate::session::transfer::record::AfterTransfer;
 
 /// The result of reading the control connection during an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::net::control::Disconnect;
 use crate::pool::{Class, Watch};
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
-use crate::session::transfer::listing::Lister;
+use crate::session::data::listing::Lister;
 use crate::storage::Progress;
 
 use super::closing::dismiss_idle;

@@ -18,11 +18,11 @@ use crate::net::data::DataHandle;
 use crate::pool::{Call, Class, Job, Watch};
 use crate::session::activity::{Activity, Answer, Listens, Next};
 use crate::session::context::Context;
+use crate::session::data::BULK_BYTES;
+use crate::session::data::record::TransferRecord;
 use crate::session::member::Member;
 use crate::session::patience::{CallWait, RunningCall};
 use crate::session::refusal::Refusal;
-use crate::session::transfer::BULK_BYTES;
-use crate::session::transfer::record::TransferRecord;
 use crate::storage::{Files, Pending};
 
 /// Interval at which a session that was woken early checks whether its call has returned.

@@ -7,9 +7,9 @@ use crate::session::activities::status::StatusListing;
 use crate::session::activities::waiting::ask;
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
+use crate::session::data::listing::{Format, Lister};
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
-use crate::session::transfer::listing::{Format, Lister};
 use crate::storage::Files;
 
 use super::hash;

@@ -7,12 +7,12 @@ use crate::session::activities::connecting::begin;
 use crate::session::activities::waiting::ask;
 use crate::session::activity::Answer;
 use crate::session::context::Context;
+use crate::session::data::TransferData;
+use crate::session::data::listing::{Format, Lister};
+use crate::session::data::record::TransferRecord;
+use crate::session::data::text::Text;
 use crate::session::member::Member;
 use crate::session::refusal::Refusal;
-use crate::session::transfer::TransferData;
-use crate::session::transfer::listing::{Format, Lister};
-use crate::session::transfer::record::TransferRecord;
-use crate::session::transfer::text::Text;
 use crate::storage::Files;
 
 /// LIST and NLST: sends a listing for people or of names.

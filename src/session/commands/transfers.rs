@@ -7,14 +7,14 @@ use crate::session::activities::connecting::{begin, begin_with};
 use crate::session::activities::waiting::ask;
 use crate::session::activity::{Answer, Next};
 use crate::session::context::Context;
+use crate::session::data::TransferData;
+use crate::session::data::receive::FileReceiver;
+use crate::session::data::record::TransferRecord;
+use crate::session::data::send::FileSender;
+use crate::session::data::text::Text;
 use crate::session::member::Member;
 use crate::session::parameters::Pending;
 use crate::session::refusal::Refusal;
-use crate::session::transfer::TransferData;
-use crate::session::transfer::receive::FileReceiver;
-use crate::session::transfer::record::TransferRecord;
-use crate::session::transfer::send::FileSender;
-use crate::session::transfer::text::Text;
 use crate::storage::{Files, Reader, Start, Writer};
 
 /// RETR: sends a file.

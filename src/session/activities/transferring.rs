@@ -15,11 +15,11 @@ use crate::pool::{Class, Watch};
 use crate::scoreboard::CurrentTransfer;
 use crate::session::activity::{Activity, Listens, Next};
 use crate::session::context::Context;
+use crate::session::data::record::TransferRecord;
+use crate::session::data::{BULK_BYTES, INTERACTIVE_BYTES, TransferData};
 use crate::session::parameters::Route;
 use crate::session::refusal::fault_reply;
 use crate::session::service::Metered;
-use crate::session::transfer::record::TransferRecord;
-use crate::session::transfer::{BULK_BYTES, INTERACTIVE_BYTES, TransferData};
 use crate::storage::TransferRates;
 
 use super::ending::{Ending, aborted, complete, finish};
