@@ -24,7 +24,7 @@ pub(super) struct Idle;
 
 impl Activity for Idle {
     fn name(&self) -> &'static str {
-        "commands"
+        "idle"
     }
 
     fn advance(self: Box<Self>, cx: &mut Context, _: &mut usize) -> Result<Next, Disconnect> {
