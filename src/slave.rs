@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::balancer::control::connect;
+use crate::balancer::control_client::connect;
 use crate::balancer::handover::{Channel, Claim};
 use crate::balancer::registry::{CLIENT, COMMAND};
 use crate::balancer::request::Request;
@@ -52,7 +52,7 @@ pub enum Ending {
 }
 
 /// The reason why the connection to one master ended.
-enum Disconnect {
+enum RegistrationEnd {
     /// The master is gone without sending stop.
     Lost,
     /// The master sent stop, or `stop` was rung.
@@ -109,9 +109,9 @@ impl Slave {
                 }
                 None => self.start(assignment)?,
             };
-            let parting = serve(&channel, &mut current, stop, &clock);
+            let end = serve(&channel, &mut current, stop, &clock);
             serving = Some(current);
-            if matches!(parting, Disconnect::Stopped) {
+            if matches!(end, RegistrationEnd::Stopped) {
                 break;
             }
         }
@@ -227,14 +227,14 @@ fn serve(
     serving: &mut RunningSlave,
     stop: &Shutdown,
     clock: &impl Fn() -> Instant,
-) -> Disconnect {
+) -> RegistrationEnd {
     let mut reported = None;
     let mut report_at = clock();
     loop {
         if stop.is_triggered() {
             // Fails if the master is gone, which is harmless.
             let _sent = channel.send(b"leaving", &[]);
-            return Disconnect::Stopped;
+            return RegistrationEnd::Stopped;
         }
         match channel.receive() {
             Ok(Some((message, mut descriptors))) => {
@@ -267,12 +267,12 @@ fn serve(
                         serving.server.reopen_log();
                         continue;
                     }
-                    (b"stop", ..) => return Disconnect::Stopped,
+                    (b"stop", ..) => return RegistrationEnd::Stopped,
                     _ => {}
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(None) | Err(_) => return Disconnect::Lost,
+            Ok(None) | Err(_) => return RegistrationEnd::Lost,
         }
         let server = &serving.server;
         let load = server.balancer().loads().first().copied();
