@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::balancer::control::{self, Asked, Selection, program_of};
+use crate::balancer::control_client::{self, Asked, Selection, program_of};
 use crate::balancer::identity::Program;
 use crate::balancer::takeover::{Predecessor, TAKE_OVER};
 use crate::sandbox::user_id;
@@ -62,7 +62,7 @@ pub fn update(config: &Config, words: &[String], replaces: bool) -> Result<Strin
     };
     if !replaces && program.is_some() && program == Program::of_this_process() {
         let asked = Asked::Port { selection, otherwise: None };
-        return control::ask(&asked, &["text", "reload"].join(control::SEPARATOR));
+        return control_client::ask(&asked, &["text", "reload"].join(control_client::SEPARATOR));
     }
     let process = start_apart(words)?;
     Ok(format!("replaced by process {process}\n"))

@@ -17,7 +17,7 @@ use crossbeam_channel::Sender;
 use rustix::fs::Mode;
 use rustix::net::SocketAddrUnix;
 
-use super::control::WHERE;
+use super::control_client::WHERE;
 use super::handover::{Channel, socket};
 use super::request::Request;
 use crate::net::listener::{PAUSE, Shutdown};

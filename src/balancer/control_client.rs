@@ -1,5 +1,5 @@
-//! The other end of `ftpserver ctl`: finds the running servers, and sends one a command over the socket of its slave
-//! processes.
+//! The client of `ftpserver ctl`: finds the running servers, and sends a command to one of them. The command goes to the
+//! Unix socket at which slave processes register.
 
 use std::io;
 use std::net::IpAddr;

@@ -8,7 +8,7 @@
 
 mod backend;
 pub mod command_socket;
-pub mod control;
+pub mod control_client;
 pub mod handover;
 pub mod identity;
 pub mod local_backend;

@@ -16,7 +16,7 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use super::backend::{Backend, Dispatcher, Load, Unavailable};
-use super::control::{ADOPT_BANS, PART, SEPARATOR, WHERE};
+use super::control_client::{ADOPT_BANS, PART, SEPARATOR, WHERE};
 use super::handover::{Channel, Claim, RegistrationSocket};
 use super::identity::{Program, ServerIdentity};
 use super::request::{Request, receive_answer};

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_acceptconn;
 
-use super::control::{Running, SEPARATOR, running};
+use super::control_client::{Running, SEPARATOR, running};
 use super::handover::{Channel, Of};
 use super::request::{FAILED, Request, send, wait};
 use crate::sys::Interest;

@@ -13,7 +13,7 @@ use argh::FromArgs;
 use crossbeam_channel::bounded;
 use listenfd::ListenFd;
 use poolftpd::Server;
-use poolftpd::internal::balancer::control::{self, Asked, Selection};
+use poolftpd::internal::balancer::control_client::{self, Asked, Selection};
 use poolftpd::internal::balancer::takeover::{Predecessor, TAKE_OVER};
 use poolftpd::internal::check::{self, Environment, Finding, Request};
 use poolftpd::internal::cli;
@@ -340,10 +340,10 @@ fn control() -> ExitCode {
     let form = if arguments.json { "json" } else { "text" };
     let words: Vec<&str> =
         std::iter::once(form).chain(arguments.command.iter().map(String::as_str)).collect();
-    let command = words.join(control::SEPARATOR);
+    let command = words.join(control_client::SEPARATOR);
     let repeats = words == ["text", "top"] && io::stdout().is_terminal();
     loop {
-        match control::ask(&asked, &command) {
+        match control_client::ask(&asked, &command) {
             Ok(answer) if repeats => cli::print(&format!("{CLEAR_SCREEN}{answer}")),
             Ok(answer) => {
                 cli::print(&answer);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use crate::balancer::control::{ADOPT_BANS, PART, SEPARATOR, SESSIONS};
+use crate::balancer::control_client::{ADOPT_BANS, PART, SEPARATOR, SESSIONS};
 use crate::balancer::request::{Answer, Request};
 use crate::balancer::takeover::TAKE_OVER;
 use crate::events::Event;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::acceptors::Acceptors;
 use crate::balancer::Balancer;
-use crate::balancer::control::{PART, SEPARATOR};
+use crate::balancer::control_client::{PART, SEPARATOR};
 use crate::balancer::local_backend::LocalBackend;
 use crate::balancer::registry::Registry;
 use crate::reload::Live;

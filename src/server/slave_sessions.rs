@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
-use crate::balancer::control::{PART, SEPARATOR, SESSIONS};
+use crate::balancer::control_client::{PART, SEPARATOR, SESSIONS};
 use crate::balancer::registry::Registry;
 use crate::scoreboard::{Seen, from_records};
 
