@@ -118,9 +118,9 @@ impl State {
 
     /// Takes offers back from a slave that is gone or lets them wait for too long.
     ///
-    /// A slave becomes silent only if an offer was taken back: then the slave finds the claim taken, and reports at
-    /// once. A slave that has taken all its claims at this very moment has nothing to report while its load is
-    /// unchanged.
+    /// The slave counts as silent only if an offer was in fact taken back. Such a slave finds the claim taken and sends
+    /// a report, which ends the silence. A slave that has just taken all its claims might send none, because it reports
+    /// only changes of its load, and would stay silent for ever.
     fn take_back(&mut self, now: Instant) -> Vec<Offer> {
         let is_late = self.offers.front().is_some_and(|oldest| oldest.until <= now);
         if !(is_late || self.silent || self.gone) {

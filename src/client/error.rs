@@ -40,7 +40,7 @@ pub struct ClientError {
     more: String,
     /// The server's reply, if one caused the error.
     pub reply: Option<Reply>,
-    /// Set if the error must not be retried, or not once more.
+    /// Set if the command must not be retried: a retry cannot help, or was the last one allowed.
     pub(super) is_final: bool,
     /// Set if no connection to the port of the server was made.
     pub(super) is_unreached: bool,

@@ -23,8 +23,8 @@ use super::support::{Parameters, Support};
 #[cfg(feature = "cli")]
 use super::{interrupt::Interrupt, notices::Notices};
 
-/// Time that a reply of a transfer which came to another command has for being followed by that command's own reply.
-const STRAY_PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum wait for another reply after one that may belong to an earlier command.
+const STRAY_REPLY_WAIT: Duration = Duration::from_secs(1);
 
 /// User and password.
 #[derive(Debug, Clone)]
@@ -223,9 +223,10 @@ impl Link {
         Ok(self.later_reply(is_stray)?.unwrap_or(reply))
     }
 
-    /// Returns the reply that follows one of which it is not sure that it belongs to the last command.
+    /// Returns the next reply, if one arrives soon, for a command whose reply is doubtful: it may be the late reply to an
+    /// earlier command. Returns `None` at once if it is not.
     pub(super) fn later_reply(&mut self, is_doubtful: bool) -> Result<Option<Reply>, ClientError> {
-        if is_doubtful { self.control.reply_within(STRAY_PATIENCE) } else { Ok(None) }
+        if is_doubtful { self.control.reply_within(STRAY_REPLY_WAIT) } else { Ok(None) }
     }
 
     /// Sends a command that must succeed; `what` begins the message if it does not.

@@ -23,7 +23,8 @@ use super::tls_state::TlsState;
 /// The parts of a session, except its activity.
 #[derive(Debug)]
 pub(super) struct Context {
-    /// The time at which the turn began. A call of the file system may end the step of a later turn, with its time.
+    /// The time at which the current turn began. A step that goes on in a later turn, after a file system call, sees the
+    /// time of that turn.
     pub(super) now: Instant,
     pub(super) service: Arc<Service>,
     pub(super) control: ControlConnection,
