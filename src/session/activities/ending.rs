@@ -5,7 +5,9 @@ use crate::ftp::command::Mode;
 use crate::ftp::{Code, Reply};
 use crate::session::activity::Next;
 use crate::session::context::Context;
+use crate::session::data::receive::FileReceiver;
 use crate::session::data::record::TransferRecord;
+use crate::storage::ClientState;
 
 use super::closing::after_transfer;
 
@@ -19,6 +21,10 @@ pub(super) enum Ending {
     /// The two replies to ABOR.
     Aborted,
 }
+
+/// Judges an upload whose data has ended, and of whose client this is known. Activities that lead to another judgement
+/// get it as a value, because `judging` stands above them.
+pub(super) type Judge = fn(&mut Context, TransferRecord, Box<FileReceiver>, ClientState) -> Next;
 
 /// Ends a transfer: logs it, queues its reply and that to ABOR, and does what was requested meanwhile.
 pub(super) fn finish(

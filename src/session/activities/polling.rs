@@ -97,3 +97,13 @@ pub(super) fn poll_abort(cx: &mut Context) -> Result<Polled, Disconnect> {
     cx.control.hold(line);
     Ok(Polled::Nothing)
 }
+
+/// Returns whether commands can be read now.
+pub(super) fn reads_now(cx: &Context, then: AfterTransfer) -> bool {
+    Listens::during_transfer(then, &cx.control) == Listens::Urgent && !cx.control.is_congested()
+}
+
+/// Returns the reply to STAT while an upload is being stored.
+pub(super) fn storing() -> Reply {
+    Reply::new(Code::STATUS, "Storing the received data.")
+}

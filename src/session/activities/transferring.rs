@@ -1,5 +1,5 @@
 //! Transfers, from the data connection to 226. Data moves in slices; the data connection is closed first, then 226 is
-//! queued. `connecting` covers the time before, `finishing` the end of an upload.
+//! queued. `connecting` covers the time before, `judging` the end of an upload.
 
 use std::io;
 use std::task::Poll;
@@ -25,7 +25,7 @@ use crate::storage::TransferRates;
 use super::ending::{Ending, aborted, complete, finish};
 use super::polling::{Polled, poll};
 use super::waiting::call;
-use super::{finishing, keeping};
+use super::{judging, keeping};
 
 /// Maximum number of bytes per bulk turn of a transfer that has moved fewer than [`YOUNG_BYTES`]. Files of a few MiB
 /// that are fetched at once then finish at similar times.
@@ -283,7 +283,7 @@ impl Transfer {
         }
         let remark = data.remark();
         match data {
-            TransferData::Receive(receiver) => finishing::conclude(cx, record, receiver),
+            TransferData::Receive(receiver) => judging::begin(cx, record, receiver),
             TransferData::Send(_) | TransferData::SendText(_) => {
                 let mut reply = complete(cx);
                 if let Some(remark) = remark {

@@ -1,12 +1,16 @@
 //! A transfer as its replies and its log line describe it.
 
+use std::path::PathBuf;
 use std::time::Instant;
+
+use jiff::Timestamp;
 
 use crate::events::{Event, Outcome, TransferEvent};
 use crate::ftp::command::Type;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Reply, VirtualPath};
 use crate::session::context::Context;
+use crate::spool::Stored;
 
 /// The next action after a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,5 +49,20 @@ impl TransferRecord {
         let event = TransferEvent { verb: verb.name, path, bytes, took, outcome, reply, is_text };
         cx.log(&Event::Transfer(&event));
         cx.presence.end_transfer();
+    }
+
+    /// Describes an upload for programs of the administrator; `file` is its path on this machine.
+    pub(in crate::session) fn stored(&self, cx: &Context, file: Option<PathBuf>) -> Stored {
+        Stored {
+            time: Timestamp::now(),
+            session: cx.identity.session.to_string(),
+            user: cx.identity.user.as_deref().unwrap_or_default().to_vec(),
+            host: cx.identity.served_host.as_deref().map(str::to_owned),
+            client: cx.identity.peer.ip(),
+            verb: self.verb.name,
+            path: self.path.as_bytes().to_vec(),
+            file,
+            bytes: self.bytes,
+        }
     }
 }
