@@ -16,7 +16,6 @@ use super::activity::{Answer, Next};
 use super::commands::{files, hash, info, listings, login, parameters, security, transfers};
 use super::context::Context;
 use super::data::listing::Format;
-use super::member::Member;
 use super::parameters::Pending;
 use super::refusal::Refusal;
 
@@ -109,28 +108,28 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Range(range)             => parameters::range(cx, range).into(),
         Command::Hash(path)               => hash::hash(cx, path, pending.range),
         Command::Checksum { algorithm, path, from, to } => hash::checksum(cx, algorithm, path, (from, to)),
-        Command::Available(path)          => look(cx, move |member, files| member.available(files, path.as_ref())),
+        Command::Available(path)          => look(cx, move |member, files| files::available(member, files, path.as_ref())),
         Command::Retrieve(path)           => transfers::retrieve(cx, path, verb, pending),
         Command::Store(path)              => transfers::store(cx, path, verb, pending).into(),
         Command::StoreUnique(path)        => transfers::store_unique(cx, path, verb, pending).into(),
         Command::Append(path)             => transfers::append(cx, path, verb, pending).into(),
         Command::Allocate(size)           => parameters::allocate(cx, size).into(),
-        Command::Delete(path)             => change(cx, path, Member::delete),
+        Command::Delete(path)             => change(cx, path, files::delete),
         Command::RenameFrom(path)         => files::rename_from(cx, path),
-        Command::RenameTo(path)           => change(cx, path, move |member, files, path| member.rename_to(files, path, pending.rename.as_ref())),
-        Command::MakeDirectory(path)      => change(cx, path, Member::make_directory),
-        Command::RemoveDirectory(path)    => change(cx, path, Member::remove_directory),
+        Command::RenameTo(path)           => change(cx, path, move |member, files, path| files::rename_to(member, files, path, pending.rename.as_ref())),
+        Command::MakeDirectory(path)      => change(cx, path, files::make_directory),
+        Command::RemoveDirectory(path)    => change(cx, path, files::remove_directory),
         Command::List(selection)          => listings::list(cx, selection, Format::Long, verb),
         Command::NameList(selection)      => listings::list(cx, selection, Format::Names, verb),
         Command::MachineListDirectory(at) => listings::machine_list_directory(cx, at, verb),
         Command::MachineList(path)        => { let facts = cx.data.parameters.facts;
-                                               look(cx, move |member, files| member.machine_list(files, path.as_ref(), facts)) }
+                                               look(cx, move |member, files| files::machine_list(member, files, path.as_ref(), facts)) }
         Command::Status(None)             => info::status(cx).into(),
         Command::Status(Some(selection))  => info::status_of(cx, selection),
         Command::Size(path)               => { let chosen = cx.data.parameters.chosen_type;
-                                               look(cx, move |member, files| member.size(files, &path, chosen)) }
+                                               look(cx, move |member, files| files::size(member, files, &path, chosen)) }
         Command::ModificationTime(path)   => files::modification_time(cx, path),
-        Command::SetModificationTime { time, path } => change(cx, path, move |member, files, path| member.set_modification_time(files, time, path)),
+        Command::SetModificationTime { time, path } => change(cx, path, move |member, files, path| files::set_modification_time(member, files, time, path)),
         Command::Features                 => info::features(cx).into(),
         Command::Set(Setting::Utf8)       => Reply::new(Code::OK, "UTF8 set to ON.").into(),
         Command::Set(Setting::Facts(names)) => parameters::select_facts(cx, &names).into(),
@@ -140,8 +139,8 @@ fn dispatch(cx: &mut Context, verb: &'static Verb, command: Command, pending: Pe
         Command::Noop                     => Reply::new(Code::OK, "Done.").into(),
         Command::Abort                    => parameters::abort(cx).into(),
         Command::Language(tag)            => info::language(tag.as_deref()).into(),
-        Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, files, path| member.change_mode(files, mode, path)),
-        Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, files, path| member.site_set_time(files, time, path)),
+        Command::Site(Site::ChangeMode { mode, path }) => change(cx, path, move |member, files, path| files::change_mode(member, files, mode, path)),
+        Command::Site(Site::SetTime { time, path })    => change(cx, path, move |member, files, path| files::site_set_time(member, files, time, path)),
         Command::Site(Site::Help)         => Reply::new(Code::HELP, site::syntax()).into(),
         Command::ClientName               => Reply::new(Code::OK, "Noted.").into(),
     }
