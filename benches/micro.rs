@@ -62,7 +62,7 @@ fn main() {
         identity: (2049, 1_234_567),
         owner: 0,
         group: 0,
-        linked: false,
+        link: None,
     };
     measure("an entry as LIST writes it", 100_000, |count| {
         let (mut out, mut days, now) = (Vec::new(), Days::default(), Timestamp::UNIX_EPOCH);

@@ -92,7 +92,7 @@ impl Root {
             // The place of a mount stays.
             return EntryPermissions { content: root.allowed().at(&path), name: Permissions::NONE };
         }
-        if entry.linked {
+        if entry.link.is_some() {
             return self.permissions_to(&path).unwrap_or(none);
         }
         let name = self.allowed().to_name(&path);

@@ -68,7 +68,7 @@ impl Rights {
     /// followed by the server alone, within its root, so the mode bits decide for their targets.
     fn asked(directory: &OwnedFd, entry: &Entry) -> Option<Self> {
         let process = Process::current();
-        if entry.owner == process.user || process.overrides.all || entry.linked {
+        if entry.owner == process.user || process.overrides.all || entry.link.is_some() {
             return None;
         }
         let asked = |access| allows(directory.as_fd(), &entry.name, access);
@@ -131,7 +131,7 @@ impl Surroundings {
     /// checked.
     #[must_use]
     pub fn let_replace(&self, entry: &Entry) -> bool {
-        self.writable || entry.linked
+        self.writable || entry.link.is_some()
     }
 
     /// Returns true if an entry can be removed or renamed.
@@ -164,7 +164,7 @@ mod tests {
             identity: (1, 1),
             owner,
             group,
-            linked: false,
+            link: None,
         }
     }
 

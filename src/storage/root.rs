@@ -10,7 +10,7 @@
 //! public functions of these three are the interface for another kind of storage: open at an offset to read or write,
 //! stat, list, rename, remove.
 
-use std::ffi::{CStr, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
@@ -28,7 +28,7 @@ use cap_std::fs::{
 use jiff::Timestamp;
 use rustix::fs::{
     Access, AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_OMIT,
-    accessat, openat, statat,
+    accessat, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -584,7 +584,9 @@ fn look_at(
         let path = path.join(name.to_bytes()).ok();
         let target = path.and_then(|path| root.directory.metadata(real(&path).ok()?).ok());
         if let Some(target) = target {
-            *into = Entry { linked: true, ..entry(name.to_bytes().to_vec(), &target) };
+            let link = readlinkat(within, name, Vec::new()).map(CString::into_bytes);
+            let link = Some(link.unwrap_or_default());
+            *into = Entry { link, ..entry(name.to_bytes().to_vec(), &target) };
             return true;
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn entry(name: Vec<u8>, metadata: &Metadata) -> Entry {
         identity: (metadata.dev(), metadata.ino()),
         owner: metadata.uid(),
         group: metadata.gid(),
-        linked: false,
+        link: None,
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn entry_of(name: Vec<u8>, stat: &Stat) -> Entry {
         identity: (stat.st_dev, stat.st_ino),
         owner: stat.st_uid,
         group: stat.st_gid,
-        linked: false,
+        link: None,
     }
 }
 

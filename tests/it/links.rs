@@ -4,6 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use crate::common::TestServer;
+use crate::common::raw::RawClient;
+use crate::listings::list;
 use crate::odd_servers::OddServer;
 use crate::programs::client_in;
 
@@ -109,6 +111,57 @@ fn links_of_our_server_end_walks_and_can_be_entered() {
     assert_eq!(mode, 0o700);
     let (status, out, errors) = run("cd tree/same; ls; rm -r /tree/sub/up /tree/same; cd /; find");
     assert_eq!(status, 0, "{errors}");
-    assert!(out.starts_with("file\nup/\n"), "{out}");
+    assert!(out.starts_with("file\nup\n"), "{out}");
     assert!(server.path("tree/sub/file").exists() && !server.path("tree/same").exists());
+}
+
+#[test]
+fn a_link_to_a_directory_is_listed_as_a_link_and_one_to_a_file_as_the_file() {
+    let server = TestServer::writable();
+    fs::create_dir(server.path("sub")).unwrap();
+    server.write("sub/file", "abc");
+    for (target, name) in [("sub", "way"), ("./sub", "a b;c"), ("sub/file", "copy"), ("no", "gone")]
+    {
+        symlink(target, server.path(name)).unwrap();
+    }
+    fs::create_dir(server.path("s p")).unwrap();
+    symlink("s p", server.path("odd")).unwrap();
+    let mut client = RawClient::log_in(server.address());
+    let (text, _) = list(&mut client, "LIST");
+    let line = |name: &str| {
+        let found = text.lines().find(|line| line.split(" -> ").next().unwrap().ends_with(name));
+        found.unwrap_or_else(|| panic!("{name} in {text}"))
+    };
+    for (name, begin, end) in [
+        (" way", "lrwx", " way -> sub"),
+        (" a b;c", "lrwx", " a b;c -> ./sub"),
+        (" odd", "lrwx", " odd -> s p"),
+        (" copy", "-rw", " copy"),
+        (" gone", "lrwx", " gone"),
+        (" sub", "drwx", " sub"),
+    ] {
+        let line = line(name);
+        assert!(line.starts_with(begin) && line.ends_with(end), "{line}");
+    }
+    let (facts, _) = list(&mut client, "MLSD");
+    for (kind, name) in [
+        ("OS.unix=slink:sub", "way"),
+        ("OS.unix=slink:./sub", "a b;c"),
+        ("OS.unix=slink", "odd"),
+        ("OS.unix=slink", "gone"),
+        ("dir", "sub"),
+    ] {
+        let end = format!("; {name}");
+        let line = facts.lines().find(|line| line.ends_with(&end)).unwrap();
+        assert!(line.contains(&format!("type={kind};")), "{line}");
+    }
+    let copy = facts.lines().find(|line| line.ends_with("; copy")).unwrap();
+    assert!(copy.contains("type=file;size=3;"), "{copy}");
+    let folder = tempfile::tempdir().unwrap();
+    let port = server.address().port().to_string();
+    let (status, _, errors) =
+        client_in(folder.path(), &["-c", "mirror . copy", "127.0.0.1", &port], "");
+    assert_eq!(fs::read_link(folder.path().join("copy/way")).unwrap().to_str(), Some("sub"));
+    assert_eq!(fs::read(folder.path().join("copy/copy")).unwrap(), b"abc");
+    assert!(matches!(status, 0 | 6), "{errors}");
 }

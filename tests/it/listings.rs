@@ -7,7 +7,7 @@ use crate::common::TestServer;
 use crate::common::raw::{RawClient, read_all};
 
 /// Returns the text of a listing, and its final reply.
-fn list(client: &mut RawClient, line: &str) -> (String, String) {
+pub(crate) fn list(client: &mut RawClient, line: &str) -> (String, String) {
     let data = client.open_data();
     let reply = client.ask(line);
     assert!(reply.starts_with("150 "), "{reply}");
@@ -16,7 +16,8 @@ fn list(client: &mut RawClient, line: &str) -> (String, String) {
 
 /// Returns the headings and the names of a long listing.
 fn outline(text: &str) -> Vec<&str> {
-    text.lines().map(|line| line.rsplit(' ').next().unwrap()).collect()
+    let name = |line| str::split(line, " -> ").next().unwrap_or_default();
+    text.lines().map(|line| name(line).rsplit(' ').next().unwrap()).collect()
 }
 
 #[test]

@@ -27,14 +27,17 @@ pub struct Entry {
     pub owner: u32,
     /// The ID of its group.
     pub group: u32,
-    /// True if the name is a symbolic link; the other fields then describe its target.
-    pub linked: bool,
+    /// The text of the symbolic link, if the name is one; the other fields then describe its target.
+    pub link: Option<Vec<u8>>,
 }
 
 impl Entry {
-    /// Appends its LIST line: `-rw-r--r--   1 ftp      ftp          1234 Nov 22 16:11 name`.
-    pub fn list_line(&self, now: Timestamp, days: &mut Days, out: &mut Vec<u8>) {
+    /// Appends its LIST line: `-rw-r--r--   1 ftp      ftp          1234 Nov 22 16:11 name`. Returns the
+    /// number of bytes behind the name.
+    pub fn list_line(&self, now: Timestamp, days: &mut Days, out: &mut Vec<u8>) -> usize {
+        let link = self.shown_link();
         out.push(match self.kind {
+            _ if link.is_some() => b'l',
             Kind::File => b'-',
             Kind::Directory => b'd',
             Kind::Link => b'l',
@@ -49,7 +52,20 @@ impl Entry {
         out.push(b' ');
         days.list_date(self.modified, now, out);
         out.push(b' ');
-        self.name_line(out);
+        out.extend_from_slice(&self.name);
+        let end = out.len();
+        if let Some(target) = link.filter(|target| !target.iter().any(u8::is_ascii_control)) {
+            out.extend_from_slice(b" -> ");
+            out.extend_from_slice(target);
+        }
+        out.extend_from_slice(b"\r\n");
+        out.len() - end
+    }
+
+    /// Returns the text of a link that is shown as a link: one to a directory. Clients that walk a tree, or remove one,
+    /// must not enter it. A link to a file is shown as that file, with its size.
+    fn shown_link(&self) -> Option<&[u8]> {
+        self.link.as_deref().filter(|_| self.kind == Kind::Directory)
     }
 
     /// Appends its NLST line: the name.
@@ -64,7 +80,7 @@ impl Entry {
             match fact {
                 Fact::Type => {
                     out.extend_from_slice(b"type=");
-                    out.extend_from_slice(self.type_fact().as_bytes());
+                    self.type_fact(out);
                 }
                 Fact::Size if self.kind != Kind::File => continue,
                 Fact::Size => {
@@ -101,13 +117,22 @@ impl Entry {
         out.extend_from_slice(name);
     }
 
-    /// Returns the `type` fact of this entry.
-    fn type_fact(&self) -> &'static str {
-        match self.kind {
-            Kind::File => "file",
-            Kind::Directory => "dir",
-            Kind::Link => "OS.unix=slink",
-            Kind::Other => "OS.unix=special",
+    /// Appends the value of the `type` fact (RFC 3659 §7.5.1). The target of a link is left out if clients could take it
+    /// for other facts, or for the name.
+    fn type_fact(&self, out: &mut Vec<u8>) {
+        let kind: &[u8] = match self.kind {
+            Kind::Directory if self.shown_link().is_some() => b"OS.unix=slink",
+            Kind::File => b"file",
+            Kind::Directory => b"dir",
+            Kind::Link => b"OS.unix=slink",
+            Kind::Other => b"OS.unix=special",
+        };
+        out.extend_from_slice(kind);
+        let is_plain =
+            |byte: &u8| byte.is_ascii_graphic() && !b";=".contains(byte) || *byte >= 0x80;
+        if let Some(target) = self.shown_link().filter(|target| target.iter().all(is_plain)) {
+            out.push(b':');
+            out.extend_from_slice(target);
         }
     }
 }

@@ -26,7 +26,7 @@ fn entry(name: &[u8], kind: Kind, size: u64) -> Entry {
         identity: (1, 255),
         owner: 0,
         group: 0,
-        linked: false,
+        link: None,
     }
 }
 

@@ -96,19 +96,15 @@ struct Place {
 impl Lines {
     fn add(&mut self, scribe: &mut Scribe, entry: &Entry) {
         let begin = self.text.len();
-        scribe.write(entry, &mut self.text);
-        // In every format the name comes last, before the line end.
-        let name = self.text.len().saturating_sub(entry.name.len() + LINE_END.len());
+        let behind_name = scribe.write(entry, &mut self.text);
         let line = begin..self.text.len();
-        self.places.push_back(Place { name: name..line.end, line });
+        let end = line.end.saturating_sub(behind_name);
+        self.places.push_back(Place { name: end.saturating_sub(entry.name.len())..end, line });
     }
 
     fn sort(&mut self) {
         let name = |place: &Place| self.text.get(place.name.clone());
-        self.places.make_contiguous().sort_unstable_by(|one, other| {
-            let without_end = |place| name(place).and_then(|text| text.strip_suffix(LINE_END));
-            without_end(one).cmp(&without_end(other))
-        });
+        self.places.make_contiguous().sort_unstable_by(|one, other| name(one).cmp(&name(other)));
     }
 
     /// Appends the next lines, at most `most`.
@@ -148,9 +144,10 @@ impl Scribe {
         }
     }
 
-    fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) {
+    /// Appends the line of an entry, and returns the number of bytes behind its name.
+    fn write(&mut self, entry: &Entry, out: &mut Vec<u8>) -> usize {
         match self.format {
-            Format::Long => entry.list_line(self.now, &mut self.days, out),
+            Format::Long => return entry.list_line(self.now, &mut self.days, out),
             Format::Names => {
                 out.extend_from_slice(&self.prefix);
                 entry.name_line(out);
@@ -164,6 +161,7 @@ impl Scribe {
                 out.extend_from_slice(LINE_END);
             }
         }
+        LINE_END.len()
     }
 }
 
@@ -380,8 +378,9 @@ impl Lister {
                     return Ok(Progress::More);
                 }
                 let Some(mut directory) = rest else { return Ok(Progress::End) };
-                let progress =
-                    self.read_some(&mut directory, |scribe, entry| scribe.write(entry, out))?;
+                let progress = self.read_some(&mut directory, |scribe, entry| {
+                    scribe.write(entry, out);
+                })?;
                 let rest = (progress != Progress::End).then_some(directory);
                 self.source = Source::Writing { lines: Lines::default(), rest };
                 Ok(progress)

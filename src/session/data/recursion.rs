@@ -39,7 +39,7 @@ impl Recursion {
         }
         self.entries += 1;
         // SECURITY: a directory behind a link is listed only at its own place, so links cannot form loops.
-        if entry.kind == Kind::Directory && !entry.linked {
+        if entry.kind == Kind::Directory && entry.link.is_none() {
             self.note(&entry.name);
         }
         true
@@ -120,7 +120,7 @@ mod tests {
             identity: (1, 1),
             owner: 0,
             group: 0,
-            linked: false,
+            link: None,
         }
     }
 
@@ -130,7 +130,7 @@ mod tests {
         for name in [b"b", b"a"] {
             assert!(recursion.admits(&directory(name)));
         }
-        assert!(recursion.admits(&Entry { linked: true, ..directory(b"link") }));
+        assert!(recursion.admits(&Entry { link: Some(b"to".to_vec()), ..directory(b"link") }));
         assert_eq!(recursion.next(), Some(b"a".as_slice()));
         assert!(recursion.admits(&directory(b"x")));
         assert_eq!(recursion.next(), Some(b"a/x".as_slice()));

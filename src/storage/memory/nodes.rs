@@ -144,7 +144,7 @@ impl Nodes {
             identity: (DEVICE, node.identity),
             owner: geteuid().as_raw(),
             group: getegid().as_raw(),
-            linked: false,
+            link: None,
         })
     }
 
