@@ -355,6 +355,15 @@ fn bookmarks_settings_and_the_start_file_are_kept() {
     let (status, out, errors) = client_in(folder.path(), &["-c", "pwd", "place"], "");
     assert_eq!((status, out.as_str()), (0, "/dir\n"), "{errors}");
     assert_eq!(run(&server, folder.path(), &[], "bookmark -d place; bookmark").1, "");
+    // The words of lftp are no names.
+    let words =
+        "cd dir; bookmark add one; bookmark add two ftp://h/; bookmark del one; bookmark list";
+    let (status, out, errors) = run(&server, folder.path(), &[], words);
+    let listed: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!((status, listed), (0, vec!["two", "ftp://h/"]), "{errors}");
+    for line in ["bookmark add", "bookmark one two three", "bookmark del no; bookmark del two"] {
+        assert_eq!(run(&server, folder.path(), &[], line).0, 2, "{line}");
+    }
     fs::write(folder.path().join("a"), "mine").unwrap();
     let start = folder.path().join(".config/ftpclient/rc");
     fs::write(start, "# mine\nset clobber on\n").unwrap();

@@ -143,28 +143,38 @@ const DELETE: Flag = Flag::short('d', "delete the bookmark").or("delete");
 
 pub(in crate::client::shell) static BOOKMARK: ShellCommand =
     ShellCommand::new("bookmark", bookmark, "print the bookmarks, or add one for 'open'")
-        .words(0, 2, Names::Bookmark, "[NAME [URL]]")
+        .words(0, 3, Names::Bookmark, "[list | [add] NAME [URL] | del NAME]")
         .flags(&[DELETE])
         .example("bookmark music ftp://ftp.example.net/pub/music/");
 
+/// Lists, adds or deletes bookmarks. The first word may be one of the subcommands of lftp.
 fn bookmark(shell: &mut Shell, given: &Given) -> Done {
     let mut all = bookmarks();
-    let Some(name) = given.text(0)? else {
+    let (word, deletes) = match given.text(0)? {
+        None | Some("list") => (None, false),
+        Some("add") => (Some(1), false),
+        Some("del" | "delete") => (Some(1), true),
+        Some(_) => (Some(0), given.has(&DELETE)),
+    };
+    let Some(word) = word else {
         let line = |bookmark: &Bookmark| format!("{:<20}{}\n", bookmark.name, bookmark.url);
         shell.print(&all.iter().map(line).collect::<Vec<_>>().concat());
         return Ok(Flow::Continue);
+    };
+    let (Some(name), true) = (given.text(word)?, given.words().len() <= word + 2) else {
+        return Err(ClientError::usage("usage: bookmark [list | [add] NAME [URL] | del NAME]"));
     };
     if name.is_empty() || name.contains(|letter: char| letter.is_control() || letter == '/') {
         return Err(ClientError::usage(format!("'{}' is not a name", shown(name.as_bytes()))));
     }
     let before = all.len();
     all.retain(|bookmark| bookmark.name != name);
-    if given.has(&DELETE) {
+    if deletes {
         if all.len() == before {
             return Err(ClientError::usage(format!("no bookmark '{name}'")));
         }
     } else {
-        let url = match given.text(1)? {
+        let url = match given.text(word + 1)? {
             Some(url) => url.to_owned(),
             None => shell.url()?,
         };
