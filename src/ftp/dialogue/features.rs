@@ -26,7 +26,12 @@ pub struct Features {
     pub utf8: bool,
     /// PRET: the server wants to know the transfer before PASV.
     pub pre_transfer: bool,
+    /// Useful facts of MLST and MLSD, if the server sends some of them only when asked to.
+    facts: Option<String>,
 }
+
+/// Facts that a client makes use of (RFC 3659 §7.5).
+const USEFUL_FACTS: [&str; 5] = ["TYPE", "SIZE", "MODIFY", "UNIQUE", "UNIX.MODE"];
 
 impl Features {
     /// Reads the reply to FEAT. A server without FEAT has none of these features.
@@ -53,6 +58,14 @@ impl Features {
             self.hash_crc32 = rest.split(';').any(|name| is_crc32(name.trim_end_matches('*')));
             self.hash = rest.split(';').find_map(|name| Algorithm::named(name.strip_suffix('*')?));
         }
+        if verb == "MLST" {
+            let is_useful = |fact: &&str| USEFUL_FACTS.contains(&fact.trim_end_matches('*'));
+            let facts: Vec<&str> = rest.split(';').filter(is_useful).collect();
+            // The star marks the facts that the server sends.
+            let lacks_any = facts.iter().any(|fact| !fact.ends_with('*'));
+            let select = |fact: &&str| format!("{};", fact.trim_end_matches('*').to_lowercase());
+            self.facts = lacks_any.then(|| facts.iter().map(select).collect());
+        }
         let found = Algorithm::ALL.into_iter().find(|algorithm| {
             verb == algorithm.verb() || (verb == "XSHA" && *algorithm == Algorithm::Sha1)
         });
@@ -61,9 +74,13 @@ impl Features {
     }
 }
 
-/// FEAT, and OPTS UTF8 ON where the server offers UTF-8.
+/// FEAT, OPTS UTF8 ON where the server offers UTF-8, and OPTS MLST where it leaves out useful facts.
 #[derive(Debug, Default)]
-pub struct FeatureQuery(Option<Features>);
+pub struct FeatureQuery {
+    features: Option<Features>,
+    /// Settings that are still to be sent, the next one last.
+    settings: Vec<Setting>,
+}
 
 impl Dialogue for FeatureQuery {
     type Outcome = Features;
@@ -73,17 +90,17 @@ impl Dialogue for FeatureQuery {
     }
 
     fn reply(&mut self, reply: Reply) -> Result<Step<Features>, Refused> {
-        if let Some(features) = self.0.take() {
-            // This is the reply to OPTS, which does not matter.
-            return Ok(Step::Done(features));
-        }
-        let features = Features::parse(&reply);
-        if !features.utf8 {
-            return Ok(Step::Done(features));
-        }
-        self.0 = Some(features);
-        // Some servers use UTF-8 only when asked to.
-        Ok(Step::Send(Command::Set(Setting::Utf8)))
+        // Another reply than the first is one to OPTS, which does not matter.
+        let features = self.features.take().unwrap_or_else(|| {
+            let features = Features::parse(&reply);
+            self.settings.extend(features.facts.clone().map(Setting::Facts));
+            // Some servers use UTF-8 only when asked to.
+            self.settings.extend(features.utf8.then_some(Setting::Utf8));
+            features
+        });
+        let Some(setting) = self.settings.pop() else { return Ok(Step::Done(features)) };
+        self.features = Some(features);
+        Ok(Step::Send(Command::Set(setting)))
     }
 }
 
@@ -110,6 +127,17 @@ mod tests {
         assert_eq!(transcript.sent, ["FEAT", "OPTS UTF8 ON"]);
         let features = transcript.end.unwrap();
         assert!(features.machine_listing && features.set_modified && features.ranges);
+    }
+
+    #[test]
+    fn facts_that_are_left_out_are_asked_for() {
+        let text = "Features:\n MLST Type*;Size*;Modify*;Perm*;UNIX.mode;UNIX.uid;\n UTF8\nEnd";
+        let replies = [(211, text), (200, "on"), (200, "these")];
+        let transcript = run(FeatureQuery::default(), &replies);
+        let facts = "OPTS MLST type;size;modify;unix.mode;";
+        assert_eq!(transcript.sent, ["FEAT", "OPTS UTF8 ON", facts]);
+        let text = "Features:\n MLST Type*;Size*;UNIX.mode*;UNIX.uid;\nEnd";
+        assert_eq!(run(FeatureQuery::default(), &[(211, text)]).sent, ["FEAT"]);
     }
 
     #[test]
