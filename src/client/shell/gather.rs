@@ -178,7 +178,11 @@ impl RemoteGathering<'_> {
                 file.file.size = size.unwrap_or_default();
                 self.gathered.files.push(file);
             }
-            Some(EntryKind::Link | EntryKind::Other) => {
+            Some(EntryKind::Link) => {
+                self.bar
+                    .note(&format!("{}: a link, skipped; 'mirror' copies links", shown(&remote)));
+            }
+            Some(EntryKind::Other) => {
                 self.bar.note(&format!("{}: skipped, neither file nor directory", shown(&remote)));
             }
         }

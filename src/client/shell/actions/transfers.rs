@@ -134,7 +134,8 @@ fn get_several(shell: &mut Shell, given: &Given, rules: SeveralRules) -> Done {
     let (words, into) = sources(given);
     let folder = into.map_or_else(|| shell.local.clone(), |into| shell.local.join(home(&into)));
     if !folder.is_dir() {
-        let what = format!("{}: not a directory", shown(folder.as_os_str().as_encoded_bytes()));
+        let wrong = if folder.exists() { "not a directory" } else { "no such directory" };
+        let what = format!("{}: {wrong}", shown(folder.as_os_str().as_encoded_bytes()));
         return Err(ClientError::new(ErrorKind::Local, what));
     }
     let mut files = Vec::new();
