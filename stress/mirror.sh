@@ -2,12 +2,12 @@
 # How long do copies of trees and of large files take, compared with other clients?
 # A good answer: ftpclient is the fastest in each row, the second run transfers nothing and takes less than lftp's time, and
 # over a delay less than half of it.
-# Usage: stress/mirror.sh [ROUNDS=3] [DELAY_MS=20]
+# Usage: stress/mirror.sh [ROUNDS=3] [DELAY_MS=20] [FILES=2000]
 #
 # All clients take turns in each round, with one server. Needs root, python3, and a kernel with network namespaces and TUN
 # devices. Without lftp, rclone or curl, their columns are empty.
 . "$(dirname "$0")/lib.sh"
-rounds=${1:-3} delay=${2:-20}
+rounds=${1:-3} delay=${2:-20} files=${3:-2000}
 skip() { echo "SKIP mirror: $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "it makes network namespaces, for which it must be root"
 here_ns=mirror-$$-here there_ns=mirror-$$-there
@@ -32,7 +32,6 @@ read -r line <"$work/relay" || skip "this kernel has no TUN devices"
 
 chmod 755 "$work"
 mkdir -p "$work/root/tree" "$work/root/flat"
-files=2000
 # 50 directories of 40 files, and one directory of as many files.
 for folder in $(seq 50); do
     mkdir "$work/root/tree/$folder"
