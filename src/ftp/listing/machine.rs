@@ -36,8 +36,10 @@ pub(super) fn facts(line: &[u8]) -> Reading {
             b"unique" => listed.unique = Some(value.to_vec()).filter(|unique| !unique.is_empty()),
             b"size" | b"sizd" => listed.size = decimal(value.trim_ascii()),
             b"unix.mode" => {
-                let value = String::from_utf8_lossy(value);
-                listed.mode = u32::from_str_radix(&value, 8).ok().map(|mode| mode & 0o7777);
+                let value = String::from_utf8_lossy(value.trim_ascii());
+                // pyftpdlib writes `0o644`.
+                let digits = value.strip_prefix("0o").unwrap_or(&value);
+                listed.mode = u32::from_str_radix(digits, 8).ok().map(|mode| mode & 0o7777);
             }
             b"modify" => listed.modified = TimeValue::parse(value.trim_ascii()).map(|time| time.0),
             _ => {}

@@ -543,3 +543,11 @@ fn a_line_with_an_impossible_time_keeps_its_name() {
         ("01-07-20  24:10              3 a", "a", 'f', "3", "-"),
     ]);
 }
+
+#[test]
+fn modes_of_facts_are_read_in_any_octal_form() {
+    for mode in ["644", "0644", "0o644", "100644"] {
+        let read = read_facts(format!("type=file;UNIX.mode={mode}; a\r\n").as_bytes());
+        assert_eq!(read.entries.first().map(|entry| entry.mode), Some(Some(0o644)), "{mode}");
+    }
+}
