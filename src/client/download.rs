@@ -159,10 +159,7 @@ impl Download<'_> {
                 Ok(bytes)
             }
             Err(error) => {
-                if self.unconfirmed {
-                    // Nothing is missing, so the next try needs no data.
-                    part.identify(&identity)?;
-                }
+                part.identify(&identity);
                 Err(keep(error, part))
             }
         }
@@ -378,17 +375,15 @@ impl Arrival<'_> {
     }
 }
 
-/// Removes the part of a transfer that never began, and one that cannot be resumed. Keeps the part of another one that
-/// ended early, and adds its path to the error.
+/// Removes the part of a transfer that never began. Keeps the part of one that ended early, and adds its path to the
+/// error.
 fn keep(error: ClientError, part: Part) -> ClientError {
     let place = shown_path(part.path());
-    let has_begun = part.length() > 0;
     let is_kept = part.settle() > 0;
     match error.kind {
         ErrorKind::NoConnection | ErrorKind::Incomplete if is_kept => {
             error.with(ErrorKind::Incomplete, &format!("; the received part is kept as {place}"))
         }
-        ErrorKind::NoConnection if has_begun => error.with(ErrorKind::Incomplete, ""),
         ErrorKind::Interrupted if is_kept => {
             error.with(ErrorKind::Interrupted, &format!("; get it again to resume from {place}"))
         }

@@ -33,8 +33,7 @@ pub(super) const OVERLAP_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     text: String,
-    /// A download of the file can continue where it stopped. A file that is not longer than the overlap is fetched
-    /// again, so its part needs no `NAME.part.id`.
+    /// The file is longer than the overlap, so that a download that continues saves anything.
     pub(super) can_resume: bool,
 }
 

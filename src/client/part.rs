@@ -1,8 +1,8 @@
 //! An incomplete download: `NAME.part`, and beside it `NAME.part.id`, which identifies the remote file.
 //!
 //! `NAME.part.id` is written before the first byte of `NAME.part`, and removed after it. So a kill at any time leaves
-//! both files, or nothing that could be mistaken. A file that is too small to be resumed has no `NAME.part.id`: making
-//! one would take as long as making the file. A part without it is ours if it has the mark, and its bytes are dropped.
+//! both files, or nothing that could be mistaken. A small file gets its `NAME.part.id` only if the download fails: making
+//! one takes as long as making the file. A part without it is ours if it has the mark, and its bytes are dropped.
 //!
 //! Both files are changed only under the lock of the part. [`super::mark`] tells them from downloads.
 
@@ -133,12 +133,12 @@ impl Part {
         Ok(())
     }
 
-    /// Writes the identity, if this part has none.
-    pub(super) fn identify(&mut self, identity: &Identity) -> Result<(), ClientError> {
-        if !std::mem::replace(&mut self.is_noted, true) {
-            write_identity(&self.identity, identity.text())?;
+    /// Writes the identity of a part with content, if it has none, so that a later download can continue. Best effort: a
+    /// full disk may have no room for it.
+    pub(super) fn identify(&mut self, identity: &Identity) {
+        if !self.is_noted && self.length() > 0 {
+            self.is_noted = write_identity(&self.identity, identity.text()).is_ok();
         }
-        Ok(())
     }
 
     /// Returns the path of its identity.
@@ -224,7 +224,7 @@ impl Part {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Returns the number of bytes that are kept; removes a part without any, and one that cannot be resumed.
+    /// Returns the number of bytes that are kept; removes a part without any, and one without an identity.
     pub(super) fn settle(self) -> u64 {
         let length = self.length();
         if length == 0 || !self.is_noted {
