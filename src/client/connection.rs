@@ -198,7 +198,7 @@ impl Client {
         &mut self,
         run: impl FnMut(&mut Link) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.recover(|_| true, run)
+        self.recover(|_| true, "", run)
     }
 
     /// Runs commands that must not be repeated if the server may have executed them.
@@ -206,19 +206,28 @@ impl Client {
         &mut self,
         run: impl FnMut(&mut Link) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.recover(|error| error.is_unsent, run)
+        let hint = "; the server may have executed the command nevertheless";
+        self.recover(|error| error.is_unsent, hint, run)
+    }
+
+    /// Runs commands whose data has been passed on already, so that it must not arrive twice.
+    pub(super) fn unrepeated<T>(
+        &mut self,
+        run: impl FnMut(&mut Link) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        self.recover(|error| error.is_unsent, "", run)
     }
 
     fn recover<T>(
         &mut self,
         may_repeat: fn(&ClientError) -> bool,
+        hint: &str,
         mut run: impl FnMut(&mut Link) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         if !self.is_lost() || !self.can_reconnect() {
             match run(self.link()?) {
                 Err(error) if error.is_connection_lost() && self.can_reconnect() => {
                     if !may_repeat(&error) {
-                        let hint = "; the server may have executed the command nevertheless";
                         return Err(error.with(ErrorKind::NoConnection, hint).at_last());
                     }
                 }

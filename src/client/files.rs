@@ -77,7 +77,7 @@ impl Client {
     /// Writes a file of the server to `out`, and returns its length in bytes.
     pub fn read(&mut self, path: &[u8], out: &mut impl Write) -> Result<u64, ClientError> {
         let command = Command::Retrieve(name(path)?);
-        self.once(|link| {
+        self.unrepeated(|link| {
             link.set_type(Type::Image)?;
             let mut bytes = 0;
             let to = Path::new("output");
