@@ -1,4 +1,4 @@
-//! What needs no library of the system: an archive for any distribution, and an image of a container.
+//! The packages that need no library of the system: an archive for any distribution, and an image of a container.
 
 use std::env::consts::ARCH;
 use std::fs;

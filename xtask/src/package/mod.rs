@@ -19,7 +19,7 @@ const VERSION: &str = "0.1.0";
 /// The revision of the packages of one version.
 const REVISION: u32 = 1;
 
-/// What can be built.
+/// A kind of package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Deb,
