@@ -1,10 +1,13 @@
 //! Resources that need rights, opened before the server gives these up: its ports, its root, its users.
 
+mod accounts;
+mod errors;
+mod ports;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
@@ -20,16 +23,19 @@ use crate::balancer::command_socket::{CommandSocket, SocketOwner};
 use crate::ftp::path::Escaped;
 use crate::log::read_time_zone;
 use crate::net::place::Place;
+use crate::net::public;
 use crate::net::tls::{Acceptor, Opener};
-use crate::net::{listener, public};
-use crate::settings::{Config, ConfigError, Listen, UserEntry};
+use crate::settings::{Config, ConfigError, Listen};
 use crate::spool::Spool;
 use crate::status::StatusListener;
-use crate::storage::users::Users;
-use crate::storage::{
-    Accounts, Authenticator, Group, Hosts, MemoryTree, Mount, Permissions, Root, Secrets, complete,
-};
+use crate::storage::{Accounts, Hosts, MemoryTree, Root};
 use crate::units::{reason, unreadable};
+
+pub use accounts::check_secrets;
+use accounts::permissions;
+pub(crate) use accounts::{accounts, check_auth_socket, hosts, listed, open_mounts, open_root};
+pub(crate) use errors::cannot_start;
+pub(crate) use ports::{bind, ephemeral_overlap, slave_ports};
 
 /// The sockets that this process has not opened itself.
 #[derive(Debug, Default)]
@@ -348,186 +354,6 @@ pub(crate) fn check_paths(config: &Config) -> Result<(), ConfigError> {
     })
 }
 
-/// Returns the files that no client may fetch, whatever is served.
-fn secrets(config: &Config) -> Secrets {
-    let hosts = &config.virtual_hosts;
-    let keys = config.tls.keys.iter().chain(hosts.iter().filter_map(|host| host.key.as_ref()));
-    let keys = keys.map(|files| ("the key", files.key.clone()));
-    let users = config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref()));
-    let users = users.map(|path| ("the users file", path.clone()));
-    // A client that can write could change the settings.
-    let file = config.files.paths().map(|path| ("the configuration file", path.clone()));
-    // A client that can write could forge events, and one that can read would see those of others.
-    let spool = config.hook_spool.iter().map(|path| ("the hook spool", path.clone()));
-    // The log has the names of all users and files.
-    let logs = config.log_files().map(|path| ("the log file", path.clone()));
-    // A process that can connect to the socket controls the server, and a client could replace it.
-    let control = config.control.iter().map(|path| ("the control socket", path.clone()));
-    let hook_key = config.hook_key_file.iter().map(|path| ("the key of the hooks", path.clone()));
-    let token = config.status_token_file.iter().map(|path| ("the token file", path.clone()));
-    Secrets::new(
-        keys.chain(users)
-            .chain(file)
-            .chain(spool)
-            .chain(logs)
-            .chain(token)
-            .chain(control)
-            .chain(hook_key),
-    )
-}
-
-/// Checks that no key, no users file and no configuration file is below a root or a home.
-///
-/// # Errors
-/// One sentence that names both paths.
-pub fn check_secrets(config: &Config) -> Result<(), ConfigError> {
-    let secrets = secrets(config);
-    let wrong = |what| ConfigError(format!("{what}."));
-    let hosts = &config.virtual_hosts;
-    for root in hosts.iter().map(|host| &host.root).chain([&config.root]) {
-        secrets.check("the root", root).map_err(wrong)?;
-    }
-    for mount in &config.mounts {
-        secrets.check("the mount", &mount.directory).map_err(wrong)?;
-    }
-    for file in config.users.iter().chain(hosts.iter().filter_map(|host| host.users.as_ref())) {
-        // Errors in the file itself are reported when it is opened for use.
-        let users = Users::read(file).unwrap_or_default().0;
-        for (name, user) in users {
-            let settings = complete(&config.groups, &name, user.settings).map_err(wrong)?;
-            if let Some(home) = &settings.home {
-                let of = format!("the home of {}", Escaped(&name));
-                secrets.check(&of, home).map_err(wrong)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The file with the system's range of ports for outgoing connections.
-const EPHEMERAL_PORTS: &str = "/proc/sys/net/ipv4/ip_local_port_range";
-
-/// Returns a warning if passive ports overlap the system's range for outgoing connections.
-#[allow(clippy::disallowed_methods, reason = "the system's own file, before anything is served")]
-pub(crate) fn ephemeral_overlap(config: &Config) -> Option<(&'static str, String)> {
-    let passive = config.passive_ports.as_ref()?;
-    let text = std::fs::read_to_string(EPHEMERAL_PORTS).ok()?;
-    let mut ports = text.split_ascii_whitespace().map_while(|port| port.parse::<u16>().ok());
-    let (low, high) = (ports.next()?, ports.next()?);
-    let reserved = std::fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
-    let reserved = port_ranges(&reserved);
-    let is_reserved = |port: u16| reserved.iter().any(|range| range.contains(&port));
-    if !passive.clone().any(|port| (low..=high).contains(&port) && !is_reserved(port)) {
-        return None;
-    }
-    let why = format!(
-        "{}-{} overlaps {low}-{high}, the kernel's ports for outgoing connections; choose another range, such as 30000-30999, \
-         or reserve the ports in net.ipv4.ip_local_reserved_ports",
-        passive.start(),
-        passive.end()
-    );
-    Some(("some ports of --passive-ports may be in use", why))
-}
-
-/// The file with the ports that the system gives no outgoing connection.
-const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
-
-/// Parses ports and ranges of ports, such as `80,30000-30999`.
-fn port_ranges(text: &str) -> Vec<RangeInclusive<u16>> {
-    let range = |part: &str| {
-        let (low, high) = part.split_once('-').unwrap_or((part, part));
-        Some(low.parse().ok()?..=high.parse().ok()?)
-    };
-    text.trim().split(',').filter_map(range).collect()
-}
-
-pub(crate) fn open_root(path: &Path, option: &str) -> Result<Arc<Root>, ConfigError> {
-    Root::open(path).map(Arc::new).map_err(|error| {
-        let place = path.display();
-        let hint = format!("Choose a directory with {option}.");
-        ConfigError(format!("cannot serve {place}: {}. {hint}", reason(&error)))
-    })
-}
-
-/// Returns the permissions of anonymous.
-fn permissions(config: &Config) -> Permissions {
-    if config.write { Permissions::FULL } else { Permissions::READ_ONLY }
-}
-
-/// Opens the accounts of every host, which clients select by name.
-pub(crate) fn hosts(config: &Config, root: Arc<Root>) -> Result<Hosts, ConfigError> {
-    let permissions = permissions(config);
-    let anonymous = config.anonymous.then_some(permissions);
-    let usual = accounts(root, &config.groups, config.users.as_ref(), listed(config)?, anonymous)?;
-    let usual = match authenticator(config, config.auth_socket.as_ref())? {
-        Some(authenticator) => usual.with_authenticator(authenticator),
-        None => usual,
-    };
-    let mut named = BTreeMap::new();
-    for host in &config.virtual_hosts {
-        let root = open_root(&host.root, "--virtual-host NAME,root=DIR")?;
-        let anonymous = host.anonymous.then_some(permissions);
-        let own = accounts(root, &config.groups, host.users.as_ref(), Users::default(), anonymous)?;
-        let own = match authenticator(config, host.auth_socket.as_ref())? {
-            Some(authenticator) => own.with_authenticator(authenticator),
-            None => own,
-        };
-        named.insert(host.name.clone(), own);
-    }
-    let secrets = Arc::new(secrets(config));
-    let guard = |accounts: Accounts| accounts.guarding(Arc::clone(&secrets));
-    let named = named.into_iter().map(|(name, accounts)| (name, guard(accounts))).collect();
-    let hosts = Hosts::new(guard(usual), named);
-    hosts.set_rules(&config.directories);
-    hosts.set_mounts(&open_mounts(config)?);
-    Ok(hosts)
-}
-
-/// Opens the directory of each mount.
-pub(crate) fn open_mounts(config: &Config) -> Result<Vec<(Mount, Root)>, ConfigError> {
-    let open = |mount: &Mount| {
-        let root = Root::open(&mount.directory).map_err(|error| {
-            let (place, at) = (mount.directory.display(), &mount.at);
-            ConfigError(format!("cannot mount {place} at {at}: {}.", reason(&error)))
-        })?;
-        Ok((mount.clone(), root))
-    };
-    config.mounts.iter().map(open).collect()
-}
-
-pub(crate) fn accounts(
-    root: Arc<Root>,
-    groups: &[Group],
-    users: Option<&PathBuf>,
-    listed: Users,
-    anonymous: Option<Permissions>,
-) -> Result<Accounts, ConfigError> {
-    let accounts = Accounts::new(root, anonymous).with_groups(groups);
-    if users.is_none() && listed.0.is_empty() {
-        return Ok(accounts);
-    }
-    accounts.with_users(users.cloned(), listed).map_err(|what| {
-        let is_missing = what.contains("no such file");
-        let hint = if is_missing { " Create it with ftppasswd." } else { "" };
-        ConfigError(format!("cannot read the users file {what}.{hint}"))
-    })
-}
-
-/// Checks that a program listens at `--auth-socket`. The server starts without it, because it may come later.
-pub(crate) fn check_auth_socket(config: &Config) -> Result<(), ConfigError> {
-    let of_hosts = config.virtual_hosts.iter().filter_map(|host| host.auth_socket.as_ref());
-    config.auth_socket.iter().chain(of_hosts).try_for_each(|path| {
-        let connected = UnixStream::connect(path);
-        connected.map(drop).map_err(|error| {
-            let what = unreadable(path, &error);
-            ConfigError(format!(
-                "--auth-socket {}: {what}. Start the program that listens there.",
-                path.display()
-            ))
-        })
-    })
-}
-
 /// Opens the queue of events for hooks.
 pub(crate) fn spool(config: &Config) -> Result<Option<Spool>, ConfigError> {
     let Some(path) = &config.hook_spool else { return Ok(None) };
@@ -535,71 +361,4 @@ pub(crate) fn spool(config: &Config) -> Result<Option<Spool>, ConfigError> {
         let (place, what) = (path.display(), unreadable(path, &error));
         ConfigError(format!("cannot write to --hook-spool {place}: {what}."))
     })
-}
-
-/// Returns the users of the settings.
-pub(crate) fn listed(config: &Config) -> Result<Users, ConfigError> {
-    let entries = config.user_entries.iter().map(UserEntry::text);
-    Users::of_entries(entries).map_err(|what| ConfigError(format!("user-entries: {what}.")))
-}
-
-/// Creates the client of an authenticator.
-fn authenticator(
-    config: &Config,
-    socket: Option<&PathBuf>,
-) -> Result<Option<Authenticator>, ConfigError> {
-    let Some(path) = socket else { return Ok(None) };
-    let made = Authenticator::new(path, config.auth_timeout, config.auth_cache);
-    made.map(Some).map_err(|error| cannot_start(&error))
-}
-
-/// Returns the slaves' own ports: those following the main port, or any if the main port is any.
-pub(crate) fn slave_ports(config: &Config) -> Result<Vec<u16>, ConfigError> {
-    let port = config.listeners().first().map_or(0, |listen| listen.port);
-    if port == 0 {
-        return Ok(vec![0; usize::from(config.slaves)]);
-    }
-    let last = port.checked_add(config.slaves);
-    let last = last.ok_or_else(|| {
-        ConfigError("too few ports follow --port for --slaves. Choose a lower --port.".to_owned())
-    })?;
-    Ok((port..=last).skip(1).collect())
-}
-
-pub(crate) fn bind(address: Option<IpAddr>, port: u16) -> Result<TcpListener, ConfigError> {
-    listener::bind(address, port).map_err(|error| cannot_listen(address, port, &error))
-}
-
-pub(crate) fn cannot_start(error: &io::Error) -> ConfigError {
-    ConfigError(format!("cannot start: {}.", reason(error)))
-}
-
-fn cannot_listen(address: Option<IpAddr>, port: u16, error: &io::Error) -> ConfigError {
-    let place = address.map_or_else(
-        || format!("port {port}"),
-        |address| SocketAddr::new(address, port).to_string(),
-    );
-    ConfigError(match error.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "cannot listen on {place}: it is in use. Is another server running? Choose another with --port."
-        ),
-        io::ErrorKind::PermissionDenied => format!(
-            "cannot listen on {place}: permission denied. A port below 1024 needs a socket unit of systemd, CAP_NET_BIND_SERVICE (AmbientCapabilities= of the unit), or a start as root with --user NAME. Otherwise choose another with --port."
-        ),
-        io::ErrorKind::AddrNotAvailable => format!(
-            "cannot listen on {place}: this machine has no such address. Choose another with --bind."
-        ),
-        _ => format!("cannot listen on {place}: {}.", reason(error)),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reserved_ports_are_ports_and_ranges() {
-        assert_eq!(port_ranges("80,30000-30999\n"), [80..=80, 30000..=30999]);
-        assert!(port_ranges("\n").is_empty() && port_ranges("x,-,70000").is_empty());
-    }
 }
