@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::common::raw::RawClient;
 use super::common::{TestServer, until};
+use super::scanning::{BAD, Scanner};
 
 /// The real program with hooks, and its folders.
 struct Scene {
@@ -417,4 +418,39 @@ fn without_the_program_that_decides_no_file_gets_its_name() {
     assert!(reply.starts_with("451 "), "{reply}");
     assert!(!server.path("a").exists());
     server.log.expect(&["event=error", "cannot check an upload", "nobody"]);
+}
+
+#[test]
+fn slave_processes_scan_check_and_queue_uploads_as_their_master_does() {
+    let (scene, scanner) = (Scene::new(), Scanner::usual());
+    let ran = scene.path("out/ran");
+    let check = scene.script("check", "case $(cat) in *unwanted*) echo 'Unwanted.'; exit 1;; esac");
+    let hook = scene.script("hook", &format!("echo $POOLFTPD_PATH >> {}", ran.display()));
+    let server = scene.start_with_checks(&[
+        "--check-command",
+        &check,
+        "--hook-command",
+        &hook,
+        "--scan",
+        &scanner.address,
+    ]);
+    let slaves = Command::new(env!("CARGO_BIN_EXE_ftpslaves"))
+        .args(["--count=1", &format!("localhost:{}", server.address.port())])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _slaves = Running { child: slaves, address: server.address };
+    let is_slave = || RawClient::connect(server.address).line().starts_with("220 slave 1 ");
+    until("the slave process does not serve", is_slave);
+    let mut client = RawClient::log_in(server.address);
+    assert_eq!(
+        try_store(&mut client, "b.txt", BAD),
+        "550 Refused: the file is infected with Test.Bad."
+    );
+    assert_eq!(try_store(&mut client, "c.txt", b"unwanted"), "550 Unwanted.");
+    assert!(try_store(&mut client, "a.txt", b"good").starts_with("226 "));
+    until("the hook does not run", || ran.exists());
+    assert_eq!(fs::read_to_string(ran).unwrap(), "/a.txt\n");
+    assert_eq!(fs::read(scene.path("root/a.txt")).unwrap(), b"good");
+    assert_eq!(fs::read_dir(scene.path("root")).unwrap().count(), 1);
 }

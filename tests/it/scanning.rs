@@ -1,7 +1,7 @@
 //! Uploads that a virus scanner looks at before they get their names.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,11 +15,11 @@ use super::common::raw::RawClient;
 use super::common::{TestServer, noise, until};
 
 /// The content that this scanner finds.
-const BAD: &[u8] = b"BAD-CONTENT";
+pub(crate) const BAD: &[u8] = b"BAD-CONTENT";
 
 /// A scanner that speaks the protocol of clamd, and finds [`BAD`].
-struct Scanner {
-    address: String,
+pub(crate) struct Scanner {
+    pub(crate) address: String,
     scanned: Arc<AtomicUsize>,
 }
 
@@ -61,7 +61,7 @@ impl Scanner {
         Self { address, scanned }
     }
 
-    fn usual() -> Self {
+    pub(crate) fn usual() -> Self {
         Self::answering(|content| {
             let is_bad = content.windows(BAD.len()).any(|part| part == BAD);
             Some(if is_bad { "stream: Test.Bad FOUND\0" } else { "stream: OK\0" })
@@ -172,6 +172,41 @@ fn abor_during_a_scan_wins_and_the_session_goes_on() {
     assert!(client.reply().starts_with("226 "));
     assert!(!server.path("a").exists());
     assert!(client.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn an_infected_upload_is_in_the_audit_log_with_its_reason() {
+    let (scanner, folder) = (Scanner::usual(), tempfile::tempdir().unwrap());
+    let audit = folder.path().join("audit");
+    let root = folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_ftpserver"))
+        .args(["--port=0", "--bind=127.0.0.1", "--write", "--scan", &scanner.address, "--root"])
+        .arg(&root)
+        .arg(format!("--log-also={},format=json,events=audit", audit.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(Running)
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(server.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on ").unwrap().parse().unwrap();
+    let mut client = RawClient::log_in(address);
+    assert!(send(&mut client, "STOR b.txt", BAD).starts_with("550 "));
+    let read = || fs::read_to_string(&audit).unwrap_or_default();
+    let infected = || read().lines().find(|line| line.contains("\"infected\"")).map(str::to_owned);
+    until("the audit log has no line", || infected().is_some());
+    let line = infected().unwrap();
+    for part in [
+        "\"level\":\"warn\"",
+        "\"user\":\"anonymous\"",
+        "\"path\":\"/b.txt\"",
+        "\"signature\":\"Test.Bad\"",
+        "127.0.0.1",
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 /// A process that ends with the test.
