@@ -47,6 +47,8 @@ pub struct Inherited {
     pub handed_over: Vec<OwnedFd>,
     /// A descriptor that hangs up when the earlier server has ended.
     pub predecessor: Option<OwnedFd>,
+    /// The bans and lockouts of the earlier server, in JSON.
+    pub bans: String,
 }
 
 impl Inherited {
@@ -115,6 +117,8 @@ pub struct Startup {
     pub(crate) warnings: Vec<(&'static str, String)>,
     /// A descriptor that hangs up when the earlier server, whose place this one takes, has ended.
     pub(crate) predecessor: Option<OwnedFd>,
+    /// The bans and lockouts of the earlier server, in JSON.
+    pub(crate) bans: String,
 }
 
 impl Startup {
@@ -140,7 +144,7 @@ impl Startup {
             .into_iter()
             .map(|port| inherited.take(address, port).map_or_else(|| bind(address, port), Ok));
         let own = own.collect::<Result<Vec<_>, _>>()?;
-        let predecessor = inherited.predecessor;
+        let Inherited { predecessor, bans, .. } = inherited;
         Ok(Self {
             root,
             hosts,
@@ -152,6 +156,7 @@ impl Startup {
             control,
             warnings,
             predecessor,
+            bans,
         })
     }
 }

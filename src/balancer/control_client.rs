@@ -189,7 +189,7 @@ fn ask_file(path: &Path, command: &str) -> Result<String, String> {
     ask_at(&channel, command)
 }
 
-fn ask_one(name: &str, command: &str) -> Result<String, String> {
+pub(super) fn ask_one(name: &str, command: &str) -> Result<String, String> {
     let gone = |_| "the server closed the connection.".to_owned();
     ask_at(&Channel::connect_to(name).map_err(gone)?, command)
 }

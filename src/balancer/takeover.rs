@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_acceptconn;
 
-use super::control_client::{Running, SEPARATOR, running};
+use super::control_client::{Running, SEPARATOR, ask_one, running};
 use super::handover::{Channel, Of};
 use super::request::{FAILED, Request, send, wait};
 use crate::sys::Interest;
@@ -54,6 +54,7 @@ pub struct HandedSocket {
 #[derive(Debug)]
 pub struct Predecessor {
     channel: Channel,
+    name: String,
     /// Its listening sockets, in its order.
     pub sockets: Vec<HandedSocket>,
     /// The interval in which the service manager expects a sign of life, if it does.
@@ -95,7 +96,8 @@ impl Predecessor {
             let text = String::from_utf8_lossy(&message);
             if let Some(micros) = text.strip_prefix(END) {
                 let watchdog = micros.parse().ok().map(Duration::from_micros);
-                return Ok(Self { channel, sockets, watchdog });
+                let name = server.name.clone();
+                return Ok(Self { channel, name, sockets, watchdog });
             }
             if let Some((&FAILED, why)) = message.split_first() {
                 return Err(format!(
@@ -108,6 +110,15 @@ impl Predecessor {
             sockets.push(HandedSocket { socket, is_activated: message == ACTIVATED });
         }
         Err(failed(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Returns its bans and lockouts, as `ftpserver ctl --json bans` does. From the request for its sockets on, it changes no
+    /// bans.
+    ///
+    /// # Errors
+    /// One sentence: the server does not answer.
+    pub fn bans(&self) -> Result<String, String> {
+        ask_one(&self.name, &["json", "bans"].join(SEPARATOR))
     }
 
     /// Returns a descriptor that hangs up when the server has ended.

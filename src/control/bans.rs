@@ -1,11 +1,16 @@
 //! The commands about bans and lockouts: `ban`, `bans` and `unban`.
 //!
-//! An administrator bans networks. Too many wrong passwords lock out an address or a user for some time. Both end with the
-//! process.
+//! An administrator bans networks. Too many wrong passwords lock out an address or a user for some time. A server that takes
+//! the place of another one adopts its bans, and its lockouts of addresses.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::balancer::request::Answer;
+use crate::net::connection_limits::ConnectionLimits;
+use crate::session::Service;
 use crate::settings::time;
 use crate::units::network;
 
@@ -18,6 +23,7 @@ const COLUMNS: [&str; 4] = ["network", "kind", "failures", "remaining"];
 impl Scope<'_> {
     /// Refuses connections from a network, and ends its sessions.
     pub(super) fn ban(&self, text: &str, for_time: Option<&str>) -> Answer {
+        self.may_change()?;
         let network = network(text).map_err(sentence)?;
         let until = for_time.map(time).transpose().map_err(sentence)?.map(|time| self.now + time);
         let added = self.controls.live.connection_limits().bans().add(network, until, self.now);
@@ -29,6 +35,14 @@ impl Scope<'_> {
         let ended =
             self.kick(&Kicked::Network(network)).unwrap_or_else(|_| "0 sessions end\n".to_owned());
         Ok(format!("{network} is banned; {ended}"))
+    }
+
+    /// Refuses a change while a new server takes the bans over, which would not have it.
+    fn may_change(&self) -> Result<(), String> {
+        if self.controls.handing_over.load(Ordering::Acquire) {
+            return Err("a new server is taking the place of this one; try again.".to_owned());
+        }
+        Ok(())
     }
 
     /// Bans the networks of the master in a slave process: pairs of a network and the seconds, or 0 for ever.
@@ -68,6 +82,7 @@ impl Scope<'_> {
 
     /// Ends the bans and the lockouts of a network.
     pub(super) fn unban(&self, text: &str) -> Answer {
+        self.may_change()?;
         let network = network(text).map_err(sentence)?;
         let bans = self.controls.live.connection_limits().bans().remove(&network);
         let lockouts =
@@ -86,6 +101,25 @@ impl Scope<'_> {
             _ if self.is_part => Ok(count.to_string()),
             0 => Err(format!("{what} is not banned.")),
             _ => Ok(format!("{what} is not banned any more\n")),
+        }
+    }
+}
+
+/// Adopts the bans and lockouts of the server whose place this one takes: the answer to `bans` in JSON.
+pub(crate) fn adopt(bans: &str, service: &Service, limits: &ConnectionLimits, now: Instant) {
+    let found: Vec<Value> = serde_json::from_str(bans).unwrap_or_default();
+    for ban in found {
+        let text = |name: &str| ban.get(name).and_then(Value::as_str);
+        let number = |name: &str| ban.get(name).and_then(Value::as_u64);
+        // A part of a second counts as a whole one.
+        let left =
+            number("remaining").map(|seconds| Duration::from_secs(seconds.saturating_add(1)));
+        let Some(place) = text("network").and_then(|text| network(text).ok()) else { continue };
+        if text("kind") == Some("ban") {
+            // The list of the other server was not longer.
+            let _added = limits.bans().add(place, left.and_then(|left| now.checked_add(left)), now);
+        } else if let (Some(failures), Some(left)) = (number("failures"), left) {
+            service.lock_out(place.addr(), u32::try_from(failures).unwrap_or(u32::MAX), left, now);
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::units::network;
 
+pub(crate) use bans::adopt as adopt_bans;
 use end::stop;
 use output::{Cell, Form, row};
 pub(crate) use scope::Controls;

@@ -69,6 +69,7 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
         control,
         warnings,
         predecessor,
+        bans,
     } = startup;
     for (what, why) in &warnings {
         log.server(&Event::Warning { message: what, reason: why });
@@ -79,6 +80,7 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
     let mut threads = Threads::new()?;
     let foundation = Foundation::new(read, &config, hosts, acceptor, log)?;
     let service = &foundation.service;
+    control::adopt_bans(&bans, service, foundation.live.connection_limits(), now());
     if config.allows_writing() {
         sweeper::run(&threads.closing, service, &foundation.live, predecessor)?;
     } else {

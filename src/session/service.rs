@@ -261,6 +261,11 @@ impl Service {
         self.throttle.locked_out(&self.limits, now)
     }
 
+    /// Locks out an address that another server has locked out, for the rest of the time.
+    pub(crate) fn lock_out(&self, address: IpAddr, failures: u32, left: Duration, now: Instant) {
+        self.throttle.lock_out(address, failures, left, &self.limits, now);
+    }
+
     /// Returns whether this client is a user of a users file, and may still log in.
     pub(crate) fn is_user_of_file(&self, client: &ClientFacts) -> bool {
         self.hosts.accounts(client.host.as_deref()).has_enabled(&client.user)

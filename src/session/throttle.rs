@@ -177,6 +177,20 @@ impl LoginThrottle {
             .collect()
     }
 
+    /// Counts the failures of an address that another server has counted, so that its lockout lasts for the time that is
+    /// left.
+    pub(super) fn lock_out(
+        &self,
+        address: IpAddr,
+        failures: u32,
+        left: Duration,
+        limits: &Limits,
+        now: Instant,
+    ) {
+        let last = now.checked_sub(limits.lockout.saturating_sub(left)).unwrap_or(now);
+        self.addresses.lock().put(address, Failures { count: failures, last }, limits.lockout, now);
+    }
+
     /// Forgets the failures of the addresses that are wanted; returns the number of lockouts that end with it.
     pub(super) fn forgive_addresses(
         &self,
@@ -357,6 +371,12 @@ impl<K: Hash + Eq + Clone> Memory<K> {
     /// Counts one more failure, and returns the new count.
     fn add(&mut self, key: K, memory: Duration, now: Instant) -> Failures {
         let found = Failures::one_more(self.0.get(&key).copied(), memory, now);
+        self.put(key, found, memory, now);
+        found
+    }
+
+    /// Sets the failures of this key.
+    fn put(&mut self, key: K, found: Failures, memory: Duration, now: Instant) {
         if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&key) {
             self.0.retain(|_, found| found.is_recent(memory, now));
             // Forgets keys with few failures first, and the older ones of these: evicting a count takes as many
@@ -364,7 +384,6 @@ impl<K: Hash + Eq + Clone> Memory<K> {
             forget_half(&mut self.0, |found| (found.count, found.last));
         }
         self.0.insert(key, found);
-        found
     }
 }
 

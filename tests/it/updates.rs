@@ -17,6 +17,7 @@ use crate::common::raw::RawClient;
 use crate::common::{PATIENCE, noise, until};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_ftpserver");
@@ -229,6 +230,37 @@ fn when_the_new_server_cannot_start_the_running_one_continues() {
     site.update();
     assert!(RawClient::log_in(site.address).ask("NOOP").starts_with("200 "));
     assert!(client.ask("NOOP").starts_with("200 "));
+}
+
+#[test]
+fn bans_and_lockouts_hold_in_the_new_server() {
+    let site = Site::new("lockout-failures = 2\nlogin-delay = 0\n").start();
+    assert!(site.ctl(&["ban", "192.0.2.0/24", "1h"]).0);
+    assert!(site.ctl(&["ban", "2001:db8::/32"]).0);
+    for password in ["a", "b"] {
+        let mut client = RawClient::connect(site.address);
+        client.line();
+        client.ask("USER nobody");
+        assert!(client.ask(&format!("PASS {password}")).starts_with("530 "));
+    }
+    let bans = || site.ctl(&["--json", "bans"]).1;
+    let list = || -> Vec<Value> { serde_json::from_str(&bans()).unwrap() };
+    let before = list();
+    assert_eq!(before.len(), 3, "{before:?}");
+    for _ in 0..2 {
+        site.update();
+        let after = list();
+        assert_eq!(after.len(), 3, "{after:?}");
+        for (old, new) in before.iter().zip(&after) {
+            for name in ["network", "kind", "failures"] {
+                assert_eq!(old[name], new[name]);
+            }
+            let left = |ban: &Value| ban["remaining"].as_u64();
+            assert_eq!(left(old).is_none(), left(new).is_none());
+            assert!(left(new) <= left(old).map(|left| left + 2), "{old} {new}");
+        }
+    }
+    assert!(site.ctl(&["unban", "192.0.2.0/24"]).0);
 }
 
 #[test]
