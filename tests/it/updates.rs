@@ -216,10 +216,17 @@ fn a_stop_signal_ends_the_idle_sessions_of_a_server_that_was_replaced() {
 fn when_the_new_server_cannot_start_the_running_one_continues() {
     let site = Site::new("").start();
     let mut client = RawClient::log_in(site.address);
-    for (settings, reason) in
-        [("max-clients = \"many\"", "max-clients"), ("users = \"none\"", "none")]
-    {
-        site.configure(settings);
+    // All but the first fail when the new server has the sockets already.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (status, spool) = (format!("status = \"{port}\""), "hook-spool = \"srv/none\"".to_owned());
+    for (settings, reason) in [
+        ("max-clients = \"many\"".to_owned(), "max-clients"),
+        ("users = \"none\"".to_owned(), "none"),
+        (status, "cannot"),
+        (spool, "hook-spool"),
+    ] {
+        site.configure(&settings);
         let (good, text) = site.try_update(&mut site.command(&["update", "--replace"]));
         assert!(!good && text.contains(reason), "{text}");
         assert!(client.ask("NOOP").starts_with("200 "));
