@@ -39,6 +39,7 @@ impl Page {
             .args(["-c", &script])
             .current_dir(folder)
             .env("HOME", folder)
+            .env("TMPDIR", folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
