@@ -18,6 +18,7 @@ pub mod list;
 mod listing;
 mod loaded_user;
 mod memory;
+mod mode;
 mod mounts;
 mod partials;
 pub mod password;

@@ -21,10 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{
-    Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt, Permissions,
-    PermissionsExt,
-};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt, OpenOptions, OpenOptionsExt};
 use jiff::Timestamp;
 use rustix::fs::{
     Access, AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, Timespec, Timestamps, UTIME_OMIT,
@@ -33,6 +30,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::durability::{Durability, flush_directory, open_directory};
+use super::mode::set_mode;
 use super::mounts::Mounts;
 use super::permissions::{Permissions as May, refuse_unless};
 use super::quota::{Quota, Used};
@@ -385,7 +383,7 @@ impl Root {
         }
         if self.umask.is_some() {
             // The umask of the process may have taken more. If the mode cannot be changed, the directory is less open.
-            let _changed = self.directory.set_permissions(real, Permissions::from_mode(mode));
+            let _changed = set_mode(&self.directory, real, mode);
         }
         Ok(())
     }
@@ -418,7 +416,7 @@ impl Root {
         }
         self.permit(path, Permission::ChangeAttributes)?;
         let mode = mode & MODE_MASK;
-        self.directory.set_permissions(real(path)?, Permissions::from_mode(mode))?;
+        set_mode(&self.directory, real(path)?, mode)?;
         Ok(mode)
     }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -588,10 +589,34 @@ fn a_pipe_in_the_root_holds_nobody() {
     assert!(
         std::process::Command::new("mkfifo").arg(server.path("pipe")).status().unwrap().success()
     );
+    std::os::unix::fs::symlink("pipe", server.path("link")).unwrap();
     let mut client = RawClient::log_in(server.address());
     let _data = client.open_data();
-    for command in ["RETR pipe", "STOR pipe", "APPE pipe", "SIZE pipe"] {
+    for command in [
+        "RETR pipe",
+        "STOR pipe",
+        "APPE pipe",
+        "SIZE pipe",
+        "SITE CHMOD 600 pipe",
+        "SITE CHMOD 600 link",
+    ] {
         assert!(client.ask(command).starts_with("550 "), "{command}");
+    }
+}
+
+#[test]
+fn a_mode_that_allows_nothing_can_be_changed_again() {
+    let server = TestServer::writable();
+    let mut client = RawClient::log_in(server.address());
+    client.store("file", b"x");
+    assert!(client.ask("MKD directory").starts_with("257 "));
+    for name in ["file", "directory"] {
+        for mode in ["0", "750"] {
+            let reply = client.ask(&format!("SITE CHMOD {mode} {name}"));
+            assert!(reply.starts_with("200 "), "{mode} {name}: {reply}");
+        }
+        let mode = fs::metadata(server.path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o750, "{name}");
     }
 }
 
