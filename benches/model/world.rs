@@ -40,7 +40,7 @@ pub(crate) struct Load<'a> {
     pub(crate) accept: Time,
 }
 
-/// What the model says about a load.
+/// The outcome of a load.
 pub(crate) struct Outcome {
     /// Operations a second.
     pub(crate) rate: f64,
