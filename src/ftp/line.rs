@@ -45,7 +45,8 @@ pub enum Unfinished {
     Other,
 }
 
-const ABOR: &[u8] = b"ABOR";
+/// The command that ends a transfer.
+pub const ABOR: &[u8] = b"ABOR";
 
 /// The received bytes that are not taken as lines yet.
 #[derive(Debug, Default)]
@@ -86,10 +87,24 @@ impl LineBuffer {
         Some(if too_long { Line::TooLong } else { Line::Complete(text) })
     }
 
+    /// Returns `true` if one of the complete lines is this command, in any case of letters.
+    #[must_use]
+    pub fn contains(&self, command: &[u8]) -> bool {
+        let waiting = self.received.get(self.taken..).unwrap_or_default();
+        waiting.split_inclusive(|byte| *byte == b'\n').any(|line| {
+            let mut text = line.strip_suffix(b"\n").map(strip_telnet).unwrap_or_default();
+            let is_command = text.trim_ascii().eq_ignore_ascii_case(command);
+            // The line may have a password.
+            text.zeroize();
+            is_command
+        })
+    }
+
     /// Returns whether the incomplete line may become an ABOR, or follows a Telnet interrupt.
     #[must_use]
     pub fn unfinished(&self) -> Unfinished {
         let waiting = self.received.get(self.taken..).unwrap_or_default();
+        let waiting = waiting.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
         let text = strip_telnet(waiting).to_ascii_uppercase();
         let text = text.trim_ascii();
         if text.is_empty() && waiting.iter().any(|byte| *byte >= PLAIN_FIRST) {
@@ -99,6 +114,12 @@ impl LineBuffer {
         } else {
             Unfinished::Other
         }
+    }
+
+    /// Returns the number of bytes that are left here.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.received.len() - self.taken
     }
 
     /// Returns `true` if no byte is left here.

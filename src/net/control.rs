@@ -16,11 +16,14 @@ use zeroize::Zeroize;
 use super::address::canonical;
 use super::tls::{Received, Tls};
 use crate::ftp::Reply;
-use crate::ftp::line::{Line, LineBuffer, Unfinished};
+use crate::ftp::line::{ABOR, Line, LineBuffer, Unfinished};
 use crate::sys::{Interest, is_ready};
 
 /// The maximum number of reply bytes that wait for a client which does not read them; beyond it, its commands wait.
 const UNSENT_BYTES_MAX: usize = 16 * 1024;
+
+/// The number of bytes that are read at most behind a line that is held, to find ABOR among them: a few hundred commands.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// The maximum number of bytes of one read.
 const READ_BYTES: usize = 4 * 1024;
@@ -61,6 +64,24 @@ impl From<Errno> for Disconnect {
     }
 }
 
+/// A line that was taken but must wait for the transfer to end.
+#[derive(Debug)]
+struct Held {
+    line: Line,
+    behind: Behind,
+}
+
+/// The lines behind a line that is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    /// Lines have arrived that were not searched for ABOR.
+    Unsearched,
+    /// None of them is ABOR.
+    Other,
+    /// ABOR waits for its turn.
+    Abort,
+}
+
 /// A client's control connection.
 #[derive(Debug)]
 pub struct ControlConnection {
@@ -71,8 +92,7 @@ pub struct ControlConnection {
     peer: SocketAddr,
     local: SocketAddr,
     received: LineBuffer,
-    /// A line that was taken but must wait for the transfer to end.
-    held: Option<Line>,
+    held: Option<Held>,
     unsent: Vec<u8>,
     /// The time at which the client last took some of the unsent bytes, or at which they began to wait.
     unsent_since: Option<Instant>,
@@ -124,7 +144,8 @@ impl ControlConnection {
     /// # Errors
     /// [`Disconnect::Closed`] when the client has closed its side and all its lines are taken.
     pub fn next_line(&mut self) -> Result<Poll<Line>, Disconnect> {
-        if let Some(line) = self.held.take().or_else(|| self.received.next_line()) {
+        let held = self.held.take().map(|held| held.line);
+        if let Some(line) = held.or_else(|| self.received.next_line()) {
             return Ok(Poll::Ready(line));
         }
         if !self.ended && (self.drained || self.receive()?.is_pending()) {
@@ -167,15 +188,56 @@ impl ControlConnection {
         Ok(Poll::Ready(()))
     }
 
-    /// Keeps a line until the transfer has ended; no other line is read before it.
+    /// Keeps a line until the transfer has ended; no other line is served before it.
     pub fn hold(&mut self, line: Line) {
-        self.held = Some(line);
+        self.held = Some(Held { line, behind: Behind::Unsearched });
     }
 
-    /// Returns `true` if new lines may be read: none is kept back, and the client has not closed its side.
+    /// Returns `true` if a line waits for the transfer to end.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Reads ahead of the line that is held, and returns `true` if ABOR has arrived behind it. The client's lines are
+    /// still served in their order.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn finds_abort(&mut self) -> Result<bool, Disconnect> {
+        while self.is_open() && !self.drained {
+            if self.receive()?.is_pending() {
+                self.drained = true;
+            } else {
+                self.search_again();
+            }
+        }
+        if let Some(held) = &mut self.held
+            && held.behind == Behind::Unsearched
+        {
+            let finds = self.received.contains(ABOR);
+            held.behind = if finds { Behind::Abort } else { Behind::Other };
+        }
+        Ok(self.abort_waits())
+    }
+
+    /// Returns `true` if ABOR was found behind the line that is held, and waits for its turn.
+    #[must_use]
+    pub fn abort_waits(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.behind == Behind::Abort)
+    }
+
+    fn search_again(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.behind = Behind::Unsearched;
+        }
+    }
+
+    /// Returns `true` if input may be read: the client has not closed its side, and behind a line that is held there
+    /// is room.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.held.is_none() && !self.ended
+        !self.ended && (self.held.is_none() || self.received.len() < AHEAD_BYTES_MAX)
     }
 
     /// Returns `true` if bytes of the client wait to be read, and nothing keeps them from being read.

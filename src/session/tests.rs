@@ -5,6 +5,8 @@
     reason = "a test reads the clock once, and looks at its own files"
 )]
 
+mod aborts;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU64;
@@ -536,38 +538,6 @@ fn a_file_is_stored_and_fetched() {
     let mut text = String::new();
     data.read_to_string(&mut text).unwrap();
     assert_eq!(text, "text");
-}
-
-#[test]
-fn abor_ends_a_download_and_the_line_after_it_is_served() {
-    let mut pair = Pair::logged_in();
-    let _data = pair.stalled_download();
-    pair.say("STAT\r\nABOR\r\nNOOP");
-    pair.expect("211 RETR: ");
-    pair.expect("426 Transfer aborted.");
-    pair.expect("226 ABOR successful.");
-    pair.expect("200 Done.");
-    assert_eq!(pair.patience(), pair.limits().idle_timeout);
-}
-
-#[test]
-fn abor_behind_the_data_of_an_upload_wins() {
-    let mut pair = Pair::logged_in();
-    let mut data = pair.data();
-    pair.say("STOR a");
-    pair.expect("150 ");
-    data.write_all(b"text").unwrap();
-    data.shutdown(Shutdown::Write).unwrap();
-    // The rest of the line arrives later.
-    pair.client.get_mut().write_all(b"ABO").unwrap();
-    while pair.session.activity.name() != "judging" {
-        pair.run();
-    }
-    assert!(pair.patience() <= Duration::from_secs(1) && !pair.has_reply());
-    pair.say("R");
-    pair.expect("426 ");
-    pair.expect("226 ABOR successful.");
-    assert!(!pair.root.path().join("a").exists());
 }
 
 #[test]

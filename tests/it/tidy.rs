@@ -38,7 +38,8 @@ fn without_tests(text: &str) -> &str {
 
 /// Returns true for a file that holds only tests.
 fn is_test(file: &str) -> bool {
-    ["tests.rs", "simulation.rs", "interleaving.rs"].iter().any(|end| file.ends_with(end))
+    let ends = ["tests.rs", "simulation.rs", "interleaving.rs"];
+    file.contains("/tests/") || ends.iter().any(|end| file.ends_with(end))
 }
 
 /// Returns the module path of a file, such as `net::tls::files`, and the room that it belongs to.

@@ -65,7 +65,9 @@ impl Activity for Digesting {
             Polled::Nothing | Polled::TooMuch => {}
             Polled::Abort => {
                 cx.reply(&aborted());
-                cx.reply(&abort_done());
+                if !cx.control.abort_waits() {
+                    cx.reply(&abort_done());
+                }
                 return Ok(Next::Commands);
             }
             Polled::PeerClosed => return Err(Disconnect::Closed),

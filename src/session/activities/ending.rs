@@ -36,7 +36,7 @@ pub(super) fn finish(
     let (then, aborted) = (record.then, record.aborted);
     record.log(cx, outcome, Some(reply));
     cx.reply(reply);
-    if aborted {
+    if aborted && !cx.control.abort_waits() {
         cx.reply(&abort_done());
     }
     // Data activity counts as activity of the control connection.

@@ -1,5 +1,5 @@
 //! The commands that are served during an activity: ABOR, STAT, QUIT and NOOP. The first other line is held until its
-//! end.
+//! end. Behind it, only ABOR has an effect: it ends the activity, and is replied to in its turn.
 
 use std::task::Poll;
 
@@ -31,9 +31,7 @@ pub(super) fn poll(
     then: &mut AfterTransfer,
     status: impl Fn() -> Reply,
 ) -> Result<Polled, Disconnect> {
-    while Listens::during_transfer(*then, &cx.control) == Listens::Urgent
-        && !cx.control.is_congested()
-    {
+    while reads_now(cx, *then) && !cx.control.is_holding() {
         let line = match cx.control.next_line() {
             Ok(Poll::Ready(line)) => line,
             Ok(Poll::Pending) => break,
@@ -69,7 +67,13 @@ pub(super) fn poll(
             Some(_) => cx.reply(&Reply::new(Code::OK, "Done.")),
         }
     }
-    Ok(Polled::Nothing)
+    if *then == AfterTransfer::Commands { poll_behind(cx) } else { Ok(Polled::Nothing) }
+}
+
+/// Looks for ABOR behind a line that is held.
+fn poll_behind(cx: &mut Context) -> Result<Polled, Disconnect> {
+    let aborts = cx.control.is_holding() && cx.control.finds_abort()?;
+    Ok(if aborts { Polled::Abort } else { Polled::Nothing })
 }
 
 /// Parses a line if its verb is served during a transfer.
@@ -80,22 +84,21 @@ fn urgent(line: &[u8]) -> Option<Result<Command, Unserved>> {
 
 /// Reads a command: serves ABOR at once, and holds any other line.
 pub(super) fn poll_abort(cx: &mut Context) -> Result<Polled, Disconnect> {
-    if !cx.control.is_open() {
-        return Ok(Polled::Nothing);
+    if cx.control.is_open() && !cx.control.is_holding() {
+        let line = match cx.control.next_line() {
+            Ok(Poll::Ready(line)) => line,
+            Ok(Poll::Pending) => return Ok(Polled::Nothing),
+            Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
+            Err(disconnect) => return Err(disconnect),
+        };
+        if let Line::Complete(text) = &line
+            && matches!(Command::parse(text), Ok(Command::Abort))
+        {
+            return Ok(Polled::Abort);
+        }
+        cx.control.hold(line);
     }
-    let line = match cx.control.next_line() {
-        Ok(Poll::Ready(line)) => line,
-        Ok(Poll::Pending) => return Ok(Polled::Nothing),
-        Err(Disconnect::Closed) => return Ok(Polled::PeerClosed),
-        Err(disconnect) => return Err(disconnect),
-    };
-    if let Line::Complete(text) = &line
-        && matches!(Command::parse(text), Ok(Command::Abort))
-    {
-        return Ok(Polled::Abort);
-    }
-    cx.control.hold(line);
-    Ok(Polled::Nothing)
+    poll_behind(cx)
 }
 
 /// Returns whether commands can be read now.
