@@ -235,12 +235,14 @@ fn storage(error: &io::Error) -> (Code, &'static str) {
         Errno::NXIO | Errno::NODEV => (Code::UNAVAILABLE, "Not a regular file."),
         Errno::EXIST => (Code::UNAVAILABLE, "Already exists."),
         Errno::NOTEMPTY => (Code::UNAVAILABLE, "Directory not empty."),
-        Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::LOOP => (Code::UNAVAILABLE, PERMISSION_DENIED),
+        Errno::ACCESS | Errno::PERM | Errno::LOOP => (Code::UNAVAILABLE, PERMISSION_DENIED),
+        Errno::ROFS => (Code::UNAVAILABLE, "The file system is read-only."),
         Errno::XDEV => (Code::UNAVAILABLE, "Not possible across file systems."),
         Errno::NAMETOOLONG | Errno::INVAL => (Code::BAD_NAME, "File name not allowed."),
         Errno::NOSPC => (Code::NO_SPACE, "Insufficient storage space."),
         Errno::DQUOT => (Code::EXCEEDED, "Quota exceeded."),
         Errno::FBIG => (Code::EXCEEDED, "File too large."),
+        Errno::IO | Errno::UCLEAN => (Code::LOCAL_ERROR, "The disk reports an error."),
         Errno::BUSY | Errno::TXTBSY => (Code::BUSY, "File busy; try again later."),
         Errno::MFILE | Errno::NFILE | Errno::NOMEM => (Code::BUSY, "Out of resources; try again later."),
         _ => (Code::LOCAL_ERROR, "Local error in processing."),
@@ -276,6 +278,7 @@ mod tests {
         assert_eq!(code(Errno::NOENT), Code(550));
         assert_eq!(code(Errno::NOSPC), Code(452));
         assert_eq!(code(Errno::MFILE), Code(450));
+        assert_eq!(code(Errno::ROFS), Code(550));
         assert_eq!(code(Errno::IO), Code(451));
         assert_eq!(fault_reply(&Fault::Storage(Errno::NOSPC.into())).code, Code(452));
         assert_eq!(fault_reply(&Fault::Storage(Errno::NOENT.into())).code, Code(451));
