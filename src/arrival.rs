@@ -10,7 +10,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::balancer::Balancer;
 use crate::events::{Event, Events, Refused};
@@ -21,6 +21,9 @@ use crate::net::pulse::{Pulse, Pulses};
 
 use proxied::Proxied;
 pub(crate) use proxied::Proxies;
+
+/// The minimum interval between two lines in the log about a shortage of descriptors.
+const REPORT_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The arrivals at the listeners of one balancer.
 #[derive(Debug, Clone)]
@@ -54,7 +57,16 @@ impl Arrivals {
     fn accept(&self, listener: &TcpListener, stop: &Shutdown, pulse: &Pulse) {
         let mut reserve = Reserve::new();
         let receive = |stream, peer| self.receive(stream, peer);
-        match listener::accept_all(listener, stop, pulse, &mut reserve, receive) {
+        let mut reported: Option<Instant> = None;
+        let report = |error: &io::Error| {
+            let now = (self.clock)();
+            if reported.is_none_or(|last| now >= last + REPORT_INTERVAL) {
+                reported = Some(now);
+                let message = "clients are refused; raise the limit of open files (LimitNOFILE=)";
+                self.events.server(&Event::Error { message, error });
+            }
+        };
+        match listener::accept_all(listener, stop, pulse, &mut reserve, receive, report) {
             Ok(()) => pulse.end(),
             Err(error) => self.events.server(&Event::Error {
                 message: "the listener has stopped accepting connections",

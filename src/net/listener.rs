@@ -140,13 +140,15 @@ impl Default for Reserve {
 
 /// Accepts clients and passes each, with its address, to `admit`, until `stop` is rung.
 ///
-/// Without free descriptors it refuses one client and pauses, and continues by itself when there are descriptors again.
+/// Without free descriptors it refuses one client, passes the error to `report` and pauses. It continues by itself when
+/// there are descriptors again.
 pub fn accept_all(
     listener: &TcpListener,
     stop: &Shutdown,
     pulse: &Pulse,
     reserve: &mut Reserve,
     mut admit: impl FnMut(TcpStream, SocketAddr),
+    mut report: impl FnMut(&io::Error),
 ) -> io::Result<()> {
     // A listener that systemd has opened may be in blocking mode; see `socket::open`.
     listener.set_nonblocking(true)?;
@@ -164,6 +166,7 @@ pub fn accept_all(
             Err(error) => {
                 if is_shortage(&error) {
                     reserve.refuse_one(listener);
+                    report(&error);
                 }
                 if stop.wait(PAUSE) {
                     return Ok(());
@@ -232,11 +235,13 @@ mod tests {
         let _client = TcpStream::connect(address).unwrap();
         let (stop, mut found) = (Shutdown::new().unwrap(), None);
         let trigger = stop.clone();
-        accept_all(&listener, &stop, &Pulse::new().unwrap(), &mut Reserve::new(), |stream, _| {
+        let admit = |stream, _| {
             found = Some(stream);
             trigger.trigger();
-        })
-        .unwrap();
+        };
+        let report = |error: &io::Error| panic!("{error}");
+        let pulse = Pulse::new().unwrap();
+        accept_all(&listener, &stop, &pulse, &mut Reserve::new(), admit, report).unwrap();
         let accepted = found.unwrap();
         assert!(sockopt::socket_keepalive(&accepted).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&accepted).unwrap(), KEEPALIVE_IDLE);

@@ -331,7 +331,7 @@ fn the_log_has_a_line_an_event_and_no_name_can_forge_one() {
 fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", SERVER]);
-    let program = Program::start_by(command, &["--quiet"]);
+    let program = Program::start_by(command, &[]);
     let mut crowd = Vec::new();
     let mut refused = 0;
     for _ in 0..60 {
@@ -347,6 +347,10 @@ fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
     while !RawClient::connect(program.address).line().starts_with("220 ") {
         assert!(Instant::now() < deadline, "it does not recover");
     }
+    program.signal("TERM");
+    let (log, _) = program.end();
+    let reports = log.matches("raise the limit of open files").count();
+    assert_eq!(reports, 1, "one line in a minute: {log}");
 }
 
 #[test]
