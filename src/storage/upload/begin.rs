@@ -10,6 +10,7 @@ use rustix::fs::{AtFlags, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::append::recover;
+use super::running::Running;
 use super::state::{Preparation, PreparationStep, Role, Start, Terms, Upload, UploadError};
 use super::target::{Lock, UNIQUE_NAMES_MAX, UploadTarget};
 use crate::ftp::VirtualPath;
@@ -108,6 +109,7 @@ impl Upload {
     ) -> Self {
         Self {
             target,
+            running: None,
             file,
             written_as,
             replaces,
@@ -136,6 +138,7 @@ impl Upload {
         let is_continued = self.recorded;
         let found = self.file.metadata()?;
         self.device = found.dev();
+        self.running = Some(Running::list(&found, self.terms.owner));
         let length = found.len();
         let counted = is_continued.then_some(length);
         let replaces = self.replaces.as_ref().map(|stat| (size(stat), (stat.st_dev, stat.st_ino)));
@@ -203,20 +206,20 @@ impl UploadTarget {
     ) -> Result<Upload, UploadError> {
         let stands_up_to = stands.as_ref().map(size);
         let found = self.lock(&self.part)?;
-        if !matches!(found, Lock::Missing) && stands_up_to == Some(offset) {
-            drop(found);
+        if stands.is_some() {
+            let is_own = found.file().is_some_and(|part| self.is_sent_by(part, terms.owner));
+            if !is_own {
+                drop(found);
+                return self.extend(Start::At(offset), stands, terms);
+            }
             // Clients know only this size if both files exist, so it does not show which of the two the client means.
-            if self.is_interrupted_by(terms.owner) {
+            if stands_up_to == Some(offset) {
                 return Err(UploadError::Interrupted);
             }
-            return self.extend(Start::At(offset), stands, terms);
         }
         match found {
             Lock::Got(file) => {
                 let kept = self.kept_length_locked(&file)?;
-                if kept == 0 && stands.is_some() {
-                    return self.extend(Start::At(offset), stands, terms);
-                }
                 self.go_on(file, offset, kept, stands, terms)
             }
             Lock::Busy(part) | Lock::Unlockable(part) => {
@@ -227,31 +230,29 @@ impl UploadTarget {
                 let upload = self.new_upload(Role::Own, stands, terms)?;
                 Ok(upload.prepared_by(PreparationStep::CopyPart(part), offset))
             }
-            Lock::Missing if stands.is_some() => self.extend(Start::At(offset), stands, terms),
             Lock::Missing => Err(UploadError::BeyondEnd),
         }
     }
 
     fn append(self, stands: Option<Stat>, terms: Terms) -> Result<Upload, UploadError> {
-        match (self.lock(&self.part)?, &stands) {
-            (Lock::Busy(_), None) => Err(UploadError::Busy),
-            (Lock::Got(_) | Lock::Busy(_) | Lock::Unlockable(_), Some(_)) => {
-                if self.is_interrupted_by(terms.owner) {
-                    return Err(UploadError::Interrupted);
-                }
-                self.extend(Start::End, stands, terms)
+        if stands.is_some() {
+            if self.is_interrupted_by(terms.owner) {
+                return Err(UploadError::Interrupted);
             }
-            (Lock::Got(file), None) => {
+            return self.extend(Start::End, stands, terms);
+        }
+        match self.lock(&self.part)? {
+            Lock::Busy(_) => Err(UploadError::Busy),
+            Lock::Got(file) => {
                 let end = self.kept_length_locked(&file)?;
                 self.go_on(file, end, end, stands, terms)
             }
-            (Lock::Unlockable(part), None) => {
+            Lock::Unlockable(part) => {
                 let end = self.kept_length(&part)?;
                 let upload = self.new_upload(Role::Own, stands, terms)?;
                 Ok(upload.prepared_by(PreparationStep::CopyPart(part), end))
             }
-            (Lock::Missing, Some(_)) => self.extend(Start::End, stands, terms),
-            (Lock::Missing, None) => {
+            Lock::Missing => {
                 // An upload that has the partial has reserved the name: of two appends to a new file, neither loses its
                 // data.
                 let (file, locked) = match self.create(&self.part, None) {

@@ -15,6 +15,7 @@ mod judge;
 mod keep;
 mod prepare;
 mod record;
+mod running;
 mod state;
 mod target;
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::copy;
 use super::record::{Owner, PartRecord};
+use super::running::Running;
 use super::target::UploadTarget;
 use crate::ftp::verb::Permission;
 use crate::storage::durability::Durability;
@@ -115,6 +116,8 @@ impl From<Errno> for UploadError {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::storage) struct Upload {
     pub(super) target: UploadTarget,
+    /// The entry of `file` among the running uploads. It is dropped before `file` is closed.
+    pub(super) running: Option<Running>,
     pub(super) file: File,
     /// The current name of `file`.
     pub(super) written_as: OsString,

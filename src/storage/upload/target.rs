@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, 
 use rustix::io::Errno;
 
 use super::record::{Owner, PartRecord};
+use super::running;
 use crate::ftp::VirtualPath;
 use crate::storage::durability::{Durability, open_directory};
 use crate::storage::quota::Quota;
@@ -52,6 +53,16 @@ pub(in crate::storage) enum Lock {
     Unlockable(File),
     /// There is no such file.
     Missing,
+}
+
+impl Lock {
+    /// Returns the file, if it exists.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Got(file) | Self::Busy(file) | Self::Unlockable(file) => Some(file),
+            Self::Missing => None,
+        }
+    }
 }
 
 impl UploadTarget {
@@ -273,15 +284,22 @@ impl UploadTarget {
         Ok(is_in_place)
     }
 
-    /// Returns true if a partial that this client sent exists beside a complete file. An upload that has just begun has
-    /// no record of its owner yet, so it counts as this client's.
+    /// Returns true if a partial that this client sent, or sends now, exists beside a complete file.
     pub(in crate::storage) fn is_interrupted_by(&self, owner: Owner) -> bool {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let part = rustix::fs::openat(&self.directory, &self.part, flags, Mode::empty());
         let Ok(part) = part.map(File::from) else { return false };
-        match self.record(&part) {
-            Some(record) => record.owner == owner && record.flushed > 0,
-            None => is_locked(&part),
+        self.is_sent_by(&part, owner)
+    }
+
+    /// Returns true if this client sends this partial now, or sent those of its bytes that count. An upload of another
+    /// process is unknown until its first record, and counts as another client's.
+    pub(super) fn is_sent_by(&self, part: &File, owner: Owner) -> bool {
+        match running::sender(part) {
+            Some(sender) => sender == owner,
+            None => {
+                self.record(part).is_some_and(|record| record.owner == owner && record.flushed > 0)
+            }
         }
     }
 

@@ -482,6 +482,59 @@ fn an_interrupted_overwrite_is_in_the_way_of_its_own_client_alone() {
     assert!(scene.begin("log", Start::End).is_ok());
 }
 
+/// A complete file, beside which another client's overwrite was cut off (`false`) or runs (`true`).
+fn beside_an_overwrite_of_another(runs: bool) -> (Scene, Option<Upload>) {
+    let scene = Scene::new();
+    scene.complete("a", Start::Overwrite, "0123456789");
+    let mut upload = scene.begin_as(OTHER, "a", Start::Overwrite).unwrap();
+    upload.write(b"xxxxxxxxxxxxxxxxxxxx").unwrap();
+    let running = if runs { Some(upload) } else { None };
+    (scene, running)
+}
+
+#[test]
+fn a_client_resumes_the_complete_file_and_not_the_partial_of_another() {
+    for runs in [false, true] {
+        for offset in [3, 10] {
+            let (scene, _running) = beside_an_overwrite_of_another(runs);
+            assert!(!scene.is_being_replaced("a"));
+            let rest = &"0123456789ABC"[usize::try_from(offset).unwrap()..];
+            scene.complete("a", Start::At(offset), rest);
+            assert_eq!(scene.read("a").unwrap(), "0123456789ABC", "{runs} {offset}");
+        }
+        let (scene, _running) = beside_an_overwrite_of_another(runs);
+        assert!(matches!(scene.begin("a", Start::At(15)), Err(UploadError::BeyondEnd)));
+    }
+}
+
+#[test]
+fn an_overwrite_that_has_just_begun_is_in_the_way_of_its_own_client_alone() {
+    let (scene, running) = beside_an_overwrite_of_another(true);
+    assert!(scene.root.is_being_replaced(&path("a"), OTHER));
+    for start in [Start::End, Start::At(10)] {
+        assert!(matches!(scene.begin_as(OTHER, "a", start), Err(UploadError::Interrupted)));
+    }
+    assert!(!scene.is_being_replaced("a"));
+    scene.complete("a", Start::End, "ABC");
+    assert_eq!(scene.read("a").unwrap(), "0123456789ABC");
+    assert!(running.unwrap().commit(|| Go::On).is_ok());
+    assert_eq!(scene.read("a").unwrap(), "xxxxxxxxxxxxxxxxxxxx");
+}
+
+#[test]
+fn a_partial_without_a_record_is_in_the_way_of_nobody() {
+    for start in [Start::End, Start::At(10)] {
+        let (scene, _) = beside_an_overwrite_of_another(false);
+        let record = scene.names().into_iter().find(|name| name.contains("kept")).unwrap();
+        fs::remove_file(scene.directory.path().join(record)).unwrap();
+        assert!(!scene.root.is_being_replaced(&path("a"), OTHER));
+        let mut upload = scene.begin_as(OTHER, "a", start).unwrap();
+        upload.write(b"ABC").unwrap();
+        upload.commit(|| Go::On).unwrap();
+        assert_eq!(scene.read("a").unwrap(), "0123456789ABC");
+    }
+}
+
 #[test]
 fn of_two_that_append_at_once_both_are_appended() {
     let scene = Scene::new();
