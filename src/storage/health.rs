@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::pool::{DiskPool, Job};
 
 use super::root::Root;
@@ -164,6 +166,8 @@ impl Watched {
     fn judge(&mut self, answer: &io::Result<Found>) {
         let found = match answer {
             Ok(found) => found,
+            // The server itself lacks something; the directory is as it was.
+            Err(error) if is_own_shortage(error) => return,
             Err(error) => {
                 self.health.problem = Some(match error.kind() {
                     io::ErrorKind::NotFound => "is missing".to_owned(),
@@ -190,6 +194,12 @@ impl Watched {
         let is_above = |now: &PathBuf| now != before && before.starts_with(now);
         found.mount_point.as_ref().is_none_or(is_above).then_some(before)
     }
+}
+
+/// Returns true for an error by a shortage of descriptors or memory, which says nothing about a directory.
+fn is_own_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Opens a directory, and asks its file system. May hang.
@@ -307,6 +317,18 @@ mod tests {
         assert_eq!(changes(None), [], "still the same problem");
         assert_eq!(changes(Some("/srv/disk")), [None]);
         assert_eq!(changes(Some("/srv/disk/ftp")), [], "another one is mounted above");
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_says_nothing_about_a_directory() {
+        let health = PlaceHealth { directory: "/a".into(), problem: None, free: Some(7) };
+        let mut place = Watched { device: 1, mount_point: None, health: health.clone() };
+        for shortage in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            place.judge(&Err(shortage.into()));
+            assert_eq!(place.health, health, "{shortage}");
+        }
+        place.judge(&Err(Errno::IO.into()));
+        assert!(place.health.problem.is_some());
     }
 
     #[test]
