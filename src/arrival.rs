@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use crate::balancer::Balancer;
 use crate::events::{Event, Events, Refused};
 use crate::net::admitted::AdmittedClient;
@@ -62,7 +64,11 @@ impl Arrivals {
             let now = (self.clock)();
             if reported.is_none_or(|last| now >= last + REPORT_INTERVAL) {
                 reported = Some(now);
-                let message = "clients are refused; raise the limit of open files (LimitNOFILE=)";
+                let message = if Errno::from_io_error(error) == Some(Errno::MFILE) {
+                    "clients are refused; raise the limit of open files (LimitNOFILE=)"
+                } else {
+                    "clients are refused"
+                };
                 self.events.server(&Event::Error { message, error });
             }
         };
