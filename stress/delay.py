@@ -3,7 +3,7 @@
 a relay between them that holds each packet back.
 
 Usage: delay.py MILLISECONDS NAMESPACE/DEVICE/ADDRESS NAMESPACE/DEVICE/ADDRESS
-Prints "ready" when both ends are up, and ends when it is killed.
+Prints "ready" when both ends are up. Ends when it is killed, or when a namespace and its device are removed.
 """
 
 import collections
@@ -50,6 +50,8 @@ def main():
                         queue.append((now + delay, packet))
             except BlockingIOError:
                 pass
+            except OSError:
+                return  # The namespace is gone, and the device with it.
         for queue, other in queues.values():
             while queue and queue[0][0] <= now:
                 try:

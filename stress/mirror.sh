@@ -2,20 +2,21 @@
 # How long do copies of trees and of large files take, compared with other clients?
 # A good answer: ftpclient is the fastest in each row, the second run transfers nothing and takes less than lftp's time, and
 # over a delay less than half of it.
-# Usage: stress/mirror.sh [ROUNDS=3] [DELAY_MS=20] [FILES=2000]
+# Usage: stress/mirror.sh [ROUNDS=3] [DELAY_MS=20] [FILES=2000] [ROWS=.]
 #
+# ROWS is a pattern of grep -E: only rows whose names match it are measured.
 # All clients take turns in each round, with one server. Needs root, python3, and a kernel with network namespaces and TUN
 # devices. Without lftp, rclone or curl, their columns are empty.
 . "$(dirname "$0")/lib.sh"
-rounds=${1:-3} delay=${2:-20} files=${3:-2000}
+rounds=${1:-3} delay=${2:-20} files=${3:-2000} only=${4:-.}
 skip() { echo "SKIP mirror: $1"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "it makes network namespaces, for which it must be root"
 here_ns=mirror-$$-here there_ns=mirror-$$-there
 finish_mirror() {
+    [ -z "$relay" ] || kill "$relay" 2>/dev/null || true
     for namespace in $here_ns $there_ns; do
         { ip netns pids $namespace | xargs -r kill; ip netns del $namespace; } 2>/dev/null || true
     done
-    [ -z "$relay" ] || kill "$relay" 2>/dev/null || true
     finish
 }
 relay=
@@ -74,10 +75,14 @@ fetch() {
 behind=()
 # row NAME RUN ADDRESS KIND PATH PARALLEL: KIND is first, second or fetch.
 row() {
-    local client round begun times
+    local client round begun times copied
+    grep -qE -- "$only" <<<"$1" || return 0
     for round in $(seq "$rounds"); do
         for client in $(clients); do
-            [ "$4" = first ] && rm -rf "$work/copy/$client-${5//\//-}-$6"
+            copied=$work/copy/$client-${5//\//-}-$6
+            [ "$4" = first ] && rm -rf "$copied"
+            # Where the first run is left out, this is what it would have made.
+            [ "$4" != second ] || [ -d "$copied" ] || { mkdir -p "$work/copy" && cp -a "$work/root/$5" "$copied"; }
             [ "$4$client" != secondcurl ] || continue # curl has no second run: it transfers everything again.
             begun=$(now)
             if [ "$4" = fetch ]; then run=fetch; else run=copy; fi
