@@ -3,6 +3,9 @@
 //! A file that was just transferred is checked against faults of the way, for which CRC-32 is enough. A large one uses
 //! it where HASH offers it: SHA-256 takes longer than the transfer on a fast link. Every other comparison uses the
 //! strong algorithm that the server prefers, because the bytes may be chosen by somebody else.
+//!
+//! A transfer adds its bytes to the checksum as they move, if that takes little time. Otherwise, the file is read again
+//! while the server computes its own checksum.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::ftp::checksum::{Algorithm, Checksum};
-use crate::ftp::command::{Command, Range, Setting};
+use crate::ftp::command::{Command, PathName, Range, Setting};
 use crate::ftp::{Code, Reply};
 
 use super::connection::Client;
@@ -22,7 +25,11 @@ use super::transfer::SLOWEST_BYTES_PER_SECOND;
 
 /// Size in bytes from which a transferred file is checked by the fastest algorithm. Below it, the round trip that chooses
 /// the algorithm takes longer than the hash.
-pub(super) const LARGE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+const LARGE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Maximum size of a file whose checksum is asked for before the end of its transfer, in bytes. The server may compute it
+/// in vain.
+const AHEAD_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Maximum number of bytes of a local file to read at once.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -57,16 +64,40 @@ enum Purpose {
     Verify,
 }
 
+/// The bytes of a local file that are compared.
+struct Content<'a> {
+    file: &'a File,
+    local: &'a Path,
+    /// Number of bytes, from the beginning.
+    count: u64,
+    /// Checksum of these bytes, if it is known.
+    checksum: Option<Checksum>,
+}
+
 impl Link {
-    /// Compares a file that was just transferred with the remote file.
+    /// Compares a file that was just transferred with the remote file. `known` is the checksum of its bytes, if the
+    /// transfer has computed it.
     pub(super) fn verify(
         &mut self,
         path: &[u8],
         file: &File,
         local: &Path,
         count: u64,
+        known: Option<Checksum>,
     ) -> Result<Comparison, ClientError> {
-        self.compare_for(Purpose::Verify, path, file, local, count, Whole::Yes)
+        let content = Content { file, local, count, checksum: known };
+        self.compare_for(Purpose::Verify, path, content, Whole::Yes)
+    }
+
+    /// Returns the checksum to which a transfer of `count` bytes should add them as they move. Returns `None` if the file
+    /// should be read again instead.
+    pub(super) fn checksum_on_the_way(&self, count: u64) -> Option<Checksum> {
+        let algorithm = match self.features.hash {
+            Some(_) => self.wanted_hash(Purpose::Verify, count)?,
+            None => *self.features.checksums.first()?,
+        };
+        let is_fast = algorithm == Algorithm::Crc32 || count < LARGE_BYTES_MIN;
+        is_fast.then(|| Checksum::new(algorithm))
     }
 
     /// Compares the first `count` bytes of a local file with those of a remote one.
@@ -78,26 +109,29 @@ impl Link {
         count: u64,
         whole: Whole,
     ) -> Result<Comparison, ClientError> {
-        self.compare_for(Purpose::Identify, path, file, local, count, whole)
+        let content = Content { file, local, count, checksum: None };
+        self.compare_for(Purpose::Identify, path, content, whole)
     }
 
     fn compare_for(
         &mut self,
         purpose: Purpose,
         path: &[u8],
-        file: &File,
-        local: &Path,
-        count: u64,
+        content: Content<'_>,
         whole: Whole,
     ) -> Result<Comparison, ClientError> {
+        let Content { file, local, count, checksum } = content;
         let command = self.checksum_command(purpose, path, count, whole)?;
         let Some((algorithm, command)) = command else {
             return Ok(Comparison::Unknown);
         };
         // Both sides hash in parallel.
         self.send(&command.encode())?;
-        let ours = sum_up(file, count, algorithm, || self.settings.interrupt.check())
-            .map_err(|error| error.at(local));
+        let ours = match checksum.filter(|known| known.algorithm() == algorithm) {
+            Some(known) => Ok(known.finish()),
+            None => sum_up(file, count, algorithm, || self.settings.interrupt.check())
+                .map_err(|error| error.at(local)),
+        };
         if self.settings.interrupt.is_set() {
             self.abort()?;
             return Err(ClientError::interrupted());
@@ -122,6 +156,9 @@ impl Link {
     ) -> Result<Option<(Algorithm, Command)>, ClientError> {
         let path = name(path)?;
         if self.features.hash.is_some() {
+            if purpose == Purpose::Verify {
+                self.foresee(&self.commands_to_verify(&path, count))?;
+            }
             let Some(algorithm) = self.choose_hash(purpose, count)? else { return Ok(None) };
             if whole == Whole::No && !(self.features.ranges && count > 0) {
                 return Ok(None);
@@ -148,15 +185,10 @@ impl Link {
         purpose: Purpose,
         count: u64,
     ) -> Result<Option<Algorithm>, ClientError> {
-        let usual = self.features.hash;
-        let current = self.parameters.hash.or(usual);
-        let wanted = match purpose {
-            Purpose::Verify if count < LARGE_BYTES_MIN => current,
-            Purpose::Verify if self.features.hash_crc32 => Some(Algorithm::Crc32),
-            _ => usual,
-        };
+        let current = self.current_hash();
+        let wanted = self.wanted_hash(purpose, count);
         let Some(algorithm) = wanted.filter(|_| wanted != current) else { return Ok(current) };
-        let choice = Command::Set(Setting::Hash(Some(algorithm.name().to_owned())));
+        let choice = hash_choice(algorithm);
         if self.ask(&choice)?.code.is_completion() {
             self.parameters.hash = wanted;
             return Ok(wanted);
@@ -164,6 +196,36 @@ impl Link {
         self.features.hash_crc32 = false;
         Ok(current.filter(|_| purpose == Purpose::Verify))
     }
+
+    /// Returns the algorithm that HASH uses now.
+    fn current_hash(&self) -> Option<Algorithm> {
+        self.parameters.hash.or(self.features.hash)
+    }
+
+    /// Returns the algorithm of HASH that fits best.
+    fn wanted_hash(&self, purpose: Purpose, count: u64) -> Option<Algorithm> {
+        match purpose {
+            Purpose::Verify if count < LARGE_BYTES_MIN => self.current_hash(),
+            Purpose::Verify if self.features.hash_crc32 => Some(Algorithm::Crc32),
+            _ => self.features.hash,
+        }
+    }
+
+    /// Returns the commands for the checksum of a file that is being transferred; none if they cannot be predicted.
+    pub(super) fn commands_to_verify(&self, path: &PathName, count: u64) -> Vec<Command> {
+        let wanted = self.wanted_hash(Purpose::Verify, count);
+        let is_foreseeable = self.features.hash.is_some() && count <= AHEAD_BYTES_MAX;
+        let Some(algorithm) = wanted.filter(|_| is_foreseeable) else {
+            return Vec::new();
+        };
+        let choice = (wanted != self.current_hash()).then(|| hash_choice(algorithm));
+        choice.into_iter().chain([Command::Hash(path.clone())]).collect()
+    }
+}
+
+/// Returns the command that chooses an algorithm.
+fn hash_choice(algorithm: Algorithm) -> Command {
+    Command::Set(Setting::Hash(Some(algorithm.name().to_owned())))
 }
 
 /// Extent of a comparison: `Yes` if the remote file has no more bytes than are compared.

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use crate::ftp::Reply;
-use crate::ftp::command::{Command, Password};
+use crate::ftp::command::Password;
 use crate::ftp::dialogue::Features;
 
 use super::charset::Charset;
@@ -170,7 +170,7 @@ impl Client {
     /// Sends QUIT and closes the connection.
     pub fn quit(mut self) {
         // The connection ends here, whatever the reply.
-        let _reply = self.link().and_then(|link| link.ask(&Command::Quit));
+        let _ended = self.link().and_then(Link::quit);
     }
 
     /// Selects active or passive mode for data connections.

@@ -61,6 +61,7 @@ impl Connector {
             TlsMode::Implicit | TlsMode::Off => Authentication::Skip,
         });
         let greeting = link.reply().map_err(|error| self.no_greeting(error))?;
+        link.learn_pipelining(&greeting);
         let outcome = match opening.reply(greeting) {
             // All that follows the greeting is AUTH.
             Ok(step) => link.run_from(&mut opening, step).map_err(without_tls)?,

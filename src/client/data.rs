@@ -45,9 +45,12 @@ impl Link {
         span: Span,
         what: &str,
     ) -> Result<Begun, ClientError> {
+        self.foresee_transfer(None, command, span, Vec::new())?;
         self.choose_mode()?;
-        // This may drop the open data connection.
-        self.drain(&Begin::new(command.clone(), span).first().encode());
+        if self.open_data.is_some() {
+            // This may drop the open data connection.
+            self.drain(&Begin::new(command.clone(), span).first().encode());
+        }
         if let Some(stream) = self.open_data.take() {
             match self.order(command, span)? {
                 Ok(reply) => return Ok(Begun { stream: Some(stream), reply }),
@@ -189,7 +192,10 @@ impl Link {
             })?;
             step = match self.connect_data(port) {
                 Ok(stream) => return Ok(PreparedConnection::Connected(stream)),
-                Err(error) => passive.fall_back().ok_or(error)?,
+                Err(error) => {
+                    self.cancel_foreseen()?;
+                    passive.fall_back().ok_or(error)?
+                }
             };
         }
     }

@@ -183,6 +183,8 @@ impl Link {
 
     /// Returns the text of a listing as the server sends it.
     fn listing(&mut self, command: &Command, what: &str) -> Result<Vec<u8>, ClientError> {
+        let representation = self.support.text_listings.then_some(Type::Ascii);
+        self.foresee_transfer(representation, command, 0.into(), Vec::new())?;
         if self.support.text_listings {
             // A server without TYPE A lists in the type that it has.
             self.support.text_listings =

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::ftp::ascii::FromWire;
+use crate::ftp::checksum::Checksum;
 use crate::ftp::command::{Command, Mode, Type};
 
 use super::checks::{Comparison, Whole};
@@ -34,6 +35,8 @@ struct Download<'a> {
     distrusted: bool,
     /// Set once all bytes have come, and only the final reply has not.
     unconfirmed: bool,
+    /// Checksum of the part, if all its bytes were added to it while they arrived.
+    arrived: Option<Checksum>,
 }
 
 impl Client {
@@ -50,6 +53,19 @@ impl Client {
         known: Option<RemoteMetadata>,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
+        self.finish_download(path, local, representation, known, None, progress)
+    }
+
+    /// Fetches the rest of a file as [`Self::fetch`] does. `arrived` is the checksum of the part, if it is known.
+    pub(super) fn finish_download(
+        &mut self,
+        path: &[u8],
+        local: &Path,
+        representation: Type,
+        known: Option<RemoteMetadata>,
+        arrived: Option<Checksum>,
+        progress: &mut impl Progress,
+    ) -> Result<u64, ClientError> {
         let local = &destination(local)?;
         let mut download = Download {
             server: self.connector().server.clone(),
@@ -61,6 +77,7 @@ impl Client {
             reached: 0,
             distrusted: false,
             unconfirmed: false,
+            arrived,
         };
         self.set_reached(0);
         let outcome = self.with_retries(progress, |client, progress| {
@@ -190,8 +207,10 @@ impl Download<'_> {
     }
 
     /// Returns true if a part with all bytes is proven by a checksum, so that nothing need be fetched again.
-    fn is_whole(&self, link: &mut Link, part: &Part, have: u64) -> Result<bool, ClientError> {
-        Ok(have > 0 && link.verify(self.path, part.file(), part.path(), have)? == Comparison::Same)
+    fn is_whole(&mut self, link: &mut Link, part: &Part, have: u64) -> Result<bool, ClientError> {
+        let arrived = self.arrived.take();
+        Ok(have > 0
+            && link.verify(self.path, part.file(), part.path(), have, arrived)? == Comparison::Same)
     }
 
     /// Returns the offset to resume at: the length of the part if its checksum matches the server's, else 0.
@@ -227,9 +246,17 @@ impl Download<'_> {
             part.clear()?;
             return self.fetch(link, part, 0, progress);
         }
-        link.set_type(self.representation)?;
         let overlap = usize::try_from(have).unwrap_or(usize::MAX).min(OVERLAP_BYTES);
+        let command = Command::Retrieve(name(self.path)?);
+        let from = have - overlap as u64;
         let total = self.metadata.size.filter(|_| self.representation == Type::Image);
+        let summed = total.filter(|_| have == 0);
+        let verification = match (&command, summed) {
+            (Command::Retrieve(path), Some(size)) => link.commands_to_verify(path, size),
+            _ => Vec::new(),
+        };
+        link.foresee_transfer(Some(self.representation), &command, from.into(), verification)?;
+        link.set_type(self.representation)?;
         let mut arrival = Arrival {
             part,
             total,
@@ -237,15 +264,13 @@ impl Download<'_> {
             differs: false,
             bytes: have,
             stored: have,
+            checksum: summed.and_then(|size| link.checksum_on_the_way(size)),
             converter: (self.representation == Type::Ascii).then(FromWire::default),
             text: Vec::new(),
         };
         progress.progress(have, total);
-        let command = Command::Retrieve(name(self.path)?);
         let what = about("get", self.path);
-        let received = link.receive(&command, have - overlap as u64, &what, |chunk| {
-            arrival.store(chunk, progress)
-        });
+        let received = link.receive(&command, from, &what, |chunk| arrival.store(chunk, progress));
         self.reached = self.reached.max(arrival.bytes);
         if have > 0 && (arrival.differs || !link.support.restart) {
             let why = if arrival.differs {
@@ -268,6 +293,7 @@ impl Download<'_> {
             }
             progress.note(&format!("{name}: {doubt}; the size fits"));
         }
+        self.arrived = arrival.checksum.take();
         arrival.finish()
     }
 
@@ -299,7 +325,8 @@ impl Download<'_> {
             _ => {}
         }
         let grew = size.is_some_and(|size| bytes > size);
-        let fits = match link.verify(self.path, part.file(), part.path(), bytes)? {
+        let arrived = self.arrived.take();
+        let fits = match link.verify(self.path, part.file(), part.path(), bytes, arrived)? {
             Comparison::Same => true,
             Comparison::Different => false,
             // The beginning belongs to an older version of the file.
@@ -336,6 +363,8 @@ struct Arrival<'a> {
     bytes: u64,
     /// Number of bytes of the part so far.
     stored: u64,
+    /// Checksum of the bytes so far.
+    checksum: Option<Checksum>,
     /// The converter of line ends, for text.
     converter: Option<FromWire>,
     text: Vec<u8>,
@@ -351,6 +380,9 @@ impl Arrival<'_> {
         self.expected = self.expected.get(again.len()..).unwrap_or_default();
         self.bytes += chunk.len() as u64;
         progress.progress(self.bytes, self.total);
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(chunk);
+        }
         let chunk = match &mut self.converter {
             None => chunk,
             Some(converter) => {

@@ -80,6 +80,7 @@ impl Link {
     pub(super) fn log_in(&mut self, credentials: &Credentials) -> Result<(), ClientError> {
         let Credentials { user, password } = credentials;
         let protects_data = self.tls.is_some();
+        self.foresee_login(credentials, protects_data)?;
         let ended = self.run(&mut Login::new(user, password.clone(), protects_data));
         let ended = ended.map_err(|error| {
             let kind = error.kind;
@@ -130,6 +131,15 @@ impl Link {
     /// Returns true if the connection can no longer be used.
     pub(super) fn is_dead(&self) -> bool {
         self.control.is_dead()
+    }
+
+    /// Sends QUIT. Waits for its reply only with a server that may not expect the end of the connection before it.
+    pub(super) fn quit(&mut self) -> Result<(), ClientError> {
+        if self.support.pipelining {
+            self.send(&Command::Quit.encode())
+        } else {
+            self.ask(&Command::Quit).map(drop)
+        }
     }
 
     /// Gives up the connection, for example when further replies can no longer be matched to commands.
@@ -332,9 +342,30 @@ impl Link {
         }
         let lines = self.pipeline.select(requests);
         // The download finds a lost connection and handles it.
-        if self.control.send(&lines).is_ok() {
-            self.pipeline.extend(lines);
+        let _sent = self.send_ahead(lines);
+    }
+
+    /// Sends the commands that come next, so that they take one round trip together. Does nothing with a server that is
+    /// not known to read them in time.
+    pub(super) fn foresee(&mut self, next: &[Command]) -> Result<(), ClientError> {
+        if !self.support.pipelining || !self.pipeline.is_empty() || next.len() < 2 {
+            return Ok(());
         }
+        if !self.pipeline.has_pending_replies() {
+            self.control.discard_unread()?;
+        }
+        self.send_ahead(next.iter().map(Command::encode).collect())
+    }
+
+    /// Aborts the transfer that was sent ahead, if there is one: it would wait for its data connection.
+    pub(super) fn cancel_foreseen(&mut self) -> Result<(), ClientError> {
+        if self.pipeline.is_empty() { Ok(()) } else { self.abort() }
+    }
+
+    fn send_ahead(&mut self, lines: Vec<Vec<u8>>) -> Result<(), ClientError> {
+        self.control.send(&lines)?;
+        self.pipeline.extend(lines);
+        Ok(())
     }
 
     /// Prepares for sending `line`: abandons other lines sent ahead, so that their replies are read and dropped. A file

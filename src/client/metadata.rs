@@ -30,6 +30,8 @@ impl Link {
     /// Asks for size and time. A server without SIZE or MDTM replies 5xx; then only the end of the data marks the end
     /// of the file.
     pub(super) fn metadata(&mut self, path: &[u8]) -> Result<RemoteMetadata, ClientError> {
+        let (size, modified) = (Command::Size(name(path)?), Command::ModificationTime(name(path)?));
+        self.foresee_typed(Some(Type::Image), [size, modified])?;
         let size = self.optional(|link| link.size(path))?;
         Ok(RemoteMetadata { size, modified: self.optional(|link| link.modified(path))? })
     }
@@ -59,6 +61,7 @@ impl Link {
         } else {
             Command::ChangeDirectory(name(path)?)
         };
+        self.foresee(&[command.clone(), Command::PrintDirectory])?;
         self.demand(command, &about("cd", path))?;
         self.optional(Self::current_directory)
     }

@@ -8,6 +8,7 @@
 //! `Link` after the other; a `Link` is one connection, with all that the two ends know of each other. The dialogue that
 //! a `Link` has with the server is pure, and belongs to [`crate::ftp::dialogue`].
 
+mod ahead;
 mod batch;
 mod builder;
 mod charset;

@@ -24,10 +24,20 @@ impl Link {
         self.parameters.mode.unwrap_or_default()
     }
 
+    /// Returns the mode that the server is asked for.
+    pub(super) fn wanted_mode(&self) -> Mode {
+        if self.settings.stream { Mode::Stream } else { Mode::Block }
+    }
+
+    /// Returns the command for the mode, if none has been chosen.
+    pub(super) fn mode_to_choose(&self) -> Option<Command> {
+        self.parameters.mode.is_none().then(|| Command::Mode(self.wanted_mode()))
+    }
+
     /// Asks for block mode, once. FEAT cannot list it; a server without block mode replies 504.
     pub(super) fn choose_mode(&mut self) -> Result<(), ClientError> {
         if self.parameters.mode.is_none() {
-            let wanted = if self.settings.stream { Mode::Stream } else { Mode::Block };
+            let wanted = self.wanted_mode();
             let answer = self.run(&mut Exchange::new(Command::Mode(wanted)));
             // A few servers hang up, or never answer. The next connection does without.
             self.settings.stream |=

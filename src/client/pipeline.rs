@@ -39,6 +39,11 @@ impl Pipeline {
         Self { ahead: VecDeque::new(), pending_replies: 1, wasted: 0 }
     }
 
+    /// Returns true if no line was sent ahead that is still to be claimed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
     /// Returns true if replies to earlier lines must be read before the next line is sent.
     pub(super) fn has_pending_replies(&self) -> bool {
         self.pending_replies > 0

@@ -13,8 +13,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
+use crate::ftp::checksum::Checksum;
 use crate::ftp::command::{Command, Range as Bytes, Type};
 use crate::ftp::dialogue::Span;
 
@@ -46,23 +48,23 @@ impl Client {
     ) -> Result<u64, ClientError> {
         let known = self.with_retries(progress, |client, _| client.link()?.metadata(path))?;
         let restart = self.link().is_ok_and(|link| link.support.restart);
+        let mut arrived = None;
         if let Some(size) = known.size
             && restart
             && connections > 1
             && size >= 2 * RANGE_BYTES_MIN
         {
-            let fetched = self.fetch_ranges(path, local, connections, &known, progress);
-            match fetched {
+            match self.fetch_ranges(path, local, connections, &known, progress) {
                 Err(error) if error.is_refused_for_good() => {
                     progress.note(&format!("{error}; continuing with one connection"));
                 }
-                fetched => fetched?,
+                fetched => arrived = fetched?,
             }
         }
-        self.fetch(path, local, Type::Image, Some(known), progress)
+        self.finish_download(path, local, Type::Image, Some(known), arrived, progress)
     }
 
-    /// Fetches the missing ranges into the part.
+    /// Fetches the missing ranges into the part. Returns the checksum of the file, if all of it has come now.
     fn fetch_ranges(
         &mut self,
         path: &[u8],
@@ -70,14 +72,15 @@ impl Client {
         connections: usize,
         known: &RemoteMetadata,
         progress: &mut impl Progress,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Option<Checksum>, ClientError> {
         let RemoteMetadata { size, modified } = *known;
         let server = &self.connector().server;
         let identity = Identity::new(server, path, size, modified, Type::Image);
         let size = size.unwrap_or_default();
         let local = destination(local)?;
         let (part, missing) = Part::open_ranges(&local, &identity, size)?;
-        let ranges = Ranges::new(split(missing, connections));
+        let checksum = self.link()?.checksum_on_the_way(size);
+        let ranges = Ranges::new(split(missing, connections), checksum.as_ref());
         let mut note = RangeNote::create(&part, &identity)?;
         note.write(&ranges)?;
         let before = size - ranges.left();
@@ -107,7 +110,8 @@ impl Client {
             error.with(kind, &format!("; get it again to resume from {place}"))
         })?;
         // The part is now an ordinary one.
-        write_identity(part.identity_path(), identity.text())
+        write_identity(part.identity_path(), identity.text())?;
+        Ok(ranges.checksum(size))
     }
 }
 
@@ -126,16 +130,15 @@ fn fetch_range(
             return Ok(());
         }
         let link = client.link()?;
-        link.set_type(Type::Image)?;
         let uses_range = link.features.ranges;
-        let mut arrival = RangeArrival { range, part, at: from, begun, is_over: false };
+        let mut arrival = RangeArrival::new(range, part, from, begun);
         let received = arrival.receive(link, path, uses_range, bytes);
         let lacks_range = uses_range && (arrival.is_over || !link.features.ranges);
         if lacks_range && !link.is_dead() {
             // The server refuses RANG, or sends more than the range: it may have sent it from another offset, too.
             link.features.ranges = false;
             range.at.store(from, Ordering::Relaxed);
-            arrival = RangeArrival { range, part, at: from, begun, is_over: false };
+            arrival = RangeArrival::new(range, part, from, begun);
             let received = arrival.receive(link, path, false, bytes);
             client.set_reached(arrival.at);
             return arrival.outcome(received, path);
@@ -155,9 +158,16 @@ struct RangeArrival<'a> {
     begun: u64,
     /// The server has sent more than the range.
     is_over: bool,
+    /// Checksum of the bytes of the range up to `at`.
+    checksum: Option<Checksum>,
 }
 
-impl RangeArrival<'_> {
+impl<'a> RangeArrival<'a> {
+    fn new(range: &'a MissingRange, part: &'a Part, at: u64, begun: u64) -> Self {
+        let checksum = range.checksum.lock().clone();
+        Self { range, part, at, begun, is_over: false, checksum }
+    }
+
     /// Receives the range by RANG, or by REST and the end of the data connection.
     fn receive(
         &mut self,
@@ -173,9 +183,14 @@ impl RangeArrival<'_> {
         } else {
             Span::From(first)
         };
+        link.foresee_transfer(Some(Type::Image), &command, span, Vec::new())?;
+        link.set_type(Type::Image)?;
         let received = link.receive(&command, span, &about("pget", path), |chunk| {
             let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
             let wanted = chunk.get(..left).unwrap_or(chunk);
+            if let Some(checksum) = &mut self.checksum {
+                checksum.update(wanted);
+            }
             self.part.write_at(wanted, self.at)?;
             self.at += wanted.len() as u64;
             self.range.at.store(self.at, Ordering::Relaxed);
@@ -191,8 +206,9 @@ impl RangeArrival<'_> {
         received.map(drop)
     }
 
-    /// Returns the outcome of the range.
-    fn outcome(&self, received: Result<(), ClientError>, path: &[u8]) -> Result<(), ClientError> {
+    /// Returns the outcome of the range, and keeps its checksum for the rest of it.
+    fn outcome(self, received: Result<(), ClientError>, path: &[u8]) -> Result<(), ClientError> {
+        *self.range.checksum.lock() = self.checksum;
         match received {
             // The server may complain about the closed data connection.
             _ if self.at == self.range.end => Ok(()),
@@ -211,6 +227,10 @@ struct MissingRange {
     /// Offset of the first missing byte.
     at: AtomicU64,
     end: u64,
+    /// Offset of the first byte that was missing.
+    start: u64,
+    /// Checksum of the bytes that were missing, up to the end of the last try.
+    checksum: Mutex<Option<Checksum>>,
 }
 
 /// The ranges of a download.
@@ -218,10 +238,34 @@ struct MissingRange {
 struct Ranges(Vec<MissingRange>);
 
 impl Ranges {
-    fn new(ranges: Vec<Range<u64>>) -> Self {
-        let missing =
-            |range: Range<u64>| MissingRange { at: AtomicU64::new(range.start), end: range.end };
+    /// Creates the ranges, whose bytes are added to this checksum as they arrive.
+    fn new(ranges: Vec<Range<u64>>, checksum: Option<&Checksum>) -> Self {
+        let missing = |Range { start, end }: Range<u64>| MissingRange {
+            at: AtomicU64::new(start),
+            end,
+            start,
+            checksum: Mutex::new(checksum.cloned()),
+        };
         Self(ranges.into_iter().map(missing).collect())
+    }
+
+    /// Returns the checksum of a file of this size; `None` if some of it had come before, or the checksums of ranges cannot
+    /// be put together.
+    fn checksum(&self, size: u64) -> Option<Checksum> {
+        let mut whole: Option<Checksum> = None;
+        let mut end = 0;
+        for range in &self.0 {
+            let next = range.checksum.lock().clone()?;
+            if range.start != end || range.at.load(Ordering::Relaxed) != range.end {
+                return None;
+            }
+            whole = Some(match whole {
+                Some(whole) => whole.followed_by(&next)?,
+                None => next,
+            });
+            end = range.end;
+        }
+        whole.filter(|_| end == size)
     }
 
     /// Returns what is missing now. A range that is complete is empty.
@@ -330,6 +374,7 @@ mod tests {
     #![allow(clippy::single_range_in_vec_init, reason = "a list of ranges has one here")]
 
     use super::*;
+    use crate::ftp::checksum::Algorithm;
 
     #[test]
     fn ranges_are_cut_evenly_and_none_is_small() {
@@ -352,5 +397,26 @@ mod tests {
         assert!(is_possible(&[0..10], 0, 10));
         assert!(!is_possible(&[Range { start: 3, end: 2 }], 10, 10));
         assert!(!is_possible(&[2..11], 10, 10));
+    }
+
+    #[test]
+    fn the_checksum_of_all_ranges_is_that_of_the_file_if_none_had_come_before() {
+        let nothing = Checksum::new(Algorithm::Crc32);
+        let sum = |ranges: &[Range<u64>], fetched: u64| {
+            let ranges = Ranges::new(ranges.to_vec(), Some(&nothing));
+            for range in &ranges.0 {
+                let bytes = vec![7; usize::try_from(range.end - range.start).unwrap()];
+                range.checksum.lock().as_mut().unwrap().update(&bytes);
+                range.at.store(range.end.min(fetched), Ordering::Relaxed);
+            }
+            ranges.checksum(9).map(Checksum::finish)
+        };
+        let mut whole = nothing.clone();
+        whole.update(&[7; 9]);
+        assert_eq!(sum(&[0..4, 4..8, 8..9], 9), Some(whole.finish()));
+        assert_eq!(sum(&[0..4, 4..8, 8..9], 8), None, "incomplete");
+        assert_eq!(sum(&[0..4, 8..9], 9), None, "a part had come before");
+        assert_eq!(sum(&[4..9], 9), None, "the beginning had come before");
+        assert_eq!(sum(&[0..8], 9), None, "the end had come before");
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Support {
     pub(super) text_listings: bool,
     /// LIST with the flag `-a`.
     pub(super) hidden_files: bool,
+    /// Commands that are sent before the reply to the one before.
+    pub(super) pipelining: bool,
     /// Block mode has moved a listing, or a file of the size that was expected.
     pub(super) proven_blocks: bool,
     /// A data connection has ended without TLS `close_notify`.
@@ -42,6 +44,7 @@ impl Default for Support {
             extended_passive: true,
             text_listings: true,
             hidden_files: true,
+            pipelining: false,
             proven_blocks: false,
             unmarked_ends: false,
         }

@@ -7,10 +7,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::ftp::ascii::ToWire;
+use crate::ftp::checksum::Checksum;
 use crate::ftp::command::{Command, Mode, Site, Type};
 use crate::ftp::time::TimeValue;
 
-use super::checks::{Comparison, LARGE_BYTES_MIN, Whole};
+use super::checks::{Comparison, Whole};
 use super::connection::Client;
 use super::error::{ClientError, ErrorKind};
 use super::link::Link;
@@ -49,6 +50,8 @@ struct Upload<'a> {
     distrusted: bool,
     /// Set once all bytes were sent, and only the final reply has not come.
     unconfirmed: bool,
+    /// Checksum of the whole file, if it was computed while the file was sent.
+    sent: Option<Checksum>,
 }
 
 impl Client {
@@ -102,6 +105,7 @@ impl Client {
             reached,
             distrusted,
             unconfirmed: false,
+            sent: None,
         };
         self.set_reached(0);
         self.with_retries(progress, |client, progress| {
@@ -153,7 +157,8 @@ impl Upload<'_> {
         let length = self.metadata.len();
         let is_whole = link.optional(|link| link.size(self.path))? == Some(length);
         Ok(is_whole
-            && link.verify(self.path, &self.file, self.local, length)? != Comparison::Different)
+            && link.verify(self.path, &self.file, self.local, length, None)?
+                != Comparison::Different)
     }
 
     /// Returns the number of bytes on the server that are the beginning of this file.
@@ -228,8 +233,10 @@ impl Upload<'_> {
         offset: u64,
         progress: &mut impl Progress,
     ) -> Result<u64, ClientError> {
-        link.set_type(self.representation)?;
         let length = self.metadata.len();
+        let mode = link.mode_to_choose();
+        link.foresee_typed(Some(self.representation), mode)?;
+        link.set_type(self.representation)?;
         self.announce(link, length)?;
         let path = name(self.path)?;
         // A server without REST may still append.
@@ -239,6 +246,8 @@ impl Upload<'_> {
             (Command::Store(path), offset)
         };
         let mut begun = false;
+        let is_summed = offset == 0 && self.representation == Type::Image;
+        let mut checksum = link.checksum_on_the_way(length).filter(|_| is_summed);
         let (mut bytes, mut converter, mut raw) = (offset, ToWire::default(), Vec::new());
         progress.progress(offset, Some(length));
         let what = about("put", self.path);
@@ -256,6 +265,9 @@ impl Upload<'_> {
                 _ => ClientError::local(self.local, &error),
             })?;
             bytes += raw.len() as u64;
+            if let Some(checksum) = &mut checksum {
+                checksum.update(&raw);
+            }
             match self.representation {
                 Type::Image => chunk.append(&mut raw),
                 Type::Ascii => converter.convert(&raw, chunk),
@@ -266,6 +278,7 @@ impl Upload<'_> {
         self.begun |= begun;
         self.unconfirmed = sent.as_ref().is_err_and(|error| error.is_unconfirmed);
         sent?;
+        self.sent = checksum;
         Ok(bytes)
     }
 
@@ -292,7 +305,9 @@ impl Upload<'_> {
             // Without SIZE, nothing shows whether the server used the block mode that it accepted.
             None => link.mode() == Mode::Stream || link.support.proven_blocks,
             Some(_) => {
-                link.verify(self.path, &self.file, self.local, length)? != Comparison::Different
+                let sent = self.sent.take();
+                link.verify(self.path, &self.file, self.local, length, sent)?
+                    != Comparison::Different
             }
         };
         if fits {
@@ -308,14 +323,16 @@ impl Upload<'_> {
         Err(if again { error } else { error.at_last() })
     }
 
-    /// Sends all commands that follow the data of a small file at once: one round trip instead of four.
+    /// Sends all commands that follow the data at once: one round trip instead of four.
     fn ask_ahead(&self, link: &mut Link) -> Result<(), ClientError> {
         let length = self.metadata.len();
-        if link.features.hash.is_none() || length >= LARGE_BYTES_MIN {
+        let path = name(self.path)?;
+        let verification = link.commands_to_verify(&path, length);
+        if verification.is_empty() {
             return Ok(());
         }
-        let path = name(self.path)?;
-        let mut commands = vec![Command::Size(path.clone()), Command::Hash(path)];
+        let mut commands = vec![Command::Size(path)];
+        commands.extend(verification);
         commands.extend(self.attributes(link)?);
         link.pipeline(Type::Image, [commands.iter().map(Command::encode).collect()]);
         Ok(())

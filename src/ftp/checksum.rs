@@ -104,6 +104,28 @@ impl Checksum {
         }
     }
 
+    /// Returns the algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+            Self::Sha1(_) => Algorithm::Sha1,
+            Self::Md5(_) => Algorithm::Md5,
+            Self::Crc32(_) => Algorithm::Crc32,
+        }
+    }
+
+    /// Adds bytes that have a checksum already. Returns `None` where the algorithm does not allow that: only CRC-32 does.
+    #[must_use]
+    pub fn followed_by(mut self, next: &Self) -> Option<Self> {
+        match (&mut self, next) {
+            (Self::Crc32(state), Self::Crc32(next)) => state.combine(next),
+            _ => return None,
+        }
+        Some(self)
+    }
+
     /// Returns the checksum in lower-case hexadecimal digits.
     #[must_use]
     pub fn finish(self) -> String {
@@ -152,5 +174,21 @@ mod tests {
         for algorithm in Algorithm::ALL {
             assert_eq!(Algorithm::named(&algorithm.name().to_lowercase()), Some(algorithm));
         }
+    }
+
+    #[test]
+    fn checksums_of_neighbours_make_that_of_both_where_the_algorithm_allows_it() {
+        let of = |algorithm, bytes: &[u8]| {
+            let mut checksum = Checksum::new(algorithm);
+            checksum.update(bytes);
+            checksum
+        };
+        for algorithm in Algorithm::ALL {
+            let both = of(algorithm, b"ab").followed_by(&of(algorithm, b"c"));
+            let expected = of(algorithm, b"abc").finish();
+            let is_allowed = algorithm == Algorithm::Crc32;
+            assert_eq!(both.map(Checksum::finish), is_allowed.then_some(expected));
+        }
+        assert!(of(Algorithm::Crc32, b"").followed_by(&of(Algorithm::Md5, b"")).is_none());
     }
 }

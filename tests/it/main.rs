@@ -40,6 +40,7 @@ mod odd_servers;
 mod odd_tls;
 mod operations;
 mod packages;
+mod pipelining;
 mod power;
 mod programs;
 mod proxies;

@@ -15,16 +15,18 @@ pub(crate) struct OddServer {
     pub(crate) address: SocketAddr,
     /// The lines of all clients.
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
+    /// The lines that had come before the reply to the line in front of them.
+    pub(crate) early: Arc<Mutex<Vec<String>>>,
 }
 
 /// One connection to an invented server.
 pub(crate) struct Conversation {
     control: TcpStream,
-    data: TcpListener,
+    pub(crate) data: TcpListener,
     /// Number of connections before this one.
     pub(crate) number: usize,
     /// Set by a script that has heard of the next transfer.
-    is_announced: bool,
+    pub(crate) is_announced: bool,
 }
 
 impl Conversation {
@@ -87,26 +89,38 @@ impl OddServer {
     }
 
     /// Starts a server with its own greeting for each connection, by their number.
-    fn greeting(
+    pub(crate) fn greeting(
         greeting: impl Fn(usize) -> &'static str + Send + Sync + 'static,
         script: impl Fn(&mut Conversation, &str) -> bool + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let lines = Arc::<Mutex<Vec<String>>>::default();
-        let (script, log) = (Arc::new(script), Arc::clone(&lines));
+        let early = Arc::<Mutex<Vec<String>>>::default();
+        let (script, log, early_log) = (Arc::new(script), Arc::clone(&lines), Arc::clone(&early));
         thread::spawn(move || {
             for (number, control) in listener.incoming().flatten().enumerate() {
                 let (script, log) = (Arc::clone(&script), Arc::clone(&log));
+                let early = Arc::clone(&early_log);
                 let greeting = greeting(number);
                 thread::spawn(move || {
                     let data = TcpListener::bind("127.0.0.1:0").unwrap();
-                    let reader = BufReader::new(control.try_clone().unwrap());
+                    let mut reader = BufReader::new(control.try_clone().unwrap());
                     let mut conversation =
                         Conversation { control, data, number, is_announced: false };
                     conversation.say(greeting);
-                    for line in reader.lines().map_while(Result::ok) {
+                    let mut is_early = false;
+                    loop {
+                        let mut line = String::new();
+                        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                            break;
+                        }
+                        let line = line.trim_end().to_owned();
                         log.lock().unwrap().push(line.clone());
+                        if is_early {
+                            early.lock().unwrap().push(line.clone());
+                        }
+                        is_early = !reader.buffer().is_empty();
                         if !script(&mut conversation, &line) && !conversation.usual(&line) {
                             break;
                         }
@@ -114,7 +128,7 @@ impl OddServer {
                 });
             }
         });
-        Self { address, lines }
+        Self { address, lines, early }
     }
 
     /// Runs the client in `folder` on these commands. Returns its status, and both of its outputs.

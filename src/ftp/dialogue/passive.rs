@@ -26,6 +26,16 @@ impl Passive {
         self.is_extended
     }
 
+    /// Returns the command in use.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        if self.is_extended {
+            Command::ExtendedPassive(ExtendedPassive::Any)
+        } else {
+            Command::Passive
+        }
+    }
+
     /// Returns the next step after a connection to the port has failed; `None` if there is nothing else to try.
     pub fn fall_back(&mut self) -> Option<Step<u16>> {
         // PASV knows IPv4 only, but the port is all that is taken from its reply.
@@ -37,11 +47,7 @@ impl Dialogue for Passive {
     type Outcome = u16;
 
     fn start(&mut self) -> Step<u16> {
-        Step::Send(if self.is_extended {
-            Command::ExtendedPassive(ExtendedPassive::Any)
-        } else {
-            Command::Passive
-        })
+        Step::Send(self.command())
     }
 
     fn reply(&mut self, reply: Reply) -> Result<Step<u16>, Refused> {

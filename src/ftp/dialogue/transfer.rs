@@ -44,6 +44,11 @@ impl Begin {
     pub fn first(&self) -> Command {
         self.before.as_ref().unwrap_or(&self.command).clone()
     }
+
+    /// Returns all commands of the transfer, in their order.
+    pub fn commands(self) -> impl Iterator<Item = Command> {
+        self.before.into_iter().chain([self.command])
+    }
 }
 
 impl Dialogue for Begin {
