@@ -80,7 +80,10 @@ impl Entry {
             match fact {
                 Fact::Type => {
                     out.extend_from_slice(b"type=");
-                    self.type_fact(out);
+                    match self.shown_link() {
+                        Some(target) => push_link_type(target, out),
+                        None => out.extend_from_slice(self.kind_fact()),
+                    }
                 }
                 Fact::Size if self.kind != Kind::File => continue,
                 Fact::Size => {
@@ -117,23 +120,27 @@ impl Entry {
         out.extend_from_slice(name);
     }
 
-    /// Appends the value of the `type` fact (RFC 3659 §7.5.1). The target of a link is left out if clients could take it
-    /// for other facts, or for the name.
-    fn type_fact(&self, out: &mut Vec<u8>) {
-        let kind: &[u8] = match self.kind {
-            Kind::Directory if self.shown_link().is_some() => b"OS.unix=slink",
+    /// Returns the `type` fact of an entry that is not shown as a link (RFC 3659 §7.5.1).
+    fn kind_fact(&self) -> &'static [u8] {
+        match self.kind {
             Kind::File => b"file",
             Kind::Directory => b"dir",
             Kind::Link => b"OS.unix=slink",
             Kind::Other => b"OS.unix=special",
-        };
-        out.extend_from_slice(kind);
-        let is_plain =
-            |byte: &u8| byte.is_ascii_graphic() && !b";=".contains(byte) || *byte >= 0x80;
-        if let Some(target) = self.shown_link().filter(|target| target.iter().all(is_plain)) {
-            out.push(b':');
-            out.extend_from_slice(target);
         }
+    }
+}
+
+/// Appends the `type` fact of a link. Its target is left out if clients could take it for other facts, or for the name.
+///
+/// Kept out of the loop over the facts, which it would make half as long again for entries that are no links.
+#[cold]
+fn push_link_type(target: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"OS.unix=slink");
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !b";=".contains(byte) || *byte >= 0x80;
+    if target.iter().all(is_plain) {
+        out.push(b':');
+        out.extend_from_slice(target);
     }
 }
 
