@@ -22,9 +22,13 @@ use crate::session::parameters::Parameters;
 /// Number of received bytes from which on a file is large enough for splice.
 const SPLICE_FROM_BYTES: u64 = 64 * 1024;
 
-/// Number of unflushed bytes at which a flush begins while more data arrives. The final flush then has little left to
-/// do, and the page cache does not fill with data that the disk has yet to write.
-const FLUSH_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+/// Number of unflushed bytes at which a flush begins while more data arrives, so that the final flush has little left to
+/// do. With 64 MiB, an upload of that size was written to the disk only after its end, and took 1.3 times as long on XFS.
+const FLUSH_EVERY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Number of unflushed bytes at which no more data is received until the flush under way has ended. The page cache does
+/// not fill with data that the disk has yet to write.
+const UNFLUSHED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Maximum time between flushes while data arrives: a client that resumes after a power failure has lost no more.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
@@ -211,7 +215,7 @@ impl FileReceiver {
         }
         if self.is_flushing() {
             let Poll::Ready(flushed) = self.writer()?.take_flushed() else {
-                let has_room = self.unflushed < FLUSH_EVERY_BYTES;
+                let has_room = self.unflushed < UNFLUSHED_BYTES_MAX;
                 return Ok(if has_room { Poll::Ready(()) } else { Poll::Pending });
             };
             flushed?;
@@ -268,7 +272,7 @@ impl FileReceiver {
     }
 
     fn is_full(&self) -> bool {
-        self.is_flushing() && self.unflushed >= FLUSH_EVERY_BYTES
+        self.is_flushing() && self.unflushed >= UNFLUSHED_BYTES_MAX
     }
 
     /// Returns whether the flush for a marker is running; the client may wait for its answer.
