@@ -45,6 +45,19 @@ const ACCEPT: Time = 32_000;
 const BULK_TURN: Time = 34_000;
 const BULK_BYTES: f64 = 256.0 * 1024.0;
 
+/// Seconds of processor time for a GB, plain and over TLS: RETR and STOR.
+const GIGABYTE: [(&str, f64); 4] =
+    [("RETR", 0.13), ("STOR", 0.40), ("RETR over TLS", 0.41), ("STOR over TLS", 1.23)];
+
+/// Networks, in Gbit/s.
+const NETWORKS: [f64; 3] = [10.0, 100.0, 400.0];
+
+/// Sessions in all, of which a few have a command under way.
+const CROWDS: [usize; 3] = [10_000, 100_000, 1_000_000];
+
+/// The memory of an idle session in bytes, in the server and in the kernel.
+const SESSION_BYTES: f64 = (0.95 + 4.1) * 1024.0;
+
 fn main() {
     let costs = Costs::measure(10_000);
     println!("| step | ns |\n| --- | --- |");
@@ -60,14 +73,43 @@ fn main() {
     ] {
         println!("| {step} | {time} |");
     }
-    for parked in [100_000, 1_000_000] {
-        let costs = Costs::measure(parked);
+    let crowds = CROWDS.map(|parked| (parked, Costs::measure(parked)));
+    for (parked, costs) in &crowds {
         println!("| park or wake among {parked} deadlines | {} |", costs.park);
     }
     println!();
     print_rates(&costs);
     println!();
     print_latency(&costs);
+    println!();
+    print_networks();
+    println!();
+    print_crowds(&crowds);
+}
+
+/// The number of cores that fill a network.
+fn print_networks() {
+    println!("| cores for |{} |", GIGABYTE.map(|(name, _)| format!(" {name}")).join(" |"));
+    println!("| --- |{}", " --- |".repeat(GIGABYTE.len()));
+    for network in NETWORKS {
+        let cores = GIGABYTE.map(|(_, seconds)| format!(" {}", figure(network / 8.0 * seconds)));
+        println!("| {network} Gbit/s |{} |", cores.join(" |"));
+    }
+}
+
+/// Memory, and commands a second in pools of eight workers, while this number of sessions is logged in.
+fn print_crowds(crowds: &[(usize, Costs)]) {
+    let cores = CORES.map(|cores| format!(" {cores} cores")).join(" |");
+    println!("| sessions | memory, GB |{cores} |\n| --- | --- |{}", " --- |".repeat(CORES.len()));
+    for (sessions, costs) in crowds {
+        let rates = CORES.map(|cores| {
+            let pools = (cores / POOL).max(1);
+            let rate = simulate(cores.min(POOL), &[interactive(COMMAND)], 0, costs).rate;
+            format!(" {}", figure(rate * pools as f64))
+        });
+        let memory = figure(*sessions as f64 * SESSION_BYTES / 1e9);
+        println!("| {sessions} | {memory} |{} |", rates.join(" |"));
+    }
 }
 
 fn interactive(work: Time) -> Turn {
