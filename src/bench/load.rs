@@ -29,6 +29,8 @@ pub enum Load {
     Burst,
     /// Many clients are logged in and do nothing.
     Idle,
+    /// Many clients are logged in, and some of them send commands.
+    Crowd,
     /// Interactive clients beside downloads.
     Interactive,
     /// Interactive clients beside downloads and slow readers.
@@ -41,13 +43,14 @@ pub enum Load {
 
 impl Load {
     /// All loads.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Download,
         Self::Upload,
         Self::Small,
         Self::Login,
         Self::Burst,
         Self::Idle,
+        Self::Crowd,
         Self::Interactive,
         Self::Mix,
         Self::List,
@@ -64,6 +67,7 @@ impl Load {
             Self::Login => "login",
             Self::Burst => "burst",
             Self::Idle => "idle",
+            Self::Crowd => "crowd",
             Self::Interactive => "interactive",
             Self::Mix => "mix",
             Self::List => "list",
@@ -78,7 +82,7 @@ impl Load {
             Self::Download | Self::Upload | Self::Interactive | Self::Mix => 4,
             Self::Small | Self::Login => 16,
             Self::Burst => 100,
-            Self::Idle => 1000,
+            Self::Idle | Self::Crowd => 1000,
             Self::List | Self::MachineList => 1,
         }
     }
@@ -89,12 +93,12 @@ impl Load {
             Self::Download | Self::Upload | Self::Interactive | Self::Mix => 256 * MIB,
             Self::Small => 1024,
             Self::Burst => MIB,
-            Self::Login | Self::Idle | Self::List | Self::MachineList => 0,
+            Self::Login | Self::Idle | Self::Crowd | Self::List | Self::MachineList => 0,
         }
     }
 
     pub(super) fn fetches(self) -> bool {
-        !matches!(self, Self::Upload | Self::Login | Self::Idle | Self::List | Self::MachineList)
+        !self.stores() && self.size() > 0
     }
 
     pub(super) fn stores(self) -> bool {
@@ -162,7 +166,7 @@ pub(super) fn groups<'a>(
         Load::Small => vec![group("files", sessions, fetch)],
         Load::Login => vec![group("logins", sessions, Routine::Visit)],
         Load::Burst => vec![group("clients", sessions, fetch)],
-        Load::Idle => vec![group("NOOP", sessions, Routine::Rest)],
+        Load::Idle | Load::Crowd => vec![group("NOOP", sessions, Routine::Rest)],
         Load::Interactive => vec![noop, group("RETR", sessions, fetch)],
         Load::Mix => {
             vec![noop, group("RETR", sessions, fetch), group("slow readers", SLOW_READERS, slow)]

@@ -192,6 +192,9 @@ impl<'a> Bench<'a> {
                 Runner::new(&mut self.target).bursts(&groups, *time, *process, progress)?
             }
             Load::Idle => Runner::new(&mut self.target).idle(&groups, *time, *process, progress)?,
+            Load::Crowd => {
+                Runner::new(&mut self.target).crowd(&groups, *time, *process, progress)?
+            }
             _ => together(&mut self.target, groups.clone(), *time, *process, progress)?,
         };
         let memory = used.memory.less(&before.memory);

@@ -1,7 +1,7 @@
 //! All clients of a load, driven by one loop.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -21,6 +21,8 @@ use super::usage::Usage;
 const LOGINS_AT_ONCE_MAX: usize = 16;
 /// Maximum number of idle clients that are asked at once.
 const QUESTIONS_AT_ONCE_MAX: usize = 16;
+/// In a crowd, one client of this number has a command under way.
+const CROWD_FOR_EACH_ACTIVE: usize = 100;
 /// Maximum time without any event from the server.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Interval between two reads of a slow reader.
@@ -38,6 +40,8 @@ enum Phase {
     Measure,
     /// The task is counted, and the client is done.
     Once,
+    /// The task is counted, and the client gets the next one after all others.
+    Turns,
     /// The client is done.
     Finish,
 }
@@ -78,6 +82,8 @@ pub(super) struct Runner<'w, 'a> {
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Clients whose files may have arrived already, so that no event reports them.
     at_hand: Vec<usize>,
+    /// Clients of a crowd that have no command under way.
+    resting: VecDeque<usize>,
     /// Events of the current wait; the vector is kept from one wait to the next.
     events: Vec<u64>,
     phase: Phase,
@@ -95,6 +101,7 @@ impl<'w, 'a> Runner<'w, 'a> {
             members,
             timers,
             at_hand: Vec::new(),
+            resting: VecDeque::new(),
             events: Vec::new(),
             phase: Phase::Gather,
             busy: 0,
@@ -231,6 +238,39 @@ impl<'w, 'a> Runner<'w, 'a> {
         while self.busy > 0 {
             self.turn()?;
         }
+        let took = self.now.duration_since(begun);
+        let none = vec![0; self.members.len()];
+        Ok((self.rows(groups, took, &none), used))
+    }
+
+    /// Lets one client in a hundred have a command under way at any time, each client in turn, for the given time.
+    pub(super) fn crowd(
+        mut self,
+        groups: &[Group<'a>],
+        time: Duration,
+        process: Option<u32>,
+        progress: &dyn Fn(&str),
+    ) -> Result<(Vec<Row>, Usage), BenchError> {
+        self.gather(groups, progress)?;
+        progress("measuring");
+        let before = Usage::of(process)?;
+        self.phase = Phase::Turns;
+        self.resting.extend(0..self.members.len());
+        let active = self.members.len().div_ceil(CROWD_FOR_EACH_ACTIVE);
+        self.now = now();
+        let begun = self.now;
+        while self.now < begun + time && !self.is_interrupted() {
+            while self.busy < active
+                && let Some(number) = self.resting.pop_front()
+            {
+                self.begin(number, Task::Noop);
+            }
+            self.turn()?;
+        }
+        while self.busy > 0 {
+            self.turn()?;
+        }
+        let used = Usage::of(process)?.since(&before);
         let took = self.now.duration_since(begun);
         let none = vec![0; self.members.len()];
         Ok((self.rows(groups, took, &none), used))
@@ -384,7 +424,7 @@ impl<'w, 'a> Runner<'w, 'a> {
         let Some(member) = self.members.get_mut(number) else { return };
         let Some(client) = &member.client else { return };
         let (counts, purpose) =
-            (matches!(self.phase, Phase::Measure | Phase::Once), member.purpose());
+            (!matches!(self.phase, Phase::Gather | Phase::Finish), member.purpose());
         match (purpose, client.last()) {
             // The client has logged in, and starts its work.
             (Purpose::Visit, None) => return self.begin(number, Task::Quit),
@@ -406,6 +446,9 @@ impl<'w, 'a> Runner<'w, 'a> {
                     member.took.push(client.took(self.now));
                 }
             }
+        }
+        if self.phase == Phase::Turns {
+            self.resting.push_back(number);
         }
         if self.phase == Phase::Measure {
             match member.routine {

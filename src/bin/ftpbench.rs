@@ -26,7 +26,7 @@ struct Arguments {
     #[argh(option, short = 'u', default = "\"anonymous:ftpbench\".to_owned()", arg_name = "user")]
     user: String,
 
-    /// loads to run, separated by commas: download, upload, small (files), login, burst, idle, interactive (commands
+    /// loads to run, separated by commas: download, upload, small (files), login, burst, idle, crowd, interactive (commands
     /// during downloads), mix (the same with slow readers), list, mlsd (default: all)
     #[argh(option, short = 'l', arg_name = "loads")]
     loads: Option<String>,

@@ -37,12 +37,12 @@ fn number(line: &str, name: &str) -> u64 {
 fn every_load_is_done_without_a_failure_and_leaves_nothing_behind() {
     let server = TestServer::writable();
     let process = std::process::id().to_string();
-    let loads = "download,upload,small,login,burst,idle,interactive,mix,list,mlsd";
+    let loads = "download,upload,small,login,burst,idle,crowd,interactive,mix,list,mlsd";
     let words = ["-l", loads, "-n", "3", "-s", "200K", "--pid", &process];
     let (status, lines, complaints) = bench(server.address(), &words);
     assert_eq!((status, complaints.as_str()), (Some(0), ""));
     // Three loads have more than one row: burst, interactive, mix.
-    assert_eq!(lines.len(), 10 + 1 + 1 + 2, "{lines:#?}");
+    assert_eq!(lines.len(), 11 + 1 + 1 + 2, "{lines:#?}");
     for line in &lines {
         assert!(number(line, "failed") == 0, "{line}");
         let slow = line.contains("\"what\":\"slow readers\"");
