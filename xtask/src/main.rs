@@ -25,7 +25,7 @@ cargo xtask stress   the scripts of stress/ that end with a verdict, a line each
 
 /// The other scripts of stress/: shared parts, a runner of other scripts, those that print tables and take long, and one that needs
 /// packages and several minutes.
-const NO_VERDICT: [&str; 8] = [
+const NO_VERDICT: [&str; 10] = [
     "lib.sh",
     "peers.sh",
     "uml.sh",
@@ -33,6 +33,8 @@ const NO_VERDICT: [&str; 8] = [
     "scale.sh",
     "paths.sh",
     "calls.sh",
+    "crowds.sh",
+    "durable.sh",
     "two-nodes.sh",
 ];
 
