@@ -31,7 +31,7 @@ pub enum When {
 /// The fate of the state that earlier commands left for a later one: the offset of REST, the range of RANG, the size of
 /// ALLO, the path of RNFR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pending {
+pub enum PendingState {
     /// The verb prepares a transfer and keeps the state for it. Some clients send REST before PASV, others after it.
     Keeps,
     /// The verb takes the state: it uses what it needs, and the rest is gone.
@@ -65,7 +65,7 @@ pub struct Verb {
     /// The time at which it is served.
     pub when: When,
     /// The fate of the pending state.
-    pub pending: Pending,
+    pub pending: PendingState,
     /// The permission that its user needs, with every argument.
     pub may: Option<Permission>,
     /// The verb's line in FEAT.
@@ -81,7 +81,7 @@ const fn verb(
     argument: &'static str,
     access: Access,
     when: When,
-    pending: Pending,
+    pending: PendingState,
     may: Option<Permission>,
     feature: Feature,
     parse: Parser,
@@ -97,7 +97,7 @@ const fn unimplemented(name: &'static str) -> Verb {
 
 use Access::{Anyone, Member};
 use Feature::{Algorithms, Facts, Listed, Unlisted, WithTls};
-use Pending::{Keeps, Takes};
+use PendingState::{Keeps, Takes};
 use Permission::{Append, ChangeAttributes, Create, Delete, List, MakeDirectory, Read, Rename};
 use When::{Always, Idle};
 

@@ -6,7 +6,7 @@ use crate::events::{Event, Severity, without_password};
 use crate::ftp::command::{Command, Setting, Site};
 use crate::ftp::line::Line;
 use crate::ftp::site;
-use crate::ftp::verb::Pending::Keeps;
+use crate::ftp::verb::PendingState::Keeps;
 use crate::ftp::verb::{Access, Verb, is_http_request};
 use crate::ftp::{Code, Reply};
 
