@@ -19,7 +19,7 @@ use crate::session::data::receive::FileReceiver;
 use crate::session::data::record::{AfterTransfer, TransferRecord};
 use crate::storage::{ClientState, Committed, Durability, Go, Pending, Writer};
 
-use super::ending::{Ending, Judge, complete, finish};
+use super::ending::{DecideAgain, Ending, complete, finish};
 use super::keeping;
 use super::polling::{Polled, poll, reads_now, storing};
 use super::waiting::call;
@@ -46,7 +46,7 @@ struct WholeUpload {
     client: ClientState,
     /// The number of steps that the commit has done.
     steps: Arc<AtomicU64>,
-    judge: Judge,
+    decide_again: DecideAgain,
 }
 
 /// Flushes the file and gives it its final name, unless the client intervenes.
@@ -55,7 +55,7 @@ pub(super) fn commit(
     record: TransferRecord,
     receiver: Box<FileReceiver>,
     outcome: Outcome,
-    judge: Judge,
+    decide_again: DecideAgain,
 ) -> Next {
     let watched = Watched {
         control: cx.control.watched().ok(),
@@ -66,7 +66,7 @@ pub(super) fn commit(
     let go = watched.go_on(Arc::clone(&stop));
     let client = ClientState::Present;
     let steps = receiver.steps();
-    let upload = WholeUpload { record, receiver, outcome, client, steps, judge };
+    let upload = WholeUpload { record, receiver, outcome, client, steps, decide_again };
     if upload.receiver.commits_at_once() {
         let work = move || upload.commit(go);
         return call(cx, until, None, work, move |cx, (upload, committed), _| {
@@ -101,7 +101,7 @@ impl WholeUpload {
     }
 
     fn conclude(self, cx: &mut Context, committed: io::Result<Committed<Writer>>) -> Next {
-        let Self { mut record, mut receiver, outcome, client, judge, .. } = self;
+        let Self { mut record, mut receiver, outcome, client, decide_again, .. } = self;
         // An ABOR that came too late has its reply, too.
         record.aborted = client == ClientState::Aborted;
         match committed {
@@ -113,7 +113,7 @@ impl WholeUpload {
             }
             Ok(Committed::Asked(writer)) => {
                 receiver.take_back(*writer);
-                judge(cx, record, receiver, client)
+                decide_again(cx, record, receiver, client)
             }
             // Only ABOR stops it.
             Ok(Committed::Stopped { kept }) => keeping::conclude(cx, record, Ending::Aborted, kept),

@@ -24,7 +24,8 @@ pub(super) enum Ending {
 
 /// Judges an upload whose data has ended, and of whose client this is known. Activities that lead to another judgement
 /// get it as a value, because `judging` stands above them.
-pub(super) type Judge = fn(&mut Context, TransferRecord, Box<FileReceiver>, ClientState) -> Next;
+pub(super) type DecideAgain =
+    fn(&mut Context, TransferRecord, Box<FileReceiver>, ClientState) -> Next;
 
 /// Ends a transfer: logs it, queues its reply and that to ABOR, and does what was requested meanwhile.
 pub(super) fn finish(

@@ -38,11 +38,11 @@ struct Judging {
 /// Judges an upload whose data has ended in order. Commands that the client sent before count first: an ABOR that has
 /// arrived, or is arriving, wins.
 pub(super) fn begin(cx: &mut Context, record: TransferRecord, receiver: Box<FileReceiver>) -> Next {
-    judge(cx, record, receiver, ClientState::Present)
+    decide_again(cx, record, receiver, ClientState::Present)
 }
 
 /// Judges an upload of whose client this is known.
-fn judge(
+fn decide_again(
     cx: &mut Context,
     record: TransferRecord,
     receiver: Box<FileReceiver>,
@@ -77,15 +77,15 @@ fn decide(
     let ended = (record.path.clone(), receiver.position());
     // If the client has sent something meanwhile, the upload is judged again, and the mark must stay.
     receiver.repeated |= cx.data.short_upload.take().is_some_and(|short| short == ended);
-    match receiver.judge(client) {
+    match receiver.completeness(client) {
         Completeness::Complete | Completeness::AssumedComplete
             if cx.service.checks_uploads() && !receiver.scanned =>
         {
-            scan(cx, record, receiver, judge)
+            scan(cx, record, receiver, decide_again)
         }
-        Completeness::Complete => commit(cx, record, receiver, Outcome::Complete, judge),
+        Completeness::Complete => commit(cx, record, receiver, Outcome::Complete, decide_again),
         Completeness::AssumedComplete => {
-            commit(cx, record, receiver, Outcome::AssumedComplete, judge)
+            commit(cx, record, receiver, Outcome::AssumedComplete, decide_again)
         }
         Completeness::CutOff(ABORTED) => keep(cx, record, *receiver, Ending::Aborted),
         Completeness::CutOff(why) => {

@@ -16,7 +16,7 @@ use crate::session::data::receive::FileReceiver;
 use crate::session::data::record::{AfterTransfer, TransferRecord};
 use crate::storage::{ClientState, Content};
 
-use super::ending::{Ending, Judge, finish};
+use super::ending::{DecideAgain, Ending, finish};
 use super::keeping::keep;
 use super::polling::{Polled, poll};
 use super::waiting::call;
@@ -28,7 +28,7 @@ struct Scanning {
     receiver: Box<FileReceiver>,
     job: Job<Finding>,
     until: Instant,
-    judge: Judge,
+    decide_again: DecideAgain,
 }
 
 /// Scans the content of the file, and asks whether it is allowed. Then the upload is judged again, because the client
@@ -37,7 +37,7 @@ pub(super) fn scan(
     cx: &Context,
     record: TransferRecord,
     mut receiver: Box<FileReceiver>,
-    judge: Judge,
+    decide_again: DecideAgain,
 ) -> Next {
     let until = cx.now + cx.service.limits.stall_timeout;
     let work = move || {
@@ -45,7 +45,7 @@ pub(super) fn scan(
         (receiver, content)
     };
     call(cx, until, None, work, move |cx, (receiver, content), _| {
-        Ok(begin(cx, record, receiver, content, judge))
+        Ok(begin(cx, record, receiver, content, decide_again))
     })
 }
 
@@ -54,7 +54,7 @@ fn begin(
     record: TransferRecord,
     receiver: Box<FileReceiver>,
     content: io::Result<Content>,
-    judge: Judge,
+    decide_again: DecideAgain,
 ) -> Next {
     let (scanner, approver) = (cx.service.scanner.clone(), cx.service.approver.clone());
     let from = client_of(cx.control.peer().ip());
@@ -78,7 +78,7 @@ fn begin(
         Ok(job) => {
             // Two times: files that wait before this one, and this one.
             let until = cx.now + cx.service.check_time() * 2;
-            Next::go(Scanning { record, receiver, job, until, judge })
+            Next::go(Scanning { record, receiver, job, until, decide_again })
         }
         Err(error) => unscanned(cx, record, *receiver, &error),
     }
@@ -159,12 +159,12 @@ impl Activity for Scanning {
         if !aborted && found.is_pending() {
             return Ok(Next::Wait(self));
         }
-        let Self { record, mut receiver, judge, .. } = *self;
+        let Self { record, mut receiver, decide_again, .. } = *self;
         Ok(match found {
-            _ if aborted => judge(cx, record, receiver, ClientState::Aborted),
+            _ if aborted => decide_again(cx, record, receiver, ClientState::Aborted),
             Poll::Ready(Ok(Finding::Clean)) => {
                 receiver.scanned = true;
-                judge(cx, record, receiver, ClientState::Present)
+                decide_again(cx, record, receiver, ClientState::Present)
             }
             Poll::Ready(Ok(Finding::Infected(signature))) => {
                 refuse_infected(cx, record, *receiver, &signature)

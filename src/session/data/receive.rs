@@ -300,8 +300,8 @@ impl FileReceiver {
         self.writer.as_ref().map_or(0, Writer::position)
     }
 
-    /// Judges from all signs whether the upload is complete, once the data has ended in order.
-    pub(in crate::session) fn judge(&self, client: ClientState) -> Completeness {
+    /// Returns whether the upload is complete, by all signs, once the data has ended in order.
+    pub(in crate::session) fn completeness(&self, client: ClientState) -> Completeness {
         let end = match (&self.blocks, self.close_notify) {
             (Some(blocks), _) => DataEnd::Block { marked: blocks.has_ended() },
             (None, Some(notified)) => DataEnd::Tls { notified },
