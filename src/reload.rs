@@ -59,7 +59,7 @@ impl std::fmt::Debug for Live {
 }
 
 fn connection_limits(limits: &Limits) -> Arc<ConnectionLimits> {
-    let new = ConnectionLimits::new(limits.clients_max, limits.per_address_max);
+    let new = ConnectionLimits::new(limits.clients_max, limits.max_per_ip);
     new.set_connects_per_minute(limits.connects_per_minute);
     new
 }
@@ -228,7 +228,7 @@ impl Live {
     fn apply(&self, config: &Config) {
         let limits = &config.limits;
         self.log.set_level(config.level);
-        self.connection_limits.set_limits(limits.clients_max, limits.per_address_max);
+        self.connection_limits.set_limits(limits.clients_max, limits.max_per_ip);
         self.connection_limits.set_connects_per_minute(limits.connects_per_minute);
         let backends = self.backends.lock();
         let share = limits.clients_max.div_ceil(backends.len().max(1));

@@ -17,7 +17,7 @@ use super::frequency::Frequency;
 #[derive(Debug)]
 pub struct ConnectionLimits {
     clients_max: AtomicUsize,
-    per_address_max: AtomicUsize,
+    max_per_ip: AtomicUsize,
     connects_per_minute: AtomicU32,
     connects: Frequency,
     bans: BanList,
@@ -77,10 +77,10 @@ impl Permit {
 impl ConnectionLimits {
     /// Creates a counter with a maximum number of clients, in total and per address.
     #[must_use]
-    pub fn new(clients_max: usize, per_address_max: usize) -> Arc<Self> {
+    pub fn new(clients_max: usize, max_per_ip: usize) -> Arc<Self> {
         Arc::new(Self {
             clients_max: clients_max.into(),
-            per_address_max: per_address_max.into(),
+            max_per_ip: max_per_ip.into(),
             connects_per_minute: 0.into(),
             connects: Frequency::default(),
             bans: BanList::default(),
@@ -89,9 +89,9 @@ impl ConnectionLimits {
     }
 
     /// Sets the maximum number of clients, in total and per address. Clients above it keep their permits.
-    pub fn set_limits(&self, clients_max: usize, per_address_max: usize) {
+    pub fn set_limits(&self, clients_max: usize, max_per_ip: usize) {
         self.clients_max.store(clients_max, Ordering::Relaxed);
-        self.per_address_max.store(per_address_max, Ordering::Relaxed);
+        self.max_per_ip.store(max_per_ip, Ordering::Relaxed);
     }
 
     /// Returns the maximum number of clients.
@@ -137,7 +137,7 @@ impl ConnectionLimits {
             return Err(LimitReached::Clients);
         }
         let here = taken.by_address.entry(address).or_default();
-        if *here >= self.per_address_max.load(Ordering::Relaxed) {
+        if *here >= self.max_per_ip.load(Ordering::Relaxed) {
             return Err(LimitReached::Address);
         }
         *here += 1;

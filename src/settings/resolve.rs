@@ -44,7 +44,7 @@ impl Settings {
             config.anonymous = !config.has_users();
         }
         if self.get("max-per-ip").is_none() {
-            config.limits.per_address_max = per_address_share(config.limits.clients_max);
+            config.limits.max_per_ip = per_address_share(config.limits.clients_max);
         }
         // A client without a certificate must not get in by leaving out AUTH.
         let authorities = config.tls.client_authorities.is_some();

@@ -148,7 +148,7 @@ settings! {
 
     max_clients { limit clients_max: usize = "10000", option "n",
         ; One 1, Now, Shared, "maximum number of concurrent clients" }
-    max_per_ip { limit per_address_max: usize = "2500", computed "a quarter of --max-clients", option "n",
+    max_per_ip { limit max_per_ip: usize = "2500", computed "a quarter of --max-clients", option "n",
         ; One 1, Now, Shared, "maximum number of concurrent clients from one address" }
     idle_timeout { limit idle_timeout: Duration = "300", option "seconds",
         ; Seconds 1, NewSessions, Shared, "close sessions that are idle for this many seconds" }

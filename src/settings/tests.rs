@@ -131,7 +131,7 @@ fn a_later_source_overrides_an_earlier_one() {
     assert_eq!(problems, []);
     let config = settings.config().unwrap();
     let limits = &config.limits;
-    assert_eq!((limits.clients_max, limits.per_address_max), (1, 2));
+    assert_eq!((limits.clients_max, limits.max_per_ip), (1, 2));
     assert_eq!((limits.idle_timeout.as_secs(), config.port), (3, 2121));
     assert_eq!(config.tls.keys[0].key, PathBuf::from("/x"), "the key of another source");
     assert_eq!(config.files.files, std::slice::from_ref(&path));
@@ -250,7 +250,7 @@ fn settings_imply_others_and_some_exclude_each_other() {
         let (settings, problems) = of_flags(&words);
         if problems.is_empty() { settings.config() } else { Err(problems) }
     };
-    assert_eq!(config("--max-clients 7").unwrap().limits.per_address_max, 1);
+    assert_eq!(config("--max-clients 7").unwrap().limits.max_per_ip, 1);
     assert!(!config("--users u").unwrap().anonymous);
     assert!(config("--users u --anonymous").unwrap().anonymous);
     assert!(config("--users u").unwrap().users.unwrap().is_absolute());

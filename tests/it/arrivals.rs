@@ -52,7 +52,7 @@ fn address(ip: [u8; 4]) -> SocketAddr {
 
 #[test]
 fn the_client_of_the_header_is_the_client_of_the_session() {
-    let server = start(|config| config.limits.per_address_max = 1);
+    let server = start(|config| config.limits.max_per_ip = 1);
     let mut clients = Vec::new();
     for header in [text(address([192, 0, 2, 7])), binary(address([192, 0, 2, 8]))] {
         let mut client = behind(server.address(), &header);

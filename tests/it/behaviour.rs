@@ -468,7 +468,7 @@ fn active_mode_connects_to_the_client_and_says_so_when_it_cannot() {
 fn limits_of_clients_are_told_in_421_and_places_are_given_back() {
     let server = TestServer::start(|config| {
         config.limits.clients_max = 3;
-        config.limits.per_address_max = 2;
+        config.limits.max_per_ip = 2;
     });
     let first = RawClient::log_in(server.address());
     let _second = RawClient::log_in(server.address());

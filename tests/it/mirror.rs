@@ -223,7 +223,7 @@ fn an_empty_source_removes_nothing() {
 
 #[test]
 fn a_server_that_accepts_few_connections_gets_no_more() {
-    let server = TestServer::start(|config| config.limits.per_address_max = 2);
+    let server = TestServer::start(|config| config.limits.max_per_ip = 2);
     let folder = tempfile::tempdir().unwrap();
     plant(server.root.path(), &mut Dice::new(4), 100);
     let mut client = client_of(&server);

@@ -97,7 +97,7 @@ fn so_are_as_many_files_on_the_way_as_there_are_connections() {
 fn a_server_that_accepts_few_connections_gets_all_files_over_these() {
     let server = TestServer::start(|config| {
         config.write = true;
-        config.limits.per_address_max = 2;
+        config.limits.max_per_ip = 2;
     });
     let folder = tempfile::tempdir().unwrap();
     let names = plant(&server.root.path().join("tree"));
