@@ -253,7 +253,7 @@ impl Parts {
             own: own.map(|listener| listener.address).collect(),
             shows_paths: config.status_paths,
         };
-        let source = monitored.into_source(Arc::clone(&self.foundation.metrics));
+        let source = monitored.into_source(Arc::clone(&self.foundation.counters));
         let copy = listener.as_fd().try_clone_to_owned()?;
         self.threads.accept(copy, |closing| status::start(listener, token, source, &closing))
     }

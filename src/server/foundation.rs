@@ -16,7 +16,7 @@ use crate::reload::{CurrentService, Live};
 use crate::session::{Checkers, Security, Service, Session};
 use crate::settings::{Config, ConfigError, processors};
 use crate::startup::spool;
-use crate::status::Metrics;
+use crate::status::Counters;
 use crate::storage::Hosts;
 
 /// Maximum number of threads that check passwords. Each check takes a processor, and 19 MiB, for some ten milliseconds.
@@ -44,7 +44,7 @@ pub(super) struct Foundation {
     pub(super) service: Service,
     pub(super) live: Arc<Live>,
     /// The counters of the status server.
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Arc<Counters>,
     /// The question to each accept loop whether it runs.
     pub(super) pulses: Arc<Pulses>,
     /// The proxies whose connections begin with the address of the client.
@@ -67,10 +67,10 @@ impl Foundation {
             resumption: config.resumption,
         });
         let log = Arc::new(log);
-        let metrics: Arc<Metrics> = Arc::default();
+        let counters: Arc<Counters> = Arc::default();
         let mut observers: Vec<Arc<dyn Observer>> = vec![Arc::clone(&log) as _];
         if config.status.is_some() {
-            observers.push(Arc::clone(&metrics) as _);
+            observers.push(Arc::clone(&counters) as _);
         }
         let events = Arc::new(Events::new(observers));
         let of_hosts = config.virtual_hosts.iter().any(|host| host.auth_socket.is_some());
@@ -83,7 +83,7 @@ impl Foundation {
         let service = Service::new(config, hosts, security, checkers, scanners, spool, events);
         let live = Arc::new(Live::new(read, config, log));
         let proxies = Proxies::new(config.proxy_from.clone());
-        Ok(Self { service, live, metrics, pulses: Arc::default(), proxies })
+        Ok(Self { service, live, counters, pulses: Arc::default(), proxies })
     }
 
     /// Starts a backend for at most `sessions_max` sessions, and lets a reload change it. `slave` is its number as a

@@ -13,7 +13,7 @@ use crate::pool::Task;
 use crate::reload::Live;
 use crate::scoreboard::Seen;
 use crate::session::Service;
-use crate::status::{Ban, Facts, Metrics, Source};
+use crate::status::{Ban, Counters, Facts, Source};
 
 use super::slave_sessions::SlaveSessions;
 
@@ -34,14 +34,14 @@ pub(super) struct Monitored {
 
 impl Monitored {
     /// Returns the functions with which the status server reads these parts, and its counters.
-    pub(super) fn into_source(self, metrics: Arc<Metrics>) -> Source {
+    pub(super) fn into_source(self, counters: Arc<Counters>) -> Source {
         let backends = self.backends.clone();
         let admit = move |task: &dyn Fn() -> Box<dyn Task>| {
             for backend in &backends {
                 backend.pool().admit(task());
             }
         };
-        Source { facts: Box::new(move |now| self.facts(now)), admit: Box::new(admit), metrics }
+        Source { facts: Box::new(move |now| self.facts(now)), admit: Box::new(admit), counters }
     }
 
     fn facts(&self, now: Instant) -> Facts {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use super::metrics::{Metrics, Waits, head};
+use super::counters::{Counters, Waits, head};
 use super::snapshot::Snapshot;
 use crate::storage::PlaceHealth;
 
 /// Returns all metrics.
-pub(super) fn metrics(snapshot: &Snapshot, metrics: &Metrics, waits: &Waits) -> String {
+pub(super) fn metrics(snapshot: &Snapshot, counters: &Counters, waits: &Waits) -> String {
     let mut text = String::new();
     let facts = &snapshot.facts;
     let mut single = |name: &str, kind: &str, help: &str, value: u64| {
@@ -63,7 +63,7 @@ pub(super) fn metrics(snapshot: &Snapshot, metrics: &Metrics, waits: &Waits) -> 
     let _ = writeln!(text, "{name}{{direction=\"out\"}} {}", facts.bytes_out);
     write_turns(&mut text, snapshot);
     waits.write(&mut text);
-    metrics.write(&mut text);
+    counters.write(&mut text);
     write_lists(&mut text, snapshot);
     write_process(&mut text);
     text
@@ -165,5 +165,53 @@ fn write_process(text: &mut String) {
     ] {
         head(text, name, "gauge", help);
         let _ = writeln!(text, "{name} {value}");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Instant;
+
+    use jiff::Timestamp;
+
+    use super::super::snapshot::Facts;
+    use super::*;
+    use crate::balancer::Load;
+
+    /// Returns the names in the first column of the table of metrics.
+    fn documented() -> BTreeSet<String> {
+        let page = include_str!("../../docs/monitoring.md");
+        let rows = page.lines().filter(|line| line.starts_with("| `poolftpd_"));
+        let names = rows.flat_map(|row| row.split('|').nth(1).unwrap_or_default().split('`'));
+        let names = names.filter(|word| word.starts_with("poolftpd_"));
+        names.map(|word| word.split('{').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_page_names_every_metric_that_is_served_and_no_other() {
+        let root = PlaceHealth { directory: "/srv".into(), problem: None, free: Some(1) };
+        let slave = Load {
+            slave: Some(1),
+            process: None,
+            sessions: 0,
+            transfers: 0,
+            bytes: 0,
+            draining: false,
+        };
+        let facts = Facts {
+            slaves: vec![slave],
+            roots: vec![root],
+            certificates: vec![("own.pem".to_owned(), Timestamp::UNIX_EPOCH)],
+            ..Facts::default()
+        };
+        let snapshot = Snapshot::first(facts, Instant::now());
+        let text = metrics(&snapshot, &Counters::default(), &Waits::default());
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names = types.filter_map(|line| line.split(' ').next());
+        let served: BTreeSet<_> =
+            names.filter(|name| !name.starts_with("process_")).map(str::to_owned).collect();
+        assert_eq!(served, documented());
     }
 }

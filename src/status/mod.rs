@@ -2,10 +2,10 @@
 //!
 //! It has threads of its own, so it answers when all workers are busy. It changes nothing: it serves GET and HEAD alone.
 
+mod counters;
 mod exposition;
 mod http;
 mod json;
-mod metrics;
 mod page;
 mod snapshot;
 
@@ -23,10 +23,10 @@ use sha2::{Digest, Sha256};
 use crate::net::listener::Shutdown;
 use crate::pool::{Class, Task, Turn, Watch};
 
+pub(crate) use counters::Counters;
+use counters::Waits;
 pub(crate) use http::StatusListener;
 use http::{Connection, Request, Serve, begin_stream, is_own_host, now, respond};
-pub(crate) use metrics::Metrics;
-use metrics::Waits;
 use snapshot::Snapshot;
 pub(crate) use snapshot::{Ban, Facts};
 
@@ -49,7 +49,7 @@ pub(crate) struct Source {
     /// Adds a task to each pool.
     pub(crate) admit: Admit,
     /// The counters.
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 /// The status server, shared by its threads.
@@ -199,7 +199,7 @@ impl Status {
                 respond(connection, if ready { 200 } else { 503 }, json, "", &body, is_head)
             }
             "/metrics" => {
-                let body = exposition::metrics(&snapshot, &self.source.metrics, &self.waits);
+                let body = exposition::metrics(&snapshot, &self.source.counters, &self.waits);
                 respond(connection, 200, prometheus, "", &body, is_head)
             }
             "/status.json" => respond(connection, 200, json, "", &json::status(&snapshot), is_head),

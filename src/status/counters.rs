@@ -115,7 +115,7 @@ const CHANGES: [&str; 6] =
 
 /// The counters.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics {
+pub(crate) struct Counters {
     probes: AtomicU64,
     logins: AtomicU64,
     failures: [AtomicU64; 6],
@@ -144,7 +144,7 @@ fn one_more(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-impl Observer for Metrics {
+impl Observer for Counters {
     fn wants(&self, severity: Severity) -> bool {
         severity < Severity::Debug
     }
@@ -187,7 +187,7 @@ impl Observer for Metrics {
     }
 }
 
-impl Metrics {
+impl Counters {
     /// Writes all counters in the text format of Prometheus.
     pub(super) fn write(&self, text: &mut String) {
         let load = |value: &AtomicU64| value.load(Ordering::Relaxed);
