@@ -60,6 +60,8 @@ pub enum Direction {
 pub struct TransferEvent {
     /// The verb: RETR, STOR, …
     pub verb: &'static str,
+    /// The kind of data.
+    pub direction: Direction,
     /// The path of the file or directory.
     pub path: VirtualPath,
     /// Number of bytes over the data connection.
@@ -72,18 +74,6 @@ pub struct TransferEvent {
     pub reply: Option<u16>,
     /// True for TYPE A.
     pub is_text: bool,
-}
-
-impl TransferEvent {
-    /// Returns the kind of data.
-    #[must_use]
-    pub fn direction(&self) -> Direction {
-        match self.verb {
-            "RETR" => Direction::Download,
-            "STOR" | "STOU" | "APPE" => Direction::Upload,
-            _ => Direction::Listing,
-        }
-    }
 }
 
 /// A change of the tree that a client made.

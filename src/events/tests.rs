@@ -17,6 +17,7 @@ fn each(mut check: impl FnMut(&Event<'_>)) {
     let (reason, user, seconds) = ("why", b"alice".as_slice(), 5);
     let transfer = TransferEvent {
         verb: "RETR",
+        direction: Direction::Download,
         path: path.clone(),
         bytes: 1,
         took: Duration::from_millis(7),

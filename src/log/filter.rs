@@ -91,7 +91,7 @@ fn words(text: &str) -> Result<Vec<String>, String> {
 fn is_named(word: &str, event: &Event<'_>) -> bool {
     let group = GROUPS.iter().find(|(name, _)| *name == word);
     let kind = match event {
-        Event::Transfer(transfer) => Some(match transfer.direction() {
+        Event::Transfer(transfer) => Some(match transfer.direction {
             Direction::Upload => "stored",
             Direction::Download => "fetched",
             Direction::Listing => "listed",

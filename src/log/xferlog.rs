@@ -19,7 +19,7 @@ pub(super) fn line(record: &Record<'_>) -> Option<String> {
     let who = record.who?;
     let (seconds, bytes, path, is_text, direction, is_complete) = match record.event {
         Event::Transfer(transfer) => {
-            let direction = match transfer.direction() {
+            let direction = match transfer.direction {
                 Direction::Upload => 'i',
                 Direction::Download => 'o',
                 Direction::Listing => return None,
@@ -65,13 +65,14 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::events::{Outcome, ServerId, SessionId, TransferEvent, Who};
+    use crate::events::{Direction, Outcome, ServerId, SessionId, TransferEvent, Who};
     use crate::ftp::VirtualPath;
 
     #[test]
     fn a_line_has_the_eighteen_words_that_statistics_programs_expect() {
         let transfer = TransferEvent {
             verb: "STOR",
+            direction: Direction::Upload,
             path: VirtualPath::root().join(b"in/a b\n.txt").unwrap(),
             bytes: 5,
             took: Duration::from_millis(7),
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!(line, expected);
         assert_eq!(line.split_ascii_whitespace().count(), 18);
         assert_eq!(line_of(&Event::Connect), None);
-        let listing = TransferEvent { verb: "LIST", ..transfer };
+        let listing = TransferEvent { verb: "LIST", direction: Direction::Listing, ..transfer };
         assert_eq!(line_of(&Event::Transfer(&listing)), None);
     }
 }

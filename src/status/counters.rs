@@ -165,7 +165,7 @@ impl Observer for Counters {
                 let mut directions =
                     DIRECTIONS.iter().zip(&self.transfers).zip(&self.transfer_times);
                 let found =
-                    directions.find(|(((direction, _), _), _)| *direction == transfer.direction());
+                    directions.find(|(((direction, _), _), _)| *direction == transfer.direction);
                 if let Some(((_, counters), times)) = found {
                     let outcomes = OUTCOMES.iter().map(|(outcome, _)| *outcome);
                     count(counters, outcomes, &transfer.outcome);

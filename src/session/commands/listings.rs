@@ -1,5 +1,6 @@
 //! LIST, NLST and MLSD: listings over a data connection.
 
+use crate::events::Direction;
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Selection};
 use crate::ftp::verb::Verb;
@@ -54,6 +55,6 @@ fn send(
 ) -> Answer {
     ask(cx, open, move |cx, (path, lister)| {
         let data = TransferData::SendText(Text::of_list(lister, cx.data.parameters.mode));
-        begin(cx, data, TransferRecord::new(verb, path, cx.now), ".")
+        begin(cx, data, TransferRecord::new(verb, Direction::Listing, path, cx.now), ".")
     })
 }

@@ -1,5 +1,6 @@
 //! RETR, STOR, APPE and STOU: each opens its file in a call that may hang, then waits for its data connection.
 
+use crate::events::Direction;
 use crate::ftp::VirtualPath;
 use crate::ftp::command::{PathName, Type};
 use crate::ftp::verb::Verb;
@@ -29,7 +30,7 @@ pub(in crate::session) fn retrieve(
         Ok((files.open(&path)?, path))
     };
     ask(cx, open, move |cx, (file, path)| {
-        send(cx, file, TransferRecord::new(verb, path, cx.now), &pending)
+        send(cx, file, TransferRecord::new(verb, Direction::Download, path, cx.now), &pending)
     })
 }
 
@@ -102,7 +103,7 @@ fn receive(
     };
     Ok(ask(cx, create, move |cx, (writer, path)| {
         let data = receiver(cx, writer, &pending);
-        begin(cx, data, TransferRecord::new(verb, path, cx.now), ".")
+        begin(cx, data, TransferRecord::new(verb, Direction::Upload, path, cx.now), ".")
     }))
 }
 
@@ -121,7 +122,7 @@ pub(in crate::session) fn store_unique(
     Ok(ask(cx, create, move |cx, (writer, path)| {
         let data = receiver(cx, writer, &pending);
         let text = [b"FILE: ", path.name()].concat();
-        begin_with(cx, data, TransferRecord::new(verb, path, cx.now), text)
+        begin_with(cx, data, TransferRecord::new(verb, Direction::Upload, path, cx.now), text)
     }))
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use crate::events::{Event, Outcome, TransferEvent};
+use crate::events::{Direction, Event, Outcome, TransferEvent};
 use crate::ftp::command::Type;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Reply, VirtualPath};
@@ -27,6 +27,7 @@ pub(in crate::session) enum AfterTransfer {
 #[derive(Debug, Clone)]
 pub(in crate::session) struct TransferRecord {
     pub(in crate::session) verb: &'static Verb,
+    pub(in crate::session) direction: Direction,
     pub(in crate::session) path: VirtualPath,
     pub(in crate::session) begun: Instant,
     /// Number of bytes moved; of an upload that has ended, number of bytes of the file.
@@ -37,16 +38,38 @@ pub(in crate::session) struct TransferRecord {
 }
 
 impl TransferRecord {
-    pub(in crate::session) fn new(verb: &'static Verb, path: VirtualPath, begun: Instant) -> Self {
-        Self { verb, path, begun, bytes: 0, then: AfterTransfer::Commands, aborted: false }
+    pub(in crate::session) fn new(
+        verb: &'static Verb,
+        direction: Direction,
+        path: VirtualPath,
+        begun: Instant,
+    ) -> Self {
+        Self {
+            verb,
+            direction,
+            path,
+            begun,
+            bytes: 0,
+            then: AfterTransfer::Commands,
+            aborted: false,
+        }
     }
 
     /// Reports its end.
     pub(in crate::session) fn log(self, cx: &mut Context, outcome: Outcome, reply: Option<&Reply>) {
         let is_text = cx.data.parameters.chosen_type == Some(Type::Ascii);
-        let Self { verb, path, begun, bytes, .. } = self;
+        let Self { verb, direction, path, begun, bytes, .. } = self;
         let (took, reply) = (cx.now.duration_since(begun), reply.map(|reply| reply.code.0));
-        let event = TransferEvent { verb: verb.name, path, bytes, took, outcome, reply, is_text };
+        let event = TransferEvent {
+            verb: verb.name,
+            direction,
+            path,
+            bytes,
+            took,
+            outcome,
+            reply,
+            is_text,
+        };
         cx.log(&Event::Transfer(&event));
         cx.presence.end_transfer();
     }
