@@ -334,8 +334,12 @@ impl Argument<'_> {
 }
 
 impl Command {
-    /// Returns the path of the file or directory that the command names.
+    /// Returns the path of the file or directory that the command names, for the event of a refusal.
     #[must_use]
+    #[expect(
+        clippy::match_same_arms,
+        reason = "the compiler asks for a new command, and rustfmt keeps these lines short"
+    )]
     pub fn path(&self) -> Option<&PathName> {
         match self {
             Self::ChangeDirectory(path)
@@ -357,8 +361,19 @@ impl Command {
             | Self::Available(path)
             | Self::MachineList(path)
             | Self::MachineListDirectory(path) => path.as_ref(),
-            Self::List(selection) | Self::NameList(selection) => selection.path.as_ref(),
-            _ => None,
+            Self::List(selection) | Self::NameList(selection) | Self::Status(Some(selection)) => {
+                selection.path.as_ref()
+            }
+            Self::User(_) | Self::Password(_) | Self::Account | Self::Host(_) => None,
+            Self::Authenticate(_) | Self::ProtectionBuffer | Self::Protect(_) => None,
+            Self::ClearCommandChannel | Self::Reinitialize | Self::Quit => None,
+            Self::ChangeToParent | Self::PrintDirectory => None,
+            Self::Type(_) | Self::Structure | Self::Mode(_) => None,
+            Self::Port(_) | Self::ExtendedPort(_) | Self::Passive => None,
+            Self::ExtendedPassive(_) | Self::Restart(_) | Self::Range(_) => None,
+            Self::Allocate(_) | Self::Status(None) | Self::Features | Self::Set(_) => None,
+            Self::System | Self::Help(_) | Self::Noop | Self::Abort => None,
+            Self::Language(_) | Self::ClientName => None,
         }
     }
 

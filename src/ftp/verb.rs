@@ -24,8 +24,21 @@ pub enum Access {
 pub enum When {
     /// Between transfers. During one, the line waits until the transfer ends, and later lines stay unread.
     Idle,
-    /// At once, even during a transfer.
-    Always,
+    /// At once, even during a transfer, as this command.
+    Always(Urgent),
+}
+
+/// A command that is served during a transfer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgent {
+    /// ABOR.
+    Abort,
+    /// QUIT.
+    Quit,
+    /// STAT.
+    Status,
+    /// NOOP.
+    Noop,
 }
 
 /// The fate of the state that earlier commands left for a later one: the offset of REST, the range of RANG, the size of
@@ -99,6 +112,7 @@ use Access::{Anyone, Member};
 use Feature::{Algorithms, Facts, Listed, Unlisted, WithTls};
 use PendingState::{Keeps, Takes};
 use Permission::{Append, ChangeAttributes, Create, Delete, List, MakeDirectory, Read, Rename};
+use Urgent::{Abort, Noop, Quit, Status};
 use When::{Always, Idle};
 
 /// All verbs of RFC 959, 1123 §4.1, 2228, 2389, 2428, 2640, 3659, 4217, 7151 and of the common drafts.
@@ -115,7 +129,7 @@ pub static VERBS: &[Verb] = &[
     verb("CCC",  "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::ClearCommandChannel)),
     verb("HOST", "hostname",               Anyone, Idle,   Takes,  None,                   Listed("HOST"),        |a| Ok(Command::Host(a.word()?))),
     verb("REIN", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::Reinitialize)),
-    verb("QUIT", "",                       Anyone, Always, Takes,  None,                   Unlisted,              |a| a.none(Command::Quit)),
+    verb("QUIT", "",                       Anyone, Always(Quit), Takes,  None,             Unlisted,              |a| a.none(Command::Quit)),
     verb("CWD",  "pathname",               Member, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::ChangeDirectory(a.path()?))),
     verb("XCWD", "pathname",               Member, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::ChangeDirectory(a.path()?))),
     verb("CDUP", "",                       Member, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::ChangeToParent)),
@@ -155,7 +169,7 @@ pub static VERBS: &[Verb] = &[
     verb("NLST", "[-alR] [pathname]",      Member, Idle,   Takes,  Some(List),             Unlisted,              |a| Ok(Command::NameList(a.selection()?))),
     verb("MLSD", "[pathname]",             Member, Idle,   Takes,  Some(List),             Unlisted,              |a| Ok(Command::MachineListDirectory(a.optional_path()?))),
     verb("MLST", "[pathname]",             Member, Idle,   Takes,  Some(List),             Facts,                 |a| Ok(Command::MachineList(a.optional_path()?))),
-    verb("STAT", "[[-al] pathname]",       Member, Always, Takes,  None,                   Unlisted,              |a| Ok(Command::Status(a.optional_selection()?))),
+    verb("STAT", "[[-al] pathname]",       Member, Always(Status), Takes,  None,           Unlisted,              |a| Ok(Command::Status(a.optional_selection()?))),
     verb("SIZE", "pathname",               Member, Idle,   Takes,  Some(List),             Listed("SIZE"),        |a| Ok(Command::Size(a.path()?))),
     verb("MDTM", "[time] pathname",        Member, Idle,   Takes,  Some(List),             Listed("MDTM"),        |a| Ok(Command::ModificationTime(a.path()?))),
     verb("MFMT", "time pathname",          Member, Idle,   Takes,  Some(ChangeAttributes), Listed("MFMT"),        |a| a.time_and_path().map(|(time, path)| Command::SetModificationTime { time, path })),
@@ -166,8 +180,8 @@ pub static VERBS: &[Verb] = &[
     verb("LANG", "[tag]",                  Anyone, Idle,   Takes,  None,                   Listed("LANG EN*"),    |a| Ok(Command::Language(a.optional_word()?))),
     verb("SYST", "",                       Anyone, Idle,   Takes,  None,                   Unlisted,              |a| a.none(Command::System)),
     verb("HELP", "[verb]",                 Anyone, Idle,   Takes,  None,                   Unlisted,              |a| Ok(Command::Help(a.optional_word()?))),
-    verb("NOOP", "",                       Anyone, Always, Keeps,  None,                   Unlisted,              |a| a.none(Command::Noop)),
-    verb("ABOR", "",                       Member, Always, Takes,  None,                   Unlisted,              |a| a.none(Command::Abort)),
+    verb("NOOP", "",                       Anyone, Always(Noop), Keeps,  None,             Unlisted,              |a| a.none(Command::Noop)),
+    verb("ABOR", "",                       Member, Always(Abort), Takes,  None,            Unlisted,              |a| a.none(Command::Abort)),
     unimplemented("SMNT"),
     unimplemented("ADAT"), unimplemented("MIC"),  unimplemented("CONF"), unimplemented("ENC"),
     unimplemented("LPRT"), unimplemented("LPSV"), unimplemented("MFCT"), unimplemented("MFF"),

@@ -6,7 +6,7 @@ use std::task::Poll;
 use crate::events::Event;
 use crate::ftp::command::Command;
 use crate::ftp::line::Line;
-use crate::ftp::verb::{Unserved, Verb, When};
+use crate::ftp::verb::{Unserved, Urgent, Verb, When};
 use crate::ftp::{Code, Reply};
 use crate::net::control::Disconnect;
 use crate::session::activity::Listens;
@@ -51,20 +51,20 @@ pub(super) fn poll(
             }
         };
         match command {
-            Some(Ok(Command::Abort)) => return Ok(Polled::Abort),
-            Some(Ok(Command::Quit)) => *then = AfterTransfer::Farewell,
+            Some((Urgent::Abort, _)) => return Ok(Polled::Abort),
+            Some((Urgent::Quit, _)) => *then = AfterTransfer::Farewell,
             // ABOR and QUIT, which end a transfer, do not count against the limit.
             _ if !cx.admits_command() => {
                 *then = AfterTransfer::Dismissal;
                 return Ok(Polled::TooMuch);
             }
             None => cx.refuse(&Refusal::LineTooLong),
-            Some(Ok(Command::Status(None))) => cx.reply(&status()),
-            Some(Ok(Command::Status(Some(_)))) => {
+            Some((Urgent::Status, Ok(Command::Status(None)))) => cx.reply(&status()),
+            Some((Urgent::Status, _)) => {
                 let what = "STAT with a path is not available during a transfer.";
                 cx.refuse(&Refusal::OutOfSequence(what));
             }
-            Some(_) => cx.reply(&Reply::new(Code::OK, "Done.")),
+            Some((Urgent::Noop, _)) => cx.reply(&Reply::new(Code::OK, "Done.")),
         }
     }
     if *then == AfterTransfer::Commands { poll_behind(cx) } else { Ok(Polled::Nothing) }
@@ -77,9 +77,12 @@ fn poll_behind(cx: &mut Context) -> Result<Polled, Disconnect> {
 }
 
 /// Parses a line if its verb is served during a transfer.
-fn urgent(line: &[u8]) -> Option<Result<Command, Unserved>> {
+fn urgent(line: &[u8]) -> Option<(Urgent, Result<Command, Unserved>)> {
     let (verb, argument) = Verb::split(line).ok()?;
-    (verb.when == When::Always).then(|| verb.parse(argument))
+    match verb.when {
+        When::Idle => None,
+        When::Always(urgent) => Some((urgent, verb.parse(argument))),
+    }
 }
 
 /// Reads a command: serves ABOR at once, and holds any other line.
