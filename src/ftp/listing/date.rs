@@ -137,7 +137,11 @@ fn month_and_day(words: &Words<'_>, at: usize) -> Option<(CivilDay, usize)> {
     }
     let second = words.get(at + 1)?;
     let (month, of_month) = match month(first) {
-        Some(month) => (month, day_of_month(second)?),
+        // A damaged file system may have any day, such as `Jan 0`. It is then a day without a time.
+        Some(month) => {
+            let any_day = || decimal(second).filter(|_| second.len() <= 2);
+            (month, day_of_month(second).or_else(any_day)?)
+        }
         None => (month(second)?, day_of_month(first)?),
     };
     Some((day(month, of_month), 2))
