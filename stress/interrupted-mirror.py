@@ -25,11 +25,13 @@ def write(path, data, seconds):
 
 
 def tree(top):
-    """The files of a tree, with the hash of each, and those that are parts of the client."""
+    """The files of a tree, with the hash of each, and those that are parts of the client. Leaves out what the server hides."""
     files, parts = {}, []
     for folder, _, names in os.walk(top):
         for name in names:
             path = os.path.join(folder, name)
+            if name.startswith(".poolftpd-"):
+                continue  # An interrupted upload that the server keeps for the next one.
             if name.endswith((".part", ".part.id")):
                 parts.append(path)
                 continue
