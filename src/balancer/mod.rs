@@ -88,7 +88,7 @@ impl Balancer {
         let processes = self
             .registry
             .iter()
-            .flat_map(|registry| registry.slaves())
+            .flat_map(|registry| registry.serving())
             .map(|slave| slave as Arc<dyn Backend>);
         backends.chain(processes).collect()
     }

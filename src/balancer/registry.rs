@@ -69,9 +69,20 @@ struct State {
     sweep_at: usize,
     load: Load,
     full: bool,
-    /// True from the moment an offer passed its deadline until the slave's next report.
-    silent: bool,
-    gone: bool,
+    phase: Phase,
+}
+
+/// The phase of a slave process, as its master sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It has registered, and does not listen yet.
+    Starting,
+    /// It has sent a report.
+    Serving,
+    /// An offer has passed its deadline since the last report.
+    Silent,
+    /// It has left.
+    Gone,
 }
 
 impl State {
@@ -89,8 +100,7 @@ impl State {
                 draining: false,
             },
             full: false,
-            silent: false,
-            gone: false,
+            phase: Phase::Starting,
         }
     }
 
@@ -100,7 +110,7 @@ impl State {
             Some(Unavailable::Draining)
         } else if self.full {
             Some(Unavailable::LimitReached(LimitReached::Clients))
-        } else if self.gone || self.silent {
+        } else if self.phase != Phase::Serving {
             Some(Unavailable::Silent)
         } else {
             None
@@ -123,12 +133,14 @@ impl State {
     /// only changes of its load, and would stay silent for ever.
     fn take_back(&mut self, now: Instant) -> Vec<Offer> {
         let is_late = self.offers.front().is_some_and(|oldest| oldest.until <= now);
-        if !(is_late || self.silent || self.gone) {
+        if !(is_late || matches!(self.phase, Phase::Silent | Phase::Gone)) {
             return Vec::new();
         }
         // The slave may have taken an offer since the check: the claim decides.
         let offers: Vec<Offer> = self.offers.drain(..).filter(|offer| offer.claim.take()).collect();
-        self.silent |= is_late && !offers.is_empty();
+        if is_late && !offers.is_empty() && self.phase != Phase::Gone {
+            self.phase = Phase::Silent;
+        }
         offers
     }
 }
@@ -200,7 +212,7 @@ impl SlaveProcess {
                 state.load.transfers = number();
                 state.load.bytes = number();
                 state.full = number() > 0;
-                state.silent = false;
+                state.phase = Phase::Serving;
                 true
             }
             _ => false,
@@ -288,8 +300,15 @@ impl Registry {
         self.send_to_slaves(message.as_bytes());
     }
 
-    /// Returns the registered slaves.
-    pub(super) fn slaves(&self) -> Vec<Arc<SlaveProcess>> {
+    /// Returns the registered slaves that serve.
+    pub(super) fn serving(&self) -> Vec<Arc<SlaveProcess>> {
+        let mut slaves = self.slaves();
+        slaves.retain(|slave| slave.state.lock().phase != Phase::Starting);
+        slaves
+    }
+
+    /// Returns all registered slaves, also those that start.
+    fn slaves(&self) -> Vec<Arc<SlaveProcess>> {
         self.slaves.lock().clone()
     }
 
@@ -400,7 +419,7 @@ impl Registry {
     }
 
     fn remove(&self, slave: &Arc<SlaveProcess>) {
-        slave.state.lock().gone = true;
+        slave.state.lock().phase = Phase::Gone;
         self.slaves.lock().retain(|other| !Arc::ptr_eq(other, slave));
     }
 
@@ -487,7 +506,10 @@ impl Registry {
         dispatcher: &dyn Dispatcher,
         now: Instant,
     ) {
-        let taken: Vec<u32> = dispatcher.loads().iter().filter_map(|load| load.slave).collect();
+        let starting = self.slaves();
+        let starting = starting.iter().map(|slave| slave.load());
+        let loads = dispatcher.loads().into_iter().chain(starting);
+        let taken: Vec<u32> = loads.filter_map(|load| load.slave).collect();
         let is_free = |number: &u32| !taken.contains(number);
         let number =
             wanted.filter(is_free).or_else(|| (1..=u32::MAX).find(is_free)).unwrap_or(u32::MAX);
@@ -556,7 +578,7 @@ mod tests {
         // The registry has checked, and found none of them taken.
         assert!(theirs.iter().all(Claim::take));
         assert!(state.take_back(now).is_empty());
-        assert!(!state.silent && state.offers.is_empty());
+        assert!(state.phase != Phase::Silent && state.offers.is_empty());
     }
 
     #[test]
@@ -566,7 +588,7 @@ mod tests {
         assert!(state.take_back(now).is_empty() && state.offers.len() == 2);
         assert!(theirs.first().unwrap().take());
         assert_eq!(state.take_back(now + OFFER_DEADLINE).len(), 1);
-        assert!(state.silent && !theirs.last().unwrap().take());
+        assert!(state.phase == Phase::Silent && !theirs.last().unwrap().take());
     }
 
     #[test]
@@ -579,7 +601,11 @@ mod tests {
         let (channel, theirs) = Channel::pair().unwrap();
         let wake = Arc::new(Wakeup::new().unwrap());
         let slave = SlaveProcess { channel, state: Mutex::new(State::new(1, None)), wake };
-        slave.take(AdmittedClient { stream, peer, permit }, now).unwrap();
+        let client = AdmittedClient { stream, peer, permit };
+        let (client, why) = slave.take(client, now).unwrap_err();
+        assert_eq!(why, Unavailable::Silent, "before its first report");
+        assert!(slave.apply_message("load 0 0 0 0"));
+        slave.take(client, now).unwrap();
         let (message, descriptors) = theirs.receive().unwrap().unwrap();
         assert_eq!(message, [CLIENT, b"192.0.2.7:4000"].concat());
         assert_eq!(descriptors.len(), 2);
