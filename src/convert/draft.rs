@@ -12,6 +12,8 @@ pub(super) struct Draft {
     settings: BTreeMap<&'static str, String>,
     cert: Option<String>,
     key: Option<String>,
+    /// The permissions of anonymous users.
+    anonymous_may: Option<String>,
     /// Directives that need no setting, with the reason.
     same: Vec<String>,
     /// Directives without a counterpart, with the reason.
@@ -50,6 +52,11 @@ impl Draft {
     /// Sets the file of the private key.
     pub(super) fn key(&mut self, path: &str) {
         self.key = Some(path.to_owned());
+    }
+
+    /// Gives anonymous users these permissions everywhere.
+    pub(super) fn anonymous_may(&mut self, permissions: &[&str]) {
+        self.anonymous_may = Some(permissions.join(","));
     }
 
     /// Forgets certificate and key: TLS is off.
@@ -93,6 +100,11 @@ impl Draft {
             if let Some(key) = &self.key {
                 let _written = writeln!(text, "key = {}", quoted(key));
             }
+        }
+        if let Some(may) = &self.anonymous_may {
+            let may = quoted(may);
+            let _written =
+                write!(text, "\n[[directory]]\npath = \"/\"\nanonymous = true\nmay = {may}\n");
         }
         for (title, lines) in
             [("Not converted:", &self.missing), ("Holds here without a setting:", &self.same)]

@@ -151,6 +151,32 @@ fn the_defaults_of_vsftpd_are_said_where_they_differ() {
 }
 
 #[test]
+fn anonymous_users_may_change_no_more_than_with_vsftpd() {
+    for (more, may) in [
+        ("", None),
+        ("anon_upload_enable=YES", Some("list,read,create")),
+        ("anon_mkdir_write_enable=YES", Some("list,read,mkdir")),
+        ("anon_other_write_enable=YES", Some("list,read,delete,rename")),
+        (
+            "anon_upload_enable=YES\nanon_other_write_enable=YES",
+            Some("list,read,create,delete,rename,write,append"),
+        ),
+    ] {
+        for is_on in [true, false] {
+            let write = if is_on { "YES" } else { "NO" };
+            let source = format!("anonymous_enable=YES\nwrite_enable={write}\n{more}\n");
+            let text = converted(Dialect::Vsftpd, "vsftpd.conf", &source);
+            let may = may.filter(|_| is_on);
+            assert_eq!(text.contains("\nwrite = true\n"), may.is_some(), "{text}");
+            let rule = |may| format!("path = \"/\"\nanonymous = true\nmay = \"{may}\"\n");
+            assert_eq!(text.contains("[[directory]]"), may.is_some(), "{text}");
+            assert!(may.is_none_or(|may| text.contains(&rule(may))), "{text}");
+            is_whole(&text, 0, 0);
+        }
+    }
+}
+
+#[test]
 fn a_configuration_of_proftpd_is_converted_with_its_sections() {
     assert_eq!(Dialect::recognize(PROFTPD), Some(Dialect::ProFtpd));
     let text = converted(Dialect::ProFtpd, "proftpd.conf", PROFTPD);

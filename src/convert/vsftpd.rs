@@ -25,8 +25,8 @@ const TABLE: &[Row] = &[
     ("anon_upload_enable", Rule::Special),
     ("anon_root", Rule::Text("root")),
     ("local_root", Rule::Missing(USERS)),
-    ("anon_mkdir_write_enable", Rule::Missing("write gives anonymous users every permission")),
-    ("anon_other_write_enable", Rule::Missing("write gives anonymous users every permission")),
+    ("anon_mkdir_write_enable", Rule::Special),
+    ("anon_other_write_enable", Rule::Special),
     (
         "anon_world_readable_only",
         Rule::Never("files are served as far as the server can read them"),
@@ -180,8 +180,8 @@ pub(super) fn convert(directives: &[Directive], draft: &mut Draft) {
         draft.text("root", "/srv/ftp");
         draft.remark("the root of anonymous users was the home of the user ftp: adapt root");
     }
-    if on("write_enable", false) && on("anon_upload_enable", false) {
-        draft.value("write", &true);
+    if on("anonymous_enable", true) && on("write_enable", false) {
+        anonymous_writes(&on, draft);
     }
     if on("local_enable", false) {
         draft.text("users", "/etc/poolftpd/users");
@@ -193,6 +193,28 @@ pub(super) fn convert(directives: &[Directive], draft: &mut Draft) {
     passive(&last, draft);
     logs(&last, &on, draft);
     tls(&last, &on, draft);
+}
+
+/// Lets anonymous users change no more than vsftpd does.
+fn anonymous_writes(on: &impl Fn(&str, bool) -> bool, draft: &mut Draft) {
+    let mut may = vec!["list", "read"];
+    if on("anon_upload_enable", false) {
+        may.push("create");
+    }
+    if on("anon_mkdir_write_enable", false) {
+        may.push("mkdir");
+    }
+    if on("anon_other_write_enable", false) {
+        may.extend(["delete", "rename"]);
+        // To replace a file takes both.
+        if on("anon_upload_enable", false) {
+            may.extend(["write", "append"]);
+        }
+    }
+    if may.len() > 2 {
+        draft.value("write", &true);
+        draft.anonymous_may(&may);
+    }
 }
 
 fn passive<'a>(last: &impl Fn(&str) -> Option<&'a Directive>, draft: &mut Draft) {
