@@ -62,8 +62,8 @@ impl Scope<'_> {
         let (results, counted) = bounded(owners.len().max(1));
         let counting = std::sync::Arc::clone(&self.controls.counting);
         let run = move || {
-            // Behind a disk that hangs, one thread waits, and not one for each command.
-            let Some(_alone) = counting.try_lock() else { return };
+            // Behind a disk that hangs, one thread stays, and not one for each command.
+            let Some(_alone) = counting.try_lock_for(COUNT_TIMEOUT) else { return };
             for (_, owner) in &owners {
                 if results.send(count(owner)).is_err() {
                     break;

@@ -224,6 +224,23 @@ fn the_usage_of_a_quota_is_shown_and_counted_again() {
 }
 
 #[test]
+fn several_administrators_who_ask_for_quotas_at_once_all_get_the_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_with_alice(folder.path(), "quota=1G files=100000");
+    for number in 0..3000 {
+        fs::write(folder.path().join(format!("home/{number}")), b"x").unwrap();
+    }
+    std::thread::scope(|scope| {
+        let ask = || ctl(server.address(), &["--json", "quota"]).1;
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        for answer in asked {
+            let answer = answer.join().unwrap();
+            assert!(answer.contains("\"bytes\":3000,"), "{answer}");
+        }
+    });
+}
+
+#[test]
 fn a_rate_of_a_user_changes_for_the_transfer_that_runs() {
     let folder = tempfile::tempdir().unwrap();
     let server = start_with_alice(folder.path(), "down=1");
