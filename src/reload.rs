@@ -1,5 +1,7 @@
 //! The settings of a running server, and their reload: all of it or nothing.
 
+mod adjustments;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ use crate::session::Service;
 use crate::settings::{Changes, Config, Limits, Row};
 use crate::storage::{HostUsers, PlaceHealth, ReloadedUsers};
 
+pub(crate) use adjustments::Adjustments;
+
 /// Time before the end of a certificate at which warnings begin.
 const EXPIRY_WARNING: Duration = Duration::from_hours(14 * 24);
 
@@ -39,6 +43,7 @@ pub(crate) struct Live {
     /// The settings with what the start has found out: ports and addresses.
     effective: Mutex<Config>,
     source: OnceLock<Source>,
+    adjustments: Adjustments,
     backends: Mutex<Vec<(Arc<LocalBackend>, CurrentService)>>,
     connection_limits: Arc<ConnectionLimits>,
     /// The main listeners; a slave process has none.
@@ -72,6 +77,7 @@ impl Live {
             config: Mutex::new(read.clone()),
             effective: Mutex::new(effective.clone()),
             source: OnceLock::new(),
+            adjustments: Adjustments::default(),
             backends: Mutex::default(),
             connection_limits: connection_limits(limits),
             acceptors: OnceLock::new(),
@@ -137,6 +143,11 @@ impl Live {
     /// Returns the log.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Returns the changes of administrators since the last reload.
+    pub(crate) fn adjustments(&self) -> &Adjustments {
+        &self.adjustments
     }
 
     /// Returns the settings in effect.
@@ -316,6 +327,7 @@ fn reload_all(service: &Service, live: &Live, registry: Option<&Registry>) -> Re
         let (what, why) = ("changed settings need a restart", changes.restart.join("; "));
         service.events.server(&Event::Warning { message: what, reason: &why });
     }
+    live.adjustments().clear();
     let effective = live.effective();
     service.hosts.set_rules(&effective.directories);
     let is_user = |client: &ClientFacts| service.is_user_of_file(client);

@@ -47,8 +47,8 @@ pub struct Inherited {
     pub handed_over: Vec<OwnedFd>,
     /// A descriptor that hangs up when the earlier server has ended.
     pub predecessor: Option<OwnedFd>,
-    /// The bans and lockouts of the earlier server, in JSON.
-    pub bans: String,
+    /// The bans, the failed logins and the changed settings of the earlier server, in JSON.
+    pub state: String,
 }
 
 impl Inherited {
@@ -117,8 +117,8 @@ pub struct Startup {
     pub(crate) warnings: Vec<(&'static str, String)>,
     /// A descriptor that hangs up when the earlier server, whose place this one takes, has ended.
     pub(crate) predecessor: Option<OwnedFd>,
-    /// The bans and lockouts of the earlier server, in JSON.
-    pub(crate) bans: String,
+    /// The bans, the failed logins and the changed settings of the earlier server, in JSON.
+    pub(crate) state: String,
 }
 
 impl Startup {
@@ -144,7 +144,7 @@ impl Startup {
             .into_iter()
             .map(|port| inherited.take(address, port).map_or_else(|| bind(address, port), Ok));
         let own = own.collect::<Result<Vec<_>, _>>()?;
-        let Inherited { predecessor, bans, .. } = inherited;
+        let Inherited { predecessor, state, .. } = inherited;
         Ok(Self {
             root,
             hosts,
@@ -156,7 +156,7 @@ impl Startup {
             control,
             warnings,
             predecessor,
-            bans,
+            state,
         })
     }
 }

@@ -39,7 +39,7 @@ pub fn take_over(
     let users: Vec<u32> = users.into_iter().flatten().collect();
     let Some(mut found) = Predecessor::ask(port, at, &users)? else { return Ok(None) };
     inherited.predecessor = Some(found.end().map_err(text)?);
-    inherited.bans = found.bans().map_err(|why| format!("cannot take over the bans: {why}"))?;
+    inherited.state = found.state().map_err(|why| format!("cannot take over: {why}"))?;
     for handed in found.sockets.drain(..) {
         if !handed.is_activated {
             inherited.handed_over.push(handed.socket);

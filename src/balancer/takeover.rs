@@ -23,6 +23,9 @@ use crate::sys::Interest;
 /// The command that asks for the listening sockets.
 pub const TAKE_OVER: &str = "take-over";
 
+/// The command that asks for the rest of the state: bans, failed logins, and what administrators have changed.
+pub const STATE: &str = "state";
+
 /// The maximum time between two messages of a predecessor.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -112,13 +115,13 @@ impl Predecessor {
         Err(failed(io::ErrorKind::InvalidData.into()))
     }
 
-    /// Returns its bans and lockouts, as `ftpserver ctl --json bans` does. From the request for its sockets on, it changes no
-    /// bans.
+    /// Returns the state that administrators have changed, the bans and the failed logins, in JSON. From the request for its
+    /// sockets on, the server refuses such changes.
     ///
     /// # Errors
     /// One sentence: the server does not answer.
-    pub fn bans(&self) -> Result<String, String> {
-        ask_one(&self.name, &["json", "bans"].join(SEPARATOR))
+    pub fn state(&self) -> Result<String, String> {
+        ask_one(&self.name, &["json", STATE].join(SEPARATOR))
     }
 
     /// Returns a descriptor that hangs up when the server has ended.

@@ -1,16 +1,11 @@
 //! The commands about bans and lockouts: `ban`, `bans` and `unban`.
 //!
-//! An administrator bans networks. Too many wrong passwords lock out an address or a user for some time. A server that takes
-//! the place of another one adopts its bans, and its lockouts of addresses.
+//! An administrator bans networks. Too many wrong passwords lock out an address or a user for some time.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
+use std::time::Duration;
 
 use crate::balancer::request::Answer;
-use crate::net::connection_limits::ConnectionLimits;
-use crate::session::Service;
 use crate::settings::time;
 use crate::units::network;
 
@@ -18,7 +13,7 @@ use super::output::{Cell, row};
 use super::scope::Scope;
 use super::sessions::Kicked;
 
-const COLUMNS: [&str; 4] = ["network", "kind", "failures", "remaining"];
+const COLUMNS: [&str; 6] = ["network", "kind", "failures", "remaining", "user", "host"];
 
 impl Scope<'_> {
     /// Refuses connections from a network, and ends its sessions.
@@ -37,8 +32,8 @@ impl Scope<'_> {
         Ok(format!("{network} is banned; {ended}"))
     }
 
-    /// Refuses a change while a new server takes the bans over, which would not have it.
-    fn may_change(&self) -> Result<(), String> {
+    /// Refuses a change while a new server takes the state of this one over, and would not have the change.
+    pub(super) fn may_change(&self) -> Result<(), String> {
         if self.controls.handing_over.load(Ordering::Acquire) {
             return Err("a new server is taking the place of this one; try again.".to_owned());
         }
@@ -66,14 +61,21 @@ impl Scope<'_> {
             let bans = self.controls.live.connection_limits().bans().all(self.now);
             rows.extend(bans.into_iter().map(|(network, left)| {
                 let left = left.map_or(Cell::None, Cell::Time);
-                let cells = [Cell::text(&network), Cell::text("ban"), Cell::None, left];
-                row(self.form, &COLUMNS, &cells)
+                let (network, kind) = (Cell::text(&network), Cell::text("ban"));
+                row(self.form, &COLUMNS, &[network, kind, Cell::None, left, Cell::None, Cell::None])
             }));
         }
         let locked = self.service().locked_out(self.now).into_iter();
-        let locked = locked.map(|(address, failures, left)| {
-            let failures = Cell::Number(failures.into());
-            let cells = [Cell::text(&address), Cell::text("lockout"), failures, Cell::Time(left)];
+        let locked = locked.map(|lockout| {
+            let (host, user) = lockout.shown_user();
+            let cells = [
+                Cell::optional(lockout.address),
+                Cell::text("lockout"),
+                Cell::Number(lockout.failures.into()),
+                Cell::Time(lockout.remaining),
+                Cell::optional(user),
+                Cell::optional(host),
+            ];
             row(self.form, &COLUMNS, &cells)
         });
         rows.extend(locked);
@@ -92,6 +94,7 @@ impl Scope<'_> {
 
     /// Ends the lockout of a user.
     pub(super) fn unban_user(&self, name: &str) -> Answer {
+        self.may_change()?;
         self.unbanned(name, self.service().forgive_user(self.now, name.as_bytes()))
     }
 
@@ -101,25 +104,6 @@ impl Scope<'_> {
             _ if self.is_part => Ok(count.to_string()),
             0 => Err(format!("{what} is not banned.")),
             _ => Ok(format!("{what} is not banned any more\n")),
-        }
-    }
-}
-
-/// Adopts the bans and lockouts of the server whose place this one takes: the answer to `bans` in JSON.
-pub(crate) fn adopt(bans: &str, service: &Service, limits: &ConnectionLimits, now: Instant) {
-    let found: Vec<Value> = serde_json::from_str(bans).unwrap_or_default();
-    for ban in found {
-        let text = |name: &str| ban.get(name).and_then(Value::as_str);
-        let number = |name: &str| ban.get(name).and_then(Value::as_u64);
-        // A part of a second counts as a whole one.
-        let left =
-            number("remaining").map(|seconds| Duration::from_secs(seconds.saturating_add(1)));
-        let Some(place) = text("network").and_then(|text| network(text).ok()) else { continue };
-        if text("kind") == Some("ban") {
-            // The list of the other server was not longer.
-            let _added = limits.bans().add(place, left.and_then(|left| now.checked_add(left)), now);
-        } else if let (Some(failures), Some(left)) = (number("failures"), left) {
-            service.lock_out(place.addr(), u32::try_from(failures).unwrap_or(u32::MAX), left, now);
         }
     }
 }

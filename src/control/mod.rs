@@ -8,6 +8,7 @@
 
 mod bans;
 mod end;
+mod handed_state;
 mod output;
 mod reloading;
 mod scope;
@@ -17,19 +18,20 @@ mod successor;
 mod users;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::balancer::control_client::{ADOPT_BANS, PART, SEPARATOR, SESSIONS};
 use crate::balancer::request::{Answer, Request};
-use crate::balancer::takeover::TAKE_OVER;
+use crate::balancer::takeover::{STATE, TAKE_OVER};
 use crate::events::Event;
 use crate::net::listener::Shutdown;
 use crate::units::network;
 
-pub(crate) use bans::adopt as adopt_bans;
 use end::stop;
+pub(crate) use handed_state::adopt as adopt_state;
 use output::{Cell, Form, row};
 pub(crate) use scope::Controls;
 use scope::Scope;
@@ -159,6 +161,8 @@ impl Controls {
             ("ban", [network, time]) => scope.ban(network, Some(time)),
             ("ban", _) => Err("use ban NETWORK or ban NETWORK TIME, such as 10m or 2h.".to_owned()),
             ("bans", []) => Ok(scope.bans()),
+            // SECURITY: to a successor alone, which has the descriptors of this server by now.
+            (STATE, []) if self.handing_over.load(Ordering::Acquire) => Ok(scope.handed_state()),
             ("unban", ["user", name]) => scope.unban_user(name),
             ("unban", [network]) => scope.unban(network),
             ("unban", _) => Err("use unban NETWORK or unban user NAME.".to_owned()),
@@ -204,8 +208,7 @@ fn in_json(text: String) -> String {
 fn changes(command: &[&str]) -> bool {
     match command {
         [] | ["limit" | "verbose"] | ["limit", _] | ["limit", "user", _] => false,
-        [first, ..] => {
-            !["status", "who", "top", "bans", "quota", "certificates", "ready"].contains(first)
-        }
+        [first, ..] => !["status", "who", "top", "bans", "quota", "certificates", "ready", STATE]
+            .contains(first),
     }
 }

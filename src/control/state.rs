@@ -171,8 +171,10 @@ impl Scope<'_> {
         match value {
             [] => Ok(self.limits(Some(row.id))),
             [value] => {
+                self.may_change()?;
                 let applied = self.controls.live.set(row, value);
                 applied.map_err(|problem| format!("{}: {problem}.", row.name()))?;
+                self.controls.live.adjustments().remember(&[name], value);
                 // Slave processes get all settings of their master.
                 if let Some(registry) = self.controls.registry.as_ref().filter(|_| !self.is_part) {
                     registry.reload_slaves(self.controls.live.effective().settings());

@@ -104,8 +104,14 @@ impl Scope<'_> {
             ["up", value] => (None, new(value)?),
             _ => return Err("use limit user NAME, followed by down RATE or up RATE.".to_owned()),
         };
+        if let [_, _] = arguments {
+            self.may_change()?;
+        }
         let found = self.controls.service.hosts.set_rates(user.as_bytes(), down, up);
-        if down.is_some() || up.is_some() {
+        if let [direction, value] = arguments {
+            if !found.is_empty() {
+                self.controls.live.adjustments().remember(&["user", user, direction], value);
+            }
             // A transfer may wait for the rate that has changed.
             self.controls.live.wake_all();
         }

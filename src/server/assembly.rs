@@ -69,18 +69,16 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
         control,
         warnings,
         predecessor,
-        bans,
+        state,
     } = startup;
     for (what, why) in &warnings {
         log.server(&Event::Warning { message: what, reason: why });
     }
     let config = effective(read, public, &front)?;
-    let setup = SlaveSetup { settings: config.settings(), root: root.to_descriptor()? };
     let (commands, requests) = control::queue();
     let mut threads = Threads::new()?;
     let foundation = Foundation::new(read, &config, hosts, acceptor, log)?;
     let service = &foundation.service;
-    control::adopt_bans(&bans, service, foundation.live.connection_limits(), now());
     if config.allows_writing() {
         sweeper::run(&threads.closing, service, &foundation.live, predecessor)?;
     } else {
@@ -93,9 +91,12 @@ pub(super) fn start(read: &Config, startup: Startup, log: Log) -> io::Result<Par
     threads.watch_expiry(service)?;
     threads.watch_roots(service, &foundation.live, now)?;
     let main = front.first().map(|front| front.listener.local_addr()).transpose()?;
+    let backends = start_backends(&config, own.len(), &foundation)?;
+    control::adopt_state(&state, service, &foundation.live, now());
+    let settings = foundation.live.effective().settings();
+    let setup = SlaveSetup { settings, root: root.to_descriptor()? };
     let registry =
         main.and_then(|address| open_registry(address, setup, commands.clone(), &foundation));
-    let backends = start_backends(&config, own.len(), &foundation)?;
     let balancer = Arc::new(Balancer::new(backends.clone(), registry.clone()));
     if let Some(registry) = registry.clone() {
         threads.run_registry(registry, Arc::clone(&balancer), service.clone(), now)?;

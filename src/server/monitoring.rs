@@ -12,7 +12,7 @@ use crate::balancer::{Balancer, Dispatcher};
 use crate::pool::Task;
 use crate::reload::Live;
 use crate::scoreboard::Seen;
-use crate::session::Service;
+use crate::session::{ActiveLockout, Service};
 use crate::status::{Ban, Counters, Facts, Source};
 
 use super::slave_sessions::SlaveSessions;
@@ -47,11 +47,12 @@ impl Monitored {
     fn facts(&self, now: Instant) -> Facts {
         let limits = self.live.connection_limits();
         let loads = self.balancer.loads().into_iter();
+        let (sessions, mut bans) = self.sessions_and_bans(now);
         let mut facts = Facts {
             listeners: self.listeners(),
             clients: limits.taken(),
             clients_max: limits.clients_max(),
-            sessions: self.sessions(now),
+            sessions,
             sessions_begun: self.service.sessions_begun(),
             slaves: loads.filter(|load| load.slave.is_some()).collect(),
             certificates: certificates(&self.service),
@@ -63,7 +64,13 @@ impl Monitored {
         };
         let services = self.live.services();
         // The failed logins are those of all backends.
-        facts.bans = services.first().map_or_else(Vec::new, |service| bans(service, now));
+        bans.extend(services.first().into_iter().flat_map(|service| lockouts(service, now)));
+        bans.sort_unstable();
+        // The same address may be locked out in several processes.
+        bans.dedup_by(|one, other| {
+            (&one.address, &one.user, &one.host) == (&other.address, &other.user, &other.host)
+        });
+        facts.bans = bans;
         for meter in services.iter().map(|service| service.meter()) {
             facts.transfers += meter.transfers();
             facts.bytes_in += meter.received();
@@ -75,14 +82,16 @@ impl Monitored {
         facts
     }
 
-    /// Returns the sessions of this process and of all slave processes, the oldest first.
-    fn sessions(&self, now: Instant) -> Vec<Seen> {
+    /// Returns the sessions of this process and of all slave processes, the oldest first, and the lockouts of the slave
+    /// processes.
+    fn sessions_and_bans(&self, now: Instant) -> (Vec<Seen>, Vec<Ban>) {
         let mut sessions = self.service.scoreboard.all(now);
-        if let Some(slaves) = &self.slaves {
-            sessions.extend(slaves.next());
+        let (of_slaves, bans) = self.slaves.as_ref().map(SlaveSessions::next).unwrap_or_default();
+        if !of_slaves.is_empty() {
+            sessions.extend(of_slaves);
             sessions.sort_by_key(|seen| (seen.since, seen.session.number));
         }
-        sessions
+        (sessions, bans)
     }
 
     fn listeners(&self) -> Vec<String> {
@@ -91,9 +100,14 @@ impl Monitored {
     }
 }
 
-fn bans(service: &Service, now: Instant) -> Vec<Ban> {
-    let found = service.locked_out(now).into_iter();
-    found.map(|(address, failures, remaining)| Ban { address, failures, remaining }).collect()
+fn lockouts(service: &Service, now: Instant) -> Vec<Ban> {
+    let of = |lockout: ActiveLockout| {
+        let (host, user) = lockout.shown_user();
+        let host = host.map(ToOwned::to_owned);
+        let ActiveLockout { address, failures, remaining, .. } = lockout;
+        Ban { address, user, host, failures, remaining }
+    };
+    service.locked_out(now).into_iter().map(of).collect()
 }
 
 fn certificates(service: &Service) -> Vec<(String, Timestamp)> {

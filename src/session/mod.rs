@@ -46,6 +46,7 @@ use identity::Identity;
 use idle::Idle;
 use parameters::DataSettings;
 pub use service::{Checkers, Meter, Security, Service};
+pub(crate) use throttle::{ActiveLockout, Counted};
 use tls_state::TlsState;
 
 /// Maximum number of steps in one turn; a command takes one step.

@@ -22,7 +22,7 @@ use crate::storage::{Durability, Hosts, SharedRates};
 
 use super::patience::UnansweredCalls;
 use super::stop_phase::StopPhase;
-use super::throttle::LoginThrottle;
+use super::throttle::{ActiveLockout, Counted, LoginThrottle};
 
 /// The TLS settings of a server.
 #[derive(Debug, Clone)]
@@ -256,14 +256,19 @@ impl Service {
         self.stop.is_stopping()
     }
 
-    /// Returns the addresses that are locked out, each with its failures and the time that is left.
-    pub(crate) fn locked_out(&self, now: Instant) -> Vec<(IpAddr, u32, Duration)> {
+    /// Returns the lockouts of addresses and users.
+    pub(crate) fn locked_out(&self, now: Instant) -> Vec<ActiveLockout> {
         self.throttle.locked_out(&self.limits, now)
     }
 
-    /// Locks out an address that another server has locked out, for the rest of the time.
-    pub(crate) fn lock_out(&self, address: IpAddr, failures: u32, left: Duration, now: Instant) {
-        self.throttle.lock_out(address, failures, left, &self.limits, now);
+    /// Returns the failed logins that are remembered.
+    pub(crate) fn failures(&self, now: Instant) -> Vec<Counted> {
+        self.throttle.counted(now)
+    }
+
+    /// Adopts failed logins of another server, so that its lockouts last for the time that is left.
+    pub(crate) fn adopt_failures(&self, counted: Counted, now: Instant) {
+        self.throttle.adopt(counted, &self.limits, now);
     }
 
     /// Returns whether this client is a user of a users file, and may still log in.

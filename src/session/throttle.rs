@@ -11,8 +11,11 @@
 //!
 //! Not here: anonymous, where it is served. It has no password, so there is nothing to guess.
 
+mod counted;
+mod memory;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -22,9 +25,10 @@ use crate::events::BannedTarget;
 use crate::net::client_of;
 use crate::settings::Limits;
 
-/// Maximum number of addresses, and of users, that are remembered. Above it, those with the fewest failures are
-/// forgotten.
-const REMEMBERED_MAX: usize = 16 * 1024;
+use counted::Subject;
+use counted::User;
+pub(crate) use counted::{ActiveLockout, Counted};
+use memory::{Failures, Memory, REMEMBERED_MAX, forget_half};
 
 /// Maximum number of bytes of a user name that are remembered.
 const NAME_BYTES_MAX: usize = 255;
@@ -34,9 +38,6 @@ const DOUBLINGS_MAX: u32 = 3;
 
 /// Factor by which the maximum number of failures for one user, from all addresses, exceeds that for one address.
 const USER_FACTOR: u32 = 5;
-
-/// A user of a host: the host's name, which the default host does not have, and the user name that the client sent.
-type User = (Option<String>, Vec<u8>);
 
 /// An attempt to log in with a password.
 #[derive(Debug)]
@@ -161,34 +162,81 @@ impl LoginThrottle {
         if found.is_some_and(|found| found.count >= most) { Err(LockedOut::User) } else { Ok(()) }
     }
 
-    /// Returns the addresses that are locked out, each with its failures and the time that is left.
-    pub(super) fn locked_out(&self, limits: &Limits, now: Instant) -> Vec<(IpAddr, u32, Duration)> {
-        let addresses = self.addresses.lock();
-        let recent = addresses.0.iter().filter(|(address, found)| {
+    /// Returns the lockouts: of addresses, then of users and of users at an address.
+    pub(super) fn locked_out(&self, limits: &Limits, now: Instant) -> Vec<ActiveLockout> {
+        let is_locked = |factor: u32, address: Option<IpAddr>, found: Failures| {
             found.is_recent(limits.lockout, now)
-                && found.count >= limits.lockout_failures
-                && !is_trusted(**address, limits)
+                && found.count >= limits.lockout_failures.saturating_mul(factor).max(1)
+                && !address.is_some_and(|address| is_trusted(address, limits))
+        };
+        let locked = self.collected(now, is_locked).into_iter();
+        let mut locked: Vec<_> = locked
+            .map(|counted| counted.lockout(limits.lockout.saturating_sub(counted.age)))
+            .collect();
+        locked.sort_unstable_by(|one, other| {
+            (&one.user, one.address).cmp(&(&other.user, other.address))
         });
-        recent
-            .map(|(address, found)| {
-                let remaining = (found.last + limits.lockout).saturating_duration_since(now);
-                (*address, found.count, remaining)
-            })
-            .collect()
+        locked
     }
 
-    /// Counts the failures of an address that another server has counted, so that its lockout lasts for the time that is
-    /// left.
-    pub(super) fn lock_out(
+    /// Returns all failures that are remembered, and the users who have logged in from an address.
+    pub(super) fn counted(&self, now: Instant) -> Vec<Counted> {
+        self.collected(now, |_, _, _| true)
+    }
+
+    /// Returns the failures for which `is_wanted` returns true. It receives the factor of their maximum, and the address if
+    /// they have one.
+    fn collected(
         &self,
-        address: IpAddr,
-        failures: u32,
-        left: Duration,
-        limits: &Limits,
         now: Instant,
-    ) {
-        let last = now.checked_sub(limits.lockout.saturating_sub(left)).unwrap_or(now);
-        self.addresses.lock().put(address, Failures { count: failures, last }, limits.lockout, now);
+        is_wanted: impl Fn(u32, Option<IpAddr>, Failures) -> bool,
+    ) -> Vec<Counted> {
+        let counted = |subject, found: Failures| {
+            let age = now.saturating_duration_since(found.last);
+            Counted { subject, failures: found.count, age }
+        };
+        let mut all = Vec::new();
+        for (address, found) in &self.addresses.lock().0 {
+            if is_wanted(1, Some(*address), *found) {
+                all.push(counted(Subject::Address(*address), *found));
+            }
+        }
+        for is_known in [true, false] {
+            let users = if is_known { &self.known } else { &self.invented };
+            for (user, found) in &users.lock().0 {
+                if is_wanted(USER_FACTOR, None, *found) {
+                    let user = user.clone();
+                    let subject =
+                        if is_known { Subject::Known(user) } else { Subject::Invented(user) };
+                    all.push(counted(subject, *found));
+                }
+            }
+        }
+        for ((user, address), familiar) in self.familiar.lock().iter() {
+            let none = Failures { count: 0, last: familiar.logged_in };
+            let found = familiar.failures.unwrap_or(none);
+            if is_wanted(1, Some(*address), found) {
+                all.push(counted(Subject::Familiar(user.clone(), *address), found));
+            }
+        }
+        all
+    }
+
+    /// Adopts failures that another server has counted.
+    pub(super) fn adopt(&self, counted: Counted, limits: &Limits, now: Instant) {
+        let last = now.checked_sub(counted.age).unwrap_or(now);
+        let found = Failures { count: counted.failures, last };
+        match counted.subject {
+            Subject::Address(address) => {
+                self.addresses.lock().put(address, found, limits.lockout, now);
+            }
+            Subject::Known(user) => self.known.lock().put(user, found, limits.lockout, now),
+            Subject::Invented(user) => self.invented.lock().put(user, found, limits.lockout, now),
+            Subject::Familiar(user, address) => {
+                let failures = (found.count > 0).then_some(found);
+                self.remember((user, address), Familiar { logged_in: last, failures });
+            }
+        }
     }
 
     /// Forgets the failures of the addresses that are wanted; returns the number of lockouts that end with it.
@@ -199,7 +247,7 @@ impl LoginThrottle {
         is_wanted: impl Fn(IpAddr) -> bool,
     ) -> usize {
         let locked = self.locked_out(limits, now).into_iter();
-        let ended = locked.filter(|(address, ..)| is_wanted(*address)).count();
+        let ended = locked.filter(|lockout| lockout.address.is_some_and(&is_wanted)).count();
         self.addresses.lock().0.retain(|address, _| !is_wanted(*address));
         self.familiar.lock().iter_mut().for_each(|((_, address), familiar)| {
             if is_wanted(*address) {
@@ -312,79 +360,21 @@ impl LoginThrottle {
             users.lock().0.remove(&attempt.user);
         }
         self.wrong.lock().remove(&pair);
+        self.remember(pair, Familiar { logged_in: now, failures: None });
+    }
+
+    /// Remembers a user who has logged in from an address.
+    fn remember(&self, pair: (User, IpAddr), found: Familiar) {
         let mut familiar = self.familiar.lock();
         if familiar.len() >= REMEMBERED_MAX && !familiar.contains_key(&pair) {
             forget_half(&mut familiar, |found| found.logged_in);
         }
-        familiar.insert(pair, Familiar { logged_in: now, failures: None });
-    }
-}
-
-/// Forgets the half of a full memory that comes first by this key.
-fn forget_half<K: Hash + Eq, V, O: Ord + Copy>(memory: &mut HashMap<K, V>, key: impl Fn(&V) -> O) {
-    let mut keys: Vec<O> = memory.values().map(&key).collect();
-    if keys.len() >= REMEMBERED_MAX {
-        let middle = keys.len() / 2;
-        let (_, median, _) = keys.select_nth_unstable(middle);
-        let median = *median;
-        memory.retain(|_, found| key(found) > median);
+        familiar.insert(pair, found);
     }
 }
 
 fn is_trusted(address: IpAddr, limits: &Limits) -> bool {
     limits.trusted.iter().any(|network| network.contains(&address))
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Instant,
-}
-
-impl Failures {
-    fn is_recent(self, memory: Duration, now: Instant) -> bool {
-        now < self.last + memory
-    }
-
-    /// Counts one more failure, on top of recent ones.
-    fn one_more(before: Option<Self>, memory: Duration, now: Instant) -> Self {
-        let before = before.filter(|found| found.is_recent(memory, now));
-        Self { count: before.map_or(0, |found| found.count).saturating_add(1), last: now }
-    }
-}
-
-#[derive(Debug)]
-struct Memory<K>(HashMap<K, Failures>);
-
-impl<K> Default for Memory<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq + Clone> Memory<K> {
-    /// Returns the failures of this key, if they are recent.
-    fn find(&self, key: &K, memory: Duration, now: Instant) -> Option<Failures> {
-        self.0.get(key).copied().filter(|found| found.is_recent(memory, now))
-    }
-
-    /// Counts one more failure, and returns the new count.
-    fn add(&mut self, key: K, memory: Duration, now: Instant) -> Failures {
-        let found = Failures::one_more(self.0.get(&key).copied(), memory, now);
-        self.put(key, found, memory, now);
-        found
-    }
-
-    /// Sets the failures of this key.
-    fn put(&mut self, key: K, found: Failures, memory: Duration, now: Instant) {
-        if self.0.len() >= REMEMBERED_MAX && !self.0.contains_key(&key) {
-            self.0.retain(|_, found| found.is_recent(memory, now));
-            // Forgets keys with few failures first, and the older ones of these: evicting a count takes as many
-            // failures each time.
-            forget_half(&mut self.0, |found| (found.count, found.last));
-        }
-        self.0.insert(key, found);
-    }
 }
 
 #[cfg(test)]
@@ -553,6 +543,45 @@ mod tests {
         }
         assert!(!scene.lets_in("own", HERE, now));
         assert!(scene.lets_in("own", HERE, now + scene.limits.lockout));
+    }
+
+    #[test]
+    fn a_successor_locks_out_whom_its_predecessor_has_locked_out() {
+        let (scene, now) = (Scene::new(), Instant::now());
+        scene.throttle.succeeded(&scene.attempt("own", HERE), now);
+        for _ in 0..3 {
+            scene.guess(&scene.attempt("own", HERE), now);
+        }
+        for last in 0..15 {
+            scene.guess(&scene.attempt("victim", [198, 51, 100, last]), now);
+            let name = scene.number.get().to_string();
+            let invented =
+                scene.attempt_with(None, "none", &name, [203, 0, 113, last], Target::Invented);
+            scene.guess(&invented, now);
+        }
+        scene.throttle.succeeded(&scene.attempt("spared", THERE), now);
+        let later = now + Duration::from_mins(1);
+        let next = Scene::new();
+        for counted in scene.throttle.counted(later) {
+            next.throttle.adopt(counted, &next.limits, later);
+        }
+        let listed = |scene: &Scene| scene.throttle.locked_out(&scene.limits, later);
+        assert_eq!(listed(&next), listed(&scene));
+        let names = listed(&next).into_iter().map(|lockout| lockout.user.map(|(_, name)| name));
+        let names: Vec<_> = names.flatten().collect();
+        assert_eq!(names, [b"none".to_vec(), b"own".to_vec(), b"victim".to_vec()]);
+        let end = now + scene.limits.lockout;
+        for now in [later, end] {
+            let is_over = now == end;
+            assert_eq!(next.lets_in("own", HERE, now), is_over);
+            assert_eq!(next.lets_in("victim", [192, 0, 3, 1], now), is_over);
+            assert_eq!(next.lets_in("other", HERE, now), is_over);
+        }
+        // The new server knows who has logged in, too.
+        for _ in 0..3 {
+            next.guess(&next.attempt("x", THERE), later);
+        }
+        assert!(next.lets_in("spared", THERE, later) && !next.lets_in("x", THERE, later));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn metrics(snapshot: &Snapshot, counters: &Counters, waits: &Waits) -
             "poolftpd_banned_addresses",
             "gauge",
             "Addresses that are locked out.",
-            count(facts.bans.len()),
+            count(facts.bans.iter().filter(|ban| ban.user.is_none()).count()),
         ),
         ("poolftpd_workers", "gauge", "Worker threads.", count(pool.workers)),
         (

@@ -50,13 +50,14 @@ pub(super) fn status(snapshot: &Snapshot) -> String {
         );
     });
     list(&mut text, "bans", facts.bans.iter().take(SHOWN_MAX), |text, ban| {
-        let _ = write!(
-            text,
-            "{{\"address\":\"{}\",\"failures\":{},\"seconds\":{}}}",
-            ban.address,
-            ban.failures,
-            ban.remaining.as_secs()
-        );
+        text.push_str("{\"address\":");
+        optional(text, ban.address.map(|address| address.to_string()).as_deref());
+        text.push_str(",\"user\":");
+        optional(text, ban.user.as_deref());
+        text.push_str(",\"host\":");
+        optional(text, ban.host.as_deref());
+        let (failures, seconds) = (ban.failures, ban.remaining.as_secs());
+        let _ = write!(text, ",\"failures\":{failures},\"seconds\":{seconds}}}");
     });
     list(&mut text, "certificates", facts.certificates.iter(), |text, (file, until)| {
         text.push_str("{\"file\":");
@@ -78,14 +79,18 @@ pub(super) fn problems(snapshot: &Snapshot) -> String {
     text
 }
 
+fn optional(text: &mut String, value: Option<&str>) {
+    match value {
+        Some(value) => string(text, value),
+        None => text.push_str("null"),
+    }
+}
+
 fn root(text: &mut String, root: &PlaceHealth) {
     text.push_str("{\"directory\":");
     string(text, &root.directory.to_string_lossy());
     text.push_str(",\"problem\":");
-    match &root.problem {
-        Some(problem) => string(text, problem),
-        None => text.push_str("null"),
-    }
+    optional(text, root.problem.as_deref());
     if let Some(free) = root.free {
         let _ = write!(text, ",\"free\":{free}");
     }

@@ -60,7 +60,7 @@ function show(data) {
     span(x.idle_seconds)]);
   fill("slaves", s.slaves, x => x.slave, x => [x.slave, x.process || "in master", x.sessions, x.transfers, size(x.bytes), x.draining ? "draining" : "serving"]);
   fill("roots", s.roots, x => x.directory, x => [x.directory, x.problem ?? "available", x.free === undefined ? "" : size(x.free)]);
-  fill("bans", s.bans, x => x.address, x => [x.address, x.failures, span(x.seconds)]);
+  fill("bans", s.bans, x => [x.address, x.user, x.host], x => [x.address ?? "", x.user ?? "", x.host ?? "", x.failures, span(x.seconds)]);
   fill("certificates", s.certificates, x => x.file, x => [x.file, x.until]);
 }
 

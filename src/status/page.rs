@@ -65,9 +65,13 @@ pub(super) fn page(snapshot: &Snapshot) -> String {
             let free = root.free.map(|free| Size(free).to_string()).unwrap_or_default();
             vec![root.directory.to_string_lossy().into_owned(), state, free]
         }));
-    table(&mut text, "bans", "Locked out addresses", "No address is locked out.",
-        &[("Address", ""), ("Failures", "n"), ("Remaining", "n")],
-        facts.bans.iter().take(SHOWN_MAX).map(|ban| vec![ban.address.to_string(), ban.failures.to_string(), span(ban.remaining.as_secs())]));
+    table(&mut text, "bans", "Lockouts", "No address and no user is locked out.",
+        &[("Address", ""), ("User", ""), ("Host", ""), ("Failures", "n"), ("Remaining", "n")],
+        facts.bans.iter().take(SHOWN_MAX).map(|ban| {
+            let (address, user, host) = (ban.address.map(|address| address.to_string()), ban.user.clone(), ban.host.clone());
+            let shown = [address, user, host].map(Option::unwrap_or_default);
+            shown.into_iter().chain([ban.failures.to_string(), span(ban.remaining.as_secs())]).collect()
+        }));
     table(&mut text, "certificates", "Certificates", "No certificates.",
         &[("File", ""), ("Valid until", "")],
         facts.certificates.iter().map(|(file, until)| vec![file.clone(), until.to_string()]));

@@ -43,10 +43,12 @@ pub(crate) struct Facts {
     pub(crate) shows_paths: bool,
 }
 
-/// An address that is locked out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A lockout: of an address, of a user, or of a user at an address.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ban {
-    pub(crate) address: IpAddr,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) user: Option<String>,
+    pub(crate) host: Option<String>,
     pub(crate) failures: u32,
     pub(crate) remaining: Duration,
 }

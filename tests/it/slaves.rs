@@ -1,8 +1,9 @@
 //! Slave processes: `ftpserver &`, `ftpslaves localhost &`, and their behaviour when one hangs, dies or is stopped.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use crate::common::outside::{find, is_root, skip};
@@ -61,10 +62,20 @@ fn start_master(root: &TempDir, port: u16) -> (Running, SocketAddr) {
 }
 
 fn start_limited_master(root: &TempDir, port: u16, descriptors: u64) -> (Running, SocketAddr) {
+    start_master_with(root, port, descriptors, &[])
+}
+
+fn start_master_with(
+    root: &TempDir,
+    port: u16,
+    descriptors: u64,
+    more: &[&str],
+) -> (Running, SocketAddr) {
     let mut command = limited(SERVER, descriptors);
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--quiet", "--write", "--root"])
-        .arg(root.path());
+        .arg(root.path())
+        .args(more);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -384,6 +395,53 @@ fn sessions_of_slave_processes_are_listed_and_ended_through_the_master() {
 }
 
 #[test]
+fn a_user_whom_a_slave_process_has_locked_out_is_listed_by_the_master_and_on_the_page() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (users, status) = (folder.path().join("users"), folder.path().join("status"));
+    let mut password = Command::new(env!("CARGO_BIN_EXE_ftppasswd"))
+        .args([users.as_os_str(), "alice".as_ref()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    password.stdin.take().unwrap().write_all(b"right").unwrap();
+    assert!(password.wait().unwrap().success());
+    let status_option = format!("unix:{}", status.display());
+    let settings = folder.path().join("settings.toml");
+    fs::write(&settings, "lockout-failures = 1\nlogin-delay = 0\n").unwrap();
+    let more = ["--config", settings.to_str().unwrap(), "--status", &status_option];
+    let users = ["--users", users.to_str().unwrap()];
+    let (master, address) =
+        start_master_with(&root, 0, DESCRIPTORS_ANY, &[more.as_slice(), &users].concat());
+    let child = Command::new(SLAVES)
+        .args(["--count", "1", &format!("localhost:{}", address.port())])
+        .stderr(Stdio::null())
+        .spawn();
+    let scene = Scene { parent: Running(child.unwrap()), master, address, root };
+    scene.wait_for(1);
+    for last in 2..7 {
+        let mut client = RawClient::greeted_from(([127, 0, 0, last], 0).into(), address);
+        assert!(client.try_log_in("alice", "wrong").starts_with("530 "));
+    }
+    let listed =
+        |text: &str| text.lines().any(|line| line.contains("lockout") && line.contains("alice"));
+    assert!(listed(&scene.control(&["bans"])), "{}", scene.control(&["bans"]));
+    let page = |path: &str| {
+        let mut stream = UnixStream::connect(&status).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let user = "{\"address\":null,\"user\":\"alice\",\"host\":null,\"failures\":5,";
+    until("the user is not on the page", || page("/status.json").contains(user));
+    assert!(page("/").contains("alice"));
+    assert!(page("/metrics").contains("poolftpd_banned_addresses 5"));
+    assert!(scene.control(&["unban", "user", "alice"]).contains("not banned any more"));
+    assert!(!listed(&scene.control(&["bans"])));
+}
+
+#[test]
 fn a_slave_that_registers_later_has_the_bans_of_the_master() {
     let scene = Scene::start(1);
     assert!(scene.control(&["ban", "127.0.0.3", "1h"]).contains("is banned"));
@@ -397,8 +455,7 @@ fn a_slave_that_registers_later_has_the_bans_of_the_master() {
     let _late = Running(late.unwrap());
     scene.wait_for(2);
     let own = SocketAddr::from(([127, 0, 0, 1], port));
-    // A slave opens its port after it has registered.
-    until("the slave does not listen", || TcpStream::connect(own).is_ok());
+    assert!(TcpStream::connect(own).is_ok(), "a slave is listed before it listens");
     for (from, begins) in [(2, "220 "), (3, "421 "), (4, "421 ")] {
         let from = SocketAddr::from(([127, 0, 0, from], 0));
         let answered = || RawClient::connect_from(from, own);

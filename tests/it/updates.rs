@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -110,6 +110,18 @@ impl Site {
         (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
     }
 
+    /// Returns the answer to a command. For a moment after an update, the earlier server may still be asked, and end
+    /// meanwhile.
+    fn answer(&self, words: &[&str]) -> String {
+        let mut answer = String::new();
+        until("no server answers", || {
+            let (good, text) = self.ctl(words);
+            answer = text;
+            good
+        });
+        answer
+    }
+
     /// Returns the process ID of the first server.
     fn first(&self) -> u32 {
         self.first.as_ref().unwrap().id()
@@ -133,6 +145,14 @@ impl Drop for Site {
             let _waited = first.wait();
         }
     }
+}
+
+/// Adds a user to a users file.
+fn add_user(file: &Path, name: &str, password: &str) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ftppasswd"));
+    let mut child = command.arg(file).arg(name).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 fn signal(process: u32, signal: Signal) -> rustix::io::Result<()> {
@@ -250,7 +270,7 @@ fn bans_and_lockouts_hold_in_the_new_server() {
         client.ask("USER nobody");
         assert!(client.ask(&format!("PASS {password}")).starts_with("530 "));
     }
-    let bans = || site.ctl(&["--json", "bans"]).1;
+    let bans = || site.answer(&["--json", "bans"]);
     let list = || -> Vec<Value> { serde_json::from_str(&bans()).unwrap() };
     let before = list();
     assert_eq!(before.len(), 3, "{before:?}");
@@ -268,6 +288,111 @@ fn bans_and_lockouts_hold_in_the_new_server() {
         }
     }
     assert!(site.ctl(&["unban", "192.0.2.0/24"]).0);
+}
+
+#[test]
+fn lockouts_of_users_hold_in_the_new_server_and_can_be_ended_there() {
+    let site = Site::new("users = \"users\"\nlockout-failures = 1\nlogin-delay = 0\n");
+    add_user(&site.path("users"), "alice", "right");
+    let site = site.start();
+    let log_in = |from: u8, password: &str| {
+        let mut client = RawClient::connect_from(([127, 0, 0, from], 0).into(), site.address);
+        client.line();
+        client.ask("USER alice");
+        client.ask(&format!("PASS {password}"))
+    };
+    // The maximum for a user is five times that for an address.
+    for from in 2..7 {
+        assert!(log_in(from, &from.to_string()).starts_with("530 "));
+    }
+    let list =
+        || -> Vec<Value> { serde_json::from_str(&site.answer(&["--json", "bans"])).unwrap() };
+    let users = || {
+        let bans =
+            list().into_iter().filter(|ban| ban["user"] == "alice" && ban["network"].is_null());
+        bans.map(|ban| ban["failures"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        assert_eq!(users(), [5]);
+        assert!(log_in(98, "right").starts_with("530 "));
+        site.update();
+    }
+    site.answer(&["unban", "user", "alice"]);
+    assert!(users().is_empty());
+    assert!(log_in(98, "right").starts_with("230 "));
+}
+
+#[test]
+fn changes_by_an_administrator_hold_in_the_new_server_until_a_reload() {
+    let site = Site::new("users = \"users\"\nidle-timeout = 300\n");
+    add_user(&site.path("users"), "alice", "right");
+    let site = site.start();
+    let value = |name: &str| {
+        let rows: Vec<Value> =
+            serde_json::from_str(&site.answer(&["--json", "limit", name])).unwrap();
+        rows[0]["value"].as_str().unwrap().to_owned()
+    };
+    let rate = || site.answer(&["--json", "limit", "user", "alice"]);
+    let (idle, rates) = (value("idle-timeout"), rate());
+    assert!(site.ctl(&["limit", "idle-timeout", "77"]).0);
+    assert!(site.ctl(&["limit", "max-per-ip", "2"]).0);
+    assert!(site.ctl(&["limit", "user", "alice", "down", "3000000"]).0);
+    assert!(site.ctl(&["limit", "user", "nobody", "down", "3000000"]).1.contains("no user"));
+    let (changed, changed_rates) = (value("idle-timeout"), rate());
+    assert!(changed != idle && changed_rates != rates);
+    for _ in 0..2 {
+        site.update();
+        assert_eq!((value("idle-timeout"), rate()), (changed.clone(), changed_rates.clone()));
+        assert_eq!(value("max-per-ip"), "2");
+    }
+    site.answer(&["reload"]);
+    assert_eq!((value("idle-timeout"), rate()), (idle.clone(), rates.clone()));
+    site.update();
+    assert_eq!((value("idle-timeout"), rate()), (idle, rates));
+}
+
+#[test]
+fn an_append_of_an_earlier_server_that_is_killed_is_absent_or_whole_and_can_be_sent_again() {
+    let (old, new) = (noise(200_000), noise(2_000_000));
+    let whole = [old.as_slice(), &new].concat();
+    let site = Site::new("stop-grace = 600").start();
+    let file = site.path("srv/root/log");
+    let mut earlier = site.first();
+    // The part that is sent before the kill, and the microseconds from its end to the kill.
+    for (sent, micros) in
+        [(0, 0), (1_000_000, 0), (2_000_000, 0), (2_000_000, 500), (2_000_000, 5000)]
+    {
+        fs::write(&file, &old).unwrap();
+        let mut client = RawClient::log_in(site.address);
+        let mut data = client.open_data();
+        assert!(client.ask("APPE log").starts_with("150 "));
+        data.write_all(&new[..sent]).unwrap();
+        let next = site.update();
+        let data = (sent < new.len()).then_some(data);
+        let (_never, pause) = std::sync::mpsc::channel::<()>();
+        let _passed = pause.recv_timeout(std::time::Duration::from_micros(micros));
+        // It may have ended by itself.
+        let _killed = signal(earlier, Signal::KILL);
+        drop(data);
+        earlier = next;
+        // An append that was complete is carried out when the process has ended.
+        let read = || RawClient::log_in(site.address).retrieve("log");
+        let mut found = Vec::new();
+        until("the file has another length", || {
+            found = read();
+            found == old || found == whole
+        });
+        assert!(sent == new.len() || found == old);
+        let mut client = RawClient::log_in(site.address);
+        let mut again = client.open_data();
+        assert!(client.ask("APPE log").starts_with("150 "));
+        again.write_all(&new).unwrap();
+        drop(again);
+        assert!(client.line().starts_with("226 "));
+        let expected = [found.as_slice(), &new].concat();
+        assert!(read() == expected && fs::read(&file).unwrap() == expected);
+        fs::remove_file(&file).unwrap();
+    }
 }
 
 #[test]
