@@ -51,13 +51,18 @@ impl Arrivals {
         let address = listener.local_addr()?;
         let pulse = self.pulses.add()?;
         self.events.server(&Event::Listening { address, slave });
-        let arrivals = self.clone();
-        let accept = move || arrivals.accept(&listener, &stop, &pulse);
+        let (arrivals, mut reserve) = (self.clone(), Reserve::new());
+        let accept = move || arrivals.accept(&listener, &stop, &pulse, &mut reserve);
         std::thread::Builder::new().name(format!("acceptor {}", address.port())).spawn(accept)
     }
 
-    fn accept(&self, listener: &TcpListener, stop: &Shutdown, pulse: &Pulse) {
-        let mut reserve = Reserve::new();
+    fn accept(
+        &self,
+        listener: &TcpListener,
+        stop: &Shutdown,
+        pulse: &Pulse,
+        reserve: &mut Reserve,
+    ) {
         let receive = |stream, peer| self.receive(stream, peer);
         let mut reported: Option<Instant> = None;
         let report = |error: &io::Error| {
@@ -72,7 +77,7 @@ impl Arrivals {
                 self.events.server(&Event::Error { message, error });
             }
         };
-        match listener::accept_all(listener, stop, pulse, &mut reserve, receive, report) {
+        match listener::accept_all(listener, stop, pulse, reserve, receive, report) {
             Ok(()) => pulse.end(),
             Err(error) => self.events.server(&Event::Error {
                 message: "the listener has stopped accepting connections",

@@ -257,6 +257,8 @@ pub struct Registry {
     /// The permits of all clients, with the bans.
     limits: Arc<ConnectionLimits>,
     wake: Arc<Wakeup>,
+    /// Opened before the first client is accepted: a crowd at the start does not take it.
+    reserve: Mutex<Reserve>,
     /// True when a successor has taken the place of this server.
     is_leaving: AtomicBool,
 }
@@ -274,6 +276,7 @@ impl Registry {
         let settings = Mutex::new(setup.settings.clone());
         let slaves = Mutex::default();
         let is_leaving = AtomicBool::new(false);
+        let reserve = Mutex::new(Reserve::new());
         Ok(Arc::new(Self {
             socket,
             address,
@@ -283,6 +286,7 @@ impl Registry {
             requests,
             limits,
             wake,
+            reserve,
             is_leaving,
         }))
     }
@@ -331,7 +335,6 @@ impl Registry {
         clock: impl Fn() -> Instant,
     ) -> io::Result<()> {
         let mut connections: VecDeque<Channel> = VecDeque::new();
-        let mut reserve = Reserve::new();
         // Without descriptors, no connection is accepted until this time: a waiting one would end every poll at once.
         let mut closed_until: Option<Instant> = None;
         loop {
@@ -355,6 +358,7 @@ impl Registry {
                     }
                     Source::Registration => {
                         // The requests that were just served have freed descriptors.
+                        let mut reserve = self.reserve.lock();
                         reserve.restore();
                         if !self.welcome(&mut connections, &mut reserve) {
                             closed_until = Some(clock() + PAUSE);
