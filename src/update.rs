@@ -10,7 +10,9 @@ use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
-use crate::balancer::control_client::{self, Asked, Selection, program_of};
+use crate::balancer::control_client::{
+    self, Asked, Selection, process_and_program_of, wait_for_leave,
+};
 use crate::balancer::identity::Program;
 use crate::balancer::takeover::{Predecessor, TAKE_OVER};
 use crate::sandbox::user_id;
@@ -57,7 +59,7 @@ pub fn take_over(
 /// One sentence; then the running server continues.
 pub fn update(config: &Config, words: &[String], replaces: bool) -> Result<String, String> {
     let selection = selection(config);
-    let Some(program) = program_of(selection) else {
+    let Some((earlier, program)) = process_and_program_of(selection) else {
         let port = selection.port;
         return Err(format!("no ftpserver of this user is running on port {port}."));
     };
@@ -66,6 +68,7 @@ pub fn update(config: &Config, words: &[String], replaces: bool) -> Result<Strin
         return control_client::ask(&asked, &["text", "reload"].join(control_client::SEPARATOR));
     }
     let process = start_apart(words)?;
+    wait_for_leave(selection, earlier);
     Ok(format!("replaced by process {process}\n"))
 }
 

@@ -11,9 +11,13 @@ use rustix::process::geteuid;
 use super::handover::{Channel, Of, names, user_of};
 use super::identity::{Program, ServerIdentity};
 use super::request::receive_answer;
+use crate::sys::wait_any;
 
 /// The maximum time that a server may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The interval of the question whether a server leaves.
+const LEAVE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The separator of the words of a command, so that a name may contain blanks. The first word is `text` or `json`.
 pub const SEPARATOR: &str = "\u{1f}";
@@ -122,10 +126,25 @@ impl Running {
     }
 }
 
-/// Returns the program that the selected server runs; `None` if there is no such server, or it does not show it.
+/// Returns the process and the program of the selected server; `None` if there is no such server. It may not show its
+/// program.
 #[must_use]
-pub fn program_of(selection: Selection) -> Option<Option<Program>> {
-    selected(selection, false).first().map(|server| server.identity.program)
+pub fn process_and_program_of(selection: Selection) -> Option<(u32, Option<Program>)> {
+    let found = selected(selection, false);
+    found.first().map(|server| (server.identity.process, server.identity.program))
+}
+
+/// Waits until a server has ended or only finishes its sessions, so that commands go to its successor; at most
+/// ten seconds.
+pub fn wait_for_leave(selection: Selection, process: u32) {
+    let (selection, until) =
+        (Selection { process: Some(process), ..selection }, now() + ANSWER_TIMEOUT);
+    while selected(selection, true).iter().any(|server| !server.identity.is_leaving)
+        && now() < until
+    {
+        // If the wait fails, the next question comes sooner.
+        let _ready = wait_any(&[], Some(LEAVE_INTERVAL));
+    }
 }
 
 /// Returns the selected servers.

@@ -110,15 +110,10 @@ impl Site {
         (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
     }
 
-    /// Returns the answer to a command. For a moment after an update, the earlier server may still be asked, and end
-    /// meanwhile.
+    /// Returns the answer to a command that is carried out.
     fn answer(&self, words: &[&str]) -> String {
-        let mut answer = String::new();
-        until("no server answers", || {
-            let (good, text) = self.ctl(words);
-            answer = text;
-            good
-        });
+        let (good, answer) = self.ctl(words);
+        assert!(good, "{answer}");
         answer
     }
 
