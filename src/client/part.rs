@@ -1,7 +1,7 @@
 //! An incomplete download: `NAME.part`, and beside it `NAME.part.id`, which identifies the remote file.
 //!
 //! `NAME.part.id` is written before the first byte of `NAME.part`, and removed after it. So a kill at any time leaves
-//! both files, or nothing that could be mistaken. A small file gets its `NAME.part.id` only if the download fails: making
+//! both files, or nothing that could be mistaken. A `NAME.part.id` beside a complete file is removed by the next run. A small file gets its `NAME.part.id` only if the download fails: making
 //! one takes as long as making the file. A part without it is ours if it has the mark, and its bytes are dropped.
 //!
 //! Both files are changed only under the lock of the part. [`super::mark`] tells them from downloads.
@@ -166,6 +166,28 @@ impl Part {
             return false;
         };
         Note::read(&note).is_some_and(|note| note.is_marked && note.is_of_ours())
+    }
+
+    /// Returns the download whose identity has this path, if its part is gone. A kill leaves this between the rename of a
+    /// part and the removal of its identity.
+    pub(super) fn left_identity_of(path: &Path) -> Option<PathBuf> {
+        let name = path.file_name()?.as_bytes().strip_suffix(IDENTITY_SUFFIX.as_bytes())?;
+        let local = path.with_file_name(OsStr::from_bytes(name));
+        let is_left = beside(&local, IDENTITY_SUFFIX) == path && !Self::is_there(&local);
+        (is_left && !name.is_empty()).then_some(local)
+    }
+
+    /// Removes the identity that a kill has left beside the complete file `local`, if it is one of ours.
+    pub(super) fn remove_left_identity(local: &Path) {
+        let is_left =
+            !Self::is_there(local) && beside(local, IDENTITY_SUFFIX).symlink_metadata().is_ok();
+        // The lock of the part keeps out a process that begins this download.
+        if is_left
+            && let Ok((part, ..)) = Self::claim(local)
+            && part.length() == 0
+        {
+            part.settle();
+        }
     }
 
     /// Copies the existing file `local` into its part, as the beginning of the download (`reget`), unless there is a

@@ -347,6 +347,35 @@ fn a_file_that_is_fetched_in_ranges_is_resumed_by_any_download() {
     }
 }
 
+/// A kill between the rename of a part and the removal of its identity leaves the identity.
+#[test]
+fn an_identity_that_a_kill_has_left_is_removed_and_the_file_is_unchanged() {
+    let server = TestServer::start(|_| {});
+    server.write("f", noise(3_000_000));
+    let modified = fs::metadata(server.path("f")).unwrap().modified().unwrap();
+    for script in ["mirror . copy", "lcd copy; get f"] {
+        let folder = tempfile::tempdir().unwrap();
+        let local = folder.path().join("copy/f");
+        fs::create_dir(folder.path().join("copy")).unwrap();
+        let interrupt = Interrupt::default();
+        let mut client = connect(server.address().port(), &interrupt);
+        client.set_limit(NonZeroU64::new(30_000_000));
+        let mut stop = StopAt(interrupt, 1_000_000);
+        client.fetch(b"f", &local, Type::Image, None, &mut stop).unwrap_err();
+        fs::remove_file(local.with_extension("part")).unwrap();
+        fs::copy(server.path("f"), &local).unwrap();
+        File::open(&local).unwrap().set_modified(modified).unwrap();
+        let port = server.address().port().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ftpclient"));
+        command.args(["--tls", "off", "-c", script, "127.0.0.1", &port]);
+        let left = local.with_extension("part.id");
+        assert!(left.exists());
+        assert!(command.current_dir(folder.path()).status().unwrap().success());
+        assert!(fs::read(&local).unwrap() == server.read("f") && !left.exists(), "{script}");
+        assert_eq!(fs::read_dir(local.parent().unwrap()).unwrap().count(), 1, "{script}");
+    }
+}
+
 /// Notes where a transfer begins.
 struct First(Option<u64>);
 

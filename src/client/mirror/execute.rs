@@ -15,6 +15,7 @@ use crate::client::connection::Client;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
 use crate::client::names::join;
+use crate::client::part::Part;
 
 use super::options::Mirror;
 use super::plan::MirrorAction;
@@ -52,6 +53,7 @@ impl Client {
         for error in plan.errors.iter().cloned().chain(plan.obstacles()) {
             run.failed(error);
         }
+        plan.left_identities.iter().for_each(|local| Part::remove_left_identity(local));
         run.make_root(self)?;
         let mut actions = plan.actions();
         while let Some((action, rest)) = actions.split_first() {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
+use std::path::PathBuf;
 
 use crate::client::batch::Direction;
 use crate::client::checks::{Comparison, Whole};
@@ -31,6 +32,8 @@ pub struct MirrorPlan {
     pub(super) plan: Plan,
     /// Errors of the scan: what they are about is not part of the plan.
     pub(super) errors: Vec<ClientError>,
+    /// Downloads to the copy that are complete, but whose identities a kill has left.
+    pub(super) left_identities: Vec<PathBuf>,
 }
 
 impl MirrorPlan {
@@ -86,9 +89,11 @@ impl Client {
                 .map_err(|error| ClientError::local(&mirror.local, &error))?;
         }
         let (mut remote, mut errors) = self.scan_remote(mirror, remote_side, observe)?;
-        let (local, failed) = scan_local(&mirror.local, local_side, &mirror.filter);
+        let (mut local, failed) = scan_local(&mirror.local, local_side, &mirror.filter);
         errors.extend(failed);
         let compared = self.ask_about_files(mirror, &mut remote, &local, observe)?;
+        let left_identities =
+            if is_download { std::mem::take(&mut local.left_identities) } else { Vec::new() };
         let (wanted, found) = if is_download { (remote, local) } else { (local, remote) };
         if mirror.delete && wanted.items.is_empty() && !found.items.is_empty() {
             let what = "the source is empty; nothing is removed";
@@ -103,7 +108,8 @@ impl Client {
             no_links: !is_download,
             compared,
         };
-        Ok(MirrorPlan { mirror: mirror.clone(), plan: plan(&wanted, &found, &rules), errors })
+        let plan = plan(&wanted, &found, &rules);
+        Ok(MirrorPlan { mirror: mirror.clone(), plan, errors, left_identities })
     }
 
     /// Lists the remote tree, several directories at once.

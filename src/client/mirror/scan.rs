@@ -55,6 +55,9 @@ pub(super) fn scan_local(root: &Path, side: Side, filter: &Filter) -> (Tree, Vec
         let is_ours = entry.file_type().is_file() && Part::is_part_of_ours(entry.path());
         let is_too_deep = entry.depth() > DEPTH_MAX;
         if is_ours || is_too_deep || !filter.includes(path, is_directory) {
+            if is_ours {
+                tree.left_identities.extend(Part::left_identity_of(entry.path()));
+            }
             // A directory with items that are left out must not be removed.
             if side == Side::Target || is_too_deep {
                 tree.mark_incomplete(parent(path).unwrap_or_default());

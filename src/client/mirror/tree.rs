@@ -1,6 +1,7 @@
 //! A model of a tree of files, local or remote, as a mirror compares it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -75,6 +76,8 @@ pub(super) struct Tree {
     /// Directories whose content is not fully known: their listing failed, or it has items that are left out. What
     /// seems to be missing in them may exist.
     pub(super) incomplete: BTreeSet<Vec<u8>>,
+    /// Local files that are complete, but whose identities as downloads a kill has left beside them.
+    pub(super) left_identities: Vec<PathBuf>,
 }
 
 impl Tree {

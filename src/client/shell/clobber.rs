@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::client::error::{ClientError, ErrorKind};
 use crate::client::metadata::RemoteMetadata;
 use crate::client::names::shown_path;
+use crate::client::part::Part;
 use crate::ftp::command::Type;
 
 use super::clobber_rule::Clobber;
@@ -86,6 +87,7 @@ impl Shell {
         }
         let name = shown_path(local);
         if self.is_unchanged(remote, local, &here, known)? {
+            Part::remove_left_identity(local);
             return Ok(Verdict::Unchanged(format!("{name}: unchanged, skipped")));
         }
         match self.clobber {
