@@ -18,6 +18,7 @@ use crate::balancer::Balancer;
 use crate::events::{Event, Events, Refused};
 use crate::net::admitted::AdmittedClient;
 use crate::net::connection_limits::{ConnectionLimits, LimitReached};
+use crate::net::descriptors::{FOR_SESSIONS, are_scarce};
 use crate::net::listener::{self, Reserve, Shutdown};
 use crate::net::pulse::{Pulse, Pulses};
 
@@ -111,7 +112,8 @@ impl Arrivals {
     /// Gives a client a permit and hands it to a backend, or sends it the reason why not.
     pub(crate) fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let now = (self.clock)();
-        match self.connection_limits.admit(peer.ip(), now) {
+        let is_scarce = are_scarce(&stream, FOR_SESSIONS);
+        match self.connection_limits.admit(peer.ip(), is_scarce, now) {
             Ok(permit) => {
                 let client = AdmittedClient { stream, peer, permit };
                 if let Err((client, unable)) = self.balancer.hand_over(client, now) {
@@ -122,6 +124,7 @@ impl Arrivals {
                 let cause = match reached {
                     LimitReached::Clients => Refused::Clients,
                     LimitReached::Address => Refused::Address,
+                    LimitReached::Descriptors => Refused::Descriptors,
                     LimitReached::Frequency => Refused::Frequency,
                     LimitReached::Banned => Refused::Banned,
                 };

@@ -150,6 +150,8 @@ pub enum Refused {
     Clients,
     /// The maximum number of clients from one address is connected.
     Address,
+    /// The address has more than a quarter of all clients, and few descriptors are free.
+    Descriptors,
     /// The maximum number of connections per minute from one address is reached.
     Frequency,
     /// No slave takes clients.
@@ -167,6 +169,7 @@ impl Refused {
         match self {
             Self::Clients => "clients",
             Self::Address => "address",
+            Self::Descriptors => "descriptors",
             Self::Frequency => "frequency",
             Self::NoSlave => "no-slave",
             Self::Banned => "banned",

@@ -30,6 +30,9 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
+/// The part of all clients, above which an address is turned away while descriptors are scarce.
+const SCARCE_SHARE: usize = 4;
+
 /// The limit that a client exceeds; its text is that of the 421 reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitReached {
@@ -37,6 +40,8 @@ pub enum LimitReached {
     Clients,
     /// `--max-per-ip`.
     Address,
+    /// The address has more than a quarter of all clients, and few descriptors are free.
+    Descriptors,
     /// `--max-connects-per-minute`.
     Frequency,
     /// A ban of an administrator.
@@ -48,6 +53,7 @@ impl fmt::Display for LimitReached {
         formatter.write_str(match self {
             Self::Clients => "Too many clients are connected; try again later.",
             Self::Address => "Too many connections from your address.",
+            Self::Descriptors => NO_DESCRIPTORS,
             Self::Frequency => {
                 "Too many connections per minute from your address; try again later."
             }
@@ -55,6 +61,10 @@ impl fmt::Display for LimitReached {
         })
     }
 }
+
+/// The reply to an address that has more than a quarter of all clients while few descriptors are free.
+pub const NO_DESCRIPTORS: &str =
+    "Too many connections from your address; the server has few file descriptors left.";
 
 /// A permit for one client; given back when dropped.
 #[derive(Debug)]
@@ -66,6 +76,12 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// Returns true if the client's address may get no further descriptor while few are free.
+    #[must_use]
+    pub fn has_large_share(&self) -> bool {
+        self.connection_limits.has_large_share(self.address)
+    }
+
     /// Joins two permits of one client, so that they are given back together.
     #[must_use]
     pub fn beside(mut self, other: Self) -> Self {
@@ -105,8 +121,16 @@ impl ConnectionLimits {
         self.connects_per_minute.store(most, Ordering::Relaxed);
     }
 
-    /// Takes a permit for a client that connects now.
-    pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Permit, LimitReached> {
+    /// Takes a permit for a client that connects now; `is_scarce` if few descriptors are free.
+    pub fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        is_scarce: bool,
+        now: Instant,
+    ) -> Result<Permit, LimitReached> {
+        if is_scarce && self.has_large_share(address) {
+            return Err(LimitReached::Descriptors);
+        }
         if self.bans.contains(address, now) {
             return Err(LimitReached::Banned);
         }
@@ -145,6 +169,13 @@ impl ConnectionLimits {
         Ok(Permit { connection_limits: Arc::clone(self), address, beside: None })
     }
 
+    /// Returns true if more than a quarter of all clients come from this address.
+    fn has_large_share(&self, address: IpAddr) -> bool {
+        let taken = self.taken.lock();
+        let here = taken.by_address.get(&client_of(address)).copied().unwrap_or_default();
+        here > taken.all / SCARCE_SHARE
+    }
+
     /// Returns the number of permits in use.
     #[must_use]
     pub fn taken(&self) -> usize {
@@ -167,6 +198,7 @@ impl Drop for Permit {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test knows the time")]
 mod tests {
     use super::*;
 
@@ -196,6 +228,21 @@ mod tests {
         assert_eq!(limits.take(here).unwrap_err(), LimitReached::Clients);
         drop(taken);
         assert!(limits.take(here).is_ok());
+    }
+
+    #[test]
+    fn while_descriptors_are_scarce_an_address_with_many_clients_gets_no_further_one() {
+        let limits = ConnectionLimits::new(99, 99);
+        let [here, there] = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let now = Instant::now();
+        let crowd: Vec<Permit> = (0..8).map(|_| limits.take(here).unwrap()).collect();
+        assert_eq!(limits.admit(here, true, now).unwrap_err(), LimitReached::Descriptors);
+        assert!(limits.admit(here, false, now).is_ok());
+        let others = [0; 2].map(|_| limits.admit(there, true, now).unwrap());
+        assert!(crowd[0].has_large_share() && !others[0].has_large_share());
+        // A third of the clients is a large share, too.
+        let _third = limits.admit(there, true, now).unwrap();
+        assert_eq!(limits.admit(there, true, now).unwrap_err(), LimitReached::Descriptors);
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod connection_limits;
 pub mod control;
 pub mod copy;
 pub mod data;
+pub mod descriptors;
 pub mod frequency;
 pub mod listener;
 pub mod passive;

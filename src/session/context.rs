@@ -1,5 +1,6 @@
 //! The context of a step: what every command and activity may use. Knows neither of them.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,10 @@ use crate::events::{Denial, Event, Severity, Who};
 use crate::ftp::command::Command;
 use crate::ftp::verb::Verb;
 use crate::ftp::{Code, Reply};
+use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::net::data::Protection;
+use crate::net::descriptors::{FOR_DATA, are_scarce};
 use crate::net::tls::{Direction, Tls};
 use crate::scoreboard::Presence;
 use crate::storage::Owner;
@@ -36,6 +39,8 @@ pub(super) struct Context {
     pub(super) line: Option<Vec<u8>>,
     /// The session as tools for administrators see it.
     pub(super) presence: Presence,
+    /// The client's permit in the server; given back at the end of the session.
+    pub(super) permit: Permit,
 }
 
 /// Number of commands received in the current second.
@@ -77,6 +82,15 @@ impl Context {
         let reply = refusal.reply();
         self.log_denial(refusal, &reply);
         self.reply(&reply);
+    }
+
+    /// Refuses a data connection while few descriptors are free, if the client's address has many sessions. `newest` is the
+    /// descriptor of the connection.
+    pub(super) fn check_share(&self, newest: impl AsFd) -> Result<(), Refusal> {
+        if are_scarce(newest, FOR_DATA) && self.permit.has_large_share() {
+            return Err(Refusal::FewDescriptors);
+        }
+        Ok(())
     }
 
     /// Reports an event of this session.

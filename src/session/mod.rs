@@ -35,7 +35,6 @@ use std::time::Instant;
 use crate::events::{Event, SessionId};
 use crate::ftp::{Code, Reply};
 use crate::net::admitted::AdmittedClient;
-use crate::net::connection_limits::Permit;
 use crate::net::control::{ControlConnection, Disconnect};
 use crate::pool::{Call, Class, Task, Turn, Watch};
 
@@ -60,7 +59,6 @@ pub struct Session {
     call: Option<Call>,
     /// Remainder of a turn that a file system call interrupted: number of the next step, and bytes left to move.
     turn_left: Option<(u32, usize)>,
-    _permit: Permit,
 }
 
 impl fmt::Debug for Session {
@@ -114,8 +112,9 @@ impl Session {
         let (data, flow) = (DataSettings::default(), Flow::new(now));
         let presence = service.scoreboard.enter(session, peer, now);
         let line = None;
-        let cx = Context { now, service, control, identity, tls, data, flow, line, presence };
-        Ok(Self { cx, activity: Box::new(Idle), call: None, turn_left: None, _permit: permit })
+        let cx =
+            Context { now, service, control, identity, tls, data, flow, line, presence, permit };
+        Ok(Self { cx, activity: Box::new(Idle), call: None, turn_left: None })
     }
 
     fn work(&mut self, class: Class) -> Result<Turn, Disconnect> {

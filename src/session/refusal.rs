@@ -10,6 +10,7 @@ use crate::ftp::path::PathTooLong;
 use crate::ftp::site;
 use crate::ftp::verb::Unserved;
 use crate::ftp::{Code, Reply};
+use crate::net::connection_limits::NO_DESCRIPTORS;
 use crate::net::copy::Fault;
 use crate::storage::UploadError;
 
@@ -57,6 +58,8 @@ pub(super) enum Refusal {
     /// EPSV or EPRT for another protocol than the control connection's.
     OtherProtocol(Protocol),
     NoPassivePort(io::Error),
+    /// Few descriptors are free, and the client's address has more than a quarter of all clients.
+    FewDescriptors,
     /// REST beyond the end of the file, or in TYPE A.
     Marker(&'static str),
     /// Another upload to this name is in progress.
@@ -143,6 +146,7 @@ impl Refusal {
             Self::OtherProtocol(Protocol::Ipv6) => (Code::UNSUPPORTED_PROTOCOL, "Network protocol not supported, use (2)"),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::AddrInUse => (Code::DATA_CONNECTION_FAILED, "No passive port is free; try again later."),
             Self::NoPassivePort(error) if error.kind() == io::ErrorKind::QuotaExceeded => (Code::DATA_CONNECTION_FAILED, "Too many passive ports are open; try again later."),
+            Self::FewDescriptors => (Code::DATA_CONNECTION_FAILED, NO_DESCRIPTORS),
             Self::NoPassivePort(_) => (Code::DATA_CONNECTION_FAILED, "Out of resources; try again later."),
             Self::Marker(what) => (Code::BAD_MARKER, *what),
             Self::UploadUnderWay => (Code::BUSY, "Another upload of this file is in progress; try again later."),

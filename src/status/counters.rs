@@ -101,9 +101,10 @@ const FAILURES: [LoginFailure; 6] = [
     LoginFailure::Unverified,
 ];
 
-const REFUSALS: [Refused; 6] = [
+const REFUSALS: [Refused; 7] = [
     Refused::Clients,
     Refused::Address,
+    Refused::Descriptors,
     Refused::Frequency,
     Refused::NoSlave,
     Refused::Banned,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -334,8 +334,10 @@ fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
     let program = Program::start_by(command, &[]);
     let mut crowd = Vec::new();
     let mut refused = 0;
-    for _ in 0..60 {
-        let mut client = RawClient::connect(program.address);
+    // One address alone would be refused before.
+    for from in 1..=60 {
+        let from = (Ipv4Addr::new(127, 0, 1, from), 0).into();
+        let mut client = RawClient::connect_from(from, program.address);
         if client.line().starts_with("421 ") {
             refused += 1;
         }
@@ -354,11 +356,60 @@ fn without_descriptors_clients_hear_why_and_it_recovers_by_itself() {
 }
 
 #[test]
+fn one_address_does_not_take_all_descriptors() {
+    const TEXT: &str =
+        " Too many connections from your address; the server has few file descriptors left.";
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 160; exec \"$0\" \"$@\"", SERVER]);
+    let program = Program::start_by(command, &["--max-per-ip", "1000"]);
+    fs::write(program.root.path().join("file"), "content").unwrap();
+    let mut crowd = Vec::new();
+    let refused = loop {
+        let mut client = RawClient::connect(program.address);
+        match client.line() {
+            greeting if greeting.starts_with("220 ") => crowd.push(client),
+            refused => break refused,
+        }
+    };
+    assert_eq!(refused, format!("421{TEXT}"));
+    for client in &mut crowd {
+        client.ask("USER anonymous");
+        client.ask("PASS x");
+    }
+    let refused = crowd.iter_mut().find_map(|client| {
+        let reply = client.ask("EPSV");
+        (!reply.starts_with("229 ")).then_some(reply)
+    });
+    assert_eq!(refused.unwrap(), format!("425{TEXT}"));
+    // Active mode has the same limit.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let last = crowd.last_mut().unwrap();
+    assert!(last.ask(&format!("EPRT |1|127.0.0.1|{port}|")).starts_with("200 "));
+    assert_eq!(last.ask("RETR file"), format!("425{TEXT}"));
+    for last in 1..=5 {
+        let ip = Ipv4Addr::new(127, 0, 1, last);
+        let mut other = RawClient::connect_from((ip, 0).into(), program.address);
+        assert!(other.line().starts_with("220 "));
+        other.ask("USER anonymous");
+        assert!(other.ask("PASS x").starts_with("230 "));
+        let listener = TcpListener::bind((ip, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(other.ask(&format!("EPRT |1|{ip}|{port}|")).starts_with("200 "));
+        assert!(other.ask("RETR file").starts_with("150 "));
+        assert_eq!(read_all(listener.accept().unwrap().0), b"content");
+        assert!(other.reply().starts_with("226 "));
+    }
+}
+
+#[test]
 fn without_descriptors_the_server_still_answers_to_ctl() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", SERVER]);
     let program = Program::start_by(command, &["--quiet"]);
-    let mut crowd: Vec<RawClient> = (0..60).map(|_| RawClient::connect(program.address)).collect();
+    let from = |last| (Ipv4Addr::new(127, 0, 1, last), 0).into();
+    let mut crowd: Vec<RawClient> =
+        (1..=60).map(|last| RawClient::connect_from(from(last), program.address)).collect();
     let refused =
         crowd.iter_mut().filter_map(|client| client.line().strip_prefix("421 ").map(drop));
     assert!(refused.count() > 0, "40 descriptors are not enough for 60 clients");

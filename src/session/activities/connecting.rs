@@ -90,7 +90,13 @@ pub(in crate::session) fn begin_with(
             return Ok(transferring::begin(cx, connection, record, data));
         }
         Route::Passive { listener, .. } => Ok(Opening::Passive(listener)),
-        Route::Active { to, .. } => Opening::connect(cx.control.local(), to),
+        Route::Active { to, .. } => {
+            let opening = Opening::connect(cx.control.local(), to);
+            if let Ok(Opening::Active(socket)) = &opening {
+                cx.check_share(socket)?;
+            }
+            opening
+        }
     };
     cx.reply(&Reply::new(Code::OPENING_DATA_CONNECTION, text));
     if !data.fits(INTERACTIVE_BYTES as u64) {

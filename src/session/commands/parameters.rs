@@ -126,9 +126,13 @@ fn listen(cx: &mut Context) -> Result<u16, Refusal> {
     let (local, peer) = (cx.control.local(), cx.control.peer().ip());
     // SECURITY: turns away connections that others have opened before the port is announced again.
     let spare = cx.data.spare.take().filter(|spare| spare.listener.turn_away());
-    let listener = match spare {
-        Some(Spare { listener, .. }) => listener,
-        None => cx.service.passive_ports.listen(local, peer).map_err(Refusal::NoPassivePort)?,
+    let listener = if let Some(Spare { listener, .. }) = spare {
+        listener
+    } else {
+        let ports = &cx.service.passive_ports;
+        let listener = ports.listen(local, peer).map_err(Refusal::NoPassivePort)?;
+        cx.check_share(listener.descriptor())?;
+        listener
     };
     let port = listener.port();
     cx.data.route = Some(Route::Passive { listener, until: route_deadline(cx) });
