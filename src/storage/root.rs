@@ -420,8 +420,8 @@ impl Root {
         Ok(mode)
     }
 
-    /// Sets the modification time of a file or directory.
-    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+    /// Sets the modification time of a file or directory. Returns the time that the file system has stored, to the second.
+    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<Timestamp> {
         if let Some((root, path)) = self.mounted(path) {
             return root.set_modified(&path, modified);
         }
@@ -434,7 +434,9 @@ impl Root {
             last_modification: timespec(modified),
         };
         // A link is not followed, because it could lead out.
-        Ok(rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        rustix::fs::utimensat(&parent, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        let found = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Timestamp::from_second(found.st_mtime).unwrap_or(modified))
     }
 
     /// Flushes the directories of these names, so that created, renamed and removed names survive a power failure.

@@ -355,14 +355,15 @@ impl Files<'_> {
         }
     }
 
-    /// Sets the modification time of a file or directory.
-    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<()> {
+    /// Sets the modification time of a file or directory. Returns the time that is stored, to the second.
+    pub fn set_modified(&self, path: &VirtualPath, modified: Timestamp) -> io::Result<Timestamp> {
         match &self.0.store {
             Store::Local(root) => {
-                root.set_modified(path, modified)?;
-                root.flush_attributes(path, self.0.durability)
+                let stored = root.set_modified(path, modified)?;
+                root.flush_attributes(path, self.0.durability)?;
+                Ok(stored)
             }
-            Store::Memory(tree) => tree.set_modified(path, modified),
+            Store::Memory(tree) => tree.set_modified(path, modified).map(|()| modified),
         }
     }
 }

@@ -900,3 +900,16 @@ fn a_client_that_announces_more_than_it_sends_can_complete() {
         assert!(client.ask("DELE a").starts_with("250 "));
     }
 }
+
+/// Many file systems store no year above 2446 or 2038.
+#[test]
+fn the_reply_to_mfmt_is_the_time_that_is_stored() {
+    let server = TestServer::writable();
+    server.write("f", "");
+    let mut client = RawClient::log_in(server.address());
+    for time in ["20200102030405", "99981231235958", "20991231235959"] {
+        let reply = client.ask(&format!("MFMT {time} f"));
+        let stored = reply.strip_prefix("213 Modify=").and_then(|rest| rest.strip_suffix("; f"));
+        assert_eq!(client.ask("MDTM f"), format!("213 {}", stored.unwrap()), "{reply}");
+    }
+}

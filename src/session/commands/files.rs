@@ -185,8 +185,8 @@ pub(in crate::session) fn set_modification_time(
     time: TimeValue,
     path: &PathName,
 ) -> Changed {
-    let change = set_time(member, files, time, path)?;
-    let text = [format!("Modify={time}; ").as_bytes(), &path.0].concat();
+    let (stored, change) = set_time(member, files, time, path)?;
+    let text = [format!("Modify={stored}; ").as_bytes(), &path.0].concat();
     Ok((Reply::new(Code::FILE_STATUS, text), Some(change)))
 }
 
@@ -196,19 +196,20 @@ pub(in crate::session) fn site_set_time(
     time: TimeValue,
     path: &PathName,
 ) -> Changed {
-    let change = set_time(member, files, time, path)?;
+    let (_, change) = set_time(member, files, time, path)?;
     Ok((Reply::new(Code::OK, "Time set."), Some(change)))
 }
 
+/// Sets a time, and returns the one that the file system has stored: it may be rounded, or the last that fits.
 fn set_time(
     member: &Member,
     files: &Files<'_>,
     time: TimeValue,
     path: &PathName,
-) -> Result<Change, Refusal> {
+) -> Result<(TimeValue, Change), Refusal> {
     let path = member.resolve(files, path)?;
-    files.set_modified(&path, time.0)?;
-    Ok(Change::TimeSet(path, time.0))
+    let stored = files.set_modified(&path, time.0)?;
+    Ok((TimeValue(stored), Change::TimeSet(path, stored)))
 }
 
 pub(in crate::session) fn change_mode(

@@ -107,7 +107,7 @@ impl Upload {
                 return Ok(());
             }
             self.settled = true;
-            return Err(Errno::BUSY.into());
+            return Err(self.target.superseded());
         }
         for _ in 0..UNIQUE_NAMES_MAX {
             let own = reserved_names::own();
@@ -115,7 +115,7 @@ impl Upload {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.settled = true;
-                    return Err(Errno::BUSY.into());
+                    return Err(self.target.superseded());
                 }
                 taken => taken?,
             }

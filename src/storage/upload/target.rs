@@ -130,6 +130,13 @@ impl UploadTarget {
         }
     }
 
+    /// Returns the error of an upload whose partial is gone: [`Errno::NOENT`] if its directory was removed, and else
+    /// [`Errno::BUSY`], because another upload has superseded it.
+    pub(super) fn superseded(&self) -> io::Error {
+        let is_removed = rustix::fs::fstat(&self.directory).is_ok_and(|found| found.st_nlink == 0);
+        if is_removed { Errno::NOENT.into() } else { Errno::BUSY.into() }
+    }
+
     /// Opens the file that has the final name.
     pub(super) fn open_standing(&self, access: OFlags) -> io::Result<File> {
         let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;

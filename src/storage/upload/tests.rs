@@ -279,6 +279,16 @@ fn of_two_uploads_at_once_each_is_whole_and_the_last_complete_one_wins() {
 }
 
 #[test]
+fn an_upload_whose_directory_was_removed_is_not_said_to_be_superseded() {
+    let scene = Scene::new();
+    fs::create_dir(scene.directory.path().join("d")).unwrap();
+    let upload = scene.upload("d/a", Start::Overwrite, "x");
+    fs::remove_dir_all(scene.directory.path().join("d")).unwrap();
+    let error = upload.commit(|| Go::On).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
 fn who_resumes_supersedes_the_upload_whose_connection_was_lost() {
     let scene = Scene::new();
     let mut lost = scene.upload("a", Start::Overwrite, "0123456789");
