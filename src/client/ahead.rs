@@ -14,19 +14,26 @@ use super::link::{Credentials, Link};
 /// Name in the greeting of a server that reads line by line.
 const PIPELINING_SERVER: &str = "poolftpd";
 
+/// The user whose password is no secret.
+const ANONYMOUS: &str = "anonymous";
+
 impl Link {
     /// Learns from the greeting whether commands may be sent before the reply to the one before.
     pub(super) fn learn_pipelining(&mut self, greeting: &Reply) {
         self.support.pipelining = greeting.text().contains(PIPELINING_SERVER);
     }
 
-    /// Sends the commands of a login, and those after it.
+    /// Sends the commands of a login, and those after it, unless the password must wait for the question.
     pub(super) fn foresee_login(
         &mut self,
         credentials: &Credentials,
         protects_data: bool,
     ) -> Result<(), ClientError> {
         let Credentials { user, password } = credentials;
+        // SECURITY: without TLS, only a server that asks for the password gets it. This one may require TLS.
+        if !protects_data && user != ANONYMOUS {
+            return Ok(());
+        }
         let mut next =
             vec![Command::User(user.as_bytes().to_vec()), Command::Password(password.clone())];
         if protects_data {

@@ -51,6 +51,19 @@ fn a_refused_login_leaves_no_reply_of_the_commands_behind_it() {
 }
 
 #[test]
+fn without_tls_a_password_waits_until_the_server_asks_for_it() {
+    let server = OddServer::greeting(
+        |_| OURS,
+        |on, line| match line {
+            "USER anna" => on.say("530 TLS is required; send AUTH TLS first.\r\n"),
+            _ => false,
+        },
+    );
+    let (status, _, errors) = server.run("user anna secret\n");
+    assert_eq!((status, server.count("PASS secret")), (4, 0), "{errors}");
+}
+
+#[test]
 fn a_transfer_that_waits_for_a_data_connection_is_aborted_before_another_is_tried() {
     let server = OddServer::greeting(
         |_| OURS,
