@@ -128,11 +128,11 @@ impl ConnectionLimits {
         is_scarce: bool,
         now: Instant,
     ) -> Result<Permit, LimitReached> {
-        if is_scarce && self.has_large_share(address) {
-            return Err(LimitReached::Descriptors);
-        }
         if self.bans.contains(address, now) {
             return Err(LimitReached::Banned);
+        }
+        if is_scarce && self.has_large_share(address) {
+            return Err(LimitReached::Descriptors);
         }
         let most = self.connects_per_minute.load(Ordering::Relaxed);
         if self.connects.admits(address, most, now) {
@@ -238,6 +238,8 @@ mod tests {
         let crowd: Vec<Permit> = (0..8).map(|_| limits.take(here).unwrap()).collect();
         assert_eq!(limits.admit(here, true, now).unwrap_err(), LimitReached::Descriptors);
         assert!(limits.admit(here, false, now).is_ok());
+        limits.bans().add(here.into(), None, now).unwrap();
+        assert_eq!(limits.admit(here, true, now).unwrap_err(), LimitReached::Banned);
         let others = [0; 2].map(|_| limits.admit(there, true, now).unwrap());
         assert!(crowd[0].has_large_share() && !others[0].has_large_share());
         // A third of the clients is a large share, too.

@@ -25,9 +25,8 @@ use crate::events::BannedTarget;
 use crate::net::client_of;
 use crate::settings::Limits;
 
-use counted::Subject;
-use counted::User;
 pub(crate) use counted::{ActiveLockout, Counted};
+use counted::{Subject, User};
 use memory::{Failures, Memory, REMEMBERED_MAX, forget_half};
 
 /// Maximum number of bytes of a user name that are remembered.
